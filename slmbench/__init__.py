@@ -1,0 +1,55 @@
+"""slmbench: declare a task once; train on it, evaluate on it, rank on it.
+
+The names below are the public ones; each is imported when it is first used, so that `import slmbench` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slmbench.api import evaluate
+    from slmbench.catalog import Catalog, default_catalog
+    from slmbench.errors import SlmbenchError
+    from slmbench.formats import load_format
+    from slmbench.metrics import load_metric
+    from slmbench.runs import Run
+    from slmbench.task import Task, load_task
+    from slmbench.values import Example, Output, Prompt
+
+_HOMES = {
+    "Catalog": "slmbench.catalog",
+    "Example": "slmbench.values",
+    "Output": "slmbench.values",
+    "Prompt": "slmbench.values",
+    "Run": "slmbench.runs",
+    "SlmbenchError": "slmbench.errors",
+    "Task": "slmbench.task",
+    "default_catalog": "slmbench.catalog",
+    "evaluate": "slmbench.api",
+    "load_format": "slmbench.formats",
+    "load_metric": "slmbench.metrics",
+    "load_task": "slmbench.task",
+}
+__all__ = [
+    "Catalog",
+    "Example",
+    "Output",
+    "Prompt",
+    "Run",
+    "SlmbenchError",
+    "Task",
+    "default_catalog",
+    "evaluate",
+    "load_format",
+    "load_metric",
+    "load_task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'slmbench' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

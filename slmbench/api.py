@@ -1,0 +1,37 @@
+"""The Python way in for a whole evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.evaluation import evaluate_tasks
+from slmbench.models import LoadedModel, load_model, resolve_model
+from slmbench.runs import Run
+from slmbench.task import Task, load_task
+
+
+def evaluate(
+    model: str | LoadedModel,
+    tasks: Sequence[str | Task],
+    *,
+    adapter: str | None = None,
+    out: str = "slmbench-out",
+    format: str = "plain",
+    batch: int = 32,
+    limit: int | None = None,
+    seed: int = 0,
+    catalog: Catalog | None = None,
+) -> list[Run]:
+    """Scores a model on tasks; one finished Run each, in `<out>/runs`.
+
+    model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
+    adapter: a peft folder. Raises SlmbenchError's children, as the command line does.
+    """
+    catalog = catalog or default_catalog()
+    if isinstance(model, LoadedModel):
+        loaded = model
+    else:
+        loaded = load_model(resolve_model(model, catalog), adapter)
+    ready = [load_task(task, catalog) if isinstance(task, str) else task for task in tasks]
+    return evaluate_tasks(loaded, ready, out=out, format=format, batch=batch, limit=limit, seed=seed)

@@ -1,0 +1,200 @@
+"""Name -> declaration, over the bundled files, `SLMBENCH_PATH` and installed packages. Reads headers, runs nothing.
+
+`slmbench list` imports this module and little else, so it stays with the standard library's cheapest parts: attrs,
+pathlib, importlib.metadata and YAML cost more than reading a thousand headers does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from slmbench import paths
+from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+
+KINDS = ("tasks", "models", "datasets", "recipes", "suites", "metrics", "formats")
+FILE_KINDS = ("models", "datasets", "recipes", "suites")
+ENTRY_POINT_GROUP = "slmbench.tasks"
+FORMAT_SUMMARIES = {
+    "plain": "The bare text of the prompt, as lm-eval's own tasks send it.",
+    "chat": "The tokenizer's own chat template, one turn a shot.",
+}
+
+
+# Before it, comments and plain lines alone: no text is open that `summary:` could stand in. After it, a key: it ends.
+_PLAIN_SUMMARY = (
+    r"(?:(?:#[^\x00-\x1f\x7f-\x9f\u2028\u2029]*|[a-z_]+: [\w.,/-]+)?\n)*"
+    r"summary: +([^\W_][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]*)\n(?=[a-z_]+:[ \n])"
+)
+_NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off")
+
+
+class Entry:
+    """A thing that has a name. path: its YAML file, or '' for metrics and formats, which are code."""
+
+    __slots__ = ("kind", "name", "path", "summary")
+
+    def __init__(self, kind: str, name: str, summary: str, path: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.summary = summary
+        self.path = path
+
+
+class Catalog:
+    """The declarations below some folders. A root holds `tasks/` and `registry/`, or task folders directly."""
+
+    def __init__(self, roots: list[str], task_dirs: list[str] | None = None) -> None:
+        self.roots = roots
+        self.task_dirs = task_dirs or []
+
+    def files(self, kind: str) -> dict[str, str]:
+        """name -> YAML file, sorted by name. Raises DeclarationError where a name is defined twice."""
+        found: dict[str, str] = {}
+        real: dict[str, str] = {}
+        problems: list[Problem] = []
+        for path in self._walk(kind):
+            name = os.path.basename(os.path.dirname(path)) if kind == "tasks" else os.path.basename(path)[:-5]
+            if name not in found:
+                found[name] = path
+            elif real.setdefault(found[name], os.path.realpath(found[name])) != os.path.realpath(path):
+                message = f"{kind[:-1]} {name!r} is defined twice: here and in {paths.shown(found[name])}; rename one"
+                problems.append(Problem(paths.shown(path), 0, 0, message))
+        if problems:
+            raise DeclarationError(problems)
+        return dict(sorted(found.items()))
+
+    def entries(self, kind: str) -> list[Entry]:
+        """Everything of a kind with its one-line summary, by headers alone."""
+        if kind == "metrics":
+            from slmbench.metrics.names import METRIC_SUMMARIES
+
+            return [Entry(kind, name, summary, "") for name, summary in METRIC_SUMMARIES.items()]
+        if kind == "formats":
+            return [Entry(kind, name, summary, "") for name, summary in FORMAT_SUMMARIES.items()]
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
+        return [Entry(kind, name, summary_of(path), path) for name, path in self.files(kind).items()]
+
+    def find(self, kind: str, name: str) -> str:
+        """The YAML file of a name. Raises UsageError with the nearest known name."""
+        files = self.files(kind)
+        if name not in files:
+            raise UsageError(f"unknown {kind[:-1]} {name!r}{did_you_mean(name, files)}")
+        return files[name]
+
+    def _walk(self, kind: str) -> list[str]:
+        found: list[str] = []
+        if kind == "tasks":
+            for root in self.roots:
+                inner = os.path.join(root, "tasks")
+                found += _task_files(inner if os.path.isdir(inner) else root)
+            for folder in self.task_dirs:
+                found += _task_files(folder)
+        elif kind in FILE_KINDS:
+            for root in self.roots:
+                found += _yaml_files(os.path.join(root, "registry", kind))
+        else:
+            raise UsageError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
+        return found
+
+
+def default_catalog() -> Catalog:
+    """The bundled declarations, those of `SLMBENCH_PATH`, and those of installed packages."""
+    roots = [paths.bundled_root()]
+    for root in paths.user_roots():
+        if not os.path.isdir(root):
+            raise UsageError(f"SLMBENCH_PATH names {root!r}, which is no folder")
+        roots.append(root)
+    return Catalog(roots, _installed_task_dirs())
+
+
+def summary_of(path: str) -> str:
+    """The `summary:` of a YAML file, without parsing the rest where it is one plain line among plain lines."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            head = file.read(4096)
+    except (OSError, UnicodeDecodeError):
+        return _summary_by_yaml(path)
+    match = re.match(_PLAIN_SUMMARY, head)
+    # Quotes, block scalars, comments, anchors, tags and what YAML takes for no text are YAML's business.
+    text = match[1].strip() if match else ""
+    maybe_number = not text[:1].isalpha() and " " not in text
+    if maybe_number or text.lower() in _NO_TEXT or text.endswith(":") or re.search(r":\s|\s#", text):
+        return _summary_by_yaml(path)
+    return " ".join(text.split())
+
+
+def _summary_by_yaml(path: str) -> str:
+    from slmbench.yamlfile import read_yaml
+
+    try:
+        data = read_yaml(path).data
+    except DeclarationError as error:
+        return f"(broken: {error.problems[0]})"
+    summary = data.get("summary") if isinstance(data, dict) else None
+    return " ".join(summary.split()) if isinstance(summary, str) else "(no summary)"
+
+
+def _task_files(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as children:
+            names = [child.path for child in children if not child.name.startswith(".")]
+    except OSError:
+        return []
+    return [path for path in (os.path.join(name, "task.yaml") for name in names) if os.path.isfile(path)]
+
+
+def _yaml_files(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as children:
+            return [child.path for child in children if child.name.endswith(".yaml") and not child.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _installed_task_dirs() -> list[str]:
+    """The folders behind entry points of `slmbench.tasks`, found without importing or executing their packages."""
+    found: list[str] = []
+    for folder in sys.path:
+        try:
+            with os.scandir(folder or ".") as children:
+                metadata = [child.path for child in children if child.name.endswith((".dist-info", ".egg-info"))]
+        except OSError:
+            continue
+        for path in metadata:
+            try:
+                with open(os.path.join(path, "entry_points.txt"), encoding="utf-8") as file:
+                    text = file.read()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if f"[{ENTRY_POINT_GROUP}]" in text:
+                found += _package_dirs(text, path)
+    return found
+
+
+def _package_dirs(entry_points: str, metadata: str) -> list[str]:
+    from importlib.machinery import PathFinder
+
+    dirs: list[str] = []
+    inside = False
+    for line in entry_points.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            inside = line == f"[{ENTRY_POINT_GROUP}]"
+        elif inside and "=" in line:
+            package = line.split("=", 1)[1].strip()
+            top, *rest = package.split(".")
+            spec = None
+            for finder in [PathFinder, *sys.meta_path]:  # An editable install brings a finder of its own.
+                spec = finder.find_spec(top, None) if hasattr(finder, "find_spec") else None
+                if spec is not None and spec.submodule_search_locations:
+                    break
+            locations = list(spec.submodule_search_locations or []) if spec else []
+            folders = [os.path.join(location, *rest) for location in locations]
+            if not any(os.path.isdir(folder) for folder in folders):
+                message = f"entry point {line!r} of {ENTRY_POINT_GROUP} leads to no folder; reinstall that package"
+                raise DeclarationError([Problem(metadata, 0, 0, message)])
+            dirs += [folder for folder in folders if os.path.isdir(folder)]
+    return dirs

@@ -1,0 +1,69 @@
+"""Problems as a check finds them: each at its place, once, however many rows show it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from slmbench.errors import DeclarationError, Problem, SlmbenchError
+from slmbench.paths import shown
+from slmbench.yamlfile import Document, Location
+
+_PLACE = re.compile(
+    r"(?P<path>[^\n]+?\.(?:py|jsonl|parquet))(?::(?P<line>\d+))?(?::(?P<column>\d+))?: (?P<message>.*)", re.DOTALL
+)
+_SHORT_ROW = re.compile(r"row (\d+) lacks ")
+
+
+class Findings:
+    """Problems as they turn up. A fault that many rows share is kept once, with the first row and the count."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.notices: list[str] = []
+        self._problems: list[Problem] = []
+        self._of_rows: dict[tuple[Any, ...], list[Any]] = {}
+
+    def add(self, *problems: Problem) -> None:
+        self._problems += problems
+
+    def at(self, location: Location, message: str) -> None:
+        """A problem at a place of task.yaml."""
+        self._problems.append(self.document.problem(location, message))
+
+    def of_row(self, rule: str, problem: Problem, row: str) -> None:
+        """A problem that a row shows. rule: what makes two rows' problems the same, beside the place."""
+        entry = self._of_rows.setdefault((rule, problem.path, problem.line, problem.column), [problem, row, 0])
+        entry[2] += 1
+
+    def all(self) -> tuple[Problem, ...]:
+        """Every problem once, in the order of finding; those of rows after the rest."""
+        found = list(self._problems)
+        for problem, row, n in self._of_rows.values():
+            more = f"; {n - 1} more {'row' if n == 2 else 'rows'} alike" if n > 1 else ""
+            found.append(Problem(problem.path, problem.line, problem.column, f"{problem.message} ({row}{more})"))
+        return tuple({str(problem): problem for problem in found}.values())
+
+
+def problems_of(error: SlmbenchError, found: Findings, location: Location = ()) -> list[Problem]:
+    """The problems that an error stands for: its own, or the place that its message begins with, else the location."""
+    if isinstance(error, DeclarationError):
+        return error.problems
+    return [located(str(error)) or found.document.problem(location, str(error))]
+
+
+def located(message: str) -> Problem | None:
+    """The problem of a message that begins with the path of code or of a row file, else None. Lines count from 1."""
+    match = _PLACE.match(message)
+    if match is None:
+        return None
+    line, column = int(match["line"] or 0), int(match["column"] or 1)
+    row = _SHORT_ROW.match(match["message"])
+    if not line and row and match["path"].endswith(".jsonl"):
+        line = int(row[1]) + 1
+    return Problem(shown(match["path"]), line, column, match["message"])
+
+
+def short(text: str) -> str:
+    """The text quoted, and cut where it is long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,62 @@
+"""The command line: data on stdout, everything else on stderr, and one place that decides the exit code."""
+
+from __future__ import annotations
+
+import sys
+
+COMMANDS = {
+    "quickstart": "The whole story on the embedded model, offline, in about two minutes.",
+    "list": "What there is: tasks, models, datasets, recipes, suites, metrics, formats.",
+    "show": "A declaration, and real prompts as tokens see them.",
+    "check": "Test declarations: schema, hooks, rendering, gold answers, leaks.",
+    "new": "Start something of your own: a task that passes check.",
+    "data": "Mirrors of data sets, for machines without a network.",
+    "train": "Train a recipe's adapters.",
+    "eval": "Score a model, with or without adapters, on tasks or a suite.",
+    "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
+    "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0 ok, 1 failed, 2 usage, 3 trust, 4 offline, 130 interrupted."""
+    argv = sys.argv[1:] if arguments is None else arguments
+    try:
+        # Listing is what shells and editors call most: it goes past click, whose import costs more than the answer.
+        if argv and argv[0] == "list":
+            from slmbench.cli.list import print_list, quick_options
+
+            options = quick_options(argv[1:])
+            if options is not None:
+                print_list(*options)
+                return 0
+        return _run_click(argv)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `slmbench list | head`: nobody reads any more.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except Exception as error:
+        from slmbench.errors import SlmbenchError
+
+        if not isinstance(error, SlmbenchError):
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+        return error.exit_code
+
+
+def _run_click(argv: list[str]) -> int:
+    import click
+
+    from slmbench.cli._group import build_group
+
+    try:
+        result = build_group()(argv, prog_name="slmbench", standalone_mode=False)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return 2 if isinstance(error, click.UsageError) else error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return result if isinstance(result, int) else 0

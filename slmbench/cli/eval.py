@@ -1,0 +1,62 @@
+"""`slmbench eval`: a model, with or without adapters, on tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from slmbench.catalog import default_catalog
+from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, say, show_leaderboard
+from slmbench.errors import UsageError
+
+
+@click.command("eval", help="Score MODEL (a registry name, a folder, or a hub id) on tasks or a suite.")
+@click.argument("model")
+@click.option("--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more.")
+@click.option("--tasks", "task_names", help="Names, with commas between.")
+@click.option("--suite")
+@click.option("--format", "format_name", default="plain", show_default=True)
+@click.option("--shots", type=click.IntRange(0, 100), help="Worked examples in every prompt; as declared unless told.")
+@click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
+@click.option("--batch", default=32, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@click.option("--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else there.")
+def command(
+    model: str,
+    adapters: tuple[str, ...],
+    task_names: str | None,
+    suite: str | None,
+    format_name: str,
+    shots: int | None,
+    limit: int | None,
+    batch: int,
+    seed: int,
+    data: str,
+    out: str,
+    as_json: bool,
+) -> None:
+    from slmbench.recipe import suite_tasks
+    from slmbench.task import load_task
+
+    if (task_names is None) == (suite is None):
+        raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
+    catalog = default_catalog()
+    names = suite_tasks(catalog, suite) if suite else [name.strip() for name in str(task_names).split(",")]
+    tasks = [load_task(name, catalog, data=data).with_shots(shots) for name in names]
+    if limit is not None:
+        say(f"--limit {limit}: only the first {limit} items of each task; these rows will be badged and not ranked")
+    if data == "samples":
+        say("--data samples: golden rows, a handful; these rows will be badged and not ranked")
+    quiet_libraries()
+    runs = evaluate_all(
+        model, adapters, tasks, catalog, out=out, format=format_name, batch=batch, limit=limit, seed=seed
+    )
+    if as_json:
+        click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))
+        return
+    folders = [run.folder for run in runs]
+    show_leaderboard(folders, os.path.join(out, "leaderboard"), suite=suite, tasks=names, as_json=False)

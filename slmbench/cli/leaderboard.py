@@ -1,0 +1,25 @@
+"""`slmbench leaderboard`: finished runs into tables and the page."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from slmbench.catalog import default_catalog
+from slmbench.cli._work import DEFAULT_OUT, show_leaderboard
+
+
+@click.command("leaderboard", help="RUNS are run folders, or folders that hold runs (as --out of eval).")
+@click.argument("runs", nargs=-1, required=True, type=click.Path())
+@click.option("--suite", help="Only this suite's tasks, in its order.")
+@click.option("--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard.")
+@click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout.")
+def command(runs: tuple[str, ...], suite: str | None, out: str | None, as_json: bool) -> None:
+    from slmbench.recipe import suite_tasks
+
+    tasks = suite_tasks(default_catalog(), suite) if suite else None
+    if out is None:
+        only = runs[0] if len(runs) == 1 and os.path.isdir(os.path.join(runs[0], "runs")) else DEFAULT_OUT
+        out = os.path.join(only, "leaderboard")
+    show_leaderboard(runs, out, suite=suite, tasks=tasks, as_json=as_json)

@@ -1,0 +1,59 @@
+"""`slmbench list`: what there is, from headers alone."""
+
+from __future__ import annotations
+
+import sys
+
+from slmbench.catalog import KINDS, Entry, default_catalog
+
+
+def quick_options(arguments: list[str]) -> tuple[str | None, bool] | None:
+    """(kind, json) where the arguments are just those; None where click has to say something about them."""
+    kind, as_json = None, False
+    for argument in arguments:
+        if argument == "--json":
+            as_json = True
+        elif argument in KINDS and kind is None:
+            kind = argument
+        else:
+            return None
+    return kind, as_json
+
+
+def print_list(kind: str | None, as_json: bool) -> None:
+    """Prints the entries of a kind, or of all."""
+    catalog = default_catalog()
+    entries = [entry for name in ((kind,) if kind else KINDS) for entry in catalog.entries(name)]
+    if as_json:
+        import json
+
+        print(json.dumps([{key: getattr(entry, key) for key in Entry.__slots__} for entry in entries], indent=1))
+        return
+    if not entries:
+        print(f"no {kind or 'entries'}", file=sys.stderr)
+        return
+    width = max(len(entry.name) for entry in entries)
+    shown = None
+    lines = []
+    for entry in entries:
+        if kind is None and entry.kind != shown:
+            lines.append(f"{'' if shown is None else chr(10)}{entry.kind}")
+            shown = entry.kind
+        indent = "" if kind else "  "
+        lines.append(f"{indent}{entry.name:<{width}}  {entry.summary}")
+    print("\n".join(lines))
+
+
+def __getattr__(name: str) -> object:
+    # The click command is built only when click has been asked for; see slmbench.cli.main.
+    if name != "command":
+        raise AttributeError(name)
+    import click
+
+    @click.command("list", help="What there is. Reads headers and runs no plugin.")
+    @click.argument("kind", required=False, type=click.Choice(KINDS))
+    @click.option("--json", "as_json", is_flag=True, help="An array of {kind, name, summary, path} on stdout.")
+    def command(kind: str | None, as_json: bool) -> None:
+        print_list(kind, as_json)
+
+    return command

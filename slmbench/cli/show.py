@@ -1,0 +1,87 @@
+"""`slmbench show`: a declaration with its defaults written out; of a task, also real prompts as tokens see them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from slmbench.catalog import FILE_KINDS, default_catalog
+from slmbench.paths import shown
+
+
+@click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
+@click.argument("kind", type=click.Choice(["task", *(kind[:-1] for kind in FILE_KINDS)]))
+@click.argument("name")
+@click.option("--model", default="nano", show_default=True, help="Whose tokenizer and chat template.")
+@click.option("--format", "format_name", default="plain", show_default=True)
+@click.option("--n", default=2, show_default=True, type=click.IntRange(0), help="How many prompts.")
+@click.option("--shots", type=click.IntRange(0, 100), help="Worked examples; as declared unless told.")
+@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def command(
+    kind: str, name: str, model: str, format_name: str, n: int, shots: int | None, data: str, as_json: bool
+) -> None:
+    catalog = default_catalog()
+    from slmbench.recipe import dump_spec
+
+    path = catalog.find(f"{kind}s", name)
+    shown_prompts: list[dict[str, Any]] = []
+    if kind == "task":
+        from slmbench.task import load_task
+
+        task = load_task(name, catalog, data=data).with_shots(shots)
+        spec: Any = task.spec
+        shown_prompts = _prompts(task, model, format_name, n, catalog) if n else []
+    else:
+        spec = _spec(kind, name, path, catalog)
+    if as_json:
+        value = {"kind": kind, "name": name, "path": path, "spec": spec.model_dump(mode="json")}
+        click.echo(json.dumps(value | ({"prompts": shown_prompts} if kind == "task" else {}), indent=1))
+        return
+    click.secho(f"# {shown(path)}", dim=True)
+    click.echo(dump_spec(spec), nl=False)
+    for one in shown_prompts:
+        click.echo()
+        click.secho(f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer", dim=True)
+        click.echo(one["prompt"] + click.style(one["delimiter"] + one["answer"], fg="green"))
+
+
+def _spec(kind: str, name: str, path: str, catalog: Any) -> Any:
+    from slmbench import schema
+    from slmbench.recipe import load_recipe
+    from slmbench.yamlfile import read_yaml
+
+    if kind == "recipe":
+        return load_recipe(name, catalog).spec
+    model = {"model": schema.ModelSpec, "dataset": schema.DatasetSpec, "suite": schema.SuiteSpec}[kind]
+    return schema.parse(model, read_yaml(path))
+
+
+def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[dict[str, Any]]:
+    from slmbench.cli._work import quiet_libraries
+    from slmbench.formats import load_format, training_ids
+    from slmbench.models import load_tokenizer, resolve_model
+
+    quiet_libraries()
+    style = load_format(format_name)
+    tokenizer = load_tokenizer(resolve_model(model, catalog))
+    found = []
+    for example in task.examples(task.spec.split, n):
+        rendered = style.render(task.prompt(example), tokenizer)
+        prompt, answer = training_ids(style, tokenizer, rendered, task.answer(example))
+        found.append(
+            {
+                "id": example.id,
+                "prompt": rendered.text,
+                "delimiter": rendered.delimiter,
+                "answer": task.answer(example),
+                "choices": list(example.choices),
+                "prompt_tokens": len(prompt),
+                "answer_tokens": len(answer),
+                "prompt_ids": prompt,
+                "tokens": tokenizer.convert_ids_to_tokens(prompt),
+            }
+        )
+    return found

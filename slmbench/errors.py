@@ -1,0 +1,88 @@
+"""The errors that slmbench raises on purpose. Each says where, what was got and what to do, and carries an exit code."""
+
+from __future__ import annotations
+
+
+class SlmbenchError(Exception):
+    """Base of all expected failures. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(SlmbenchError):
+    """A name, option or combination that can't work; nothing was started."""
+
+    exit_code = 2
+
+
+class DeclarationError(SlmbenchError):
+    """One or more faults of declarations; `problems` holds them all, each `path:line:column: message`."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class HookError(SlmbenchError):
+    """A plugin's hook raised or returned the wrong thing; the message names file, line, hook and row."""
+
+    exit_code = 2
+
+
+class DataError(SlmbenchError):
+    """Rows that don't fit their declaration: a missing column, an empty split, a damaged mirror."""
+
+    exit_code = 2
+
+
+class ParityError(SlmbenchError):
+    """Training and evaluation would not see the same prompt."""
+
+    exit_code = 2
+
+
+class TrustError(SlmbenchError):
+    """Code would have to run that nobody vouched for."""
+
+    exit_code = 3
+
+
+class OfflineError(SlmbenchError):
+    """Something has to be fetched and can't be."""
+
+    exit_code = 4
+
+
+class Problem:
+    """One fault of a file: where (path, 1-based line and column, 0 where unknown) and what."""
+
+    __slots__ = ("column", "line", "message", "path")
+
+    def __init__(self, path: str, line: int, column: int, message: str) -> None:
+        self.path = path
+        self.line = line
+        self.column = column
+        self.message = message
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        return f"{where}: {self.message}"
+
+    def __repr__(self) -> str:
+        return f"Problem({str(self)!r})"
+
+
+def did_you_mean(got: str, known: object) -> str:
+    """`; did you mean 'gsm8k'?` or, with nothing near, `; known: a, b, c`. known: an iterable of names."""
+    from difflib import get_close_matches
+
+    names = sorted(str(name) for name in known)  # type: ignore[attr-defined]
+    near = get_close_matches(got, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    if not names:
+        return "; there are none"
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"; known: {shown}"

@@ -1,0 +1,219 @@
+"""lm-eval's `hf` backend with a journal: every finished request is on disk before the next batch begins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from slmbench.files import Journal
+from slmbench.formats import Format, pair_ids, prompt_ids
+from slmbench.models import LoadedModel, tokenizer_sha256
+
+ENGINE = "hf"
+
+
+def build_engine(
+    loaded: LoadedModel,
+    format: Format,
+    *,
+    batch: int,
+    journals: dict[str, Journal] | None = None,
+    seed: int = 0,
+    progress: Callable[[int], Any] | None = None,
+) -> Any:
+    """An `lm_eval` HFLM over a loaded model. journals: task name -> its run's journal; answers found there are reused.
+
+    progress is called with a number of requests whenever so many are done.
+    """
+    identity = {
+        "model": loaded.weights_sha256,
+        "adapter": loaded.adapter.sha256 if loaded.adapter else None,
+        "tokenizer": tokenizer_sha256(loaded.tokenizer),
+        "dtype": loaded.dtype,
+        "engine": engine_version(),
+        "seed": seed,
+    }
+    return _engine_class()(loaded, format, batch, journals or {}, identity, progress)
+
+
+def engine_version() -> str:
+    """The engine's name with the versions that its numbers depend on."""
+    import lm_eval
+    import torch
+    import transformers
+
+    return f"{ENGINE}/lm-eval-{lm_eval.__version__}/transformers-{transformers.__version__}/torch-{torch.__version__}"
+
+
+@lru_cache(maxsize=1)
+def _engine_class() -> type:
+    # Inside a function: lm_eval and torch take seconds to import, and listing tasks must not pay for them.
+    import logging
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from lm_eval.models.huggingface import HFLM
+
+    class JournaledHFLM(HFLM):  # type: ignore[misc, valid-type]
+        """HFLM whose prompts are encoded by the format and whose answers are journaled one by one."""
+
+        def __init__(
+            self,
+            loaded: LoadedModel,
+            format: Format,
+            batch: int,
+            journals: dict[str, Journal],
+            identity: dict[str, Any],
+            progress: Callable[[int], Any] | None,
+        ) -> None:
+            super().__init__(
+                pretrained=loaded.model,
+                tokenizer=loaded.tokenizer,
+                batch_size=batch,
+                # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
+                softmax_dtype="float32",
+                add_bos_token=format.special_tokens,
+            )
+            self.format = format
+            self.journals = journals
+            self.identity = identity
+            self.progress = progress
+            self.records: dict[str, dict[str, Any]] = {}
+            self._waiting: dict[str, deque[tuple[str, str, dict[str, Any]]]] = defaultdict(deque)
+            self._generated: deque[dict[str, Any]] = deque()
+            self._batch_ms = 0.0
+            self.cache_hook = self  # HFLM tells its cache hook of each answer as it comes.
+
+        # The two ways in which HFLM encodes a prompt, both through the format's one function.
+        def tok_encode(
+            self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **_: Any
+        ) -> list[int]:
+            if add_special_tokens is None:
+                ids = prompt_ids(self.format, self.tokenizer, string)
+            else:
+                ids = list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
+            return ids[-left_truncate_len:] if left_truncate_len else ids
+
+        def tok_batch_encode(
+            self,
+            strings: Any,
+            padding_side: str = "left",
+            left_truncate_len: int | None = None,
+            truncation: bool = False,
+        ) -> Any:
+            import torch
+
+            rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
+            width = max(map(len, rows))
+            pad = self.tokenizer.pad_token_id
+            ids = torch.full((len(rows), width), pad, dtype=torch.long)  # (batch, seq)
+            mask = torch.zeros((len(rows), width), dtype=torch.long)
+            for i, row in enumerate(rows):
+                where = slice(width - len(row), width) if padding_side == "left" else slice(0, len(row))
+                ids[i, where] = torch.tensor(row)
+                mask[i, where] = 1
+            return ids, mask
+
+        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+            if self.format.special_tokens is False:
+                # A chat turn opens with a line break of the template's own. HFLM would move it over to the answer.
+                return pair_ids(self.format, self.tokenizer, context, continuation)
+            encoded: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
+            return encoded
+
+        def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+            answers = self._answer(requests, "loglikelihood", super().loglikelihood)
+            return [(answer["loglikelihood"], answer["greedy"]) for answer in answers]
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            return [answer["text"] for answer in self._answer(requests, "generate_until", super().generate_until)]
+
+        def _answer(self, requests: list[Any], kind: str, compute: Callable[..., Any]) -> list[dict[str, Any]]:
+            seen: dict[str, int] = defaultdict(int)
+            keys: list[tuple[str, str]] = []
+            pending = []
+            for request in requests:
+                key, facts = self._key(kind, request.args)
+                epoch = seen[request.task_name + key]  # The same request again is the next sample of it.
+                seen[request.task_name + key] += 1
+                key = key if epoch == 0 else f"{key}#{epoch}"
+                keys.append((request.task_name, key))
+                journal = self.journals.get(request.task_name)
+                if journal is not None and key in journal.entries:
+                    self._done(request.task_name, key, journal.entries[key])
+                else:
+                    pending.append(request)
+                    self._waiting[_tag(kind, request.args)].append((request.task_name, key, facts))
+            if pending:
+                compute(pending, disable_tqdm=True)
+            return [self.records[task + "\0" + key] for task, key in keys]
+
+        def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+            context, second = args
+            if kind == "generate_until":
+                ids, rest = self.tok_encode(context), second
+                room = self.max_length - int(second.get("max_gen_toks", self.max_gen_toks))
+                facts = {"tokens_in": len(ids), "truncated": len(ids) > room}
+            elif context == "":
+                ids, rest = [self.prefix_token_id], self.tok_encode(second, add_special_tokens=False)
+                facts = {"tokens_in": 1, "tokens_out": len(rest), "truncated": False}
+            else:
+                ids, rest = self._encode_pair(context, second)
+                total = len(ids) + len(rest)
+                facts = {"tokens_in": len(ids), "tokens_out": len(rest), "truncated": total > self.max_length + 1}
+            parts = {**self.identity, "kind": kind, "prompt": ids, "rest": rest}
+            text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+            return hashlib.sha256(text.encode()).hexdigest(), facts
+
+        def add_partial(self, kind: str, args: tuple[Any, ...], answer: Any) -> None:
+            """What HFLM calls with each answer, in the order of the batch that it has just computed."""
+            task, key, facts = self._waiting[_tag(kind, args)].popleft()
+            if kind == "generate_until":
+                record = {"text": answer, **facts, **self._generated.popleft()}
+                if record["finish_reason"] == "stop":
+                    record["tokens_out"] = len(self.tokenizer.encode(answer, add_special_tokens=False))
+            else:
+                record = {"loglikelihood": answer[0], "greedy": bool(answer[1]), **facts, "latency_ms": self._batch_ms}
+            if (journal := self.journals.get(task)) is not None:
+                journal.append(key, record)
+            self._done(task, key, record)
+
+        def _done(self, task: str, key: str, record: dict[str, Any]) -> None:
+            self.records[task + "\0" + key] = record
+            if self.progress is not None:
+                self.progress(1)
+
+        def record_of(self, task: str, kind: str, args: tuple[Any, ...], epoch: int = 0) -> dict[str, Any]:
+            """The journaled facts of a request: tokens, latency, how it ended."""
+            key, _ = self._key(kind, args)
+            return self.records[task + "\0" + (key if epoch == 0 else f"{key}#{epoch}")]
+
+        def _model_call(self, *args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            logits = super()._model_call(*args, **kwargs)
+            self._batch_ms = (time.perf_counter() - started) * 1000
+            return logits
+
+        def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            made = super()._model_generate(context, max_length, stop, **kwargs)  # (batch, seq), prompt included
+            latency_ms = (time.perf_counter() - started) * 1000
+            eos = self.tokenizer.eos_token_id
+            for row in made[:, context.shape[1] :].tolist():
+                ended = row.index(eos) if eos in row else None
+                text = self.tok_decode(row if ended is None else row[:ended])
+                cut = any(ending and ending in text for ending in stop)
+                reason = "stop" if cut else "eos" if ended is not None else "length"
+                tokens_out = len(row) if ended is None else ended + 1
+                self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, "latency_ms": latency_ms})
+            return made
+
+    return JournaledHFLM
+
+
+def _tag(kind: str, args: tuple[Any, ...]) -> str:
+    return json.dumps([kind, *args], sort_keys=True)

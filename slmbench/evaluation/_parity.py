@@ -1,0 +1,55 @@
+"""The token ids that evaluation would send, taken from lm-eval's own requests: what training is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from slmbench.evaluation._engine import build_engine
+from slmbench.evaluation._harness import build_harness_task, render_all
+from slmbench.evaluation._quiet import quiet_harness
+from slmbench.formats import Format
+from slmbench.models import LoadedModel
+from slmbench.task import Task
+from slmbench.values import Example
+
+
+@frozen
+class SentRequest:
+    """What evaluation sends for one example: the context's text and ids, and how the right answer continues them.
+
+    delimiter: what stands between text and answer. joint: the ids of context and answer encoded together, as log-likelihood scoring does.
+    """
+
+    text: str
+    delimiter: str
+    prompt: list[int]
+    joint: list[int]
+
+
+def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], format: Format) -> list[SentRequest]:
+    """Evaluation's requests for examples, through a real lm-eval task and the real engine's encoding."""
+    engine = build_engine(loaded, format, batch=1)
+    harness = build_harness_task(task, examples, render_all(task, examples, format, loaded.tokenizer))
+    with quiet_harness():
+        harness.build_all_requests(limit=None, rank=0, world_size=1)
+    found: list[SentRequest] = []
+    delimiter = harness.config.target_delimiter
+    by_doc: dict[int, list[tuple[str, str]]] = {}
+    for instance in harness.instances:
+        by_doc.setdefault(instance.doc_id, []).append(instance.args)
+    for doc_id, example in enumerate(examples):
+        args = by_doc[doc_id]
+        if task.kind == "choice":
+            assert example.gold is not None
+            context, continuation = args[example.gold]
+            # As scored: white space at the context's end moves over to the continuation.
+            prompt, rest = engine._encode_pair(context, continuation)
+            found.append(SentRequest(context, delimiter, prompt, prompt + rest))
+        else:
+            context = args[0][0]
+            ids, _ = engine.tok_batch_encode([context])
+            joint = engine.tok_encode(context + delimiter + task.answer(example))
+            found.append(SentRequest(context, delimiter, ids[0].tolist(), joint))
+    return found

@@ -1,0 +1,125 @@
+"""Files that are whole or not there: writing by temporary file and rename, and a journal that survives a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from slmbench.errors import SlmbenchError
+from slmbench.paths import shown
+
+FSYNC_EVERY_LINES = 64
+FSYNC_EVERY_S = 1.0
+
+
+@contextlib.contextmanager
+def disk_errors(path: str) -> Iterator[None]:
+    """Turns a full or read-only disk into a SlmbenchError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = f"{shown(path)}: the disk is full; free some space and run the same command again, it resumes"
+        else:
+            message = f"{shown(path)}: can't be written: {error.strerror}"
+        raise SlmbenchError(message) from error
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never half. Raises SlmbenchError."""
+    folder = os.path.dirname(path) or "."
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(folder)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes JSON, indented, atomically. Raises ValueError for NaN, SlmbenchError where it can't be written."""
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode())
+
+
+def _sync_folder(folder: str) -> None:
+    # The rename itself has to reach the disk; not every file system lets a folder be opened for that.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class Journal:
+    """An append-only JSON Lines file of key -> value. A torn last line, left by a kill, is cut off on opening.
+
+    One writer at a time: opening a journal that another process holds raises SlmbenchError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.entries: dict[str, Any] = {}
+        with disk_errors(path):
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            self._file = open(path, "a+b")  # noqa: SIM115  (kept open for the run's length)
+        self._lock()
+        self._load()
+        self._unsynced = 0
+        self._synced_at = time.monotonic()
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows has no flock; there one writer is the user's word.
+            return
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # Some network file systems have no locks.
+            self._file.close()
+            raise SlmbenchError(f"{shown(self.path)}: another process is writing this run; wait for it to end") from error
+
+    def _load(self) -> None:
+        self._file.seek(0)
+        good = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break
+            # A damaged line costs its own entry alone: those after it were acknowledged.
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                entry = json.loads(line)
+                self.entries[entry["key"]] = entry["value"]
+            good += len(line)
+        self._file.truncate(good)
+        self._file.seek(0, os.SEEK_END)
+
+    def append(self, key: str, value: Any) -> None:
+        """Adds one entry; it is with the operating system when this returns, and on the disk within a second."""
+        line = json.dumps({"key": key, "value": value}, ensure_ascii=True, allow_nan=False) + "\n"
+        with disk_errors(self.path):
+            self._file.write(line.encode())
+            self._file.flush()
+            self._unsynced += 1
+            if self._unsynced >= FSYNC_EVERY_LINES or time.monotonic() - self._synced_at >= FSYNC_EVERY_S:
+                os.fsync(self._file.fileno())
+                self._unsynced, self._synced_at = 0, time.monotonic()
+        self.entries[key] = value
+
+    def close(self) -> None:
+        with disk_errors(self.path):
+            self._file.close()

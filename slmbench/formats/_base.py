@@ -1,0 +1,74 @@
+"""What a format is, and the one function that turns a rendered prompt into token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.errors import UsageError
+from slmbench.values import Prompt
+
+
+@frozen
+class Rendered:
+    """A prompt as text. delimiter: what stands between it and the answer (a blank, or nothing after a chat turn)."""
+
+    text: str
+    delimiter: str
+
+
+@frozen
+class Format:
+    """A way to write prompts down.
+
+    render(prompt, tokenizer) -> Rendered. special_tokens: None where the tokenizer adds BOS and the like as it is set
+    up to; False where the rendered text holds all of them itself. ends_turn(tokenizer) -> the ids that close an answer.
+    """
+
+    name: str
+    version: str
+    special_tokens: bool | None
+    render: Callable[[Prompt, Any], Rendered]
+    ends_turn: Callable[[Any], list[int]]
+
+
+def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:
+    """The token ids of a rendered prompt: what training and evaluation both start from.
+
+    A text that begins with BOS gets no second one.
+    """
+    bos = tokenizer.bos_token
+    if bos and text.startswith(bos):
+        return list(tokenizer.encode(text, add_special_tokens=False))
+    if format.special_tokens is None:
+        return list(tokenizer.encode(text))
+    return list(tokenizer.encode(text, add_special_tokens=format.special_tokens))
+
+
+def training_ids(format: Format, tokenizer: Any, rendered: Rendered, answer: str) -> tuple[list[int], list[int]]:
+    """(prompt ids, answer ids with the end of the turn): the loss is on the second part alone.
+
+    The prompt's ids are an exact prefix by construction. The answer's ids are those of the joint text where that text
+    has the prompt as its prefix, as a SentencePiece tokenizer would spell a lone answer with a blank too many; else
+    those of the answer alone. The parity check reports the second case.
+    """
+    prompt, target = pair_ids(format, tokenizer, rendered.text, rendered.delimiter + answer)
+    return prompt, target + format.ends_turn(tokenizer)
+
+
+def pair_ids(format: Format, tokenizer: Any, text: str, continuation: str) -> tuple[list[int], list[int]]:
+    """(ids of the prompt, ids of what continues it), the first one exactly those of the prompt alone."""
+    prompt = prompt_ids(format, tokenizer, text)
+    joint = prompt_ids(format, tokenizer, text + continuation)
+    if joint[: len(prompt)] == prompt:
+        return prompt, joint[len(prompt) :]
+    return prompt, list(tokenizer.encode(continuation, add_special_tokens=False))
+
+
+def eos_ids(tokenizer: Any) -> list[int]:
+    """The EOS token as a list. Raises UsageError where the tokenizer has none."""
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the tokenizer has no EOS token, so no answer would ever end; set one in its config")
+    return [int(tokenizer.eos_token_id)]

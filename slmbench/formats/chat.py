@@ -1,0 +1,57 @@
+"""The tokenizer's own chat template. The template is the authority on special tokens: none are added to its text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slmbench.errors import UsageError
+from slmbench.formats._base import Format, Rendered
+from slmbench.values import Prompt
+
+_PROBE = "slmbench-probe"
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    opening = f"{prompt.prefix} " if prompt.prefix else ""
+    for shot in prompt.shots:
+        messages.append({"role": "user", "content": shot.user})
+        messages.append({"role": "assistant", "content": opening + shot.answer})
+    messages.append({"role": "user", "content": prompt.user})
+    return messages
+
+
+def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -> str:
+    if not tokenizer.chat_template:
+        raise UsageError("this model's tokenizer has no chat template; use `--format plain`")
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise UsageError(f"the model's chat template refuses the turns {roles}: {error}") from error
+
+
+def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
+    text = _apply(tokenizer, _messages(prompt), open_turn=True)
+    # The prefix opens the assistant's turn, so that shots, training and evaluation all begin an answer alike.
+    return Rendered(text + prompt.prefix, " ") if prompt.prefix else Rendered(text, "")
+
+
+def _ends_turn(tokenizer: Any) -> list[int]:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    _, found, closing = _apply(tokenizer, turns, open_turn=False).rpartition(_PROBE)
+    if not found:
+        raise UsageError("the model's chat template leaves out what the assistant says; use `--format plain`")
+    ids = list(tokenizer.encode(closing, add_special_tokens=False))
+    eos = tokenizer.eos_token_id
+    if eos not in ids:
+        raise UsageError(
+            f"the model's chat template closes a turn with {closing!r}, which has no EOS ({tokenizer.eos_token!r}): a "
+            "model trained on it would never stop; set the tokenizer's eos_token to the turn's end, or use `--format plain`"
+        )
+    return [int(i) for i in ids[: ids.index(eos) + 1]]
+
+
+CHAT = Format(name="chat", version="1", special_tokens=False, render=_render, ends_turn=_ends_turn)

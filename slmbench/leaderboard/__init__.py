@@ -1,0 +1,11 @@
+"""Runs in, leaderboard out: checked records, intervals, ranks that the data supports, and pages that show the
+samples."""
+
+from __future__ import annotations
+
+from slmbench.leaderboard._records import load_runs
+from slmbench.leaderboard.table import build_leaderboard
+from slmbench.leaderboard.terminal import render_text
+from slmbench.leaderboard.writers import write_leaderboard
+
+__all__ = ["build_leaderboard", "load_runs", "render_text", "write_leaderboard"]

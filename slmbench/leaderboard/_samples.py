@@ -1,0 +1,48 @@
+"""The few samples of a run that a reader sees first: some right, some wrong, down to the raw output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from slmbench.leaderboard._records import SAMPLES, Run
+
+
+def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
+    """Up to `most` sample records of run, in file order; [] where samples.jsonl has gone since the run was loaded.
+
+    For 0/1 scores of the run's first metric: half right and half wrong where there are enough of both, always the first
+    ones of the file. For other scores: spread evenly from the worst to the best. Nothing is chosen by hand or by
+    chance.
+    """
+    try:
+        with (run.folder / SAMPLES).open("rb") as file:
+            scores = [_first_score(json.loads(line), run) for line in file]
+        wanted = set(_positions(scores, most))
+        with (run.folder / SAMPLES).open("rb") as file:
+            return [json.loads(line) for position, line in enumerate(file) if position in wanted]
+    except (OSError, ValueError):
+        return []
+
+
+def is_binary(run: Run, metric: str) -> bool:
+    """Whether every item's score is 0 or 1."""
+    return all(score in (0.0, 1.0) for score in run.scores[metric].values())
+
+
+def _first_score(sample: dict[str, Any], run: Run) -> float | None:
+    return sample["scores"].get(run.metrics[0].name)
+
+
+def _positions(scores: Sequence[float | None], most: int) -> list[int]:
+    if len(scores) <= most:
+        return list(range(len(scores)))
+    wrong = [position for position, score in enumerate(scores) if score == 0]
+    right = [position for position, score in enumerate(scores) if score == 1]
+    if len(wrong) + len(right) == len(scores):
+        from_wrong = max(min(len(wrong), most // 2), most - len(right))
+        return wrong[:from_wrong] + right[: most - from_wrong]
+    # An unscored sample (an error) is worth a look too: it sorts below the worst.
+    order = sorted(range(len(scores)), key=lambda position: (scores[position] is not None, scores[position] or 0.0))
+    return [order[round(step * (len(order) - 1) / (most - 1))] for step in range(most)] if most > 1 else order[:most]

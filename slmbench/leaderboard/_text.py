@@ -1,0 +1,96 @@
+"""How text and numbers from runs are shown: nothing that a record holds may move a cursor, hide, or pose as markup."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import Any
+
+# C0 and C1 controls, line and paragraph separators, everything that turns the direction of text, and lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def visible(text: str, keep: str = "") -> str:
+    """text with every control, direction and surrogate character replaced by a sign that shows which one it was.
+
+    keep: characters that stay as they are (`\\n\\t` inside preformatted text).
+    """
+
+    def sign(match: re.Match[str]) -> str:
+        character = match.group()
+        if character in keep:
+            return character
+        code = ord(character)
+        if code < 0x20:
+            return chr(0x2400 + code)  # the "control pictures" block: U+241B shows ESC
+        return "\u2421" if code == 0x7F else f"\u27e8U+{code:04X}\u27e9"
+
+    return _UNSAFE.sub(sign, text)
+
+
+def json_ready(value: Any) -> Any:
+    """value with NaN and infinities as None and lone surrogates as U+FFFD, so that any JSON parser reads it back."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_SURROGATE.sub("\ufffd", str(key)): json_ready(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(part) for part in value]
+    return value
+
+
+def display_width(text: str) -> int:
+    """Terminal cells that text takes: 2 for wide characters, 0 for combining ones."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def fit(text: str, width: int, right: bool = False) -> str:
+    """text cut with an ellipsis, or padded, to exactly width terminal cells; right: aligned to the right."""
+    if display_width(text) > width:
+        kept = ""
+        for character in text:
+            if display_width(kept + character) > width - 1:
+                break
+            kept += character
+        text = kept + "\u2026"
+    padding = " " * (width - display_width(text))
+    return padding + text if right else text + padding
+
+
+def number(value: float) -> str:
+    """A score as people read it: three decimals, or four digits from 100 on."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def count(value: float) -> str:
+    """A count in short: 950, 12.3k, 1.1M, 4.0B."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            short = value / size
+            return f"{short:.0f}{unit}" if short >= 99.95 else f"{short:.1f}{unit}"
+    return f"{value:.0f}"
+
+
+def size(value: float) -> str:
+    """Bytes in short, decimal units: 512 B, 1.1 MB."""
+    short = count(value).replace("B", "G")
+    return f"{short[:-1]} {short[-1]}B" if short[-1].isalpha() else f"{short} B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in short: 0.4 s, 25 s, 3.5 min, 2.1 h."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
+def rank_range(low: int, high: int) -> str:
+    """`1` or `1-3`."""
+    return str(low) if low == high else f"{low}-{high}"

@@ -1,0 +1,359 @@
+"""The leaderboard as a value: columns, rows, cells with their uncertainty, and everything a reader has to be told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from slmbench.errors import Problem
+from slmbench.leaderboard._records import RECORD, Run, RunMetric, RunProblems
+from slmbench.leaderboard._text import json_ready, visible
+from slmbench.leaderboard.significance import detectable_difference, rank_ranges
+from slmbench.metrics.estimate import estimate
+from slmbench.values import Estimate
+
+SCHEMA = 1
+NOT_COMPARABLE = "not comparable"
+MIXED_WEIGHTS = "mixed weights"
+
+_RowKey = tuple[str, "str | None"]
+
+
+@frozen
+class Column:
+    """One metric of one task. chance: the score of guessing. ranked: how many rows are ranked in it.
+
+    detectable: the difference of two rows that a paired test finds with 80% power, None where fewer than two are
+    ranked.
+    """
+
+    key: str
+    task: str
+    metric: str
+    higher_is_better: bool
+    chance: float | None = None
+    ranked: int = 0
+    detectable: float | None = None
+
+
+@frozen
+class Cell:
+    """One score. rank_low and rank_high are None where the run may not be ranked; badges say why."""
+
+    estimate: Estimate
+    run_id: str
+    badges: tuple[str, ...] = ()
+    rank_low: int | None = None
+    rank_high: int | None = None
+
+    @property
+    def leads(self) -> bool:
+        """No other ranked row is significantly better."""
+        return self.rank_low == 1
+
+
+@frozen
+class Row:
+    """A model, or a model with an adapter. cells: by column key. cost: parameters, bytes, seconds, tokens."""
+
+    name: str
+    model: str
+    adapter: str | None
+    badges: tuple[str, ...]
+    cells: Mapping[str, Cell]
+    cost: Mapping[str, float | int | None]
+
+
+@frozen
+class Leaderboard:
+    """What `leaderboard.json`, the CSV, the Markdown, the page and the terminal all show.
+
+    rows: those that lead most columns first, then by mean lowest rank, then by name. There is no average over columns:
+    it would change with the set of models and hide what can't be told apart. notices: what a reader has to know.
+    """
+
+    suite: str | None
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notices: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of leaderboard.json: no NaN, no lone surrogates; null where an interval can't be made."""
+        return json_ready(
+            {
+                "schema": SCHEMA,
+                "suite": self.suite,
+                "columns": [_column_json(column) for column in self.columns],
+                "rows": [_row_json(row) for row in self.rows],
+            }
+        )
+
+
+def build_leaderboard(
+    runs: Sequence[Run],
+    suite: str | None = None,
+    tasks: Sequence[str] | None = None,
+    notices: Iterable[str] = (),
+) -> Leaderboard:
+    """The table of checked runs (`load_runs`).
+
+    suite: its name, shown as the title. tasks: only these, in this order (default: all, by name). notices: what loading
+    had to say; kept in front of what building has to say.
+
+    One run is shown per row and task. Where there are several, a full run goes before one with a limit or on sample
+    rows, one that can be ranked with the others before one that can't, and then the newest goes first; a notice names
+    the rest. Only runs with the same comparability_key are ranked together. Where a task has several, the key that most
+    rows have is ranked (the one with the newest run if two have as many); the rest keep their score and interval,
+    without a rank, badged `not comparable`. Scores and intervals are computed from the samples, never copied from the
+    record. Raises RunProblems where comparable runs disagree about what a metric is.
+    """
+    said = list(notices)
+    known = sorted({run.task for run in runs})
+    order = known if tasks is None else list(dict.fromkeys(tasks))
+    others = [task for task in known if task not in order]
+    if others:
+        said.append(f"not in this table: runs of {', '.join(visible(task) for task in others)}")
+    columns: list[Column] = []
+    cells: dict[_RowKey, dict[str, Cell]] = defaultdict(dict)
+    shown: dict[_RowKey, list[Run]] = defaultdict(list)
+    for task in order:
+        of_task = [run for run in runs if run.task == task]
+        if not of_task:
+            said.append(f"{visible(task)}: no finished run")
+            continue
+        ranked_key = _ranked_key(of_task)
+        chosen = _choose_runs(of_task, ranked_key, said)
+        for row, run in chosen.items():
+            shown[row].append(run)
+        for column, by_row in _task_columns(task, chosen, ranked_key):
+            columns.append(column)
+            for row, cell in by_row.items():
+                cells[row][column.key] = cell
+    said.extend(_unranked([run for picked in shown.values() for run in picked]))
+    rows = [_row(key, cells[key], picked) for key, picked in shown.items()]
+    return Leaderboard(suite, tuple(columns), tuple(sorted(rows, key=_row_order)), tuple(dict.fromkeys(said)))
+
+
+def _ranked_key(runs: Sequence[Run]) -> str | None:
+    """The comparability key that is ranked: most rows, then the newest run. None where no run may be ranked."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if not run.badges:
+            groups[run.comparability_key].append(run)
+    if not groups:
+        return None
+
+    def weight(key: str) -> tuple[int, Any, str]:
+        members = groups[key]
+        return len({(run.model, run.adapter) for run in members}), max(run.created for run in members), key
+
+    return max(groups, key=weight)
+
+
+def _choose_runs(runs: Sequence[Run], ranked_key: str | None, said: list[str]) -> dict[_RowKey, Run]:
+    """The run that each row shows for one task; what was passed over, and what can't be ranked, goes to `said`."""
+    by_row: dict[_RowKey, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_row[(run.model, run.adapter)].append(run)
+    chosen: dict[_RowKey, Run] = {}
+    for row, candidates in by_row.items():
+        candidates.sort(
+            key=lambda run: (not run.badges, run.comparability_key == ranked_key, run.created, run.run_id), reverse=True
+        )
+        first, *rest = candidates
+        chosen[row] = first
+        where = f"{visible(first.name)} on {visible(first.task)}"
+        if rest:
+            passed = ", ".join(f"{visible(run.run_id)}{_differences(first, run)}" for run in rest)
+            newest = max(run.created for run in candidates)
+            reason = "the newest" if first.created == newest else "the newest that ranks"
+            shown = f"{visible(first.run_id)} is shown ({reason}), not {passed}"
+            said.append(f"{where}: {len(candidates)} finished runs; {shown}")
+        if not first.badges and first.comparability_key != ranked_key:
+            said.append(
+                f"{where}: not ranked, its data, prompt, generation or scorer differ from those of the ranked runs "
+                f"(key {visible(first.comparability_key[:12])}, ranked: {visible((ranked_key or '')[:12])})"
+            )
+    return chosen
+
+
+def _unranked(runs: Sequence[Run]) -> list[str]:
+    """One notice a badge: which runs it keeps out of the ranks. Long lists are cut; every row and cell has its
+    badge."""
+    by_badge: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for badge in run.badges:
+            by_badge[badge][run.name].append(run.task)
+    said = []
+    for badge, by_name in sorted(by_badge.items()):
+        parts = [f"{visible(name)} on {', '.join(visible(task) for task in tasks)}" for name, tasks in by_name.items()]
+        more = f"; and {len(parts) - 3} more models" if len(parts) > 3 else ""
+        said.append(f"not ranked ({badge}): {'; '.join(parts[:3])}{more}")
+    return said
+
+
+def _differences(first: Run, other: Run) -> str:
+    """` (seed 1)`: how another run of the same cell differs in what a person would have set; empty where it doesn't."""
+    parts = [badge for badge in other.badges if badge not in first.badges]
+    for label, path in (
+        ("seed", ("seed",)),
+        ("training seed", ("adapter", "train_seed")),
+        ("dtype", ("model", "dtype")),
+        ("revision", ("model", "revision")),
+        ("task version", ("task", "version")),
+    ):
+        mine, theirs = _dig(first, path), _dig(other, path)
+        if mine != theirs:
+            parts.append(f"{label} {visible(str(theirs))}")
+    if _weights(first) != _weights(other):
+        parts.append("other weights")
+    if first.comparability_key != other.comparability_key and len(parts) == 0:
+        parts.append(NOT_COMPARABLE)
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _dig(run: Run, path: Sequence[str]) -> Any:
+    found: Any = run.record
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _weights(run: Run) -> tuple[Any, Any]:
+    return _dig(run, ("model", "weights_sha256")), _dig(run, ("adapter", "sha256"))
+
+
+def _task_columns(
+    task: str, chosen: Mapping[_RowKey, Run], ranked_key: str | None
+) -> Iterable[tuple[Column, dict[_RowKey, Cell]]]:
+    """Every metric of one task, in the order of the runs' records, with its cells."""
+    ranked_first = sorted(chosen.items(), key=lambda entry: entry[1].comparability_key != ranked_key)
+    names = list(dict.fromkeys(metric.name for _, run in ranked_first for metric in run.metrics))
+    for name in names:
+        have = {row: (run, _metric(run, name)) for row, run in ranked_first if name in run.scores}
+        ranked = {row: run for row, (run, _) in have.items() if not run.badges and run.comparability_key == ranked_key}
+        _check_agreement(name, [have[row] for row in ranked])
+        _, told = next(iter(have.values()))
+        scores = [run.scores[name] for run in ranked.values()]
+        clusters = {item: label for run in ranked.values() for item, label in run.clusters.items()}
+        ranges = dict(zip(ranked, rank_ranges(scores, told.higher_is_better, clusters), strict=True))
+        by_row = {}
+        for row, (run, _) in have.items():
+            badges = run.badges or (() if row in ranked else (NOT_COMPARABLE,))
+            cell = Cell(_estimate(run, name), run.run_id, badges)
+            if row in ranges:
+                cell = evolve(cell, rank_low=ranges[row].low, rank_high=ranges[row].high)
+            by_row[row] = cell
+        smallest = detectable_difference(scores, clusters)
+        column = Column(f"{task}/{name}", task, name, told.higher_is_better, told.chance, len(ranked), smallest)
+        yield column, by_row
+
+
+def _metric(run: Run, name: str) -> RunMetric:
+    return next(metric for metric in run.metrics if metric.name == name)
+
+
+def _check_agreement(name: str, ranked: Sequence[tuple[Run, RunMetric]]) -> None:
+    """Runs with one key have one scorer; where they don't agree which way is up, a record was edited."""
+    directions = {metric.higher_is_better for _, metric in ranked}
+    if len(directions) > 1:
+        raise RunProblems(
+            [
+                Problem(str(run.folder / RECORD), 0, 0, f"{name!r}: higher_is_better is {metric.higher_is_better}")
+                for run, metric in ranked
+            ]
+        )
+
+
+def _estimate(run: Run, name: str) -> Estimate:
+    scores = run.scores[name]
+    return estimate(list(scores.values()), [run.clusters[item] for item in scores])
+
+
+def _row(key: _RowKey, cells: Mapping[str, Cell], runs: Sequence[Run]) -> Row:
+    model, adapter = key
+    badges = list(dict.fromkeys(badge for cell in cells.values() for badge in cell.badges))
+    if len({_weights(run) for run in runs}) > 1:
+        badges.append(MIXED_WEIGHTS)
+    return Row(runs[0].name, model, adapter, tuple(badges), dict(cells), _cost(runs))
+
+
+def _cost(runs: Sequence[Run]) -> dict[str, float | int | None]:
+    """What the row's shown runs took: seconds and tokens summed over them, memory the largest of them.
+
+    Runs of one row may have different adapters under one name (`mixed weights`); the newest run's sizes are given.
+    """
+    newest = max(runs, key=lambda run: run.created)
+
+    def sizes(*path: str) -> float | int | None:
+        return _number(_dig(newest, path))
+
+    def costs(name: str) -> list[float | int]:
+        numbers = (_number(_dig(run, ("cost", name))) for run in runs)
+        return [number for number in numbers if number is not None]
+
+    return {
+        "parameters": sizes("model", "parameters"),
+        "adapter_bytes": sizes("adapter", "bytes"),
+        "adapter_parameters": sizes("adapter", "parameters"),
+        "train_s": sizes("adapter", "train_s"),
+        "seconds": sum(costs("seconds")) if costs("seconds") else None,
+        "ram_peak_B": max(costs("ram_peak_B"), default=None),
+        "tokens_in": sum(costs("tokens_in")) if costs("tokens_in") else None,
+        "tokens_out": sum(costs("tokens_out")) if costs("tokens_out") else None,
+    }
+
+
+def _number(value: Any) -> float | int | None:
+    """value where it is a number that a cost can be: 0 or more and finite; None otherwise."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18:
+        return value
+    return None
+
+
+def _row_order(row: Row) -> tuple[Any, ...]:
+    lows = [cell.rank_low for cell in row.cells.values() if cell.rank_low is not None]
+    led = sum(1 for low in lows if low == 1)
+    return (-led, sum(lows) / len(lows) if lows else float("inf"), row.name, row.model)
+
+
+def _column_json(column: Column) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "key": column.key,
+        "task": column.task,
+        "metric": column.metric,
+        "higher_is_better": column.higher_is_better,
+    }
+    if column.chance is not None:
+        content["chance"] = column.chance
+    return content
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    content: dict[str, Any] = {"name": row.name, "model": row.model}
+    if row.adapter is not None:
+        content["adapter"] = row.adapter
+    content["badges"] = list(row.badges)
+    content["scores"] = {key: _cell_json(cell) for key, cell in row.cells.items()}
+    content["cost"] = dict(row.cost)
+    return content
+
+
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    made = cell.estimate
+    known = made.method != "none"
+    content: dict[str, Any] = {
+        "value": made.value,
+        "stderr": made.stderr if known else None,
+        "ci_low": made.ci_low if known else None,
+        "ci_high": made.ci_high if known else None,
+        "n": made.n,
+    }
+    if cell.rank_low is not None:
+        content["rank_low"] = cell.rank_low
+        content["rank_high"] = cell.rank_high
+    content["run_id"] = cell.run_id
+    return content

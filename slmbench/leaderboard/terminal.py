@@ -1,0 +1,160 @@
+"""The leaderboard as text for a terminal, in as many blocks of columns as its width needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from slmbench.leaderboard._text import display_width, fit, number, visible
+from slmbench.leaderboard.table import Column, Leaderboard, Row
+
+GAP = 2
+MIN_NAME = 8
+MAX_NAME = 28
+# One score: "12.345 +-0.123 *" at most.
+MIN_CELL = 14
+MAX_CELL = 22
+
+_BOLD, _DIM, _GREEN, _YELLOW, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+
+
+def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
+    """The table as lines of at most width cells (at least 24 are used), ending in a newline.
+
+    A score is its mean and half of its 95% interval. `*` (and green, with color): no other ranked row is significantly
+    better. Columns that don't fit beside each other go below, in blocks that repeat the names. color: ANSI colours of
+    our own; escapes in names are shown as signs, never sent.
+    """
+    width = max(width, 24)
+    paint = _paint if color else _plain
+    title = "leaderboard" if leaderboard.suite is None else f"leaderboard: {visible(leaderboard.suite)}"
+    lines = [paint(_cut(title, width), _BOLD)]
+    if not leaderboard.rows:
+        lines.append("no finished runs")
+    else:
+        labels = [_label(row) for row in leaderboard.rows]
+        name_width = max(MIN_NAME, min(MAX_NAME, width // 3, max(display_width(label) for label in labels)))
+        for block in _blocks(leaderboard.columns, width - name_width):
+            lines.append("")
+            lines.extend(_block_lines(leaderboard.rows, labels, block, name_width, width - name_width, paint))
+        lines.append("")
+        lines.extend(paint(line, _DIM) for line in _wrap(_legend(leaderboard), width))
+        for row in leaderboard.rows:
+            if row.badges:
+                badges = f"{visible(row.name)}: {', '.join(visible(badge) for badge in row.badges)}"
+                lines.extend(paint(line, _YELLOW) for line in _wrap(f"! {badges}", width))
+    for notice in leaderboard.notices:
+        lines.extend(paint(line, _YELLOW) for line in _wrap(f"! {visible(notice)}", width))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _paint(text: str, code: str) -> str:
+    return f"{code}{text}{_RESET}" if text else text
+
+
+def _plain(text: str, code: str) -> str:
+    return text
+
+
+def _label(row: Row) -> str:
+    return visible(row.name) + (" !" if row.badges else "")
+
+
+def _cell_width(column: Column, room: int) -> int:
+    return max(
+        MIN_CELL,
+        min(MAX_CELL, room - GAP, max(display_width(visible(column.task)), display_width(visible(column.metric)))),
+    )
+
+
+def _blocks(columns: Sequence[Column], room: int) -> list[list[Column]]:
+    """columns in order, cut into as few groups as fit into `room` cells; at least one a group."""
+    blocks: list[list[Column]] = []
+    used = 0
+    for column in columns:
+        needed = GAP + _cell_width(column, room)
+        if not blocks or used + needed > room:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(column)
+        used += needed
+    return blocks
+
+
+def _block_lines(
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    columns: Sequence[Column],
+    name_width: int,
+    room: int,
+    paint: Callable[[str, str], str],
+) -> list[str]:
+    gap = " " * GAP
+    widths = [_cell_width(column, room) for column in columns]
+    tasks: list[str] = []
+    for position, (column, cells) in enumerate(zip(columns, widths, strict=True)):
+        repeated = position > 0 and columns[position - 1].task == column.task
+        tasks.append(fit("" if repeated else visible(column.task), cells, right=True))
+    metrics = [fit(visible(column.metric), cells, right=True) for column, cells in zip(columns, widths, strict=True)]
+    lines = [
+        paint(" " * name_width + gap + gap.join(tasks), _BOLD),
+        " " * name_width + gap + gap.join(metrics),
+        paint("-" * (name_width + sum(widths) + GAP * len(widths)), _DIM),
+    ]
+    for row, label in zip(rows, labels, strict=True):
+        parts = [fit(label, name_width)]
+        for column, cells in zip(columns, widths, strict=True):
+            cell = row.cells.get(column.key)
+            text = fit(_score(row, column), cells, right=True)
+            parts.append(paint(text, _GREEN) if cell is not None and cell.leads else text)
+        lines.append(gap.join(parts))
+    return lines
+
+
+def _score(row: Row, column: Column) -> str:
+    cell = row.cells.get(column.key)
+    if cell is None:
+        return "-  "
+    made = cell.estimate
+    half = "" if made.method == "none" else f" \u00b1{number((made.ci_high - made.ci_low) / 2).removeprefix('0')}"
+    return f"{number(made.value)}{half} {'*' if cell.leads else ' '}"
+
+
+def _legend(leaderboard: Leaderboard) -> str:
+    parts = ["\u00b1 half of the 95% interval"]
+    if any(cell.leads for row in leaderboard.rows for cell in row.cells.values()):
+        parts.append("* no other row is significantly better on the same items (paired test, Holm, 5%)")
+    if any(row.badges for row in leaderboard.rows):
+        parts.append("! see below")
+    lower = [column.key for column in leaderboard.columns if not column.higher_is_better]
+    if lower:
+        parts.append(f"lower is better: {', '.join(visible(key) for key in lower)}")
+    return "; ".join(parts)
+
+
+def _cut(text: str, width: int) -> str:
+    return fit(text, width) if display_width(text) > width else text
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """text in lines of at most width cells, broken at spaces where there are any; later lines are indented by two."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        while True:
+            longer = f"{line} {word}" if line.strip() else line + word
+            if display_width(longer) <= width:
+                line = longer
+                break
+            if line.strip():
+                lines.append(line)
+                line = "  "
+                continue
+            # One word wider than a line: cut it; nothing is lost.
+            head = longer
+            while display_width(head) > width:
+                head = head[:-1]
+            lines.append(head)
+            word, line = longer[len(head) :], "  "
+    if line.strip():
+        lines.append(line)
+    return lines

@@ -1,0 +1,162 @@
+"""The leaderboard's files: JSON, CSV, Markdown and the page, all of them or none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from slmbench.errors import SlmbenchError
+from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._text import count, duration, json_ready, number, rank_range, size, visible
+from slmbench.leaderboard.page import render_page
+from slmbench.leaderboard.table import Column, Leaderboard, Row
+
+# A spreadsheet takes text that starts with one of these for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_MARKDOWN = re.compile(r"([\\`*\[\]<>&|~#!])")
+
+
+def write_leaderboard(leaderboard: Leaderboard, runs: Sequence[Run], out: Path) -> list[Path]:
+    """Writes leaderboard.json, leaderboard.csv, leaderboard.md and index.html into out; returns their paths.
+
+    runs: those that the leaderboard was built from; the page shows samples of them and links to their folders. Every
+    file is written beside its place and then renamed, after all four have been: an error (a full disk) leaves what was
+    there before, and no temporary file. Raises SlmbenchError where out can't be written.
+    """
+    contents = {
+        "leaderboard.json": json.dumps(leaderboard.as_json(), indent=2, allow_nan=False) + "\n",
+        "leaderboard.csv": render_csv(leaderboard),
+        "leaderboard.md": render_markdown(leaderboard),
+        "index.html": render_page(leaderboard, runs, out),
+    }
+    temporary = {out / name: out / f".{name}.{os.getpid()}.tmp" for name in contents}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, beside in temporary.items():
+            with beside.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(contents[path.name])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, beside in temporary.items():
+            beside.replace(path)
+    except OSError as error:
+        raise SlmbenchError(f"{out}: the leaderboard can't be written ({error.strerror or error})") from error
+    finally:
+        for beside in temporary.values():
+            with suppress(OSError):
+                beside.unlink()
+    return list(temporary)
+
+
+def render_csv(leaderboard: Leaderboard) -> str:
+    """One line a score (long form, for data frames and spreadsheets); numbers stay numbers, text can't be a formula."""
+    costs = list(leaderboard.rows[0].cost) if leaderboard.rows else []
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    head = ["name", "model", "adapter", "badges", "column", "task", "metric", "higher_is_better", "chance"]
+    scores = ["value", "stderr", "ci_low", "ci_high", "n", "rank_low", "rank_high", "run_id"]
+    writer.writerow([*head, *scores, *costs])
+    for row, content in zip(leaderboard.rows, leaderboard.as_json()["rows"], strict=True):
+        for column in leaderboard.columns:
+            score = content["scores"].get(json_ready(column.key))
+            if score is None:
+                continue
+            names = [row.name, row.model, row.adapter or "", "; ".join(row.badges)]
+            texts = [*names, column.key, column.task, column.metric]
+            line = [csv_text(text) for text in texts]
+            line += [str(column.higher_is_better).lower(), column.chance]
+            line += [csv_text(score[key]) if key == "run_id" else score.get(key) for key in scores]
+            writer.writerow([*line, *(content["cost"][key] for key in costs)])
+    return buffer.getvalue()
+
+
+def csv_text(text: str) -> str:
+    """text for a CSV cell: controls made visible, and `'` before what a spreadsheet would run (=, +, -, @, tab, CR)."""
+    risky = text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS)
+    return ("'" if risky else "") + visible(text)
+
+
+def render_markdown(leaderboard: Leaderboard) -> str:
+    """The table, its cost and its notices as GitHub-flavoured Markdown."""
+    title = "Leaderboard" if leaderboard.suite is None else f"Leaderboard: {markdown_text(leaderboard.suite)}"
+    lines = [f"# {title}", ""]
+    if not leaderboard.rows:
+        lines += ["No finished runs.", ""]
+    else:
+        heads = [_markdown_head(column) for column in leaderboard.columns]
+        scores = [[_markdown_score(row, column) for column in leaderboard.columns] for row in leaderboard.rows]
+        names = [_markdown_name(row) for row in leaderboard.rows]
+        lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
+        lines += [
+            "",
+            "Each score is a mean, \u00b1 half of its 95% interval, then the ranks that the data leaves open (paired "
+            "tests on the same items, Holm-corrected, 5%). **Bold**: no other row is significantly better.",
+            "",
+        ]
+        wanted = ["model", "parameters", "adapter", "training", "evaluation", "peak memory", "tokens in", "tokens out"]
+        lines += [*_markdown_table(wanted, [_markdown_cost(row) for row in leaderboard.rows]), ""]
+    if leaderboard.notices:
+        lines += ["Notices:", "", *(f"- {markdown_text(notice)}" for notice in leaderboard.notices), ""]
+    return "\n".join(lines)
+
+
+def markdown_text(text: str) -> str:
+    """text that is plain in Markdown: no markup, no HTML, no table cell ends, controls made visible."""
+    return _MARKDOWN.sub(r"\\\1", visible(text))
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" for _ in head[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def _markdown_head(column: Column) -> str:
+    direction = "" if column.higher_is_better else " (lower is better)"
+    return f"{markdown_text(column.task)}<br>{markdown_text(column.metric)}{direction}"
+
+
+def _markdown_name(row: Row) -> str:
+    badges = "".join(f" ({markdown_text(badge)})" for badge in row.badges)
+    return markdown_text(row.name) + badges
+
+
+def _markdown_score(row: Row, column: Column) -> str:
+    cell = row.cells.get(column.key)
+    if cell is None:
+        return ""
+    made = cell.estimate
+    value = f"**{number(made.value)}**" if cell.leads else number(made.value)
+    half = "" if made.method == "none" else f" \u00b1{number((made.ci_high - made.ci_low) / 2)}"
+    if cell.rank_low is None or cell.rank_high is None:
+        return f"{value}{half} (not ranked)"
+    return f"{value}{half} ({rank_range(cell.rank_low, cell.rank_high)})"
+
+
+def _markdown_cost(row: Row) -> list[str]:
+    cost = row.cost
+
+    def shown(name: str, form: Callable[[Any], str]) -> str:
+        value = cost[name]
+        return "" if value is None else form(value)
+
+    adapter = shown("adapter_parameters", count)
+    if adapter and cost["parameters"]:
+        share = cost["adapter_parameters"] / cost["parameters"]
+        adapter += f" ({share:.0%} of the model), {shown('adapter_bytes', size)}"
+    return [
+        markdown_text(row.name),
+        shown("parameters", count),
+        adapter,
+        shown("train_s", duration),
+        shown("seconds", duration),
+        shown("ram_peak_B", size),
+        shown("tokens_in", count),
+        shown("tokens_out", count),
+    ]

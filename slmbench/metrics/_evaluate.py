@@ -1,0 +1,111 @@
+"""Scorers as `evaluate.Metric`s: they need no network, no metric script and no cache folder."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from slmbench.metrics._scorer import Scorer
+from slmbench.values import Example, Output
+
+if TYPE_CHECKING:
+    import evaluate
+
+_TEXT_INPUTS = """
+predictions: list of str. references: list of str, or list of lists of str where several texts count as right.
+"""
+_CHOICE_INPUTS = """
+predictions: list of lists of float, the options' summed log-likelihoods. references: list of int, the right options,
+counted from 0.
+"""
+_CHOICE_TEXTS = """choices: list of lists of str, the options' texts without the delimiter before them.
+"""
+
+
+def as_evaluate_metric(scorer: Scorer, **options: Any) -> evaluate.Metric:
+    """The scorer behind `compute(predictions=..., references=...)`, which returns the mean of each of its values.
+
+    options: what `evaluate.Metric` takes. Data stays in memory unless num_process > 1 or keep_in_memory=False.
+    compute raises ValueError for no items, for lengths that differ, and for an item that can't be scored, by its
+    index. Other keyword arguments of compute are ignored: `evaluate.combine` hands each to every metric.
+    """
+    options.setdefault("keep_in_memory", options.get("num_process", 1) == 1)
+    return _metric_class(scorer)(**options)
+
+
+@cache
+def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
+    # Here, because evaluate imports datasets and takes seconds.
+    import evaluate
+    from datasets import Features, Sequence, Value
+
+    if scorer.kind == "text":
+        features = Features({"predictions": Value("string"), "references": Sequence(Value("string"))})
+        inputs = _TEXT_INPUTS
+    else:
+        features = Features({"predictions": Sequence(Value("float64")), "references": Value("int64")})
+        inputs = _CHOICE_INPUTS
+        if scorer.reads_choices:
+            features["choices"] = Sequence(Value("string"))
+            inputs += _CHOICE_TEXTS
+
+    class ScorerMetric(evaluate.Metric):
+        __doc__ = scorer.description
+
+        def _info(self) -> evaluate.MetricInfo:
+            return evaluate.MetricInfo(
+                description=scorer.description,
+                citation=scorer.citation,
+                inputs_description=inputs,
+                features=features,
+            )
+
+        def _build_data_dir(self) -> str:
+            # Nothing is written when data stays in memory: a home folder that is read-only must not matter.
+            return str(self._data_dir_root) if self.keep_in_memory else super()._build_data_dir()
+
+        def compute(self, *, predictions: Any = None, references: Any = None, **columns: Any) -> dict | None:
+            """Mean of each value over the items given here or added before. Raises ValueError if there are none."""
+            if predictions is None and references is None and self.writer is None:
+                raise ValueError(f"{scorer.name}: nothing was added; there is no mean over no items")
+            return super().compute(predictions=predictions, references=references, **columns)
+
+        def add_batch(self, *, predictions: Any = None, references: Any = None, **columns: Any) -> None:
+            """Keep the items until compute(). Raises ValueError for an empty batch."""
+            for column, rows in {"predictions": predictions, "references": references, **columns}.items():
+                if isinstance(rows, str):
+                    raise ValueError(f"{scorer.name}: {column} must be a list of items, got the text {rows[:80]!r}")
+                if rows is None or len(rows) == 0:
+                    raise ValueError(f"{scorer.name}: {column} is empty; there is no mean over no items")
+            super().add_batch(predictions=predictions, references=[listed(row) for row in references], **columns)
+
+        def add(self, *, prediction: Any = None, reference: Any = None, **columns: Any) -> None:
+            """Keep one item until compute()."""
+            super().add(prediction=prediction, reference=listed(reference), **columns)
+
+        def _compute(self, predictions: list, references: list, choices: Any = None, **_: Any) -> dict[str, float]:
+            texts = choices if scorer.reads_choices else [()] * len(predictions)
+            items = map(item_of, range(len(predictions)), predictions, references, texts)
+            scores = [scorer.score(example, output) for example, output in items]
+            return {value: sum(score[value] for score in scores) / len(scores) for value in scorer.values}
+
+    def listed(reference: Any) -> Any:
+        # One column type for both forms: where rows mix them, datasets would take a text for a list of its letters.
+        return [reference] if scorer.kind == "text" and isinstance(reference, str) else reference
+
+    def item_of(index: int, prediction: Any, reference: Any, choices: Any) -> tuple[Example, Output]:
+        absent = [side for side, value in (("prediction", prediction), ("reference", reference)) if value is None]
+        absent += ["reference"] if reference == [] else []
+        absent += ["choices"] if choices is None else []
+        if absent:
+            raise ValueError(f"{scorer.name}: item {index} has no {absent[0]}")
+        if scorer.kind == "choice":
+            example = Example(id=str(index), fields={}, answer="", choices=tuple(choices), gold=reference)
+            return example, Output(loglikelihoods=tuple(prediction))
+        example = Example(id=str(index), fields={}, answer=reference[0], references=tuple(reference))
+        return example, Output(text=prediction)
+
+    # evaluate names a metric after its class, and `combine` prefixes clashing values with that name.
+    ScorerMetric.__name__ = "".join(part.capitalize() for part in scorer.name.replace("/", "_").split("_"))
+    ScorerMetric.__qualname__ = ScorerMetric.__name__
+    return ScorerMetric

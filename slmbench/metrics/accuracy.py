@@ -1,0 +1,87 @@
+"""Accuracy of multiple choice: is the likeliest option the right one?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from slmbench.metrics._scorer import Scorer, choice_score, single_value
+from slmbench.metrics.names import METRIC_SUMMARIES
+
+
+def likeliest(loglikelihoods: Sequence[float]) -> int:
+    """Index of the highest value, the first of equals. Raises ValueError if empty or for a NaN; -inf is fine."""
+    if not loglikelihoods:
+        raise ValueError("no log-likelihoods: a choice metric needs one for each option")
+    for index, value in enumerate(loglikelihoods):
+        if math.isnan(value):
+            raise ValueError(f"the log-likelihood of option {index} is NaN; the model's logits overflowed")
+    return max(range(len(loglikelihoods)), key=loglikelihoods.__getitem__)
+
+
+def likeliest_norm(loglikelihoods: Sequence[float], choices: Sequence[str]) -> int:
+    """Index of the highest log-likelihood per character of the option, the first of equals.
+
+    choices: the options' texts without the delimiter that the prompt puts before them. Raises ValueError for an empty
+    option, a NaN, or lengths that differ.
+    """
+    _check_counts(loglikelihoods, choices)
+    for index, choice in enumerate(choices):
+        if not choice:
+            raise ValueError(
+                f"option {index} of {len(choices)} is empty: accuracy_norm divides by its length; "
+                "fix the row's choices or use accuracy"
+            )
+    return likeliest([value / len(choice) for value, choice in zip(loglikelihoods, choices, strict=True)])
+
+
+def accuracy(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
+    """1.0 where the option of highest summed log-likelihood is `gold`, else 0.0.
+
+    loglikelihoods: nats, one an option. choices: may be empty, their texts are not read. gold: 0-based. Raises
+    ValueError for a NaN, a gold out of range, or lengths that differ. Source: lm-eval's acc.
+    """
+    if choices:
+        _check_counts(loglikelihoods, choices)
+    _check_gold(gold, len(loglikelihoods))
+    return float(likeliest(loglikelihoods) == gold)
+
+
+def accuracy_norm(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
+    """1.0 where the option of highest log-likelihood per character is `gold`, else 0.0.
+
+    As `accuracy`, but reads the options' texts. Raises ValueError for an empty option too. Source: lm-eval's acc_norm.
+    """
+    _check_gold(gold, len(loglikelihoods))
+    return float(likeliest_norm(loglikelihoods, choices) == gold)
+
+
+def _check_counts(loglikelihoods: Sequence[float], choices: Sequence[str]) -> None:
+    if len(loglikelihoods) != len(choices):
+        raise ValueError(f"got {len(loglikelihoods)} log-likelihoods for {len(choices)} options; give one each")
+
+
+def _check_gold(gold: int, n: int) -> None:
+    # A negative index would silently count from the end.
+    if not 0 <= gold < n:
+        raise ValueError(f"gold is {gold}, but there are {n} options, counted from 0")
+
+
+def _scorer(name: str, measure: Callable[..., float], *, reads_choices: bool) -> Scorer:
+    return Scorer(
+        name=name,
+        version="1",
+        kind="choice",
+        values=(name,),
+        score=choice_score(single_value(name, measure)),
+        description=METRIC_SUMMARIES[name],
+        citation="Gao et al., A framework for few-shot language model evaluation, doi:10.5281/zenodo.10256836",
+        binary=True,
+        reads_choices=reads_choices,
+    )
+
+
+SCORERS: tuple[Scorer, ...] = (
+    _scorer("accuracy", accuracy, reads_choices=False),
+    _scorer("accuracy_norm", accuracy_norm, reads_choices=True),
+)

@@ -1,0 +1,171 @@
+"""Exact match: of a whole text, and of the final number of a worked solution in three readings.
+
+strict and flexible give lm-eval's numbers under lm-eval's names, so that they can stand beside published ones.
+decimal is this project's own: it forgives how a number is written, never which number it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from slmbench.metrics._scorer import Scorer, single_value, text_score
+from slmbench.metrics.names import METRIC_SUMMARIES
+
+ANCHOR = "####"
+MAX_DIGITS = 1_000
+"""A longer run of digits is a model that got stuck, not a number."""
+
+_STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
+_FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
+_FINAL_STOP = re.compile(r"\.$")
+_NO_MATCH = "[invalid]"
+
+_THIN_SPACES = "\u00a0\u2007\u2009\u202f"
+
+
+def _number_pattern(spaces: str) -> re.Pattern[str]:
+    """A signed decimal number: a currency sign after the sign, thousands in threes by commas or one of the spaces."""
+    grouped = rf"[0-9]{{1,3}}(?P<separator>,|\{{,\}}|[{spaces}])[0-9]{{3}}(?:(?P=separator)[0-9]{{3}})*(?![0-9])"
+    return re.compile(
+        # A hyphen after a word, a digit or a bracket joins or subtracts: 17-18 ends in 18, not in -18.
+        r"(?P<sign>(?<![\w)])[-\u2212])?(?:\\?[$€£¥]\s?)?"
+        rf"(?:(?P<whole>{grouped}|[0-9]+)(?P<fraction>\.[0-9]+)?|(?P<bare_fraction>(?<![0-9])\.[0-9]+))"
+    )
+
+
+_NUMBER = _number_pattern(_THIN_SPACES)
+_NUMBER_WITH_SPACES = _number_pattern(" " + _THIN_SPACES)
+
+
+def exact_match(prediction: str, references: Sequence[str]) -> float:
+    """1.0 where the prediction is one of the references, else 0.0; case and punctuation count.
+
+    Outer white space is dropped and every inner run of it, in Unicode's sense, is one space. Raises ValueError without
+    references.
+    """
+    return _any_equal(lambda text: " ".join(text.split()), prediction, references)
+
+
+def exact_match_strict(prediction: str, references: Sequence[str]) -> float:
+    """1.0 where the text after the first `#### ` is a reference's number, else 0.0.
+
+    A reference may be the number or a solution that ends in `#### number`. Commas, dollar signs, a final full stop and
+    case are ignored; 5.0 is not 5. Raises ValueError without references. Source: gsm8k of lm-eval 0.4.13, strict-match.
+    """
+    return _equal_after(extract_strict(prediction), references)
+
+
+def exact_match_flexible(prediction: str, references: Sequence[str]) -> float:
+    """1.0 where the last number-like text is a reference's number, else 0.0.
+
+    As strict in all else. Source: gsm8k of lm-eval 0.4.13, flexible-extract.
+    """
+    return _equal_after(extract_flexible(prediction), references)
+
+
+def exact_match_decimal(prediction: str, references: Sequence[str]) -> float:
+    """1.0 where the final number equals a reference's as a decimal, else 0.0: 5.0, 05 and $5 are 5.
+
+    `final_number` says which number counts. Raises ValueError without references, and for a reference without a number.
+    """
+    got = final_number(prediction)
+    golds = [_reference_number(reference) for reference in _required(references)]
+    return float(got is not None and got in golds)
+
+
+def extract_strict(text: str) -> str:
+    """What strict-match takes for the answer: the first `#### number`, `[invalid]` where there is none."""
+    found = _STRICT.search(text)
+    return found[1] if found else _NO_MATCH
+
+
+def extract_flexible(text: str) -> str:
+    """What flexible-extract takes for the answer: the last number-like text, `[invalid]` where there is none."""
+    found = _NO_MATCH
+    for match in _FLEXIBLE.finditer(text):
+        found = match[0]
+    return found
+
+
+def final_number(text: str) -> Decimal | None:
+    """The last number after the last `####`; without such, the last of the whole text; None where there is none.
+
+    Currency signs and thousands separators (comma, thin or no-break space, LaTeX's {,}) go. An ordinary space separates
+    thousands only after the anchor or where the number is the whole text: in prose it stands between two numbers.
+    A number of more than MAX_DIGITS characters counts as none.
+    """
+    _, anchor, tail = text.rpartition(ANCHOR)
+    found = _last(_NUMBER_WITH_SPACES, tail) if anchor else None
+    found = found or _NUMBER_WITH_SPACES.fullmatch(text.strip()) or _last(_NUMBER, text)
+    if found is None or len(found[0]) > MAX_DIGITS:
+        return None
+    whole = re.sub(r"[^0-9]", "", found["whole"] or "")
+    number = Decimal(whole + (found["fraction"] or found["bare_fraction"] or ""))
+    # Not by unary minus, which rounds to the context's 28 digits.
+    return number.copy_negate() if found["sign"] else number
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found
+
+
+def _reference_number(reference: str) -> Decimal:
+    number = final_number(reference)
+    if number is None:
+        raise ValueError(
+            f"no number in the reference {reference[:80]!r}: exact_match/decimal is for numeric answers; "
+            "use exact_match for text"
+        )
+    return number
+
+
+def _without_ignored(text: str) -> str:
+    # In lm-eval's order. It drops the anchor by `(?s).*#### `, which takes quadratic time where there is none.
+    _, _, tail = text.replace(",", "").replace("$", "").rpartition("#### ")
+    return _FINAL_STOP.sub("", tail).lower()
+
+
+def _equal_after(extracted: str, references: Sequence[str]) -> float:
+    return _any_equal(_without_ignored, extracted, references)
+
+
+def _any_equal(normalised: Callable[[str], str], prediction: str, references: Sequence[str]) -> float:
+    got = normalised(prediction)
+    return float(any(got == normalised(reference) for reference in _required(references)))
+
+
+def _required(references: Sequence[str]) -> Sequence[str]:
+    # A bare string is a sequence of its letters, and "18" would match a prediction of "1".
+    if isinstance(references, str):
+        raise ValueError(f"references must be a list of texts, got the text {references[:80]!r}; wrap it in a list")
+    if not references:
+        raise ValueError("no references to compare with; give at least one")
+    return references
+
+
+def _scorer(name: str, measure: Callable[[str, Sequence[str]], float], citation: str = "") -> Scorer:
+    return Scorer(
+        name=name,
+        version="1",
+        kind="text",
+        values=(name,),
+        score=text_score(single_value(name, measure)),
+        description=METRIC_SUMMARIES[name],
+        citation=citation,
+        binary=True,
+    )
+
+
+_GSM8K = "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, arXiv:2110.14168"
+
+SCORERS: tuple[Scorer, ...] = (
+    _scorer("exact_match", exact_match),
+    _scorer("exact_match/strict", exact_match_strict, _GSM8K),
+    _scorer("exact_match/flexible", exact_match_flexible, _GSM8K),
+    _scorer("exact_match/decimal", exact_match_decimal, _GSM8K),
+)

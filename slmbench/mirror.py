@@ -1,0 +1,301 @@
+"""Mirrors: data sets as files with checksums, pulled where there is a network and carried to where there is none.
+
+`<mirror>/<data set>/<split>.jsonl`, with the hub's names of splits and columns, and `checksums.json` beside them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.datasets import Dataset, Row, fetch_rows, load_dataset_spec, read_rows
+from slmbench.errors import DataError, Problem, UsageError, did_you_mean
+from slmbench.files import write_atomically, write_json
+from slmbench.paths import hub_is_offline, shown
+
+CHECKSUMS = "checksums.json"
+SCHEMA = 1
+PROBLEMS_A_FILE = 5
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@frozen
+class MirrorReport:
+    """What `verify` found. files: how many row files were read. notices: what could not be verified, and why."""
+
+    problems: tuple[Problem, ...]
+    notices: tuple[str, ...]
+    files: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[str], object] | None = None) -> list[str]:
+    """Fetches data sets of the hub, every declared split of each, and writes them into a mirror; returns the paths.
+
+    Only declared columns are written. A data set's files are written when all of its splits are there, its checksums
+    last. progress: is told a line for each split. Raises UsageError for a name that isn't a data set of the hub and for
+    files in the way that were not written here; OfflineError or DataError as `fetch_rows` does.
+    """
+    datasets = [load_dataset_spec(catalog, name) for name in dict.fromkeys(names)]
+    for dataset in datasets:
+        if dataset.spec.hub is None:
+            raise UsageError(f"data set {dataset.name!r} is made of files beside its declaration; nothing to pull")
+        _refuse_foreign_files(dataset, os.path.join(to, dataset.name))
+    written: list[str] = []
+    for dataset in datasets:
+        written += _pull_one(dataset, os.path.join(to, dataset.name), progress or (lambda line: None))
+    return written
+
+
+def _pull_one(dataset: Dataset, folder: str, progress: Callable[[str], object]) -> list[str]:
+    spec = dataset.spec
+    commit = _commit_of(str(spec.hub), spec.revision)
+    if commit is not None:
+        # What is written down as the revision is then what is fetched, whatever is pushed in the meantime.
+        dataset = evolve(dataset, spec=spec.model_copy(update={"revision": commit}))
+    contents: dict[str, tuple[bytes, int]] = {}
+    for ours, theirs in spec.splits.items():
+        if f"{theirs}.jsonl" in contents:
+            continue
+        rows = fetch_rows(dataset, ours, use_mirror=False).rows
+        contents[f"{theirs}.jsonl"] = (_as_lines(dataset, theirs, rows), len(rows))
+        progress(f"{dataset.name}: {theirs}, {len(rows):,} rows")
+    for name, (data, _) in contents.items():
+        write_atomically(os.path.join(folder, name), data)
+    files = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "rows": n, "bytes": len(data)}
+        for name, (data, n) in contents.items()
+    }
+    checksums = {
+        "schema": SCHEMA,
+        "dataset": dataset.name,
+        "hub": spec.hub,
+        "config": spec.config,
+        "revision": commit or spec.revision,
+        "license": spec.license,
+        "files": files,
+    }
+    write_json(os.path.join(folder, CHECKSUMS), checksums)
+    return [os.path.join(folder, name) for name in (*contents, CHECKSUMS)]
+
+
+def verify(folder: str, catalog: Catalog, names: Iterable[str] | None = None) -> MirrorReport:
+    """Reads a mirror through: checksums, sizes, row counts, JSON, declared columns, files missing or too many.
+
+    names: the data sets to look at, all folders unless given. A folder without checksums.json has its columns checked
+    only, and a notice says so. Raises UsageError where the mirror is no folder, or a name is no data set.
+    """
+    if not os.path.isdir(folder):
+        raise UsageError(f"{shown(folder)} is no folder; `slmbench data pull NAME --to {shown(folder)}` makes a mirror")
+    known = catalog.files("datasets")
+    there = sorted(child.name for child in os.scandir(folder) if child.is_dir() and not child.name.startswith("."))
+    problems: list[Problem] = []
+    notices: list[str] = []
+    wanted = list(dict.fromkeys(names or ()))
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"unknown dataset {name!r}{did_you_mean(name, known)}")
+        if name not in there:
+            problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, "is missing from the mirror"))
+    strangers = [] if wanted else [name for name in there if name not in known]
+    if strangers:
+        notices.append(f"no data set of the registry, not looked at: {', '.join(strangers)}")
+    chosen = [name for name in (wanted or there) if name in known and name in there]
+    if not chosen and not problems:
+        notices.append(f"{shown(folder)} holds no data set of the registry")
+    files = 0
+    for name in chosen:
+        files += _verify_one(load_dataset_spec(catalog, name), os.path.join(folder, name), problems, notices)
+    return MirrorReport(tuple(problems), tuple(notices), files)
+
+
+def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices: list[str]) -> int:
+    present = sorted(child.name for child in os.scandir(folder) if not child.name.startswith("."))
+    checksums_path = os.path.join(folder, CHECKSUMS)
+    if not os.path.isfile(checksums_path):
+        notices.append(f"{shown(folder)}: not written by `data pull` (no {CHECKSUMS}); columns checked only")
+        found = [name for name in present if name.endswith((".jsonl", ".parquet"))]
+        for split in dict.fromkeys(dataset.spec.splits.values()):
+            if not any(os.path.splitext(name)[0] == split for name in found):
+                notices.append(f"{shown(folder)}: no file for split {split!r}")
+        for name in found:
+            _read_checked(dataset, os.path.join(folder, name), problems)
+        return len(found)
+    listed = _read_checksums(dataset, checksums_path, problems)
+    if listed is None:
+        return 0
+    for name in (f"{split}.jsonl" for split in dict.fromkeys(dataset.spec.splits.values())):
+        if name not in listed:
+            problems.append(
+                Problem(shown(checksums_path), 0, 0, f"lists no {name!r}, which is declared; pull it again")
+            )
+    for name in present:
+        if name != CHECKSUMS and name not in listed:
+            problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, f"is not in {CHECKSUMS}; take it out"))
+    for name, wanted in listed.items():
+        _verify_file(dataset, os.path.join(folder, name), wanted, problems)
+    return len(listed)
+
+
+def _verify_file(dataset: Dataset, path: str, wanted: dict[str, Any], problems: list[Problem]) -> None:
+    def fault(message: str) -> None:
+        problems.append(Problem(shown(path), 0, 0, message))
+
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        fault(f"is in {CHECKSUMS}, but can't be read: {error.strerror}")
+        return
+    digest = hashlib.sha256(data).hexdigest()
+    if len(data) != wanted["bytes"]:
+        fault(f"has {len(data):,} bytes, not {wanted['bytes']:,}; copy it again")
+    elif digest != wanted["sha256"]:
+        fault(f"has sha256 {digest[:12]}..., not {str(wanted['sha256'])[:12]}...; copy it again")
+    n = _read_checked(dataset, path, problems)
+    if n is not None and n != wanted["rows"]:
+        fault(f"has {n:,} rows, not {wanted['rows']:,}; copy it again")
+
+
+def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dict[str, dict[str, Any]] | None:
+    def fault(message: str) -> None:
+        problems.append(Problem(shown(path), 0, 0, message))
+
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        fault(f"can't be read: {error}")
+        return None
+    files = value.get("files") if isinstance(value, dict) else None
+    if not isinstance(files, dict) or value.get("schema") != SCHEMA:
+        fault(f"is no list of checksums of schema {SCHEMA}; pull the data set again")
+        return None
+    good: dict[str, dict[str, Any]] = {}
+    for name, entry in files.items():
+        # A name from outside must not lead out of the folder.
+        if name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name:
+            fault(f"lists {name!r}, which is no file's name")
+        elif not isinstance(entry, dict) or not {"sha256", "rows", "bytes"} <= set(entry):
+            fault(f"has no sha256, rows and bytes for {name!r}")
+        elif not isinstance(entry["rows"], int) or not isinstance(entry["bytes"], int):
+            fault(f"has rows and bytes that are no numbers for {name!r}")
+        else:
+            good[name] = entry
+    spec = dataset.spec
+    for key, declared in (("dataset", dataset.name), ("hub", spec.hub), ("config", spec.config)):
+        if value.get(key) != declared:
+            fault(f"is for {key} {value.get(key)!r}; the declaration has {declared!r}")
+    if spec.revision and _COMMIT.fullmatch(spec.revision) and value.get("revision") != spec.revision:
+        fault(f"is for revision {value.get('revision')!r}; the declaration has {spec.revision!r}")
+    return good
+
+
+def _read_checked(dataset: Dataset, path: str, problems: list[Problem]) -> int | None:
+    """The number of rows, with a problem for each line that is no row of the data set; None for an unreadable file."""
+    columns = dataset.spec.columns
+    wanted = list(columns.values()) if isinstance(columns, dict) else list(columns)
+    if path.endswith(".parquet"):
+        try:
+            rows: list[Row] = read_rows(path)
+        except DataError as error:
+            problems.append(Problem(shown(path), 0, 0, str(error).removeprefix(f"{shown(path)}: ")))
+            return None
+        numbered: Iterable[tuple[int, Any]] = ((0, row) for row in rows)
+    else:
+        numbered = _parsed_lines(path)
+    n = 0
+    faults: list[Problem] = []
+    try:
+        for line, row in numbered:
+            n += 1
+            if isinstance(row, ValueError):
+                faults.append(Problem(shown(path), line, 1, f"not JSON: {row}"))
+            elif not isinstance(row, dict):
+                faults.append(Problem(shown(path), line, 1, f"expected a JSON object, got {type(row).__name__}"))
+            elif any(column not in row for column in wanted):
+                missing = ", ".join(repr(column) for column in wanted if column not in row)
+                faults.append(
+                    Problem(shown(path), line, 1, f"no column {missing}; there are: {', '.join(sorted(row))}")
+                )
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(shown(path), 0, 0, f"can't be read: {error}"))
+        return None
+    problems += faults[:PROBLEMS_A_FILE]
+    if len(faults) > PROBLEMS_A_FILE:
+        problems.append(Problem(shown(path), 0, 0, f"{len(faults) - PROBLEMS_A_FILE:,} more lines like these"))
+    if n == 0:
+        problems.append(Problem(shown(path), 0, 0, "has no rows"))
+    return n
+
+
+def _parsed_lines(path: str) -> Iterable[tuple[int, Any]]:
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except json.JSONDecodeError as error:
+                    yield number, error
+
+
+def _as_lines(dataset: Dataset, split: str, rows: list[Row]) -> bytes:
+    """The rows as JSON Lines, under the hub's column names."""
+    columns = dataset.spec.columns
+    theirs = columns if isinstance(columns, dict) else {}
+    lines = []
+    for number, row in enumerate(rows):
+        try:
+            named = {theirs.get(name, name): value for name, value in row.items()}
+            lines.append(json.dumps(named, ensure_ascii=True, allow_nan=False, default=_plain) + "\n")
+        except (TypeError, ValueError) as error:
+            where = f"data set {dataset.name!r}, split {split!r}, row {number}"
+            raise DataError(f"{where}: can't be written as JSON: {error}; leave that column undeclared") from error
+    return "".join(lines).encode()
+
+
+def _plain(value: Any) -> str:
+    # As the digest of rows spells them, so that a mirror has the digest of the hub's rows.
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def _commit_of(hub: str, revision: str | None) -> str | None:
+    """The commit that a revision of a data set is now, or None where the hub doesn't say."""
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    if hub_is_offline():
+        return None
+    try:
+        from huggingface_hub import HfApi
+
+        sha = HfApi().dataset_info(hub, revision=revision, timeout=10.0).sha
+    except Exception:  # Offline, gated, gone: fetching the rows says it better.
+        return None
+    return str(sha) if sha else None
+
+
+def _refuse_foreign_files(dataset: Dataset, folder: str) -> None:
+    """Raises UsageError where a file would be overwritten that an earlier pull didn't write."""
+    listed: Any = {}
+    try:
+        listed = json.loads(Path(folder, CHECKSUMS).read_bytes()).get("files", {})
+    except (OSError, ValueError, AttributeError):
+        pass
+    for split in dataset.spec.splits.values():
+        path = os.path.join(folder, f"{split}.jsonl")
+        if os.path.lexists(path) and os.path.basename(path) not in listed:
+            raise UsageError(f"{shown(path)} was not written by `data pull`; move it away, or choose another --to")

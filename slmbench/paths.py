@@ -1,0 +1,48 @@
+"""Where things are: bundled declarations, the user's own folders, mirrors. Cheap to import: no pathlib, no third party."""
+
+from __future__ import annotations
+
+import os
+
+
+def package_dir() -> str:
+    """The folder of the installed package."""
+    return os.path.dirname(os.path.abspath(__file__))
+
+
+def bundled_root() -> str:
+    """The folder that holds the bundled `registry/` and `tasks/`.
+
+    In a checkout these are at its top; an editable install leaves a stale copy in the environment, so the checkout wins.
+    """
+    package = package_dir()
+    top = os.path.dirname(package)
+    if os.path.isfile(os.path.join(top, "pyproject.toml")) and os.path.isdir(os.path.join(top, "tasks")):
+        return top
+    return os.path.join(package, "_bundled")
+
+
+def user_roots() -> list[str]:
+    """The folders of `SLMBENCH_PATH`, as given, empty entries left out."""
+    return [entry for entry in os.environ.get("SLMBENCH_PATH", "").split(os.pathsep) if entry]
+
+
+def mirror_dir() -> str | None:
+    """The folder of `SLMBENCH_DATA`, or None where it isn't set."""
+    return os.environ.get("SLMBENCH_DATA") or None
+
+
+def hub_is_offline() -> bool:
+    """Whether `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` asks for no network."""
+    true = {"1", "true", "yes", "on"}
+    return any(os.environ.get(name, "").lower() in true for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
+
+
+def shown(path: object) -> str:
+    """The path as a person would type it from here: relative when it is below the current folder."""
+    text = os.fspath(path)  # type: ignore[call-overload]
+    try:
+        relative = os.path.relpath(text)
+    except ValueError:  # Another drive.
+        return str(text)
+    return relative if not relative.startswith(os.pardir) else str(text)

@@ -1,0 +1,25 @@
+"""Run records that survive a kill."""
+
+from slmbench.runs._machine import (
+    code,
+    hardware,
+    packages,
+    peak_memory_bytes,
+    peak_vram_bytes,
+    reset_peak_memory,
+)
+from slmbench.runs._store import OpenRun, Run, canonical_sha256, finished_run, now
+
+__all__ = [
+    "OpenRun",
+    "Run",
+    "canonical_sha256",
+    "code",
+    "finished_run",
+    "hardware",
+    "now",
+    "packages",
+    "peak_memory_bytes",
+    "peak_vram_bytes",
+    "reset_peak_memory",
+]

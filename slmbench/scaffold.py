@@ -1,0 +1,150 @@
+"""A new task that passes `check` as it is: a folder to edit, and a recipe that trains nano on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.errors import UsageError
+from slmbench.files import disk_errors, write_atomically
+from slmbench.nano.words import COMPLAINTS, NAMES
+from slmbench.paths import shown
+from slmbench.schema import plain_name
+
+TRAIN_ROWS = 40
+TEST_ROWS = 20
+GOLDEN_ROWS = 4
+
+_TASK = """\
+# One task, one folder. The folder's name is the task's name. `slmbench check {name}` says what is wrong, by line.
+summary: Which of the findings of a short report was the last one.
+source: Made by `slmbench new task`; put here where your rows come from.
+version: 1                      # Raise it whenever a change makes scores incomparable with earlier ones.
+license: apache-2.0             # The terms of the rows, not of this file.
+
+# The rows: JSON Lines beside this file. Instead of `files`, a data set of the registry can be named (`dataset: gsm8k`),
+# or `generated: {{train: 4000, test: 400}}` with a generate(split, index, seed) in plugin.py.
+dataset:
+  files: {{train: train.jsonl, test: test.jsonl}}
+  columns: [report, finding]
+
+kind: generate                  # generate: the model writes. choice: it picks one of `choices` by log-likelihood.
+split: test                     # What is evaluated...
+train_split: train              # ...and what recipes train on. The two must not share rows.
+
+# Jinja over the columns. A plugin.py with example(row) -> dict can add fields that YAML can't make.
+prompt:
+  user: "Report: {{{{ report }}}}"
+  prefix: "Last finding:"       # Opens the answer, in shots, training and evaluation alike; no blank at its end.
+answer: "{{{{ finding }}}}"         # What the model is to write after the prefix and one blank.
+
+fewshot: {{n: 0}}                 # Worked examples before each question: {{n: 2, split: train}}
+generation: {{max_tokens: 12, stop: ["\\n"]}}
+metrics: [exact_match]          # `slmbench list metrics`
+"""
+
+_RECIPE = """\
+# Trains nano on the task and scores it before and after: `slmbench run {name}`.
+summary: The embedded model on {name}, before and after sixty steps.
+model: nano
+format: plain
+adapters:
+  "{name}": {{tasks: ["{name}"]}}
+lora: {{rank: 16, alpha: 32}}
+optim: {{lr: 5e-3, batch: 8, steps: 60, warmup_steps: 5, schedule: linear}}
+max_tokens: 128
+seed: 0
+evaluation: {{tasks: ["{name}"], batch: 20}}
+"""
+
+
+def new_task(name: str, to: str, catalog: Catalog | None = None) -> list[str]:
+    """Writes `<to>/tasks/<name>/` and `<to>/registry/recipes/<name>.yaml`; returns the paths of all files.
+
+    Where `to` holds task folders directly, so does it afterwards. catalog: whose names are taken; the default one
+    unless given. Raises UsageError for a name that is none or is taken, and where a file would be overwritten;
+    SlmbenchError where the disk refuses. Whatever it raises, nothing is left behind.
+    """
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise UsageError(f"{name!r} can't be a task's name: {error}") from error
+    folder = os.path.join(_tasks_folder(to), name)
+    recipe = os.path.join(to, "registry", "recipes", f"{name}.yaml")
+    for path in (folder, recipe):
+        if os.path.lexists(path):
+            raise UsageError(f"{shown(path)} is there already; choose another name, or move it away first")
+    catalog = catalog or default_catalog()
+    for kind in ("tasks", "recipes"):
+        taken = catalog.files(kind).get(name)
+        if taken is not None:
+            raise UsageError(f"{kind[:-1]} {name!r} is there already, in {shown(taken)}; choose another name")
+    files = {"task.yaml": _TASK.format(name=name)} | {part: _lines(rows) for part, rows in _rows().items()}
+    temporary = os.path.join(os.path.dirname(folder), f".{name}.{os.getpid()}.tmp")
+    made = [path for path in _missing_folders(os.path.dirname(folder), os.path.dirname(recipe))]
+    try:
+        for part, text in files.items():
+            write_atomically(os.path.join(temporary, part), text.encode())
+        with disk_errors(folder):
+            os.rename(temporary, folder)
+        temporary = folder
+        write_atomically(recipe, _RECIPE.format(name=name).encode())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for path in made:
+            _remove_if_empty(path)
+        raise
+    return [*(os.path.join(folder, part) for part in files), recipe]
+
+
+def _tasks_folder(to: str) -> str:
+    """`<to>/tasks`, or `to` itself where task folders lie directly in it: a new `tasks` would hide those."""
+    inner = os.path.join(to, "tasks")
+    if os.path.isdir(inner) or not os.path.isdir(to):
+        return inner
+    direct = any(os.path.isfile(os.path.join(to, child, "task.yaml")) for child in os.listdir(to))
+    return to if direct else inner
+
+
+def _missing_folders(*wanted: str) -> list[str]:
+    """The folders that don't exist yet on the way to the wanted ones, the deepest first."""
+    missing = set()
+    for path in wanted:
+        while path and not os.path.isdir(path):
+            missing.add(path)
+            path = os.path.dirname(path)
+    return sorted(missing, key=len, reverse=True)
+
+
+def _remove_if_empty(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass
+
+
+def _rows() -> dict[str, list[dict[str, str]]]:
+    """The rows by file. Who had what is drawn without repeats, so that no row is in two files."""
+    rng = random.Random("slmbench new task")
+    seen: set[tuple[str, str]] = set()
+    rows: list[dict[str, str]] = []
+    while len(rows) < TRAIN_ROWS + TEST_ROWS:
+        name = rng.choice(NAMES)
+        first, last = rng.sample(COMPLAINTS, 2)
+        if (first, last) not in seen:
+            seen.add((first, last))
+            rows.append({"report": f"{name} had {first}, then {last}.", "finding": last})
+    golden = [
+        {"report": "Ada had fever, then cough, then rash.", "finding": "rash"},
+        {"report": "Zoë had nausea, then nausea.", "finding": "nausea"},
+        {"report": "José had cough on day 1, then fever on day 1,204.", "finding": "fever"},
+        {"report": "On Monday Ida had gout.", "finding": "gout"},
+    ]
+    return {"train.jsonl": rows[:TRAIN_ROWS], "test.jsonl": rows[TRAIN_ROWS:], "samples.jsonl": golden}
+
+
+def _lines(rows: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

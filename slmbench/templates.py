@@ -1,0 +1,202 @@
+"""Jinja for prompts, cut down to what a prompt needs: no code, no unbounded loop, no giant string.
+
+A template comes out of a YAML file that somebody sent; rendering it must not be able to do more than make text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from slmbench.errors import DataError, did_you_mean
+
+MAX_TEMPLATE_CHARS = 20_000
+MAX_OUTPUT_CHARS = 2_000_000
+MAX_LOOP_DEPTH = 2
+MAX_LOOP_STEPS = 100_000
+# Each of these can hold a text as long as the longest field, so that their number bounds the memory that is used.
+MAX_EXPRESSIONS = 200
+MAX_RENDER_S = 5.0
+MAX_DIGITS = 20
+
+_FILTERS = "capitalize default first int join last length lower replace round string title trim upper".split()
+_METHODS = "strip lstrip rstrip split splitlines replace lower upper title capitalize startswith endswith join get".split()
+_LOOP_NODES = ("For",)
+_LIMITS = "_limits"  # No template can name it: names that begin with an underscore are refused.
+_NODES = (
+    "Template Output TemplateData Name Const Getattr Getitem Slice Filter Call Keyword If CondExpr And Or Not Compare "
+    "Operand Concat Add Sub Neg List Tuple Test For"
+).split()
+
+
+class TemplateFault(ValueError):
+    """A template that isn't allowed or isn't Jinja; the message says why."""
+
+
+class Template:
+    """A compiled prompt template."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.names, self._compiled = _compile(source)
+
+    def render(self, fields: Mapping[str, Any]) -> str:
+        """The text for one row's fields. Raises DataError for a field that the row lacks or a failing expression."""
+        from jinja2 import TemplateError, UndefinedError
+
+        chunks: list[str] = []
+        size = 0
+        try:
+            # One mapping, not keywords: a column may be named `self`.
+            for chunk in self._compiled.generate({**fields, _LIMITS: _Limits()}):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_OUTPUT_CHARS:
+                    raise DataError(f"template {self._short()} makes more than {MAX_OUTPUT_CHARS:,} characters")
+        except UndefinedError as error:
+            missing = sorted(self.names - set(fields))
+            if missing:
+                hint = did_you_mean(missing[0], fields)
+                raise DataError(f"template {self._short()} names {missing[0]!r}, which no row has{hint}") from error
+            raise DataError(f"template {self._short()}: {error.message}") from error
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            raise DataError(f"template {self._short()}: {type(error).__name__}: {error}") from error
+        return "".join(chunks)
+
+    def _short(self) -> str:
+        text = self.source if len(self.source) <= 60 else self.source[:57] + "..."
+        return repr(text)
+
+
+@lru_cache(maxsize=512)
+def _compile(source: str) -> tuple[frozenset[str], Any]:
+    from jinja2 import TemplateSyntaxError, meta, nodes
+
+    if len(source) > MAX_TEMPLATE_CHARS:
+        raise TemplateFault(f"a template has at most {MAX_TEMPLATE_CHARS:,} characters, this one {len(source):,}")
+    environment = _environment()
+    try:
+        tree = environment.parse(source)
+        _check(tree)
+        names = frozenset(meta.find_undeclared_variables(tree))
+        for loop in tree.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _LIMITS, [], [], None, None, lineno=loop.lineno)
+        return names, environment.from_string(tree)
+    except TemplateSyntaxError as error:
+        raise TemplateFault(f"Jinja syntax: {error.message} (line {error.lineno} of the template)") from error
+    except (RecursionError, MemoryError, SyntaxError) as error:  # Python's own limits, met while it is compiled.
+        raise TemplateFault("expressions are nested too deeply; write it in plugin.py instead") from error
+    except TemplateFault:
+        raise
+    except ValueError as error:  # A number of more digits than Python reads.
+        raise TemplateFault(str(error)) from error
+
+
+def _check(tree: Any) -> None:
+    from jinja2 import nodes
+
+    expressions = sum(1 for _ in tree.find_all((nodes.Name, nodes.Call, nodes.Filter)))
+    if expressions > MAX_EXPRESSIONS:
+        raise TemplateFault(f"a template has at most {MAX_EXPRESSIONS} names, calls and filters, this one {expressions}")
+    _check_nodes(tree, 0)
+    for name in tree.find_all(nodes.Name):
+        if name.name.startswith("_") or name.name == "self":  # `self` is Jinja's word for the template.
+            raise TemplateFault(f"{name.name!r} can't be named in a template; rename it in plugin.py")
+    for call in tree.find_all(nodes.Call):
+        if not isinstance(call.node, nodes.Getattr) or call.node.attr not in _METHODS:
+            raise TemplateFault(f"only text methods may be called here: {', '.join(_METHODS)}")
+    for node in tree.find_all(nodes.Filter):
+        if node.name not in _FILTERS:
+            raise TemplateFault(f"unknown filter {node.name!r}{did_you_mean(node.name, _FILTERS)}")
+    for node in tree.find_all(nodes.Getattr):
+        if node.attr.startswith("_"):
+            raise TemplateFault(f"attribute {node.attr!r} is not allowed")
+
+
+def _check_nodes(node: Any, loops: int) -> None:
+    kind = type(node).__name__
+    if kind not in _NODES:
+        raise TemplateFault(f"{kind} is not allowed in a template; write it in plugin.py instead")
+    if kind in _LOOP_NODES:
+        loops += 1
+        if loops > MAX_LOOP_DEPTH or node.recursive:
+            raise TemplateFault(f"loops nest at most {MAX_LOOP_DEPTH} deep; write it in plugin.py instead")
+    for child in node.iter_child_nodes():
+        _check_nodes(child, loops)
+
+
+class _Limits:
+    """How far the loops of one rendering may go, all of them together."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.ends_at_s = time.monotonic() + MAX_RENDER_S
+
+    def count(self, items: Any) -> Iterator[Any]:
+        for item in items:
+            self.steps += 1
+            if self.steps > MAX_LOOP_STEPS or time.monotonic() > self.ends_at_s:
+                raise ValueError(f"its loops go on for more than {MAX_LOOP_STEPS:,} steps or {MAX_RENDER_S:.0f} s")
+            yield item
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    from jinja2 import StrictUndefined, pass_context
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class BoundedEnvironment(ImmutableSandboxedEnvironment):
+        # A chain of replace() calls multiplies a text's length each time; it is measured before it is made.
+        def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+            text = getattr(function, "__self__", None)
+            if isinstance(text, str):
+                _bound(text, args)
+            return super().call(context, function, *args, **kwargs)
+
+    environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_finalize)
+    environment.globals.clear()
+    for name in set(environment.filters) - set(_FILTERS):
+        del environment.filters[name]
+    environment.filters["replace"] = _replace
+    environment.filters["join"] = _join
+    environment.filters["round"] = _round
+    environment.filters[_LIMITS] = pass_context(lambda context, items: context[_LIMITS].count(items))
+    return environment
+
+
+def _bound(text: str, args: tuple[Any, ...]) -> None:
+    longest = max((len(str(part)) for arg in args for part in (arg if isinstance(arg, (list, tuple)) else (arg,))), default=0)
+    parts = max((len(arg) for arg in args if isinstance(arg, (list, tuple))), default=1)
+    if (len(text) + 1) * max(1, longest) * parts > MAX_OUTPUT_CHARS:
+        raise ValueError(f"would make a text of more than {MAX_OUTPUT_CHARS:,} characters")
+
+
+def _finalize(value: Any) -> Any:
+    from jinja2 import Undefined
+
+    if value is None:
+        raise ValueError("the value is null; say what to write instead, as in {{ name or '' }}")
+    if callable(value) and not isinstance(value, Undefined):
+        raise ValueError("a method is named without being called; add ()")
+    return value
+
+
+def _round(value: float, digits: int = 0) -> float:
+    # A power of ten is made of the digits: round(5, -10**9) would not come back.
+    if abs(digits) > MAX_DIGITS:
+        raise ValueError(f"round: at most {MAX_DIGITS} digits")
+    return round(value, digits)
+
+
+def _replace(text: Any, old: str, new: str) -> str:
+    _bound(str(text), (old, new))
+    return str(text).replace(old, new)
+
+
+def _join(parts: Any, between: str = "") -> str:
+    texts = [str(part) for part in parts]
+    if sum(map(len, texts)) + len(between) * len(texts) > MAX_OUTPUT_CHARS:
+        raise ValueError(f"would make a text of more than {MAX_OUTPUT_CHARS:,} characters")
+    return between.join(texts)

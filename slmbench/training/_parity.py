@@ -1,0 +1,73 @@
+"""The check that training and evaluation see the same prompt, token for token, before a step is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from slmbench.errors import ParityError
+from slmbench.evaluation import SentRequest, sent_requests
+from slmbench.formats import Format
+from slmbench.models import LoadedModel
+from slmbench.task import Task
+from slmbench.training._rows import TrainingRow
+
+ROWS_A_TASK = 24
+_WHITE_SPACE = "the prompt ends in white space, which makes other tokens of what follows; take it off"
+_BOUNDARY = "a token lies over the boundary between prompt and answer; end the prompt elsewhere, as after a colon"
+
+
+def check_parity(loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[Any]) -> int:
+    """Compares rows of one task with what evaluation would send for the same examples; returns how many were compared.
+
+    rows: the task's training rows. fed: the same rows as the trainer holds them, with `input_ids` and `labels`.
+    Raises ParityError with both decoded strings where they differ.
+    """
+    step = max(1, len(rows) // ROWS_A_TASK)
+    picked = list(range(0, len(rows), step))[:ROWS_A_TASK]
+    sent = sent_requests(loaded, task, [rows[i].example for i in picked], format)
+    for index, request in zip(picked, sent, strict=True):
+        compare(task.name, loaded.tokenizer, rows[index], fed[index], request)
+    return len(picked)
+
+
+def compare(task: str, tokenizer: Any, row: TrainingRow, fed: Any, request: SentRequest) -> None:
+    """One row against one request. Raises ParityError naming the task, the example and the first difference.
+
+    Three things have to hold: the prompt's ids are those that evaluation sends; the labels begin where the prompt ends;
+    prompt and answer encoded together begin with the prompt, and it ends in no blank, so that no token lies over the
+    boundary.
+    """
+    where = f"task {task!r}, example {row.example.id!r}"
+    ids, labels = list(fed["input_ids"]), list(fed["labels"])
+    start = next((i for i, label in enumerate(labels) if label != -100), len(labels))
+    trained, sent = ids[:start], request.prompt[row.cut :]
+    if trained != sent:
+        hint = _hint(request, trained, sent, tokenizer)
+        raise ParityError(_difference(where, "training", tokenizer, trained, "evaluation", sent, hint))
+    if labels[start:] != ids[start:] or start == len(labels):
+        raise ParityError(f"{where}: the loss is not on the whole answer and on it alone")
+    over = request.joint[: len(request.prompt)] != request.prompt
+    if over or (request.delimiter and request.text != request.text.rstrip()):
+        hint = _WHITE_SPACE if request.text != request.text.rstrip() else _BOUNDARY
+        joint = request.joint[: len(request.prompt) + 3]
+        sides = ("the prompt alone", tokenizer, request.prompt, "with its answer", joint)
+        raise ParityError(_difference(where, *sides, hint))
+
+
+def _hint(request: SentRequest, trained: list[int], sent: list[int], tokenizer: Any) -> str:
+    if trained[1:] == sent or trained == sent[1:]:
+        return f"one side alone begins with {tokenizer.decode((trained if trained[1:] == sent else sent)[:1])!r}"
+    if request.text != request.text.rstrip():
+        return _WHITE_SPACE
+    return "the two sides render the prompt by different templates"
+
+
+def _difference(where: str, a: str, tokenizer: Any, a_ids: list[int], b: str, b_ids: list[int], hint: str) -> str:
+    first = next((i for i, (x, y) in enumerate(zip(a_ids, b_ids, strict=False)) if x != y), min(len(a_ids), len(b_ids)))
+    around = slice(max(0, first - 3), first + 4)
+    return (
+        f"{where}: {a} and {b} differ from token {first} on: {hint}\n"
+        f"  {a}: ...{a_ids[around]} of {len(a_ids)} tokens\n    {tokenizer.decode(a_ids)!r}\n"
+        f"  {b}: ...{b_ids[around]} of {len(b_ids)} tokens\n    {tokenizer.decode(b_ids)!r}"
+    )

@@ -1,0 +1,86 @@
+"""What all tests share: no network, no folders of the person who runs them, and heavy things loaded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# Before huggingface_hub is imported, which reads it once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+REAL_DATA = os.environ.get("SLMBENCH_DATA")
+REAL_DATA = os.path.abspath(REAL_DATA) if REAL_DATA else None
+
+# The same examples every time, and no time limit: the machine may be busy.
+settings.register_profile("tests", derandomize=True, deadline=None, database=None)
+settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("SLMBENCH_PATH", raising=False)
+    if request.node.get_closest_marker("realdata") is None:
+        monkeypatch.delenv("SLMBENCH_DATA", raising=False)
+    elif REAL_DATA is None or not os.path.isdir(REAL_DATA):
+        pytest.skip("needs a mirror of real records: set SLMBENCH_DATA to its folder")
+    else:
+        monkeypatch.setenv("SLMBENCH_DATA", REAL_DATA)
+
+
+@pytest.fixture(scope="session")
+def nano_tokenizer() -> Any:
+    """The embedded model's tokenizer. Shared by all tests: do not change it."""
+    from transformers import AutoTokenizer
+
+    from slmbench.paths import package_dir
+
+    return AutoTokenizer.from_pretrained(os.path.join(package_dir(), "nano", "model"), local_files_only=True)
+
+
+TASK_YAML = """\
+summary: A task of the tests.
+version: 1
+license: mit
+dataset: {files: {train: train.jsonl, test: test.jsonl}, columns: [question, answer]}
+kind: generate
+prompt: {user: "Question: {{ question }}", prefix: "Answer:"}
+answer: "{{ answer }}"
+metrics: [exact_match]
+"""
+ROWS = '{"question": "1+1?", "answer": "2"}\n{"question": "2+2?", "answer": "4"}\n'
+
+
+@pytest.fixture
+def task_yaml() -> str:
+    """A sound declaration of a generate task over the files that `write_task` writes."""
+    return TASK_YAML
+
+
+@pytest.fixture
+def write_task(tmp_path: Path) -> Callable[..., Path]:
+    """write_task(name, yaml=..., plugin=..., train=..., test=..., root=...) -> the folder, below `root/tasks`."""
+
+    def write(
+        name: str = "sums",
+        yaml: str | bytes = TASK_YAML,
+        *,
+        plugin: str | None = None,
+        train: str = ROWS,
+        test: str = ROWS,
+        root: Path = tmp_path,
+    ) -> Path:
+        folder = root / "tasks" / name
+        folder.mkdir(parents=True)
+        (folder / "task.yaml").write_bytes(yaml.encode() if isinstance(yaml, str) else yaml)
+        (folder / "train.jsonl").write_text(train, encoding="utf-8")
+        (folder / "test.jsonl").write_text(test, encoding="utf-8")
+        if plugin is not None:
+            (folder / "plugin.py").write_text(plugin, encoding="utf-8")
+        return folder
+
+    return write

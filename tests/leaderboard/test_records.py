@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.leaderboard import load_runs
+from slmbench.leaderboard._records import RunProblems
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record.update(changes)
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def messages(path: Path) -> str:
+    with pytest.raises(RunProblems) as caught:
+        load_runs(path)
+    return str(caught.value)
+
+
+def test_runs_are_found_from_the_output_folder_the_runs_folder_the_run_and_its_record(write_run, tmp_path) -> None:
+    folder = write_run("first", [1, 0])
+    for path in (tmp_path, tmp_path / "runs", folder, folder / "run.json", str(tmp_path)):
+        runs, notices = load_runs(path)
+        assert [run.run_id for run in runs] == ["first"]
+        assert notices == []
+
+
+def test_a_folder_given_twice_counts_once(write_run, tmp_path) -> None:
+    folder = write_run("first", [1, 0])
+    runs, _ = load_runs([tmp_path, folder])
+    assert len(runs) == 1
+
+
+def test_runs_come_oldest_first_and_times_without_a_zone_are_utc(write_run, tmp_path) -> None:
+    write_run("b", [1], created="2026-11-20T10:00:00")
+    write_run("a", [1], created="2026-11-20T13:00:00+02:00")
+    write_run("c", [1], created="2026-11-20T09:00:00Z")
+    runs, _ = load_runs(tmp_path)
+    assert [run.run_id for run in runs] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("started", "unfinished run"), ("error", "failed run"), ("invalidated", "invalidated run")]
+)
+def test_a_run_that_is_not_finished_is_left_out_with_a_notice(write_run, tmp_path, status, said) -> None:
+    write_run("good", [1, 0])
+    write_run("other", [1, 0], status=status)
+    runs, notices = load_runs(tmp_path)
+    assert [run.run_id for run in runs] == ["good"]
+    assert len(notices) == 1
+    assert "other" in notices[0]
+    assert said in notices[0]
+
+
+def test_samples_without_a_record_are_an_unfinished_run(write_run, tmp_path) -> None:
+    folder = write_run("died", [1, 0])
+    (folder / "run.json").unlink()
+    runs, notices = load_runs(tmp_path)
+    assert runs == []
+    assert "unfinished" in notices[0]
+
+
+def test_nothing_to_load_says_what_was_expected(tmp_path) -> None:
+    with pytest.raises(UsageError, match="no runs here"):
+        load_runs(tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        load_runs(tmp_path / "nowhere")
+
+
+def test_an_edited_score_is_found_by_hash_and_by_mean(write_run, tmp_path) -> None:
+    folder = write_run("edited", [1, 0, 0])
+    path = folder / "samples.jsonl"
+    path.write_text(path.read_text().replace('{"exact_match/strict": 0}', '{"exact_match/strict": 1}'))
+    found = messages(tmp_path)
+    assert "sha256 is" in found
+    assert "the mean of its samples' scores is 1.0" in found
+
+
+def test_an_edited_value_in_the_record_is_found(write_run, tmp_path) -> None:
+    write_run("edited", [1, 0, 0], changes={"metrics.0.value": 0.99})
+    assert "says 0.99, the mean of its samples' scores is 0.333" in messages(tmp_path)
+
+
+def test_an_edited_record_can_be_off_by_rounding_only(write_run, tmp_path) -> None:
+    write_run("close", [1, 0, 0], changes={"metrics.0.value": 1 / 3 + 1e-10})
+    assert len(load_runs(tmp_path)[0]) == 1
+
+
+def test_a_torn_samples_file_is_found(write_run, tmp_path) -> None:
+    folder = write_run("torn", [1, 0, 1])
+    path = folder / "samples.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    found = messages(tmp_path)
+    assert "samples.jsonl:3:1: is not valid JSON" in found
+    assert "sha256" in found
+
+
+def test_a_torn_record_is_found(write_run, tmp_path) -> None:
+    folder = write_run("torn", [1, 0, 1])
+    (folder / "run.json").write_bytes((folder / "run.json").read_bytes()[:100])
+    assert "run.json: is not valid JSON" in messages(tmp_path)
+
+
+def test_a_missing_samples_file_is_found(write_run, tmp_path) -> None:
+    (write_run("bare", [1]) / "samples.jsonl").unlink()
+    assert "samples.jsonl: can't be read: No such file" in messages(tmp_path)
+
+
+def test_an_item_that_counts_twice_is_found(write_run, tmp_path) -> None:
+    write_run("padded", [1, 1, 0], samples=[{}, {"item_id": "item-0000"}])
+    assert "item_id 'item-0000' is there more than once" in messages(tmp_path)
+
+
+def test_an_item_may_run_in_several_epochs_and_counts_once(write_run, tmp_path) -> None:
+    samples = [{"item_id": f"item-{position % 2}", "epoch": position // 2} for position in range(4)]
+    write_run("epochs", [1, 0, 0, 0], samples=samples)
+    (run,), _ = load_runs(tmp_path)
+    assert run.scores["exact_match/strict"] == {"item-0": 0.5, "item-1": 0.0}
+
+
+def test_an_item_with_more_epochs_than_the_others_is_found(write_run, tmp_path) -> None:
+    write_run("padded", [1, 1, 0], samples=[{}, {"item_id": "item-0000", "epoch": 1}])
+    assert "same epochs" in messages(tmp_path)
+
+
+def test_an_item_without_a_score_needs_an_error_in_the_record(write_run, tmp_path) -> None:
+    scored = {"scores": {"exact_match/strict": 1.0}}
+    changes = {"metrics.0.n": 1, "metrics.0.value": 1.0}
+    write_run("gamed", [1, 0], samples=[scored, {"scores": {}}], changes=changes)
+    assert "1 samples have no score, but n_error is 0" in messages(tmp_path)
+    write_run("honest", [1, 0], samples=[scored, {"scores": {}}], changes={**changes, "metrics.0.n_error": 1})
+    assert [run.run_id for run in load_runs(tmp_path / "runs" / "honest")[0]] == ["honest"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", [], 10**400])
+def test_a_score_that_is_no_finite_number_is_found(write_run, tmp_path, value) -> None:
+    write_run("odd", [1, 0], samples=[{"scores": {"exact_match/strict": value}}])
+    assert "samples.jsonl:1:1: score 'exact_match/strict' of item 'item-0000' is" in messages(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("schema", 2),
+        ("status", "fine"),
+        ("run_id", ""),
+        ("created", "yesterday"),
+        ("model", "nano"),
+        ("adapter", "note"),
+        ("task", None),
+        ("dataset", []),
+        ("metrics", []),
+        ("metrics", [7]),
+        ("limit", -1),
+        ("limit", True),
+        ("cost", "free"),
+        ("comparability_key", 5),
+        ("samples_sha256", None),
+    ],
+)
+def test_a_malformed_record_is_a_problem_that_names_the_field(write_run, tmp_path, field, value) -> None:
+    rewrite(write_run("odd", [1, 0]), **{field: value})
+    assert f"field {field}" in messages(tmp_path)
+
+
+def test_all_problems_of_all_runs_come_at_once_and_say_what_to_do(write_run, tmp_path) -> None:
+    write_run("good", [1, 0])
+    write_run("bad-one", [1, 0], changes={"metrics.0.value": 1.0})
+    write_run("bad-two", [1, 0], changes={"samples_sha256": "f" * 64, "metrics.0.n": 7})
+    with pytest.raises(SlmbenchError) as caught:
+        load_runs(tmp_path)
+    found = str(caught.value)
+    assert found.count("bad-one") == 1
+    assert found.count("bad-two") == 2
+    assert "nothing was ranked" in found
+
+
+def test_one_id_with_two_records_is_a_problem_and_a_copy_is_not(write_run, tmp_path) -> None:
+    write_run("same", [1, 0], out=tmp_path / "one")
+    write_run("same", [1, 0], out=tmp_path / "two")
+    runs, notices = load_runs([tmp_path / "one", tmp_path / "two"])
+    assert len(runs) == 1
+    assert "counts once" in notices[0]
+    write_run("same", [1, 1], out=tmp_path / "three")
+    with pytest.raises(RunProblems, match="is also that of"):
+        load_runs([tmp_path / "one", tmp_path / "three"])
+
+
+def test_a_deeply_nested_record_is_a_problem_and_not_a_crash(write_run, tmp_path) -> None:
+    (write_run("deep", [1]) / "run.json").write_text("[" * 200_000)
+    assert "run.json: is not valid JSON" in messages(tmp_path)
+
+
+def test_problems_show_terminal_escapes_as_signs(write_run, tmp_path) -> None:
+    rewrite(write_run("odd", [1]), schema="\x1b]0;owned\x07")
+    assert "\x1b" not in messages(tmp_path)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from slmbench.leaderboard import build_leaderboard, load_runs, render_text
+from slmbench.leaderboard._text import count, display_width, duration, fit, number, size, visible
+
+TASKS = ("nano_arithmetic", "nano_choice", "nano_code", "nano_note")
+
+
+@pytest.fixture
+def wide(write_run, tmp_path):
+    for task in TASKS:
+        write_run(f"base-{task}", {"exact_match/strict": [0] * 50, "rouge/rougeL": [0.25, 0.5] * 25}, task=task)
+        write_run(
+            f"tuned-{task}",
+            {"exact_match/strict": [1] * 49 + [0], "rouge/rougeL": [0.75, 0.5] * 25},
+            task=task,
+            adapter="a-rather-long-adapter-name-that-has-to-be-cut",
+        )
+    return build_leaderboard(load_runs(tmp_path)[0], "nano")
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 100, 200])
+def test_no_line_is_wider_than_the_terminal(wide, width) -> None:
+    for line in render_text(wide, width, color=False).splitlines():
+        assert display_width(line) <= width
+
+
+def test_every_score_is_there_at_80_columns(wide) -> None:
+    text = render_text(wide, 80, color=False)
+    for task in TASKS:
+        assert task in text
+    # Half of Wilson's interval for 49 of 50, and for 0 of 50.
+    assert text.count("0.980 \u00b1.051 *") == len(TASKS)
+    assert text.count("0.000 \u00b1.036") == len(TASKS)
+
+
+def test_a_wide_terminal_needs_one_block(wide) -> None:
+    assert render_text(wide, 250, color=False).count("exact_match/strict") == len(TASKS)
+    assert render_text(wide, 250, color=False).count("a-rather-long") == 1
+    assert render_text(wide, 80, color=False).count("a-rather-long") > 1
+
+
+def test_color_adds_escapes_and_nothing_else(wide) -> None:
+    plain = render_text(wide, 100, color=False)
+    colored = render_text(wide, 100, color=True)
+    assert "\x1b" not in plain
+    assert "\x1b[32m" in colored
+    stripped = re.sub("\x1b\\[[0-9]+m", "", colored)
+    assert [line.rstrip() for line in stripped.splitlines()] == plain.splitlines()
+
+
+def test_all_of_a_tied_lead_is_marked(write_run, tmp_path) -> None:
+    write_run("one", [1] * 20 + [0], model="one")
+    write_run("two", [1] * 19 + [0, 0], model="two")
+    assert render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False).count(" *\n") == 2
+
+
+def test_a_run_that_may_not_be_ranked_has_no_mark_but_a_reason(write_run, tmp_path) -> None:
+    write_run("one", [1] * 20, limit=20)
+    text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
+    assert " *" not in text
+    assert "nano !" in text
+    assert "! nano: limit 20" in text
+
+
+def test_lower_is_better_is_said(write_run, tmp_path) -> None:
+    write_run("one", {"edits": [3.0, 120.5]}, higher_is_better=False)
+    text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
+    assert "lower is better: nano_note/edits" in text
+
+
+def test_escapes_in_names_are_shown_and_not_sent(write_run, tmp_path) -> None:
+    write_run("one", [1, 0], model="\x1b]0;owned\x07\u202enano", task="\x9b2Jtask")
+    text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "\u241b]0;owned\u2407" in text
+
+
+def test_no_finished_runs_is_said_with_the_reason(write_run, tmp_path) -> None:
+    write_run("one", [1], status="started")
+    runs, notices = load_runs(tmp_path)
+    text = render_text(build_leaderboard(runs, notices=notices), 80, color=False)
+    assert "no finished runs" in text
+    assert "! one: unfinished run" in text
+
+
+def test_visible_replaces_controls_directions_and_surrogates() -> None:
+    assert visible("a\x00\x1b\x7f\x85") == "a\u2400\u241b\u2421\u27e8U+0085\u27e9"
+    assert visible("\u202a\u2066\u2028\ud800") == "".join(
+        f"\u27e8U+{code}\u27e9" for code in ("202A", "2066", "2028", "D800")
+    )
+    assert visible("a\n\tb", keep="\n\t") == "a\n\tb"
+    assert visible("na\u00efve \u4e2d\U0001f600") == "na\u00efve \u4e2d\U0001f600"
+
+
+def test_fit_counts_wide_characters_twice() -> None:
+    assert fit("\u4e2d\u6587", 3) == "\u4e2d\u2026"
+    assert fit("ab", 4, right=True) == "  ab"
+    assert display_width(fit("\u4e2d\u6587\u4e2d", 4)) == 4
+
+
+def test_amounts_are_short() -> None:
+    assert [count(value) for value in (0, 950, 12_345, 999_600, 1_100_000, 4e9)] == [
+        "0", "950", "12.3k", "1.0M", "1.1M", "4.0B",
+    ]  # fmt: skip
+    assert [size(value) for value in (512, 1_130_000, 7.9e9)] == ["512 B", "1.1 MB", "7.9 GB"]
+    assert [duration(value) for value in (0.42, 25, 210, 7560)] == ["0.4 s", "25 s", "3.5 min", "2.1 h"]
+    assert [number(value) for value in (0.84, -0.05, 1234.5)] == ["0.840", "-0.050", "1234"]

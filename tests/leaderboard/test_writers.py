@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from slmbench.errors import SlmbenchError
+from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
+from slmbench.leaderboard.writers import csv_text, markdown_text, render_csv, render_markdown
+
+NAMES = {"leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html"}
+HOSTILE = '=HYPERLINK("http://x","y")\x1b]0;owned\x07\u202e|<script>alert(1)</script>'
+
+
+@pytest.fixture
+def table(write_run, tmp_path):
+    write_run("base", [0] * 30)
+    write_run("tuned", [1] * 29 + [0], adapter="note")
+    runs, notices = load_runs(tmp_path)
+    return build_leaderboard(runs, "nano", notices=notices), runs
+
+
+def test_four_files_are_written_and_nothing_else(table, tmp_path) -> None:
+    written = write_leaderboard(*table, tmp_path / "leaderboard")
+    assert {path.name for path in written} == NAMES
+    assert set(os.listdir(tmp_path / "leaderboard")) == NAMES
+    content = json.loads((tmp_path / "leaderboard" / "leaderboard.json").read_text())
+    assert content == table[0].as_json()
+
+
+def test_writing_again_gives_the_same_bytes(table, tmp_path) -> None:
+    first = {path.name: path.read_bytes() for path in write_leaderboard(*table, tmp_path / "one")}
+    second = {path.name: path.read_bytes() for path in write_leaderboard(*table, tmp_path / "two")}
+    assert first == second
+
+
+def test_a_full_disk_leaves_the_old_files_and_no_temporary_one(table, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "leaderboard"
+    write_leaderboard(*table, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    calls = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    _, runs = table
+    with pytest.raises(SlmbenchError, match=r"can't be written \(No space left"):
+        write_leaderboard(build_leaderboard(runs[:1], "other"), runs, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_an_output_path_that_is_a_file_is_a_clear_error(table, tmp_path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SlmbenchError, match="taken: the leaderboard can't be written"):
+        write_leaderboard(*table, tmp_path / "taken")
+
+
+def test_csv_has_one_line_a_score_and_numbers_stay_numbers(table) -> None:
+    lines = list(csv.DictReader(io.StringIO(render_csv(table[0]))))
+    assert [line["name"] for line in lines] == ["nano + note", "nano"]
+    assert float(lines[0]["value"]) == pytest.approx(29 / 30)
+    assert (lines[0]["rank_low"], lines[0]["rank_high"], lines[0]["n"]) == ("1", "1", "30")
+    assert lines[0]["run_id"] == "tuned"
+    assert lines[0]["adapter_parameters"] == "280000"
+    assert lines[1]["adapter_parameters"] == ""
+
+
+def test_a_negative_number_in_csv_is_not_taken_for_a_formula(write_run, tmp_path) -> None:
+    write_run("base", {"gain": [-0.5, -0.25]})
+    (line,) = csv.DictReader(io.StringIO(render_csv(build_leaderboard(load_runs(tmp_path)[0]))))
+    assert float(line["value"]) == -0.375
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\n=x", "  =x", "\uff1dx"])
+def test_csv_text_that_a_spreadsheet_would_run_is_quoted(start) -> None:
+    assert csv_text(start).startswith("'")
+
+
+def test_csv_text_that_is_harmless_stays_as_it_is() -> None:
+    assert csv_text("nano + note") == "nano + note"
+
+
+def test_markdown_shows_scores_ranks_and_cost(table) -> None:
+    text = render_markdown(table[0])
+    assert "| nano + note | **0.967** \u00b10.080 (1) |" in text
+    assert "280k (25% of the model), 1.1 MB" in text
+
+
+def test_markdown_text_is_inert() -> None:
+    assert markdown_text("a|b") == r"a\|b"
+    assert markdown_text("[x](javascript:alert(1))") == r"\[x\](javascript:alert(1))"
+    assert markdown_text("<img src=x onerror=y>") == r"\<img src=x onerror=y\>"
+    assert markdown_text("x\x1b[2J\u202ey\n# z") == "x\u241b\\[2J\u27e8U+202E\u27e9y\u240a\\# z"
+
+
+def test_hostile_names_are_inert_in_every_file(write_run, tmp_path) -> None:
+    write_run("odd", [1, 0], model=HOSTILE, adapter="\ud800@sum", task=HOSTILE, limit=2)
+    runs, notices = load_runs(tmp_path)
+    leaderboard = build_leaderboard(runs, HOSTILE, notices=notices)
+    for path in write_leaderboard(leaderboard, runs, tmp_path / "out"):
+        text = path.read_bytes().decode("utf-8")
+        assert "\x1b" not in text, path.name
+        assert "\u202e" not in text, path.name
+        assert "\x07" not in text, path.name
+        if path.suffix in (".md", ".html"):
+            assert "<script>alert" not in text.replace("\\<", "&lt;"), path.name
+    content = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
+    assert content["rows"][0]["model"] == HOSTILE
+    (line,) = csv.DictReader(io.StringIO((tmp_path / "out" / "leaderboard.csv").read_text()))
+    assert line["model"].startswith("'=HYPERLINK")
+    assert line["adapter"].startswith("\u27e8U+D800\u27e9")
+
+
+def test_an_empty_table_is_written_too(write_run, tmp_path) -> None:
+    write_run("started", [1], status="started")
+    runs, notices = load_runs(tmp_path)
+    out: Path = tmp_path / "out"
+    write_leaderboard(build_leaderboard(runs, notices=notices), runs, out)
+    assert "No finished runs" in (out / "leaderboard.md").read_text()
+    assert "No finished runs" in (out / "index.html").read_text()
+    assert "unfinished" in (out / "index.html").read_text()

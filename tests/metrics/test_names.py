@@ -1,0 +1,72 @@
+"""Names are cheap to read, and each of them has a scorer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from slmbench.errors import UsageError
+from slmbench.metrics import Scorer, load_metric, load_scorer, metric_names
+from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.values import Example, Output
+
+
+def _modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_reading_the_names_imports_nothing_heavy() -> None:
+    loaded = _modules_after("from slmbench.metrics.names import METRIC_SUMMARIES as s; import slmbench.metrics as m")
+    assert not loaded & {"attr", "attrs", "evaluate", "torch", "datasets", "numpy", "rouge_score", "lm_eval"}
+
+
+def test_listing_the_names_imports_nothing_heavy() -> None:
+    loaded = _modules_after("import slmbench.metrics; slmbench.metrics.metric_names()")
+    assert not loaded & {"attr", "attrs", "evaluate", "torch", "datasets", "numpy", "rouge_score", "lm_eval"}
+
+
+def test_loading_the_scorers_imports_no_library_but_attrs() -> None:
+    loaded = _modules_after("from slmbench.metrics import load_scorer; load_scorer('rouge'); load_scorer('accuracy')")
+    assert "attr" in loaded
+    assert not loaded & {"evaluate", "torch", "datasets", "numpy", "rouge_score", "lm_eval"}
+
+
+@pytest.mark.parametrize("name", metric_names())
+def test_every_name_has_a_scorer_of_that_name(name: str) -> None:
+    scorer = load_scorer(name)
+    assert isinstance(scorer, Scorer)
+    assert (scorer.name, scorer.description) == (name, METRIC_SUMMARIES[name])
+    assert scorer.higher_is_better
+
+
+@pytest.mark.parametrize("name", metric_names())
+def test_score_returns_exactly_the_declared_values(name: str) -> None:
+    scorer = load_scorer(name)
+    example = Example(id="a", fields={}, answer="so #### 18", choices=("no", "yes"), gold=1)
+    scores = scorer.score(example, Output(text="so #### 18", loglikelihoods=(-2.0, -1.0)))
+    assert scores == dict.fromkeys(scorer.values, 1.0)
+    assert all(type(value) is float for value in scores.values())
+
+
+def test_every_scorer_has_a_name_in_the_summaries() -> None:
+    from slmbench.metrics import accuracy, exact_match, rouge
+
+    scorers = [scorer for module in (accuracy, exact_match, rouge) for scorer in module.SCORERS]
+    assert sorted(scorer.name for scorer in scorers) == list(metric_names())
+
+
+@pytest.mark.parametrize("load", [load_scorer, load_metric])
+def test_an_unknown_metric_is_told_the_nearest(load) -> None:
+    with pytest.raises(UsageError, match=r"unknown metric 'exact_match/strickt'; did you mean 'exact_match/strict'\?"):
+        load("exact_match/strickt")
+
+
+def test_the_package_has_no_other_lazy_names() -> None:
+    import slmbench.metrics
+
+    with pytest.raises(AttributeError, match="no attribute 'Skorer'"):
+        slmbench.metrics.Skorer  # noqa: B018

@@ -1,0 +1,64 @@
+"""What holds for scorers whatever they measure."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from slmbench.metrics import Scorer, load_scorer
+from slmbench.metrics._scorer import single_value, text_score
+from slmbench.values import Example, Output
+
+
+def _example(**changes) -> Example:
+    return attrs.evolve(Example(id="row 7", fields={}, answer="18"), **changes)
+
+
+def test_an_example_without_references_is_held_against_its_answer() -> None:
+    score = load_scorer("exact_match").score
+    assert score(_example(), Output(text="18")) == {"exact_match": 1.0}
+    assert score(_example(references=("19",)), Output(text="18")) == {"exact_match": 0.0}
+
+
+def test_chance_of_a_choice_is_one_in_the_number_of_options() -> None:
+    assert load_scorer("accuracy").chance(_example(choices=("a", "b", "c", "d"), gold=0)) == 0.25
+    assert load_scorer("accuracy_norm").chance(_example(choices=("a", "b"), gold=0)) == 0.5
+
+
+def test_text_has_no_chance_level() -> None:
+    assert load_scorer("exact_match").chance(_example(choices=("a", "b"), gold=0)) is None
+    assert load_scorer("accuracy").chance(_example()) is None
+
+
+def test_an_item_that_can_not_be_scored_is_named() -> None:
+    with pytest.raises(ValueError, match="example 'row 7': has no gold"):
+        load_scorer("accuracy").score(_example(choices=("a", "b")), Output(loglikelihoods=(-1.0, -2.0)))
+    with pytest.raises(ValueError, match="example 'row 7': no number in the reference 'none'"):
+        load_scorer("exact_match/decimal").score(_example(references=("none",)), Output(text="18"))
+
+
+def test_a_scorer_of_ones_own_is_a_function_and_a_name() -> None:
+    def shared_letters(prediction: str, references) -> float:
+        return max(len(set(prediction) & set(reference)) / len(set(reference)) for reference in references)
+
+    scorer = Scorer(
+        name="letters",
+        version="1",
+        kind="text",
+        values=("letters",),
+        score=text_score(single_value("letters", shared_letters)),
+        description="Share of a reference's letters that appear.",
+        binary=False,
+    )
+    assert scorer.score(_example(references=("ab", "cd")), Output(text="a")) == {"letters": 0.5}
+
+
+def test_only_rates_of_success_are_binary() -> None:
+    assert load_scorer("exact_match/strict").binary
+    assert load_scorer("accuracy").binary
+    assert not load_scorer("rouge").binary
+
+
+def test_scorers_are_frozen() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        load_scorer("rouge").version = "2"

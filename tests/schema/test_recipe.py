@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from slmbench.errors import DeclarationError
+from slmbench.schema import RecipeSpec, SuiteSpec, parse
+from slmbench.yamlfile import parse_yaml
+
+RECIPE = """\
+summary: s
+model: nano
+adapters: {a: {tasks: [x]}}
+evaluation: {tasks: [x]}
+"""
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(DeclarationError) as caught:
+        parse(RecipeSpec, parse_yaml(text.encode(), "r.yaml"))
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("optim: {lr: .inf}", "r.yaml:5:9: optim.lr: input should be a finite number, got float inf"),
+        ("optim: {lr: .nan}", "r.yaml:5:9: optim.lr: input should be a finite number, got float nan"),
+        ("optim: {lr: 1e999}", "r.yaml:5:9: optim.lr: input should be a finite number, got float inf"),
+        ("optim: {lr: 0}", "r.yaml:5:9: optim.lr: input should be greater than 0, got int 0"),
+        ('optim: {lr: "5e-3"}', "r.yaml:5:9: optim.lr: expected a number, got str '5e-3'"),
+        ("optim: {steps: 1e3}", "r.yaml:5:9: optim.steps: expected a whole number, got float 1000.0"),
+        ("optim: {steps: 5, epochs: 1}", "r.yaml:5:1: 'steps' and 'epochs' both say how long to train; keep one"),
+        ("lora: {targets: q_proj}", "r.yaml:5:8: lora.targets: expected a list or 'all-linear', got str 'q_proj'"),
+        ("lora: {rank: 0}", "r.yaml:5:8: lora.rank: input should be greater than or equal to 1, got int 0"),
+        ("lora: {dropuot: 0.1}", "r.yaml:5:8: unknown key 'dropuot'; did you mean 'dropout'?"),
+    ],
+)
+def test_one_wrong_setting_is_one_message(line: str, message: str) -> None:
+    assert faults(RECIPE + line + "\n") == [message]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "message"),
+    [
+        ("{a: {tasks: [x]}}", "{a: {tasks: [x, x]}}", "r.yaml:3:12: a task is listed twice"),
+        ("{a: {tasks: [x]}}", "{a: {tasks: []}}", "adapters.a.tasks: list should have at least 1 item"),
+        ("{a: {tasks: [x]}}", "{../a: {tasks: [x]}}", "r.yaml:3:12: a name has letters"),
+        ("{a: {tasks: [x]}}", "{}", "adapters: dictionary should have at least 1 item"),
+        ("{a: {tasks: [x]}}", "{a: {tasks: [x], stps: 3}}", "r.yaml:3:28: unknown key 'stps'; did you mean 'steps'?"),
+        ("evaluation: {tasks: [x]}", "evaluation: {}", "r.yaml:4:1: an evaluation has exactly one of 'tasks' and 'suite'"),
+        ("evaluation: {tasks: [x]}", "evaluation: {tasks: []}", "evaluation.tasks: list should have at least 1 item"),
+        ("evaluation: {tasks: [x]}", "evaluation: {tasks: [x], suite: y}", "exactly one of 'tasks' and 'suite'"),
+    ],
+)
+def test_adapters_and_evaluation_name_what_they_need(line: str, wrong: str, message: str) -> None:
+    (fault,) = faults(RECIPE.replace(line, wrong))
+    assert message in fault
+
+
+def test_a_learning_rate_in_powers_of_ten_is_a_number() -> None:
+    spec = parse(RecipeSpec, parse_yaml((RECIPE + "optim: {lr: 5e-3}\n").encode(), "r.yaml"))
+    assert spec.optim.lr == 0.005
+
+
+def test_a_suite_names_at_least_one_task() -> None:
+    with pytest.raises(DeclarationError, match="tasks: list should have at least 1 item"):
+        parse(SuiteSpec, parse_yaml(b"summary: s\ntasks: []\n", "s.yaml"))

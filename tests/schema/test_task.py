@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from slmbench.errors import DeclarationError
+from slmbench.schema import TaskSpec, parse
+from slmbench.yamlfile import parse_yaml
+
+GENERATE = """\
+summary: s
+version: 1
+dataset: gsm8k
+kind: generate
+prompt: {user: "{{ q }}"}
+answer: "{{ a }}"
+metrics: [exact_match]
+"""
+CHOICE = GENERATE.replace("kind: generate", "kind: choice").replace('answer: "{{ a }}"', 'choices: options\ngold: "{{ g }}"')
+
+
+def spec(text: str) -> TaskSpec:
+    return parse(TaskSpec, parse_yaml(text.encode(), "task.yaml"))
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(DeclarationError) as caught:
+        spec(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_what_is_left_out_has_the_documented_defaults() -> None:
+    task = spec(GENERATE)
+    assert (task.split, task.train_split, task.fewshot.n, task.generation.max_tokens) == ("test", "train", 0, 256)
+    assert task.generation.stop == []
+    assert spec(CHOICE).choices == "options"
+
+
+def test_a_declaration_cannot_be_changed_after_reading() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        spec(GENERATE).version = 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fewshots: {n: 5}", "task.yaml:8:1: unknown key 'fewshots'; did you mean 'fewshot'?"),
+        ("fewshot: {n: 5, splt: a}", "task.yaml:8:17: unknown key 'splt'; did you mean 'split'?"),
+        ("fewshot: {n: 101}", "task.yaml:8:11: fewshot.n: input should be less than or equal to 100, got int 101"),
+        ("fewshot: {n: -1}", "task.yaml:8:11: fewshot.n: input should be greater than or equal to 0, got int -1"),
+        ("fewshot: 5", "task.yaml:8:1: fewshot: expected keys and values, got int 5"),
+        ("fewshot: {pick: random}", "task.yaml:8:11: fewshot.pick: expected 'first', got str 'random'"),
+        ("generation: {max_tokens: 5.0}", "task.yaml:8:14: generation.max_tokens: expected a whole number, got float 5.0"),
+        ("generation: {stop: x}", "task.yaml:8:14: generation.stop: expected a list, got str 'x'"),
+        ("split: ../../x", "task.yaml:8:1: a name has letters, digits, '.', '_' and '-' alone, and starts with a letter or digit"),
+        ("split: test.", "task.yaml:8:1: a name has letters, digits, '.', '_' and '-' alone, and starts with a letter or digit"),
+        ("train_split: test", "task.yaml:1:1: train_split is 'test', the split that is evaluated"),
+        ("gold: x", "task.yaml:1:1: 'choices' and 'gold' belong to a task of kind choice"),
+        ("cot: {reasoning: a, answer: b}", "task.yaml:1:1: 'answer' and 'cot' both say what the target is; keep one"),
+        ("cluster: [a]", "task.yaml:8:1: cluster: expected a text, got list ['a']"),
+    ],
+)
+def test_one_wrong_line_is_one_message_at_its_place(line: str, message: str) -> None:
+    assert faults(GENERATE + line + "\n") == [message]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "message"),
+    [
+        ("version: 1", 'version: "1"', "task.yaml:2:1: version: expected a whole number, got str '1'"),
+        ("version: 1", "version: true", "task.yaml:2:1: version: expected a whole number, got bool True"),
+        ("version: 1", "version: -1", "task.yaml:2:1: version: input should be greater than or equal to 0, got int -1"),
+        ("summary: s", "summary: 5", "task.yaml:1:1: summary: expected a text, got int 5"),
+        ("kind: generate", "kind: generat", "task.yaml:4:1: kind: expected 'generate' or 'choice', got str 'generat'"),
+        ("metrics: [exact_match]", "metrics: exact_match", "task.yaml:7:1: metrics: expected a list, got str 'exact_match'"),
+        ("metrics: [exact_match]", "metrics: [rouge, rouge]", "task.yaml:1:1: a metric is listed twice"),
+        ("dataset: gsm8k", "dataset: 5", "task.yaml:3:1: dataset: expected a text or keys and values, got int 5"),
+        ("dataset: gsm8k", "dataset: a/b", "task.yaml:3:1: a name has letters, digits, '.', '_' and '-' alone, and starts with a letter or digit"),
+        ("dataset: gsm8k", "dataset: {fils: {test: x}}", "task.yaml:3:11: unknown key 'fils'; did you mean 'files'?"),
+        ("dataset: gsm8k", "dataset: {files: {test: x}, columns: 5}", "task.yaml:3:29: dataset.columns: expected a list or keys and values, got int 5"),
+        ("dataset: gsm8k", "dataset: {files: {test: x}, columns: [5]}", "task.yaml:3:39: dataset.columns.0: expected a text, got int 5"),
+        ("dataset: gsm8k", "dataset: {hub: a, files: {test: x}}", "task.yaml:3:1: a data set has exactly one of 'hub', 'files', 'generated'; got hub and files"),
+    ],
+)
+def test_one_wrong_value_is_one_message_at_its_key(line: str, wrong: str, message: str) -> None:
+    assert faults(GENERATE.replace(line, wrong)) == [message]
+
+
+def test_an_empty_stop_string_which_would_stop_at_once_is_refused() -> None:
+    (fault,) = faults(GENERATE + 'generation: {stop: ["a", ""]}\n')
+    assert fault.startswith("task.yaml:8:26: generation.stop.1: ")
+
+
+def test_a_missing_key_is_told_at_the_block_that_lacks_it() -> None:
+    assert faults(GENERATE.replace("summary: s\n", "").replace('user: "{{ q }}"', 'system: "x"')) == [
+        "task.yaml:1:1: missing key 'summary'",
+        "task.yaml:4:1: missing key 'user'",
+    ]
+
+
+def test_every_fault_of_the_whole_file_is_told() -> None:
+    text = GENERATE.replace("version: 1", "version: x").replace("kind: generate", "kind: nope") + "zzz: 1\nsplit: 5\n"
+    assert [fault.split(": ")[0] for fault in faults(text)] == [f"task.yaml:{n}:1" for n in (2, 4, 9, 8)]
+
+
+def test_what_does_not_fit_together_is_told_at_once() -> None:
+    (fault,) = faults(GENERATE.replace("kind: generate", "kind: choice") + "fewshot: {n: 1, split: test}\n")
+    assert "shots would show the answers" in fault
+    assert "a choice task needs 'choices'" in fault
+    assert "a choice task has no 'answer'" in fault
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "- a", "just text"])
+def test_a_file_that_holds_no_keys_is_refused(text: str) -> None:
+    (fault,) = faults(text)
+    assert fault.startswith("task.yaml:1:1: expected keys and values, got ")
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    assert faults("# nothing\n") == ["task.yaml:1:1: expected keys and values, got an empty file"]

@@ -1,0 +1,137 @@
+"""Holds the shape of the package: who may import whom, and what may be imported only when it is needed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+PACKAGE = TOP / "slmbench"
+MAX_LINES = 450
+
+# A module imports from layers below its own, or from inside its own package.
+LAYERS: dict[str, int] = {
+    "errors": 0,
+    "paths": 0,
+    "values": 1,
+    "yamlfile": 1,
+    "files": 1,
+    "schema": 2,
+    "catalog": 2,
+    "templates": 2,
+    "plugins": 3,
+    "datasets": 4,
+    "formats": 3,
+    "metrics": 3,
+    "models": 3,
+    "nano": 3,
+    "task": 5,
+    "runs": 5,
+    "recipe": 6,
+    "checks": 6,
+    "mirror": 6,
+    "scaffold": 6,
+    "evaluation": 6,
+    "leaderboard": 6,
+    "training": 7,
+    "api": 7,
+    "cli": 8,
+    "__init__": 9,
+}
+HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    """The name in the layer table that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, int, bool, bool]]:
+    """(module, line, inside a function, for type checkers alone) of every import of a file."""
+
+    def walk(node: ast.AST, inside: bool, typing: bool) -> Iterator[tuple[str, int, bool, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((name.name, child.lineno, inside, typing) for name in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: relative import"
+                module = child.module or ""
+                if module == "slmbench":
+                    yield from ((f"slmbench.{name.name}", child.lineno, inside, typing) for name in child.names)
+                else:
+                    yield module, child.lineno, inside, typing
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                yield from walk(child, inside, True)
+            else:
+                function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from walk(child, inside or function, typing)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False, False)
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {part_of(path) for path in FILES} <= set(LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_the_layers_below_its_own(path: Path) -> None:
+    own = part_of(path)
+    upward = [
+        f"{path.relative_to(TOP)}:{line}: {own} (layer {LAYERS[own]}) imports {module} (layer {LAYERS[other]})"
+        for module, line, _, typing in imports(path)
+        if module.startswith("slmbench.") and not typing
+        if (other := module.split(".")[1]) != own and LAYERS[other] >= LAYERS[own]
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_packages_are_imported_inside_functions_of_layers_three_to_seven(path: Path) -> None:
+    found = [(module, line, inside, typing) for module, line, inside, typing in imports(path) if module.split(".")[0] in HEAVY]
+    assert [f"{path.relative_to(TOP)}:{line}: {module}" for module, line, inside, typing in found if not (inside or typing)] == []
+    if [module for module, _, _, typing in found if not typing]:
+        assert 3 <= LAYERS[part_of(path)] <= 7
+
+
+def test_only_evaluation_imports_the_harness() -> None:
+    users = {part_of(path) for path in FILES for module, *_ in imports(path) if module.split(".")[0] == "lm_eval"}
+    assert users == {"evaluation"}
+
+
+def test_private_modules_are_imported_by_their_own_package_alone() -> None:
+    strangers = [
+        f"{path.relative_to(TOP)}:{line}: {module}"
+        for path in FILES
+        for module, line, *_ in imports(path)
+        if module.startswith("slmbench.") and any(p.startswith("_") and not p.startswith("__") for p in module.split("."))
+        if module.split(".")[1] != part_of(path)
+    ]
+    assert strangers == []
+
+
+def test_no_file_is_longer_than_a_person_reads() -> None:
+    lengths = {str(path.relative_to(TOP)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def test_nothing_in_the_tree_names_a_folder_of_one_machine() -> None:
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=TOP, capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("git, or its repository, is not here")
+    # Written so that this file does not find itself.
+    machine = re.compile(rb"(?<![\w.~-])/(?:work|root|tmp/w)" + rb"/|(?:\.\./)shared/(?:facts|DESIGN)")
+    named = []
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = TOP / name
+        if path.is_file() and (found := machine.search(path.read_bytes())):
+            named.append(f"{name}: {found[0]!r}")
+    assert named == []

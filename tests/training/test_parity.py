@@ -1,0 +1,163 @@
+"""Training and evaluation see the same prompt, token for token, or nothing is trained."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from attrs import evolve
+
+from slmbench.catalog import default_catalog
+from slmbench.errors import ParityError
+from slmbench.evaluation import sent_requests
+from slmbench.formats import load_format
+from slmbench.recipe import Recipe, load_recipe
+from slmbench.task import load_task, load_task_folder
+from slmbench.training import check_parity, train_adapter
+from slmbench.training._parity import compare
+from slmbench.training._rows import training_rows
+
+TASKS = ("nano_arithmetic", "nano_note", "nano_choice")
+
+
+def _rows(task, format, tokenizer, n=8):
+    return training_rows(task, format, tokenizer, limit=n, max_tokens=512)
+
+
+def _fed(rows):
+    """The rows as the trainer holds them."""
+    return [
+        {"input_ids": row.prompt + row.answer, "labels": [-100] * len(row.prompt) + row.answer} for row in rows
+    ]
+
+
+@pytest.mark.parametrize("format_name", ["plain", "chat"])
+@pytest.mark.parametrize("name", [*TASKS])
+def test_parity_holds_for_every_nano_task_in_every_format(nano, name, format_name):
+    task, style = load_task(name), load_format(format_name)
+    rows = _rows(task, style, nano.tokenizer)
+    assert check_parity(nano, task, style, rows, _fed(rows)) == 8
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("shots", [0, 2])
+def test_parity_holds_on_real_gsm8k_rows(nano, shots):
+    task, style = load_task("gsm8k").with_shots(shots), load_format("plain")
+    rows = training_rows(task, style, nano.tokenizer, limit=60, max_tokens=1024)
+    assert check_parity(nano, task, style, rows, _fed(rows)) == 24
+
+
+@pytest.mark.realdata
+def test_parity_holds_with_a_sentencepiece_tokenizer_that_adds_bos(stories_like):
+    task, style = load_task("gsm8k").with_shots(0), load_format("plain")
+    rows = training_rows(task, style, stories_like.tokenizer, limit=12, max_tokens=4096)
+    assert rows[0].prompt[0] == stories_like.tokenizer.bos_token_id
+    assert check_parity(stories_like, task, style, rows, _fed(rows)) == 12
+
+
+@pytest.fixture
+def stories_like(nano):
+    """nano with a tokenizer that adds BOS by itself, as Llama's do."""
+    from tokenizers import processors
+
+    tokenizer = copy.deepcopy(nano.tokenizer)
+    tokenizer.bos_token = "<|system|>"
+    bos = tokenizer.convert_tokens_to_ids("<|system|>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|system|> $A", special_tokens=[("<|system|>", bos)]
+    )
+    return evolve(nano, tokenizer=tokenizer)
+
+
+def test_skewed_chat_template_is_caught(nano):
+    task, style = load_task("nano_note"), load_format("chat")
+    skewed = copy.deepcopy(nano.tokenizer)
+    skewed.chat_template = nano.tokenizer.chat_template.replace("<|assistant|>\n{% endif %}", "<|assistant|>{% endif %}")
+    assert skewed.chat_template != nano.tokenizer.chat_template
+    rows = _rows(task, style, skewed)
+    with pytest.raises(ParityError, match="task 'nano_note', example 'train-0': training and evaluation differ") as caught:
+        check_parity(nano, task, style, rows, _fed(rows))
+    assert "different templates" in str(caught.value)
+    # Both sides are shown as text.
+    assert str(caught.value).count("Note: ") == 2
+
+
+@pytest.mark.parametrize("side", ["training", "evaluation"])
+def test_bos_on_one_side_only_is_caught(stories_like, side):
+    task, plain = load_task("nano_arithmetic"), load_format("plain")
+    without = evolve(plain, special_tokens=False)
+    ours, theirs = (plain, without) if side == "training" else (without, plain)
+    rows = _rows(task, ours, stories_like.tokenizer)
+    with pytest.raises(ParityError, match="one side alone begins with '<|system|>'".replace("|", r"\|")):
+        check_parity(stories_like, task, theirs, rows, _fed(rows))
+
+
+TRAILING = """\
+summary: A question that ends in a space.
+version: 1
+license: apache-2.0
+dataset: {files: {train: train.jsonl, test: test.jsonl}, columns: [question, answer]}
+kind: generate
+prompt: {user: "{{ question }}"}
+answer: "{{ answer }}"
+metrics: [exact_match]
+"""
+
+
+@pytest.fixture
+def trailing(tmp_path):
+    folder = tmp_path / "tasks" / "trailing"
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(TRAILING)
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text('{"question": "The word for red is ", "answer": "rosso"}\n' * 2)
+    return folder
+
+
+def test_prompt_that_ends_in_a_space_is_caught(nano, trailing):
+    task = load_task_folder(str(trailing), default_catalog())
+    style = load_format("plain")
+    rows = _rows(task, style, nano.tokenizer)
+    with pytest.raises(ParityError, match="the prompt ends in white space"):
+        check_parity(nano, task, style, rows, _fed(rows))
+
+
+def test_training_stops_before_its_first_step_where_parity_fails(nano, trailing, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    catalog = default_catalog()
+    base = load_recipe("nano-quickstart", catalog)
+    adapter = base.spec.adapters["note"].model_copy(update={"tasks": ["trailing"]})
+    recipe = Recipe("trailing", "", base.spec.model_copy(update={"adapters": {"a": adapter}}))
+    steps = []
+    with pytest.raises(ParityError, match="white space"):
+        train_adapter(recipe, "a", catalog, nano, out=str(tmp_path / "out"), progress=lambda *_: steps.append)
+    assert steps == []
+    assert list((tmp_path / "out" / "adapters").iterdir()) == []
+
+
+def test_loss_on_a_part_of_the_prompt_is_caught(nano):
+    task, style = load_task("nano_choice"), load_format("plain")
+    rows = _rows(task, style, nano.tokenizer, 1)
+    (request,) = sent_requests(nano, task, [rows[0].example], style)
+    (fed,) = _fed(rows)
+    fed["labels"] = list(fed["input_ids"])
+    with pytest.raises(ParityError, match="differ from token 0 on"):
+        compare(task.name, nano.tokenizer, rows[0], fed, request)
+
+
+def test_a_part_of_the_answer_without_loss_is_caught(nano):
+    task, style = load_task("nano_note"), load_format("plain")
+    rows = _rows(task, style, nano.tokenizer, 1)
+    (request,) = sent_requests(nano, task, [rows[0].example], style)
+    (fed,) = _fed(rows)
+    fed["labels"][-1] = -100
+    with pytest.raises(ParityError, match="not on the whole answer"):
+        compare(task.name, nano.tokenizer, rows[0], fed, request)
+
+
+@pytest.mark.realdata
+def test_parity_holds_where_a_chat_turn_opens_with_a_line_break_and_choices_follow(nano):
+    # HellaSwag has no prefix: lm-eval alone would move the turn's line break over to the choice.
+    task, style = load_task("hellaswag"), load_format("chat")
+    rows = training_rows(task, style, nano.tokenizer, limit=2, max_tokens=1024)
+    assert check_parity(nano, task, style, rows, _fed(rows)) == 2
