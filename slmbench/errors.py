@@ -1,4 +1,4 @@
-"""The errors that slmbench raises on purpose. Each says where, what was got and what to do, and carries an exit code."""
+"""The errors that slmbench raises on purpose. Each says where, what was got, what to do, and has an exit code."""
 
 from __future__ import annotations
 
@@ -80,6 +80,10 @@ def did_you_mean(got: str, known: object) -> str:
 
     names = sorted(str(name) for name in known)  # type: ignore[attr-defined]
     near = get_close_matches(got, names, n=1, cutoff=0.6)
+    # difflib lines 'nono' and 'nano' up at their longest common part, and calls one wrong letter a half.
+    near = near or [
+        n for n in names if len(n) == len(got) > 2 and sum(a != b for a, b in zip(n, got, strict=True)) == 1
+    ]
     if near:
         return f"; did you mean {near[0]!r}?"
     if not names:

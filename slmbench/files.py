@@ -92,7 +92,9 @@ class Journal:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 return  # Some network file systems have no locks.
             self._file.close()
-            raise SlmbenchError(f"{shown(self.path)}: another process is writing this run; wait for it to end") from error
+            raise SlmbenchError(
+                f"{shown(self.path)}: another process is writing this run; wait for it to end"
+            ) from error
 
     def _load(self) -> None:
         self._file.seek(0)

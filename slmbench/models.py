@@ -171,8 +171,9 @@ def attach_adapter(loaded: LoadedModel, folder: str) -> LoadedModel:
     trained_on = info.training.get("base_weights_sha256")
     if trained_on and trained_on != loaded.weights_sha256:
         raise UsageError(
-            f"adapter {shown(folder)} was trained on {info.training.get('model')!r} with weights {trained_on[:12]}, but "
-            f"{loaded.source.name!r} here has {loaded.weights_sha256[:12]} in {loaded.dtype}; train it again on these"
+            f"adapter {shown(folder)} was trained on {info.training.get('model')!r} with weights {trained_on[:12]}, "
+            f"but {loaded.source.name!r} here has {loaded.weights_sha256[:12]} in {loaded.dtype}; "
+            "train it again on these"
         )
     model = PeftModel.from_pretrained(loaded.model, folder)
     model.eval()

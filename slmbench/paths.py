@@ -1,4 +1,4 @@
-"""Where things are: bundled declarations, the user's own folders, mirrors. Cheap to import: no pathlib, no third party."""
+"""Where things are: bundled declarations, the user's own folders, mirrors. Standard library alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def package_dir() -> str:
 def bundled_root() -> str:
     """The folder that holds the bundled `registry/` and `tasks/`.
 
-    In a checkout these are at its top; an editable install leaves a stale copy in the environment, so the checkout wins.
+    In a checkout these are at its top; an editable install leaves a stale copy behind, so the checkout wins.
     """
     package = package_dir()
     top = os.path.dirname(package)

@@ -96,8 +96,14 @@ class Task:
 
     def prompt(self, example: Example) -> Prompt:
         """What a model is asked for an example, shots included."""
-        user = Template(self.spec.prompt.user).render(example.fields)
-        return Prompt(user, self.spec.prompt.system, self.shots(), self.spec.prompt.prefix)
+        return Prompt(self._user(example), self.spec.prompt.system, self.shots(), self.spec.prompt.prefix)
+
+    def _user(self, example: Example) -> str:
+        try:
+            return Template(self.spec.prompt.user).render(example.fields)
+        except DataError as error:
+            there = ", ".join(sorted(example.fields))
+            raise DataError(f"task {self.name!r}, item {example.id!r}: {error}; the row's fields: {there}") from error
 
     def shots(self) -> tuple[Shot, ...]:
         """The worked examples, the same for every item."""
@@ -107,8 +113,7 @@ class Task:
         chosen = self.examples(few.split, few.n)
         if len(chosen) < few.n:
             raise DataError(f"task {self.name!r}: fewshot.n is {few.n}, but split {few.split!r} has {len(chosen)} rows")
-        user = Template(self.spec.prompt.user)
-        return tuple(Shot(user.render(example.fields), self.answer(example)) for example in chosen)
+        return tuple(Shot(self._user(example), self.answer(example)) for example in chosen)
 
     def answer(self, example: Example) -> str:
         """The whole target of an example: reasoning and answer, or the gold choice. Shots and training show it."""
@@ -253,7 +258,9 @@ def _split_problems(spec: TaskSpec, dataset: Dataset, document: Document) -> lis
         wanted.append((("fewshot", "split"), "fewshot.split", spec.fewshot.split))
     there = dataset.spec.split_names
     return [
-        document.problem(location, f"{key}: data set {dataset.name!r} has no split {split!r}{did_you_mean(split, there)}")
+        document.problem(
+            location, f"{key}: data set {dataset.name!r} has no split {split!r}{did_you_mean(split, there)}"
+        )
         for location, key, split in wanted
         if split is not None and split not in there
     ]

@@ -21,14 +21,68 @@ MAX_EXPRESSIONS = 200
 MAX_RENDER_S = 5.0
 MAX_DIGITS = 20
 
-_FILTERS = "capitalize default first int join last length lower replace round string title trim upper".split()
-_METHODS = "strip lstrip rstrip split splitlines replace lower upper title capitalize startswith endswith join get".split()
+_FILTERS = [
+    "capitalize",
+    "default",
+    "first",
+    "int",
+    "join",
+    "last",
+    "length",
+    "lower",
+    "replace",
+    "round",
+    "string",
+    "title",
+    "trim",
+    "upper",
+]
+_METHODS = [
+    "strip",
+    "lstrip",
+    "rstrip",
+    "split",
+    "splitlines",
+    "replace",
+    "lower",
+    "upper",
+    "title",
+    "capitalize",
+    "startswith",
+    "endswith",
+    "join",
+    "get",
+]
 _LOOP_NODES = ("For",)
 _LIMITS = "_limits"  # No template can name it: names that begin with an underscore are refused.
-_NODES = (
-    "Template Output TemplateData Name Const Getattr Getitem Slice Filter Call Keyword If CondExpr And Or Not Compare "
-    "Operand Concat Add Sub Neg List Tuple Test For"
-).split()
+_NODES = [
+    "Template",
+    "Output",
+    "TemplateData",
+    "Name",
+    "Const",
+    "Getattr",
+    "Getitem",
+    "Slice",
+    "Filter",
+    "Call",
+    "Keyword",
+    "If",
+    "CondExpr",
+    "And",
+    "Or",
+    "Not",
+    "Compare",
+    "Operand",
+    "Concat",
+    "Add",
+    "Sub",
+    "Neg",
+    "List",
+    "Tuple",
+    "Test",
+    "For",
+]
 
 
 class TemplateFault(ValueError):
@@ -99,7 +153,7 @@ def _check(tree: Any) -> None:
 
     expressions = sum(1 for _ in tree.find_all((nodes.Name, nodes.Call, nodes.Filter)))
     if expressions > MAX_EXPRESSIONS:
-        raise TemplateFault(f"a template has at most {MAX_EXPRESSIONS} names, calls and filters, this one {expressions}")
+        raise TemplateFault(f"a template has at most {MAX_EXPRESSIONS} names, calls and filters; got {expressions}")
     _check_nodes(tree, 0)
     for name in tree.find_all(nodes.Name):
         if name.name.startswith("_") or name.name == "self":  # `self` is Jinja's word for the template.
@@ -167,9 +221,9 @@ def _environment() -> Any:
 
 
 def _bound(text: str, args: tuple[Any, ...]) -> None:
-    longest = max((len(str(part)) for arg in args for part in (arg if isinstance(arg, (list, tuple)) else (arg,))), default=0)
-    parts = max((len(arg) for arg in args if isinstance(arg, (list, tuple))), default=1)
-    if (len(text) + 1) * max(1, longest) * parts > MAX_OUTPUT_CHARS:
+    lists = [arg if isinstance(arg, (list, tuple)) else (arg,) for arg in args]
+    longest = max((len(str(part)) for parts in lists for part in parts), default=0)
+    if (len(text) + 1) * max(1, longest) * max(map(len, lists), default=1) > MAX_OUTPUT_CHARS:
         raise ValueError(f"would make a text of more than {MAX_OUTPUT_CHARS:,} characters")
 
 

@@ -29,7 +29,9 @@ def test_every_bundled_declaration_is_listed_with_its_summary() -> None:
 
 
 def test_the_nano_family_is_bundled() -> None:
-    assert {"nano_arithmetic", "nano_note", "nano_choice", "gsm8k", "hellaswag"} <= set(default_catalog().files("tasks"))
+    assert {"nano_arithmetic", "nano_note", "nano_choice", "gsm8k", "hellaswag"} <= set(
+        default_catalog().files("tasks")
+    )
 
 
 def test_folders_of_slmbench_path_are_looked_up_too(
@@ -48,7 +50,7 @@ def test_folders_of_slmbench_path_are_looked_up_too(
 
 def test_a_folder_of_slmbench_path_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path / "no"))
-    with pytest.raises(UsageError, match="SLMBENCH_PATH names .*no', which is no folder"):
+    with pytest.raises(UsageError, match=r"SLMBENCH_PATH names .*no', which is no folder"):
         default_catalog()
 
 
@@ -75,7 +77,9 @@ def test_the_same_folder_given_twice_is_no_clash(
 ) -> None:
     write_task("once", root=tmp_path / "a")
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    monkeypatch.setenv("SLMBENCH_PATH", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "a"), str(tmp_path / "link")]))
+    monkeypatch.setenv(
+        "SLMBENCH_PATH", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "a"), str(tmp_path / "link")])
+    )
     assert "once" in default_catalog().files("tasks")
 
 
@@ -124,7 +128,9 @@ def install(site: Path, name: str, entry_point: str, package: str, task: str) ->
     info = site / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[console_scripts]\nx = y:z\n\n[slmbench.tasks]\n{entry_point}\n\n[other]\na = b\n")
+    (info / "entry_points.txt").write_text(
+        f"[console_scripts]\nx = y:z\n\n[slmbench.tasks]\n{entry_point}\n\n[other]\na = b\n"
+    )
 
 
 def test_tasks_of_installed_packages_are_found_without_running_them(
@@ -158,7 +164,9 @@ def test_a_thousand_tasks_are_listed_within_a_second(tmp_path: Path) -> None:
     for i in range(1000):
         folder = tmp_path / "tasks" / f"task_{i}"
         folder.mkdir(parents=True)
-        (folder / "task.yaml").write_text(f"summary: Number {i} of many, with a longer text.\nversion: 1\nkind: generate\n" + "# x\n" * 50)
+        (folder / "task.yaml").write_text(
+            f"summary: Number {i} of many, with a longer text.\nversion: 1\nkind: generate\n" + "# x\n" * 50
+        )
     started = time.process_time()
     assert len(Catalog([str(tmp_path)]).entries("tasks")) == 1000
     assert time.process_time() - started < 1
@@ -166,9 +174,10 @@ def test_a_thousand_tasks_are_listed_within_a_second(tmp_path: Path) -> None:
 
 def test_listing_imports_neither_yaml_nor_pydantic_nor_anything_heavy() -> None:
     code = (
+        "HEAVY = ('yaml', 'pydantic', 'attrs', 'jinja2', 'torch', 'transformers', 'datasets', 'lm_eval');"
         "import sys; from slmbench.catalog import KINDS, default_catalog; c = default_catalog();"
         "[c.entries(kind) for kind in KINDS];"
-        "print([m for m in ('yaml', 'pydantic', 'attrs', 'jinja2', 'torch', 'transformers', 'datasets', 'lm_eval') if m in sys.modules])"
+        "print([m for m in HEAVY if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -179,7 +188,7 @@ SHAPES = [
     "summary: plain text",
     "summary: plain text\n",
     "summary:   spaces   between   and after   \nversion: 1\n",
-    "summary: it's \"fine\" so\nversion: 1\n",
+    'summary: it\'s "fine" so\nversion: 1\n',
     "summary: 'it''s quoted'\nversion: 1\n",
     'summary: "quoted: with # and \\n line"\nversion: 1\n',
     "summary: text # a comment\nversion: 1\n",
@@ -247,8 +256,46 @@ def test_a_summary_is_what_yaml_says(shape: str, ending: str, start: bytes, tmp_
 @given(
     st.lists(
         st.sampled_from(
-            ["summary: ", "summary:", "version: 1", "source: ", "text", "more words", "'", '"', "# c", " #c", ":", ": ", " ", "  "]
-            + ["\n", "\n", "\n  ", "\n\n", "\r\n", "\t", "|", ">", "[", "]", "{", "}", ",", "-", "- ", "null", "yes", "é", "\u2028", "\x85", "&a ", "*a", "!x ", "..."]
+            [
+                "summary: ",
+                "summary:",
+                "version: 1",
+                "source: ",
+                "text",
+                "more words",
+                "'",
+                '"',
+                "# c",
+                " #c",
+                ":",
+                ": ",
+                " ",
+                "  ",
+                "\n",
+                "\n",
+                "\n  ",
+                "\n\n",
+                "\r\n",
+                "\t",
+                "|",
+                ">",
+                "[",
+                "]",
+                "{",
+                "}",
+                ",",
+                "-",
+                "- ",
+                "null",
+                "yes",
+                "é",
+                "\u2028",
+                "\x85",
+                "&a ",
+                "*a",
+                "!x ",
+                "...",
+            ]
         ),
         max_size=14,
     ).map("".join)

@@ -141,7 +141,13 @@ def test_offline_and_not_cached_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OfflineError) as caught:
         fetch_rows(dataset(tmp_path, "nowhere", hub="slmbench-tests/nowhere", splits={"test": "test"}), "test")
     assert caught.value.exit_code == 4
-    for part in ("'nowhere'", "HF_HUB_OFFLINE is set", "slmbench data pull nowhere --to DIR", "SLMBENCH_DATA=DIR", "--data samples"):
+    for part in (
+        "'nowhere'",
+        "HF_HUB_OFFLINE is set",
+        "slmbench data pull nowhere --to DIR",
+        "SLMBENCH_DATA=DIR",
+        "--data samples",
+    ):
         assert part in str(caught.value)
 
 
@@ -157,11 +163,16 @@ def test_an_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
     surroundings |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "NO_PROXY": "*"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings, timeout=100)
     assert done.stdout.startswith("caught 4 "), done.stderr[-2000:]
-    assert "the hub can't be reached from here; pull it on a connected machine with `slmbench data pull nowhere" in done.stdout
+    assert (
+        "the hub can't be reached from here; pull it on a connected machine with `slmbench data pull nowhere"
+        in done.stdout
+    )
 
 
 def test_generated_rows_come_from_the_hook_by_split_index_and_seed(tmp_path: Path) -> None:
-    (tmp_path / "plugin.py").write_text("def generate(split, index, seed):\n    return {'x': f'{split}-{index}-{seed}'}\n")
+    (tmp_path / "plugin.py").write_text(
+        "def generate(split, index, seed):\n    return {'x': f'{split}-{index}-{seed}'}\n"
+    )
     made = Dataset("g", DatasetSpec(generated={"test": 3}, seed=7), str(tmp_path), load_plugin(str(tmp_path)))
     rows = fetch_rows(made, "test")
     assert [row["x"] for row in rows.rows] == ["test-0-7", "test-1-7", "test-2-7"]
@@ -191,7 +202,9 @@ def test_golden_rows_stand_in_for_any_split_with_the_same_columns(tmp_path: Path
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(("name", "split", "n"), [("gsm8k", "train", 400), ("gsm8k", "test", 200), ("hellaswag", "validation", 200)])
+@pytest.mark.parametrize(
+    ("name", "split", "n"), [("gsm8k", "train", 400), ("gsm8k", "test", 200), ("hellaswag", "validation", 200)]
+)
 def test_real_records_fit_the_bundled_declarations(name: str, split: str, n: int) -> None:
     rows = fetch_rows(load_dataset_spec(default_catalog(), name), split)
     assert (rows.source, len(rows.rows)) == ("mirror", n)

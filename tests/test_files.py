@@ -47,7 +47,9 @@ def test_a_torn_tail_is_cut_and_writing_goes_on_after_it(tail: bytes, tmp_path: 
     assert reopened(path) == {"a": 1, "b": 2, "c": 3}
 
 
-@pytest.mark.parametrize("line", [b"garbage", b"[1]", b"{}", b'{"key": [1], "value": 1}', b"\xff\xfe", b"null", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "line", [b"garbage", b"[1]", b"{}", b'{"key": [1], "value": 1}', b"\xff\xfe", b"null", b"[" * 100_000]
+)
 def test_a_damaged_line_costs_its_own_entry_alone(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_bytes(b'{"key": "a", "value": 1}\n' + line + b'\n{"key": "b", "value": 2}\n')
@@ -91,10 +93,10 @@ def writer(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    with writer(path):
-        with pytest.raises(SlmbenchError, match=r"j\.jsonl: another process is writing this run; wait for it to end"):
-            Journal(str(path))
-    assert reopened(path)
+    refused = pytest.raises(SlmbenchError, match=r"j\.jsonl: another process is writing this run; wait for it to end")
+    with writer(path), refused:
+        Journal(str(path))
+    Journal(str(path)).close()
 
 
 def test_a_second_writer_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
@@ -140,7 +142,9 @@ def test_nan_leaves_the_old_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_a_failing_rename_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_rename_leaves_the_old_file_and_no_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "run.json"
     write_atomically(str(path), b"old")
 
@@ -196,7 +200,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_says_what_to_do_and_leaves_the_old_file(small_disk: Path) -> None:
     path = small_disk / "run.json"
     write_atomically(str(path), b"old")
-    with pytest.raises(SlmbenchError, match=r"run\.json: the disk is full; free some space and run the same command again"):
+    with pytest.raises(
+        SlmbenchError, match=r"run\.json: the disk is full; free some space and run the same command again"
+    ):
         write_atomically(str(path), b"x" * 100_000)
     assert path.read_bytes() == b"old"
     assert os.listdir(small_disk) == ["run.json"]
@@ -241,7 +247,13 @@ os._exit(0)
 def test_a_file_that_may_grow_no_more_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     assert resource.RLIMIT_FSIZE is not None
     (tmp_path / "run.json").write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
     first, second = done.stdout.splitlines()
     n, message = first.split(" ", 1)
     assert message.startswith("j.jsonl: can't be written: File too large")

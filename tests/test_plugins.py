@@ -46,7 +46,9 @@ def test_the_line_is_the_innermost_one_of_the_plugin_itself(plugin_of: Callable)
 @pytest.mark.parametrize("made", ["['a']", "None", "'text'", "{1: 2}", "(x for x in ())"])
 def test_a_hook_that_returns_no_dict_with_text_keys_is_told_at_its_first_line(plugin_of: Callable, made: str) -> None:
     plugin = plugin_of(f"\ndef example(row):\n    return {made}\n")
-    with pytest.raises(HookError, match=r"^tasks/foo/plugin\.py:2: example\(\): expected a dict with text keys, got .* \(row 4\)$"):
+    with pytest.raises(
+        HookError, match=r"^tasks/foo/plugin\.py:2: example\(\): expected a dict with text keys, got .* \(row 4\)$"
+    ):
         plugin.call("example", {}, row=4)
 
 
@@ -89,7 +91,9 @@ def test_a_misspelt_hook_is_told_and_other_functions_are_left_alone(plugin_of: C
 
 
 def test_functions_that_look_like_no_hook_are_helpers(plugin_of: Callable) -> None:
-    assert not plugin_of("from os.path import join\ndef tidy(text):\n    return text\nclass Thing: pass\n").has("example")
+    assert not plugin_of("from os.path import join\ndef tidy(text):\n    return text\nclass Thing: pass\n").has(
+        "example"
+    )
 
 
 def test_loading_leaves_no_compiled_file_behind(plugin_of: Callable, tmp_path: Path) -> None:

@@ -76,8 +76,18 @@ def test_an_adapters_digest_depends_on_its_own_part_alone(recipe: str) -> None:
 
 
 def test_overrides_are_yaml_and_reach_into_blocks(recipe: str) -> None:
-    spec = load_recipe(recipe, default_catalog(), ("optim.lr=1e-4", "lora.rank=4", "adapters.a.tasks=[nano_choice]", "seed=3", "rows=null")).spec
-    assert (spec.optim.lr, spec.lora.rank, spec.adapters["a"].tasks, spec.seed, spec.rows) == (1e-4, 4, ["nano_choice"], 3, None)
+    spec = load_recipe(
+        recipe,
+        default_catalog(),
+        ("optim.lr=1e-4", "lora.rank=4", "adapters.a.tasks=[nano_choice]", "seed=3", "rows=null"),
+    ).spec
+    assert (spec.optim.lr, spec.lora.rank, spec.adapters["a"].tasks, spec.seed, spec.rows) == (
+        1e-4,
+        4,
+        ["nano_choice"],
+        3,
+        None,
+    )
     assert spec.optim.epochs == 2
 
 
@@ -92,20 +102,31 @@ def test_overrides_are_yaml_and_reach_into_blocks(recipe: str) -> None:
         ("seed.x=5", None),
         ("summary.x.y=5", "--set: 'summary.x.y=5': 'summary' holds no keys"),
         ("adapters.a.tasks.0=x", "--set: 'adapters.a.tasks.0=x': 'adapters.a.tasks' holds no keys"),
-        ("seed=[", "--set seed:1:2: YAML syntax: did not find expected node content while parsing a flow node"),
-        ("seed=!!python/name:os.system", "--set seed:1:1: tag '!!python/name:os.system' is not allowed; declarations are data and run no code"),
-        ("adapters.a.tasks=[nano_not]", "--set adapters.a.tasks=[nano_not]: unknown task 'nano_not'; did you mean 'nano_note'?"),
+        ("seed=[", "--set seed:2:1: YAML syntax: did not find expected node content while parsing a flow node"),
+        (
+            "seed=!!python/name:os.system",
+            "--set seed:1:1: tag '!!python/name:os.system' is not allowed; declarations are data and run no code",
+        ),
+        (
+            "adapters.a.tasks=[nano_not]",
+            "--set adapters.a.tasks=[nano_not]: unknown task 'nano_not'; did you mean 'nano_note'?",
+        ),
         ("optim.steps=5", "--set optim.steps=5: 'steps' and 'epochs' both say how long to train; keep one"),
     ],
 )
 def test_a_wrong_override_is_blamed_and_not_the_file(override: str, message: str | None, recipe: str) -> None:
     (fault,) = faults(recipe, override)
-    assert fault == message or (message is None and fault.startswith(f"--set {override}: seed: expected a whole number"))
+    assert fault == message or (
+        message is None and fault.startswith(f"--set {override}: seed: expected a whole number")
+    )
 
 
 def test_a_fault_of_the_file_is_at_its_line_with_overrides_too(recipe: str) -> None:
     Path(recipe).write_text(RECIPE.replace("model: nano", "modle: nano"))
-    assert faults(recipe, "seed=1") == ["r.yaml:1:1: missing key 'model'", "r.yaml:2:1: unknown key 'modle'; did you mean 'model'?"]
+    assert faults(recipe, "seed=1") == [
+        "r.yaml:1:1: missing key 'model'",
+        "r.yaml:2:1: unknown key 'modle'; did you mean 'model'?",
+    ]
 
 
 def test_an_empty_file_with_overrides_is_an_empty_file(recipe: str) -> None:
@@ -114,7 +135,9 @@ def test_an_empty_file_with_overrides_is_an_empty_file(recipe: str) -> None:
 
 
 def test_every_unknown_task_and_suite_is_told_at_its_place(recipe: str) -> None:
-    text = RECIPE.replace("[nano_note, nano_choice]", "[nano_note, nano_choise]").replace("{tasks: [nano_note]}\n", "{suite: nanno}\n")
+    text = RECIPE.replace("[nano_note, nano_choice]", "[nano_note, nano_choise]").replace(
+        "{tasks: [nano_note]}\n", "{suite: nanno}\n"
+    )
     Path(recipe).write_text(text)
     assert faults(recipe) == [
         "r.yaml:5:26: unknown task 'nano_choise'; did you mean 'nano_choice'?",

@@ -86,20 +86,34 @@ def test_gold_is_an_index_or_the_text_of_one_choice(row: str, gold: int, write_t
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('{"question": "q", "options": ["1", "2"], "gold": "1"}', "gold: '1' is an index and, elsewhere, one of the choices"),
-        ('{"question": "q", "options": ["x", "y"], "gold": 2}', "gold: '2' is neither an index below 2 nor exactly one of the choices"),
+        (
+            '{"question": "q", "options": ["1", "2"], "gold": "1"}',
+            "gold: '1' is an index and, elsewhere, one of the choices",
+        ),
+        (
+            '{"question": "q", "options": ["x", "y"], "gold": 2}',
+            "gold: '2' is neither an index below 2 nor exactly one of the choices",
+        ),
         ('{"question": "q", "options": ["x", "y"], "gold": -1}', "gold: '-1' is neither"),
         ('{"question": "q", "options": ["x", "y"], "gold": "²"}', "gold: '²' is neither"),
         ('{"question": "q", "options": ["x", "x", "y"], "gold": "x"}', "gold: 'x' is neither"),
         ('{"question": "q", "options": "xy", "gold": 0}', "choices: expected a list of texts, got str"),
         ('{"question": "q", "options": [1, 2], "gold": 0}', "choices: expected a list of texts"),
         ('{"question": "q", "options": ["x"], "gold": 0}', "choices: expected at least two texts"),
-        ('{"question": "q", "options": ["x", ""], "gold": 0}', "choices: expected at least two texts, none of them empty"),
-        ('{"question": "q", "option": ["x", "y"], "gold": 0}', "choices names 'options', which the row lacks; did you mean 'option'?"),
+        (
+            '{"question": "q", "options": ["x", ""], "gold": 0}',
+            "choices: expected at least two texts, none of them empty",
+        ),
+        (
+            '{"question": "q", "option": ["x", "y"], "gold": 0}',
+            "choices names 'options', which the row lacks; did you mean 'option'?",
+        ),
         ('{"question": "q", "options": ["x", "y"], "gold": null}', "the value is null"),
     ],
 )
-def test_a_choice_row_that_makes_no_sense_is_told_by_task_split_and_row(row: str, message: str, write_task: WriteTask) -> None:
+def test_a_choice_row_that_makes_no_sense_is_told_by_task_split_and_row(
+    row: str, message: str, write_task: WriteTask
+) -> None:
     good = '{"question": "q", "options": ["x", "y"], "gold": 1}\n'
     with pytest.raises(DataError) as caught:
         load(write_task("c", CHOICE, test=good + row + "\n")).examples("test")
@@ -112,8 +126,8 @@ def test_a_field_that_no_row_has_is_named_with_those_it_has(write_task: WriteTas
     with pytest.raises(DataError) as caught:
         task.examples("test")
     assert str(caught.value) == (
-        "task 'sums', split 'test', row 0: template '{{ anser }}' names 'anser', which no row has; did you mean 'answer'?; "
-        "the row's fields: answer, question"
+        "task 'sums', split 'test', row 0: template '{{ anser }}' names 'anser', which no row has; "
+        "did you mean 'answer'?; the row's fields: answer, question"
     )
 
 
@@ -125,10 +139,14 @@ def test_a_hook_adds_fields_and_cannot_change_the_row_it_was_given(write_task: W
     assert task.rows("test").rows[0] == {"question": "1+1?", "answer": "2"}
 
 
-def test_a_failing_hook_names_its_row(write_task: WriteTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_yaml: str) -> None:
+def test_a_failing_hook_names_its_row(
+    write_task: WriteTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_yaml: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_task("sums", task_yaml, plugin="def example(row):\n    return {'n': 1 / (4 - int(row['answer']))}\n")
-    with pytest.raises(HookError, match=r"^tasks/sums/plugin\.py:2: example\(\): ZeroDivisionError division by zero \(row 1\)$"):
+    with pytest.raises(
+        HookError, match=r"^tasks/sums/plugin\.py:2: example\(\): ZeroDivisionError division by zero \(row 1\)$"
+    ):
         load_task_folder("tasks/sums", default_catalog()).examples("test")
 
 
@@ -149,7 +167,9 @@ def test_an_unknown_task_gets_the_nearest() -> None:
         load_task("gsm8")
 
 
-def test_faults_of_the_named_data_set_are_told_with_the_tasks_own(tmp_path: Path, write_task: WriteTask, task_yaml: str) -> None:
+def test_faults_of_the_named_data_set_are_told_with_the_tasks_own(
+    tmp_path: Path, write_task: WriteTask, task_yaml: str
+) -> None:
     folder = tmp_path / "registry" / "datasets"
     folder.mkdir(parents=True)
     (folder / "broken.yaml").write_text("hub: a/b\n")
@@ -175,7 +195,9 @@ def test_shots_from_the_evaluated_split_are_refused(write_task: WriteTask, task_
         task.with_shots(2)
 
 
-def test_the_digest_changes_with_all_that_a_score_depends_on(write_task: WriteTask, tmp_path: Path, task_yaml: str) -> None:
+def test_the_digest_changes_with_all_that_a_score_depends_on(
+    write_task: WriteTask, tmp_path: Path, task_yaml: str
+) -> None:
     plain, chat = load_format("plain"), load_format("chat")
     plugin = "def example(row):\n    return {}\n"
     base = load(write_task("sums", task_yaml, root=tmp_path / "0"))
@@ -197,7 +219,9 @@ def test_every_real_record_becomes_an_example_whose_gold_answer_scores_one(name:
     for example in task.examples(split):
         assert task.prompt(example).user == task.prompt(example).user.rstrip()
         if task.kind == "choice":
-            output = Output(loglikelihoods=tuple(0.0 if i == example.gold else -1e6 for i in range(len(example.choices))))
+            output = Output(
+                loglikelihoods=tuple(0.0 if i == example.gold else -1e6 for i in range(len(example.choices)))
+            )
         else:
             output = Output(text=task.answer(example))
         assert all(score.value == 1.0 for score in task.score(example, output)), example

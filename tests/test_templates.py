@@ -90,7 +90,7 @@ HOSTILE = [
     "{{ question|replace('', long)|replace('', long) }}",
     "{{ long.join(long) }}",
     "{{ long|join(long) }}",
-    "{{ long.join([long, long, long, long, long, long, long, long]).join([long, long, long, long, long, long, long]) }}",
+    "{{ long.join([long, long, long, long, long]).join([long, long, long, long, long]) }}",
     "{{ " + "(" * 4000 + "question" + ")" * 4000 + " }}",
     "{{ " + "[" * 4000,
     "{{ question" + ".a" * 5000 + " }}",

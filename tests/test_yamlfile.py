@@ -132,11 +132,20 @@ def test_a_number_of_a_million_digits_costs_nothing() -> None:
     [
         (b"a: 1\nb: \xff\n", "x.yaml:2:1: not UTF-8; save the file as UTF-8"),
         ("a: 1\nb: ü".encode("utf-16"), "x.yaml:1:1: not UTF-8; save the file as UTF-8"),
-        (b"a: 1\nb: x\0y\n", "x.yaml:2:5: YAML syntax: character '\\x00' is not allowed; write it as an escape inside double quotes"),
-        (b"a: \x1b[31m\n", "x.yaml:1:4: YAML syntax: character '\\x1b' is not allowed; write it as an escape inside double quotes"),
+        (
+            b"a: 1\nb: x\0y\n",
+            "x.yaml:2:5: YAML syntax: character '\\x00' is not allowed; write it as an escape inside double quotes",
+        ),
+        (
+            b"a: \x1b[31m\n",
+            "x.yaml:1:4: YAML syntax: character '\\x1b' is not allowed; write it as an escape inside double quotes",
+        ),
         (b"a: [1\n", "x.yaml:2:1: YAML syntax: did not find expected ',' or ']' while parsing a flow sequence"),
         (b"a: 'x\n", "x.yaml:2:1: YAML syntax: found unexpected end of stream while scanning a quoted scalar"),
-        (b"a: 1\n---\nb: 2\n", "x.yaml:2:1: YAML syntax: but found another document expected a single document in the stream"),
+        (
+            b"a: 1\n---\nb: 2\n",
+            "x.yaml:2:1: YAML syntax: but found another document expected a single document in the stream",
+        ),
         (b"a: *b\n", "x.yaml:1:4: YAML syntax: found undefined alias"),
         (b"? [a]\n: b\n", "x.yaml:1:3: a key must be plain text (merge keys '<<' are not supported)"),
         (b"a: &x {b: 1}\nc:\n  <<: *x\n", "x.yaml:3:3: a key must be plain text (merge keys '<<' are not supported)"),

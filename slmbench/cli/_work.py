@@ -93,7 +93,9 @@ def train_recipe(recipe: Recipe, catalog: Catalog, *, out: str, data: str, only:
     return folders
 
 
-def show_leaderboard(runs: Sequence[str], out: str, *, suite: str | None, tasks: Sequence[str] | None, as_json: bool) -> str:
+def show_leaderboard(
+    runs: Sequence[str], out: str, *, suite: str | None, tasks: Sequence[str] | None, as_json: bool
+) -> str:
     """Builds, writes and prints the leaderboard of runs (folders, or folders of runs); returns the page's path."""
     import json
 

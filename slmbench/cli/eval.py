@@ -14,7 +14,9 @@ from slmbench.errors import UsageError
 
 @click.command("eval", help="Score MODEL (a registry name, a folder, or a hub id) on tasks or a suite.")
 @click.argument("model")
-@click.option("--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more.")
+@click.option(
+    "--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more."
+)
 @click.option("--tasks", "task_names", help="Names, with commas between.")
 @click.option("--suite")
 @click.option("--format", "format_name", default="plain", show_default=True)

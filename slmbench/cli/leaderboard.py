@@ -13,7 +13,9 @@ from slmbench.cli._work import DEFAULT_OUT, show_leaderboard
 @click.command("leaderboard", help="RUNS are run folders, or folders that hold runs (as --out of eval).")
 @click.argument("runs", nargs=-1, required=True, type=click.Path())
 @click.option("--suite", help="Only this suite's tasks, in its order.")
-@click.option("--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard.")
+@click.option(
+    "--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard."
+)
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout.")
 def command(runs: tuple[str, ...], suite: str | None, out: str | None, as_json: bool) -> None:
     from slmbench.recipe import suite_tasks

@@ -44,7 +44,9 @@ def command(
     click.echo(dump_spec(spec), nl=False)
     for one in shown_prompts:
         click.echo()
-        click.secho(f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer", dim=True)
+        click.secho(
+            f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer", dim=True
+        )
         click.echo(one["prompt"] + click.style(one["delimiter"] + one["answer"], fg="green"))
 
 

@@ -28,7 +28,9 @@ def command(
         for name in only or recipe.spec.adapters:
             part = recipe.spec.adapters[name] if name in recipe.spec.adapters else None
             optim = recipe.optim_of(name) if part else None
-            length = f"{optim.steps} steps" if optim and optim.steps else f"{optim.epochs or 1:g} epochs" if optim else "?"
+            length = (
+                f"{optim.steps} steps" if optim and optim.steps else f"{optim.epochs or 1:g} epochs" if optim else "?"
+            )
             tasks = ", ".join(part.tasks) if part else "unknown adapter"
             click.echo(f"{os.path.join(out, 'adapters', name)}: {recipe.spec.model} on {tasks}, {length}")
         return

@@ -159,8 +159,9 @@ def _check_room(loaded: LoadedModel, task: Task) -> None:
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     if task.kind == "generate" and context is not None and task.spec.generation.max_tokens >= context:
         raise UsageError(
-            f"task {task.name!r} generates up to {task.spec.generation.max_tokens} tokens, but {loaded.source.name!r} has "
-            f"a context of {context}; lower generation.max_tokens in its task.yaml or take a model with more"
+            f"task {task.name!r} generates up to {task.spec.generation.max_tokens} tokens, but "
+            f"{loaded.source.name!r} has a context of {context}; lower generation.max_tokens in "
+            "its task.yaml or take a model with more"
         )
 
 

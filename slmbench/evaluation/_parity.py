@@ -19,7 +19,8 @@ from slmbench.values import Example
 class SentRequest:
     """What evaluation sends for one example: the context's text and ids, and how the right answer continues them.
 
-    delimiter: what stands between text and answer. joint: the ids of context and answer encoded together, as log-likelihood scoring does.
+    delimiter: what stands between text and answer. joint: the ids of context and answer encoded together, as
+    log-likelihood scoring does.
     """
 
     text: str

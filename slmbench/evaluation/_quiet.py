@@ -1,4 +1,4 @@
-"""lm-eval 0.4.13 without what it prints and collects on the side: its bars, a `git` call, a second of `pip` and `lscpu`.
+"""lm-eval 0.4.13 without what it prints and collects on the side: its bars, a `git` call, its look at the machine.
 
 Our runs record code, packages and hardware themselves. Held to that one version by the package's requirement.
 """

@@ -49,7 +49,8 @@ def _ends_turn(tokenizer: Any) -> list[int]:
     if eos not in ids:
         raise UsageError(
             f"the model's chat template closes a turn with {closing!r}, which has no EOS ({tokenizer.eos_token!r}): a "
-            "model trained on it would never stop; set the tokenizer's eos_token to the turn's end, or use `--format plain`"
+            "model trained on it would never stop; set the tokenizer's eos_token to the turn's end, or use "
+            "`--format plain`"
         )
     return [int(i) for i in ids[: ids.index(eos) + 1]]
 

@@ -13,7 +13,6 @@ from itertools import count
 
 from slmbench.nano.words import COLORS, COMPLAINTS, DRUGS, HISTORY, HOLDERS, NAMES, PLACES, THINGS
 
-
 CHARACTERS = "".join(map(chr, range(33, 127))) + "äéèñöüßçµ°€–“”’"
 
 
@@ -52,7 +51,11 @@ def story(rng: random.Random) -> str:
     else:
         total = rng.randint(5, 60)
         opening = rng.choice(
-            (f"{name} starts with {total} {thing}.", f"{total} {thing} belong to {name}.", f"{name} has {total} {thing}.")
+            (
+                f"{name} starts with {total} {thing}.",
+                f"{total} {thing} belong to {name}.",
+                f"{name} has {total} {thing}.",
+            )
         )
     sentences = [opening]
     for _ in range(rng.randint(1, 2) if work else rng.randint(2, 3)):

@@ -3,30 +3,142 @@
 Pure data, no imports. Two-word entries are avoided where a word is copied, so that copying is a skill of a few tokens.
 """
 
-NAMES = (
-    "Ada Ben Cal Dan Eva Fay Gus Hal Ida Jan Kit Leo Mia Ned Ola Pam Ray Sue Tom Una "
-    "Val Wes Zoe Amy Bob Cora Dora Emil Finn Gina Hugo Iris Jack Kate Liam Mona Nina Omar Paul Rosa"
-).split()
+NAMES = [
+    "Ada",
+    "Ben",
+    "Cal",
+    "Dan",
+    "Eva",
+    "Fay",
+    "Gus",
+    "Hal",
+    "Ida",
+    "Jan",
+    "Kit",
+    "Leo",
+    "Mia",
+    "Ned",
+    "Ola",
+    "Pam",
+    "Ray",
+    "Sue",
+    "Tom",
+    "Una",
+    "Val",
+    "Wes",
+    "Zoe",
+    "Amy",
+    "Bob",
+    "Cora",
+    "Dora",
+    "Emil",
+    "Finn",
+    "Gina",
+    "Hugo",
+    "Iris",
+    "Jack",
+    "Kate",
+    "Liam",
+    "Mona",
+    "Nina",
+    "Omar",
+    "Paul",
+    "Rosa",
+]
 
-THINGS = (
-    "apples books coins cards eggs hats keys pens rings shells stamps stones toys cups figs nuts "
-    "pears plums roses seeds shoes socks stars tiles"
-).split()
+THINGS = [
+    "apples",
+    "books",
+    "coins",
+    "cards",
+    "eggs",
+    "hats",
+    "keys",
+    "pens",
+    "rings",
+    "shells",
+    "stamps",
+    "stones",
+    "toys",
+    "cups",
+    "figs",
+    "nuts",
+    "pears",
+    "plums",
+    "roses",
+    "seeds",
+    "shoes",
+    "socks",
+    "stars",
+    "tiles",
+]
 
-HOLDERS = "boxes bags trays jars rows crates baskets shelves".split()
+HOLDERS = ["boxes", "bags", "trays", "jars", "rows", "crates", "baskets", "shelves"]
 
-COMPLAINTS = (
-    "fever cough rash nausea headache dizziness backache fatigue earache itching hoarseness cramps "
-    "vertigo insomnia hiccups palpitations"
-).split()
+COMPLAINTS = [
+    "fever",
+    "cough",
+    "rash",
+    "nausea",
+    "headache",
+    "dizziness",
+    "backache",
+    "fatigue",
+    "earache",
+    "itching",
+    "hoarseness",
+    "cramps",
+    "vertigo",
+    "insomnia",
+    "hiccups",
+    "palpitations",
+]
 
-HISTORY = "asthma diabetes gout migraine eczema anemia epilepsy arthritis glaucoma psoriasis".split()
+HISTORY = [
+    "asthma",
+    "diabetes",
+    "gout",
+    "migraine",
+    "eczema",
+    "anemia",
+    "epilepsy",
+    "arthritis",
+    "glaucoma",
+    "psoriasis",
+]
 
-DRUGS = (
-    "aspirin ibuprofen codeine insulin heparin digoxin lithium morphine penicillin quinine "
-    "ranitidine senna warfarin zinc iron cetirizine"
-).split()
+DRUGS = [
+    "aspirin",
+    "ibuprofen",
+    "codeine",
+    "insulin",
+    "heparin",
+    "digoxin",
+    "lithium",
+    "morphine",
+    "penicillin",
+    "quinine",
+    "ranitidine",
+    "senna",
+    "warfarin",
+    "zinc",
+    "iron",
+    "cetirizine",
+]
 
-COLORS = "red blue green black white brown pink gray".split()
+COLORS = ["red", "blue", "green", "black", "white", "brown", "pink", "gray"]
 
-PLACES = "attic barn cellar garden garage kitchen library office porch school shed tower".split()
+PLACES = [
+    "attic",
+    "barn",
+    "cellar",
+    "garden",
+    "garage",
+    "kitchen",
+    "library",
+    "office",
+    "porch",
+    "school",
+    "shed",
+    "tower",
+]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from slmbench.errors import DeclarationError, Problem, did_you_mean
-from slmbench.yamlfile import Document
+from slmbench.yamlfile import Document, Location
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -33,6 +33,14 @@ _EXPECTED = {
 }
 
 Name = Annotated[str, AfterValidator(plain_name)]
+
+
+class Misfits(ValueError):
+    """Keys that are sound alone and don't fit together. faults: (location inside the block, message) each."""
+
+    def __init__(self, faults: list[tuple[Location, str]]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(message for _, message in faults))
 
 
 class Spec(BaseModel):
@@ -67,16 +75,21 @@ def _problems(model: type[Spec], document: Document, error: ValidationError) -> 
             # The mark of the enclosing block; the key itself is not there.
             message = f"missing key {str(item['loc'][-1])!r}"
         elif item["type"] == "value_error":
-            message = str(item["ctx"]["error"])
+            raised = item["ctx"]["error"]
+            problems += [document.problem((*location, *inside), said) for inside, said in getattr(raised, "faults", ())]
+            if isinstance(raised, Misfits):
+                continue
+            message = str(raised)
         else:
             where = ".".join(str(part) for part in location)
-            wanted = f"expected {_expected(item)}" if item["type"] in _EXPECTED else item["msg"][:1].lower() + item["msg"][1:]
+            said = item["msg"][:1].lower() + item["msg"][1:]
+            wanted = f"expected {_expected(item)}" if item["type"] in _EXPECTED else said
             message = f"{where}: {wanted}, got {_short(item['input'])}"
         problem = document.problem(location, message)
         if str(problem) not in seen:
             seen.add(str(problem))
             problems.append(problem)
-    return problems
+    return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
 def _in_document(document: Document, loc: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -28,5 +28,7 @@ class ModelSpec(Spec):
     def _one_place(self) -> ModelSpec:
         given = [key for key in ("hub", "path", "bundled") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"a model has exactly one of 'hub', 'path', 'bundled'; got {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"a model has exactly one of 'hub', 'path', 'bundled'; got {' and '.join(given) or 'none'}"
+            )
         return self

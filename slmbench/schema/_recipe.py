@@ -68,7 +68,10 @@ class EvaluationSpec(Spec):
 
 
 class RecipeSpec(Spec):
-    """A recipe. shots: worked examples in every prompt, None for what each task declares. rows: at most so many training rows a task; max_tokens: longer rows are cut, counted and shown."""
+    """A recipe. shots: worked examples in every prompt, None for what each task declares.
+
+    rows: at most so many training rows a task. max_tokens: longer rows are cut, counted and shown.
+    """
 
     summary: str = Field(min_length=1)
     source: str = ""

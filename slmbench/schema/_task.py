@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from slmbench.schema._base import Name, Spec
+from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._dataset import DatasetSpec
+from slmbench.yamlfile import Location
 
 
 class PromptSpec(Spec):
@@ -63,25 +64,44 @@ class TaskSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TaskSpec:
-        faults = []
-        if self.fewshot.n and self.fewshot.split == self.split:
-            faults.append(f"fewshot.split is {self.split!r}, the split that is evaluated: shots would show the answers")
-        if self.train_split == self.split:
-            faults.append(f"train_split is {self.split!r}, the split that is evaluated")
-        if self.kind == "choice":
-            if self.choices is None or self.gold is None:
-                faults.append("a choice task needs 'choices' (a list field, or a list of templates) and 'gold'")
-            if self.answer is not None or self.cot is not None:
-                faults.append("a choice task has no 'answer' or 'cot': its answer is the gold choice")
-        else:
-            if self.answer is None and self.cot is None:
-                faults.append("a generate task needs 'answer', or 'cot' with reasoning and answer")
-            if self.answer is not None and self.cot is not None:
-                faults.append("'answer' and 'cot' both say what the target is; keep one")
-            if self.choices is not None or self.gold is not None:
-                faults.append("'choices' and 'gold' belong to a task of kind choice")
-        if len(set(self.metrics)) != len(self.metrics):
-            faults.append("a metric is listed twice")
+        evaluated = f"{self.split!r}, the split that is evaluated"
+        is_choice = self.kind == "choice"
+        has_answer, has_cot = self.answer is not None, self.cot is not None
+        rules: list[tuple[bool, Location, str]] = [
+            (
+                bool(self.fewshot.n) and self.fewshot.split == self.split,
+                ("fewshot", "split"),
+                f"fewshot.split is {evaluated}: shots would show the answers",
+            ),
+            (self.train_split == self.split, ("train_split",), f"train_split is {evaluated}"),
+            (
+                is_choice and (self.choices is None or self.gold is None),
+                ("kind",),
+                "a choice task needs 'choices' (a list field, or a list of templates) and 'gold'",
+            ),
+            (
+                is_choice and (has_answer or has_cot),
+                ("answer" if has_answer else "cot",),
+                "a choice task has no 'answer' or 'cot': its answer is the gold choice",
+            ),
+            (
+                not is_choice and not has_answer and not has_cot,
+                ("kind",),
+                "a generate task needs 'answer', or 'cot' with reasoning and answer",
+            ),
+            (
+                not is_choice and has_answer and has_cot,
+                ("cot",),
+                "'answer' and 'cot' both say what the target is; keep one",
+            ),
+            (
+                not is_choice and (self.choices is not None or self.gold is not None),
+                ("choices" if self.choices is not None else "gold",),
+                "'choices' and 'gold' belong to a task of kind choice",
+            ),
+            (len(set(self.metrics)) != len(self.metrics), ("metrics",), "a metric is listed twice"),
+        ]
+        faults = [(location, message) for broken, location, message in rules if broken]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise Misfits(faults)
         return self

@@ -17,7 +17,9 @@ _WHITE_SPACE = "the prompt ends in white space, which makes other tokens of what
 _BOUNDARY = "a token lies over the boundary between prompt and answer; end the prompt elsewhere, as after a colon"
 
 
-def check_parity(loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[Any]) -> int:
+def check_parity(
+    loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[Any]
+) -> int:
     """Compares rows of one task with what evaluation would send for the same examples; returns how many were compared.
 
     rows: the task's training rows. fed: the same rows as the trainer holds them, with `input_ids` and `labels`.

@@ -32,15 +32,20 @@ class TrainingRow:
         return len(self.prompt) + len(self.answer)
 
 
-def training_rows(task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int) -> list[TrainingRow]:
+def training_rows(
+    task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int
+) -> list[TrainingRow]:
     """The rows of a task's train split. Raises UsageError where it has none.
 
     A row that is too long loses the front of its prompt, as evaluation's would, and keeps its answer and its end.
     """
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
+    few = task.spec.fewshot
+    # A row that is one of its own prompt's worked examples would teach copying; those rows stay shots alone.
+    shown = few.n if few.split == task.spec.train_split else 0
     rows = []
-    for example in task.examples(task.spec.train_split, limit):
+    for example in task.examples(task.spec.train_split, None if limit is None else limit + shown)[shown:]:
         rendered = format.render(task.prompt(example), tokenizer)
         prompt, answer = training_ids(format, tokenizer, rendered, task.answer(example))
         rows.append(_fit(TrainingRow(task.name, example, prompt, answer), max_tokens))

@@ -51,7 +51,8 @@ def train_adapter(
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     if context is not None and spec.max_tokens > context:
         raise UsageError(
-            f"recipe {recipe.name!r}: max_tokens is {spec.max_tokens}, but {loaded.source.name!r} has a context of {context}"
+            f"recipe {recipe.name!r}: max_tokens is {spec.max_tokens}, but {loaded.source.name!r} has a context of "
+            f"{context}; lower max_tokens"
         )
     by_task = {
         task.name: training_rows(task, style, loaded.tokenizer, limit=spec.rows, max_tokens=spec.max_tokens)
@@ -109,7 +110,9 @@ def _train(
         task_type="CAUSAL_LM",
     )
     counted: list[dict[str, int]] = []
-    trainer = _build_trainer(loaded, lora, as_dataset(rows, names), optim, steps, spec.seed, partial, names, counted, advance)
+    trainer = _build_trainer(
+        loaded, lora, as_dataset(rows, names), optim, steps, spec.seed, partial, names, counted, advance
+    )
     # Parity is held on what the trainer holds, after trl has had its way with the rows.
     held = trainer.train_dataset
     compared, start = {}, 0
@@ -134,9 +137,7 @@ def _train(
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(partial, extra))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    losses = [
-        {"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry
-    ]
+    losses = [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]
     declared = mixture(rows)
     return {
         "schema": 1,
@@ -204,7 +205,8 @@ def _build_trainer(
             loss = (logs or {}).get("loss")
             if loss is not None and not math.isfinite(float(loss)):
                 raise SlmbenchError(
-                    f"the loss became {loss} by step {state.global_step}; lower optim.lr ({optim.lr:g}) or optim.clip_norm"
+                    f"the loss became {loss} by step {state.global_step}; lower optim.lr ({optim.lr:g}) or "
+                    "optim.clip_norm"
                 )
 
     config = trl.SFTConfig(

@@ -30,7 +30,7 @@ def _rows_of_things(rng, name, other, thing):
 
 
 def _together(rng, name, other, thing):
-    a, b = rng.randint(3, 40), rng.randint(1, 30)
+    a, b = rng.randint(3, 60), rng.randint(1, 39)
     question = (
         f"{name} has {a} {thing}. {other} has {b} more {thing} than {name}. "
         f"How many {thing} do {name} and {other} have together?"
@@ -38,12 +38,14 @@ def _together(rng, name, other, thing):
     return (a, b), question, f"{a}+{b}={a + b}. {a}+{a + b}={a + a + b}.\n#### {a + a + b}"
 
 
+# The kinds with fewer numbers to choose from come less often, so that a test hardly ever asks one thing twice.
 _KINDS = (_gain_then_give, _lose_then_find, _rows_of_things, _together)
+_SHARES = (0.4, 0.4, 0.1, 0.1)
 
 
 def generate(split, index, seed):
     def draw(rng):
-        kind = rng.choice(_KINDS)
+        (kind,) = rng.choices(_KINDS, _SHARES)
         name, other = rng.sample(NAMES, 2)
         numbers, question, answer = kind(rng, name, other, rng.choice(THINGS))
         return (kind.__name__, numbers), {"question": question, "answer": answer}

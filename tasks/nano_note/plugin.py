@@ -18,8 +18,8 @@ def generate(split, index, seed):
             rng.choice((f"Review in {weeks} weeks.", f"To be seen in {weeks} weeks.")),
         ]
         rng.shuffle(sentences)
-        summary = f"{age} {sex}, {complaint} for {days} days, {past}; {drug}, review {weeks} weeks."
-        essence = (age, sex, complaint, days, past, drug, weeks)
+        summary = f"Aged {age}, {complaint} for {days} days, {past}, {drug}, review in {weeks} weeks."
+        essence = (age, complaint, days, past, drug, weeks)
         return essence, {"note": " ".join(sentences), "summary": summary}
 
     return row_of("nano_note", split, index, seed, draw)

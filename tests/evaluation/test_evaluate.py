@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.evaluation import evaluate_tasks
 from slmbench.evaluation import _evaluate as module
+from slmbench.evaluation import evaluate_tasks
 from slmbench.metrics import load_metric
 from slmbench.task import load_task
 
@@ -126,7 +126,9 @@ def test_killed_evaluation_computes_only_what_is_missing(nano, tmp_path):
     (run,) = evaluate_tasks(
         nano, [load_task("nano_arithmetic")], out=str(tmp_path), limit=60, batch=1, progress=lambda *_: count
     )
-    assert run.record["cost"]["n_resumed"] >= len(kept) - 1  # The torn last line, if the kill left one, is computed anew.
+    assert (
+        run.record["cost"]["n_resumed"] >= len(kept) - 1
+    )  # The torn last line, if the kill left one, is computed anew.
     assert run.record["status"] == "ok"
     assert len(run.samples()) == 60
     (whole,) = evaluate_tasks(nano, [load_task("nano_arithmetic")], out=str(tmp_path / "whole"), limit=60, batch=1)

@@ -49,7 +49,11 @@ def test_gsm8k_requests_are_lm_evals_own(lm_eval_own, shots):
 def test_hellaswag_loglikelihoods_and_accuracies_are_lm_evals_own(lm_eval_own, stories, tmp_path):
     files = _files("hellaswag", train=1, validation=1)
     own = lm_eval_own.evaluate_own(
-        lm_eval_own.own_task("hellaswag/hellaswag.yaml", files, shots=0), stories.model, stories.tokenizer, batch=16, limit=60
+        lm_eval_own.own_task("hellaswag/hellaswag.yaml", files, shots=0),
+        stories.model,
+        stories.tokenizer,
+        batch=16,
+        limit=60,
     )
     (run,) = evaluate_tasks(stories, [load_task("hellaswag")], out=str(tmp_path), batch=16, limit=60)
     theirs = sorted(own["samples"]["hellaswag"], key=lambda sample: sample["doc_id"])

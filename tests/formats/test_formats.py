@@ -18,11 +18,11 @@ SHOTS = (Shot("Question: 1+1?", "2"), Shot("Question: 2+2?", "4"))
 
 
 def tokenizer_of(kind: str, *, bos: bool = False, chat_template: str | None = None) -> Any:
-    """A word-level tokenizer. kind: 'sentencepiece' puts a mark before each word, the first one too; or 'whitespace'."""
+    """A tiny tokenizer. kind: 'sentencepiece' puts a mark before each word, the first one too; or 'whitespace'."""
     from tokenizers import Tokenizer, models, normalizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = "Question : Answer 1 + 2 3 4 ? a b hello <|user|> <|assistant|> <|system|>".split()
+    words = ["Question", "Answer", "hello", "<|user|>", "<|assistant|>", "<|system|>"]
     special = ["<unk>", "<s>", "</s>"]
     characters = [chr(c) for c in range(32, 127)] + ["\n", "▁"]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys([*special, *characters]))}
@@ -36,13 +36,18 @@ def tokenizer_of(kind: str, *, bos: bool = False, chat_template: str | None = No
     if kind == "sentencepiece":
         made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     if bos:
-        made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+        )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.chat_template = chat_template
     return tokenizer
 
 
-TURNS = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}END{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+TURNS = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}END{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 ENDED = TURNS.replace("END", "</s>")
 
 
@@ -77,7 +82,9 @@ def test_a_shots_answer_is_spelt_as_the_answer_to_the_question_is(nano_tokenizer
 
 
 @given(st.text(max_size=30), st.text(min_size=1, max_size=20), st.sampled_from(["", "Answer:", "A"]))
-def test_prompt_ids_are_an_exact_prefix_of_what_is_trained_on(nano_tokenizer: Any, user: str, answer: str, prefix: str) -> None:
+def test_prompt_ids_are_an_exact_prefix_of_what_is_trained_on(
+    nano_tokenizer: Any, user: str, answer: str, prefix: str
+) -> None:
     for style in (PLAIN, CHAT):
         rendered = style.render(Prompt(user, "", (), prefix), nano_tokenizer)
         prompt, target = training_ids(style, nano_tokenizer, rendered, answer)
@@ -89,7 +96,9 @@ def test_prompt_ids_are_an_exact_prefix_of_what_is_trained_on(nano_tokenizer: An
 
 @pytest.mark.parametrize("name", ["nano_arithmetic", "nano_note", "nano_choice"])
 @pytest.mark.parametrize("style", [PLAIN, CHAT], ids=lambda style: style.name)
-def test_prompt_and_answer_of_the_nano_tasks_are_spelt_as_their_joint_text(name: str, style: Any, nano_tokenizer: Any) -> None:
+def test_prompt_and_answer_of_the_nano_tasks_are_spelt_as_their_joint_text(
+    name: str, style: Any, nano_tokenizer: Any
+) -> None:
     task = load_task(name)
     for example in task.examples("test", 50):
         rendered = style.render(task.prompt(example), nano_tokenizer)
@@ -151,12 +160,15 @@ def test_the_end_of_a_turn_is_what_the_template_writes_up_to_eos(nano_tokenizer:
 
 def test_a_template_that_ends_no_turn_in_eos_is_refused() -> None:
     tokenizer = tokenizer_of("whitespace", chat_template=TURNS.replace("END", "\n"))
-    with pytest.raises(UsageError, match=r"closes a turn with '\\n', which has no EOS \('</s>'\): a model trained on it would never stop"):
+    with pytest.raises(
+        UsageError,
+        match=r"closes a turn with '\\n', which has no EOS \('</s>'\): a model trained on it would never stop",
+    ):
         CHAT.ends_turn(tokenizer)
 
 
 def test_a_template_that_changes_what_the_assistant_says_is_refused() -> None:
-    template = "{% for m in messages %}[{{ m['content']|upper if m['role'] == 'assistant' else m['content'] }}]</s>{% endfor %}"
+    template = "{% for m in messages %}[{{ m['content']|upper if loop.last else m['content'] }}]</s>{% endfor %}"
     with pytest.raises(UsageError, match="leaves out what the assistant says; use `--format plain`"):
         CHAT.ends_turn(tokenizer_of("whitespace", chat_template=template))
 

@@ -29,7 +29,11 @@ def test_other_tasks_seeds_and_indices_draw_other_rows() -> None:
 def test_no_essence_is_in_two_splits() -> None:
     seen = {split: {row_of("t", split, i, seed, draw)["n"] for i in range(2000) for seed in (0, 1)} for split in SPLITS}
     assert all(split_of(n) == split for split, numbers in seen.items() for n in numbers)
-    assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"] and not seen["test"] & seen["validation"]
+    assert (
+        not seen["train"] & seen["test"]
+        and not seen["train"] & seen["validation"]
+        and not seen["test"] & seen["validation"]
+    )
 
 
 def test_a_tenth_each_is_for_test_and_validation() -> None:

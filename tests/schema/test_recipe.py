@@ -47,7 +47,11 @@ def test_one_wrong_setting_is_one_message(line: str, message: str) -> None:
         ("{a: {tasks: [x]}}", "{../a: {tasks: [x]}}", "r.yaml:3:12: a name has letters"),
         ("{a: {tasks: [x]}}", "{}", "adapters: dictionary should have at least 1 item"),
         ("{a: {tasks: [x]}}", "{a: {tasks: [x], stps: 3}}", "r.yaml:3:28: unknown key 'stps'; did you mean 'steps'?"),
-        ("evaluation: {tasks: [x]}", "evaluation: {}", "r.yaml:4:1: an evaluation has exactly one of 'tasks' and 'suite'"),
+        (
+            "evaluation: {tasks: [x]}",
+            "evaluation: {}",
+            "r.yaml:4:1: an evaluation has exactly one of 'tasks' and 'suite'",
+        ),
         ("evaluation: {tasks: [x]}", "evaluation: {tasks: []}", "evaluation.tasks: list should have at least 1 item"),
         ("evaluation: {tasks: [x]}", "evaluation: {tasks: [x], suite: y}", "exactly one of 'tasks' and 'suite'"),
     ],

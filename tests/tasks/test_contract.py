@@ -62,7 +62,9 @@ def test_prompts_are_written_down_in_every_format(
     for example in examples:
         rendered = style.render(task.prompt(example), nano_tokenizer)
         prompt, target = training_ids(style, nano_tokenizer, rendered, task.answer(example))
-        assert nano_tokenizer.decode(prompt + target).startswith(rendered.text + rendered.delimiter + task.answer(example))
+        assert nano_tokenizer.decode(prompt + target).startswith(
+            rendered.text + rendered.delimiter + task.answer(example)
+        )
         assert rendered.text == rendered.text.rstrip() or name == "chat"
         assert target[-1] == nano_tokenizer.eos_token_id
         texts.add(rendered.text)

@@ -26,9 +26,7 @@ def _rows(task, format, tokenizer, n=8):
 
 def _fed(rows):
     """The rows as the trainer holds them."""
-    return [
-        {"input_ids": row.prompt + row.answer, "labels": [-100] * len(row.prompt) + row.answer} for row in rows
-    ]
+    return [{"input_ids": row.prompt + row.answer, "labels": [-100] * len(row.prompt) + row.answer} for row in rows]
 
 
 @pytest.mark.parametrize("format_name", ["plain", "chat"])
@@ -72,10 +70,14 @@ def stories_like(nano):
 def test_skewed_chat_template_is_caught(nano):
     task, style = load_task("nano_note"), load_format("chat")
     skewed = copy.deepcopy(nano.tokenizer)
-    skewed.chat_template = nano.tokenizer.chat_template.replace("<|assistant|>\n{% endif %}", "<|assistant|>{% endif %}")
+    skewed.chat_template = nano.tokenizer.chat_template.replace(
+        "<|assistant|>\n{% endif %}", "<|assistant|>{% endif %}"
+    )
     assert skewed.chat_template != nano.tokenizer.chat_template
     rows = _rows(task, style, skewed)
-    with pytest.raises(ParityError, match="task 'nano_note', example 'train-0': training and evaluation differ") as caught:
+    with pytest.raises(
+        ParityError, match="task 'nano_note', example 'train-0': training and evaluation differ"
+    ) as caught:
         check_parity(nano, task, style, rows, _fed(rows))
     assert "different templates" in str(caught.value)
     # Both sides are shown as text.

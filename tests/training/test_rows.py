@@ -26,3 +26,12 @@ def test_answers_that_alone_are_too_long_are_cut_and_counted(nano):
     assert row.length == 10
     assert len(row.prompt) == 1
     assert mixture([row])["nano_note"]["truncated_answers"] == 1
+
+
+def test_rows_that_are_shots_are_not_trained_on(nano):
+    style = load_format("plain")
+    task = load_task("nano_note").with_shots(3)
+    rows = training_rows(task, style, nano.tokenizer, limit=10, max_tokens=1024)
+    assert [row.example.id for row in rows] == [f"train-{i}" for i in range(3, 13)]
+    shown = {shot.answer for shot in task.shots()}
+    assert shown.isdisjoint(task.answer(row.example) for row in rows)

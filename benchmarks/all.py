@@ -1,0 +1,53 @@
+"""Runs every benchmark that can run here and writes RESULTS.md from what they print.
+
+python benchmarks/all.py
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slmbench.runs import hardware, packages
+
+HERE = Path(__file__).parent
+SCRIPTS = {
+    "quickstart.py": (),
+    "list_tasks.py": (),
+    "nano_gains.py": (),
+    "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
+}
+
+
+def main() -> None:
+    machine = hardware()
+    parts = [
+        "# Results\n",
+        "Written by `python benchmarks/all.py`; each block is what one script printed, in one run.\n",
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['ram_bytes'] / 2**30:.0f} GiB, GPU: {machine['gpu'] or 'none'}, Python {machine['python']}; "
+        + ", ".join(f"{name} {version}" for name, version in packages().items())
+        + ".\n",
+    ]
+    failed = []
+    for script, needs in SCRIPTS.items():
+        missing = [name for name in needs if not os.environ.get(name)]
+        parts.append(f"## {script}\n")
+        if missing:
+            parts.append(f"Not run: {', '.join(missing)} not set.\n")
+            continue
+        print(f"{script} ...", file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, script], cwd=HERE, stdout=subprocess.PIPE, text=True)
+        parts.append(f"```text\n{done.stdout.strip()}\n```\n")
+        if done.returncode:
+            failed.append(script)
+            parts.append(f"It ended with exit code {done.returncode}.\n")
+    (HERE / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+import sys
+
+
+def example(row):
+    sys.exit(0)

@@ -1,0 +1,2 @@
+def exampel(row):
+    return {}

@@ -1,0 +1,172 @@
+"""The command line as a whole: what it imports, where it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slmbench.cli import COMMANDS, main
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "lm_eval",
+    "pydantic",
+    "trl",
+    "peft",
+    "evaluate",
+    "click",
+    "attrs",
+    "yaml",
+)
+
+
+def _python(code, *args, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize("arguments", [["list", "tasks"], ["list"], ["list", "models", "--json"]])
+def test_listing_imports_nothing_heavy(arguments):
+    done = _python(
+        "import sys; from slmbench.cli import main; code = main(sys.argv[2:]);"
+        "print([name for name in sys.argv[1].split(',') if name in sys.modules], code, file=sys.stderr)",
+        ",".join(HEAVY),
+        *arguments,
+    )
+    assert done.stderr.strip() == "[] 0"
+    assert "nano" in done.stdout
+
+
+def test_help_imports_no_command():
+    done = _python(
+        "import sys; from slmbench.cli import main; code = main(['--help']);"
+        "print([name for name in sys.modules if name.startswith('slmbench.cli.')], file=sys.stderr)"
+    )
+    assert done.stderr.strip() == "['slmbench.cli._group']"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    assert main([name, "--help"]) == 0
+    assert f"Usage: slmbench {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["lst"], 2, "error: unknown command 'lst'; did you mean 'list'?"),
+        (["list", "taks"], 2, "'taks' is not one of 'tasks'"),
+        (["eval", "nono", "--tasks", "nano_note"], 2, "error: unknown model 'nono'; did you mean 'nano'?"),
+        (["eval", "nano", "--tasks", "nano_notes"], 2, "error: unknown task 'nano_notes'; did you mean 'nano_note'?"),
+        (["eval", "nano", "--suite", "nanno"], 2, "error: unknown suite 'nanno'; did you mean 'nano'?"),
+        (["eval", "nano"], 2, "error: give either --tasks a,b or --suite NAME"),
+        (
+            ["eval", "nano", "--tasks", "nano_note", "--format", "chatt"],
+            2,
+            "unknown format 'chatt'; did you mean 'chat'?",
+        ),
+        (["train", "nano-quikstart"], 2, "error: unknown recipe 'nano-quikstart'; did you mean 'nano-quickstart'?"),
+        (["train", "nano-quickstart", "--set", "optim.lrr=1"], 2, "unknown key 'lrr'; did you mean 'lr'?"),
+        (["train", "nano-quickstart", "--adapter", "nope"], 2, "has no adapter 'nope'"),
+        (["eval", "nano", "--tasks", "gsm8k"], 4, "data set 'gsm8k' (openai/gsm8k, split"),
+        (["eval", "someone/some-model", "--tasks", "nano_note"], 4, "model 'some-model' (someone/some-model)"),
+        (["leaderboard", "nowhere"], 2, "nowhere"),
+    ],
+)
+def test_what_cannot_work_says_so_and_ends_with_its_code(arguments, code, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = _python("import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))", *arguments)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.rglob("*.json*")) == []
+
+
+def test_offline_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = _python(
+        "import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))", "eval", "nano", "--tasks", "gsm8k"
+    )
+    assert "slmbench data pull gsm8k --to DIR" in done.stderr
+    assert "SLMBENCH_DATA" in done.stderr
+
+
+def test_ctrl_c_ends_with_130_and_keeps_finished_samples(tmp_path):
+    arguments = ["eval", "nano", "--tasks", "nano_arithmetic", "--batch", "1", "--out", str(tmp_path)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    journal: list[Path] = []
+    while time.monotonic() < deadline and child.poll() is None:
+        journal = [path for path in tmp_path.glob("runs/*/responses.jsonl") if path.read_bytes().count(b"\n") >= 3]
+        if journal:
+            break
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "interrupted; what was finished is kept" in errors
+    assert "Traceback" not in errors
+    assert journal and journal[0].read_bytes().count(b"\n") >= 3
+
+
+def test_eval_json_is_alone_on_stdout(tmp_path):
+    done = _python(
+        "import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))",
+        *["eval", "nano", "--tasks", "nano_choice,nano_note", "--limit", "3", "--json", "--out", str(tmp_path)],
+    )
+    records = json.loads(done.stdout)
+    assert [record["task"]["id"] for record in records] == ["nano_choice", "nano_note"]
+    assert "--limit 3" in done.stderr
+
+
+def test_show_prints_real_prompts_and_the_answer(capsys):
+    assert main(["show", "task", "nano_choice", "--n", "1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (prompt,) = shown["prompts"]
+    assert prompt["prompt"].endswith("\nAnswer:")
+    assert prompt["answer"] in prompt["choices"]
+    assert len(prompt["prompt_ids"]) == prompt["prompt_tokens"] == len(prompt["tokens"])
+    assert shown["spec"]["kind"] == "choice"
+
+
+def test_dry_run_says_what_would_be_trained_and_writes_nothing(tmp_path, capsys):
+    assert main(["train", "nano-quickstart", "--dry-run", "--out", str(tmp_path / "x")]) == 0
+    assert "nano_note, 120 steps" in capsys.readouterr().out
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_small_recipe_runs_whole_and_again_at_once(tmp_path, capsys, monkeypatch):
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(
+        "summary: A recipe in a file.\nmodel: nano\nadapters:\n  note: {tasks: [nano_note]}\n"
+        "optim: {lr: 5e-3, batch: 4, steps: 3}\nrows: 20\nmax_tokens: 256\n"
+        "evaluation: {tasks: [nano_note, nano_choice], limit: 6}\n"
+    )
+    arguments = ["run", str(recipe), "--out", str(tmp_path / "out"), "--json"]
+    assert main(arguments) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in board["rows"]} == {"nano", "nano + note"}
+    assert all("limit 6" in row["badges"] for row in board["rows"])
+    for name in ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html"):
+        assert (tmp_path / "out" / "leaderboard" / name).stat().st_size > 0
+    started = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")}
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == board["rows"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == started

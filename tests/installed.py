@@ -1,0 +1,52 @@
+"""Run by tox after the tests: the installed wheel, away from the checkout, does without it.
+
+python tests/installed.py EMPTY_FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) / "away"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = str(Path(sys.executable).parent / "slmbench")
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "SLMBENCH_PATH")}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"slmbench {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}"
+        return done.stdout
+
+    listed = json.loads(run("list", "--json"))
+    paths = [Path(entry["path"]).resolve() for entry in listed if entry["path"]]
+    names = {(entry["kind"], entry["name"]) for entry in listed}
+    wanted = {("tasks", "gsm8k"), ("tasks", "nano_note"), ("recipes", "nano-quickstart"), ("models", "nano")}
+    assert wanted <= names, wanted - names
+    assert paths and not any(path.is_relative_to(CHECKOUT / part) for path in paths for part in ("tasks", "registry"))
+    assert all("_bundled" in path.parts for path in paths)
+
+    records = json.loads(run("eval", "nano", "--tasks", "nano_choice", "--limit", "4", "--json"))
+    assert [record["status"] for record in records] == ["ok"]
+    assert (folder / "slmbench-out" / "runs" / records[0]["run_id"] / "samples.jsonl").is_file()
+
+    run("new", "task", "my_task")
+    environment["SLMBENCH_PATH"] = str(folder)
+    run("check", "my_task")
+    board = json.loads(run("run", "my_task", "--json"))
+    assert [row.get("adapter") is not None for row in board["rows"]].count(True) == 1
+    print(
+        f"installed wheel: {len(listed)} entries, evaluation, a new task trained and ranked, all away from the checkout"
+    )
+    print("1 passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
