@@ -85,7 +85,11 @@ def test_interrupted_run_keeps_what_was_finished_and_goes_on(nano, tmp_path):
     assert kept == 9
 
     runs = evaluate_tasks(nano, tasks, out=str(tmp_path / "cut"), limit=8, batch=2)
-    assert [_outputs(run) for run in runs] == expected
+    for run, whole in zip(runs, expected, strict=True):
+        for (item, output, lls), (other_item, other_output, other_lls) in zip(_outputs(run), whole, strict=True):
+            assert (item, output) == (other_item, other_output)
+            # What is missing is batched otherwise, which moves a float32 sum in its last digits.
+            assert lls == (None if other_lls is None else pytest.approx(other_lls, abs=1e-4))
     assert sum(run.record["cost"]["n_resumed"] for run in runs) == 9
     assert not list((tmp_path / "cut").glob("runs/*/responses.jsonl"))
 

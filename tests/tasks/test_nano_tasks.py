@@ -60,15 +60,23 @@ def note_essence(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row["summary"],)
 
 
-def said_of(facts: str) -> dict[str, str]:
-    """person -> finding, by who stands beside what."""
-    words = re.findall(r"\w+", facts)
-    people, findings = [w for w in words if w in NAMES], [w for w in words if w in COMPLAINTS]
-    return dict(zip(people, findings, strict=True))
+PLACES_OF = {
+    "How old is the patient?": r"(\d+)-year-old",
+    "How fast is the pulse?": r"Pulse (\d+)\.",
+    "For how many days has it lasted?": r"for (\d+) days",
+    "In how many weeks is the review?": r"in (\d+) weeks",
+}
+
+
+def said_in(note: str) -> dict[str, str]:
+    """question -> the number that the note gives, by an independent reading."""
+    found = {question: re.findall(pattern, note) for question, pattern in PLACES_OF.items()}
+    assert all(len(numbers) == 1 for numbers in found.values()), note
+    return {question: numbers[0] for question, numbers in found.items()}
 
 
 def choice_essence(row: dict[str, Any]) -> tuple[Any, ...]:
-    return frozenset(said_of(row["facts"]).items()), row["question"]
+    return (*said_in(row["note"]).items(), row["question"])
 
 
 ESSENCES = {"nano_arithmetic": arithmetic_essence, "nano_note": note_essence, "nano_choice": choice_essence}
@@ -134,13 +142,13 @@ def summary_from_note(note: str) -> str:
     who = re.search(r"a (?P<age>\d+)-year-old (?P<sex>man|woman)\.", note)
     who = who or re.search(r"is a (?P<sex>man|woman) of (?P<age>\d+)\.", note)
     assert who is not None
-    age, sex = who["age"], who["sex"]
+    age = who["age"]
     complaint, days = re.search(r"(?:Reports|There has been) (\w+) for (\d+) days\.", note).groups()  # type: ignore[union-attr]
     (past,) = re.search(r"(?:Known|History of) (\w+)\.", note).groups()  # type: ignore[union-attr]
     (drug,) = re.search(r"(?:Started on|Was given) (\w+)\.", note).groups()  # type: ignore[union-attr]
     (weeks,) = re.search(r"(?:Review|To be seen) in (\d+) weeks\.", note).groups()  # type: ignore[union-attr]
     assert complaint in COMPLAINTS and past in HISTORY and drug in DRUGS
-    return f"{age} {sex}, {complaint} for {days} days, {past}; {drug}, review {weeks} weeks."
+    return f"Aged {age}, {complaint} for {days} days, {past}, {drug}, review in {weeks} weeks."
 
 
 def test_every_summary_says_what_its_note_says(rows: dict[str, Splits]) -> None:
@@ -149,30 +157,30 @@ def test_every_summary_says_what_its_note_says(rows: dict[str, Splits]) -> None:
         assert len(re.findall(r"\.(?: |$)", row["note"])) == 6
 
 
-def test_every_choice_is_of_four_people_and_its_gold_is_who_was_said(rows: dict[str, Splits]) -> None:
+def test_every_choice_is_among_the_notes_numbers_and_its_gold_is_the_one_asked_for(rows: dict[str, Splits]) -> None:
     golds = [0] * 4
     for row in every(rows["nano_choice"]):
-        said = said_of(row["facts"])
-        (asked,) = re.fullmatch(r"Which patient has (\w+)\?", row["question"]).groups()  # type: ignore[union-attr]
-        assert len(said) == len(set(said.values())) == len(set(row["choices"])) == 4
-        assert set(row["choices"]) == set(said)
-        assert said[row["choices"][row["label"]]] == asked
+        said = said_in(row["note"])
+        assert len(set(said.values())) == len(set(row["choices"])) == 4
+        assert {choice.removesuffix(".") for choice in row["choices"]} == set(said.values())
+        assert row["choices"][row["label"]] == said[row["question"]] + "."
         golds[row["label"]] += 1
     assert min(golds) > 0.22 * sum(golds)  # No place is right more often than the others.
 
 
-def test_no_rule_of_position_finds_the_choice(rows: dict[str, Splits]) -> None:
+def test_no_rule_of_order_finds_the_choice(rows: dict[str, Splits]) -> None:
+    # By which number of the note it is, in order of appearance: none is right more often than the others.
     at = [0] * 4
     for row in every(rows["nano_choice"]):
-        people = list(said_of(row["facts"]))
-        at[people.index(row["choices"][row["label"]])] += 1
+        numbers = re.findall(r"\d+", row["note"])
+        at[numbers.index(row["choices"][row["label"]].removesuffix("."))] += 1
     assert all(0.22 < n / sum(at) < 0.28 for n in at)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_few_test_items_repeat_another(name: str, rows: dict[str, Splits]) -> None:
     essences = [ESSENCES[name](row) for row in rows[name]["test"]]
-    assert len(set(essences)) >= 0.8 * len(essences)
+    assert len(set(essences)) >= 0.97 * len(essences)
 
 
 @pytest.mark.parametrize("name", TASKS)
