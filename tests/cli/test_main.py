@@ -170,3 +170,19 @@ def test_a_small_recipe_runs_whole_and_again_at_once(tmp_path, capsys, monkeypat
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == board["rows"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == started
+
+
+@pytest.mark.realdata
+def test_gsm8k_nano_runs_on_real_records(tmp_path, capsys):
+    arguments = ["run", "gsm8k-nano", "--out", str(tmp_path), "--json"]
+    for override in ("optim.epochs=null", "optim.steps=2", "rows=40", "evaluation.limit=3"):
+        arguments += ["--set", override]
+    assert main(arguments) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in board["rows"]} == {"nano", "nano + gsm8k"}
+    assert {column["task"] for column in board["columns"]} == {"gsm8k", "hellaswag"}
+    record = json.loads((tmp_path / "adapters" / "gsm8k" / "training.json").read_text())
+    assert record["tasks"]["gsm8k"]["rows"] == 40
+    assert record["tasks"]["gsm8k"]["parity_rows"] == 24
+    sources = {json.loads(path.read_text())["dataset"]["source"] for path in tmp_path.glob("runs/*/run.json")}
+    assert sources == {"mirror"}
