@@ -35,6 +35,7 @@ def main() -> None:
     print(f"network: {'none (unshare -rn)' if offline else 'left as it is'}; cores: {os.cpu_count()}")
     print(f"quickstart: {seconds:.0f} s, {seconds / LIMIT_S:.2f} of the {LIMIT_S} s allowed")
     print(f"peak memory: {peak / 1e9:.2f} GB, {peak / LIMIT_BYTES:.2f} of the {LIMIT_BYTES / 1e9:.1f} GB allowed")
+    sys.exit(seconds > LIMIT_S or peak > LIMIT_BYTES)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def main() -> None:
     theirs.sort(key=lambda sample: sample["doc_id"])
     same = sum(one["output"] == other["resps"][0][0] for one, other in zip(ours, theirs, strict=True))
     print(f"  outputs equal: {same} of {len(ours)}")
+    sys.exit(worst > 1e-4 or same < len(ours))
 
 
 def _equal_requests(task: Task, own: Any, unsaid: dict[str, Any]) -> str:

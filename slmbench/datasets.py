@@ -74,7 +74,7 @@ def local_source(dataset: Dataset, split: str) -> str | None:
     """
     if dataset.spec.generated is not None:
         return "generated"
-    if _mirror_file(dataset.name, dataset.spec.splits.get(split, split)) is not None:
+    if _mirror_file(dataset, dataset.spec.splits.get(split, split)) is not None:
         return "mirror"
     return "file" if dataset.spec.files is not None else None
 
@@ -91,7 +91,7 @@ def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: 
     if spec.generated is not None:
         return _generated(dataset, split, limit)
     theirs = spec.splits.get(split, split)
-    path = _mirror_file(dataset.name, theirs) if use_mirror else None
+    path = _mirror_file(dataset, theirs) if use_mirror else None
     if path is not None:
         source, rows, revision = "mirror", read_rows(path, limit), spec.revision
     elif spec.files is not None:
@@ -174,9 +174,10 @@ def _generated(dataset: Dataset, split: str, limit: int | None = None) -> Rows:
     return Rows(dataset.name, split, "generated", f"seed-{spec.seed}", _with_columns(rows, spec, where))
 
 
-def _mirror_file(name: str, split: str) -> str | None:
-    root = mirror_dir()
-    if root is None:
+def _mirror_file(dataset: Dataset, split: str) -> str | None:
+    root, name = mirror_dir(), dataset.name
+    # A mirror stands in for the hub; a task's own files are its own, whatever a folder of the mirror is called.
+    if root is None or dataset.spec.hub is None:
         return None
     if not os.path.isdir(root):
         raise DataError(f"SLMBENCH_DATA names {root!r}, which is no folder; unset it or correct it")

@@ -6,9 +6,10 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown
@@ -64,6 +65,59 @@ def _sync_folder(folder: str) -> None:
             os.close(handle)
 
 
+def _locked(file: IO[bytes]) -> bool:
+    """Takes an open file's lock; False where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there one writer is the user's word.
+        return True
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # Some network file systems have no locks.
+    return True
+
+
+@contextlib.contextmanager
+def only_writer(path: str) -> Iterator[None]:
+    """Holds a lock file for the length of the block. Raises SlmbenchError where another process holds it."""
+    with disk_errors(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        file = open(path, "ab")  # noqa: SIM115  (closed below, which gives the lock back)
+    try:
+        if not _locked(file):
+            raise SlmbenchError(f"{shown(path)}: another process is writing there; wait for it to end")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    finally:
+        file.close()
+
+
+def swap_folder(new: str, place: str) -> None:
+    """Puts a folder in the place of another; a kill in between loses neither (see `restore_swapped`)."""
+    old = _swapped(place)
+    shutil.rmtree(old, ignore_errors=True)
+    if os.path.isdir(place):
+        os.replace(place, old)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_swapped(place: str) -> None:
+    """Mends what a kill in the middle of `swap_folder` left."""
+    old = _swapped(place)
+    if os.path.isdir(old) and not os.path.isdir(place):
+        os.replace(old, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _swapped(place: str) -> str:
+    return os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.old")
+
+
 class Journal:
     """An append-only JSON Lines file of key -> value. A torn last line, left by a kill, is cut off on opening.
 
@@ -82,19 +136,9 @@ class Journal:
         self._synced_at = time.monotonic()
 
     def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows has no flock; there one writer is the user's word.
-            return
-        try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return  # Some network file systems have no locks.
+        if not _locked(self._file):
             self._file.close()
-            raise SlmbenchError(
-                f"{shown(self.path)}: another process is writing this run; wait for it to end"
-            ) from error
+            raise SlmbenchError(f"{shown(self.path)}: another process is writing this run; wait for it to end")
 
     def _load(self) -> None:
         self._file.seek(0)

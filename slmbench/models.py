@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import OfflineError, SlmbenchError, UsageError, did_you_mean
@@ -53,6 +53,7 @@ class LoadedModel:
     model: Any
     tokenizer: Any
     weights_sha256: str
+    config_sha256: str
     dtype: str
     parameters: int
     adapter: AdapterInfo | None = None
@@ -89,8 +90,26 @@ def load_model(source: ModelSource, adapter: str | None = None) -> LoadedModel:
     tokenizer = load_tokenizer(source)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with _loading(source):
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source.location, dtype=_dtype(source.dtype, device), use_safetensors=True, **_load_options(source)
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            source.location,
+            dtype=_dtype(source.dtype, device),
+            use_safetensors=True,
+            output_loading_info=True,
+            **_load_options(source),
+        )
+    # transformers fills what the file lacks with random numbers and drops what it has too much; neither is the model.
+    faults = [
+        f"{len(report[kind])} {said}, as {sorted(map(str, report[kind]))[0]}"
+        for kind, said in (
+            ("missing_keys", "tensors are missing"),
+            ("unexpected_keys", "tensors have no place"),
+            ("mismatched_keys", "tensors have another shape"),
+        )
+        if report.get(kind)
+    ]
+    if faults:
+        raise SlmbenchError(
+            f"model {source.name!r} in {shown(source.location)}: config.json and weights don't fit: {'; '.join(faults)}"
         )
     model.to(device)
     loaded = bind_model(source, model, tokenizer)
@@ -115,11 +134,13 @@ def _load_options(source: ModelSource) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _loading(source: ModelSource) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError) as error:
-        said = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        if os.path.isdir(source.location):
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        if os.path.isdir(source.location) or not isinstance(error, OSError):
             raise SlmbenchError(f"model {source.name!r} in {shown(source.location)} can't be loaded: {said}") from error
         raise OfflineError(
             f"model {source.name!r} ({source.id}) is neither in the local cache nor to be had from the hub: {said}. "
@@ -140,7 +161,16 @@ def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return LoadedModel(source, model, tokenizer, digest.hexdigest(), dtype, parameters)
+    return LoadedModel(source, model, tokenizer, digest.hexdigest(), _config_sha256(model), dtype, parameters)
+
+
+def _config_sha256(model: Any) -> str:
+    # Weights alone are no model: the same ones under another rope base or norm epsilon give other numbers.
+    configs = [model.config.to_dict(), model.generation_config.to_dict() if model.generation_config else {}]
+    for config in configs:
+        for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"):
+            config.pop(key, None)
+    return hashlib.sha256(json.dumps(configs, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_adapter(folder: str) -> AdapterInfo:
@@ -151,13 +181,16 @@ def read_adapter(folder: str) -> AdapterInfo:
         if not path.is_file():
             raise UsageError(f"{shown(folder)} is no adapter's folder: it has no {path.name}")
     weights = weights_path.read_bytes()
-    header_bytes = int.from_bytes(weights[:8], "little")
-    header = json.loads(weights[8 : 8 + header_bytes])
-    header.pop("__metadata__", None)
-    parameters = sum(_product(tensor["shape"]) for tensor in header.values())
-    config = json.loads(config_path.read_text(encoding="utf-8"))
     training_path = Path(folder) / "training.json"
-    training = json.loads(training_path.read_text(encoding="utf-8")) if training_path.is_file() else {}
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+        training = json.loads(training_path.read_text(encoding="utf-8")) if training_path.is_file() else {}
+        shapes = _shapes(weights)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"adapter {shown(folder)} is damaged: {error}; train it again") from error
+    if not isinstance(config, dict) or not isinstance(training, dict):
+        raise UsageError(f"adapter {shown(folder)} is damaged: its JSON files hold no keys; train it again")
+    parameters = sum(_product(shape) for shape in shapes.values())
     digest = hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config_path.read_bytes()).digest())
     name = os.path.basename(os.path.abspath(folder))
     return AdapterInfo(name, folder, digest.hexdigest(), len(weights), parameters, config.get("r"), training)
@@ -165,7 +198,7 @@ def read_adapter(folder: str) -> AdapterInfo:
 
 def attach_adapter(loaded: LoadedModel, folder: str) -> LoadedModel:
     """The model with an adapter on it. Raises UsageError where the adapter was trained on other weights."""
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     info = read_adapter(folder)
     trained_on = info.training.get("base_weights_sha256")
@@ -175,11 +208,23 @@ def attach_adapter(loaded: LoadedModel, folder: str) -> LoadedModel:
             f"but {loaded.source.name!r} here has {loaded.weights_sha256[:12]} in {loaded.dtype}; "
             "train it again on these"
         )
-    model = PeftModel.from_pretrained(loaded.model, folder)
+    try:
+        model = PeftModel.from_pretrained(loaded.model, folder)
+    except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise UsageError(f"adapter {shown(folder)} doesn't fit {loaded.source.name!r}: {said}") from error
+    # peft only warns of tensors that match nothing, and an adapter of which nothing is loaded scores as the base.
+    there = {key: list(tensor.shape) for key, tensor in get_peft_model_state_dict(model).items()}
+    given = _shapes((Path(folder) / "adapter_model.safetensors").read_bytes())
+    if there != given:
+        odd = sorted(key for key in {*there, *given} if there.get(key) != given.get(key))
+        model.unload()
+        raise UsageError(
+            f"adapter {shown(folder)} doesn't fit {loaded.source.name!r}: {len(odd)} tensors differ in name or shape, "
+            f"as {odd[0]}"
+        )
     model.eval()
-    return LoadedModel(
-        loaded.source, model, loaded.tokenizer, loaded.weights_sha256, loaded.dtype, loaded.parameters, info
-    )
+    return evolve(loaded, model=model, adapter=info)
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:
@@ -193,6 +238,19 @@ def tokenizer_sha256(tokenizer: Any) -> str:
         state = sorted(tokenizer.get_vocab().items())
     parts = json.dumps([state, tokenizer.special_tokens_map], sort_keys=True, default=str)
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _shapes(weights: bytes) -> dict[str, list[int]]:
+    """name -> shape, from a safetensors file's header. Raises ValueError where it is cut short."""
+    header_bytes = int.from_bytes(weights[:8], "little")
+    if len(weights) < 8 + header_bytes:
+        raise ValueError(f"adapter_model.safetensors ends after {len(weights):,} bytes, inside its header")
+    header = json.loads(weights[8 : 8 + header_bytes])
+    header.pop("__metadata__", None)
+    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    if len(weights) != 8 + header_bytes + end:
+        raise ValueError(f"adapter_model.safetensors has {len(weights):,} bytes instead of {8 + header_bytes + end:,}")
+    return {key: list(tensor["shape"]) for key, tensor in header.items()}
 
 
 def _product(shape: list[int]) -> int:

@@ -37,6 +37,22 @@ def main() -> None:
     assert [record["status"] for record in records] == ["ok"]
     assert (folder / "slmbench-out" / "runs" / records[0]["run_id"] / "samples.jsonl").is_file()
 
+    environment["HF_HUB_OFFLINE"] = "1"
+    run("quickstart", "--out", "quick")
+    board = json.loads((folder / "quick" / "leaderboard" / "leaderboard.json").read_text())
+    scores = {row.get("adapter"): {key: cell["value"] for key, cell in row["scores"].items()} for row in board["rows"]}
+    base = scores.pop(None)
+    for adapters, column, floor in (
+        (("arithmetic", "multi"), "nano_arithmetic/exact_match/strict", 0.90),
+        (("note", "multi"), "nano_note/exact_match", 0.80),
+        (("choice", "multi"), "nano_choice/accuracy", base["nano_choice/accuracy"] + 0.30),
+    ):
+        for adapter in adapters:
+            assert scores[adapter][column] >= floor, (adapter, column, scores[adapter][column], floor)
+    assert base["nano_arithmetic/exact_match/strict"] <= 0.05
+    assert (folder / "quick" / "leaderboard" / "index.html").stat().st_size > 10_000
+    print(f"quickstart: {len(board['rows'])} rows, the adapters beat the base")
+
     run("new", "task", "my_task")
     environment["SLMBENCH_PATH"] = str(folder)
     run("check", "my_task")

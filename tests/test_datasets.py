@@ -133,7 +133,17 @@ def test_a_mirror_is_asked_before_anything_else(tmp_path: Path, monkeypatch: pyt
 def test_a_mirror_that_is_no_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path / "no"))
     with pytest.raises(DataError, match=r"SLMBENCH_DATA names '.*no', which is no folder"):
-        fetch_rows(of_files(tmp_path, '{"a": 1}\n'), "test")
+        fetch_rows(dataset(tmp_path, hub="no/such", splits={"test": "test"}), "test")
+
+
+def test_a_tasks_own_files_are_not_shadowed_by_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = of_files(tmp_path, '{"a": 1}\n')
+    mirrored = tmp_path / "mirror" / own.name
+    mirrored.mkdir(parents=True)
+    (mirrored / "test.jsonl").write_text('{"a": 2}\n')
+    monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path / "mirror"))
+    rows = fetch_rows(own, "test")
+    assert (rows.rows, rows.source) == ([{"a": 1}], "file")
 
 
 def test_offline_and_not_cached_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

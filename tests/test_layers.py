@@ -18,6 +18,7 @@ MAX_LINES = 450
 LAYERS: dict[str, int] = {
     "errors": 0,
     "paths": 0,
+    "visible": 0,
     "values": 1,
     "yamlfile": 1,
     "files": 1,
@@ -42,6 +43,7 @@ LAYERS: dict[str, int] = {
     "api": 7,
     "cli": 8,
     "__init__": 9,
+    "__main__": 9,
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -32,17 +32,20 @@ def main(arguments: list[str] | None = None) -> int:
                 return 0
         return _run_click(argv)
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        kept = "finished adapters, runs and requests are kept, and the same command goes on from there"
+        print(f"interrupted; {kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `slmbench list | head`: nobody reads any more.
         sys.stdout = None  # type: ignore[assignment]
         return 0
     except Exception as error:
         from slmbench.errors import SlmbenchError
+        from slmbench.visible import visible
 
         if not isinstance(error, SlmbenchError):
             raise
         for line in str(error).splitlines():
+            line = visible(line)
             print(f"error: {line}" if not line.startswith(" ") else line, file=sys.stderr)
         return error.exit_code
 
@@ -59,4 +62,9 @@ def _run_click(argv: list[str]) -> int:
         return 2 if isinstance(error, click.UsageError) else error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit:
+        # Click's way with a closed pipe, which is no failure: whoever read has read enough.
+        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+            return 0
+        raise
     return result if isinstance(result, int) else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmbench.catalog import Catalog
 from slmbench.cli._progress import progress
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from slmbench.recipe import Recipe
@@ -55,9 +55,11 @@ def evaluate_all(
 ) -> list[Run]:
     """Runs of the base (unless told otherwise) and of each adapter folder, all on the same tasks."""
     from slmbench.evaluation import evaluate_tasks
-    from slmbench.models import attach_adapter, load_model, resolve_model
+    from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 
     source = resolve_model(model, catalog)
+    for folder in adapters:  # A wrong path must not come to light after the base has been scored.
+        read_adapter(folder)
     loaded = load_model(source)
     options: dict[str, Any] = {"format": format, "batch": batch, "limit": limit, "seed": seed, "progress": progress}
     runs = list(evaluate_tasks(loaded, tasks, out=out, **options)) if with_base else []
@@ -65,6 +67,10 @@ def evaluate_all(
         tuned = attach_adapter(loaded, folder)
         runs += evaluate_tasks(tuned, tasks, out=out, **options)
         loaded = detached(tuned, loaded)
+    for run in runs:
+        cut, n = run.record["cost"]["n_truncated"], run.record["dataset"]["n"]
+        if cut:
+            say(f"{run.run_id}: {cut} of {n} prompts were longer than the model's context and lost their beginning")
     return runs
 
 
@@ -76,21 +82,30 @@ def detached(tuned: Any, base: Any) -> Any:
 
 def train_recipe(recipe: Recipe, catalog: Catalog, *, out: str, data: str, only: Sequence[str] = ()) -> list[str]:
     """Trains a recipe's adapters, each on a base loaded anew; returns their folders."""
-    from slmbench.models import load_model, resolve_model
+    from slmbench.models import load_model, read_adapter, resolve_model
     from slmbench.training import train_adapter
 
-    unknown = [name for name in only if name not in recipe.spec.adapters]
-    if unknown:
-        from slmbench.errors import did_you_mean
-
-        raise UsageError(
-            f"recipe {recipe.name!r} has no adapter {unknown[0]!r}{did_you_mean(unknown[0], recipe.spec.adapters)}"
-        )
     folders = []
-    for name in only or recipe.spec.adapters:
+    for name in chosen_adapters(recipe, only):
         loaded = load_model(resolve_model(recipe.spec.model, catalog))
-        folders.append(train_adapter(recipe, name, catalog, loaded, out=out, data=data, progress=progress))
+        folder = train_adapter(recipe, name, catalog, loaded, out=out, data=data, progress=progress)
+        for task, part in read_adapter(folder).training.get("tasks", {}).items():
+            if part["truncated_rows"] or part["truncated_answers"]:
+                say(
+                    f"{name}: {task}: of {part['rows']} rows {part['truncated_rows']} lost the front of their prompt "
+                    f"and {part['truncated_answers']} the end of their answer (max_tokens is {recipe.spec.max_tokens})"
+                )
+        folders.append(folder)
     return folders
+
+
+def chosen_adapters(recipe: Recipe, only: Sequence[str]) -> list[str]:
+    """The recipe's adapters, or those asked for. Raises UsageError for a name that it lacks."""
+    for name in only:
+        if name not in recipe.spec.adapters:
+            hint = did_you_mean(name, recipe.spec.adapters)
+            raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{hint}")
+    return list(only or recipe.spec.adapters)
 
 
 def show_leaderboard(

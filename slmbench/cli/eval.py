@@ -60,5 +60,5 @@ def command(
     if as_json:
         click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))
         return
-    folders = [run.folder for run in runs]
-    show_leaderboard(folders, os.path.join(out, "leaderboard"), suite=suite, tasks=names, as_json=False)
+    # With what other calls left there: models are compared by evaluating one after another into the same folder.
+    show_leaderboard([out], os.path.join(out, "leaderboard"), suite=suite, tasks=names, as_json=False)

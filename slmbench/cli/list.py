@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from slmbench.catalog import KINDS, Entry, default_catalog
+from slmbench.visible import visible
 
 
 def quick_options(arguments: list[str]) -> tuple[str | None, bool] | None:
@@ -40,7 +41,7 @@ def print_list(kind: str | None, as_json: bool) -> None:
             lines.append(f"{'' if shown is None else chr(10)}{entry.kind}")
             shown = entry.kind
         indent = "" if kind else "  "
-        lines.append(f"{indent}{entry.name:<{width}}  {entry.summary}")
+        lines.append(visible(f"{indent}{entry.name:<{width}}  {entry.summary}"))
     print("\n".join(lines))
 
 

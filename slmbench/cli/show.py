@@ -9,6 +9,7 @@ import click
 
 from slmbench.catalog import FILE_KINDS, default_catalog
 from slmbench.paths import shown
+from slmbench.visible import visible
 
 
 @click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
@@ -41,13 +42,14 @@ def command(
         click.echo(json.dumps(value | ({"prompts": shown_prompts} if kind == "task" else {}), indent=1))
         return
     click.secho(f"# {shown(path)}", dim=True)
-    click.echo(dump_spec(spec), nl=False)
+    click.echo(visible(dump_spec(spec), keep="\n\t"), nl=False)
     for one in shown_prompts:
         click.echo()
         click.secho(
             f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer", dim=True
         )
-        click.echo(one["prompt"] + click.style(one["delimiter"] + one["answer"], fg="green"))
+        prompt, answer = (visible(text, keep="\n\t") for text in (one["prompt"], one["delimiter"] + one["answer"]))
+        click.echo(prompt + click.style(answer, fg="green"))
 
 
 def _spec(kind: str, name: str, path: str, catalog: Any) -> Any:

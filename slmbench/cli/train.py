@@ -7,7 +7,7 @@ import os
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import DEFAULT_OUT, quiet_libraries, say, train_recipe
+from slmbench.cli._work import DEFAULT_OUT, chosen_adapters, quiet_libraries, say, train_recipe
 
 
 @click.command("train", help="Train the adapters of a RECIPE (a name, or a YAML file).")
@@ -25,13 +25,10 @@ def command(
     catalog = default_catalog()
     recipe = load_recipe(recipe_name, catalog, overrides)
     if dry_run:
-        for name in only or recipe.spec.adapters:
-            part = recipe.spec.adapters[name] if name in recipe.spec.adapters else None
-            optim = recipe.optim_of(name) if part else None
-            length = (
-                f"{optim.steps} steps" if optim and optim.steps else f"{optim.epochs or 1:g} epochs" if optim else "?"
-            )
-            tasks = ", ".join(part.tasks) if part else "unknown adapter"
+        for name in chosen_adapters(recipe, only):
+            optim = recipe.optim_of(name)
+            length = f"{optim.steps} steps" if optim.steps else f"{optim.epochs or 1:g} epochs"
+            tasks = ", ".join(recipe.spec.adapters[name].tasks)
             click.echo(f"{os.path.join(out, 'adapters', name)}: {recipe.spec.model} on {tasks}, {length}")
         return
     quiet_libraries()

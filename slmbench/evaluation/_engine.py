@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from slmbench.errors import SlmbenchError
 from slmbench.files import Journal
 from slmbench.formats import Format, pair_ids, prompt_ids
 from slmbench.models import LoadedModel, tokenizer_sha256
@@ -32,6 +34,7 @@ def build_engine(
     """
     identity = {
         "model": loaded.weights_sha256,
+        "config": loaded.config_sha256,
         "adapter": loaded.adapter.sha256 if loaded.adapter else None,
         "tokenizer": tokenizer_sha256(loaded.tokenizer),
         "dtype": loaded.dtype,
@@ -56,6 +59,7 @@ def _engine_class() -> type:
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    import torch
     from lm_eval.models.huggingface import HFLM
 
     class JournaledHFLM(HFLM):  # type: ignore[misc, valid-type]
@@ -85,7 +89,7 @@ def _engine_class() -> type:
             self.records: dict[str, dict[str, Any]] = {}
             self._waiting: dict[str, deque[tuple[str, str, dict[str, Any]]]] = defaultdict(deque)
             self._generated: deque[dict[str, Any]] = deque()
-            self._batch_ms = 0.0
+            self._batch_ms, self._batch_rows = 0.0, 1
             self.cache_hook = self  # HFLM tells its cache hook of each answer as it comes.
 
         # The two ways in which HFLM encodes a prompt, both through the format's one function.
@@ -177,7 +181,13 @@ def _engine_class() -> type:
                 if record["finish_reason"] == "stop":
                     record["tokens_out"] = len(self.tokenizer.encode(answer, add_special_tokens=False))
             else:
-                record = {"loglikelihood": answer[0], "greedy": bool(answer[1]), **facts, "latency_ms": self._batch_ms}
+                if not math.isfinite(answer[0]):
+                    raise SlmbenchError(
+                        f"task {task!r}: the model's log-likelihood of {args[1]!r} is {answer[0]}; its weights or its "
+                        f"adapter's are no numbers, or {self.identity['dtype']} is too narrow for it"
+                    )
+                timing = {"latency_ms": self._batch_ms, "share_ms": self._batch_ms / self._batch_rows}
+                record = {"loglikelihood": answer[0], "greedy": bool(answer[1]), **facts, **timing}
             if (journal := self.journals.get(task)) is not None:
                 journal.append(key, record)
             self._done(task, key, record)
@@ -195,7 +205,9 @@ def _engine_class() -> type:
         def _model_call(self, *args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()
             logits = super()._model_call(*args, **kwargs)
-            self._batch_ms = (time.perf_counter() - started) * 1000
+            if logits.is_cuda:  # A GPU answers before it has computed.
+                torch.cuda.synchronize()
+            self._batch_ms, self._batch_rows = (time.perf_counter() - started) * 1000, logits.shape[0]
             return logits
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
@@ -209,7 +221,8 @@ def _engine_class() -> type:
                 cut = any(ending and ending in text for ending in stop)
                 reason = "stop" if cut else "eos" if ended is not None else "length"
                 tokens_out = len(row) if ended is None else ended + 1
-                self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, "latency_ms": latency_ms})
+                timing = {"latency_ms": latency_ms, "share_ms": latency_ms / made.shape[0]}
+                self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, **timing})
             return made
 
     return JournaledHFLM

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from statistics import quantiles
 from typing import Any
@@ -102,6 +101,7 @@ def _prepare(
             "id": loaded.source.id,
             "revision": loaded.source.revision,
             "weights_sha256": loaded.weights_sha256,
+            "config_sha256": loaded.config_sha256,
             "dtype": loaded.dtype,
             "parameters": loaded.parameters,
         },
@@ -130,6 +130,8 @@ def _prepare(
             "source": rows.source,
             "content_sha256": digest_rows(rows.rows[: len(examples)]),
             "item_ids_sha256": canonical_sha256([example.id for example in examples]),
+            # What hooks made of the rows, which the rows' own digest can't know.
+            "items_sha256": canonical_sha256([_item(task, example) for example in examples]),
             "n": len(examples),
         },
         "fewshot": {"n": len(shots), "split": task.spec.fewshot.split if shots else None},
@@ -144,15 +146,24 @@ def _prepare(
         "engine_version": engine_version(),
         "batch_size": batch,
     }
-    # Two models are compared on the same items, asked the same way and scored the same way.
-    compared = ("dataset", "format", "fewshot_sha256", "generation", "scorer")
-    record["comparability_key"] = canonical_sha256(
-        [task.name, task.version, record["task"]["digest"], *(record[key] for key in compared)]
-    )
-    identity = canonical_sha256(record)[:10]
+    # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
+    # hub, in a mirror or in a file, is no difference.
+    compared = ("format", "fewshot_sha256", "generation", "scorer")
+    items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
+    record["comparability_key"] = canonical_sha256([task.name, task.version, items, *(record[key] for key in compared)])
+    identity = canonical_sha256(
+        record
+        | {"adapter": adapter and adapter.sha256, "slmbench": code()["version"], "device": str(loaded.model.device)}
+    )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
     return _Job(task, examples, rendered, os.path.join(out, "runs", run_id), {"run_id": run_id, **record})
+
+
+def _item(task: Task, example: Example) -> list[Any]:
+    prompt = task.prompt(example)
+    asked = [prompt.system, prompt.user, prompt.prefix]
+    return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
 
 
 def _check_room(loaded: LoadedModel, task: Task) -> None:
@@ -191,7 +202,6 @@ def _run(
             seed=seed,
             progress=advance,
         )
-        started = time.perf_counter()
         try:
             with quiet_harness():
                 results = lm_eval.simple_evaluate(
@@ -207,16 +217,13 @@ def _run(
                 )
         except ValueError as error:
             raise DataError(f"scoring failed: {error}") from error
-        seconds = time.perf_counter() - started
-        return {
-            job.task.name: _finish(job, open_runs[job.task.name], engine, results, seconds / len(jobs)) for job in jobs
-        }
+        return {job.task.name: _finish(job, open_runs[job.task.name], engine, results) for job in jobs}
     finally:
         for run in open_runs.values():
             run.close()
 
 
-def _finish(job: _Job, run: OpenRun, engine: Any, results: dict[str, Any], seconds: float) -> Run:
+def _finish(job: _Job, run: OpenRun, engine: Any, results: dict[str, Any]) -> Run:
     logged = sorted(results["samples"][job.task.name], key=lambda sample: sample["doc_id"])
     samples = [_sample(job, engine, sample) for sample in logged]
     if len(samples) != len(job.examples):
@@ -246,7 +253,8 @@ def _finish(job: _Job, run: OpenRun, engine: Any, results: dict[str, Any], secon
             )
     latencies = [sample["latency_ms"] for sample in samples]
     cost = {
-        "seconds": round(seconds, 3),
+        # The model's own time, each batch's shared out among its rows; that of a resumed run's first part included.
+        "seconds": round(sum(sample["compute_ms"] for sample in samples) / 1000, 3),
         # Of the batch that an item was in: what a user of this batch size waits, not single-stream latency.
         "latency_p50_ms": round(_quantile(latencies, 50), 3),
         "latency_p90_ms": round(_quantile(latencies, 90), 3),
@@ -288,6 +296,7 @@ def _sample(job: _Job, engine: Any, logged: dict[str, Any]) -> dict[str, Any]:
         "tokens_out": sum(record["tokens_out"] for record in records),
         "truncated": any(record["truncated"] for record in records),
         "latency_ms": round(max(record["latency_ms"] for record in records), 3),
+        "compute_ms": round(sum(record["share_ms"] for record in records), 3),
         "scores": {name: float(logged[name]) for name in names},
     }
 

@@ -8,7 +8,8 @@ import json
 from html import escape
 from typing import Any
 
-from slmbench.leaderboard._text import json_ready, visible
+from slmbench.leaderboard._text import json_ready
+from slmbench.visible import visible
 
 _VOID = frozenset({"meta", "wbr", "br"})
 

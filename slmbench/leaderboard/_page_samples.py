@@ -12,9 +12,10 @@ from slmbench.leaderboard._html import Html, preformatted, tag
 from slmbench.leaderboard._page_table import interval_text
 from slmbench.leaderboard._records import RECORD, SAMPLES, Run
 from slmbench.leaderboard._samples import is_binary, pick_samples
-from slmbench.leaderboard._text import duration, number, visible
+from slmbench.leaderboard._text import duration, number
 from slmbench.leaderboard.table import Leaderboard, Row
 from slmbench.values import Estimate
+from slmbench.visible import visible
 
 SAMPLES_SHOWN = 20
 # Longer texts are cut in the middle: a prompt's start has its shots, its end has the question.

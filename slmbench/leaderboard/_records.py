@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from slmbench.errors import Problem, SlmbenchError, UsageError
 from slmbench.leaderboard._checks import RecordChecker
-from slmbench.leaderboard._text import visible
+from slmbench.visible import visible
 
 RECORD = "run.json"
 SAMPLES = "samples.jsonl"

@@ -10,10 +10,11 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import Problem
 from slmbench.leaderboard._records import RECORD, Run, RunMetric, RunProblems
-from slmbench.leaderboard._text import json_ready, visible
+from slmbench.leaderboard._text import json_ready
 from slmbench.leaderboard.significance import detectable_difference, rank_ranges
 from slmbench.metrics.estimate import estimate
 from slmbench.values import Estimate
+from slmbench.visible import visible
 
 SCHEMA = 1
 NOT_COMPARABLE = "not comparable"
@@ -108,9 +109,11 @@ def build_leaderboard(
     the rest. Only runs with the same comparability_key are ranked together. Where a task has several, the key that most
     rows have is ranked (the one with the newest run if two have as many); the rest keep their score and interval,
     without a rank, badged `not comparable`. Scores and intervals are computed from the samples, never copied from the
-    record. Raises RunProblems where comparable runs disagree about what a metric is.
+    record. Adapters of one name and different weights are rows of their own. Raises RunProblems where comparable runs
+    disagree about what a metric is.
     """
     said = list(notices)
+    runs = _told_apart(runs)
     known = sorted({run.task for run in runs})
     order = known if tasks is None else list(dict.fromkeys(tasks))
     others = [task for task in known if task not in order]
@@ -135,6 +138,21 @@ def build_leaderboard(
     said.extend(_unranked([run for picked in shown.values() for run in picked]))
     rows = [_row(key, cells[key], picked) for key, picked in shown.items()]
     return Leaderboard(suite, tuple(columns), tuple(sorted(rows, key=_row_order)), tuple(dict.fromkeys(said)))
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, adapters that share a name but not their weights named with the first digits of their digest."""
+    digests: dict[_RowKey, set[Any]] = defaultdict(set)
+    for run in runs:
+        digests[(run.model, run.adapter)].add(_dig(run, ("adapter", "sha256")))
+    named = []
+    for run in runs:
+        digest = _dig(run, ("adapter", "sha256"))
+        if run.adapter is not None and digest and len(digests[(run.model, run.adapter)]) > 1:
+            adapter = {**run.record["adapter"], "name": f"{run.adapter}@{str(digest)[:6]}"}
+            run = evolve(run, record={**run.record, "adapter": adapter})
+        named.append(run)
+    return named
 
 
 def _ranked_key(runs: Sequence[Run]) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slmbench.leaderboard._text import display_width, fit, number, visible
+from slmbench.leaderboard._text import display_width, fit, number
 from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.visible import visible
 
 GAP = 2
 MIN_NAME = 8

@@ -14,9 +14,10 @@ from typing import Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.leaderboard._records import Run
-from slmbench.leaderboard._text import count, duration, json_ready, number, rank_range, size, visible
+from slmbench.leaderboard._text import count, duration, json_ready, number, rank_range, size
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.visible import visible
 
 # A spreadsheet takes text that starts with one of these for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

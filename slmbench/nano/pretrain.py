@@ -179,7 +179,7 @@ def pretrain(out: Path, steps: int, seed: int = 0, schedule_steps: int | None = 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded model nano on generated text.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--schedule-steps", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

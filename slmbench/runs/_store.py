@@ -65,15 +65,21 @@ class OpenRun:
 
 
 def finished_run(folder: str) -> Run | None:
-    """The run of a folder if it ended well, else None."""
+    """The run of a folder if it ended well and its samples are as they were written, else None."""
     path = os.path.join(folder, "run.json")
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
     except (OSError, ValueError):
         return None
-    done = isinstance(record, dict) and record.get("schema") == SCHEMA and record.get("status") == "ok"
-    return Run(folder, record) if done and os.path.isfile(os.path.join(folder, "samples.jsonl")) else None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("status") != "ok":
+        return None
+    run = Run(folder, record)
+    try:
+        run.samples()
+    except (OSError, SlmbenchError, ValueError):  # Damaged or changed: it is no longer what ended well.
+        return None
+    return run
 
 
 def canonical_sha256(value: Any) -> str:

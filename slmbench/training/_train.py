@@ -13,7 +13,7 @@ from typing import Any
 
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
-from slmbench.files import disk_errors, write_json
+from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_json
 from slmbench.formats import load_format
 from slmbench.models import LoadedModel, read_adapter, resolve_model
 from slmbench.recipe import Recipe
@@ -25,6 +25,14 @@ from slmbench.training._rows import TrainingRow, as_dataset, mixture, training_r
 
 Progress = Callable[[str, int], Callable[[int], Any]]
 LOG_EVERY_STEPS = 10
+
+
+class _Seen:
+    """Which rows a training has had: every batch that was collated, and how many of them were trained on."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, int]] = []
+        self.trained = 0
 
 
 def train_adapter(
@@ -60,24 +68,23 @@ def train_adapter(
     }
     rows = [row for part in by_task.values() for row in part]
     folder = os.path.join(out, "adapters", name)
+    restore_swapped(folder)
     identity = canonical_sha256(
         [recipe.digest_of(name), loaded.weights_sha256, [[row.prompt, row.answer] for row in rows]]
     )
     if _is_finished(folder, identity):
         return folder
     partial = os.path.join(out, "adapters", f".{name}.partial")
-    with disk_errors(partial):
+    with only_writer(os.path.join(out, "adapters", f".{name}.lock")), disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)
         os.makedirs(partial)
-    try:
-        record = _train(recipe, name, loaded, tasks, by_task, rows, partial, progress)
-        record["identity_sha256"] = identity
-        write_json(os.path.join(partial, "training.json"), record)
-        with disk_errors(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            record = _train(recipe, name, loaded, tasks, by_task, rows, partial, progress)
+            record["identity_sha256"] = identity
+            write_json(os.path.join(partial, "training.json"), record)
+            swap_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -109,9 +116,9 @@ def _train(
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    counted: list[dict[str, int]] = []
+    seen = _Seen()
     trainer = _build_trainer(
-        loaded, lora, as_dataset(rows, names), optim, steps, spec.seed, partial, names, counted, advance
+        loaded, lora, as_dataset(rows, names), optim, steps, spec.seed, partial, names, seen, advance
     )
     # Parity is held on what the trainer holds, after trl has had its way with the rows.
     held = trainer.train_dataset
@@ -126,10 +133,16 @@ def _train(
     with disk_errors(partial):
         trainer.train()
     seconds = time.perf_counter() - started
-    # Without a step that the trainer's own loader prefetched past the last one.
-    realised = counted[: steps * optim.accumulate]
+    # Without a batch that the trainer's own loader prefetched past the last step.
+    realised = seen.batches[: seen.trained]
     loaded.model.eval()
     model = trainer.model
+    broken = [key for key, p in model.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
+    if broken:
+        raise SlmbenchError(
+            f"{len(broken)} of the adapter's tensors are no numbers any more; lower optim.lr ({optim.lr:g}) or "
+            "optim.clip_norm"
+        )
     model.peft_config["default"].base_model_name_or_path = loaded.source.id
     with disk_errors(partial):
         model.save_pretrained(partial)
@@ -179,7 +192,7 @@ def _build_trainer(
     seed: int,
     folder: str,
     names: list[str],
-    counted: list[dict[str, int]],
+    seen: _Seen,
     advance: Callable[[int], Any] | None,
 ) -> Any:
     import torch
@@ -190,14 +203,18 @@ def _build_trainer(
     collate = DataCollatorForLanguageModeling(pad_token_id=loaded.tokenizer.pad_token_id)
 
     def count_and_collate(batch: list[dict[str, Any]]) -> Any:
-        seen: dict[str, int] = {}
+        by_task: dict[str, int] = {}
         for row in batch:
-            seen[names[row["task_id"]]] = seen.get(names[row["task_id"]], 0) + 1
-        counted.append(seen)
+            by_task[names[row["task_id"]]] = by_task.get(names[row["task_id"]], 0) + 1
+        seen.batches.append(by_task)
         return collate([{key: row[key] for key in ("input_ids", "labels")} for row in batch])
 
     class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            seen.trained += 1
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            seen.trained += 1
             if advance is not None:
                 advance(1)
 
@@ -229,22 +246,25 @@ def _build_trainer(
         max_length=None,  # Rows come cut and counted; trl would cut silently.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        logging_steps=LOG_EVERY_STEPS,
+        logging_steps=min(LOG_EVERY_STEPS, steps),
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = trl.SFTTrainer(
-        model=loaded.model,
-        args=config,
-        train_dataset=dataset,
-        data_collator=count_and_collate,
-        processing_class=loaded.tokenizer,
-        peft_config=lora,
-        callbacks=[Watch()],
-    )
+    try:
+        trainer = trl.SFTTrainer(
+            model=loaded.model,
+            args=config,
+            train_dataset=dataset,
+            data_collator=count_and_collate,
+            processing_class=loaded.tokenizer,
+            peft_config=lora,
+            callbacks=[Watch()],
+        )
+    except ValueError as error:  # Targets that the model lacks, an adapter on the head ...
+        raise UsageError(f"trl or peft refuses these settings: {' '.join(str(error).split())[:400]}") from error
     trainer.remove_callback(transformers.PrinterCallback)  # It writes to stdout, which is for data.
     return trainer
 

@@ -121,7 +121,7 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_samples(tmp_path):
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert "interrupted; what was finished is kept" in errors
+    assert "interrupted; finished adapters, runs and requests are kept" in errors
     assert "Traceback" not in errors
     assert journal and journal[0].read_bytes().count(b"\n") >= 3
 
@@ -186,3 +186,39 @@ def test_gsm8k_nano_runs_on_real_records(tmp_path, capsys):
     assert record["tasks"]["gsm8k"]["parity_rows"] == 24
     sources = {json.loads(path.read_text())["dataset"]["source"] for path in tmp_path.glob("runs/*/run.json")}
     assert sources == {"mirror"}
+
+
+def test_terminal_escapes_in_a_summary_are_shown_and_not_sent(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "tasks" / "evil"
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text('summary: "\\e]0;pwn\\a\\e[31mred"\nversion: 1\n')
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    assert main(["list", "tasks"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\x07" not in out
+    assert "\u241b]0;pwn" in out
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show", "task", "nano_note", "--n", "0"]])
+def test_a_closed_pipe_is_no_failure(arguments):
+    code = "import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", code, *arguments], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_adapter_comes_to_light_before_anything_is_scored(tmp_path, capsys):
+    arguments = ["eval", "nano", "--adapter", str(tmp_path / "nowhere"), "--tasks", "nano_choice"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "is no adapter's folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_knows_the_adapters(capsys):
+    assert main(["train", "nano-quickstart", "--dry-run", "--adapter", "nope"]) == 2
+    assert "has no adapter 'nope'" in capsys.readouterr().err

@@ -187,3 +187,43 @@ sys.exit(main(["eval", "nano", "--tasks", "nano_arithmetic", "--limit", "40", "-
     assert not list(tmp_path.rglob("samples.jsonl"))
     (again,) = evaluate_tasks(nano, [load_task("nano_arithmetic")], out=str(tmp_path), limit=40, batch=4)
     assert again.record["cost"]["n_resumed"] > 0
+
+
+def test_changed_samples_are_computed_anew(nano, tmp_path):
+    (run,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    expected = _outputs(run)
+    path = Path(run.folder) / "samples.jsonl"
+    path.write_text("{}\n")
+    (again,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    assert _outputs(again) == expected
+
+
+def test_gold_from_code_that_the_plugin_imports_is_part_of_the_run(nano, tmp_path, monkeypatch):
+    from slmbench.catalog import default_catalog
+
+    folder = tmp_path / "tasks" / "hop"
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(
+        "summary: Gold from elsewhere.\nversion: 1\nlicense: mit\nkind: generate\n"
+        "dataset: {files: {test: test.jsonl}}\n"
+        'train_split: null\nprompt: {user: "{{ q }}"}\nanswer: "{{ gold }}"\nmetrics: [exact_match]\n'
+        "generation: {max_tokens: 4}\n"
+    )
+    (folder / "test.jsonl").write_text('{"q": "x"}\n')
+    (folder / "plugin.py").write_text("import os\n\n\ndef example(row):\n    return {'gold': os.environ['HOP_GOLD']}\n")
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    runs = []
+    for gold in ("one", "two"):
+        monkeypatch.setenv("HOP_GOLD", gold)
+        runs += evaluate_tasks(nano, [load_task("hop", default_catalog())], out=str(tmp_path / "out"))
+    assert [run.samples()[0]["references"] for run in runs] == [["one"], ["two"]]
+    assert runs[0].record["comparability_key"] != runs[1].record["comparability_key"]
+
+
+def test_model_that_computes_no_numbers_is_an_error(nano, tmp_path):
+    import torch
+
+    with torch.no_grad():
+        nano.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(SlmbenchError, match=r"log-likelihood of .* is nan"):
+        evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)

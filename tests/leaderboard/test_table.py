@@ -147,9 +147,15 @@ def test_a_row_shows_the_run_that_can_be_ranked_with_the_others(write_run, tmp_p
     assert "two-old is shown (the newest that ranks), not two-new (not comparable)" in leaderboard.notices[0]
 
 
-def test_a_row_with_two_adapters_under_one_name_says_so(write_run, tmp_path) -> None:
-    write_run("note", GOOD, adapter="mine")
-    write_run("code", GOOD, adapter="mine", task="nano_code", changes={"adapter.sha256": "e" * 64})
+def test_two_adapters_under_one_name_are_two_rows(write_run, tmp_path) -> None:
+    write_run("seed-0", GOOD, adapter="mine", changes={"adapter.sha256": "d" * 64})
+    write_run("seed-1", BAD, adapter="mine", changes={"adapter.sha256": "e" * 64})
+    assert {row.adapter for row in build(tmp_path).rows} == {"mine@dddddd", "mine@eeeeee"}
+
+
+def test_a_row_of_two_models_under_one_name_says_so(write_run, tmp_path) -> None:
+    write_run("note", GOOD)
+    write_run("code", GOOD, task="nano_code", changes={"model.weights_sha256": "e" * 64})
     assert build(tmp_path).rows[0].badges == ("mixed weights",)
 
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text
-from slmbench.leaderboard._text import count, display_width, duration, fit, number, size, visible
+from slmbench.leaderboard._text import count, display_width, duration, fit, number, size
+from slmbench.visible import visible
 
 TASKS = ("nano_arithmetic", "nano_choice", "nano_code", "nano_note")
 

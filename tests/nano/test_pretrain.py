@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from slmbench.nano.corpus import documents
 from slmbench.nano.pretrain import pretrain
@@ -40,8 +41,9 @@ def test_first_steps_of_the_script_give_the_recorded_losses(record, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("SLMBENCH_PRETRAIN"), reason="a quarter of an hour: set SLMBENCH_PRETRAIN=1")
+@pytest.mark.skipif(not os.environ.get("SLMBENCH_PRETRAIN"), reason="ten minutes and more: set SLMBENCH_PRETRAIN=1")
 def test_whole_script_gives_the_recorded_weights(record, tmp_path):
+    torch.set_num_threads(record["threads"])
     again = pretrain(tmp_path, record["steps"], record["seed"])
     assert again["sha256"] == record["sha256"]
 

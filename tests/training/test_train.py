@@ -105,3 +105,81 @@ def test_task_without_a_train_split_is_refused(tmp_path, monkeypatch):
 def test_rows_longer_than_the_context_are_refused_up_front(tmp_path):
     with pytest.raises(UsageError, match="max_tokens is 4096, but 'nano' has a context of 1024"):
         _train(tmp_path, "note", "max_tokens=4096")
+
+
+def test_adapter_of_numbers_that_are_none_is_never_written(tmp_path):
+    # Shorter than a log interval.
+    with pytest.raises(SlmbenchError, match=r"the loss became nan|are no numbers any more"):
+        _train(tmp_path, "note", "optim.lr=1e30", "optim.clip_norm=1e30", "adapters.note.steps=5")
+    assert list((tmp_path / "adapters").iterdir()) == []
+
+
+def test_rows_seen_are_those_that_were_trained_on(tmp_path, monkeypatch):
+    import trl
+
+    trained = 0
+    step = trl.SFTTrainer.training_step
+
+    def counting(self, model, inputs, *args, **kwargs):
+        nonlocal trained
+        trained += len(inputs["input_ids"])
+        return step(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trl.SFTTrainer, "training_step", counting)
+    overrides = ("adapters.multi.steps=null", "optim.steps=null", "optim.epochs=1.5", "optim.accumulate=4", "rows=14")
+    folder = Path(_train(tmp_path, "multi", *overrides))
+    tasks = json.loads((folder / "training.json").read_text())["tasks"]
+    assert sum(task["rows_seen"] for task in tasks.values()) == trained > 0
+
+
+def test_targets_that_the_model_lacks_are_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="refuses these settings"):
+        _train(tmp_path, "note", "lora.targets=[no_such_layer]")
+
+
+def test_an_adapter_killed_in_its_swap_is_restored(tmp_path):
+    folder = Path(_train(tmp_path, "note"))
+    digest = read_adapter(str(folder)).sha256
+    folder.rename(folder.with_name(".note.old"))
+    _train(tmp_path, "note")
+    assert read_adapter(str(folder)).sha256 == digest
+    assert [path.name for path in folder.parent.iterdir()] == ["note"]
+
+
+def test_two_trainings_of_one_adapter_do_not_mix(tmp_path):
+    from slmbench.files import only_writer
+
+    with only_writer(str(tmp_path / "adapters" / ".note.lock")), pytest.raises(SlmbenchError, match="another process"):
+        _train(tmp_path, "note")
+
+
+def _damage(folder, name, change):
+    path = Path(folder) / name
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("adapter_model.safetensors", lambda data: data[:-9], "bytes instead of"),
+        ("adapter_model.safetensors", lambda data: data[:40], "inside its header"),
+        ("adapter_config.json", lambda data: data[:20], "is damaged"),
+        ("training.json", lambda data: b"[]", "is damaged"),
+        ("adapter_config.json", lambda data: data.replace(b'"r": 16', b'"r": 8'), "doesn't fit 'nano'"),
+    ],
+)
+def test_damaged_adapters_are_refused(tmp_path, name, change, said):
+    folder = _train(tmp_path, "note")
+    _damage(folder, name, change)
+    with pytest.raises(UsageError, match=said):
+        attach_adapter(_nano(), folder)
+
+
+def test_adapter_whose_tensors_match_nothing_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = _train(tmp_path, "note")
+    path = Path(folder) / "adapter_model.safetensors"
+    save_file({key.replace("layers", "blocks"): tensor for key, tensor in load_file(path).items()}, path)
+    with pytest.raises(UsageError, match="tensors differ in name or shape"):
+        attach_adapter(_nano(), folder)
