@@ -11,7 +11,7 @@ import yaml
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.errors import DeclarationError, Problem, did_you_mean
 from slmbench.runs import canonical_sha256
 from slmbench.schema import OptimSpec, RecipeSpec, SuiteSpec, parse
 from slmbench.yamlfile import Document, Location, parse_yaml, read_yaml
@@ -130,4 +130,4 @@ def dump_spec(spec: Any) -> str:
     return str(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
 
 
-__all__ = ["Recipe", "UsageError", "dump_spec", "load_recipe", "suite_tasks"]
+__all__ = ["Recipe", "dump_spec", "load_recipe", "suite_tasks"]

@@ -51,9 +51,8 @@ def evaluate_all(
     batch: int,
     limit: int | None,
     seed: int,
-    with_base: bool = True,
 ) -> list[Run]:
-    """Runs of the base (unless told otherwise) and of each adapter folder, all on the same tasks."""
+    """Runs of the base and of each adapter folder, all on the same tasks."""
     from slmbench.evaluation import evaluate_tasks
     from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 
@@ -62,22 +61,16 @@ def evaluate_all(
         read_adapter(folder)
     loaded = load_model(source)
     options: dict[str, Any] = {"format": format, "batch": batch, "limit": limit, "seed": seed, "progress": progress}
-    runs = list(evaluate_tasks(loaded, tasks, out=out, **options)) if with_base else []
+    runs = evaluate_tasks(loaded, tasks, out=out, **options)
     for folder in adapters:
         tuned = attach_adapter(loaded, folder)
         runs += evaluate_tasks(tuned, tasks, out=out, **options)
-        loaded = detached(tuned, loaded)
+        tuned.model.unload()  # The base again, without the adapter's layers in it.
     for run in runs:
         cut, n = run.record["cost"]["n_truncated"], run.record["dataset"]["n"]
         if cut:
             say(f"{run.run_id}: {cut} of {n} prompts were longer than the model's context and lost their beginning")
     return runs
-
-
-def detached(tuned: Any, base: Any) -> Any:
-    """The base again, with the adapter's layers taken out of it."""
-    tuned.model.unload()
-    return base
 
 
 def train_recipe(recipe: Recipe, catalog: Catalog, *, out: str, data: str, only: Sequence[str] = ()) -> list[str]:

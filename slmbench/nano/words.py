@@ -3,142 +3,38 @@
 Pure data, no imports. Two-word entries are avoided where a word is copied, so that copying is a skill of a few tokens.
 """
 
-NAMES = [
-    "Ada",
-    "Ben",
-    "Cal",
-    "Dan",
-    "Eva",
-    "Fay",
-    "Gus",
-    "Hal",
-    "Ida",
-    "Jan",
-    "Kit",
-    "Leo",
-    "Mia",
-    "Ned",
-    "Ola",
-    "Pam",
-    "Ray",
-    "Sue",
-    "Tom",
-    "Una",
-    "Val",
-    "Wes",
-    "Zoe",
-    "Amy",
-    "Bob",
-    "Cora",
-    "Dora",
-    "Emil",
-    "Finn",
-    "Gina",
-    "Hugo",
-    "Iris",
-    "Jack",
-    "Kate",
-    "Liam",
-    "Mona",
-    "Nina",
-    "Omar",
-    "Paul",
-    "Rosa",
-]
+NAMES = tuple(
+    (
+        "Ada Ben Cal Dan Eva Fay Gus Hal Ida Jan Kit Leo Mia Ned Ola Pam Ray Sue Tom Una Val Wes Zoe Amy Bob "
+        "Cora Dora Emil Finn Gina Hugo Iris Jack Kate Liam Mona Nina Omar Paul Rosa"
+    ).split()
+)
 
-THINGS = [
-    "apples",
-    "books",
-    "coins",
-    "cards",
-    "eggs",
-    "hats",
-    "keys",
-    "pens",
-    "rings",
-    "shells",
-    "stamps",
-    "stones",
-    "toys",
-    "cups",
-    "figs",
-    "nuts",
-    "pears",
-    "plums",
-    "roses",
-    "seeds",
-    "shoes",
-    "socks",
-    "stars",
-    "tiles",
-]
+THINGS = tuple(
+    (
+        "apples books coins cards eggs hats keys pens rings shells stamps stones toys cups figs nuts pears "
+        "plums roses seeds shoes socks stars tiles"
+    ).split()
+)
 
-HOLDERS = ["boxes", "bags", "trays", "jars", "rows", "crates", "baskets", "shelves"]
+HOLDERS = tuple("boxes bags trays jars rows crates baskets shelves".split())
 
-COMPLAINTS = [
-    "fever",
-    "cough",
-    "rash",
-    "nausea",
-    "headache",
-    "dizziness",
-    "backache",
-    "fatigue",
-    "earache",
-    "itching",
-    "hoarseness",
-    "cramps",
-    "vertigo",
-    "insomnia",
-    "hiccups",
-    "palpitations",
-]
+COMPLAINTS = tuple(
+    (
+        "fever cough rash nausea headache dizziness backache fatigue earache itching hoarseness cramps "
+        "vertigo insomnia hiccups palpitations"
+    ).split()
+)
 
-HISTORY = [
-    "asthma",
-    "diabetes",
-    "gout",
-    "migraine",
-    "eczema",
-    "anemia",
-    "epilepsy",
-    "arthritis",
-    "glaucoma",
-    "psoriasis",
-]
+HISTORY = tuple("asthma diabetes gout migraine eczema anemia epilepsy arthritis glaucoma psoriasis".split())
 
-DRUGS = [
-    "aspirin",
-    "ibuprofen",
-    "codeine",
-    "insulin",
-    "heparin",
-    "digoxin",
-    "lithium",
-    "morphine",
-    "penicillin",
-    "quinine",
-    "ranitidine",
-    "senna",
-    "warfarin",
-    "zinc",
-    "iron",
-    "cetirizine",
-]
+DRUGS = tuple(
+    (
+        "aspirin ibuprofen codeine insulin heparin digoxin lithium morphine penicillin quinine ranitidine "
+        "senna warfarin zinc iron cetirizine"
+    ).split()
+)
 
-COLORS = ["red", "blue", "green", "black", "white", "brown", "pink", "gray"]
+COLORS = tuple("red blue green black white brown pink gray".split())
 
-PLACES = [
-    "attic",
-    "barn",
-    "cellar",
-    "garden",
-    "garage",
-    "kitchen",
-    "library",
-    "office",
-    "porch",
-    "school",
-    "shed",
-    "tower",
-]
+PLACES = tuple("attic barn cellar garden garage kitchen library office porch school shed tower".split())

@@ -15,7 +15,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_json
 from slmbench.formats import load_format
-from slmbench.models import LoadedModel, read_adapter, resolve_model
+from slmbench.models import LoadedModel, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256, code, hardware, now, packages, peak_memory_bytes, reset_peak_memory
 from slmbench.schema import OptimSpec
@@ -70,19 +70,26 @@ def train_adapter(
     folder = os.path.join(out, "adapters", name)
     restore_swapped(folder)
     identity = canonical_sha256(
-        [recipe.digest_of(name), loaded.weights_sha256, [[row.prompt, row.answer] for row in rows]]
+        [
+            recipe.digest_of(name),
+            loaded.weights_sha256,
+            loaded.config_sha256,
+            [[row.prompt, row.answer] for row in rows],
+        ]
     )
     if _is_finished(folder, identity):
         return folder
     partial = os.path.join(out, "adapters", f".{name}.partial")
-    with only_writer(os.path.join(out, "adapters", f".{name}.lock")), disk_errors(partial):
+    with only_writer(os.path.join(out, "adapters", f".{name}.lock")):
         shutil.rmtree(partial, ignore_errors=True)
-        os.makedirs(partial)
+        with disk_errors(partial):
+            os.makedirs(partial)
         try:
             record = _train(recipe, name, loaded, tasks, by_task, rows, partial, progress)
             record["identity_sha256"] = identity
             write_json(os.path.join(partial, "training.json"), record)
-            swap_folder(partial, folder)
+            with disk_errors(folder):
+                swap_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -286,8 +293,3 @@ def _is_finished(folder: str, identity: str) -> bool:
     except (OSError, ValueError, UsageError):
         return False
     return True
-
-
-def base_of(recipe: Recipe, catalog: Catalog) -> Any:
-    """The source of a recipe's base model."""
-    return resolve_model(recipe.spec.model, catalog)

@@ -183,3 +183,28 @@ def test_adapter_whose_tensors_match_nothing_is_refused(tmp_path):
     save_file({key.replace("layers", "blocks"): tensor for key, tensor in load_file(path).items()}, path)
     with pytest.raises(UsageError, match="tensors differ in name or shape"):
         attach_adapter(_nano(), folder)
+
+
+def test_another_config_of_the_same_weights_trains_anew(tmp_path):
+    from attrs import evolve
+
+    folder = Path(_train(tmp_path, "note"))
+    first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    _train(tmp_path, "note", nano=evolve(_nano(), config_sha256="0" * 64))
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns != first
+
+
+def test_adapters_scored_one_after_another_score_as_each_alone(tmp_path):
+    from slmbench.cli._work import evaluate_all
+    from slmbench.task import load_task
+
+    folders = [_train(tmp_path, name) for name in ("note", "choice")]
+    options = {"format": "plain", "batch": 8, "limit": 8, "seed": 0}
+    tasks, catalog = [load_task("nano_choice")], default_catalog()
+    together = evaluate_all("nano", folders, tasks, catalog, out=str(tmp_path / "together"), **options)
+    alone = evaluate_all("nano", folders[1:], tasks, catalog, out=str(tmp_path / "alone"), **options)
+    scores = [[sample["loglikelihoods"] for sample in run.samples()] for run in (*together, *alone)]
+    base, _, choice, base_again, choice_alone = scores
+    assert base == base_again
+    assert choice == choice_alone
+    assert choice != base
