@@ -19,6 +19,10 @@ SCRIPTS = {
     "list_tasks.py": (),
     "nano_gains.py": (),
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
+    "metrics.py": ("SLMBENCH_DATA",),
+    "sandbox.py": ("SLMBENCH_DATA",),
+    "check_all.py": (),
+    "token_economy.py": (),
 }
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from slmbench.catalog import Catalog, default_catalog
     from slmbench.errors import SlmbenchError
     from slmbench.formats import load_format
-    from slmbench.metrics import load_metric
+    from slmbench.metrics import load_metric, pass_at_k
     from slmbench.runs import Run
     from slmbench.task import Task, load_task
     from slmbench.values import Example, Output, Prompt
@@ -30,6 +30,7 @@ _HOMES = {
     "load_format": "slmbench.formats",
     "load_metric": "slmbench.metrics",
     "load_task": "slmbench.task",
+    "pass_at_k": "slmbench.metrics",
 }
 __all__ = [
     "Catalog",
@@ -44,6 +45,7 @@ __all__ = [
     "load_format",
     "load_metric",
     "load_task",
+    "pass_at_k",
 ]
 
 

@@ -8,7 +8,7 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.evaluation import evaluate_tasks
 from slmbench.models import LoadedModel, load_model, resolve_model
 from slmbench.runs import Run
-from slmbench.task import Task, load_task
+from slmbench.task import Settings, Task, load_task
 
 
 def evaluate(
@@ -21,12 +21,17 @@ def evaluate(
     batch: int = 32,
     limit: int | None = None,
     seed: int = 0,
+    shots: int | None = None,
+    cot: str | None = None,
+    samples: int | None = None,
+    allow_unsafe_code: bool = False,
     catalog: Catalog | None = None,
 ) -> list[Run]:
     """Scores a model on tasks; one finished Run each, in `<out>/runs`.
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
-    adapter: a peft folder. Raises SlmbenchError's children, as the command line does.
+    adapter: a peft folder. shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs
+    of code tasks on a machine that has no sandbox for them. Raises SlmbenchError's children, as the command line does.
     """
     catalog = catalog or default_catalog()
     if isinstance(model, LoadedModel):
@@ -34,4 +39,6 @@ def evaluate(
     else:
         loaded = load_model(resolve_model(model, catalog), adapter)
     ready = [load_task(task, catalog) if isinstance(task, str) else task for task in tasks]
-    return evaluate_tasks(loaded, ready, out=out, format=format, batch=batch, limit=limit, seed=seed)
+    adjusted, _ = Settings(shots, cot, samples).of(ready)
+    options = {"format": format, "batch": batch, "limit": limit, "seed": seed, "allow_unsafe_code": allow_unsafe_code}
+    return evaluate_tasks(loaded, adjusted, out=out, **options)

@@ -19,13 +19,16 @@ ENTRY_POINT_GROUP = "slmbench.tasks"
 FORMAT_SUMMARIES = {
     "plain": "The bare text of the prompt, as lm-eval's own tasks send it.",
     "chat": "The tokenizer's own chat template, one turn a shot.",
+    "toon": "Inputs and answer as one object in Token-Oriented Object Notation.",
 }
 
 
 # Before it, comments and plain lines alone: no text is open that `summary:` could stand in. After it, a key: it ends.
+# Comments may stand between, as no text goes on behind one.
 _PLAIN_SUMMARY = (
     r"(?:(?:#[^\x00-\x1f\x7f-\x9f\u2028\u2029]*|[a-z_]+: [\w.,/-]+)?\n)*"
-    r"summary: +([^\W_][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]*)\n(?=[a-z_]+:[ \n])"
+    r"summary: +([^\W_][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]*)\n"
+    r"(?=(?:#[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\n)*[a-z_]+:[ \n])"
 )
 _NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off")
 
@@ -57,6 +60,8 @@ class Catalog:
         for path in self._walk(kind):
             name = os.path.basename(os.path.dirname(path)) if kind == "tasks" else os.path.basename(path)[:-5]
             if name not in found:
+                found[name] = path
+            elif kind == "datasets" and _replaces(path) and not _replaces(found[name]):
                 found[name] = path
             elif real.setdefault(found[name], os.path.realpath(found[name])) != os.path.realpath(path):
                 message = f"{kind[:-1]} {name!r} is defined twice: here and in {paths.shown(found[name])}; rename one"
@@ -108,6 +113,18 @@ def default_catalog() -> Catalog:
             raise UsageError(f"SLMBENCH_PATH names {root!r}, which is no folder")
         roots.append(root)
     return Catalog(roots, _installed_task_dirs())
+
+
+def _replaces(path: str) -> bool:
+    """Whether a data set's declaration says that it stands in for the bundled one of its name."""
+    # Asked only where a name is there twice, so that `list` seldom pays for YAML.
+    from slmbench.yamlfile import read_yaml
+
+    try:
+        data = read_yaml(path).data
+    except DeclarationError:
+        return False
+    return isinstance(data, dict) and data.get("replaces") is True
 
 
 def summary_of(path: str) -> str:

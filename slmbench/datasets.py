@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ from attrs import frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import DataError, DeclarationError, OfflineError, UsageError, did_you_mean
+from slmbench.formats import FormatFault
+from slmbench.formats.toon import decode_toon
 from slmbench.paths import hub_is_offline, mirror_dir, shown
 from slmbench.plugins import Plugin, inside_folder
 from slmbench.schema import DatasetSpec, parse
@@ -74,7 +77,7 @@ def local_source(dataset: Dataset, split: str) -> str | None:
     """
     if dataset.spec.generated is not None:
         return "generated"
-    if _mirror_file(dataset, dataset.spec.splits.get(split, split)) is not None:
+    if _mirror_file(dataset, split) is not None:
         return "mirror"
     return "file" if dataset.spec.files is not None else None
 
@@ -82,7 +85,8 @@ def local_source(dataset: Dataset, split: str) -> str | None:
 def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: int | None = None) -> Rows:
     """The rows of a split, the first `limit` of them, from the first place that has them; this may download.
 
-    Order: generated; `SLMBENCH_DATA`; a declared file; the hub's local cache; the hub.
+    Order: generated; `SLMBENCH_DATA`; a declared file; the hub's local cache; the hub. Local data is in
+    `SLMBENCH_DATA` or nowhere. `where` and `holdout` are applied here; a mirror's files are parted already.
     Raises UsageError (no such split), DataError (columns, damaged or empty split), OfflineError (nothing has it).
     """
     spec = dataset.spec
@@ -90,31 +94,40 @@ def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: 
         raise UsageError(f"data set {dataset.name!r} has no split {split!r}{did_you_mean(split, spec.split_names)}")
     if spec.generated is not None:
         return _generated(dataset, split, limit)
-    theirs = spec.splits.get(split, split)
-    path = _mirror_file(dataset, theirs) if use_mirror else None
+    path = _mirror_file(dataset, split) if use_mirror or spec.local is not None else None
+    # Where rows are left out, the first n that stay are not among the first n that lie there.
+    few = None if spec.where or spec.holdout else limit
     if path is not None:
-        source, rows, revision = "mirror", read_rows(path, limit), spec.revision
+        source, rows, revision = "mirror", read_rows(path, few), spec.revision
+    elif spec.local is not None:
+        raise OfflineError(_where_local_rows_belong(dataset, split))
     elif spec.files is not None:
         path = _declared_file(dataset, split)
-        source, rows, revision = "file", read_rows(path, limit), None
+        source, rows, revision = "file", read_rows(path, few), None
     else:
         source, revision = "hub", spec.revision
-        rows = _hub_rows(dataset, theirs)[:limit]
+        rows = _hub_rows(dataset, spec.splits[split])[:few]
     where = shown(path) if path else f"data set {dataset.name!r}, split {split!r}"
-    return Rows(dataset.name, split, source, revision, _with_columns(rows, spec, where))
+    rows = _only_where(_with_columns(rows, spec, where), spec, where)
+    if source == "hub":
+        rows = _parted(rows, spec, split, where)
+    return Rows(dataset.name, split, source, revision, rows[:limit])
 
 
 def sample_rows(dataset: Dataset, path: str, split: str) -> Rows:
     """The golden rows of a task's `samples.jsonl`, standing in for any split."""
     if not os.path.isfile(path):
         raise DataError(f"{shown(path)} is missing; golden rows are what `--data samples` runs on")
-    return Rows(dataset.name, split, "samples", None, _with_columns(read_rows(path), dataset.spec, shown(path)))
+    rows = _with_columns(read_rows(path), dataset.spec, shown(path))
+    return Rows(dataset.name, split, "samples", None, _only_where(rows, dataset.spec, shown(path)))
 
 
 def read_rows(path: str, limit: int | None = None) -> list[Row]:
-    """The first `limit` rows of a `.jsonl` or `.parquet` file. Raises DataError naming the line that is no object."""
+    """The first `limit` rows of a `.jsonl`, `.parquet` or `.toon` file. Raises DataError naming what is no row."""
     if path.endswith(".parquet"):
         return _parquet_rows(path, limit)
+    if path.endswith(".toon"):
+        return _toon_rows(path, limit)
     rows: list[Row] = []
     try:
         with open(path, "rb") as file:
@@ -163,6 +176,23 @@ def _parquet_rows(path: str, limit: int | None) -> list[Row]:
     return rows[:limit]
 
 
+def _toon_rows(path: str, limit: int | None) -> list[Row]:
+    """The rows of a Toon document: an array of objects, alone or as the one key `rows`, as `data export` writes it."""
+    try:
+        with open(path, "rb") as file:
+            value = decode_toon(file.read().decode("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{shown(path)}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{shown(path)}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
+    except FormatFault as error:
+        raise DataError(f"{shown(path)}: {error}") from error
+    rows = value.get("rows") if isinstance(value, dict) and len(value) == 1 else value
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{shown(path)}: expected a table of rows, as in `rows[2]{{question,answer}}:`")
+    return rows[:limit]
+
+
 def _generated(dataset: Dataset, split: str, limit: int | None = None) -> Rows:
     spec = dataset.spec
     if dataset.plugin is None or not dataset.plugin.has("generate"):
@@ -177,15 +207,30 @@ def _generated(dataset: Dataset, split: str, limit: int | None = None) -> Rows:
 def _mirror_file(dataset: Dataset, split: str) -> str | None:
     root, name = mirror_dir(), dataset.name
     # A mirror stands in for the hub; a task's own files are its own, whatever a folder of the mirror is called.
-    if root is None or dataset.spec.hub is None:
+    if root is None or (dataset.spec.hub is None and dataset.spec.local is None):
         return None
     if not os.path.isdir(root):
         raise DataError(f"SLMBENCH_DATA names {root!r}, which is no folder; unset it or correct it")
-    for ending in (".jsonl", ".parquet"):
-        path = os.path.join(root, name, split + ending)
-        if os.path.isfile(path):
-            return path
+    # Under the hub's name of the split, or the one that tasks use: a mirror that somebody made by hand has the latter.
+    for stem in dict.fromkeys((dataset.spec.file_stem(split), split)):
+        for ending in (".jsonl", ".parquet"):
+            path = os.path.join(root, name, stem + ending)
+            if os.path.isfile(path):
+                return path
     return None
+
+
+def _where_local_rows_belong(dataset: Dataset, split: str) -> str:
+    columns = dataset.spec.column_names
+    theirs = list(dataset.spec.columns.values()) if isinstance(dataset.spec.columns, dict) else columns
+    root = mirror_dir()
+    place = f"{dataset.name}/{split}.jsonl (or .parquet)"
+    return (
+        f"data set {dataset.name!r} is never fetched: its rows are a file of your own. Put {place} with the columns "
+        f"{', '.join(theirs)} into {'the folder that SLMBENCH_DATA names' if root is None else shown(root)}"
+        + (", and set SLMBENCH_DATA to it" if root is None else "")
+        + "; or try the task's golden rows with `--data samples`"
+    )
 
 
 def _declared_file(dataset: Dataset, split: str) -> str:
@@ -242,6 +287,44 @@ def _hub_answers() -> bool:
     except Exception:  # requests and httpx errors, by the client's version; all say the same here.
         return False
     return True
+
+
+def _only_where(rows: list[Row], spec: DatasetSpec, where: str) -> list[Row]:
+    for column, wanted in spec.where.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if column not in rows[0]:
+            there = ", ".join(sorted(rows[0]))
+            raise DataError(f"{where}: where names {column!r}, which the rows lack; the columns are: {there}")
+        # Where no columns are declared, rows need not be alike.
+        kept = [row for row in rows if any(_is_same(row.get(column), value) for value in values)]
+        if not kept:
+            there = sorted({str(row.get(column)) for row in rows})
+            listed = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+            raise DataError(f"{where}: no row has {column} {' or '.join(map(repr, values))}; there are: {listed}")
+        rows = kept
+    return rows
+
+
+def _is_same(value: Any, wanted: str | int | bool) -> bool:
+    # To Python, 1 is the same as True.
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+
+
+def _parted(rows: list[Row], spec: DatasetSpec, split: str, where: str) -> list[Row]:
+    """The held-out rows, or what is left without them and without rows that are the same as one of them."""
+    held = spec.holdout
+    if held is None or split not in (held.split, held.of):
+        return rows
+    if held.rows >= len(rows):
+        raise DataError(f"{where}: holdout takes {held.rows} rows of {len(rows)}; declare fewer")
+    drawn = set(random.Random(held.seed).sample(range(len(rows)), held.rows))
+    if split == held.split:
+        return [row for number, row in enumerate(rows) if number in drawn]
+    same = {digest_rows([rows[number]]) for number in drawn}
+    rest = [row for number, row in enumerate(rows) if number not in drawn and digest_rows([row]) not in same]
+    if not rest:
+        raise DataError(f"{where}: every row is the same as one that holdout takes; nothing is left")
+    return rest
 
 
 def _with_columns(rows: list[Row], spec: DatasetSpec, where: str) -> list[Row]:

@@ -53,7 +53,8 @@ def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[st
     datasets = [load_dataset_spec(catalog, name) for name in dict.fromkeys(names)]
     for dataset in datasets:
         if dataset.spec.hub is None:
-            raise UsageError(f"data set {dataset.name!r} is made of files beside its declaration; nothing to pull")
+            why = "never fetched: its rows are a file of your own" if dataset.spec.local else "made of files beside it"
+            raise UsageError(f"data set {dataset.name!r} is {why}; nothing to pull")
         _refuse_foreign_files(dataset, os.path.join(to, dataset.name))
     written: list[str] = []
     for dataset in datasets:
@@ -68,12 +69,13 @@ def _pull_one(dataset: Dataset, folder: str, progress: Callable[[str], object]) 
         # What is written down as the revision is then what is fetched, whatever is pushed in the meantime.
         dataset = evolve(dataset, spec=spec.model_copy(update={"revision": commit}))
     contents: dict[str, tuple[bytes, int]] = {}
-    for ours, theirs in spec.splits.items():
-        if f"{theirs}.jsonl" in contents:
+    for split in spec.splits:
+        stem = spec.file_stem(split)
+        if f"{stem}.jsonl" in contents:
             continue
-        rows = fetch_rows(dataset, ours, use_mirror=False).rows
-        contents[f"{theirs}.jsonl"] = (_as_lines(dataset, theirs, rows), len(rows))
-        progress(f"{dataset.name}: {theirs}, {len(rows):,} rows")
+        rows = fetch_rows(dataset, split, use_mirror=False).rows
+        contents[f"{stem}.jsonl"] = (_as_lines(dataset, stem, rows), len(rows))
+        progress(f"{dataset.name}: {stem}, {len(rows):,} rows")
     for name, (data, _) in contents.items():
         write_atomically(os.path.join(folder, name), data)
     files = {
@@ -129,7 +131,7 @@ def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices:
     if not os.path.isfile(checksums_path):
         notices.append(f"{shown(folder)}: not written by `data pull` (no {CHECKSUMS}); columns checked only")
         found = [name for name in present if name.endswith((".jsonl", ".parquet"))]
-        for split in dict.fromkeys(dataset.spec.splits.values()):
+        for split in _file_stems(dataset):
             if not any(os.path.splitext(name)[0] == split for name in found):
                 notices.append(f"{shown(folder)}: no file for split {split!r}")
         for name in found:
@@ -138,7 +140,7 @@ def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices:
     listed = _read_checksums(dataset, checksums_path, problems)
     if listed is None:
         return 0
-    for name in (f"{split}.jsonl" for split in dict.fromkeys(dataset.spec.splits.values())):
+    for name in (f"{split}.jsonl" for split in _file_stems(dataset)):
         if name not in listed:
             problems.append(
                 Problem(shown(checksums_path), 0, 0, f"lists no {name!r}, which is declared; pull it again")
@@ -241,6 +243,10 @@ def _read_checked(dataset: Dataset, path: str, problems: list[Problem]) -> int |
     return n
 
 
+def _file_stems(dataset: Dataset) -> list[str]:
+    return list(dict.fromkeys(dataset.spec.file_stem(split) for split in dataset.spec.split_names))
+
+
 def _parsed_lines(path: str) -> Iterable[tuple[int, Any]]:
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -295,7 +301,7 @@ def _refuse_foreign_files(dataset: Dataset, folder: str) -> None:
         listed = json.loads(Path(folder, CHECKSUMS).read_bytes()).get("files", {})
     except (OSError, ValueError, AttributeError):
         pass
-    for split in dataset.spec.splits.values():
+    for split in _file_stems(dataset):
         path = os.path.join(folder, f"{split}.jsonl")
         if os.path.lexists(path) and os.path.basename(path) not in listed:
             raise UsageError(f"{shown(path)} was not written by `data pull`; move it away, or choose another --to")

@@ -76,7 +76,12 @@ def load_recipe(name: str, catalog: Catalog, overrides: tuple[str, ...] = ()) ->
 
 
 def suite_tasks(catalog: Catalog, name: str) -> list[str]:
-    """The tasks of a suite. Raises UsageError or DeclarationError."""
+    """The names of a suite's tasks. Raises UsageError or DeclarationError."""
+    return list(load_suite(catalog, name).tasks)
+
+
+def load_suite(catalog: Catalog, name: str) -> SuiteSpec:
+    """A suite, its tasks known to the catalog. Raises UsageError or DeclarationError."""
     document = read_yaml(catalog.find("suites", name))
     spec = parse(SuiteSpec, document)
     known = catalog.files("tasks")
@@ -87,7 +92,7 @@ def suite_tasks(catalog: Catalog, name: str) -> list[str]:
     ]
     if problems:
         raise DeclarationError(problems)
-    return list(spec.tasks)
+    return spec
 
 
 def _override(document: Document, overrides: tuple[str, ...]) -> Document:
@@ -130,4 +135,4 @@ def dump_spec(spec: Any) -> str:
     return str(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
 
 
-__all__ = ["Recipe", "dump_spec", "load_recipe", "suite_tasks"]
+__all__ = ["Recipe", "dump_spec", "load_recipe", "load_suite", "suite_tasks"]

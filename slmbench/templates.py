@@ -94,7 +94,8 @@ class Template:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.names, self._compiled = _compile(source)
+        self.names_in_order, self._compiled = _compile(source)
+        self.names = frozenset(self.names_in_order)
 
     def render(self, fields: Mapping[str, Any]) -> str:
         """The text for one row's fields. Raises DataError for a field that the row lacks or a failing expression."""
@@ -125,7 +126,7 @@ class Template:
 
 
 @lru_cache(maxsize=512)
-def _compile(source: str) -> tuple[frozenset[str], Any]:
+def _compile(source: str) -> tuple[tuple[str, ...], Any]:
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     if len(source) > MAX_TEMPLATE_CHARS:
@@ -134,7 +135,9 @@ def _compile(source: str) -> tuple[frozenset[str], Any]:
     try:
         tree = environment.parse(source)
         _check(tree)
-        names = frozenset(meta.find_undeclared_variables(tree))
+        undeclared = meta.find_undeclared_variables(tree)
+        read = (name.name for name in tree.find_all(nodes.Name))
+        names = tuple(dict.fromkeys(name for name in read if name in undeclared))
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, _LIMITS, [], [], None, None, lineno=loop.lineno)
         return names, environment.from_string(tree)

@@ -16,6 +16,7 @@ class Example:
     (training target, shots, gold), without the delimiter before it. reasoning: the worked solution, where it is apart
     from the answer. choices and gold: the options and the index of the right one, of a `choice` task. references: every
     text that counts as right (at least the answer). cluster: items with the same one are not independent.
+    continuation: what is scored after each choice's own prompt, of a `choice` task whose prompts differ by choice.
     """
 
     id: str
@@ -26,29 +27,55 @@ class Example:
     gold: int | None = None
     references: tuple[str, ...] = ()
     cluster: str | None = None
+    continuation: str | None = None
+
+
+@frozen
+class Target:
+    """What a model is to write. reasoning: None where none is asked for, '' where it is and the row has none."""
+
+    answer: str
+    reasoning: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Reasoning and answer on lines of their own, or the answer alone."""
+        return f"{self.reasoning}\n{self.answer}" if self.reasoning else self.answer
 
 
 @frozen
 class Shot:
-    """A worked example shown before the question: the user's part and the whole target."""
+    """A worked example shown before the question: the user's part, its fields, and the target."""
 
     user: str
-    answer: str
+    target: Target
+    inputs: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen
 class Prompt:
-    """What a model is asked, before any format. prefix opens the answer (`Answer:`)."""
+    """What a model is asked, before any format. prefix opens the answer (`Answer:`); delimiter stands between them.
+
+    inputs: the user's part as fields, for formats that write fields down. reasoned: the target begins with reasoning.
+    shot_delimiter: between shots, and between the last one and the question, in formats without turns.
+    """
 
     user: str
     system: str = ""
     shots: tuple[Shot, ...] = ()
     prefix: str = ""
+    delimiter: str = " "
+    inputs: Mapping[str, Any] = field(factory=dict)
+    reasoned: bool = False
+    shot_delimiter: str = "\n\n"
 
 
 @frozen
 class Output:
-    """What came back for one example: text of a generation, or the choices' summed log-likelihoods in nats."""
+    """What came back for one example: text of a generation, or the choices' summed log-likelihoods in nats.
+
+    verdicts: of a `code` task, what became of each sample: passed, failed, timed out or died.
+    """
 
     text: str = ""
     loglikelihoods: tuple[float, ...] = ()
@@ -56,6 +83,7 @@ class Output:
     tokens_out: int = 0
     latency_ms: float = 0.0
     finish_reason: str = ""
+    verdicts: tuple[str, ...] = ()
 
 
 @frozen

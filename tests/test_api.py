@@ -32,3 +32,65 @@ def test_evaluate_takes_names_and_returns_runs(tmp_path):
     (run,) = slmbench.evaluate("nano", ["nano_choice"], out=str(tmp_path), limit=3)
     assert run.record["task"]["id"] == "nano_choice"
     assert len(run.samples()) == 3
+
+
+WORKED = """\
+summary: A task of the tests.
+version: 1
+dataset: {files: {train: train.jsonl, test: test.jsonl}, columns: [question, answer]}
+kind: generate
+prompt: {user: "Question: {{ question }}", prefix: "Answer:"}
+answer: "{{ answer }}"
+generation: {max_tokens: 4}
+cot:
+  mode: off
+  answer: "So {{ answer }}."
+  max_tokens: 6
+  shots: [{question: "3+3?", answer: "6", reasoning: "Three and three."}]
+metrics: [exact_match]
+"""
+
+
+def test_evaluate_takes_what_is_asked_in_place_of_the_declared(write_task, tmp_path):
+    write_task("worked", WORKED)
+    catalog = slmbench.Catalog([str(tmp_path)])
+    task = slmbench.load_task("worked", catalog)
+
+    def record(**options):
+        (run,) = slmbench.evaluate("nano", [task], out=str(tmp_path / "out"), **options)
+        return run
+
+    plain, worked, shown, toon = record(), record(cot="few"), record(shots=2), record(format="toon")
+    assert [run.record["cot"] for run in (plain, worked, shown)] == ["off", "few", "off"]
+    assert [run.record["fewshot"] for run in (plain, worked, shown)] == [
+        {"n": 0, "split": None},
+        {"n": 1, "split": None},
+        {"n": 2, "split": "train"},
+    ]
+    assert [run.record["generation"]["max_gen_toks"] for run in (plain, worked)] == [4, 6]
+    prompts = [run.samples()[0]["prompt"] for run in (plain, worked, shown, toon)]
+    assert prompts[0] == "Question: 1+1?\nAnswer:"
+    assert prompts[1] == f"Question: 3+3?\nAnswer: Three and three.\nSo 6.\n\n{prompts[0]}"
+    assert prompts[2] == f"{prompts[0]} 2\n\nQuestion: 2+2?\nAnswer: 4\n\n{prompts[0]}"
+    assert prompts[3] == "question: 1+1?\nanswer:"
+    runs = (plain, worked, shown, toon)
+    assert len({run.run_id for run in runs}) == len({run.record["comparability_key"] for run in runs}) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"cot": "few"}, "--cot: none of these tasks declares a chain of thought: nano_choice"),
+        ({"samples": 2}, "--samples: none of these tasks is of kind code: nano_choice"),
+        ({"format": "tone"}, "unknown format 'tone'; did you mean 'toon'?"),
+    ],
+)
+def test_evaluate_refuses_what_means_nothing_to_its_tasks(option, message, tmp_path):
+    with pytest.raises(slmbench.SlmbenchError) as caught:
+        slmbench.evaluate("nano", ["nano_choice"], out=str(tmp_path), limit=1, **option)
+    assert str(caught.value) == message
+
+
+def test_pass_at_k_is_public():
+    assert slmbench.pass_at_k(10, 3, 1) == pytest.approx(0.3)
+    assert slmbench.pass_at_k(5, 5, 5) == 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from slmbench.catalog import KINDS, Catalog, _summary_by_yaml, default_catalog, summary_of
 from slmbench.errors import DeclarationError, UsageError
+from slmbench.task import load_task
 from slmbench.yamlfile import parse_yaml
 
 WriteTask = Callable[..., Path]
@@ -70,6 +71,81 @@ def test_a_name_that_is_defined_twice_names_both_files(
     assert f"{same}: task 'same' is defined twice: here and in {first}; rename one" in messages
     assert any("task 'gsm8k' is defined twice" in message for message in messages)
     assert len(messages) == 2
+
+
+def registry(root: Path, name: str, yaml: str, kind: str = "datasets") -> Path:
+    path = root / "registry" / kind / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml)
+    return path
+
+
+OWN = "summary: My own.\nlocal: [train, test]\ncolumns: [question, answer]\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["replaces: true", "replaces: True", "replaces:    true  # a comment", "replaces: yes"]
+)
+def test_a_data_set_that_says_so_stands_in_for_the_bundled_one(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = registry(tmp_path, "gsm8k", OWN + line + "\n")
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    catalog = default_catalog()
+    assert catalog.find("datasets", "gsm8k") == str(mine)
+    (entry,) = [entry for entry in catalog.entries("datasets") if entry.name == "gsm8k"]
+    assert (entry.summary, entry.path) == ("My own.", str(mine))
+    assert load_task("gsm8k", catalog).dataset.spec.local == ["train", "test"]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "replaces: false", "# replaces: true", "license: |\n  x\n  replaces: true", "replaces: [true]"]
+)
+def test_a_data_set_that_does_not_say_so_clashes_with_the_bundled_one(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry(tmp_path, "gsm8k", OWN + line + "\n")
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    with pytest.raises(DeclarationError, match="dataset 'gsm8k' is defined twice: here and in .*; rename one"):
+        default_catalog().files("datasets")
+
+
+def test_two_data_sets_that_both_stand_in_clash(tmp_path: Path) -> None:
+    for name in ("base", "a", "b"):
+        registry(tmp_path / name, "d", OWN + ("" if name == "base" else "replaces: true\n"))
+    roots = [str(tmp_path / name) for name in ("base", "a", "b")]
+    assert Catalog(roots[:2]).find("datasets", "d").startswith(roots[1])
+    with pytest.raises(DeclarationError, match="defined twice") as caught:
+        Catalog(roots).files("datasets")
+    assert [str(problem).startswith(str(tmp_path / "b")) for problem in caught.value.problems] == [True]
+
+
+def test_a_broken_declaration_stands_in_for_nothing(tmp_path: Path) -> None:
+    registry(tmp_path / "base", "d", OWN)
+    registry(tmp_path / "a", "d", "replaces: true\nlocal: [\n")
+    with pytest.raises(DeclarationError, match="defined twice"):
+        Catalog([str(tmp_path / "base"), str(tmp_path / "a")]).files("datasets")
+
+
+def test_only_data_sets_stand_in_for_others(tmp_path: Path) -> None:
+    for name in ("base", "a"):
+        registry(tmp_path / name, "s", "summary: s\ntasks: [nano_note]\nreplaces: true\n", "suites")
+    with pytest.raises(DeclarationError, match="suite 's' is defined twice"):
+        Catalog([str(tmp_path / "base"), str(tmp_path / "a")]).files("suites")
+
+
+def test_show_dataset_shows_the_one_that_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slmbench.cli import main
+
+    registry(tmp_path, "gsm8k", OWN + "replaces: true\n")
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    assert main(["show", "dataset", "gsm8k"]) == 0
+    said = capsys.readouterr().out
+    assert "My own." in said
+    assert "openai/gsm8k" not in said
+    assert "replaces: true" in said
 
 
 def test_the_same_folder_given_twice_is_no_clash(
@@ -230,6 +306,16 @@ SHAPES = [
     "'summary': quoted key\nversion: 1\n",
     "summary : space before\nversion: 1\n",
     "summary: text\n# comment\nversion: 1\n",
+    "summary: text\n# one\n# two: with a colon\nversion: 1\n",
+    "summary: text\n#no blank\n#\nversion: 1\n",
+    "summary: text\n# comment\n  more\nversion: 1\n",
+    "summary: text\n  # comment\nversion: 1\n",
+    "summary: text\n# comment\n\nversion: 1\n",
+    "summary: text\n\nversion: 1\n",
+    "summary: text\n# comment\n",
+    "summary: text\n# comment",
+    "summary: text\n# \u2028version: 1\nkind: x\n",
+    "summary: text\n#\x85  more\nversion: 1\n",
     "summary: text\n...\n",
     "version: 1\n",
     "",

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slmbench.catalog import Catalog, default_catalog
-from slmbench.datasets import Dataset, digest_rows, fetch_rows, load_dataset_spec, read_rows, sample_rows
+from slmbench.datasets import Dataset, digest_rows, fetch_rows, load_dataset_spec, local_source, read_rows, sample_rows
 from slmbench.errors import DataError, DeclarationError, OfflineError, UsageError
+from slmbench.paths import shown
 from slmbench.plugins import load_plugin
 from slmbench.schema import DatasetSpec
 
@@ -209,6 +212,209 @@ def test_golden_rows_stand_in_for_any_split_with_the_same_columns(tmp_path: Path
     assert sample_rows(made, str(path), "anything").rows == [{"q": 1}]
     with pytest.raises(DataError, match=r"missing; golden rows are what `--data samples` runs on"):
         sample_rows(made, str(tmp_path / "no.jsonl"), "test")
+
+
+ANIMALS = "".join(json.dumps({"n": n, "kind": "cat" if n % 3 else "dog", "flag": n % 2 == 0}) + "\n" for n in range(9))
+
+
+@pytest.mark.parametrize(
+    ("where", "numbers"),
+    [
+        ({"kind": "dog"}, [0, 3, 6]),
+        ({"kind": ["dog", "cat"]}, list(range(9))),
+        ({"kind": ["dog", "cow"]}, [0, 3, 6]),
+        ({"n": 4}, [4]),
+        ({"n": [7, 1]}, [1, 7]),
+        ({"flag": True}, [0, 2, 4, 6, 8]),
+        ({"kind": "cat", "flag": False}, [1, 5, 7]),
+        ({}, list(range(9))),
+    ],
+)
+def test_where_keeps_the_rows_of_a_value_or_of_one_of_several(
+    where: dict[str, object], numbers: list[int], tmp_path: Path
+) -> None:
+    rows = fetch_rows(of_files(tmp_path, ANIMALS, where=where), "test").rows
+    assert [row["n"] for row in rows] == numbers
+
+
+@pytest.mark.parametrize(("limit", "numbers"), [(1, [0]), (2, [0, 3]), (3, [0, 3, 6]), (9, [0, 3, 6])])
+def test_a_limit_counts_the_rows_that_stay(limit: int, numbers: list[int], tmp_path: Path) -> None:
+    made = of_files(tmp_path, ANIMALS, where={"kind": "dog"})
+    assert [row["n"] for row in fetch_rows(made, "test", limit=limit).rows] == numbers
+
+
+def test_where_names_our_columns(tmp_path: Path) -> None:
+    made = of_files(tmp_path, ANIMALS, columns={"species": "kind", "n": "n"}, where={"species": "dog"})
+    assert fetch_rows(made, "test").rows == [{"species": "dog", "n": n} for n in (0, 3, 6)]
+
+
+def test_true_is_no_one(tmp_path: Path) -> None:
+    text = '{"n": 1}\n{"n": true}\n{"n": 1.0}\n{"n": "1"}\n'
+    assert fetch_rows(of_files(tmp_path, text, where={"n": 1}), "test").rows == [{"n": 1}, {"n": 1.0}]
+    assert fetch_rows(of_files(tmp_path, text, where={"n": True}), "test").rows == [{"n": True}]
+
+
+def test_a_value_that_no_row_has_is_told_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.jsonl: no row has kind 'cow' or 'bee'; there are: cat, dog$"):
+        fetch_rows(of_files(tmp_path, ANIMALS, where={"kind": ["cow", "bee"]}), "test")
+    with pytest.raises(DataError, match=r"where names 'sort', which the rows lack; the columns are: flag, kind, n$"):
+        fetch_rows(of_files(tmp_path, ANIMALS, where={"sort": "dog"}), "test")
+
+
+def test_a_row_without_the_column_is_another_row(tmp_path: Path) -> None:
+    text = '{"n": 0, "kind": "dog"}\n{"n": 1}\n{"n": 2, "kind": "dog"}\n'
+    assert [row["n"] for row in fetch_rows(of_files(tmp_path, text, where={"kind": "dog"}), "test").rows] == [0, 2]
+    with pytest.raises(DataError, match="no row has kind 'cow'; there are: None, dog"):
+        fetch_rows(of_files(tmp_path, text, where={"kind": "cow"}), "test")
+
+
+def test_golden_rows_are_held_to_where_too(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    path.write_text(ANIMALS)
+    made = dataset(tmp_path, hub="a/b", splits={"test": "test"}, where={"kind": "dog"})
+    assert [row["n"] for row in sample_rows(made, str(path), "test").rows] == [0, 3, 6]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], None]:
+    """hub(rows): from then on the hub answers with these rows, whatever it is asked for."""
+    import datasets
+
+    monkeypatch.setattr("slmbench.datasets.hub_is_offline", lambda: True)
+
+    def answer(rows: list[dict[str, Any]]) -> None:
+        monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: [dict(row) for row in rows])
+
+    return answer
+
+
+Hub = Callable[[list[dict[str, Any]]], None]
+
+
+def held(folder: Path, rows: int = 5, seed: int = 0, **spec: Any) -> Dataset:
+    splits = {"train": "train", "test": "train"}
+    return dataset(
+        folder, hub="a/b", splits=splits, holdout={"split": "test", "of": "train", "rows": rows, "seed": seed}, **spec
+    )
+
+
+def numbers(made: Dataset, split: str, limit: int | None = None) -> list[int]:
+    return [row["n"] for row in fetch_rows(made, split, limit=limit).rows]
+
+
+def test_held_out_rows_are_those_of_the_seed_and_in_no_other_split(tmp_path: Path, hub: Hub) -> None:
+    hub([{"n": n} for n in range(40)])
+    test, train = numbers(held(tmp_path), "test"), numbers(held(tmp_path), "train")
+    assert len(test) == 5
+    assert sorted(test + train) == list(range(40))
+    assert (test, train) == (sorted(test), sorted(train))
+    assert numbers(held(tmp_path), "test") == test
+    assert numbers(held(tmp_path, seed=1), "test") != test
+    # Drawn over the whole split, not taken from its beginning.
+    assert max(test) > 20
+
+
+def test_a_limit_takes_the_first_of_the_parted_rows(tmp_path: Path, hub: Hub) -> None:
+    hub([{"n": n} for n in range(40)])
+    for split in ("train", "test"):
+        assert numbers(held(tmp_path), split, 3) == numbers(held(tmp_path), split)[:3]
+
+
+def test_a_row_that_is_the_same_as_a_held_out_one_is_not_trained_on(tmp_path: Path, hub: Hub) -> None:
+    hub([{"n": n // 2, "other": n} for n in range(40)])
+    made = held(tmp_path, columns=["n"])  # Over the columns that tasks see, each row is there twice.
+    test, train = numbers(made, "test"), numbers(made, "train")
+    assert not set(test) & set(train)
+    assert len(test) == 5
+    assert len(train) == 40 - len({n for n in test}) * 2
+    assert set(test) | set(train) == set(range(20))
+
+
+def test_rows_are_drawn_from_those_that_where_keeps(tmp_path: Path, hub: Hub) -> None:
+    hub([{"n": n, "kind": "dog" if n % 2 else "cat"} for n in range(40)])
+    made = held(tmp_path, where={"kind": "dog"})
+    test, train = numbers(made, "test"), numbers(made, "train")
+    assert sorted(test + train) == list(range(1, 40, 2))
+    assert len(test) == 5
+    # Where the rows of another kind lie makes no difference.
+    hub([{"n": n, "kind": "dog"} for n in range(1, 40, 2)] + [{"n": n, "kind": "cat"} for n in range(3)])
+    assert numbers(made, "test") == test
+
+
+def test_a_split_that_is_not_parted_stays_whole(tmp_path: Path, hub: Hub) -> None:
+    hub([{"n": n} for n in range(10)])
+    splits = {"train": "all", "test": "all", "validation": "validation"}
+    made = dataset(tmp_path, hub="a/b", splits=splits, holdout={"split": "test", "of": "train", "rows": 3})
+    assert numbers(made, "validation") == list(range(10))
+
+
+def test_a_holdout_that_leaves_nothing_is_an_error(tmp_path: Path, hub: Hub) -> None:
+    hub([{"n": n} for n in range(5)])
+    for split in ("train", "test"):
+        with pytest.raises(DataError, match=f"data set 'd', split '{split}': holdout takes 5 rows of 5; declare fewer"):
+            fetch_rows(held(tmp_path), split)
+    hub([{"n": 1} for _ in range(6)])
+    assert numbers(held(tmp_path), "test") == [1] * 5
+    with pytest.raises(DataError, match="every row is the same as one that holdout takes; nothing is left"):
+        fetch_rows(held(tmp_path), "train")
+
+
+def test_a_mirrors_parted_files_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mirror" / "d"
+    folder.mkdir(parents=True)
+    (folder / "train.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(7)))
+    (folder / "test.jsonl").write_text('{"n": 8}\n{"n": 9}\n')
+    monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path / "mirror"))
+    assert numbers(held(tmp_path), "test") == [8, 9]
+    assert numbers(held(tmp_path), "train") == list(range(7))
+    assert fetch_rows(held(tmp_path), "test").source == "mirror"
+
+
+LOCAL: dict[str, Any] = {"local": ["train", "test"], "columns": {"text": "TEXT", "codes": "CODES"}}
+
+
+def test_local_rows_are_read_from_the_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = dataset(tmp_path, "mine", **LOCAL)
+    folder = tmp_path / "mirror" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "test.jsonl").write_text('{"TEXT": "a", "CODES": ["x"], "more": 1}\n')
+    monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path / "mirror"))
+    rows = fetch_rows(made, "test")
+    assert (rows.rows, rows.source, rows.revision) == ([{"text": "a", "codes": ["x"]}], "mirror", None)
+    assert fetch_rows(made, "test", use_mirror=False).rows == rows.rows
+    assert (local_source(made, "test"), local_source(made, "train")) == ("mirror", None)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_local_rows_that_are_not_there_are_never_fetched(
+    mirror: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def never(*args: Any, **options: Any) -> Any:
+        raise AssertionError("local data was asked for on the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", never)
+    if mirror:
+        monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path))
+    with pytest.raises(OfflineError) as caught:
+        fetch_rows(dataset(tmp_path, "mine", **LOCAL), "train")
+    assert caught.value.exit_code == 4
+    place = shown(str(tmp_path)) if mirror else "the folder that SLMBENCH_DATA names, and set SLMBENCH_DATA to it"
+    assert str(caught.value) == (
+        "data set 'mine' is never fetched: its rows are a file of your own. Put mine/train.jsonl (or .parquet) with the "
+        f"columns TEXT, CODES into {place}; or try the task's golden rows with `--data samples`"
+    )
+
+
+def test_a_command_on_local_data_that_is_not_there_ends_with_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
+    from slmbench.cli import main
+
+    assert main(["show", "task", "icd_coding", "--n", "1"]) == 4
+    said = capsys.readouterr()
+    assert said.err.startswith("error: data set 'mimic_icd' is never fetched: its rows are a file of your own. ")
+    assert "mimic_icd/test.jsonl" in said.err
+    assert said.out == ""
 
 
 @pytest.mark.realdata

@@ -19,19 +19,24 @@ from slmbench.catalog import Catalog
 from slmbench.datasets import Rows, fetch_rows, load_dataset_spec
 from slmbench.errors import DataError, OfflineError, UsageError
 from slmbench.mirror import pull, verify
-from slmbench.paths import bundled_root
+from slmbench.paths import bundled_root, shown
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PLAIN = "hub: someone/plain\nrevision: main\nlicense: mit\ncolumns: [q, a]\nsplits: {train: train, test: validation}\n"
 RENAMED = "hub: someone/renamed\nconfig: big\ncolumns: {q: Question, a: Answer}\nsplits: {test: test}\n"
 FILES = "files: {test: rows.jsonl}\n"
+HELD = (
+    "hub: someone/held\ncolumns: [q, kind]\nwhere: {kind: a}\nsplits: {train: train, test: train, dev: validation}\n"
+    "holdout: {split: test, of: train, rows: 4, seed: 1}\n"
+)
+LOCAL = "local: [train, test]\ncolumns: [q, a]\n"
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     folder = tmp_path / "root" / "registry" / "datasets"
     folder.mkdir(parents=True)
-    for name, yaml in (("plain", PLAIN), ("renamed", RENAMED), ("files", FILES)):
+    for name, yaml in {"plain": PLAIN, "renamed": RENAMED, "files": FILES, "held": HELD, "local": LOCAL}.items():
         (folder / f"{name}.yaml").write_text(yaml)
     return Catalog([str(tmp_path / "root")])
 
@@ -46,6 +51,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def load_dataset(path: str, name: str | None, *, split: str, revision: str | None, **options: Any) -> Any:
         asked.append({"path": path, "name": name, "split": split, "revision": revision})
+        if path == "someone/held":
+            return [{"q": f"{split} {i}?", "kind": "ab"[i % 2], "url": "u"} for i in range(24)]
         n = {"train": 3, "validation": 2, "test": 2}[split]
         if path == "someone/renamed":
             return [{"Question": f"{split} {i}?", "Answer": f"α{i}\u2028", "url": "u"} for i in range(n)]
@@ -151,6 +158,8 @@ def test_pull_refuses_an_unknown_name_and_a_set_of_files(tmp_path: Path, catalog
         pull(["plian"], str(tmp_path / "mirror"), catalog)
     with pytest.raises(UsageError, match="nothing to pull"):
         pull(["files"], str(tmp_path / "mirror"), catalog)
+    with pytest.raises(UsageError, match="data set 'local' is never fetched: .*nothing to pull"):
+        pull(["local"], str(tmp_path / "mirror"), catalog)
     assert not (tmp_path / "mirror").exists()
 
 
@@ -287,6 +296,85 @@ def test_checksums_cannot_name_a_file_outside_the_folder(catalog: Catalog, mirro
     path = mirror / "plain" / "checksums.json"
     path.write_text(path.read_text().replace('"train.jsonl"', '"../renamed/test.jsonl"'))
     assert any("'../renamed/test.jsonl', which is no file's name" in one for one in _told(catalog, mirror, ["plain"]))
+
+
+@pytest.fixture
+def held(tmp_path: Path, catalog: Catalog, hub: list[dict[str, Any]]) -> Path:
+    """A mirror of the data set that holds rows out, as `pull` writes it."""
+    pull(["held"], str(tmp_path / "held"), catalog)
+    return tmp_path / "held"
+
+
+def test_parted_splits_are_files_of_their_own_names(catalog: Catalog, held: Path) -> None:
+    assert sorted(path.name for path in (held / "held").iterdir()) == [
+        "checksums.json",
+        "test.jsonl",
+        "train.jsonl",
+        "validation.jsonl",
+    ]
+    rows = {
+        name: [json.loads(line) for line in (held / "held" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("train", "test", "validation")
+    }
+    assert [len(rows[name]) for name in rows] == [8, 4, 12]
+    asked = [{row["q"] for row in rows[name]} for name in ("train", "test")]
+    assert not asked[0] & asked[1]
+    assert {row["kind"] for one in rows.values() for row in one} == {"a"}
+    report = verify(str(held), catalog)
+    assert (report.problems, report.notices, report.files) == ((), (), 3)
+
+
+def test_a_mirror_of_parted_splits_gives_the_rows_of_the_hub(
+    catalog: Catalog, held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset_spec(catalog, "held")
+    fetched = {split: fetch_rows(dataset, split, use_mirror=False) for split in ("train", "test", "dev")}
+    monkeypatch.setenv("SLMBENCH_DATA", str(held))
+    for split, rows in fetched.items():
+        carried = fetch_rows(dataset, split)
+        assert (rows.source, carried.source) == ("hub", "mirror")
+        assert carried.content_sha256 == rows.content_sha256
+
+
+def test_a_mirror_from_before_rows_were_held_out_is_a_problem(catalog: Catalog, held: Path) -> None:
+    folder = held / "held"
+    (folder / "test.jsonl").unlink()
+    checksums = json.loads((folder / "checksums.json").read_text())
+    del checksums["files"]["test.jsonl"]
+    (folder / "checksums.json").write_text(json.dumps(checksums))
+    assert _told(catalog, held) == ["checksums.json:0: lists no 'test.jsonl', which is declared; pull it again"]
+
+
+def test_parted_files_without_checksums_are_looked_for_by_their_own_names(catalog: Catalog, held: Path) -> None:
+    (held / "held" / "checksums.json").unlink()
+    (held / "held" / "test.jsonl").unlink()
+    report = verify(str(held), catalog)
+    assert report.ok and report.files == 2
+    assert [notice for notice in report.notices if "no file" in notice] == [
+        f"{shown(str(held / 'held'))}: no file for split 'test'"
+    ]
+
+
+def test_a_file_of_ones_own_in_the_place_of_held_out_rows_is_not_overwritten(
+    tmp_path: Path, catalog: Catalog, hub: list[dict[str, Any]]
+) -> None:
+    mine = tmp_path / "mirror" / "held" / "test.jsonl"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match=r"test\.jsonl was not written by `data pull`"):
+        pull(["held"], str(tmp_path / "mirror"), catalog)
+    assert mine.read_text() == "mine" and hub == []
+
+
+def test_local_files_are_checked_by_their_columns(catalog: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "mirror" / "local"
+    folder.mkdir(parents=True)
+    (folder / "test.jsonl").write_text('{"q": 1, "a": 2}\n')
+    report = verify(str(tmp_path / "mirror"), catalog)
+    assert report.ok and report.files == 1
+    assert any("no file for split 'train'" in notice for notice in report.notices)
+    (folder / "train.jsonl").write_text('{"q": 1}\n')
+    assert _told(catalog, tmp_path / "mirror") == ["train.jsonl:1: no column 'a'; there are: q"]
 
 
 def test_names_are_looked_up_and_strangers_are_noted(catalog: Catalog, mirror: Path) -> None:

@@ -8,7 +8,7 @@ import yaml
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DeclarationError, UsageError
 from slmbench.models import resolve_model
-from slmbench.recipe import dump_spec, load_recipe, suite_tasks
+from slmbench.recipe import dump_spec, load_recipe, load_suite, suite_tasks
 
 RECIPE = """\
 summary: s
@@ -70,7 +70,12 @@ def test_an_adapters_digest_depends_on_its_own_part_alone(recipe: str) -> None:
     a, b = digests()
     assert digests("adapters.b.steps=9")[0] == a
     assert digests("adapters.b.steps=9")[1] != b
-    assert digests("evaluation.limit=5", "summary=other") == (a, b)
+    assert digests("evaluation.limit=5", "evaluation.samples=2", "evaluation.metrics=[rouge]", "summary=other") == (
+        a,
+        b,
+    )
+    for override in ("cot=few", "cot=off", "format=toon", "shots=1", "rows=5", "max_tokens=99"):
+        assert all(new != old for new, old in zip(digests(override), (a, b), strict=True)), override
     assert all(new != old for new, old in zip(digests("seed=1"), (a, b), strict=True))
     assert all(new != old for new, old in zip(digests("optim.lr=1e-4"), (a, b), strict=True))
 
@@ -89,6 +94,13 @@ def test_overrides_are_yaml_and_reach_into_blocks(recipe: str) -> None:
         None,
     )
     assert spec.optim.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "cot"), [("cot=off", "off"), ("cot='off'", "off"), ("cot=zero", "zero"), ("cot=null", None)]
+)
+def test_a_chain_of_thought_is_set_by_its_word(override: str, cot: str | None, recipe: str) -> None:
+    assert load_recipe(recipe, default_catalog(), ("cot=few", override)).spec.cot == cot
 
 
 @pytest.mark.parametrize(
@@ -164,8 +176,18 @@ def test_a_suite_with_an_unknown_task_is_told(tmp_path: Path) -> None:
         suite_tasks(Catalog([str(tmp_path)]), "s")
 
 
-def test_a_dumped_recipe_is_read_back_the_same(recipe: str, tmp_path: Path) -> None:
-    spec = load_recipe(recipe, default_catalog()).spec
+def test_a_suite_is_read_with_its_format(tmp_path: Path) -> None:
+    (tmp_path / "registry" / "suites").mkdir(parents=True)
+    (tmp_path / "tasks" / "one").mkdir(parents=True)
+    (tmp_path / "tasks" / "one" / "task.yaml").write_text("summary: s\n")
+    (tmp_path / "registry" / "suites" / "s.yaml").write_text("summary: s\nformat: toon\ntasks: [one]\n")
+    suite = load_suite(Catalog([str(tmp_path)]), "s")
+    assert (suite.tasks, suite.format) == (["one"], "toon")
+
+
+@pytest.mark.parametrize("overrides", [(), ("cot=off", "format=toon", "evaluation.metrics=[exact_match]")])
+def test_a_dumped_recipe_is_read_back_the_same(overrides: tuple[str, ...], recipe: str, tmp_path: Path) -> None:
+    spec = load_recipe(recipe, default_catalog(), overrides).spec
     text = dump_spec(spec)
     assert yaml.safe_load(text)["lora"]["rank"] == 16
     (tmp_path / "again.yaml").write_text(text)

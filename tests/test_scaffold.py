@@ -13,6 +13,7 @@ from slmbench import scaffold
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.checks import check_task
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.lengths import Ruler
 from slmbench.paths import bundled_root
 from slmbench.recipe import load_recipe
 from slmbench.scaffold import new_task
@@ -30,7 +31,7 @@ def test_a_new_task_passes_check_and_its_recipe_loads(name: str, tmp_path: Path,
         path for path in _everything(tmp_path) if (tmp_path / path).is_file()
     )
     catalog = Catalog([bundled_root(), str(tmp_path)])
-    report = check_task(name, catalog, tokenizer=nano_tokenizer)
+    report = check_task(name, catalog, ruler=Ruler("nano", nano_tokenizer))
     assert report.problems == () and report.notices == ()
     assert (report.source, report.rows) == ("file", 64)
     recipe = load_recipe(name, catalog)

@@ -9,7 +9,7 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DataError, DeclarationError, HookError, UsageError
 from slmbench.formats import load_format
 from slmbench.task import Task, load_task, load_task_folder, validate_all
-from slmbench.values import Output, Prompt, Shot
+from slmbench.values import Output, Prompt, Shot, Target
 
 WriteTask = Callable[..., Path]
 
@@ -34,7 +34,8 @@ def test_a_row_becomes_an_example_a_prompt_and_an_answer(write_task: WriteTask) 
     task = load(write_task("sums"))
     first, second = task.examples("test")
     assert (first.id, second.id) == ("test-0", "test-1")
-    assert task.prompt(first) == Prompt("Question: 1+1?", "", (), "Answer:")
+    assert task.prompt(first) == Prompt("Question: 1+1?", prefix="Answer:", inputs={"question": "1+1?"})
+    assert task.target(second) == Target("4")
     assert task.answer(second) == "4"
     assert first.references == ("2",)
     assert [score.value for score in task.score(first, Output(text=" 2"))] == [1.0]
@@ -43,14 +44,17 @@ def test_a_row_becomes_an_example_a_prompt_and_an_answer(write_task: WriteTask) 
 
 
 def test_shots_are_the_first_rows_of_their_split_the_same_for_every_item(write_task: WriteTask, task_yaml: str) -> None:
-    task = load(write_task("sums", task_yaml + "fewshot: {n: 2}\n", test='{"question": "9+9?", "answer": "18"}\n'))
-    (example,) = task.examples("test")
-    assert task.prompt(example).shots == (Shot("Question: 1+1?", "2"), Shot("Question: 2+2?", "4"))
-    assert task.with_shots(1).shots() == (Shot("Question: 1+1?", "2"),)
-    assert task.with_shots(0).shots() == ()
-    assert task.with_shots(None) is task
-    with pytest.raises(DataError, match=r"fewshot\.n is 3, but split 'train' has 2 rows"):
-        task.with_shots(3).shots()
+    test = '{"question": "9+9?", "answer": "18"}\n{"question": "8+8?", "answer": "16"}\n'
+    task = load(write_task("sums", task_yaml + "fewshot: {n: 2}\n", test=test))
+    one = Shot("Question: 1+1?", Target("2"), {"question": "1+1?"})
+    two = Shot("Question: 2+2?", Target("4"), {"question": "2+2?"})
+    first, second = task.examples("test")
+    assert task.prompt(first).shots == task.prompt(second).shots == (one, two)
+    assert task.with_shots(1).shots(first) == (one,)
+    assert task.with_shots(0).shots(first) == ()
+    assert task.with_shots(2) is task.with_shots(None) is task
+    with pytest.raises(DataError, match=r"^task 'sums': 3 shots are asked for, but split 'train' has 2 rows$"):
+        task.with_shots(3).shots(first)
 
 
 def test_worked_solutions_are_reasoning_and_answer_in_two_lines(write_task: WriteTask) -> None:

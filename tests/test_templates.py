@@ -160,3 +160,20 @@ def test_a_text_beyond_the_limit_is_refused_and_one_at_it_is_not() -> None:
 
 def test_the_fields_that_a_template_names_are_known() -> None:
     assert Template("{{ a }}{% for x in b %}{{ x }}{{ c.d }}{% endfor %}").names == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("{{ b }} {{ a }} {{ b }}", ("b", "a")),
+        ("{{ z.y.x[a] }} {{ m|default(k) }}", ("z", "a", "m", "k")),
+        ("{% for x in b %}{{ x }}{{ a }}{% endfor %}", ("b", "a")),
+        ("{% if c %}{{ b }}{% else %}{{ a }}{% endif %}", ("c", "b", "a")),
+        ("{% for x in b %}{{ loop.index }}{% endfor %}", ("b",)),
+        ("none", ()),
+    ],
+)
+def test_the_fields_are_known_in_the_order_in_which_they_are_read(source: str, names: tuple[str, ...]) -> None:
+    template = Template(source)
+    assert template.names_in_order == names
+    assert template.names == set(names)

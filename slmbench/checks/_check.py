@@ -6,17 +6,20 @@ Nothing is downloaded: rows come from the task's generator, a mirror or a file, 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
 
 from attrs import evolve, frozen
 
 from slmbench.catalog import FORMAT_SUMMARIES, Catalog
 from slmbench.checks._findings import Findings, located, problems_of
+from slmbench.checks._formats import Written, write_down
+from slmbench.checks._leaks import check_leaks
+from slmbench.checks._programs import PROGRAM_ROWS, check_programs
+from slmbench.checks._report import CheckReport, Lengths, measure
+from slmbench.checks._rows import GOLDEN, Split, convert, is_local, local_rows
 from slmbench.checks._scores import check_choices, check_scores
-from slmbench.checks._splits import Split, check_leaks, convert, local_rows
 from slmbench.datasets import Row, Rows, fetch_rows, sample_rows
 from slmbench.errors import DataError, DeclarationError, Problem, SlmbenchError, TrustError, UsageError
+from slmbench.lengths import Ruler, open_ruler
 from slmbench.paths import shown
 from slmbench.schema import plain_name
 from slmbench.task import Task, load_task_folder
@@ -27,30 +30,6 @@ ROWS_CHECKED = 200
 """Rows of a split that are rendered and scored."""
 
 GOLDEN_ROWS = 4
-
-
-@frozen
-class CheckReport:
-    """What a check found. source: of the evaluated rows, '' where none could be had. rows: how many were rendered and
-    scored, over all splits. longest_prompt_tokens: in the plain format, as the tokenizer that was used counts them.
-    notices: what could not be checked, and why."""
-
-    task: str
-    problems: tuple[Problem, ...]
-    source: str = ""
-    rows: int = 0
-    formats: tuple[str, ...] = ()
-    longest_prompt_tokens: int | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def as_json(self) -> dict[str, Any]:
-        """`{"task", "ok", "problems": [{"path", "line", "message"}]}`."""
-        problems = [{"path": one.path, "line": one.line, "message": one.message} for one in self.problems]
-        return {"task": self.task, "ok": self.ok, "problems": problems}
 
 
 def find_task(name: str, catalog: Catalog, *, trust: bool = False) -> str:
@@ -83,15 +62,15 @@ def check_task(
     trust: bool = False,
     run_plugin: bool = True,
     data: str = "auto",
-    tokenizer: Any = None,
+    ruler: Ruler | None = None,
     rows: int = ROWS_CHECKED,
 ) -> CheckReport:
     """Checks one task, given by name or by its folder's path.
 
     run_plugin: False checks the declaration and the golden rows' columns alone, and needs no trust. data: 'samples'
-    leaves everything but the golden rows aside. tokenizer: what prompts are rendered for, nano's unless given. rows:
-    how many of a split are rendered and scored. Raises UsageError or TrustError as `find_task` does; all else that is
-    wrong is in the report.
+    leaves everything but the golden rows aside. ruler: whose tokenizer prompts are rendered for and counted with,
+    nano's unless given. rows: how many of a split are rendered and scored. Raises UsageError or TrustError as
+    `find_task` does; all else that is wrong is in the report.
     """
     folder = find_task(name, catalog, trust=trust or not run_plugin)
     title = os.path.basename(os.path.abspath(folder))
@@ -112,13 +91,7 @@ def check_task(
     except SlmbenchError as error:
         found.add(*problems_of(error, found))
         return CheckReport(title, found.all(), notices=tuple(found.notices))
-    return _check_rows(task, golden, data, tokenizer or _nano_tokenizer(catalog), rows, found)
-
-
-def _nano_tokenizer(catalog: Catalog) -> Any:
-    from slmbench.models import load_tokenizer, resolve_model
-
-    return load_tokenizer(resolve_model("nano", catalog))
+    return _check_rows(task, golden, data, ruler or open_ruler("nano", catalog), rows, found)
 
 
 def _check_header(task: Task, found: Findings) -> None:
@@ -146,7 +119,7 @@ def _golden_rows(task: Task, found: Findings) -> list[Row]:
     except DataError as error:
         found.add(located(str(error)) or Problem(shown(path), 0, 0, str(error)))
         return []
-    wanted = max(GOLDEN_ROWS, task.spec.fewshot.n)
+    wanted = max(GOLDEN_ROWS, task.spec.fewshot.n + task.spec.fewshot.skip if task.spec.fewshot.n else 0)
     if len(rows) < wanted:
         why = "its shots come from there under `--data samples`" if wanted > GOLDEN_ROWS else "edge cases among them"
         message = f"{len(rows)} golden rows; the task needs at least {wanted} ({why})"
@@ -154,48 +127,143 @@ def _golden_rows(task: Task, found: Findings) -> list[Row]:
     return rows
 
 
-def _check_rows(
-    task: Task, golden: list[Row], data: str, tokenizer: Any, n_checked: int, found: Findings
-) -> CheckReport:
-    spec = task.spec
-    wanted = [spec.split, spec.train_split, spec.fewshot.split if spec.fewshot.n else None]
-    there = task.dataset.spec.split_names
-    splits: dict[str, Split] = {}
-    for name in dict.fromkeys(split for split in wanted if split in there):
-        rows = None if data == "samples" else local_rows(task, str(name), found)
-        if rows is not None:
-            splits[str(name)] = convert(task, rows, found)
-    samples = convert(task, Rows(task.dataset.name, "samples", "samples", None, golden), found)
-    evaluated = splits.get(spec.split, samples)
-    if task.dataset.spec.generated is not None and spec.split in splits:
+@frozen(eq=False)
+class _Group:
+    """Rows that are checked together: of one split, in one mode of the chain of thought. task: bound to their shots."""
+
+    task: Task
+    split: str
+    source: str
+    examples: tuple[Example, ...]
+    mode: str = ""
+
+
+def _check_rows(task: Task, golden: list[Row], data: str, ruler: Ruler, n_checked: int, found: Findings) -> CheckReport:
+    splits = _local_splits(task, data, found)
+    golden_rows = Rows(task.dataset.name, "samples", "samples", None, golden)
+    samples = convert(task, golden_rows, found)
+    evaluated = splits.get(task.spec.split, samples)
+    if task.dataset.spec.generated is not None and task.spec.split in splits:
         _check_generator(task, found)
-    # Preloaded, so that asking the task for its shots can't lead to the hub.
-    shot_split = spec.fewshot.split
-    shown_first = splits[shot_split].examples if shot_split in splits else samples.examples
-    bound = _with_shots(evolve(task, rows={}, examples={shot_split: shown_first}), found)
-    longest = 0
-    checked = 0
-    for split in (*splits.values(), samples):
-        few = split.examples[:n_checked]
-        longest = max([longest, *_check_prompts(bound, few, tokenizer, found)])
-        for example in few:
-            check_choices(example, found)
-            check_scores(task.scorers, example, spec.generation.stop, found)
-        checked += len(few)
-    if evaluated is samples:
-        if samples.examples and data != "samples":
-            found.notices.append("shots and splits were not compared: only the golden rows are here")
-    else:
+    groups = [_Group(_bound(task, splits, samples), one.name, one.source, one.examples) for one in splits.values()]
+    groups.append(_Group(_bound(task, {}, samples), samples.name, GOLDEN, samples.examples))
+    for mode in _other_modes(task):
+        turned = task.with_cot(mode)
+        again = convert(turned, golden_rows, found)
+        groups.append(_Group(_bound(turned, {}, again), again.name, GOLDEN, again.examples, f" (--cot {mode})"))
+    lengths = None
+    programs: list[Written] = []
+    for group in groups:
+        rows = _check_group(group, n_checked, ruler, found)
+        if group.split == evaluated.name and not group.mode:
+            lengths = _lengths(rows, ruler)
+        programs += rows if group.source == GOLDEN else rows[:PROGRAM_ROWS]
+    if task.kind == "code" and programs:
+        check_programs(task, programs, found)
+    if evaluated is not samples:
         check_leaks(task, splits, found)
+    return _report(task, found, evaluated, [*splits.values(), samples], groups, n_checked, lengths)
+
+
+def _report(
+    task: Task,
+    found: Findings,
+    evaluated: Split,
+    splits: list[Split],
+    groups: list[_Group],
+    n_checked: int,
+    lengths: Lengths | None,
+) -> CheckReport:
+    checked = sum(len(group.examples[:n_checked]) for group in groups if not group.mode)
+    formats = {name: "failed" if ("format", name) in found.failed else "ok" for name in FORMAT_SUMMARIES}
+    metrics = {
+        scorer.name: "failed"
+        if ("metric", scorer.name) in found.failed
+        else "unchecked"
+        if scorer.name in found.unchecked
+        else "ok"
+        for scorer in task.scorers
+    }
     return CheckReport(
         task=task.name,
         problems=found.all(),
+        kind=task.kind,
         source=evaluated.source if evaluated.examples else "",
         rows=checked,
-        formats=tuple(FORMAT_SUMMARIES) if checked else (),
-        longest_prompt_tokens=longest or None,
+        splits={GOLDEN if split.name == "samples" else split.name: len(split.examples) for split in splits},
+        formats=formats if checked else {},
+        metrics=metrics if checked else {},
+        lengths=lengths,
+        license=task.spec.license or task.dataset.spec.license or "",
         notices=tuple(found.notices),
     )
+
+
+def _local_splits(task: Task, data: str, found: Findings) -> dict[str, Split]:
+    """The splits that the task uses and this machine has."""
+    spec = task.spec
+    wanted = [spec.split, spec.train_split, spec.fewshot.split if spec.fewshot.n else None]
+    splits: dict[str, Split] = {}
+    away: list[str] = []
+    for name in dict.fromkeys(str(split) for split in wanted if split in task.dataset.spec.split_names):
+        if data == "samples":
+            continue
+        if not is_local(task, name, found):
+            away.append(name)
+        elif (rows := local_rows(task, name, found)) is not None:
+            splits[name] = convert(task, rows, found)
+    if away:
+        are = f"splits {', '.join(map(repr, away))} are" if len(away) > 1 else f"split {away[0]!r} is"
+        where = "on the hub alone (see `slmbench data pull`)"
+        if task.dataset.spec.local is not None:
+            where = "a file of your own, and SLMBENCH_DATA has none"
+        but = "" if spec.split in splits else "; only the golden rows were checked, and no splits compared"
+        found.note(f"{are} {where}{but}")
+    return splits
+
+
+def _other_modes(task: Task) -> list[str]:
+    cot = task.spec.cot
+    if cot is None:
+        return []
+    return [mode for mode in ("off", "zero", "few") if mode != task.cot and (mode != "zero" or cot.instruction)]
+
+
+def _bound(task: Task, splits: dict[str, Split], samples: Split) -> Task:
+    """The task with its shots at hand, so that asking for them can't lead to the hub: the golden rows, if need be."""
+    few = task.spec.fewshot.split
+    return evolve(task, rows={}, examples={few: splits.get(few, samples).examples}, shots={})
+
+
+def _check_group(group: _Group, n_checked: int, ruler: Ruler, found: Findings) -> list[Written]:
+    examples = group.examples[:n_checked]
+    task = _with_shots(group, examples, found)
+    rows = write_down(task, examples, ruler.tokenizer, group.mode, found)
+    if not group.mode:
+        for example in examples:
+            check_choices(example, found)
+    check_scores(task, rows, "" if group.source == GOLDEN else group.split, group.mode, found)
+    return rows
+
+
+def _with_shots(group: _Group, examples: tuple[Example, ...], found: Findings) -> Task:
+    task, few = group.task, group.task.spec.fewshot
+    there = len(task.examples(task.shot_split)) if task.shot_split is not None else 0
+    if task.shot_split is not None and (not there or (group.source == GOLDEN and there < few.n + few.skip)):
+        return task.with_shots(0)  # Why there are none, or too few golden rows, is a problem already.
+    try:
+        for example in examples:
+            task.shots(example)
+    except SlmbenchError as error:
+        among = " among the golden rows" if group.source == GOLDEN else ""
+        found.at(("fewshot", "n"), f"{error}{among}")
+        return task.with_shots(0)
+    return task
+
+
+def _lengths(rows: list[Written], ruler: Ruler) -> Lengths | None:
+    written = [(row.prompt, row.answer) for row in rows if row.prompt is not None]
+    return measure([prompt for prompt, _ in written], [answer for _, answer in written], ruler)
 
 
 def _check_generator(task: Task, found: Findings) -> None:
@@ -206,38 +274,3 @@ def _check_generator(task: Task, found: Findings) -> None:
         line = task.plugin.module.generate.__code__.co_firstlineno if task.plugin is not None else 0
         message = "generate() makes other rows when called again; draw from random.Random(f'{seed}/{split}/{index}')"
         found.add(Problem(shown(path), line, 1, message))
-
-
-def _with_shots(task: Task, found: Findings) -> Task:
-    few = task.spec.fewshot
-    if few.n and not task.examples(few.split):
-        return task.with_shots(0)  # Why there are none is a problem already.
-    try:
-        task.shots()
-    except SlmbenchError as error:
-        found.at(("fewshot", "n"), str(error))
-        return task.with_shots(0)
-    return task
-
-
-def _check_prompts(task: Task, examples: Sequence[Example], tokenizer: Any, found: Findings) -> list[int]:
-    """Renders every example in every format; returns the plain prompts' lengths in tokens."""
-    from slmbench.formats import load_format, training_ids
-
-    lengths = []
-    for name in FORMAT_SUMMARIES:
-        style = load_format(name)
-        for example in examples:
-            try:
-                rendered = style.render(task.prompt(example), tokenizer)
-                prompt, _ = training_ids(style, tokenizer, rendered, task.answer(example))
-            except SlmbenchError as error:
-                fault = found.document.problem(("prompt",), f"format {name!r}: {error}")
-                found.of_row("format", fault, example.id)
-                continue
-            if not prompt:
-                fault = found.document.problem(("prompt",), f"format {name!r}: the prompt is empty")
-                found.of_row("format", fault, example.id)
-            if name == "plain":
-                lengths.append(len(prompt))
-    return lengths

@@ -10,17 +10,22 @@ from slmbench.paths import shown
 from slmbench.yamlfile import Document, Location
 
 _PLACE = re.compile(
-    r"(?P<path>[^\n]+?\.(?:py|jsonl|parquet))(?::(?P<line>\d+))?(?::(?P<column>\d+))?: (?P<message>.*)", re.DOTALL
+    r"(?P<path>[^\n]+?\.(?:py|jsonl|parquet|toon))(?::(?P<line>\d+))?(?::(?P<column>\d+))?: (?P<message>.*)", re.DOTALL
 )
 _SHORT_ROW = re.compile(r"row (\d+) lacks ")
 
 
 class Findings:
-    """Problems as they turn up. A fault that many rows share is kept once, with the first row and the count."""
+    """Problems as they turn up. A fault that many rows share is kept once, with the first row and the count.
+
+    failed: ("format" or "metric", name) of what a problem is about. unchecked: names of metrics that can't work here.
+    """
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.notices: list[str] = []
+        self.failed: set[tuple[str, str]] = set()
+        self.unchecked: set[str] = set()
         self._problems: list[Problem] = []
         self._of_rows: dict[tuple[Any, ...], list[Any]] = {}
 
@@ -31,10 +36,26 @@ class Findings:
         """A problem at a place of task.yaml."""
         self._problems.append(self.document.problem(location, message))
 
+    def note(self, notice: str) -> None:
+        """Something that could not be checked; told once."""
+        if notice not in self.notices:
+            self.notices.append(notice)
+
     def of_row(self, rule: str, problem: Problem, row: str) -> None:
         """A problem that a row shows. rule: what makes two rows' problems the same, beside the place."""
         entry = self._of_rows.setdefault((rule, problem.path, problem.line, problem.column), [problem, row, 0])
         entry[2] += 1
+
+    def of_format(self, name: str, location: Location, message: str, row: str) -> None:
+        """A row's problem with a format. The message up to its second colon is the rule."""
+        self.failed.add(("format", name))
+        fault = self.document.problem(location, f"format {name!r}: {message}")
+        self.of_row(f"{name} {message.split(':')[0]}", fault, row)
+
+    def of_metric(self, name: str, location: Location, message: str, row: str) -> None:
+        """A row's problem with a metric. The message up to its colon is the rule."""
+        self.failed.add(("metric", name))
+        self.of_row(f"{name} {message.split(':')[0]}", self.document.problem(location, f"{name} {message}"), row)
 
     def all(self) -> tuple[Problem, ...]:
         """Every problem once, in the order of finding; those of rows after the rest."""

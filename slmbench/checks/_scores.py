@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from attrs import frozen
 
 from slmbench.checks._findings import Findings, short
+from slmbench.checks._formats import Reading, Written, distinct, until_stop
+from slmbench.errors import SlmbenchError
 from slmbench.metrics import Scorer
+from slmbench.task import Task
 from slmbench.values import Example, Output
 
-WRONG_ANSWERS = ("", " no answer of this task #### 90817263545362718")
+# No word of it is in any answer; the mark is for metrics that read what follows one.
+WRONG_ANSWERS = ("", " qzxv #### 90817263545362718")
+ROUNDING = 1e-6
+MODEL_ROWS = 3
+"""Golden rows that a metric with a model of its own is tried on, and no others."""
 
 
 def check_choices(example: Example, found: Findings) -> None:
@@ -19,63 +32,151 @@ def check_choices(example: Example, found: Findings) -> None:
         found.of_row("choices", fault, example.id)
 
 
-def check_scores(scorers: Sequence[Scorer], example: Example, stop: Sequence[str], found: Findings) -> None:
+@frozen
+class _Fault:
+    """What is wrong with a metric's value. quirk: what to say of such a gold answer if only some of a split have it."""
+
+    message: str
+    quirk: str = ""
+
+
+def check_scores(task: Task, rows: Sequence[Written], where: str, mode: str, found: Findings) -> None:
     """Finds scorers that don't give the gold answer their maximum, or give a wrong one anything.
 
-    A binary scorer gives gold 1.0 and a wrong answer 0.0. Any other gives the gold answer what it gives a copy of the
-    reference (ROUGE-2 of one word is 0 even then), 1.0 in one value at least.
+    Gold scores 1.0, or what a copy of the reference does (ROUGE-2 of one word is 0 even then), 1.0 in one value at
+    least. A wrong answer scores 0; of a metric with a model of its own, less than gold. What is scored are the gold
+    answer's readings, each text once; of code tasks, what a sample that passed and one that failed would score.
+
+    mode: what to say of the chain of thought. where: the split, '' for golden rows. Up to half of a split may have a
+    quirk that comes with the data and published settings, and is a notice then: an answer that a stop string cuts
+    (nq_open stops at commas), or that the metric reads nothing in (SQuAD's drops the word A).
     """
-    for i, scorer in enumerate(scorers):
-        where = ("metrics", i)
-        try:
-            text = scorer.kind == "text"
-            faults = list(_text_faults(scorer, example, stop) if text else _choice_faults(scorer, example))
-        except ValueError as error:
-            faults = [f"can't be computed: {error}"]
-        for fault in faults:
-            found.of_row(fault.split(":")[0], found.document.problem(where, f"{scorer.name} {fault}"), example.id)
+    for i, scorer in enumerate(task.scorers):
+        if scorer.ready is not None and (reason := _why_not_ready(scorer)):
+            found.unchecked.add(scorer.name)
+            found.note(f"metric {scorer.name} was not checked: {reason}")
+            continue
+        if scorer.ready is not None and (where or mode):
+            continue  # The golden rows are short, and enough to tell.
+        tried = rows[:MODEL_ROWS] if scorer.ready is not None else rows
+        quirks: dict[str, list[tuple[_Fault, str]]] = defaultdict(list)
+        for row in tried:
+            try:
+                faults = list(_faults(task, scorer, row))
+            except ValueError as error:
+                faults = [_Fault(f"can't be computed: {error}")]
+            for fault in faults:
+                quirks[fault.quirk].append((fault, row.example.id))
+        for quirk, seen in quirks.items():
+            ids = dict.fromkeys(row for _, row in seen)
+            if quirk and where and 2 * len(ids) <= len(tried):
+                first = next(iter(ids))
+                found.note(f"{len(ids)} of {len(tried)} gold answers of split {where!r} {quirk} ({first} first)")
+                continue
+            for fault, row in seen:
+                found.of_metric(scorer.name, ("metrics", i), fault.message + mode, row)
 
 
-def _text_faults(scorer: Scorer, example: Example, stop: Sequence[str]) -> Iterable[str]:
-    answer = f"{example.reasoning}\n{example.answer}" if example.reasoning is not None else example.answer
-    written, stopped_by = _until_stop(f" {answer}", stop)
-    gold = scorer.score(example, Output(text=written))
-    cut = f"; the stop string {stopped_by!r} cuts it off" if stopped_by else ""
+def _faults(task: Task, scorer: Scorer, row: Written) -> Iterable[_Fault]:
+    if scorer.kind == "text":
+        return _text_faults(task, scorer, row.example, distinct(row.readings))
+    return _choice_faults(task, scorer, row.example) if scorer.kind == "choice" else _code_faults(scorer, row.example)
+
+
+def _text_faults(task: Task, scorer: Scorer, example: Example, readings: Mapping[str, Reading]) -> Iterable[_Fault]:
+    answer = task.answer(example)
+    golds = [_score(task, scorer, example, reading.text) for reading in readings.values()]
+    for reading, gold in zip(readings.values(), golds, strict=True):
+        yield from _gold_faults(task, scorer, example, reading, gold)
+    for wrong in WRONG_ANSWERS if golds else ():
+        what = "an empty output" if not wrong else "a wrong output"
+        quirk = f"give an empty output a score, as {scorer.name} reads nothing in them" if answer.strip() else ""
+        for name, value in _score(task, scorer, example, wrong).items():
+            if scorer.ready is not None and value >= golds[0][name]:
+                yield _Fault(f"of {what} is {value:g}, no less than of the gold answer: the answer is {short(answer)}")
+            elif scorer.ready is None and value:
+                message = f"of {what} is {value:g}, not 0: the answer is {short(answer)}"
+                yield _Fault(message, "" if wrong else quirk)
+
+
+def _score(task: Task, scorer: Scorer, example: Example, text: str) -> dict[str, float]:
+    return scorer.score(*task.judged(scorer, example, Output(text=text)))
+
+
+def _gold_faults(
+    task: Task, scorer: Scorer, example: Example, reading: Reading, gold: Mapping[str, float]
+) -> Iterable[_Fault]:
+    if _is_full(gold):
+        return
+    stopped_by = reading.stopped_by
+    others = (until_stop(f" {text}", task.stop)[0] for text in example.references if stopped_by)
+    if any(_is_full(_score(task, scorer, example, text)) for text in others):
+        return  # Another text that counts as right comes through.
+    after = f"; the stop string {stopped_by!r} cuts it off" if stopped_by else ""
+    quirk = f"can't score 1, as the stop string {stopped_by!r} cuts them off" if stopped_by else ""
+    after += f" (format {reading.format})" if reading.format != "plain" else ""
+    answer = task.answer(example)
     if scorer.binary:
-        yield from (
-            f"of the gold answer is {value:g}, not 1: the answer is {short(answer)}{cut}"
-            for value in gold.values()
-            if value != 1.0
-        )
-        for wrong in WRONG_ANSWERS:
-            what = "an empty output" if not wrong else "a wrong output"
-            values = scorer.score(example, Output(text=wrong)).values()
-            yield from (f"of {what} is {value:g}, not 0: the answer is {short(answer)}" for value in values if value)
+        message = f"of the gold answer is {min(gold.values()):g}, not 1: the answer is {short(answer)}{after}"
+        yield _Fault(message, quirk)
         return
     copy = scorer.score(example, Output(text=(example.references or (answer,))[0]))
-    lower = [name for name in gold if gold[name] < copy[name] - 1e-9]
+    lower = ", ".join(name for name in gold if gold[name] < copy[name] - ROUNDING)
     if lower:
-        yield f"of the gold answer is less than of a copy of the reference, in {', '.join(lower)}: {short(answer)}{cut}"
-    elif max(gold.values()) < 1.0 - 1e-9:
-        yield f"of the gold answer is {max(gold.values()):g} at most: it reads nothing in {short(answer)}"
+        message = f"of the gold answer is less than of a copy of the reference: in {lower}: {short(answer)}{after}"
+        yield _Fault(message, quirk)
+    elif max(gold.values()) < 1.0 - ROUNDING:
+        yield _Fault(
+            f"of the gold answer is {max(gold.values()):g} at most: it reads nothing in {short(answer)}{after}"
+        )
 
 
-def _choice_faults(scorer: Scorer, example: Example) -> Iterable[str]:
+def _is_full(values: Mapping[str, float]) -> bool:
+    return all(value >= 1.0 - ROUNDING for value in values.values())
+
+
+def _choice_faults(task: Task, scorer: Scorer, example: Example) -> Iterable[_Fault]:
     n, gold = len(example.choices), example.gold or 0
-    # Zero stays zero per character, so that one set of numbers does for accuracy and accuracy_norm.
     for best in range(n):
+        # Zero stays zero per character or byte, so that one set of numbers does for every kind of accuracy.
         loglikelihoods = tuple(0.0 if i == best else -float(max(1, len(example.choices[i]))) for i in range(n))
         expected = float(best == gold)
-        for value in scorer.score(example, Output(loglikelihoods=loglikelihoods)).values():
+        judged = task.judged(scorer, example, Output(loglikelihoods=loglikelihoods))
+        for value in scorer.score(*judged).values():
             if value != expected:
                 which = "the gold choice" if best == gold else "a wrong choice"
-                yield f"is {value:g}, not {expected:g}, with {which} likeliest: choice {best}, gold {gold}"
+                message = f"is {value:g}, not {expected:g}, with {which} likeliest: choice {best}, gold {gold}"
+                yield _Fault(message)
 
 
-def _until_stop(text: str, stop: Sequence[str]) -> tuple[str, str]:
-    """What is left of a text that generation stops in, and the stop string; '' where none occurs."""
-    places = [(text.index(one), one) for one in stop if one and one in text]
-    if not places:
-        return text, ""
-    end, which = min(places)
-    return text[:end], which
+def _code_faults(scorer: Scorer, example: Example) -> Iterable[_Fault]:
+    for verdict, expected in (("passed", 1.0), ("failed", 0.0)):
+        for value in scorer.score(example, Output(verdicts=(verdict,) * scorer.samples)).values():
+            if value != expected:
+                yield _Fault(f"of programs that {verdict} is {value:g}, not {expected:g}")
+
+
+@lru_cache(maxsize=8)
+def _why_not_ready(scorer: Scorer) -> str:
+    """Why a metric can't work on this machine, '' where it can. Asked once a process: it may load a model."""
+    assert scorer.ready is not None
+    try:
+        with _offline():
+            scorer.ready()
+    except SlmbenchError as error:
+        return str(error)
+    return ""
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    # A check downloads nothing, not even a metric's weights.
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before

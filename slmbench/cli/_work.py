@@ -51,6 +51,7 @@ def evaluate_all(
     batch: int,
     limit: int | None,
     seed: int,
+    allow_unsafe_code: bool = False,
 ) -> list[Run]:
     """Runs of the base and of each adapter folder, all on the same tasks."""
     from slmbench.evaluation import evaluate_tasks
@@ -60,13 +61,22 @@ def evaluate_all(
     for folder in adapters:  # A wrong path must not come to light after the base has been scored.
         read_adapter(folder)
     loaded = load_model(source)
-    options: dict[str, Any] = {"format": format, "batch": batch, "limit": limit, "seed": seed, "progress": progress}
+    options: dict[str, Any] = {
+        "format": format,
+        "batch": batch,
+        "limit": limit,
+        "seed": seed,
+        "allow_unsafe_code": allow_unsafe_code,
+        "progress": progress,
+    }
     runs = evaluate_tasks(loaded, tasks, out=out, **options)
     for folder in adapters:
         tuned = attach_adapter(loaded, folder)
         runs += evaluate_tasks(tuned, tasks, out=out, **options)
         tuned.model.unload()  # The base again, without the adapter's layers in it.
     for run in runs:
+        for remark, count in run.record.get("remarks", {}).items():
+            say(f"{run.run_id}: {remark}: {count}")
         cut, n = run.record["cost"]["n_truncated"], run.record["dataset"]["n"]
         if cut:
             say(f"{run.run_id}: {cut} of {n} prompts were longer than the model's context and lost their beginning")

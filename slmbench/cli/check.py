@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
 from slmbench.cli._work import quiet_libraries, say
+from slmbench.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from slmbench.checks import CheckReport
+    from slmbench.lengths import Ruler
+
+WIDTH = 120
+HEADER = ("task", "kind", "rows", "from", "formats", "metrics", "p50", "p99", "max", "answer", "licence", "result")
+NUMBERS = ("rows", "formats", "metrics", "p50", "p99", "max", "answer")
+LICENSE_CHARS = 12
 
 
-@click.command("check", help="Test tasks, by name or folder: schema, hooks, rendering, gold answers, leaks.")
+@click.command("check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks.")
 @click.argument("names", nargs=-1, metavar="[NAME_OR_PATH...]")
 @click.option("--all", "every", is_flag=True, help="Every task that there is.")
-@click.option("--json", "as_json", is_flag=True, help="An array of {task, ok, problems} on stdout.")
+@click.option("--model", default="nano", show_default=True, help="Whose tokens prompts are counted in.")
+@click.option("--json", "as_json", is_flag=True, help="An array of {task, ok, problems, ...} on stdout.")
 @click.option("--trust", is_flag=True, help="Run the plugin.py of folders given by path.")
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], every: bool, as_json: bool, trust: bool, data: str) -> None:
+def command(
+    ctx: click.Context, names: tuple[str, ...], every: bool, model: str, as_json: bool, trust: bool, data: str
+) -> None:
     from slmbench.errors import UsageError
 
     catalog = default_catalog()
@@ -28,38 +43,129 @@ def command(ctx: click.Context, names: tuple[str, ...], every: bool, as_json: bo
     if not chosen:
         raise UsageError("nothing to check; name tasks or their folders, or give --all")
     from slmbench.checks import check_task, find_task
+    from slmbench.lengths import open_ruler
 
     # All names are looked up before any plugin runs: a refusal must not come half-way.
     for name in chosen:
         find_task(name, catalog, trust=trust)
     quiet_libraries()
-    reports = [check_task(name, catalog, trust=trust, data=data) for name in chosen]
+    started = time.monotonic()
+    ruler = open_ruler(model, catalog)
+    advance = _bar(len(chosen))
+    reports = []
+    for name in chosen:
+        reports.append(check_task(name, catalog, trust=trust, data=data, ruler=ruler))
+        advance(1)
     if as_json:
         import json
 
         click.echo(json.dumps([report.as_json() for report in reports], indent=1))
     else:
-        click.echo("\n".join(_table(reports)))
-        for report in reports:
-            for problem in report.problems:
-                click.echo(str(problem))
-    for report in reports:
-        for notice in report.notices:
-            say(f"note: {report.task}: {notice}")
+        _print(reports, ruler, time.monotonic() - started)
+    for notice, tasks in _by_notice(reports).items():
+        say(visible(f"note: {', '.join(tasks)}: {notice}"))
     if not all(report.ok for report in reports):
         ctx.exit(2)
 
 
-def _table(reports: list[CheckReport]) -> list[str]:
-    rows: list[tuple[str, ...]] = [("task", "rows", "source", "formats", "result")]
+def _bar(total: int) -> Callable[[int], object]:
+    if total == 1 or not sys.stderr.isatty():
+        return lambda n: None
+    from slmbench.cli._progress import progress
+
+    return progress("check", total)
+
+
+def _print(reports: Sequence[CheckReport], ruler: Ruler, seconds: float) -> None:
+    context = f", which reads {ruler.context_tokens:,}; > is longer than that" if ruler.context_tokens else ""
+    click.echo(f"p50, p99, max of prompts and p99 of answers: in tokens of {visible(ruler.model)}{context}.")
+    print_lines(_table(reports))
+    if len(reports) == 1:
+        print_lines(_details(reports[0]))
     for report in reports:
-        n = len(report.problems)
-        verdict = "ok" if report.ok else f"{n} problem{'' if n == 1 else 's'}"
-        rows.append((report.task, str(report.rows), report.source or "-", ", ".join(report.formats) or "-", verdict))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        for problem in report.problems:
+            click.echo(visible(str(problem), keep="\n"))
+    click.echo(_summary(reports, seconds))
+
+
+def _table(reports: Sequence[CheckReport]) -> list[str]:
+    rows = [_row(report) for report in reports]
+    others = [i for i, name in enumerate(HEADER) if name != "licence"]
+    taken = sum(max([len(HEADER[i]), *(len(row[i].text) for row in rows)]) for i in others)
+    room = max(LICENSE_CHARS, WIDTH - taken - len(GAP) * len(others))
+    at = HEADER.index("licence")
+    for row in rows:
+        row[at] = Cell(shortened(row[at].text, room), row[at].color)
+    return table_lines(HEADER, rows, right=NUMBERS)
+
+
+def _row(report: CheckReport) -> list[Cell]:
+    lengths = report.lengths
+    numbers = [Cell("-")] * 4
+    if lengths is not None:
+        over = lengths.over > 0
+        numbers = [Cell(str(n)) for n in (lengths.prompt_p50, lengths.prompt_p99, lengths.prompt_max)]
+        numbers[2] = Cell(f">{lengths.prompt_max}", "yellow") if over else numbers[2]
+        numbers.append(Cell(str(lengths.answer_p99)))
+    n = len(report.problems)
+    result = Cell(f"{n} problem{'' if n == 1 else 's'}", "red")
+    if report.ok:
+        result = Cell("ok *", "yellow") if report.notices else Cell("ok", "green")
+    return [
+        Cell(shortened(visible(report.task), 40)),
+        Cell(report.kind or "-"),
+        Cell(str(report.rows)),
+        Cell(report.source or "-"),
+        _share(report.formats),
+        _share(report.metrics),
+        *numbers,
+        Cell(visible(report.license)) if report.license else Cell("none", "red") if report.kind else Cell("-"),
+        result,
+    ]
+
+
+def _share(verdicts: Mapping[str, str]) -> Cell:
+    """`2/3`: how many of them are sound."""
+    if not verdicts:
+        return Cell("-")
+    ok = sum(verdict == "ok" for verdict in verdicts.values())
+    color = "red" if "failed" in verdicts.values() else "yellow" if ok < len(verdicts) else None
+    return Cell(f"{ok}/{len(verdicts)}", color)
+
+
+def _details(report: CheckReport) -> list[str]:
+    """What one task's row has no room for."""
     lines = []
-    for task, checked, *rest in rows:
-        cells = [task.ljust(widths[0]), checked.rjust(widths[1])]
-        cells += [cell.ljust(width) for cell, width in zip(rest, widths[2:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
+    if report.splits:
+        lines.append("rows      " + ", ".join(f"{n:,} {name}" for name, n in report.splits.items()))
+    for title, verdicts in (("formats", report.formats), ("metrics", report.metrics)):
+        if verdicts:
+            said = (name if verdict == "ok" else f"{name} ({verdict})" for name, verdict in verdicts.items())
+            lines.append(f"{title:<10}" + ", ".join(said))
+    lengths = report.lengths
+    if lengths is not None and lengths.over:
+        lines.append(f"prompts   {lengths.over:,} are longer than the {lengths.context:,} tokens of {lengths.model}")
+    if len(report.license) > LICENSE_CHARS:
+        lines.append(f"licence   {visible(report.license)}")
     return lines
+
+
+def _summary(reports: Sequence[CheckReport], seconds: float) -> str:
+    bad = sum(not report.ok for report in reports)
+    noted = sum(report.ok and bool(report.notices) for report in reports)
+    said = [f"{len(reports) - bad} ok" + (f" ({noted} with notes, *)" if noted else "")]
+    if bad:
+        n = sum(len(report.problems) for report in reports)
+        said.append(f"{bad} with {n} problem{'' if n == 1 else 's'}")
+    many = f"{len(reports)} task{'' if len(reports) == 1 else 's'}"
+    rows = sum(report.rows for report in reports)
+    return f"{many}, {rows:,} rows in {seconds:.1f} s: {', '.join(said)}"
+
+
+def _by_notice(reports: Sequence[CheckReport]) -> dict[str, list[str]]:
+    """notice -> the tasks that have it."""
+    tasks: dict[str, list[str]] = {}
+    for report in reports:
+        for notice in report.notices:
+            tasks.setdefault(notice, []).append(report.task)
+    return tasks

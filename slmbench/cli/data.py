@@ -1,15 +1,27 @@
-"""`slmbench data`: mirrors of data sets, written on a connected machine and checked behind the air gap."""
+"""`slmbench data`: mirrors for machines without a network, exports of prepared rows, and their cost in tokens."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from slmbench.catalog import default_catalog
+from slmbench.catalog import Catalog, default_catalog
 from slmbench.cli._work import quiet_libraries, say
 from slmbench.paths import mirror_dir, shown
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-@click.group("data", help="Mirrors of data sets, for machines without a network.")
+    from slmbench.cli._table import Cell
+    from slmbench.task import Task
+    from slmbench.tokens import TokenCosts
+
+DATA = click.Choice(["auto", "samples"])
+COT = click.Choice(["off", "zero", "few"])
+
+
+@click.group("data", help="Mirrors of data sets, exports of prepared ones, and what records cost in tokens.")
 def command() -> None:
     pass
 
@@ -66,3 +78,141 @@ def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...
         say(f"note: {notice}")
     if not report.ok:
         ctx.exit(2)
+
+
+@command.command("export", help="Write a task's prepared rows to a file; of a suite or several tasks, one file each.")
+@click.argument("names", nargs=-1, metavar="[TASK...]")
+@click.option("--suite", help="All tasks of a suite; --out is a folder then.")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["toon", "chat", "jsonl"]),
+    help="One Toon table, chat messages as trl takes them, or a JSON record a line.",
+)
+@click.option("--split", default="train", show_default=True)
+@click.option("--out", required=True, type=click.Path(), help="The file of one task, the folder of several.")
+@click.option("--cot", type=COT, help="Chain of thought; as declared unless told.")
+@click.option("--limit", type=click.IntRange(1), help="The first N rows.")
+@click.option("--data", type=DATA, default="auto", show_default=True, help="samples: the task's golden rows.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+def export_command(
+    names: tuple[str, ...],
+    suite: str | None,
+    form: str,
+    split: str,
+    out: str,
+    cot: str | None,
+    limit: int | None,
+    data: str,
+    force: bool,
+) -> None:
+    import os
+
+    from slmbench.errors import UsageError
+    from slmbench.exports import ending_of, export_task, refuse_path, write_export
+
+    quiet_libraries()
+    tasks = _tasks(names, suite, default_catalog(), data, cot)
+    if suite is None and len(tasks) == 1:
+        paths = [out]
+    elif os.path.isfile(out):
+        raise UsageError(f"{shown(out)} is a file; several tasks are written into a folder")
+    else:
+        paths = [os.path.join(out, task.name + ending_of(form)) for task in tasks]
+    for path in paths:
+        refuse_path(path, form, force=force)
+    # All are made before the first is written: a data set that can't be had leaves no half of a suite behind.
+    exports = [export_task(task, form, split, limit) for task in tasks]
+    for export, path in zip(exports, paths, strict=True):
+        write_export(export, path, force=force)
+        source = "golden rows" if export.source == "samples" else export.source
+        say(f"{export.task}: {export.rows:,} rows of split {split!r} ({source}), {len(export.data):,} bytes")
+        click.echo(shown(path))
+
+
+@command.command(
+    "tokens", help="What a record costs in tokens: plain, chat, compact JSON, Toon; one, and many at once."
+)
+@click.argument("names", nargs=-1, metavar="[TASK...]")
+@click.option("--suite", help="All tasks of a suite.")
+@click.option("--model", default="nano", show_default=True, help="Whose tokenizer counts: a name, a folder, a hub id.")
+@click.option("--n", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Rows of each task.")
+@click.option("--cot", type=COT, help="Chain of thought; as declared unless told.")
+@click.option("--data", type=DATA, default="auto", show_default=True, help="samples: the task's golden rows.")
+@click.option("--json", "as_json", is_flag=True, help="An array of objects on stdout, and nothing else there.")
+def tokens_command(
+    names: tuple[str, ...], suite: str | None, model: str, n: int, cot: str | None, data: str, as_json: bool
+) -> None:
+    from slmbench.lengths import open_ruler
+    from slmbench.tokens import token_costs
+
+    quiet_libraries()
+    catalog = default_catalog()
+    tasks = _tasks(names, suite, catalog, data, cot)
+    ruler = open_ruler(model, catalog)
+    costs = [token_costs(task, ruler, n) for task in tasks]
+    if as_json:
+        import json
+
+        click.echo(json.dumps([one.as_json() for one in costs], indent=1))
+        return
+    print_costs(costs, ruler.model, n)
+
+
+def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
+    """The table of `data tokens`, and below it where Toon costs more."""
+    from slmbench.cli._table import Cell, print_lines, table_lines
+    from slmbench.visible import visible
+
+    header = ("task", "rows", "from", "plain", "chat", "json", "toon", "v json", "v plain", "array", "table", "v array")
+    rows = [
+        [
+            Cell(visible(one.task)),
+            Cell(str(one.rows)),
+            Cell(one.source),
+            *(Cell("-" if x is None else f"{x:.1f}") for x in (one.plain, one.chat, one.json, one.toon)),
+            *(_percent(x) for x in (one.toon_against_json, one.toon_against_plain)),
+            *(Cell(f"{x:.1f}") for x in (one.json_array, one.toon_table)),
+            _percent(one.table_against_array),
+        ]
+        for one in costs
+    ]
+    click.echo(f"Mean tokens a record, prompt and answer without shots, in the tokenizer of {visible(model)}.")
+    click.echo(
+        f"plain, chat, json, toon: one record alone. array, table: its share in JSON and Toon of up to {n} at once."
+    )
+    print_lines(table_lines(header, rows, right=header[1:2] + header[3:]))
+    comparisons = (
+        ("JSON, a record alone", lambda one: one.toon_against_json),
+        ("JSON, many at once", lambda one: one.table_against_array),
+        ("plain text, a record alone", lambda one: one.toon_against_plain),
+    )
+    for what, difference in comparisons:
+        dearer = sorted((one for one in costs if difference(one) >= 0.005), key=difference, reverse=True)
+        if dearer:
+            said = ", ".join(f"{visible(one.task)} {difference(one):.0%}" for one in dearer[:8])
+            more = f" and {len(dearer) - 8} more" if len(dearer) > 8 else ""
+            click.echo(f"toon costs more than {what}: {said}{more}")
+        else:
+            click.echo(f"toon never costs more than {what}")
+
+
+def _percent(share: float) -> Cell:
+    from slmbench.cli._table import Cell
+
+    return Cell(f"{share:+.0%}".replace("-0%", "0%").replace("+0%", "0%"), "green" if share < 0 else "yellow")
+
+
+def _tasks(names: tuple[str, ...], suite: str | None, catalog: Catalog, data: str, cot: str | None) -> list[Task]:
+    from slmbench.errors import UsageError
+    from slmbench.recipe import suite_tasks
+    from slmbench.task import Settings, load_task
+
+    wanted = list(dict.fromkeys((*names, *(suite_tasks(catalog, suite) if suite else ()))))
+    if not wanted:
+        raise UsageError("no task named; name tasks, or a suite with --suite")
+    tasks, notices = Settings(cot=cot).of([load_task(name, catalog, data=data) for name in wanted])
+    for notice in notices:
+        say(notice)
+    return tasks

@@ -19,8 +19,15 @@ from slmbench.errors import UsageError
 )
 @click.option("--tasks", "task_names", help="Names, with commas between.")
 @click.option("--suite")
-@click.option("--format", "format_name", default="plain", show_default=True)
+@click.option("--format", "format_name", help="plain, chat or toon; the suite's, or plain, unless told.")
 @click.option("--shots", type=click.IntRange(0, 100), help="Worked examples in every prompt; as declared unless told.")
+@click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought; as declared unless told.")
+@click.option("--samples", type=click.IntRange(1, 1000), help="Samples an item, of code tasks; 1 is greedy.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Generated at most, where a task declares more.")
+@click.option("--metrics", "metric_names", help="Only these of the tasks' metrics, with commas between.")
+@click.option(
+    "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
+)
 @click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True)
@@ -32,8 +39,13 @@ def command(
     adapters: tuple[str, ...],
     task_names: str | None,
     suite: str | None,
-    format_name: str,
+    format_name: str | None,
     shots: int | None,
+    cot: str | None,
+    samples: int | None,
+    max_tokens: int | None,
+    metric_names: str | None,
+    allow_unsafe_code: bool,
     limit: int | None,
     batch: int,
     seed: int,
@@ -41,21 +53,38 @@ def command(
     out: str,
     as_json: bool,
 ) -> None:
-    from slmbench.recipe import suite_tasks
-    from slmbench.task import load_task
+    from slmbench.recipe import load_suite
+    from slmbench.task import Settings, load_task
 
     if (task_names is None) == (suite is None):
         raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
     catalog = default_catalog()
-    names = suite_tasks(catalog, suite) if suite else [name.strip() for name in str(task_names).split(",")]
-    tasks = [load_task(name, catalog, data=data).with_shots(shots) for name in names]
+    if suite:
+        declared = load_suite(catalog, suite)
+        names, format_name = list(declared.tasks), format_name or declared.format
+    else:
+        names = [name.strip() for name in str(task_names).split(",")]
+    metrics = tuple(name.strip() for name in metric_names.split(",")) if metric_names else None
+    settings = Settings(shots, cot, samples, metrics, max_tokens)
+    tasks, notices = settings.of([load_task(name, catalog, data=data) for name in names])
+    for notice in notices:
+        say(f"note: {notice}")
     if limit is not None:
         say(f"--limit {limit}: only the first {limit} items of each task; these rows will be badged and not ranked")
     if data == "samples":
         say("--data samples: golden rows, a handful; these rows will be badged and not ranked")
     quiet_libraries()
     runs = evaluate_all(
-        model, adapters, tasks, catalog, out=out, format=format_name, batch=batch, limit=limit, seed=seed
+        model,
+        adapters,
+        tasks,
+        catalog,
+        out=out,
+        format=format_name or "plain",
+        batch=batch,
+        limit=limit,
+        seed=seed,
+        allow_unsafe_code=allow_unsafe_code,
     )
     if as_json:
         click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))

@@ -19,10 +19,19 @@ from slmbench.visible import visible
 @click.option("--format", "format_name", default="plain", show_default=True)
 @click.option("--n", default=2, show_default=True, type=click.IntRange(0), help="How many prompts.")
 @click.option("--shots", type=click.IntRange(0, 100), help="Worked examples; as declared unless told.")
+@click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought; as declared unless told.")
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def command(
-    kind: str, name: str, model: str, format_name: str, n: int, shots: int | None, data: str, as_json: bool
+    kind: str,
+    name: str,
+    model: str,
+    format_name: str,
+    n: int,
+    shots: int | None,
+    cot: str | None,
+    data: str,
+    as_json: bool,
 ) -> None:
     catalog = default_catalog()
     from slmbench.recipe import dump_spec
@@ -32,7 +41,7 @@ def command(
     if kind == "task":
         from slmbench.task import load_task
 
-        task = load_task(name, catalog, data=data).with_shots(shots)
+        task = load_task(name, catalog, data=data).with_cot(cot).with_shots(shots)
         spec: Any = task.spec
         shown_prompts = _prompts(task, model, format_name, n, catalog) if n else []
     else:
@@ -74,13 +83,13 @@ def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> l
     found = []
     for example in task.examples(task.spec.split, n):
         rendered = style.render(task.prompt(example), tokenizer)
-        prompt, answer = training_ids(style, tokenizer, rendered, task.answer(example))
+        prompt, answer = training_ids(style, tokenizer, rendered, style.write(task.target(example)))
         found.append(
             {
                 "id": example.id,
                 "prompt": rendered.text,
                 "delimiter": rendered.delimiter,
-                "answer": task.answer(example),
+                "answer": style.write(task.target(example)),
                 "choices": list(example.choices),
                 "prompt_tokens": len(prompt),
                 "answer_tokens": len(answer),

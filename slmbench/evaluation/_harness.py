@@ -3,74 +3,183 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import frozen
+
 from slmbench.errors import SlmbenchError
-from slmbench.formats import Format, Rendered
+from slmbench.evaluation._judge import Answer, read_answer
+from slmbench.formats import Format
+from slmbench.metrics import Scorer
 from slmbench.task import Task
-from slmbench.values import Example, Output
+from slmbench.values import Example, Output, Target
+
+FILTER = "none"
+Judge = Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]
+"""(the outputs of each item, the items' indices) -> what each output was worth."""
 
 
-def generation_kwargs(task: Task) -> dict[str, Any]:
-    """What lm-eval is told about decoding: greedy, bounded, with explicit stops (none means none, not its default)."""
+@frozen
+class Request:
+    """One item as it is sent: a context, or one a choice; the delimiter; what is scored after it (choice tasks)."""
+
+    texts: tuple[str, ...]
+    delimiter: str
+    continuations: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The context; where each choice has its own, the first one's."""
+        return self.texts[0]
+
+
+def render_all(task: Task, examples: Sequence[Example], format: Format, tokenizer: Any) -> list[Request]:
+    """The requests of examples, in order."""
+    return [_request(task, example, format, tokenizer) for example in examples]
+
+
+def _request(task: Task, example: Example, format: Format, tokenizer: Any) -> Request:
+    if example.continuation is not None:
+        each = [format.render(task.prompt(example, i), tokenizer) for i in range(len(example.choices))]
+        rest = format.write(Target(example.continuation))
+        return Request(tuple(one.text for one in each), each[0].delimiter, (rest,))
+    rendered = format.render(task.prompt(example), tokenizer)
+    written = tuple(format.write(Target(choice)) for choice in example.choices)
+    return Request((rendered.text,), rendered.delimiter, written)
+
+
+def generation_kwargs(task: Task, format: Format) -> dict[str, Any]:
+    """What lm-eval is told about decoding: bounded, with explicit stops (none means none, not its default)."""
     generation = task.spec.generation
+    sampled = generation.temperature > 0
     return {
-        "until": list(generation.stop),
-        "do_sample": False,
-        "temperature": 0.0,
-        "max_gen_toks": generation.max_tokens,
-    }
+        "until": format.stop(task.stop),
+        "do_sample": sampled,
+        "temperature": generation.temperature,
+        "max_gen_toks": task.max_tokens,
+    } | ({"top_p": generation.top_p} if sampled else {})
 
 
-def build_harness_task(task: Task, examples: Sequence[Example], rendered: Sequence[Rendered]) -> Any:
-    """An lm-eval ConfigurableTask over these examples, whose prompts are exactly the rendered texts."""
+def build_harness_task(
+    task: Task, examples: Sequence[Example], requests: Sequence[Request], format: Format, judge: Judge | None = None
+) -> Any:
+    """An lm-eval ConfigurableTask over these examples, whose prompts are exactly the rendered texts.
+
+    judge: runs the outputs of a code task; None where nothing will be scored.
+    """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     import datasets
     from lm_eval.api.task import ConfigurableTask
 
-    delimiters = {one.delimiter for one in rendered}
+    delimiters = {one.delimiter for one in requests}
     if len(delimiters) != 1:
         raise SlmbenchError(f"task {task.name!r}: prompts with different answer delimiters: {sorted(delimiters)}")
     rows = datasets.Dataset.from_list([{"index": index} for index in range(len(examples))])
+    ahead: dict[int, dict[str, float]] = {}
     config: dict[str, Any] = {
         "task": task.name,
         "custom_dataset": lambda **_: {"test": rows},
         "test_split": "test",
-        "doc_to_text": lambda doc: rendered[doc["index"]].text,
         "target_delimiter": delimiters.pop(),
         "num_fewshot": 0,
-        "process_results": lambda doc, results: _scores(task, examples[doc["index"]], results),
+        "process_results": lambda doc, results: _scores(
+            task, examples[doc["index"]], results, format, ahead.get(doc["index"], {})
+        ),
         "metric_list": [
-            {"metric": value, "aggregation": "mean", "higher_is_better": scorer.higher_is_better}
+            {"metric": value, "aggregation": _aggregation(scorer, value), "higher_is_better": scorer.higher_is_better}
             for scorer in task.scorers
             for value in scorer.values
         ],
         "metadata": {"version": task.version},
     }
     if task.kind == "choice":
-        config |= {
-            "output_type": "multiple_choice",
-            "doc_to_choice": lambda doc: list(examples[doc["index"]].choices),
-            "doc_to_target": lambda doc: examples[doc["index"]].gold,
-        }
+        config["output_type"] = "multiple_choice"
+        if examples[0].continuation is not None:  # What lm-eval calls multiple inputs.
+            config |= {
+                "doc_to_text": lambda doc: examples[doc["index"]].gold,
+                "doc_to_choice": lambda doc: list(requests[doc["index"]].texts),
+                "doc_to_target": lambda doc: requests[doc["index"]].continuations[0],
+            }
+        else:
+            config |= {
+                "doc_to_text": lambda doc: requests[doc["index"]].text,
+                "doc_to_choice": lambda doc: list(requests[doc["index"]].continuations),
+                "doc_to_target": lambda doc: examples[doc["index"]].gold,
+            }
     else:
         config |= {
             "output_type": "generate_until",
+            "doc_to_text": lambda doc: requests[doc["index"]].text,
             "doc_to_target": lambda doc: task.answer(examples[doc["index"]]),
-            "generation_kwargs": generation_kwargs(task),
+            "generation_kwargs": generation_kwargs(task, format),
         }
+    if task.kind == "generate" and any(scorer.score_all is not None for scorer in task.scorers):
+        batched = _score_ahead(task, examples, format, ahead)
+        filters = [{"function": "custom", "filter_fn": batched}, {"function": "take_first"}]
+        config["filter_list"] = [{"name": FILTER, "filter": filters}]
+    if task.kind == "code":
+        config["repeats"] = task.spec.generation.samples
+        if judge is not None:
+            # The default filter keeps the first of an item's samples and drops the others.
+            judged = _on_documents(judge)
+            config["filter_list"] = [{"name": FILTER, "filter": [{"function": "custom", "filter_fn": judged}]}]
     return ConfigurableTask(config=config)
 
 
-def render_all(task: Task, examples: Sequence[Example], format: Format, tokenizer: Any) -> list[Rendered]:
-    """The rendered prompts of examples, in order."""
-    return [format.render(task.prompt(example), tokenizer) for example in examples]
+def _on_documents(judge: Judge) -> Callable[[Any, Any], list[list[Answer]]]:
+    return lambda responses, docs: judge([list(one) for one in responses], [doc["index"] for doc in docs])
 
 
-def _scores(task: Task, example: Example, results: Sequence[Any]) -> dict[str, float]:
+def _score_ahead(
+    task: Task, examples: Sequence[Example], format: Format, ahead: dict[int, dict[str, float]]
+) -> Callable[[Any, Any], Any]:
+    """A filter that changes nothing: it is where all outputs are at hand, for metrics that score them in batches."""
+
+    def scored(responses: Any, docs: Any) -> Any:
+        responses = [list(one) for one in responses]
+        indices = [doc["index"] for doc in docs]
+        outputs = [
+            Output(text=read_answer(format, examples[index], samples[0]).text)
+            for index, samples in zip(indices, responses, strict=True)
+        ]
+        for scorer in task.scorers:
+            if scorer.score_all is not None:
+                pairs = zip(indices, outputs, strict=True)
+                found = scorer.scores([task.judged(scorer, examples[index], output) for index, output in pairs])
+                for index, values in zip(indices, found, strict=True):
+                    ahead.setdefault(index, {}).update(values)
+        return responses
+
+    return scored
+
+
+def _aggregation(scorer: Scorer, value: str) -> Any:
+    if not scorer.pooled:
+        return "mean"
+    pool = scorer.pool
+    assert pool is not None
+    return lambda parts: pool(parts)[value]
+
+
+def _scores(
+    task: Task, example: Example, results: Sequence[Any], format: Format, ahead: dict[str, float]
+) -> dict[str, Any]:
     if task.kind == "choice":
         output = Output(loglikelihoods=tuple(float(loglikelihood) for loglikelihood, _ in results))
+    elif task.kind == "code":
+        output = Output(text=results[0][0].text, verdicts=tuple(answer.verdict for answer in results[0]))
     else:
-        output = Output(text=results[0])
-    return {score.metric: score.value for score in task.score(example, output)}
+        output = Output(text=read_answer(format, example, results[0]).text)
+    values: dict[str, Any] = {}
+    for scorer in task.scorers:
+        if scorer.score_all is not None and set(scorer.values) <= set(ahead):
+            values |= {name: ahead[name] for name in scorer.values}
+            continue
+        judged = task.judged(scorer, example, output)
+        if scorer.pooled:
+            assert scorer.parts is not None
+            values |= dict.fromkeys(scorer.values, scorer.parts(*judged))
+        else:
+            values |= scorer.score(*judged)
+    return values

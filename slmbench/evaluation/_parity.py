@@ -32,7 +32,8 @@ class SentRequest:
 def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], format: Format) -> list[SentRequest]:
     """Evaluation's requests for examples, through a real lm-eval task and the real engine's encoding."""
     engine = build_engine(loaded, format, batch=1)
-    harness = build_harness_task(task, examples, render_all(task, examples, format, loaded.tokenizer))
+    requests = render_all(task, examples, format, loaded.tokenizer)
+    harness = build_harness_task(task, examples, requests, format)
     with quiet_harness():
         harness.build_all_requests(limit=None, rank=0, world_size=1)
     found: list[SentRequest] = []
@@ -51,6 +52,6 @@ def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], 
         else:
             context = args[0][0]
             ids, _ = engine.tok_batch_encode([context])
-            joint = engine.tok_encode(context + delimiter + task.answer(example))
+            joint = engine.tok_encode(context + delimiter + format.write(task.target(example)))
             found.append(SentRequest(context, delimiter, ids[0].tolist(), joint))
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.errors import UsageError
-from slmbench.values import Prompt
+from slmbench.values import Prompt, Target
 
 
 @frozen
@@ -19,12 +19,30 @@ class Rendered:
     delimiter: str
 
 
+class FormatFault(ValueError):
+    """A model's output that isn't in the format it was asked for; the message says why."""
+
+
+def _text_of(target: Target) -> str:
+    return target.text
+
+
+def _as_written(text: str, reasoned: bool) -> str:
+    return text
+
+
+def _as_declared(stop: Sequence[str]) -> list[str]:
+    return list(stop)
+
+
 @frozen
 class Format:
-    """A way to write prompts down.
+    """A way to write prompts down, and to read what comes back.
 
     render(prompt, tokenizer) -> Rendered. special_tokens: None where the tokenizer adds BOS and the like as it is set
     up to; False where the rendered text holds all of them itself. ends_turn(tokenizer) -> the ids that close an answer.
+    write(target) -> the answer's text. read(output, reasoned) -> the bare text that metrics see; raises FormatFault.
+    stop(declared) -> the stop strings of a generation in this format.
     """
 
     name: str
@@ -32,6 +50,9 @@ class Format:
     special_tokens: bool | None
     render: Callable[[Prompt, Any], Rendered]
     ends_turn: Callable[[Any], list[int]]
+    write: Callable[[Target], str] = _text_of
+    read: Callable[[str, bool], str] = _as_written
+    stop: Callable[[Sequence[str]], list[str]] = _as_declared
 
 
 def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:

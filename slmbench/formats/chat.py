@@ -1,4 +1,7 @@
-"""The tokenizer's own chat template. The template is the authority on special tokens: none are added to its text."""
+"""The tokenizer's own chat template. The template is the authority on special tokens: none are added to its text.
+
+A tokenizer without one gets DEFAULT_TEMPLATE, which needs no token beyond BOS and EOS.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,44 @@ from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
 from slmbench.values import Prompt
 
+DEFAULT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}Assistant: {{ message['content'] }}{{ eos_token }}\n"
+    "{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""System:, User: and Assistant: on lines of their own; the assistant's turn ends in EOS. For base models."""
+
 _PROBE = "slmbench-probe"
+
+
+def chat_template_of(tokenizer: Any) -> str:
+    """The template that the chat format uses with a tokenizer: its own, else DEFAULT_TEMPLATE."""
+    return str(tokenizer.chat_template or DEFAULT_TEMPLATE)
 
 
 def _messages(prompt: Prompt) -> list[dict[str, str]]:
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
-    opening = f"{prompt.prefix} " if prompt.prefix else ""
+    opening = prompt.prefix + prompt.delimiter if prompt.prefix else ""
     for shot in prompt.shots:
         messages.append({"role": "user", "content": shot.user})
-        messages.append({"role": "assistant", "content": opening + shot.answer})
+        messages.append({"role": "assistant", "content": opening + shot.target.text})
     messages.append({"role": "user", "content": prompt.user})
     return messages
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -> str:
-    if not tokenizer.chat_template:
-        raise UsageError("this model's tokenizer has no chat template; use `--format plain`")
+    if not tokenizer.chat_template and tokenizer.eos_token is None:
+        raise UsageError("this model's tokenizer has neither a chat template nor an EOS token; use `--format plain`")
     from jinja2 import TemplateError
 
+    template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn))
+        return str(
+            tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=open_turn
+            )
+        )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise UsageError(f"the model's chat template refuses the turns {roles}: {error}") from error
@@ -35,8 +56,10 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
 
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
     text = _apply(tokenizer, _messages(prompt), open_turn=True)
+    if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
+        return Rendered(f"{text} {prompt.prefix}", prompt.delimiter) if prompt.prefix else Rendered(text, " ")
     # The prefix opens the assistant's turn, so that shots, training and evaluation all begin an answer alike.
-    return Rendered(text + prompt.prefix, " ") if prompt.prefix else Rendered(text, "")
+    return Rendered(text + prompt.prefix, prompt.delimiter) if prompt.prefix else Rendered(text, "")
 
 
 def _ends_turn(tokenizer: Any) -> list[int]:
@@ -55,4 +78,4 @@ def _ends_turn(tokenizer: Any) -> list[int]:
     return [int(i) for i in ids[: ids.index(eos) + 1]]
 
 
-CHAT = Format(name="chat", version="1", special_tokens=False, render=_render, ends_turn=_ends_turn)
+CHAT = Format(name="chat", version="2", special_tokens=False, render=_render, ends_turn=_ends_turn)

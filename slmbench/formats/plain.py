@@ -7,8 +7,7 @@ from typing import Any
 from slmbench.formats._base import Format, Rendered, eos_ids
 from slmbench.values import Prompt
 
-SHOT_DELIMITER = "\n\n"
-ANSWER_DELIMITER = " "
+SYSTEM_DELIMITER = "\n\n"
 
 
 def _question(user: str, prefix: str) -> str:
@@ -16,10 +15,12 @@ def _question(user: str, prefix: str) -> str:
 
 
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
-    parts = [prompt.system] if prompt.system else []
-    parts += [_question(shot.user, prompt.prefix) + ANSWER_DELIMITER + shot.answer for shot in prompt.shots]
-    parts.append(_question(prompt.user, prompt.prefix))
-    return Rendered(SHOT_DELIMITER.join(parts), ANSWER_DELIMITER)
+    parts = [
+        _question(shot.user, prompt.prefix) + prompt.delimiter + shot.target.text + prompt.shot_delimiter
+        for shot in prompt.shots
+    ]
+    system = prompt.system + SYSTEM_DELIMITER if prompt.system else ""
+    return Rendered(system + "".join(parts) + _question(prompt.user, prompt.prefix), prompt.delimiter)
 
 
-PLAIN = Format(name="plain", version="1", special_tokens=None, render=_render, ends_turn=eos_ids)
+PLAIN = Format(name="plain", version="2", special_tokens=None, render=_render, ends_turn=eos_ids)

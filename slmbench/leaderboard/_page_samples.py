@@ -104,6 +104,9 @@ def _facts(run: Run, out: Path | None) -> Html:
         ("revision", _plain(dataset.get("revision"))),
         ("format", _plain(record.get("format"))),
         ("shots", _plain((record.get("fewshot") or {}).get("n")) if isinstance(record.get("fewshot"), dict) else None),
+        ("chain of thought", _plain(record.get("cot")) if record.get("cot") not in (None, "off") else None),
+        ("sandbox", _plain((record.get("sandbox") or {}).get("tier"))),
+        ("to mind", _joined_counts(record.get("remarks"))),
         ("task version", _plain(record["task"].get("version"))),
         ("seed", _plain(record.get("seed"))),
         ("weights", _short(record["model"].get("weights_sha256"))),
@@ -119,6 +122,11 @@ def _facts(run: Run, out: Path | None) -> Html:
     ]
     pairs = [tag("div", tag("dt", term), tag("dd", value)) for term, value in told if value]
     return tag("dl", *pairs, class_="facts")
+
+
+def _joined_counts(remarks: Any) -> str | None:
+    counts = remarks.items() if isinstance(remarks, Mapping) else ()
+    return "; ".join(f"{name}: {count}" for name, count in counts) or None
 
 
 def _plain(value: Any) -> str | None:
@@ -151,9 +159,7 @@ def _sample(sample: Mapping[str, Any], run: Run) -> Html:
         mark = tag("span", "\u2717 wrong", class_="mark wrong")
     glimpse = " ".join(output.split())
     glimpse = glimpse if len(glimpse) <= 90 else glimpse[:89] + "\u2026"
-    summary = tag(
-        "summary", mark, tag("span", str(sample["item_id"]), class_="item"), tag("span", glimpse, class_="glimpse")
-    )
+    summary = tag("summary", mark, tag("span", _item(sample), class_="item"), tag("span", glimpse, class_="glimpse"))
     given = tag("div", tag("h4", "Prompt"), _clipped(sample.get("prompt")), class_="given")
     came = [tag("h4", "Output, raw"), _clipped(output)]
     if sample.get("choices"):
@@ -168,8 +174,16 @@ def _sample(sample: Mapping[str, Any], run: Run) -> Html:
     ended = _plain(sample.get("finish_reason"))
     if ended:
         scored.append(tag("div", tag("dt", "ended by"), tag("dd", ended)))
+    for term, key in (("verdict", "verdict"), ("why", "verdict_detail"), ("not in its format", "format_fault")):
+        if said := _plain(sample.get(key)):
+            scored.append(tag("div", tag("dt", term), tag("dd", said)))
     came += [tag("h4", "Scores"), tag("dl", *scored, class_="facts")]
     return tag("details", summary, tag("div", given, tag("div", *came, class_="came"), class_="pair"), class_="sample")
+
+
+def _item(sample: Mapping[str, Any]) -> str:
+    epoch = sample.get("epoch", 0)
+    return f"{sample['item_id']}, sample {epoch + 1}" if epoch else str(sample["item_id"])
 
 
 def _clipped(value: Any) -> Html:

@@ -14,6 +14,8 @@ from attrs import field, frozen
 
 from slmbench.errors import Problem, SlmbenchError, UsageError
 from slmbench.leaderboard._checks import RecordChecker
+from slmbench.leaderboard._pooled import pooled_values
+from slmbench.values import Estimate
 from slmbench.visible import visible
 
 RECORD = "run.json"
@@ -34,7 +36,10 @@ class RunProblems(SlmbenchError):
 
 @frozen
 class RunMetric:
-    """What a run's record says of one metric. chance: the score of guessing, None where it is unknown."""
+    """What a run's record says of one metric. chance: the score of guessing, None where it is unknown.
+
+    pooled_by: the scorer of a metric that is no mean over items, as a micro-averaged F1; None for a mean.
+    """
 
     name: str
     value: float
@@ -42,15 +47,16 @@ class RunMetric:
     n_error: int
     higher_is_better: bool
     chance: float | None = None
+    pooled_by: str | None = None
 
 
 @frozen(eq=False)
 class Run:
     """One finished run whose samples were checked.
 
-    record: run.json as it is. scores: metric name -> item id -> score (the mean over the item's epochs). clusters: item
-    id -> cluster, None for an item on its own. folder: where run.json and samples.jsonl lie. n_samples: lines of
-    samples.jsonl.
+    record: run.json as it is. scores: metric name -> item id -> score (the mean over the item's epochs; of a pooled
+    metric, its jackknife pseudo-value). clusters: item id -> cluster, None for an item on its own. folder: where
+    run.json and samples.jsonl lie. n_samples: lines of samples.jsonl. pooled: the estimates of pooled metrics.
     """
 
     folder: Path
@@ -60,6 +66,7 @@ class Run:
     scores: Mapping[str, Mapping[str, float]] = field(repr=False)
     clusters: Mapping[str, str | None] = field(repr=False)
     n_samples: int = 0
+    pooled: Mapping[str, Estimate] = field(factory=dict, repr=False)
 
     @property
     def run_id(self) -> str:
@@ -183,8 +190,8 @@ def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> Run 
     samples = _read_scores(folder / SAMPLES, record, metrics, problems)
     if samples is None:
         return None
-    scores, clusters, lines = samples
-    return Run(folder, record, created, tuple(metrics), scores, clusters, lines)
+    scores, clusters, lines, pooled = samples
+    return Run(folder, record, created, tuple(metrics), scores, clusters, lines, pooled)
 
 
 def _checked_created(checker: RecordChecker) -> datetime | None:
@@ -228,21 +235,26 @@ def _checked_metrics(checker: RecordChecker) -> list[RunMetric]:
         if any(name == metric.name for metric in metrics):
             checker.add(f"{at}.name", name, "a name that no other metric of the run has")
             continue
-        metrics.append(RunMetric(name, value, n, n_error, higher, chance))
+        pooled_by = checker.text(f"{at}.scorer") if checker.record["metrics"][position].get("pooled") else None
+        metrics.append(RunMetric(name, value, n, n_error, higher, chance, pooled_by))
     return metrics
 
 
-_Scores = tuple[dict[str, dict[str, float]], dict[str, str | None], int]
+_Scores = tuple[dict[str, dict[str, float]], dict[str, str | None], int, dict[str, Estimate]]
 
 
 def _read_scores(
     path: Path, record: dict[str, Any], metrics: list[RunMetric], problems: list[Problem]
 ) -> _Scores | None:
-    """Scores by metric and item, clusters by item, and the number of lines; None after problems were added."""
+    """Scores by metric and item, clusters by item, the number of lines, and the estimates of pooled metrics.
+
+    None after problems were added.
+    """
     before = len(problems)
     scores: dict[str, dict[str, list[float]]] = {metric.name: {} for metric in metrics}
     clusters: dict[str, str | None] = {}
     epochs: dict[str, set[Any]] = {}
+    parts: dict[str, dict[str, Any]] = {metric.pooled_by: {} for metric in metrics if metric.pooled_by}
     digest = hashlib.sha256()
     lines = 0
     faults: list[Problem] = []
@@ -251,7 +263,7 @@ def _read_scores(
             for line_number, line in enumerate(file, 1):
                 digest.update(line)
                 lines += 1
-                message = _take_sample(line, scores, clusters, epochs)
+                message = _take_sample(line, scores, clusters, epochs, parts)
                 if message:
                     faults.append(Problem(str(path), line_number, 1, message))
     except OSError as error:
@@ -278,7 +290,7 @@ def _read_scores(
         elif unscored > metric.n_error:
             message = f"metric {metric.name!r}: {unscored} samples have no score, but n_error is {metric.n_error}"
             problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
-        if not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
+        if metric.pooled_by is None and not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
             message = f"metric {metric.name!r} says {metric.value!r}, the mean of its samples' scores is {mean!r}"
             problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
     if len(problems) > before:
@@ -287,7 +299,21 @@ def _read_scores(
         name: {item: math.fsum(values) / len(values) for item, values in by_item.items()}
         for name, by_item in scores.items()
     }
-    return means, clusters, lines
+    pooled: dict[str, Estimate] = {}
+    for metric in metrics:
+        if metric.pooled_by is None:
+            continue
+        try:
+            found, pseudo = pooled_values(metric.pooled_by, parts[metric.pooled_by], clusters)[metric.name]
+        except (ValueError, KeyError) as error:
+            problems.append(Problem(str(path), 0, 0, f"metric {metric.name!r} can't be pooled: {error}"))
+            return None
+        if not abs(found.value - metric.value) <= MEAN_TOLERANCE:
+            message = f"metric {metric.name!r} says {metric.value!r}, its samples' parts give {found.value!r}"
+            problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
+            return None
+        means[metric.name], pooled[metric.name] = pseudo, found
+    return means, clusters, lines, pooled
 
 
 def _take_sample(
@@ -295,6 +321,7 @@ def _take_sample(
     scores: dict[str, dict[str, list[float]]],
     clusters: dict[str, str | None],
     epochs: dict[str, set[Any]],
+    parts: dict[str, dict[str, Any]],
 ) -> str | None:
     """Adds one line's scores; returns what is wrong with the line, or None."""
     try:
@@ -329,4 +356,8 @@ def _take_sample(
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
             return f"score {name!r} of item {item!r} is {value!r}, not a finite number"
         by_item.setdefault(item, []).append(float(value))
+    for name, part_of in parts.items():
+        if not isinstance(sample.get("parts"), dict) or name not in sample["parts"]:
+            return f"item {item!r} has no parts for {name!r}, which is pooled"
+        part_of[item] = sample["parts"][name]
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slmbench.leaderboard._html import Html, csp_hash, json_script, tag
 from slmbench.leaderboard._page_samples import run_sections
+from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import cost_table, score_table
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._text import number
@@ -51,6 +52,8 @@ def render_page(leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None 
         body.append(_legend(leaderboard))
         body.append(tag("section", tag("h2", "Cost"), cost_table(leaderboard)))
         body.append(_columns(leaderboard))
+        beside = side_by_side(leaderboard, by_id)
+        body += [beside] if beside is not None else []
         sections = run_sections(leaderboard, by_id, anchors, out)
         about = tag("p", "Every score, down to what the model was asked and what it wrote.", class_="lede")
         body.append(tag("section", tag("h2", "Runs and samples"), about, sections, id="runs"))

@@ -287,6 +287,8 @@ def _check_agreement(name: str, ranked: Sequence[tuple[Run, RunMetric]]) -> None
 
 
 def _estimate(run: Run, name: str) -> Estimate:
+    if name in run.pooled:
+        return run.pooled[name]
     scores = run.scores[name]
     return estimate(list(scores.values()), [run.clusters[item] for item in scores])
 

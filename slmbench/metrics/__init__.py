@@ -1,34 +1,40 @@
-"""Metrics: exact match, ROUGE and multiple-choice accuracy, each a `Scorer` and an `evaluate.Metric`."""
+"""Metrics of texts, choices and code, each a `Scorer` and an `evaluate.Metric`; `names.py` lists them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.metrics.names import METRIC_SUMMARIES, k_of
 
 if TYPE_CHECKING:
     import evaluate
 
     from slmbench.metrics._scorer import Scorer
+    from slmbench.metrics.passing import pass_at_k
 
-__all__ = ["METRIC_SUMMARIES", "Scorer", "load_metric", "load_scorer", "metric_names"]
+__all__ = ["METRIC_SUMMARIES", "Scorer", "load_metric", "load_scorer", "metric_names", "pass_at_k"]
 
 
 def metric_names() -> tuple[str, ...]:
-    """All names that `load_scorer` and `load_metric` know, sorted."""
+    """All names that `list` shows, sorted. `load_scorer` and `load_metric` also know pass@k of every k."""
     return tuple(sorted(METRIC_SUMMARIES))
 
 
 def load_scorer(name: str) -> Scorer:
-    """The scorer of that name. Raises UsageError for an unknown one, with the nearest."""
+    """The scorer of that name; loads no weights. Raises UsageError for an unknown one, with the nearest."""
     from slmbench.errors import UsageError, did_you_mean
 
-    if name not in METRIC_SUMMARIES:
+    k = k_of(name)
+    if name not in METRIC_SUMMARIES and k is None:
         raise UsageError(f"unknown metric {name!r}{did_you_mean(name, METRIC_SUMMARIES)}")
-    from slmbench.metrics import accuracy, exact_match, rouge
+    from slmbench.metrics import accuracy, bertscore, classes, codes, exact_match, passing, rouge, squad
 
-    scorers = (*accuracy.SCORERS, *exact_match.SCORERS, *rouge.SCORERS)
-    return next(scorer for scorer in scorers if scorer.name == name)
+    if k is not None:
+        return passing.scorer(k)
+    if name == "bertscore":
+        return bertscore.scorer()
+    modules = (accuracy, classes, codes, exact_match, rouge, squad)
+    return next(scorer for module in modules for scorer in module.SCORERS if scorer.name == name)
 
 
 def load_metric(name: str) -> evaluate.Metric:
@@ -44,4 +50,8 @@ def __getattr__(name: str) -> object:
         from slmbench.metrics._scorer import Scorer
 
         return Scorer
+    if name == "pass_at_k":
+        from slmbench.metrics.passing import pass_at_k
+
+        return pass_at_k
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

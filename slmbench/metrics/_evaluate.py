@@ -20,11 +20,17 @@ counted from 0.
 """
 _CHOICE_TEXTS = """choices: list of lists of str, the options' texts without the delimiter before them.
 """
+_CODE_INPUTS = """
+predictions: list of lists, one a problem, of what became of each sample: passed, failed, timed out or died, or True and
+False for passed and failed. references aren't read.
+"""
+_VERDICTS = {True: "passed", False: "failed"}
 
 
 def as_evaluate_metric(scorer: Scorer, **options: Any) -> evaluate.Metric:
     """The scorer behind `compute(predictions=..., references=...)`, which returns the mean of each of its values.
 
+    Of a pooled scorer it returns what its `pool` makes of all items. A scorer of code takes predictions alone.
     options: what `evaluate.Metric` takes. Data stays in memory unless num_process > 1 or keep_in_memory=False.
     compute raises ValueError for no items, for lengths that differ, and for an item that can't be scored, by its
     index. Other keyword arguments of compute are ignored: `evaluate.combine` hands each to every metric.
@@ -37,11 +43,15 @@ def as_evaluate_metric(scorer: Scorer, **options: Any) -> evaluate.Metric:
 def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
     # Here, because evaluate imports datasets and takes seconds.
     import evaluate
+    import numpy as np
     from datasets import Features, Sequence, Value
 
     if scorer.kind == "text":
         features = Features({"predictions": Value("string"), "references": Sequence(Value("string"))})
         inputs = _TEXT_INPUTS
+    elif scorer.kind == "code":
+        features = Features({"predictions": Sequence(Value("string"))})
+        inputs = _CODE_INPUTS
     else:
         features = Features({"predictions": Sequence(Value("float64")), "references": Value("int64")})
         inputs = _CHOICE_INPUTS
@@ -72,29 +82,44 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
 
         def add_batch(self, *, predictions: Any = None, references: Any = None, **columns: Any) -> None:
             """Keep the items until compute(). Raises ValueError for an empty batch."""
-            for column, rows in {"predictions": predictions, "references": references, **columns}.items():
+            given = {"predictions": predictions, "references": references, **columns}
+            for column, rows in given.items():
+                if column == "references" and scorer.kind == "code":
+                    continue
                 if isinstance(rows, str):
                     raise ValueError(f"{scorer.name}: {column} must be a list of items, got the text {rows[:80]!r}")
                 if rows is None or len(rows) == 0:
                     raise ValueError(f"{scorer.name}: {column} is empty; there is no mean over no items")
-            super().add_batch(predictions=predictions, references=[listed(row) for row in references], **columns)
+            references = None if scorer.kind == "code" else [listed(row) for row in references]
+            super().add_batch(predictions=[verdicts(row) for row in predictions], references=references, **columns)
 
         def add(self, *, prediction: Any = None, reference: Any = None, **columns: Any) -> None:
             """Keep one item until compute()."""
-            super().add(prediction=prediction, reference=listed(reference), **columns)
+            super().add(prediction=verdicts(prediction), reference=listed(reference), **columns)
 
-        def _compute(self, predictions: list, references: list, choices: Any = None, **_: Any) -> dict[str, float]:
+        def _compute(
+            self, predictions: list, references: Any = None, choices: Any = None, **_: Any
+        ) -> dict[str, float]:
+            golds = [None] * len(predictions) if scorer.kind == "code" else references
             texts = choices if scorer.reads_choices else [()] * len(predictions)
-            items = map(item_of, range(len(predictions)), predictions, references, texts)
-            scores = [scorer.score(example, output) for example, output in items]
+            items = list(map(item_of, range(len(predictions)), predictions, golds, texts))
+            if scorer.pooled:
+                return scorer.pool([scorer.parts(*item) for item in items])
+            scores = scorer.scores(items)
             return {value: sum(score[value] for score in scores) / len(scores) for value in scorer.values}
 
     def listed(reference: Any) -> Any:
         # One column type for both forms: where rows mix them, datasets would take a text for a list of its letters.
         return [reference] if scorer.kind == "text" and isinstance(reference, str) else reference
 
+    def verdicts(prediction: Any) -> Any:
+        if scorer.kind != "code" or prediction is None or isinstance(prediction, str):
+            return prediction
+        return [_VERDICTS[bool(each)] if isinstance(each, (bool, np.bool_)) else each for each in prediction]
+
     def item_of(index: int, prediction: Any, reference: Any, choices: Any) -> tuple[Example, Output]:
-        absent = [side for side, value in (("prediction", prediction), ("reference", reference)) if value is None]
+        sides = [("prediction", prediction)] + ([("reference", reference)] if scorer.kind != "code" else [])
+        absent = [side for side, value in sides if value is None]
         absent += ["reference"] if reference == [] else []
         absent += ["choices"] if choices is None else []
         if absent:
@@ -102,10 +127,13 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
         if scorer.kind == "choice":
             example = Example(id=str(index), fields={}, answer="", choices=tuple(choices), gold=reference)
             return example, Output(loglikelihoods=tuple(prediction))
+        if scorer.kind == "code":
+            return Example(id=str(index), fields={}, answer=""), Output(verdicts=tuple(prediction))
         example = Example(id=str(index), fields={}, answer=reference[0], references=tuple(reference))
         return example, Output(text=prediction)
 
     # evaluate names a metric after its class, and `combine` prefixes clashing values with that name.
-    ScorerMetric.__name__ = "".join(part.capitalize() for part in scorer.name.replace("/", "_").split("_"))
+    words = scorer.name.replace("/", "_").replace("@", "_at_").split("_")
+    ScorerMetric.__name__ = "".join(word.capitalize() for word in words)
     ScorerMetric.__qualname__ = ScorerMetric.__name__
     return ScorerMetric

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import frozen
 
@@ -16,14 +16,23 @@ class Scorer:
     """A metric, ready to score one item at a time.
 
     name: what a declaration calls it. version: changes whenever a score could. kind: "text" reads what a model wrote,
-    "choice" the log-likelihoods of the options. values: the keys of every dict that `score` returns. score: pure;
-    raises ValueError, naming the example, for an item that can't be scored. binary: each value is 0.0 or 1.0, so that
-    intervals for proportions apply. reads_choices: the options' texts are needed, not only their log-likelihoods.
+    "choice" the log-likelihoods of the options, "code" one verdict a sample. values: the keys of every dict that
+    `score` returns. score: pure; raises ValueError, naming the example, for an item that can't be scored. binary: each
+    value is 0.0 or 1.0, so that intervals for proportions apply. reads_choices: the options' texts are needed, not only
+    their log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
+    samples: how many samples an item needs, the k of pass@k.
+
+    parts and pool, both or neither: the metric of a run isn't the mean over its items. parts(example, output) is what
+    one item adds, a JSON value; pool(parts of all items) are the run's values; `score` is the pool of one item alone.
+
+    score_all: the same as `score` of each pair, faster. remarks(example, output): what a reader of the number has to
+    know, by kind, to be summed over a run; {} for nothing. ready(): raises UsageError or OfflineError where the metric
+    can't work here (weights missing); to be called before any model runs.
     """
 
     name: str
     version: str
-    kind: Literal["text", "choice"]
+    kind: Literal["text", "choice", "code"]
     values: tuple[str, ...]
     score: Callable[[Example, Output], dict[str, float]]
     description: str
@@ -31,6 +40,24 @@ class Scorer:
     citation: str = ""
     higher_is_better: bool = True
     reads_choices: bool = False
+    reads_whole: bool = False
+    samples: int = 1
+    parts: Callable[[Example, Output], Any] | None = None
+    pool: Callable[[Sequence[Any]], dict[str, float]] | None = None
+    score_all: Callable[[Sequence[tuple[Example, Output]]], list[dict[str, float]]] | None = None
+    remarks: Callable[[Example, Output], dict[str, int]] | None = None
+    ready: Callable[[], None] | None = None
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a run's values come from `pool` over its items' `parts`, not from a mean of scores."""
+        return self.pool is not None
+
+    def scores(self, items: Sequence[tuple[Example, Output]]) -> list[dict[str, float]]:
+        """`score` of every item, in batches where the metric knows how."""
+        if self.score_all is not None:
+            return self.score_all(items)
+        return [self.score(example, output) for example, output in items]
 
     def chance(self, example: Example) -> float | None:
         """Expected value of a uniform guess: 1 / number of options; None where guessing has no meaning.
@@ -62,21 +89,44 @@ def choice_score(
     return partial(_score_choice, measure)
 
 
+def pooled_score(
+    parts: Callable[[Example, Output], Any], pool: Callable[[Sequence[Any]], dict[str, float]]
+) -> Callable[..., dict[str, float]]:
+    """`Scorer.score` of a pooled metric: the pool of one item alone."""
+    return partial(_score_alone, parts, pool)
+
+
+def named(example: Example, measure: Callable[..., Any], *inputs: Any) -> Any:
+    """measure(*inputs); a ValueError of it gets the example's id put before its message."""
+    try:
+        return measure(*inputs)
+    except ValueError as error:
+        raise ValueError(f"example {example.id!r}: {error}") from error
+
+
+def references_of(example: Example) -> tuple[str, ...]:
+    """The texts that count as right: the references, or else the answer."""
+    return example.references or (example.answer,)
+
+
 def _under_name(name: str, measure: Callable[..., float], *inputs: object) -> dict[str, float]:
     return {name: measure(*inputs)}
 
 
 def _score_text(measure: Callable[..., Mapping[str, float]], example: Example, output: Output) -> dict[str, float]:
-    try:
-        return dict(measure(output.text, example.references or (example.answer,)))
-    except ValueError as error:
-        raise ValueError(f"example {example.id!r}: {error}") from error
+    return dict(named(example, measure, output.text, references_of(example)))
 
 
 def _score_choice(measure: Callable[..., Mapping[str, float]], example: Example, output: Output) -> dict[str, float]:
-    try:
-        if example.gold is None:
-            raise ValueError("has no gold: a choice metric needs the index of the right option")
-        return dict(measure(output.loglikelihoods, example.choices, example.gold))
-    except ValueError as error:
-        raise ValueError(f"example {example.id!r}: {error}") from error
+    return dict(named(example, measure, output.loglikelihoods, example.choices, gold_of(example)))
+
+
+def gold_of(example: Example) -> int:
+    """Index of the right option. Raises ValueError, naming the example, where there is none."""
+    if example.gold is None:
+        raise ValueError(f"example {example.id!r}: has no gold: a choice metric needs the index of the right option")
+    return example.gold
+
+
+def _score_alone(parts: Callable[..., Any], pool: Callable[..., dict[str, float]], *item: Any) -> dict[str, float]:
+    return pool([parts(*item)])

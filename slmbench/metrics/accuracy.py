@@ -25,14 +25,19 @@ def likeliest_norm(loglikelihoods: Sequence[float], choices: Sequence[str]) -> i
     choices: the options' texts without the delimiter that the prompt puts before them. Raises ValueError for an empty
     option, a NaN, or lengths that differ.
     """
+    return _likeliest_per(loglikelihoods, choices, [len(choice) for choice in choices], "accuracy_norm")
+
+
+def likeliest_bytes(loglikelihoods: Sequence[float], choices: Sequence[str]) -> int:
+    """Index of the highest log-likelihood per UTF-8 byte of the option; as `likeliest_norm` in all else."""
+    return _likeliest_per(loglikelihoods, choices, [len(choice.encode()) for choice in choices], "accuracy_bytes")
+
+
+def likeliest_of(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> int:
+    """`likeliest`, where each option has its text and gold is one of them; else ValueError."""
     _check_counts(loglikelihoods, choices)
-    for index, choice in enumerate(choices):
-        if not choice:
-            raise ValueError(
-                f"option {index} of {len(choices)} is empty: accuracy_norm divides by its length; "
-                "fix the row's choices or use accuracy"
-            )
-    return likeliest([value / len(choice) for value, choice in zip(loglikelihoods, choices, strict=True)])
+    _check_gold(gold, len(loglikelihoods))
+    return likeliest(loglikelihoods)
 
 
 def accuracy(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
@@ -54,6 +59,26 @@ def accuracy_norm(loglikelihoods: Sequence[float], choices: Sequence[str], gold:
     """
     _check_gold(gold, len(loglikelihoods))
     return float(likeliest_norm(loglikelihoods, choices) == gold)
+
+
+def accuracy_bytes(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
+    """1.0 where the option of highest log-likelihood per UTF-8 byte is `gold`, else 0.0.
+
+    As `accuracy_norm`, which counts characters. Source: lm-eval's acc_bytes.
+    """
+    _check_gold(gold, len(loglikelihoods))
+    return float(likeliest_bytes(loglikelihoods, choices) == gold)
+
+
+def _likeliest_per(loglikelihoods: Sequence[float], choices: Sequence[str], sizes: Sequence[int], metric: str) -> int:
+    _check_counts(loglikelihoods, choices)
+    for index, size in enumerate(sizes):
+        if not size:
+            raise ValueError(
+                f"option {index} of {len(choices)} is empty: {metric} divides by its length; "
+                "fix the row's choices or use accuracy"
+            )
+    return likeliest([value / size for value, size in zip(loglikelihoods, sizes, strict=True)])
 
 
 def _check_counts(loglikelihoods: Sequence[float], choices: Sequence[str]) -> None:
@@ -84,4 +109,5 @@ def _scorer(name: str, measure: Callable[..., float], *, reads_choices: bool) ->
 SCORERS: tuple[Scorer, ...] = (
     _scorer("accuracy", accuracy, reads_choices=False),
     _scorer("accuracy_norm", accuracy_norm, reads_choices=True),
+    _scorer("accuracy_bytes", accuracy_bytes, reads_choices=True),
 )

@@ -1,10 +1,11 @@
-"""The mean of a run's item scores, with a standard error and a 95% interval that a reader can trust."""
+"""A run's number with a standard error and a 95% interval that a reader can trust: of a mean, or of a pooled metric."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 from slmbench.values import Estimate
 
@@ -52,6 +53,73 @@ def estimate(values: Sequence[float], clusters: Sequence[str | None] | None = No
         return Estimate(mean, 0.0, mean, mean, n, "none")
     variance = math.fsum((number - mean) ** 2 for number in numbers) / (n - 1)
     return _t_estimate(mean, math.sqrt(variance / n), n, n - 1, "t")
+
+
+def jackknife(
+    pool: Callable[[Sequence[Any]], dict[str, float]],
+    parts: Sequence[Any],
+    clusters: Sequence[str | None] | None = None,
+) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
+    """Estimates of a pooled metric's values, each in [0, 1], and one pseudo-value an item for paired tests.
+
+    pool, parts: as of a pooled `Scorer`; parts: one an item. clusters: as in `estimate`. The estimate is pool(parts)
+    itself, not the mean of the pseudo-values. Its standard error comes from leaving out one item, or one cluster, at a
+    time: sqrt((g - 1) / g * sum of (theta_(-i) - their mean)^2) over g items or clusters; the interval is t with g - 1
+    degrees of freedom, clipped to [0, 1], its method `jackknife`. The method is `none`, as in `estimate`, where g is 1
+    or no item's absence changes the value. The pseudo-value of item i is n * theta - (n - 1) * theta_(-i), of single
+    items even where clusters are named; of one item it is theta.
+
+    A pool with a method leave_out(parts, groups), groups being lists of positions, is asked for all theta_(-i) at once;
+    another one is called once for each. Raises ValueError if parts is empty, if clusters has another length, or if the
+    pool gives a NaN or an infinity. Source: Efron and Tibshirani 1993, chapter 11.
+    """
+    n = len(parts)
+    if not n:
+        raise ValueError("no parts: a pooled value over no items doesn't exist")
+    if clusters is not None and len(clusters) != n:
+        raise ValueError(f"{len(clusters)} clusters for {n} items; give one for each")
+    whole = pool(parts)
+    single = [[position] for position in range(n)]
+    groups = _groups(clusters) if clusters is not None else single
+    without_item = _left_out(pool, parts, single)
+    without_group = without_item if len(groups) == n else _left_out(pool, parts, groups)
+    estimates, pseudo_values = {}, {}
+    for name, value in whole.items():
+        left = [values[name] for values in without_group]
+        if not all(map(math.isfinite, (value, *left))):
+            raise ValueError(f"{name} is not finite over all items, or without one of them")
+        estimates[name] = _jackknifed(value, left, n)
+        pseudo_values[name] = [n * value - (n - 1) * values[name] for values in without_item] or [value]
+    return estimates, pseudo_values
+
+
+def _groups(clusters: Sequence[str | None]) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for position, label in enumerate(clusters):
+        groups[(position,) if label is None else label].append(position)
+    return list(groups.values())
+
+
+def _left_out(pool: Callable[..., dict[str, float]], parts: Sequence[Any], groups: list[list[int]]) -> list[dict]:
+    """The pool's values without each group; empty where there is one group, as nothing would be left."""
+    if len(groups) == 1:
+        return []
+    leave_out = getattr(pool, "leave_out", None)
+    if leave_out is not None:
+        return leave_out(parts, groups)
+    dropped = map(set, groups)
+    return [pool([part for position, part in enumerate(parts) if position not in gone]) for gone in dropped]
+
+
+def _jackknifed(value: float, left: list[float], n: int) -> Estimate:
+    g = len(left)
+    # Also where all are equal, rounding aside: that every item counts alike doesn't make the number certain.
+    if g < 2 or max(left) - min(left) < 1e-12:
+        return Estimate(value, 0.0, value, value, n, "none")
+    mean = math.fsum(left) / g
+    stderr = math.sqrt((g - 1) / g * math.fsum((each - mean) ** 2 for each in left))
+    made = _t_estimate(value, stderr, n, g - 1, "jackknife")
+    return Estimate(value, stderr, max(0.0, made.ci_low), min(1.0, made.ci_high), n, "jackknife")
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

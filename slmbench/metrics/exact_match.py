@@ -1,12 +1,13 @@
 """Exact match: of a whole text, and of the final number of a worked solution in three readings.
 
 strict and flexible give lm-eval's numbers under lm-eval's names, so that they can stand beside published ones.
-decimal is this project's own: it forgives how a number is written, never which number it is.
+decimal is this project's own: it forgives how a number is written, never which number it is. open is lm-eval's nq_open.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -21,6 +22,10 @@ _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _FINAL_STOP = re.compile(r"\.$")
 _NO_MATCH = "[invalid]"
+
+# nq_open's own, its twice named "The " included.
+_ARTICLE = re.compile(r"\b(?:The |the |An |A |The |a |an )")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 _THIN_SPACES = "\u00a0\u2007\u2009\u202f"
 
@@ -73,6 +78,20 @@ def exact_match_decimal(prediction: str, references: Sequence[str]) -> float:
     got = final_number(prediction)
     golds = [_reference_number(reference) for reference in _required(references)]
     return float(got is not None and got in golds)
+
+
+def exact_match_open(prediction: str, references: Sequence[str]) -> float:
+    """1.0 where the text is a reference once articles, case and ASCII punctuation are gone, else 0.0.
+
+    An article is one of The, the, An, an, A, a at the start of a word, with the space after it. Outer white space of
+    the prediction is dropped first, that of references isn't. Raises ValueError without references. Source: nq_open of
+    lm-eval 0.4.13, whose arrays also cut a text that grows when put in lower case (Turkish capital dotted I).
+    """
+    return _any_equal(_open_answer, prediction.strip(), references)
+
+
+def _open_answer(text: str) -> str:
+    return _ARTICLE.sub("", text).lower().translate(_PUNCTUATION)
 
 
 def extract_strict(text: str) -> str:
@@ -148,7 +167,9 @@ def _required(references: Sequence[str]) -> Sequence[str]:
     return references
 
 
-def _scorer(name: str, measure: Callable[[str, Sequence[str]], float], citation: str = "") -> Scorer:
+def _scorer(
+    name: str, measure: Callable[[str, Sequence[str]], float], citation: str = "", *, reads_whole: bool = False
+) -> Scorer:
     return Scorer(
         name=name,
         version="1",
@@ -158,14 +179,17 @@ def _scorer(name: str, measure: Callable[[str, Sequence[str]], float], citation:
         description=METRIC_SUMMARIES[name],
         citation=citation,
         binary=True,
+        reads_whole=reads_whole,
     )
 
 
 _GSM8K = "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, arXiv:2110.14168"
+_NQ_OPEN = "Lee et al. 2019, Latent Retrieval for Weakly Supervised Open Domain Question Answering, arXiv:1906.00300"
 
 SCORERS: tuple[Scorer, ...] = (
     _scorer("exact_match", exact_match),
-    _scorer("exact_match/strict", exact_match_strict, _GSM8K),
-    _scorer("exact_match/flexible", exact_match_flexible, _GSM8K),
-    _scorer("exact_match/decimal", exact_match_decimal, _GSM8K),
+    _scorer("exact_match/strict", exact_match_strict, _GSM8K, reads_whole=True),
+    _scorer("exact_match/flexible", exact_match_flexible, _GSM8K, reads_whole=True),
+    _scorer("exact_match/decimal", exact_match_decimal, _GSM8K, reads_whole=True),
+    _scorer("exact_match/open", exact_match_open, _NQ_OPEN),
 )

@@ -4,10 +4,12 @@ from slmbench.schema._base import Spec, parse, plain_name
 from slmbench.schema._dataset import DatasetSpec
 from slmbench.schema._model import ModelSpec
 from slmbench.schema._recipe import AdapterSpec, EvaluationSpec, LoraSpec, OptimSpec, RecipeSpec, SuiteSpec
-from slmbench.schema._task import CotSpec, FewshotSpec, GenerationSpec, PromptSpec, TaskSpec
+from slmbench.schema._task import CodeSpec, CotMode, CotSpec, FewshotSpec, GenerationSpec, PromptSpec, TaskSpec
 
 __all__ = [
     "AdapterSpec",
+    "CodeSpec",
+    "CotMode",
     "CotSpec",
     "DatasetSpec",
     "EvaluationSpec",

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from slmbench.schema._base import Name, Spec
+from slmbench.schema._task import CotMode
+
+FormatName = Literal["plain", "chat", "toon"]
 
 
 class LoraSpec(Spec):
@@ -53,12 +56,17 @@ class AdapterSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """What base and adapters are scored on. limit: the first n items (such rows are badged and not ranked)."""
+    """What base and adapters are scored on. limit: the first n items (such rows are badged and not ranked).
+
+    samples: an item, of code tasks; metrics: only these; None for what the tasks declare.
+    """
 
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
     suite: Name | None = None
     batch: int = Field(default=32, ge=1)
     limit: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=1000)
+    metrics: Annotated[list[str], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_list(self) -> EvaluationSpec:
@@ -68,7 +76,7 @@ class EvaluationSpec(Spec):
 
 
 class RecipeSpec(Spec):
-    """A recipe. shots: worked examples in every prompt, None for what each task declares.
+    """A recipe. shots: worked examples in every prompt; cot: chain of thought; None for what each task declares.
 
     rows: at most so many training rows a task. max_tokens: longer rows are cut, counted and shown.
     """
@@ -76,11 +84,12 @@ class RecipeSpec(Spec):
     summary: str = Field(min_length=1)
     source: str = ""
     model: str
-    format: Literal["plain", "chat"] = "plain"
+    format: FormatName = "plain"
     adapters: dict[Name, AdapterSpec] = Field(min_length=1)
     lora: LoraSpec = LoraSpec()
     optim: OptimSpec = OptimSpec()
     shots: int | None = Field(default=None, ge=0, le=100)
+    cot: CotMode | None = None
     rows: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=512, ge=8)
     seed: int = 0
@@ -92,4 +101,4 @@ class SuiteSpec(Spec):
 
     summary: str = Field(min_length=1)
     tasks: list[Name] = Field(min_length=1)
-    format: Literal["plain", "chat"] | None = None
+    format: FormatName | None = None

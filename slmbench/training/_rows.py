@@ -41,13 +41,12 @@ def training_rows(
     """
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
-    few = task.spec.fewshot
     # A row that is one of its own prompt's worked examples would teach copying; those rows stay shots alone.
-    shown = few.n if few.split == task.spec.train_split else 0
+    shown = task.spec.fewshot.skip + task.shot_count if task.shot_split == task.spec.train_split else 0
     rows = []
     for example in task.examples(task.spec.train_split, None if limit is None else limit + shown)[shown:]:
         rendered = format.render(task.prompt(example), tokenizer)
-        prompt, answer = training_ids(format, tokenizer, rendered, task.answer(example))
+        prompt, answer = training_ids(format, tokenizer, rendered, format.write(task.target(example)))
         rows.append(_fit(TrainingRow(task.name, example, prompt, answer), max_tokens))
     return rows
 

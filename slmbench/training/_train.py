@@ -19,7 +19,7 @@ from slmbench.models import LoadedModel, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256, code, hardware, now, packages, peak_memory_bytes, reset_peak_memory
 from slmbench.schema import OptimSpec
-from slmbench.task import Task, load_task
+from slmbench.task import Settings, Task, load_task
 from slmbench.training._parity import check_parity
 from slmbench.training._rows import TrainingRow, as_dataset, mixture, training_rows
 
@@ -55,7 +55,8 @@ def train_adapter(
     if name not in spec.adapters:
         raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, spec.adapters)}")
     style = load_format(spec.format)
-    tasks = [load_task(task, catalog, data=data).with_shots(spec.shots) for task in spec.adapters[name].tasks]
+    declared = [load_task(task, catalog, data=data) for task in spec.adapters[name].tasks]
+    tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of(declared)
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     if context is not None and spec.max_tokens > context:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,23 +26,51 @@ def _break(folder: Path) -> None:
     path.write_text(path.read_text().replace("license: apache-2.0", "licence: apache-2.0"))
 
 
-def test_a_sound_task_prints_a_table_and_ends_with_0(own_task: Path) -> None:
+def _columns(line: str) -> list[str]:
+    return re.split(r"  +", line.strip())
+
+
+def test_sound_tasks_print_a_table_with_its_caption_and_end_with_0(own_task: Path) -> None:
     result = CliRunner().invoke(command, ["nano_choice", str(own_task)])
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == [
-        "task         rows  source     formats      result",
-        "nano_choice   404  generated  plain, chat  ok",
-        "findings       64  file       plain, chat  ok",
+    caption, header, choice, findings, summary = result.stdout.splitlines()
+    assert caption.endswith("in tokens of nano, which reads 1,024; > is longer than that.")
+    assert header.split() == ("task kind rows from formats metrics p50 p99 max answer licence result").split()
+    assert _columns(choice)[:6] == ["nano_choice", "choice", "404", "generated", "3/3", "2/2"]
+    assert _columns(findings)[:6] == ["findings", "generate", "64", "file", "3/3", "1/1"]
+    assert _columns(findings)[-2:] == ["apache-2.0", "ok"]
+    assert re.fullmatch(r"2 tasks, 468 rows in \d+\.\d s: 2 ok", summary)
+
+
+def test_one_task_alone_is_told_in_detail(own_task: Path) -> None:
+    lines = CliRunner().invoke(command, [str(own_task)]).stdout.splitlines()
+    assert lines[3:6] == [
+        "rows      20 test, 40 train, 4 golden",
+        "formats   plain, chat, toon",
+        "metrics   exact_match",
     ]
+
+
+def test_prompts_longer_than_the_models_context_are_marked(own_task: Path, tmp_path: Path) -> None:
+    small = tmp_path / "registry" / "models" / "short.yaml"
+    small.parent.mkdir(parents=True, exist_ok=True)
+    small.write_text("summary: Nano with a short memory.\nbundled: nano\ncontext_tokens: 21\nlicense: mit\n")
+    result = CliRunner(env={"SLMBENCH_PATH": str(tmp_path)}).invoke(command, [str(own_task), "--model", "short"])
+    assert result.exit_code == 0, result.output
+    caption, _, row, *rest = result.stdout.splitlines()
+    assert "tokens of short, which reads 21" in caption
+    assert re.fullmatch(r">\d+", _columns(row)[8])
+    assert any(re.fullmatch(r"prompts   \d+ are longer than the 21 tokens of short", line) for line in rest)
 
 
 def test_problems_follow_the_table_and_end_with_2(own_task: Path) -> None:
     _break(own_task)
     result = CliRunner().invoke(command, [str(own_task)])
     assert result.exit_code == 2
-    lines = result.stdout.splitlines()
-    assert lines[1].split() == ["findings", "0", "-", "-", "1", "problem"]
-    assert lines[2].endswith("task.yaml:5:1: unknown key 'licence'; did you mean 'license'?")
+    _, _, row, problem, summary = result.stdout.splitlines()
+    assert _columns(row) == ["findings", "-", "0", "-", "-", "-", "-", "-", "-", "-", "-", "1 problem"]
+    assert problem.endswith("task.yaml:5:1: unknown key 'licence'; did you mean 'license'?")
+    assert summary.endswith(": 0 ok, 1 with 1 problem")
 
 
 def test_json_is_an_array_alone_on_stdout(own_task: Path) -> None:
@@ -49,18 +78,34 @@ def test_json_is_an_array_alone_on_stdout(own_task: Path) -> None:
     result = CliRunner().invoke(command, [str(own_task), "gsm8k", "--json"])
     assert result.exit_code == 2
     broken, sound = json.loads(result.stdout)
-    assert sound == {"task": "gsm8k", "ok": True, "problems": []}
+    assert {key: sound[key] for key in ("task", "ok", "problems")} == {"task": "gsm8k", "ok": True, "problems": []}
+    assert sound["source"] == "golden" and sound["tokens"]["model"] == "nano"
     assert (broken["task"], broken["ok"]) == ("findings", False)
     (problem,) = broken["problems"]
     assert set(problem) == {"path", "line", "message"} and problem["line"] == 5
-    assert "note: gsm8k: split 'test' is on the hub alone" in result.stderr
+    assert "note: gsm8k: splits 'test', 'train' are on the hub alone" in result.stderr
+
+
+def test_a_notice_of_several_tasks_is_told_once_with_their_names() -> None:
+    result = CliRunner().invoke(command, ["arc_easy", "arc_challenge"])
+    assert result.exit_code == 0
+    (note,) = result.stderr.splitlines()
+    assert note.startswith("note: arc_easy, arc_challenge: splits 'test', 'train' are on the hub alone")
+    assert result.stdout.splitlines()[-1].endswith(": 2 ok (2 with notes, *)")
+
+
+def test_there_is_colour_for_a_terminal_alone(own_task: Path) -> None:
+    assert "\x1b[" not in CliRunner().invoke(command, [str(own_task)]).stdout
+    assert "\x1b[32mok\x1b[0m" in CliRunner().invoke(command, [str(own_task)], color=True).stdout
+    quiet = CliRunner(env={"NO_COLOR": "1"}).invoke(command, [str(own_task)], color=True)
+    assert "\x1b[" not in quiet.stdout
 
 
 def test_samples_only(own_task: Path) -> None:
     (own_task / "test.jsonl").unlink()
     assert CliRunner().invoke(command, [str(own_task)]).exit_code == 2
     result = CliRunner().invoke(command, [str(own_task), "--data", "samples"])
-    assert result.exit_code == 0 and "4  samples" in result.stdout
+    assert result.exit_code == 0 and "  4  golden" in result.stdout
 
 
 def test_a_plugin_outside_the_path_needs_trust(own_task: Path, tmp_path: Path) -> None:
@@ -98,3 +143,9 @@ def test_nothing_named_is_a_usage_error_that_names_all() -> None:
 def test_an_unknown_name_is_a_usage_error_with_the_nearest() -> None:
     result = CliRunner().invoke(command, ["gsm9k"])
     assert isinstance(result.exception, UsageError) and "did you mean 'gsm8k'?" in str(result.exception)
+
+
+def test_the_table_of_all_tasks_fits_a_wide_terminal() -> None:
+    result = CliRunner().invoke(command, ["--all", "--data", "samples"])
+    table = [line for line in result.stdout.splitlines()[1:-1] if ".yaml" not in line]
+    assert len(table) > 30 and max(map(len, table)) <= 120

@@ -1,4 +1,4 @@
-"""`slmbench data`: files and verdicts on stdout, progress and notes on stderr, 2 for a damaged mirror."""
+"""`slmbench data`: files, tables and verdicts on stdout, progress and notes on stderr, 2 for a damaged mirror."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from slmbench.catalog import default_catalog
 from slmbench.cli.data import command
 from slmbench.errors import OfflineError, UsageError
+from slmbench.exports import read_export
+from slmbench.recipe import suite_tasks
 
 
 @pytest.fixture
@@ -68,3 +71,81 @@ def test_pull_offline_is_an_offline_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, ["pull", "gsm8k", "--to", str(tmp_path)])
     assert isinstance(result.exception, OfflineError) and result.exception.exit_code == 4
     assert result.stdout == ""
+
+
+GOLDEN = ["--data", "samples"]
+
+
+def test_export_writes_one_tasks_file_and_says_rows_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, ["export", "gsm8k", "--format", "toon", "--out", "rows.toon", *GOLDEN])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "rows.toon\n"
+    size = (tmp_path / "rows.toon").stat().st_size
+    assert result.stderr == f"gsm8k: 6 rows of split 'train' (golden rows), {size:,} bytes\n"
+    assert len(read_export("rows.toon")) == 6
+
+
+def test_export_refuses_to_write_over_a_file(tmp_path: Path) -> None:
+    arguments = ["export", "gsm8k", "--format", "jsonl", "--out", str(tmp_path / "rows.jsonl"), *GOLDEN]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    again = CliRunner().invoke(command, arguments)
+    assert isinstance(again.exception, UsageError) and "--force" in str(again.exception)
+    assert CliRunner().invoke(command, [*arguments, "--limit", "2", "--force"]).exit_code == 0
+    assert len(read_export(str(tmp_path / "rows.jsonl"))) == 2
+
+
+def test_export_of_the_toon_suite_writes_a_table_for_each_of_its_tasks(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["export", "--suite", "healthcare-toon", "--format", "toon", "--out", str(out), *GOLDEN]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    tasks = suite_tasks(default_catalog(), "healthcare-toon")
+    assert len(tasks) == 5 and [Path(line).name for line in result.stdout.splitlines()] == [f"{t}.toon" for t in tasks]
+    for task in tasks:
+        path = out / f"{task}.toon"
+        assert path.read_text(encoding="utf-8").startswith("rows[") and len(read_export(str(path))) >= 4
+
+
+def test_export_of_several_tasks_leaves_nothing_where_one_can_not_be_had(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = CliRunner().invoke(command, ["export", "nano_note", "gsm8k", "--format", "chat", "--out", str(out)])
+    assert isinstance(result.exception, OfflineError) and not out.exists()
+
+
+def test_export_takes_the_mode_of_the_chain_of_thought(tmp_path: Path) -> None:
+    out = str(tmp_path / "rows.jsonl")
+    result = CliRunner().invoke(
+        command, ["export", "gsm8k", "--format", "jsonl", "--out", out, "--cot", "off", *GOLDEN]
+    )
+    assert result.exit_code == 0 and "reasoning" not in read_export(out)[0]
+    result = CliRunner().invoke(
+        command, ["export", "nano_note", "--format", "jsonl", "--out", out, "--cot", "off", *GOLDEN]
+    )
+    assert isinstance(result.exception, UsageError) and "--cot" in str(result.exception)
+
+
+def test_export_says_which_tasks_can_be_named() -> None:
+    result = CliRunner().invoke(command, ["export", "--format", "toon", "--out", "x.toon"])
+    assert isinstance(result.exception, UsageError) and "--suite" in str(result.exception)
+    result = CliRunner().invoke(command, ["export", "gsm9k", "--format", "toon", "--out", "x.toon"])
+    assert isinstance(result.exception, UsageError) and "did you mean 'gsm8k'" in str(result.exception)
+
+
+def test_tokens_prints_a_table_and_says_where_toon_costs_more() -> None:
+    result = CliRunner().invoke(command, ["tokens", "commonsense_qa", "openbookqa"])
+    assert result.exit_code == 0, result.output
+    caption, forms, header, first, second, *said = result.stdout.splitlines()
+    assert caption.endswith("in the tokenizer of nano.") and "20 at once" in forms
+    assert header.split()[:7] == ["task", "rows", "from", "plain", "chat", "json", "toon"]
+    assert first.split()[:3] == ["commonsense_qa", "5", "golden"] and second.split()[0] == "openbookqa"
+    assert max(map(len, (header, first, second))) <= 120
+    assert "toon never costs more than JSON, many at once" in said
+    assert any(line.startswith("toon costs more than plain text, a record alone: openbookqa ") for line in said)
+
+
+def test_tokens_json_is_an_array_alone_on_stdout() -> None:
+    result = CliRunner().invoke(command, ["tokens", "--suite", "nano", "--n", "5", "--json"])
+    value = json.loads(result.stdout)
+    assert [one["task"] for one in value] == suite_tasks(default_catalog(), "nano")
+    assert all(one["rows"] == 5 and one["model"] == "nano" and one["source"] == "generated" for one in value)

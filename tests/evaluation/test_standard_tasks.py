@@ -1,78 +1,209 @@
-"""`hellaswag` and `gsm8k` in the plain format are lm-eval's own tasks, request for request and number for number."""
+"""Every standard task in the plain format is lm-eval's own task, request for request and number for number."""
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
+from attrs import evolve
 
+from slmbench.catalog import default_catalog
 from slmbench.evaluation import evaluate_tasks
 from slmbench.evaluation._harness import build_harness_task, render_all
 from slmbench.formats import load_format
-from slmbench.task import load_task
+from slmbench.schema import SuiteSpec, parse
+from slmbench.task import load_task, program_of
+from slmbench.values import Output
+from slmbench.yamlfile import read_yaml
 
 pytestmark = pytest.mark.realdata
 
+# Task, requests that lm-eval sends for the mirror's rows, shots to compare them at.
+REQUESTS = [
+    ("arc_easy", 642, (0, 5)),  # 160 questions; two have 5 choices.
+    ("arc_challenge", 439, (0, 5)),  # 110 questions; one has 3 choices.
+    ("boolq", 320, (0, 5)),
+    ("hellaswag", 800, (0, 2)),
+    ("openbookqa", 640, (0, 5)),
+    ("piqa", 320, (0, 5)),
+    ("winogrande", 320, (0, 5)),
+    ("commonsense_qa", 800, (0, 5)),
+    ("mmlu", 800, (0, 5)),
+    ("pubmed_qa", 600, (0, 5)),
+    ("gsm8k", 200, (0, 5)),
+    ("squad", 200, (0,)),  # lm-eval's squadv2 fails with shots.
+    ("nq_open", 160, (0, 5)),
+    ("human_eval", 164, (0,)),
+    ("mbpp", 200, (0, 3)),
+]
 
-def _files(name, **splits):
-    root = os.environ["SLMBENCH_DATA"]
-    return {split: os.path.join(root, name, f"{split}.jsonl") for split in splits}
+# Task, shots, items, tokens to generate where stories260K's context of 512 has no room for the declared number.
+ANSWERS = [
+    ("arc_easy", 0, 24, None),
+    ("arc_easy", 5, 8, None),
+    ("arc_challenge", 0, 24, None),
+    ("boolq", 0, 16, None),
+    ("hellaswag", 0, 60, None),
+    ("openbookqa", 0, 24, None),
+    ("piqa", 0, 24, None),
+    ("winogrande", 0, 24, None),
+    ("winogrande", 5, 8, None),
+    ("commonsense_qa", 0, 24, None),
+    ("mmlu", 5, 12, None),
+    ("pubmed_qa", 0, 12, None),
+    ("gsm8k", 0, 16, None),
+    ("squad", 0, 12, None),
+    ("nq_open", 5, 24, None),
+    ("human_eval", 0, 8, 64),
+    ("mbpp", 3, 8, None),
+]
+# Of these some prompts are longer than the context; both sides have to cut them alike.
+CUT = {("arc_easy", 5), ("boolq", 0), ("mmlu", 5), ("pubmed_qa", 0), ("squad", 0), ("nq_open", 5), ("mbpp", 3)}
+
+SCORES = {
+    "acc": "accuracy",
+    "acc_norm": "accuracy_norm",
+    "exact_match/strict-match": "exact_match/strict",
+    "exact_match/flexible-extract": "exact_match/flexible",
+    "exact_match/remove_whitespace": "exact_match/open",
+}
 
 
-def _requests(harness_task):
-    harness_task.build_all_requests(limit=None, rank=0, world_size=1)
-    return [(request.request_type, request.arguments) for request in harness_task.instances]
+@pytest.fixture(scope="session")
+def whole_mirror(tmp_path_factory, lm_eval_own):
+    source = os.environ.get("SLMBENCH_DATA")
+    if not source:
+        pytest.skip("needs a mirror of real records: set SLMBENCH_DATA to its folder")
+    target = tmp_path_factory.mktemp("standard") / "mirror"
+    lm_eval_own.lay_out(Path(source), target)
+    return target
+
+
+@pytest.fixture
+def mirror(whole_mirror, monkeypatch):
+    """A mirror that has every split the standard tasks name, and SLMBENCH_DATA set to it."""
+    monkeypatch.setenv("SLMBENCH_DATA", str(whole_mirror))
+    return whole_mirror
 
 
 def _ours(task):
+    plain = load_format("plain")
     examples = task.examples(task.spec.split)
-    return build_harness_task(task, examples, render_all(task, examples, load_format("plain"), tokenizer=None))
+    harness = build_harness_task(task, examples, render_all(task, examples, plain, None), plain)
+    harness.build_all_requests(limit=None, rank=0, world_size=1)
+    return [(request.request_type, request.arguments) for request in harness.instances]
 
 
-def test_hellaswag_requests_are_lm_evals_own(lm_eval_own):
-    files = _files("hellaswag", train=1, validation=1)
-    own = _requests(lm_eval_own.own_task("hellaswag/hellaswag.yaml", files, shots=0))
-    assert _requests(_ours(load_task("hellaswag"))) == own
-    assert len(own) == 800
+def _rows(mirror, name, split):
+    return [json.loads(line) for line in (mirror / name / f"{split}.jsonl").read_bytes().splitlines()]
 
 
-@pytest.mark.parametrize("shots", [0, 5])
-def test_gsm8k_requests_are_lm_evals_own(lm_eval_own, shots):
-    files = _files("gsm8k", train=1, test=1)
-    own = _requests(lm_eval_own.own_task("gsm8k/gsm8k.yaml", files, shots=shots))
-    ours = _requests(_ours(load_task("gsm8k").with_shots(shots)))
-    assert len(own) == 200
-    # lm-eval leaves its default length of 256 unsaid; here it is written out. All else is equal.
-    assert [(kind, (text, {**how, "max_gen_toks": 256})) for kind, (text, how) in own] == ours
+def test_every_standard_task_is_compared_and_the_suite_has_no_other(lm_eval_own):
+    catalog = default_catalog()
+    suite = parse(SuiteSpec, read_yaml(catalog.find("suites", "slm-core")))
+    assert {name for name, *_ in REQUESTS} == {name for name, *_ in ANSWERS} == set(lm_eval_own.STANDARD)
+    assert set(suite.tasks) <= set(lm_eval_own.STANDARD)
 
 
-def test_hellaswag_loglikelihoods_and_accuracies_are_lm_evals_own(lm_eval_own, stories, tmp_path):
-    files = _files("hellaswag", train=1, validation=1)
-    own = lm_eval_own.evaluate_own(
-        lm_eval_own.own_task("hellaswag/hellaswag.yaml", files, shots=0),
-        stories.model,
-        stories.tokenizer,
-        batch=16,
-        limit=60,
+@pytest.mark.parametrize(
+    ("name", "n", "shots"), [(name, n, shots) for name, n, several in REQUESTS for shots in several]
+)
+def test_requests_are_lm_evals_own(lm_eval_own, mirror, name, n, shots):
+    task = load_task(name).with_shots(shots)
+    if task.kind == "code":
+        task = task.with_samples(1)
+    own = lm_eval_own.own_requests(name, mirror, shots=shots)
+    assert _ours(task) == own
+    assert len(own) == n
+
+
+def test_human_evals_sampling_is_that_of_lm_evals_humaneval_64(lm_eval_own, mirror):
+    own = lm_eval_own.own_requests("human_eval", mirror, shots=0, yaml="humaneval/humaneval_64.yaml")
+    task = load_task("human_eval")
+    assert _ours(task) == own
+    assert task.spec.generation.samples == 10
+    assert own[0][1][1]["temperature"] == 0.2
+
+
+def test_mbpps_first_shots_are_the_three_that_lm_eval_fixes(lm_eval_own, mirror):
+    ((_, own),) = lm_eval_own.own_tasks("mbpp", mirror, shots=3)
+    task = load_task("mbpp")
+    fixed = own.sampler.sample(3)
+    shots = task.shots(task.examples("test", 1)[0])
+    assert [shot.target.text for shot in shots] == [own.doc_to_target(doc) for doc in fixed]
+    assert [shot.user for shot in shots] == [own.doc_to_text(doc) for doc in fixed]
+
+
+@pytest.mark.parametrize("name", ["human_eval", "mbpp"])
+def test_programs_are_tried_by_the_tests_that_lm_eval_tries_them_by(lm_eval_own, mirror, name):
+    ((_, own),) = lm_eval_own.own_tasks(name, mirror, shots=0)
+    task = load_task(name)
+    others = []
+    for example, doc in zip(task.examples("test"), own.eval_docs, strict=True):
+        program = program_of(task, example, "    return 1\n")
+        begun = doc["prompt"] if name == "human_eval" else ""
+        assert program.code == begun + "    return 1\n"
+        if program.tests.strip() != own.doc_to_target(doc).strip():
+            others.append(doc)
+    # lm-eval leaves the setup out, without which the tests of such a problem can't pass.
+    setups = [row for row in _rows(mirror, name, "test") if row.get("test_setup_code")]
+    assert [doc["task_id"] for doc in others] == [row["task_id"] for row in setups]
+    assert len(setups) == (1 if name == "mbpp" else 0)
+
+
+# What a model might write for a right answer, and for none.
+SPELLINGS = [" {}", "{}", " the {}", " {}!", " A {}.", " {} or so", " no idea"]
+
+
+def test_nq_opens_scores_of_right_answers_are_lm_evals_own(lm_eval_own, mirror):
+    ((_, own),) = lm_eval_own.own_tasks("nq_open", mirror, shots=0)
+    task = load_task("nq_open")
+    own.build_all_requests(limit=None, rank=0, world_size=1)
+    seen = []
+    for spelling in SPELLINGS:
+        for request in own.instances:
+            request.resps = [spelling.format(request.doc["answer"][-1].upper())]
+        own.apply_filters()
+        for request, example in zip(own.instances, task.examples("validation"), strict=True):
+            (filtered,) = request.filtered_resps.values()
+            theirs = own.process_results(request.doc, [filtered])["exact_match"]
+            scores = {score.metric: score.value for score in task.score(example, Output(text=request.resps[0]))}
+            assert scores["exact_match/open"] == theirs
+            seen.append(theirs)
+    assert len(seen) == 7 * 160
+    assert 0.1 < sum(seen) / len(seen) < 0.9
+
+
+@pytest.mark.parametrize(("name", "shots", "limit", "max_tokens"), ANSWERS)
+def test_answers_and_scores_are_lm_evals_own(lm_eval_own, stories, mirror, tmp_path, name, shots, limit, max_tokens):
+    task = load_task(name).with_shots(shots)
+    if task.kind == "code":
+        task = task.with_samples(1)
+    if max_tokens is not None:
+        generation = task.spec.generation.model_copy(update={"max_tokens": max_tokens})
+        task = evolve(task, spec=task.spec.model_copy(update={"generation": generation}))
+    own, means = lm_eval_own.own_results(
+        name, mirror, stories.model, stories.tokenizer, batch=16, limit=limit, shots=shots, max_tokens=max_tokens
     )
-    (run,) = evaluate_tasks(stories, [load_task("hellaswag")], out=str(tmp_path), batch=16, limit=60)
-    theirs = sorted(own["samples"]["hellaswag"], key=lambda sample: sample["doc_id"])
-    for sample, their in zip(run.samples(), theirs, strict=True):
-        assert sample["loglikelihoods"] == pytest.approx([float(ll) for ll, _ in their["filtered_resps"]], abs=1e-4)
-        assert sample["scores"] == {"accuracy": their["acc"], "accuracy_norm": their["acc_norm"]}
+    (run,) = evaluate_tasks(
+        stories, [task], out=str(tmp_path), batch=16, limit=limit, allow_unsafe_code=task.kind == "code"
+    )
+    samples = run.samples()
+    assert len(samples) == limit
+    compared = set()
+    for sample, their in zip(samples, own, strict=True):
+        if "loglikelihoods" in their:
+            assert sample["loglikelihoods"] == pytest.approx(their["loglikelihoods"], abs=1e-4)
+        else:
+            assert sample["output"] == their["output"]
+        for their_name, value in their["scores"].items():
+            assert sample["scores"][SCORES[their_name]] == value
+            compared.add(their_name)
     values = {metric["name"]: metric["value"] for metric in run.record["metrics"]}
-    assert values["accuracy"] == own["results"]["hellaswag"]["acc,none"]
-    assert values["accuracy_norm"] == own["results"]["hellaswag"]["acc_norm,none"]
-
-
-def test_gsm8k_outputs_and_scores_are_lm_evals_own(lm_eval_own, stories, tmp_path):
-    files = _files("gsm8k", train=1, test=1)
-    own = lm_eval_own.evaluate_own(
-        lm_eval_own.own_task("gsm8k/gsm8k.yaml", files, shots=0), stories.model, stories.tokenizer, batch=16, limit=16
-    )
-    (run,) = evaluate_tasks(stories, [load_task("gsm8k").with_shots(0)], out=str(tmp_path), batch=16, limit=16)
-    for filter_name, metric in (("strict-match", "exact_match/strict"), ("flexible-extract", "exact_match/flexible")):
-        theirs = [sample for sample in own["samples"]["gsm8k"] if sample["filter"] == filter_name]
-        theirs.sort(key=lambda sample: sample["doc_id"])
-        assert [sample["output"] for sample in run.samples()] == [their["resps"][0][0] for their in theirs]
-        assert [sample["scores"][metric] for sample in run.samples()] == [their["exact_match"] for their in theirs]
+    assert {SCORES[title]: pytest.approx(mean, abs=1e-12) for title, mean in means.items()} == {
+        SCORES[title]: values[SCORES[title]] for title in compared
+    }
+    assert compared or not lm_eval_own.STANDARD[name].scored
+    assert any(sample["truncated"] for sample in samples) == ((name, shots) in CUT)

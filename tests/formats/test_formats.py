@@ -1,7 +1,8 @@
-"""Both formats through real tokenizers: nano's own, and tiny ones built here with the habits of other families."""
+"""Plain and chat through real tokenizers: nano's own, and tiny ones built here with the habits of other families."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmbench.errors import UsageError
-from slmbench.formats import load_format, prompt_ids, training_ids
+from slmbench.formats import chat_template_of, load_format, pair_ids, prompt_ids, training_ids
+from slmbench.formats.chat import DEFAULT_TEMPLATE
 from slmbench.task import load_task
-from slmbench.values import Prompt, Shot
+from slmbench.values import Prompt, Shot, Target
 
-PLAIN, CHAT = load_format("plain"), load_format("chat")
-SHOTS = (Shot("Question: 1+1?", "2"), Shot("Question: 2+2?", "4"))
+PLAIN, CHAT, TOON = load_format("plain"), load_format("chat"), load_format("toon")
+SHOTS = (Shot("Question: 1+1?", Target("2")), Shot("Question: 2+2?", Target("4")))
+ONE = (Shot("1+1?", Target("2"), {"question": "1+1?"}),)
 
 
 def tokenizer_of(kind: str, *, bos: bool = False, chat_template: str | None = None) -> Any:
@@ -44,6 +47,11 @@ def tokenizer_of(kind: str, *, bos: bool = False, chat_template: str | None = No
     return tokenizer
 
 
+@lru_cache
+def _cached_tokenizer(kind: str, bos: bool) -> Any:
+    return tokenizer_of(kind, bos=bos)
+
+
 TURNS = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}END{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -63,8 +71,31 @@ def test_plain_without_prefix_or_with_a_system_text() -> None:
     assert PLAIN.render(Prompt("a", "Be brief."), None).text == "Be brief.\n\na"
 
 
+def test_plain_keeps_the_delimiters_that_a_task_declares() -> None:
+    prompt = Prompt("c", "", (Shot("a", Target("b")),), shot_delimiter="\n")
+    texts = [
+        PLAIN.render(Prompt(prompt.user, "", prompt.shots, "", between, shot_delimiter="\n"), None)
+        for between in (" ", "", "\n")
+    ]
+    assert [rendered.text for rendered in texts] == ["a b\nc", "ab\nc", "a\nb\nc"]
+    assert [rendered.delimiter for rendered in texts] == [" ", "", "\n"]
+
+
+def test_a_worked_shot_is_reasoning_and_answer_on_lines_of_their_own() -> None:
+    shot = Shot("1+1?", Target("So 2.", "One and one."))
+    assert PLAIN.render(Prompt("3+3?", "", (shot,), "A:"), None).text == "1+1?\nA: One and one.\nSo 2.\n\n3+3?\nA:"
+    assert Shot("q", Target("So 2.", "")).target.text == "So 2."
+
+
+def test_bare_text_formats_write_and_read_answers_as_they_are() -> None:
+    for style in (PLAIN, CHAT):
+        assert style.write(Target("So 2.", "One and one.")) == "One and one.\nSo 2."
+        assert style.read(" 2\n", True) == " 2\n"
+        assert style.stop(["Q:", "\n"]) == ["Q:", "\n"]
+
+
 def test_chat_is_the_tokenizers_own_template_with_one_turn_a_shot(nano_tokenizer: Any) -> None:
-    rendered = CHAT.render(Prompt("3+3?", "Be brief.", (Shot("1+1?", "2"),), "Answer:"), nano_tokenizer)
+    rendered = CHAT.render(Prompt("3+3?", "Be brief.", ONE, "Answer:"), nano_tokenizer)
     assert rendered.text == (
         "<|system|>\nBe brief.<|end|>\n<|user|>\n1+1?<|end|>\n<|assistant|>\nAnswer: 2<|end|>\n"
         "<|user|>\n3+3?<|end|>\n<|assistant|>\nAnswer:"
@@ -73,25 +104,74 @@ def test_chat_is_the_tokenizers_own_template_with_one_turn_a_shot(nano_tokenizer
     assert CHAT.render(Prompt("3+3?"), nano_tokenizer).delimiter == ""
 
 
-def test_a_shots_answer_is_spelt_as_the_answer_to_the_question_is(nano_tokenizer: Any) -> None:
-    prompt = Prompt("3+3?", "", (Shot("1+1?", "2"),), "Answer:")
-    for style in (PLAIN, CHAT):
-        shown = style.render(prompt, nano_tokenizer)
-        alone = style.render(Prompt("1+1?", "", (), "Answer:"), nano_tokenizer)
-        assert shown.text.startswith(alone.text + alone.delimiter + "2")
-
-
-@given(st.text(max_size=30), st.text(min_size=1, max_size=20), st.sampled_from(["", "Answer:", "A"]))
-def test_prompt_ids_are_an_exact_prefix_of_what_is_trained_on(
-    nano_tokenizer: Any, user: str, answer: str, prefix: str
+@pytest.mark.parametrize("template", ["own", "default"])
+@pytest.mark.parametrize("prefix", ["", "Answer:"])
+@pytest.mark.parametrize("delimiter", [" ", "", "\n"])
+def test_a_shots_answer_is_spelt_as_the_answer_to_the_question_is(
+    template: str, prefix: str, delimiter: str, nano_tokenizer: Any
 ) -> None:
-    for style in (PLAIN, CHAT):
-        rendered = style.render(Prompt(user, "", (), prefix), nano_tokenizer)
-        prompt, target = training_ids(style, nano_tokenizer, rendered, answer)
-        assert prompt == prompt_ids(style, nano_tokenizer, rendered.text)
-        assert nano_tokenizer.decode(prompt + target).startswith(rendered.text + rendered.delimiter + answer)
-        assert nano_tokenizer.eos_token_id in target
-        assert target[-1] == nano_tokenizer.eos_token_id
+    tokenizer = nano_tokenizer if template == "own" else tokenizer_of("whitespace")
+    prompt = Prompt("3+3?", "", ONE, prefix, delimiter, {"question": "3+3?"})
+    asked = Prompt("1+1?", "", (), prefix, delimiter, {"question": "1+1?"})
+    for style in (PLAIN, CHAT, TOON):
+        shown, alone = style.render(prompt, tokenizer), style.render(asked, tokenizer)
+        assert shown.text.startswith(alone.text + alone.delimiter + "2")
+        assert shown.delimiter == alone.delimiter
+
+
+TEXTS = st.text(max_size=20)
+FIELDS = st.dictionaries(
+    st.sampled_from(["question", "context", "a b", "1", "x-y"]),
+    TEXTS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+    max_size=3,
+)
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> tuple[Prompt, Target]:
+    """A prompt and its target, reasoned alike."""
+    reasoned = draw(st.booleans())
+
+    def target() -> Target:
+        return Target(draw(TEXTS), draw(TEXTS) if reasoned else None)
+
+    shots = tuple(Shot(draw(TEXTS), target(), draw(FIELDS)) for _ in range(draw(st.integers(0, 2))))
+    prefix, delimiter = draw(st.sampled_from(["", "Answer:", "A"])), draw(st.sampled_from([" ", "", "\n"]))
+    prompt = Prompt(draw(TEXTS), draw(TEXTS), shots, prefix, delimiter, draw(FIELDS), reasoned)
+    return prompt, target()
+
+
+@pytest.mark.parametrize("style", [PLAIN, CHAT, TOON], ids=lambda style: style.name)
+@given(made=prompts())
+def test_prompt_ids_are_an_exact_prefix_of_what_is_trained_on(
+    nano_tokenizer: Any, style: Any, made: tuple[Prompt, Target]
+) -> None:
+    prompt, target = made
+    rendered = style.render(prompt, nano_tokenizer)
+    answer = style.write(target)
+    ids, rest = training_ids(style, nano_tokenizer, rendered, answer)
+    assert ids == prompt_ids(style, nano_tokenizer, rendered.text)
+    assert nano_tokenizer.decode(ids + rest).startswith(rendered.text + rendered.delimiter + answer)
+    assert rest[-1] == nano_tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "whitespace"])
+@pytest.mark.parametrize("style", [PLAIN, CHAT, TOON], ids=lambda style: style.name)
+@given(made=prompts())
+def test_with_other_tokenizers_too_evaluation_sends_the_ids_that_training_sees(
+    kind: str, style: Any, made: tuple[Prompt, Target]
+) -> None:
+    prompt, target = made
+    for bos in (False, True):
+        tokenizer = _cached_tokenizer(kind, bos)
+        rendered = style.render(prompt, tokenizer)
+        continuation = rendered.delimiter + style.write(target)
+        ids, rest = training_ids(style, tokenizer, rendered, style.write(target))
+        scored, continued = pair_ids(style, tokenizer, rendered.text, continuation)
+        assert (ids, rest) == (scored, [*continued, tokenizer.eos_token_id])
+        assert ids == prompt_ids(style, tokenizer, rendered.text)
+        # The default chat template begins with it; plain and toon leave it to the tokenizer.
+        assert ids.count(tokenizer.bos_token_id) == (bos or style is CHAT)
 
 
 @pytest.mark.parametrize("name", ["nano_arithmetic", "nano_note", "nano_choice"])
@@ -173,9 +253,45 @@ def test_a_template_that_changes_what_the_assistant_says_is_refused() -> None:
         CHAT.ends_turn(tokenizer_of("whitespace", chat_template=template))
 
 
-def test_a_tokenizer_without_template_is_refused_with_the_way_out() -> None:
+def test_a_tokenizer_without_a_template_gets_the_default_one() -> None:
     tokenizer = tokenizer_of("whitespace")
-    with pytest.raises(UsageError, match=r"no chat template; use `--format plain`"):
+    rendered = CHAT.render(Prompt("3+3?", "Be brief.", ONE), tokenizer)
+    assert rendered.text == "<s>System: Be brief.\nUser: 1+1?\nAssistant: 2</s>\nUser: 3+3?\nAssistant:"
+    assert rendered.delimiter == " "
+    opened = CHAT.render(Prompt("3+3?", "", ONE, "Answer:"), tokenizer)
+    assert opened.text == "<s>User: 1+1?\nAssistant: Answer: 2</s>\nUser: 3+3?\nAssistant: Answer:"
+    assert opened.delimiter == " "
+    assert chat_template_of(tokenizer) == DEFAULT_TEMPLATE
+    assert tokenizer.chat_template is None
+    own = tokenizer_of("whitespace", chat_template=ENDED)
+    assert chat_template_of(own) == ENDED
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_the_default_template_has_bos_once_and_only_where_the_tokenizer_has_one(bos: bool) -> None:
+    tokenizer = tokenizer_of("whitespace", bos=bos)
+    if not bos:
+        tokenizer.bos_token = None
+    rendered = CHAT.render(Prompt("a", "", ONE), tokenizer)
+    ids = prompt_ids(CHAT, tokenizer, rendered.text)
+    special = tokenizer.convert_tokens_to_ids("<s>")
+    assert ids.count(special) == bos
+    assert (ids[0] == special) == bos
+    assert rendered.text.startswith("<s>User:" if bos else "User:")
+
+
+def test_a_turn_of_the_default_template_ends_in_eos() -> None:
+    tokenizer = tokenizer_of("whitespace", bos=True)
+    assert CHAT.ends_turn(tokenizer) == [tokenizer.eos_token_id]
+    rendered = CHAT.render(Prompt("a"), tokenizer)
+    ids, answer = training_ids(CHAT, tokenizer, rendered, "hello")
+    assert "".join(tokenizer.convert_ids_to_tokens(ids + answer)) == "<s>User: a\nAssistant: hello</s>"
+
+
+def test_a_tokenizer_with_neither_template_nor_eos_is_refused_with_the_way_out() -> None:
+    tokenizer = tokenizer_of("whitespace")
+    tokenizer.eos_token = None
+    with pytest.raises(UsageError, match=r"neither a chat template nor an EOS token; use `--format plain`"):
         CHAT.render(Prompt("a"), tokenizer)
     assert PLAIN.render(Prompt("a"), tokenizer).text == "a"
 
@@ -198,3 +314,5 @@ def test_a_tokenizer_without_eos_is_refused_for_plain() -> None:
 def test_an_unknown_format_gets_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown format 'plan'; did you mean 'plain'\?"):
         load_format("plan")
+    with pytest.raises(UsageError, match=r"unknown format 'tone'; did you mean 'toon'\?"):
+        load_format("tone")

@@ -17,7 +17,7 @@ from slmbench.leaderboard._samples import pick_samples
 from slmbench.leaderboard.page import render_page
 
 _ALLOWED = """
-html head meta title style body main header nav aside section div p h1 h2 h3 h4 span a b small wbr code pre
+html head meta title style body main header nav aside section div p h1 h2 h3 h4 h5 span a b small wbr code pre
 ul ol li dl dt dd table caption thead tbody tr th td svg line circle details summary script
 """
 TAGS = set(_ALLOWED.split())
@@ -252,3 +252,33 @@ def test_a_browser_runs_the_pages_script_and_no_other(write_run, tmp_path) -> No
     assert '<details class="run" open="">' in done.stdout
     assert "<img" not in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_what_two_models_wrote_for_an_item_stands_side_by_side(write_run, tmp_path) -> None:
+    for model in ("base", "tuned"):
+        samples = [{"output": f"{model} wrote {position}"} for position in range(8)]
+        write_run(model, [0.0, 1.0] * 4, model=model, samples=samples)
+    runs, _ = load_runs([tmp_path])
+    page = render_page(build_leaderboard(runs), runs)
+    section = page[page.index('id="side-by-side"') : page.index('id="runs"')]
+    assert "base: exact_match/strict" in section
+    assert section.index("base wrote 0") < section.index("tuned wrote 0") < section.index("base wrote 1")
+    assert "tuned wrote 4" in section
+    assert "wrote 5" not in section
+
+
+def test_one_model_alone_or_choices_have_no_side_by_side(write_run, tmp_path) -> None:
+    write_run("one", [1.0] * 5, model="one")
+    for model in ("a", "b"):
+        samples = [{"choices": ["x", "y"]}] * 5
+        write_run(f"{model}-choice", [1.0] * 5, model=model, task="choice", samples=samples)
+    runs, _ = load_runs([tmp_path])
+    assert 'id="side-by-side"' not in render_page(build_leaderboard(runs), runs)
+
+
+def test_a_samples_verdict_and_format_fault_are_shown(write_run, tmp_path) -> None:
+    faults = {"verdict": "timed out", "verdict_detail": "after 3 s", "format_fault": "not Toon: line 1"}
+    write_run("code", [0.0], samples=[faults])
+    runs, _ = load_runs([tmp_path])
+    page = render_page(build_leaderboard(runs), runs)
+    assert all(text in page for text in faults.values())

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from slmbench.metrics.accuracy import accuracy, accuracy_norm, likeliest, likeliest_norm
+from slmbench.metrics.accuracy import accuracy, accuracy_bytes, accuracy_norm, likeliest, likeliest_norm
 
 
 def test_accuracy_takes_the_highest_log_likelihood() -> None:
@@ -29,7 +29,14 @@ def test_accuracy_norm_counts_characters_not_bytes() -> None:
     assert accuracy_norm([-1.5, -1.0], ["é", "e"], 1) == 1.0
 
 
+def test_accuracy_bytes_counts_bytes() -> None:
+    assert accuracy_bytes([-1.5, -1.0], ["é", "e"], 0) == 1.0
+    assert accuracy_bytes([-2.5, -1.0], ["é", "e"], 1) == 1.0
+
+
 def test_an_empty_option_is_named() -> None:
+    with pytest.raises(ValueError, match="option 0 of 2 is empty: accuracy_bytes divides"):
+        accuracy_bytes([-1.0, -2.0], ["", "b"], 1)
     with pytest.raises(ValueError, match="option 1 of 3 is empty"):
         accuracy_norm([-1.0, -2.0, -3.0], ["a", "", "c"], 0)
     assert accuracy([-1.0, -2.0, -3.0], ["a", "", "c"], 0) == 1.0
@@ -65,16 +72,16 @@ def lm_eval_task():
             "doc_to_text": "{{question}}",
             "doc_to_choice": "options",
             "doc_to_target": "label",
-            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}, {"metric": "acc_bytes"}],
         }
     )
 
 
-def test_both_equal_lm_eval_on_generated_items(lm_eval_task) -> None:
+def test_all_three_equal_lm_eval_on_generated_items(lm_eval_task) -> None:
     rng = random.Random(4)
-    differ = 0
+    norm_differs = bytes_differ = 0
     for _ in range(400):
-        options = ["xé" * rng.randint(1, 6) + "y" * rng.randint(0, 3) for _ in range(rng.randint(2, 5))]
+        options = [rng.choice("xé") * rng.randint(1, 6) + "y" * rng.randint(0, 3) for _ in range(rng.randint(2, 5))]
         # Quarters, so that ties occur.
         loglikelihoods = [-rng.randint(1, 40) / 4 for _ in options]
         gold = rng.randrange(len(options))
@@ -82,5 +89,8 @@ def test_both_equal_lm_eval_on_generated_items(lm_eval_task) -> None:
         theirs = lm_eval_task.process_results(document, [(value, False) for value in loglikelihoods])
         assert accuracy(loglikelihoods, options, gold) == theirs["acc"]
         assert accuracy_norm(loglikelihoods, options, gold) == theirs["acc_norm"]
-        differ += theirs["acc"] != theirs["acc_norm"]
-    assert differ > 20
+        assert accuracy_bytes(loglikelihoods, options, gold) == theirs["acc_bytes"]
+        norm_differs += theirs["acc"] != theirs["acc_norm"]
+        bytes_differ += theirs["acc_norm"] != theirs["acc_bytes"]
+    assert norm_differs > 20
+    assert bytes_differ > 20

@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import math
 import random
+import time
+from collections.abc import Callable
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmbench.metrics.estimate import clustered_stderr, estimate
+from slmbench.metrics.estimate import clustered_stderr, estimate, jackknife
+from slmbench.metrics.pooling import LabelF1, count_labels
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (1, 30), (84, 100), (820, 1319)])
@@ -148,3 +151,123 @@ def test_every_estimate_is_valid_json_and_holds_its_value(pairs: list[tuple[floa
     made = estimate(values, [label for _, label in pairs])
     assert made.ci_low <= made.value <= made.ci_high
     json.dumps(attrs.asdict(made), allow_nan=False)
+
+
+def _label_parts(n: int, n_labels: int, seed: int) -> list[dict[str, list[int]]]:
+    rng = random.Random(seed)
+    labels = [f"l{i}" for i in range(n_labels)]
+    return [count_labels(rng.choices(labels, k=3), rng.choices(labels, k=3)) for _ in range(n)]
+
+
+def _no_shortcut(pool: LabelF1) -> Callable[..., dict[str, float]]:
+    return lambda parts: pool(parts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_jackknife_of_a_pool_equals_leaving_out_one_item_at_a_time(seed: int) -> None:
+    pool, parts = LabelF1(micro="micro", macro="macro"), _label_parts(40, 12, seed)
+    made, pseudo = jackknife(pool, parts)
+    plain, plain_pseudo = jackknife(_no_shortcut(pool), parts)
+    for name in ("micro", "macro"):
+        assert attrs.astuple(made[name])[:5] == pytest.approx(attrs.astuple(plain[name])[:5], abs=1e-10)
+        assert pseudo[name] == pytest.approx(plain_pseudo[name], abs=1e-9)
+        # Written out.
+        left = [pool(parts[:i] + parts[i + 1 :])[name] for i in range(40)]
+        stderr = math.sqrt(39 / 40 * sum((each - sum(left) / 40) ** 2 for each in left))
+        assert (made[name].value, made[name].stderr) == pytest.approx((pool(parts)[name], stderr))
+        assert pseudo[name] == pytest.approx([40 * made[name].value - 39 * each for each in left])
+
+
+def test_jackknife_of_a_mean_is_the_t_interval() -> None:
+    values = [random.Random(i).random() for i in range(30)]
+    made, pseudo = jackknife(lambda parts: {"mean": sum(parts) / len(parts)}, values)
+    plain = estimate(values)
+    assert made["mean"].method == "jackknife"
+    assert attrs.astuple(made["mean"])[:5] == pytest.approx(attrs.astuple(plain)[:5])
+    assert pseudo["mean"] == pytest.approx(values)
+
+
+def test_jackknife_of_a_correlation_equals_scipy() -> None:
+    import numpy as np
+    from scipy.stats import pearsonr
+
+    rng = np.random.default_rng(0)
+    pairs = [(x, x + rng.normal()) for x in rng.normal(size=25)]
+
+    def squared(parts) -> dict[str, float]:
+        return {"r2": pearsonr(*zip(*parts, strict=True)).statistic ** 2}
+
+    made, pseudo = jackknife(squared, pairs)
+    left = np.array([squared(pairs[:i] + pairs[i + 1 :])["r2"] for i in range(25)])
+    assert made["r2"].stderr == pytest.approx(np.sqrt(24 * left.var()))
+    assert np.mean(pseudo["r2"]) == pytest.approx(25 * made["r2"].value - 24 * left.mean())
+
+
+def test_jackknife_leaves_out_whole_clusters_and_gives_pseudo_values_of_items() -> None:
+    pool, parts = LabelF1(macro="macro"), _label_parts(30, 6, 1)
+    clusters = [None if i < 3 else str(i // 4) for i in range(30)]
+    made, pseudo = jackknife(pool, parts, clusters)
+    groups = [[i] for i in range(3)] + [[i for i in range(3, 30) if i // 4 == g] for g in range(8)]
+    left = [pool([parts[i] for i in range(30) if i not in group])["macro"] for group in groups]
+    g = len(groups)
+    stderr = math.sqrt((g - 1) / g * sum((each - sum(left) / g) ** 2 for each in left))
+    assert made["macro"].stderr == pytest.approx(stderr)
+    assert made["macro"].n == 30
+    assert pseudo == jackknife(pool, parts)[1]
+    assert jackknife(_no_shortcut(pool), parts, clusters)[0]["macro"].stderr == pytest.approx(stderr)
+
+
+def test_jackknife_interval_covers_near_95_percent() -> None:
+    # Classes of .5, .3 and .2, a model that is right in 70% and else guesses: the true macro F1 by a large sample.
+    def draw(n: int, seed: int) -> list[dict[str, list[int]]]:
+        rng = random.Random(seed)
+        gold = rng.choices("abc", weights=(5, 3, 2), k=n)
+        return [count_labels([each if rng.random() < 0.7 else rng.choice("abc")], [each]) for each in gold]
+
+    pool = LabelF1(macro="macro")
+    true = pool(draw(200_000, 0))["macro"]
+    covered = 0
+    for seed in range(1, 301):
+        made = jackknife(pool, draw(80, seed))[0]["macro"]
+        covered += made.ci_low <= true <= made.ci_high
+    assert covered / 300 == pytest.approx(0.95, abs=0.03)
+
+
+def test_jackknife_interval_is_clipped_and_the_estimate_is_not_moved() -> None:
+    parts = [count_labels(["a"], ["a"])] * 5 + [count_labels(["a"], ["b"])]
+    made = jackknife(LabelF1(micro="micro"), parts)[0]["micro"]
+    assert made.value == pytest.approx(5 / 6)
+    assert 0.0 <= made.ci_low < made.value < made.ci_high == 1.0
+
+
+@pytest.mark.parametrize(
+    ("parts", "clusters"),
+    [
+        ([count_labels(["a"], ["b"])], None),
+        ([count_labels(["a"], ["a"])] * 9, None),
+        (_label_parts(8, 3, 0), ["one"] * 8),
+    ],
+)
+def test_where_leaving_out_says_nothing_the_method_says_so(parts: list, clusters: list | None) -> None:
+    estimates, pseudo = jackknife(LabelF1(micro="micro"), parts, clusters)
+    made = estimates["micro"]
+    assert made.method == "none"
+    assert (made.ci_low, made.ci_high, made.stderr) == (made.value, made.value, 0.0)
+    assert len(pseudo["micro"]) == len(parts)
+
+
+def test_jackknife_is_quick_on_a_large_run() -> None:
+    parts = _label_parts(10_000, 200, 0)
+    started = time.perf_counter()
+    jackknife(LabelF1(micro="micro", macro="macro"), parts, [str(i // 3) for i in range(10_000)])
+    assert time.perf_counter() - started < 3
+
+
+def test_what_can_not_be_jackknifed_is_an_error() -> None:
+    pool = LabelF1(micro="micro")
+    with pytest.raises(ValueError, match="no parts"):
+        jackknife(pool, [])
+    with pytest.raises(ValueError, match="1 clusters for 2 items"):
+        jackknife(pool, _label_parts(2, 2, 0), ["a"])
+    with pytest.raises(ValueError, match="x is not finite"):
+        jackknife(lambda parts: {"x": math.nan}, [1, 2])

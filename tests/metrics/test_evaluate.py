@@ -27,7 +27,7 @@ def test_every_metric_is_an_evaluate_metric(name: str) -> None:
 
     metric = load_metric(name)
     assert isinstance(metric, evaluate.Metric)
-    assert metric.name == name.replace("/", "_")
+    assert metric.name == name.replace("/", "_").replace("@", "_at")
     assert metric.description == load_scorer(name).description
     assert "predictions" in metric.inputs_description
 
@@ -107,7 +107,43 @@ def test_clashing_values_get_the_metrics_name() -> None:
     assert result == {"first_exact_match": 1.0, "second_exact_match": 1.0}
 
 
-@pytest.mark.parametrize("name", ["exact_match", "rouge", "accuracy"])
+def test_pooled_metrics_pool_over_all_items() -> None:
+    # Of three codes two are found and one is made up: 4 / 6. By item it would be (1 + 0.5) / 2.
+    texts = {"predictions": ["E11.9", "I10, I50"], "references": ["e119", "I10"]}
+    result = load_metric("codes_f1").compute(**texts)
+    assert result == pytest.approx({"codes_f1/micro": 4 / 5, "codes_f1/macro": 2 / 3})
+    metric = load_metric("macro_f1")
+    for gold in (0, 0, 1):
+        metric.add(prediction=[-1.0, -2.0], reference=gold, choices=["yes", "no"])
+    assert metric.compute() == pytest.approx({"macro_f1": (4 / 5 + 0) / 2})
+
+
+def test_pass_at_k_takes_verdicts_or_truth_values_and_no_references() -> None:
+    import evaluate
+    import numpy as np
+
+    samples = [["passed", "died", "failed"], [True, True, False], list(np.array([False, False, False]))]
+    assert load_metric("pass@1").compute(predictions=samples) == pytest.approx({"pass@1": (1 / 3 + 2 / 3 + 0) / 3})
+    combined = evaluate.combine([load_metric("pass@1"), load_metric("pass@2")])
+    assert combined.compute(predictions=samples) == pytest.approx({"pass@1": 1 / 3, "pass@2": (2 / 3 + 1 + 0) / 3})
+    metric = load_metric("pass@1")
+    metric.add(prediction=[True])
+    assert metric.compute() == {"pass@1": 1.0}
+    with pytest.raises(ValueError, match="example '1': unknown verdict 'ok'"):
+        metric.compute(predictions=[["passed"], ["ok"]])
+
+
+def test_all_text_metrics_compose() -> None:
+    import evaluate
+
+    names = ["rouge", "rouge/stemmed", "squad", "exact_match/open", "codes_f1"]
+    combined = evaluate.combine([load_metric(name) for name in names])
+    result = combined.compute(predictions=["I10, E11.9"], references=["E11.9; I10"])
+    assert list(result) == [value for name in names for value in load_scorer(name).values]
+    assert (result["codes_f1/micro"], result["squad_em"], result["exact_match/open"]) == (1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["exact_match", "rouge", "accuracy", "codes_f1", "pass@1"])
 def test_empty_input_is_an_error_and_not_a_nan(name: str) -> None:
     metric = load_metric(name)
     with pytest.raises(ValueError, match=f"{name}: predictions is empty; there is no mean over no items"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import time
 from decimal import Decimal
@@ -13,6 +15,7 @@ from slmbench.metrics.exact_match import (
     exact_match,
     exact_match_decimal,
     exact_match_flexible,
+    exact_match_open,
     exact_match_strict,
     extract_flexible,
     extract_strict,
@@ -110,7 +113,9 @@ def test_strict_reads_the_first_anchor_and_flexible_the_last_number() -> None:
     assert extract_flexible("#### 3, then #### 4 and 5") == "5"
 
 
-@pytest.mark.parametrize("measure", [exact_match, exact_match_strict, exact_match_flexible, exact_match_decimal])
+@pytest.mark.parametrize(
+    "measure", [exact_match, exact_match_strict, exact_match_flexible, exact_match_decimal, exact_match_open]
+)
 def test_any_reference_is_enough_and_none_is_an_error(measure) -> None:
     assert measure("#### 18", ["#### 17", "#### 18"]) == 1.0
     assert measure("#### 18", ["#### 17", "#### 19"]) == 0.0
@@ -193,3 +198,92 @@ def test_a_model_that_got_stuck_costs_little_and_scores_nothing(stuck: str) -> N
 def test_decimal_needs_a_number_in_the_reference() -> None:
     with pytest.raises(ValueError, match="no number in the reference 'yes'"):
         exact_match_decimal("18", ["yes"])
+
+
+@pytest.fixture(scope="module")
+def nq_open():
+    """score(prediction, golds) of lm-eval's nq_open, by its own declaration, filter and `process_results`."""
+    import lm_eval
+    import lm_eval.filters.transformation  # registers the filters
+    import yaml
+    from datasets import Dataset
+    from lm_eval.api.registry import get_filter
+    from lm_eval.api.task import ConfigurableTask
+
+    folder = Path(lm_eval.__file__).parent / "tasks" / "nq_open"
+    declared = yaml.safe_load((folder / "nq_open.yaml").read_text())
+    for key in ("dataset_path", "training_split", "metadata", "filter_list"):
+        filters = declared.pop(key)
+    rows = [{"question": "?", "answer": ["a", "b"]}]
+    task = ConfigurableTask(config=declared | {"custom_dataset": lambda **_: {"validation": Dataset.from_list(rows)}})
+    assert [step["function"] for step in filters[0]["filter"]] == ["remove_whitespace", "take_first"]
+    strip = get_filter("remove_whitespace")().apply
+
+    def score(prediction: str, golds: list[str]) -> float:
+        document = {"question": "?", "answer": golds}
+        ((stripped,),) = strip([[prediction]], [document])
+        return float(task.process_results(document, [stripped])["exact_match"])
+
+    return score
+
+
+def test_open_equals_lm_evals_nq_open_on_generated_texts(nq_open) -> None:
+    rng = random.Random(11)
+    pieces = [
+        "The ",
+        "the ",
+        "THE ",
+        "A ",
+        "a ",
+        "An ",
+        "an",
+        "Paris",
+        "paris",
+        "Par is",
+        ".",
+        ", ",
+        "-",
+        " ",
+        "\n",
+        "É",
+    ]
+    pieces += ["é", "Athe ", "(", "$", "1,000", "1000", "\u2019", "ß", "_the "]
+    right = 0
+    for _ in range(3000):
+        golds = ["".join(rng.choices(pieces, k=rng.randint(1, 4))) for _ in range(rng.randint(1, 3))]
+        gold = rng.choice(golds)
+        prediction = rng.choice(
+            [
+                "".join(rng.choices(pieces, k=rng.randint(0, 4))),
+                f" {rng.choice(pieces)}{gold}{rng.choice(pieces)}",
+                gold.swapcase(),
+            ]
+        )
+        theirs = nq_open(prediction, golds)
+        assert exact_match_open(prediction, golds) == theirs, (prediction, golds)
+        right += theirs
+    assert 500 < right < 2500
+
+
+@pytest.mark.realdata
+def test_open_equals_lm_evals_nq_open_on_real_answers(nq_open) -> None:
+    path = Path(os.environ["SLMBENCH_DATA"]) / "nq_open" / "validation.jsonl"
+    right = n = 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        golds = json.loads(line)["answer"]
+        first = golds[0]
+        for prediction in (first, f" The {first}.", first.upper(), f"{first} , ", first[1:], f"It is {first}", ""):
+            theirs = nq_open(prediction, golds)
+            assert exact_match_open(prediction, golds) == theirs, (prediction, golds)
+            right += theirs
+            n += 1
+    assert n // 4 < right < n
+
+
+def test_open_forgives_articles_case_and_punctuation_only() -> None:
+    assert exact_match_open(" the U.S. Senate", ["US senate"]) == 1.0
+    assert exact_match_open("us senates", ["US senate"]) == 0.0
+    # The article goes with its space, and only before the text is put in lower case.
+    assert exact_match_open("THE end", ["end"]) == 0.0
+    # A space before a full stop stays, as in lm-eval.
+    assert exact_match_open("Paris .", ["Paris"]) == 0.0

@@ -30,9 +30,9 @@ def test_listing_the_names_imports_nothing_heavy() -> None:
 
 
 def test_loading_the_scorers_imports_no_library_but_attrs() -> None:
-    loaded = _modules_after("from slmbench.metrics import load_scorer; load_scorer('rouge'); load_scorer('accuracy')")
+    loaded = _modules_after("from slmbench.metrics import load_scorer; load_scorer('rouge'); load_scorer('bertscore')")
     assert "attr" in loaded
-    assert not loaded & {"evaluate", "torch", "datasets", "numpy", "rouge_score", "lm_eval"}
+    assert not loaded & {"evaluate", "torch", "datasets", "numpy", "rouge_score", "nltk", "lm_eval", "transformers"}
 
 
 @pytest.mark.parametrize("name", metric_names())
@@ -43,20 +43,29 @@ def test_every_name_has_a_scorer_of_that_name(name: str) -> None:
     assert scorer.higher_is_better
 
 
-@pytest.mark.parametrize("name", metric_names())
+# bertscore needs weights: test_bertscore.py.
+@pytest.mark.parametrize("name", [name for name in metric_names() if name != "bertscore"])
 def test_score_returns_exactly_the_declared_values(name: str) -> None:
     scorer = load_scorer(name)
-    example = Example(id="a", fields={}, answer="so #### 18", choices=("no", "yes"), gold=1)
-    scores = scorer.score(example, Output(text="so #### 18", loglikelihoods=(-2.0, -1.0)))
+    answer = "I10, E11.9" if name == "codes_f1" else "so #### 18"
+    example = Example(id="a", fields={}, answer=answer, choices=("no", "yes"), gold=1)
+    scores = scorer.score(example, Output(text=answer, loglikelihoods=(-2.0, -1.0), verdicts=("passed",) * 10))
     assert scores == dict.fromkeys(scorer.values, 1.0)
     assert all(type(value) is float for value in scores.values())
 
 
 def test_every_scorer_has_a_name_in_the_summaries() -> None:
-    from slmbench.metrics import accuracy, exact_match, rouge
+    from slmbench.metrics import accuracy, classes, codes, exact_match, rouge, squad
 
-    scorers = [scorer for module in (accuracy, exact_match, rouge) for scorer in module.SCORERS]
-    assert sorted(scorer.name for scorer in scorers) == list(metric_names())
+    modules = (accuracy, classes, codes, exact_match, rouge, squad)
+    names = [scorer.name for module in modules for scorer in module.SCORERS]
+    assert sorted([*names, "bertscore", "pass@1", "pass@10"]) == list(metric_names())
+
+
+def test_no_two_metrics_share_a_values_name() -> None:
+    values = [value for name in metric_names() for value in load_scorer(name).values]
+    assert len(set(values)) == len(values)
+    assert not any(character.isspace() for value in values for character in value)
 
 
 @pytest.mark.parametrize("load", [load_scorer, load_metric])

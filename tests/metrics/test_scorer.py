@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from slmbench.metrics import Scorer, load_scorer
+from slmbench.metrics import Scorer, load_scorer, metric_names
 from slmbench.metrics._scorer import single_value, text_score
 from slmbench.values import Example, Output
 
@@ -62,3 +62,27 @@ def test_only_rates_of_success_are_binary() -> None:
 def test_scorers_are_frozen() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         load_scorer("rouge").version = "2"
+
+
+def test_metrics_that_find_the_marked_answer_themselves_say_so() -> None:
+    whole = {name for name in metric_names() if load_scorer(name).reads_whole}
+    assert whole == {"exact_match/strict", "exact_match/flexible", "exact_match/decimal"}
+
+
+def test_parts_and_pool_come_together() -> None:
+    for scorer in map(load_scorer, metric_names()):
+        assert scorer.pooled == (scorer.parts is not None)
+    assert {name for name in metric_names() if load_scorer(name).pooled} == {"codes_f1", "macro_f1"}
+
+
+def test_kinds_say_what_an_output_must_hold() -> None:
+    kinds = {name: load_scorer(name).kind for name in metric_names()}
+    assert {name for name, kind in kinds.items() if kind == "code"} == {"pass@1", "pass@10"}
+    choice = {"accuracy", "accuracy_norm", "accuracy_bytes", "macro_f1"}
+    assert {name for name, kind in kinds.items() if kind == "choice"} == choice
+
+
+def test_scores_of_many_are_the_scores_of_each() -> None:
+    scorer = load_scorer("squad")
+    items = [(_example(references=(gold,)), Output(text="a cat")) for gold in ("cat", "dog", "black cat")]
+    assert scorer.scores(items) == [scorer.score(*item) for item in items]

@@ -17,6 +17,8 @@ def spec(text: str) -> DatasetSpec:
         ("{hub: a/b, splits: {train: train, test: validation}}", ["train", "test"]),
         ("{files: {dev: dev.jsonl}}", ["dev"]),
         ("{generated: {train: 5, test: 2}}", ["train", "test"]),
+        ("{local: [train, test]}", ["train", "test"]),
+        ("{hub: a/b, splits: {train: all, test: all}, holdout: {split: test, of: train, rows: 5}}", ["train", "test"]),
     ],
 )
 def test_the_splits_are_those_of_the_source(text: str, splits: list[str]) -> None:
@@ -26,7 +28,18 @@ def test_the_splits_are_those_of_the_source(text: str, splits: list[str]) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "exactly one of 'hub', 'files', 'generated'; got none of them"),
+        ("{}", "exactly one of 'hub', 'files', 'generated', 'local'; got none of them"),
+        ("{local: [test], hub: a/b, splits: {test: test}}", "got hub and local"),
+        ("{local: []}", "local: list should have at least 1 item"),
+        ("{local: test}", "local: expected a list, got str 'test'"),
+        ("{local: [../test]}", "a name has letters"),
+        ("{local: [test], splits: {test: test}}", "belong to a data set of the hub"),
+        ("{local: [test], revision: main}", "belong to a data set of the hub"),
+        ("{files: {test: x}, where: 5}", "where: expected keys and values, got int 5"),
+        ("{files: {test: x}, columns: [a], where: {b: x}}", "'where' names 'b', which 'columns' lacks"),
+        ("{files: {test: x}, columns: {a: b}, where: {b: x}}", "'where' names 'b', which 'columns' lacks"),
+        ("{generated: {test: 5}, where: {b: x}}", "'where' is for rows that are there"),
+        ("{files: {test: x}, replaces: 'yes'}", "replaces: expected true or false, got str 'yes'"),
         ("{hub: a/b}", "needs 'splits'"),
         ("{hub: a/b, generated: {test: 1}, splits: {test: test}}", "got hub and generated"),
         ("{files: {test: x.jsonl}, revision: main}", "belong to a data set of the hub"),
@@ -51,3 +64,64 @@ def test_columns_are_a_list_or_a_renaming() -> None:
     assert spec("{files: {test: x}, columns: [a, b]}").column_names == ["a", "b"]
     assert spec("{files: {test: x}, columns: {ours: theirs}}").column_names == ["ours"]
     assert spec("{files: {test: x}}").column_names == []
+
+
+HELD = "{{hub: a/b, splits: {splits}, holdout: {{{holdout}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("splits", "holdout", "message"),
+    [
+        (
+            "{train: t, test: t}",
+            "split: test, of: train, rows: 0",
+            "holdout.rows: input should be greater than or equal",
+        ),
+        ("{train: t, test: t}", "split: test, of: train", "missing key 'rows'"),
+        ("{train: t, test: t}", "split: train, of: train, rows: 1", "splits has to map both to one split of the hub"),
+        ("{train: t, test: u}", "split: test, of: train, rows: 1", "splits has to map both to one split of the hub"),
+        ("{train: t}", "split: test, of: train, rows: 1", "splits has to map both to one split of the hub"),
+        ("{train: t}", "split: a, of: b, rows: 1", "splits has to map both to one split of the hub"),
+        (
+            "{train: train, dev: train, final: dev}",
+            "split: dev, of: train, rows: 1",
+            "split 'final' is the hub's 'dev', a name that holdout gives to other rows",
+        ),
+        (
+            "{train: train, dev: train, whole: train}",
+            "split: dev, of: train, rows: 1",
+            "split 'whole' is the hub's 'train', a name that holdout gives to other rows",
+        ),
+    ],
+)
+def test_a_holdout_that_cannot_be_kept_apart_is_refused(splits: str, holdout: str, message: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        spec(HELD.format(splits=splits, holdout=holdout))
+    assert message in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["files: {train: a, test: b}", "generated: {train: 2, test: 2}", "local: [train, test]"]
+)
+def test_a_holdout_is_for_the_hub_alone(source: str) -> None:
+    with pytest.raises(DeclarationError, match="'holdout' is for a data set of the hub"):
+        spec(f"{{{source}, holdout: {{split: test, of: train, rows: 1}}}}")
+
+
+def test_a_mirrors_files_have_the_hubs_names_but_for_what_is_parted() -> None:
+    held = spec("{hub: a, splits: {train: all, dev: all, test: final}, holdout: {split: dev, of: train, rows: 1}}")
+    assert [held.file_stem(split) for split in held.split_names] == ["train", "dev", "final"]
+    renamed = spec("{hub: a, splits: {train: train, test: validation}}")
+    assert [renamed.file_stem(split) for split in renamed.split_names] == ["train", "validation"]
+    assert spec("{local: [test]}").file_stem("test") == "test"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("x", "x"), ("true", True), ("1", 1), ("[x, y]", ["x", "y"]), ("[1, x]", [1, "x"])],
+)
+def test_where_keeps_the_type_of_its_values(text: str, value: object) -> None:
+    where = spec(f"{{files: {{test: x}}, where: {{a: {text}}}}}").where
+    assert where == {"a": value}
+    assert type(where["a"]) is type(value)

@@ -32,6 +32,9 @@ def faults(text: str) -> list[str]:
         ("optim: {steps: 5, epochs: 1}", "r.yaml:5:1: 'steps' and 'epochs' both say how long to train; keep one"),
         ("lora: {targets: q_proj}", "r.yaml:5:8: lora.targets: expected a list or 'all-linear', got str 'q_proj'"),
         ("lora: {rank: 0}", "r.yaml:5:8: lora.rank: input should be greater than or equal to 1, got int 0"),
+        ("format: tune", "r.yaml:5:1: format: expected 'plain', 'chat' or 'toon', got str 'tune'"),
+        ("cot: maybe", "r.yaml:5:1: cot: expected 'off', 'zero' or 'few', got str 'maybe'"),
+        ("shots: -1", "r.yaml:5:1: shots: input should be greater than or equal to 0, got int -1"),
         ("lora: {dropuot: 0.1}", "r.yaml:5:8: unknown key 'dropuot'; did you mean 'dropout'?"),
     ],
 )
@@ -54,6 +57,16 @@ def test_one_wrong_setting_is_one_message(line: str, message: str) -> None:
         ),
         ("evaluation: {tasks: [x]}", "evaluation: {tasks: []}", "evaluation.tasks: list should have at least 1 item"),
         ("evaluation: {tasks: [x]}", "evaluation: {tasks: [x], suite: y}", "exactly one of 'tasks' and 'suite'"),
+        (
+            "evaluation: {tasks: [x]}",
+            "evaluation: {tasks: [x], samples: 0}",
+            "evaluation.samples: input should be greater",
+        ),
+        (
+            "evaluation: {tasks: [x]}",
+            "evaluation: {tasks: [x], metrics: []}",
+            "evaluation.metrics: list should have at",
+        ),
     ],
 )
 def test_adapters_and_evaluation_name_what_they_need(line: str, wrong: str, message: str) -> None:
@@ -69,3 +82,18 @@ def test_a_learning_rate_in_powers_of_ten_is_a_number() -> None:
 def test_a_suite_names_at_least_one_task() -> None:
     with pytest.raises(DeclarationError, match="tasks: list should have at least 1 item"):
         parse(SuiteSpec, parse_yaml(b"summary: s\ntasks: []\n", "s.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("line", "cot"), [("", None), ("cot: null", None), ("cot: off", "off"), ("cot: 'off'", "off"), ("cot: few", "few")]
+)
+def test_a_recipe_trains_with_the_chain_of_thought_it_names(line: str, cot: str | None) -> None:
+    assert parse(RecipeSpec, parse_yaml((RECIPE + line + "\n").encode(), "r.yaml")).cot == cot
+
+
+def test_a_suite_may_name_a_format() -> None:
+    suite = parse(SuiteSpec, parse_yaml(b"summary: s\ntasks: [a]\nformat: toon\n", "s.yaml"))
+    assert suite.format == "toon"
+    assert parse(SuiteSpec, parse_yaml(b"summary: s\ntasks: [a]\n", "s.yaml")).format is None
+    with pytest.raises(DeclarationError, match="format: expected 'plain', 'chat' or 'toon', got str 'json'"):
+        parse(SuiteSpec, parse_yaml(b"summary: s\ntasks: [a]\nformat: json\n", "s.yaml"))

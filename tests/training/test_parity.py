@@ -29,12 +29,68 @@ def _fed(rows):
     return [{"input_ids": row.prompt + row.answer, "labels": [-100] * len(row.prompt) + row.answer} for row in rows]
 
 
-@pytest.mark.parametrize("format_name", ["plain", "chat"])
+@pytest.mark.parametrize("format_name", ["plain", "chat", "toon"])
 @pytest.mark.parametrize("name", [*TASKS])
 def test_parity_holds_for_every_nano_task_in_every_format(nano, name, format_name):
     task, style = load_task(name), load_format(format_name)
     rows = _rows(task, style, nano.tokenizer)
     assert check_parity(nano, task, style, rows, _fed(rows)) == 8
+
+
+HEAD = """\
+summary: A task of the tests.
+version: 1
+dataset: {files: {train: train.jsonl, test: test.jsonl}}
+metrics: [METRIC]
+"""
+SHAPES = {
+    "no delimiter": (
+        'kind: generate\nprompt: {user: "{{ q }}", prefix: "A:", delimiter: ""}\nanswer: "{{ a }}"\n',
+        "exact_match",
+    ),
+    "line break": (
+        'kind: generate\nprompt: {user: "{{ q }}", prefix: "A:", delimiter: "\\n"}\nanswer: "{{ a }}"\n',
+        "exact_match",
+    ),
+    "open line": (
+        'kind: code\nprompt: {user: "{{ q }}:\\n", delimiter: ""}\nanswer: "{{ a }}"\ncode: {tests: pass}\n',
+        "pass@1",
+    ),
+    "continuation": (
+        'kind: choice\nprompt: {user: "{{ q }} {{ choice }}"}\nchoices: [red, blue]\ngold: "1"\ncontinuation: "{{ a }}"\n',
+        "accuracy",
+    ),
+    "continuation with shots": (
+        'kind: choice\nprompt: {user: "{{ q }} {{ choice }}"}\nchoices: [red, blue]\ngold: "1"\ncontinuation: "{{ a }}"\n'
+        "fewshot: {n: 2}\n",
+        "accuracy",
+    ),
+    "chain of thought": (
+        'kind: generate\nprompt: {user: "{{ q }}"}\nanswer: "{{ a }}"\nfewshot: {n: 1}\n'
+        'cot: {reasoning: "It is {{ a }}.", answer: "So {{ a }}", extract: "So (.+)"}\n',
+        "exact_match",
+    ),
+    "several system texts": (
+        'kind: generate\nprompt: {system: "About {{ a }}.", user: "{{ q }}"}\nanswer: "{{ a }}"\n',
+        "exact_match",
+    ),
+}
+
+
+@pytest.mark.parametrize("template", ["own", "default"])
+@pytest.mark.parametrize("format_name", ["plain", "chat", "toon"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_parity_holds_for_every_shape_of_task_in_every_format(shape, format_name, template, nano, write_task):
+    if template == "default":
+        tokenizer = copy.deepcopy(nano.tokenizer)
+        tokenizer.chat_template = None
+        nano = evolve(nano, tokenizer=tokenizer)
+    yaml, metric = SHAPES[shape]
+    lines = "".join(f'{{"q": "Question {n}", "a": "{n} \\"x\\""}}\n' for n in range(6))
+    folder = write_task("t", HEAD.replace("METRIC", metric) + yaml, train=lines, test=lines)
+    task, style = load_task_folder(str(folder), default_catalog()), load_format(format_name)
+    rows = _rows(task, style, nano.tokenizer)
+    assert check_parity(nano, task, style, rows, _fed(rows)) == 6 - task.shot_count
 
 
 @pytest.mark.realdata

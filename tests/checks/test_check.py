@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.checks import CheckReport, check_task
 from slmbench.checks._findings import Findings
+from slmbench.checks._formats import Reading, Written
 from slmbench.checks._scores import check_scores
 from slmbench.errors import DataError, TrustError, UsageError
+from slmbench.lengths import Ruler
 from slmbench.metrics import Scorer
 from slmbench.paths import bundled_root
+from slmbench.task import load_task
 from slmbench.values import Example
 from slmbench.yamlfile import parse_yaml
 
@@ -57,36 +61,6 @@ def _options(start: int, n: int = 4) -> list[dict[str, Any]]:
 Check = Callable[..., CheckReport]
 
 
-@pytest.fixture
-def check(tmp_path: Path, nano_tokenizer: Any) -> Check:
-    """check(yaml, train=, test=, samples=, plugin=, **options) writes a task's folder and checks it."""
-
-    def run(
-        yaml: str = GENERATE,
-        *,
-        train: Any = None,
-        test: Any = None,
-        samples: Any = None,
-        plugin: str | None = None,
-        name: str = "sums",
-        **options: Any,
-    ) -> CheckReport:
-        make = _options if "kind: choice" in yaml else _sums
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "task.yaml").write_text(yaml, encoding="utf-8")
-        for file, rows in (("train", train or make(0)), ("test", test or make(50)), ("samples", samples or make(90))):
-            text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
-            if text != "absent":
-                (folder / f"{file}.jsonl").write_text(text, encoding="utf-8")
-        if plugin is not None:
-            (folder / "plugin.py").write_text(plugin, encoding="utf-8")
-        options = {"trust": True, "tokenizer": nano_tokenizer} | options
-        return check_task(str(folder), default_catalog(), **options)
-
-    return run
-
-
 def _only(report: CheckReport) -> tuple[str, int, str]:
     """File name, line and message of the one problem of a report."""
     assert len(report.problems) == 1, report.problems
@@ -98,23 +72,38 @@ def _only(report: CheckReport) -> tuple[str, int, str]:
 def test_a_sound_task_has_no_problems(check: Check) -> None:
     report = check()
     assert report.problems == () and report.ok
-    assert (report.task, report.source, report.rows, report.formats) == ("sums", "file", 12, ("plain", "chat"))
-    assert report.longest_prompt_tokens is not None and report.longest_prompt_tokens > 3
-    assert report.as_json() == {"task": "sums", "ok": True, "problems": []}
+    assert (report.task, report.kind, report.source, report.rows) == ("sums", "generate", "file", 12)
+    assert report.formats == {"plain": "ok", "chat": "ok", "toon": "ok"} and report.metrics == {"exact_match": "ok"}
+    assert report.splits == {"test": 4, "train": 4, "golden": 4} and report.license == "mit"
+    value = report.as_json()
+    assert {key: value[key] for key in ("task", "ok", "problems")} == {"task": "sums", "ok": True, "problems": []}
+
+
+def test_lengths_are_those_of_the_evaluated_rows_prompts_and_answers(check: Check, nano_ruler: Ruler) -> None:
+    rows = [{"question": f"{'very ' * i}long?", "answer": f"{i * 37}"} for i in range(1, 31)]
+    encode = nano_ruler.tokenizer.encode
+    prompts = sorted(len(encode(f"Question: {row['question']}\nAnswer:")) for row in rows)
+    answers = sorted(len(encode(f" {row['answer']}", add_special_tokens=False)) for row in rows)
+    lengths = check(test=rows, ruler=Ruler("nano", nano_ruler.tokenizer, 20)).lengths
+    assert lengths is not None and lengths.model == "nano"
+    assert (lengths.prompt_p50, lengths.prompt_p99, lengths.prompt_max) == (prompts[14], prompts[29], prompts[29])
+    assert lengths.answer_p99 == answers[29]
+    assert (lengths.context, lengths.over) == (20, sum(n > 20 for n in prompts)) and lengths.over > 0
 
 
 @pytest.mark.parametrize("name", sorted(os.listdir(os.path.join(bundled_root(), "tasks"))))
-def test_bundled_tasks_pass(name: str, nano_tokenizer: Any) -> None:
-    report = check_task(name, default_catalog(), tokenizer=nano_tokenizer, rows=30)
+def test_bundled_tasks_pass(name: str, nano_ruler: Ruler) -> None:
+    report = check_task(name, default_catalog(), ruler=nano_ruler, rows=30)
     assert report.problems == ()
-    assert report.rows >= 4 and report.source in ("generated", "samples")
+    assert report.rows >= 4 and report.source in ("generated", "golden")
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["gsm8k", "hellaswag"])
-def test_bundled_tasks_pass_on_real_records(name: str, nano_tokenizer: Any) -> None:
-    report = check_task(name, default_catalog(), tokenizer=nano_tokenizer)
-    assert report.problems == () and report.source == "mirror" and report.rows > 100
+@pytest.mark.parametrize("name", sorted(os.listdir(os.path.join(bundled_root(), "tasks"))))
+def test_bundled_tasks_pass_on_real_records(name: str, nano_ruler: Ruler) -> None:
+    report = check_task(name, default_catalog(), ruler=nano_ruler, rows=50)
+    assert report.problems == ()
+    assert report.source in ("mirror", "generated") or any("only the golden rows" in note for note in report.notices)
 
 
 def test_all_schema_problems_come_at_once_with_lines_and_the_missing_golden_rows(check: Check) -> None:
@@ -211,12 +200,19 @@ def test_an_empty_prompt_is_a_problem_of_the_plain_format(check: Check) -> None:
     assert _only(report)[1] == 6 and "format 'plain': the prompt is empty" in report.problems[0].message
 
 
-def test_a_tokenizer_without_chat_template_is_a_problem_of_the_chat_format(check: Check, nano_tokenizer: Any) -> None:
+def test_a_tokenizer_without_eos_is_a_problem_of_every_format(check: Check, nano_tokenizer: Any) -> None:
     import copy
 
     tokenizer = copy.deepcopy(nano_tokenizer)
     tokenizer.chat_template = None
-    assert "format 'chat'" in _only(check(tokenizer=tokenizer))[2]
+    tokenizer.eos_token = None
+    report = check(ruler=Ruler("mute", tokenizer))
+    assert set(report.formats.values()) == {"failed"}
+    assert [name for name in report.formats if any(f"format '{name}'" in str(one) for one in report.problems)] == [
+        "plain",
+        "chat",
+        "toon",
+    ]
 
 
 def test_a_gold_answer_that_its_metric_does_not_reward_is_a_problem(check: Check) -> None:
@@ -291,7 +287,9 @@ def test_choices_that_are_no_list_are_told_at_choices(check: Check) -> None:
 def _scored(values: Callable[..., dict[str, float]], kind: Any, example: Example) -> list[str]:
     scorer = Scorer("broken", "1", kind, ("broken",), values, "A metric of the tests.", binary=True)
     found = Findings(parse_yaml(b"metrics: [broken]\n", "task.yaml"))
-    check_scores((scorer,), example, (), found)
+    task = evolve(load_task("nano_note"), scorers=(scorer,))
+    row = Written(example, "", " b", (Reading("plain", " b", ""),))
+    check_scores(task, [row], "", "", found)
     return [problem.message for problem in found.all()]
 
 
@@ -340,7 +338,7 @@ def test_overlap_is_found_beyond_the_rows_that_are_scored(check: Check) -> None:
 
 def test_fewer_rows_than_shots_are_a_problem_at_fewshot(check: Check) -> None:
     message = _only(check(GENERATE + "fewshot: {n: 4, split: train}\n", train=_sums(0, 2)))[2]
-    assert "fewshot.n is 4" in message
+    assert message == "task 'sums': 4 shots are asked for, but split 'train' has 2 rows"
 
 
 def test_many_kinds_of_problems_are_all_told(check: Check) -> None:
@@ -356,28 +354,28 @@ def test_many_kinds_of_problems_are_all_told(check: Check) -> None:
         assert part in text
 
 
-def test_golden_rows_stand_in_for_a_data_set_that_is_on_the_hub_alone(nano_tokenizer: Any) -> None:
-    report = check_task("gsm8k", default_catalog(), tokenizer=nano_tokenizer)
-    assert (report.source, report.rows, report.ok) == ("samples", 6, True)
+def test_golden_rows_stand_in_for_a_data_set_that_is_on_the_hub_alone(nano_ruler: Ruler) -> None:
+    report = check_task("gsm8k", default_catalog(), ruler=nano_ruler)
+    assert (report.source, report.rows, report.ok) == ("golden", 6, True)
     assert any("on the hub alone" in notice for notice in report.notices)
 
 
 def test_a_mirror_is_read_where_there_is_one(
-    nano_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nano_ruler: Ruler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gsm8k").mkdir()
     rows = [{"question": f"{i}?", "answer": f"Well.\n#### {i}"} for i in range(9)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "gsm8k" / "test.jsonl").write_text(text, encoding="utf-8")
     monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path))
-    report = check_task("gsm8k", default_catalog(), tokenizer=nano_tokenizer)
+    report = check_task("gsm8k", default_catalog(), ruler=nano_ruler)
     assert (report.source, report.rows, report.ok) == ("mirror", 15, True)
-    assert report.notices == ("split 'train' is on the hub alone (see `slmbench data pull`); not checked",)
+    assert report.notices == ("split 'train' is on the hub alone (see `slmbench data pull`)",)
 
 
 def test_samples_only_leaves_files_alone(check: Check) -> None:
     report = check(test="{oops\n", data="samples")
-    assert report.ok and report.source == "samples" and report.rows == 4
+    assert report.ok and report.source == "golden" and report.rows == 4
 
 
 def test_a_path_with_a_plugin_is_refused_without_trust(check: Check, tmp_path: Path) -> None:
@@ -396,10 +394,10 @@ def test_a_path_without_a_plugin_needs_no_trust(check: Check) -> None:
     assert check(trust=False).ok
 
 
-def test_a_path_into_a_trusted_folder_needs_no_trust(tmp_path: Path, nano_tokenizer: Any) -> None:
+def test_a_path_into_a_trusted_folder_needs_no_trust(tmp_path: Path, nano_ruler: Ruler) -> None:
     folder = os.path.join(bundled_root(), "tasks", "nano_note")
-    assert check_task(folder, default_catalog(), tokenizer=nano_tokenizer, rows=5).ok
-    assert check_task(os.path.join(folder, "task.yaml"), default_catalog(), tokenizer=nano_tokenizer, rows=5).ok
+    assert check_task(folder, default_catalog(), ruler=nano_ruler, rows=5).ok
+    assert check_task(os.path.join(folder, "task.yaml"), default_catalog(), ruler=nano_ruler, rows=5).ok
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:
@@ -412,24 +410,23 @@ def test_a_folder_without_a_declaration_is_a_usage_error(tmp_path: Path) -> None
         check_task(str(tmp_path), Catalog([]))
 
 
-def test_the_fault_of_a_registry_data_set_is_told_with_the_tasks_own(tmp_path: Path, nano_tokenizer: Any) -> None:
+def test_the_fault_of_a_registry_data_set_is_told_with_the_tasks_own(tmp_path: Path, nano_ruler: Ruler) -> None:
     (tmp_path / "registry" / "datasets").mkdir(parents=True)
     (tmp_path / "registry" / "datasets" / "rows.yaml").write_text("hub: a/b\nrevison: main\nsplits: {test: test}\n")
     folder = tmp_path / "tasks" / "t"
     folder.mkdir(parents=True)
     yaml = GENERATE.replace("{files: {train: train.jsonl, test: test.jsonl}, columns: [question, answer]}", "rows")
     (folder / "task.yaml").write_text(yaml.replace("[exact_match]", "[exact]"))
-    report = check_task("t", Catalog([str(tmp_path), bundled_root()]), tokenizer=nano_tokenizer)
+    report = check_task("t", Catalog([str(tmp_path), bundled_root()]), ruler=nano_ruler)
     files = [os.path.basename(one.path) for one in report.problems]
     assert files == ["task.yaml", "rows.yaml", "samples.jsonl"]
 
 
-def test_a_mirror_that_is_no_folder_is_told_once(nano_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_is_no_folder_is_told_once(nano_ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMBENCH_DATA", "no-such-folder")
-    report = check_task("gsm8k", default_catalog(), tokenizer=nano_tokenizer)
+    report = check_task("gsm8k", default_catalog(), ruler=nano_ruler)
     assert len(report.problems) == 1 and "SLMBENCH_DATA" in report.problems[0].message
     with pytest.raises(DataError):
         from slmbench.datasets import local_source
-        from slmbench.task import load_task
 
         local_source(load_task("gsm8k").dataset, "test")

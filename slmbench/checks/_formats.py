@@ -1,0 +1,121 @@
+"""Whether every format writes the prompts down, and what comes back of an answer that was written in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.catalog import FORMAT_SUMMARIES
+from slmbench.checks._findings import Findings, short
+from slmbench.checks._rows import fault_of_templates
+from slmbench.errors import SlmbenchError
+from slmbench.formats import Format, FormatFault, Rendered, load_format
+from slmbench.task import Task
+from slmbench.values import Example, Target
+
+
+@frozen
+class Reading:
+    """What metrics see of the gold answer. stopped_by: the stop string that cut it, '' where none did."""
+
+    format: str
+    text: str
+    stopped_by: str
+
+
+@frozen
+class Written:
+    """An example as it is sent: the plain prompt, the plain answer with its delimiter, and the gold answer's readings.
+
+    prompt: None where the plain format could not write it. readings: one a format, of tasks that write text.
+    """
+
+    example: Example
+    prompt: str | None
+    answer: str
+    readings: tuple[Reading, ...]
+
+
+def write_down(task: Task, examples: Sequence[Example], tokenizer: Any, mode: str, found: Findings) -> list[Written]:
+    """Renders every example in every format and reads its gold answer back. mode: what to say of the chain of thought.
+
+    An answer passes through all that an output does: written, set behind the delimiter, cut at the stop strings, read.
+    """
+    styles = [load_format(name) for name in FORMAT_SUMMARIES]
+    for style in styles:
+        try:
+            style.ends_turn(tokenizer)
+        except SlmbenchError as error:
+            found.failed.add(("format", style.name))
+            found.at(("prompt",), f"format {style.name!r}: {error}")
+    return [_write(task, example, styles, tokenizer, mode, found) for example in examples]
+
+
+def _write(
+    task: Task, example: Example, styles: Sequence[Format], tokenizer: Any, mode: str, found: Findings
+) -> Written:
+    try:
+        prompts = [task.prompt(example)]
+        if example.continuation is not None:
+            prompts = [task.prompt(example, choice) for choice in range(len(example.choices))]
+    except SlmbenchError as error:
+        location, message = fault_of_templates(task, example.fields, str(error))
+        found.of_row("prompt", found.document.problem(location, message), example.id)
+        return Written(example, None, "", ())
+    asked = example.gold or 0 if example.continuation is not None else 0
+    prompt, answer, readings = None, "", []
+    for style in styles:
+        try:
+            rendered = [style.render(one, tokenizer) for one in prompts][asked]
+            if not rendered.text.strip():
+                found.of_format(style.name, ("prompt",), f"the prompt is empty{mode}", example.id)
+            if style.name == "plain":
+                prompt, answer = rendered.text, rendered.delimiter + style.write(task.target(example))
+            if task.kind == "choice":
+                _check_choices_read_back(example, style, rendered, found)
+            else:
+                readings.append(_read_back(task, example, style, rendered, mode, found))
+        except (SlmbenchError, FormatFault) as error:
+            found.of_format(style.name, ("prompt",), f"{error}{mode}", example.id)
+    return Written(example, prompt, answer, tuple(readings))
+
+
+def _read_back(task: Task, example: Example, style: Format, rendered: Rendered, mode: str, found: Findings) -> Reading:
+    target = task.target(example)
+    written = rendered.delimiter + style.write(target)
+    cut, stopped_by = until_stop(written, style.stop(task.stop))
+    text = style.read(cut, example.reasoning is not None)
+    wanted = rendered.delimiter + target.text if text.startswith(rendered.delimiter) else target.text
+    # Where a stop string cuts it (mbpp's answers end in one), the metrics have the word.
+    if text not in (wanted, target.text) and not stopped_by:
+        message = f"the gold answer comes back changed{mode}: {short(target.text)} as {short(text)}"
+        found.of_format(style.name, ("answer",), message, example.id)
+    return Reading(style.name, text, stopped_by)
+
+
+def _check_choices_read_back(example: Example, style: Format, rendered: Rendered, found: Findings) -> None:
+    texts = example.choices if example.continuation is None else (example.continuation,)
+    for text in texts:
+        back = style.read(rendered.delimiter + style.write(Target(text)), False)
+        if back not in (text, rendered.delimiter + text):
+            message = f"a choice comes back changed: {short(text)} as {short(back)}"
+            found.of_format(style.name, ("choices",), message, example.id)
+
+
+def until_stop(text: str, stop: Sequence[str]) -> tuple[str, str]:
+    """What is left of a text that generation stops in, and the stop string; '' where none occurs."""
+    places = [(text.index(one), one) for one in stop if one and one in text]
+    if not places:
+        return text, ""
+    end, which = min(places)
+    return text[:end], which
+
+
+def distinct(readings: Sequence[Reading]) -> Mapping[str, Reading]:
+    """The readings that differ by more than outer white space, each under the first of the formats that gave it."""
+    found: dict[str, Reading] = {}
+    for reading in readings:
+        found.setdefault(reading.text.strip(), reading)
+    return found

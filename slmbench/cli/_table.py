@@ -1,0 +1,46 @@
+"""Tables for a terminal: aligned columns, numbers to the right, colour where somebody looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import click
+from attrs import frozen
+
+GAP = "  "
+
+
+@frozen
+class Cell:
+    """Text of one line. color: of click's names, or None."""
+
+    text: str
+    color: str | None = None
+
+
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = ()) -> list[str]:
+    """The lines of a table, its header first and dim. right: the columns that are aligned to the right."""
+    widths = [max([len(name), *(len(row[i].text) for row in rows)]) for i, name in enumerate(header)]
+    lines = []
+    for number, row in enumerate([[Cell(name) for name in header], *rows]):
+        parts = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            room = " " * (width - len(cell.text))
+            text = click.style(cell.text, fg=cell.color) if cell.color else cell.text
+            last = i == len(widths) - 1
+            parts.append(room + text if header[i] in right else text if last else text + room)
+        line = GAP.join(parts)
+        lines.append(click.style(line, bold=True) if number == 0 else line)
+    return lines
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Lines on stdout; their colours go where that is no terminal, or NO_COLOR is set."""
+    for line in lines:
+        click.echo(line, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, cut with an ellipsis where it is wider."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "\u2026"

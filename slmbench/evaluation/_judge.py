@@ -1,0 +1,64 @@
+"""What an output says once the format is taken off it, and, of a code task, what became of it when it was run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.formats import Format, FormatFault
+from slmbench.sandbox import Sandbox
+from slmbench.task import Task, program_of
+from slmbench.values import Example
+
+TIMEOUT_S = 3.0
+
+
+@frozen
+class Answer:
+    """text: what metrics see. fault: why the output is not in its format, '' where it is. verdict: of a program."""
+
+    text: str
+    fault: str = ""
+    verdict: str = ""
+    detail: str = ""
+
+
+def read_answer(format: Format, example: Example, output: str) -> Answer:
+    """The bare text of an output; of one that isn't in the format, the empty text and the fault."""
+    try:
+        return Answer(format.read(output, example.reasoning is not None))
+    except FormatFault as fault:
+        return Answer("", str(fault))
+
+
+def judge_code(
+    task: Task, examples: Sequence[Example], format: Format, sandbox: Sandbox, progress: Callable[[int], Any] | None
+) -> Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]:
+    """Runs every sample of every item of a code task, in the sandbox, several at a time."""
+
+    def judge(outputs: Sequence[Sequence[str]], indices: Sequence[int]) -> list[list[Answer]]:
+        answers, programs = [], []
+        for samples, index in zip(outputs, indices, strict=True):
+            for sample in samples:
+                answer = read_answer(format, examples[index], sample)
+                answers.append(answer)
+                fenced = format.name != "plain"
+                programs.append(program_of(task, examples[index], answer.text, fenced=fenced))
+        verdicts = sandbox.run(programs, timeout_s=TIMEOUT_S, progress=progress)
+        flat = iter(
+            Answer(answer.text, answer.fault, "failed" if answer.fault else verdict.status, verdict.detail)
+            for answer, verdict in zip(answers, verdicts, strict=True)
+        )
+        return [[next(flat) for _ in samples] for samples in outputs]
+
+    return judge
+
+
+def refuse_unscorable(tasks: Sequence[Task]) -> None:
+    """Asks every metric whether it can work here, before any model runs. Raises what the metric says."""
+    for task in tasks:
+        for scorer in task.scorers:
+            if scorer.ready is not None:
+                scorer.ready()

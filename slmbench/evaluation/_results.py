@@ -1,0 +1,173 @@
+"""From lm-eval's results to a finished run: one record a sample, an estimate a metric, what it cost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from statistics import quantiles
+from typing import Any
+
+from slmbench.errors import SlmbenchError
+from slmbench.evaluation._harness import FILTER, Request
+from slmbench.evaluation._judge import Answer, read_answer
+from slmbench.formats import Format
+from slmbench.metrics import Scorer
+from slmbench.metrics.estimate import estimate, jackknife
+from slmbench.runs import OpenRun, Run, peak_memory_bytes, peak_vram_bytes
+from slmbench.task import Task
+from slmbench.values import Estimate, Example, Output
+
+MEAN_TOLERANCE = 1e-9
+
+
+def finish(
+    task: Task,
+    examples: Sequence[Example],
+    requests: Sequence[Request],
+    format: Format,
+    run: OpenRun,
+    engine: Any,
+    results: dict[str, Any],
+) -> Run:
+    """Writes the run's samples and its record. Raises SlmbenchError where lm-eval's numbers are not the samples'."""
+    logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
+    if len(logged) != len(examples):
+        raise SlmbenchError(f"lm-eval returned {len(logged)} of {len(examples)} items of {task.name!r}")
+    rows: list[dict[str, Any]] = []
+    remarks: Counter[str] = Counter()
+    for one in logged:
+        index = one["doc"]["index"]
+        made = _samples(task, examples[index], requests[index], format, engine, one)
+        rows += made
+        for row in made:
+            remarks[f"not in format {format.name}"] += row["format_fault"] is not None
+        remarks.update(_remarks(task, examples[index], made[0], format))
+    items = [row for row in rows if row["epoch"] == 0]
+    metrics = []
+    for scorer in task.scorers:
+        guesses = [chance for example in examples if (chance := scorer.chance(example)) is not None]
+        for name, found in _estimates(scorer, items).items():
+            theirs = results["results"][task.name][f"{name},{FILTER}"]
+            if abs(theirs - found.value) > MEAN_TOLERANCE:
+                raise SlmbenchError(f"{task.name}/{name}: lm-eval says {theirs}, the samples say {found.value}")
+            metrics.append(
+                {
+                    "name": name,
+                    "scorer": scorer.name,
+                    "pooled": scorer.pooled,
+                    "value": found.value,
+                    "se": found.stderr,
+                    "ci_lo": found.ci_low,
+                    "ci_hi": found.ci_high,
+                    "method": found.method,
+                    "n": found.n,
+                    "n_error": 0,
+                    "higher_is_better": scorer.higher_is_better,
+                    "chance": sum(guesses) / len(guesses) if guesses else None,
+                }
+            )
+    counted = {name: n for name, n in sorted(remarks.items()) if n}
+    return run.finish(rows, {"metrics": metrics, "cost": _cost(rows, run.resumed), "remarks": counted})
+
+
+def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
+    clusters = [item["cluster_id"] for item in items]
+    if scorer.pooled:
+        assert scorer.pool is not None
+        found, _ = jackknife(scorer.pool, [item["parts"][scorer.name] for item in items], clusters)
+        return found
+    return {name: estimate([item["scores"][name] for item in items], clusters) for name in scorer.values}
+
+
+def _samples(
+    task: Task, example: Example, request: Request, format: Format, engine: Any, logged: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The records of one item: one, or one a sample of a code task."""
+    kind = "loglikelihood" if example.choices else "generate_until"
+    arguments = [tuple(args) for args in logged["arguments"]]
+    epochs = task.spec.generation.samples if task.kind == "code" else 1
+    answers: list[Answer] = logged["filtered_resps"][0] if task.kind == "code" else []
+    made = []
+    for epoch in range(epochs):
+        records = [engine.record_of(task.name, kind, args, epoch) for args in arguments]
+        loglikelihoods = [record["loglikelihood"] for record in records] if example.choices else None
+        if loglikelihoods is not None:
+            text = example.choices[max(range(len(loglikelihoods)), key=lambda i: loglikelihoods[i])]
+            answer = Answer(text)
+        else:
+            text = records[0]["text"]
+            answer = answers[epoch] if answers else read_answer(format, example, text)
+        made.append(
+            {
+                "item_id": example.id,
+                "epoch": epoch,
+                "cluster_id": example.cluster,
+                "prompt": request.text,
+                "prompt_sha256": hashlib.sha256(request.text.encode(errors="surrogatepass")).hexdigest(),
+                "target": task.answer(example),
+                "references": list(example.references),
+                "output": text,
+                "format_fault": answer.fault or None,
+                "verdict": answer.verdict or None,
+                "verdict_detail": answer.detail or None,
+                "choices": list(example.choices) or None,
+                "loglikelihoods": loglikelihoods,
+                "gold": example.gold,
+                "finish_reason": "scored" if example.choices else records[0]["finish_reason"],
+                "tokens_in": sum(record["tokens_in"] for record in records),
+                "tokens_out": sum(record["tokens_out"] for record in records),
+                "truncated": any(record["truncated"] for record in records),
+                "latency_ms": round(max(record["latency_ms"] for record in records), 3),
+                "compute_ms": round(sum(record["share_ms"] for record in records), 3),
+            }
+        )
+    scores, parts = _scores(task, example, made, format, logged)
+    # Of an item, not of a sample: the unbiased estimate of pass@k is made of all its samples.
+    return [row | {"scores": scores} | ({"parts": parts} if parts else {}) for row in made]
+
+
+def _scores(
+    task: Task, example: Example, rows: list[dict[str, Any]], format: Format, logged: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, Any]]:
+    scores: dict[str, float] = {}
+    parts: dict[str, Any] = {}
+    for scorer in task.scorers:
+        if scorer.pooled:
+            assert scorer.pool is not None
+            parts[scorer.name] = logged[scorer.values[0]]
+            scores |= scorer.pool([parts[scorer.name]])
+        else:
+            scores |= {name: float(logged[name]) for name in scorer.values}
+    return scores, parts
+
+
+def _remarks(task: Task, example: Example, row: dict[str, Any], format: Format) -> Counter[str]:
+    """What scorers want a reader to know of one item."""
+    found: Counter[str] = Counter()
+    for scorer in task.scorers:
+        if scorer.remarks is not None:
+            output = Output(text=read_answer(format, example, row["output"]).text)
+            found.update(scorer.remarks(*task.judged(scorer, example, output)))
+    return found
+
+
+def _cost(rows: Sequence[dict[str, Any]], resumed: int) -> dict[str, Any]:
+    latencies = [row["latency_ms"] for row in rows]
+    return {
+        # The model's own time, each batch's shared out among its rows; that of a resumed run's first part included.
+        "seconds": round(sum(row["compute_ms"] for row in rows) / 1000, 3),
+        # Of the batch that an item was in: what a user of this batch size waits, not single-stream latency.
+        "latency_p50_ms": round(_quantile(latencies, 50), 3),
+        "latency_p90_ms": round(_quantile(latencies, 90), 3),
+        "ram_peak_B": peak_memory_bytes(),
+        "vram_peak_B": peak_vram_bytes(),
+        "tokens_in": sum(row["tokens_in"] for row in rows),
+        "tokens_out": sum(row["tokens_out"] for row in rows),
+        "n_truncated": sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
+        "n_resumed": resumed,
+    }
+
+
+def _quantile(values: list[float], percent: int) -> float:
+    return values[0] if len(values) == 1 else quantiles(values, n=100, method="inclusive")[percent - 1]

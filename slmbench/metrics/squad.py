@@ -1,0 +1,62 @@
+"""SQuAD's exact match and F1 of short answers."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+from slmbench.metrics._scorer import Scorer, text_score
+from slmbench.metrics.names import METRIC_SUMMARIES
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def squad(prediction: str, references: Sequence[str]) -> dict[str, float]:
+    """squad_em and squad_f1 in [0, 1], each against the reference that is best for it.
+
+    Both sides in lower case, without ASCII punctuation and the words a, an, the; runs of white space are one space.
+    squad_em: 1.0 where nothing differs then. squad_f1: harmonic mean of the shares of words in common, each word as
+    often as both have it; where a side has no words, 1.0 if the other has none either, else 0.0. References without
+    words count only where no other has any. Not for the letters of choices: "A" becomes nothing. Raises ValueError
+    without references. Source: Rajpurkar et al. 2016 and 2018, the evaluation script of SQuAD 2.0.
+    """
+    if isinstance(references, str):
+        raise ValueError(f"references must be a list of texts, got the text {references[:80]!r}; wrap it in a list")
+    if not references:
+        raise ValueError("no references to compare with; give at least one")
+    got = normalise(prediction)
+    # As the script does: a gold answer that is only an article would make an empty output right.
+    golds = [gold for gold in map(normalise, references) if gold] or [""]
+    return {
+        "squad_em": float(got in golds),
+        "squad_f1": max(_word_f1(got.split(), gold.split()) for gold in golds),
+    }
+
+
+def normalise(text: str) -> str:
+    """Lower case, ASCII punctuation deleted, the words a, an, the deleted, single spaces, in this order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def _word_f1(got: list[str], gold: list[str]) -> float:
+    if not got or not gold:
+        return float(got == gold)
+    common = sum((Counter(got) & Counter(gold)).values())
+    return 2 * common / (len(got) + len(gold))
+
+
+SCORERS: tuple[Scorer, ...] = (
+    Scorer(
+        name="squad",
+        version="1",
+        kind="text",
+        values=("squad_em", "squad_f1"),
+        score=text_score(squad),
+        description=METRIC_SUMMARIES["squad"],
+        citation="Rajpurkar et al. 2018, Know What You Don't Know: Unanswerable Questions for SQuAD, arXiv:1806.03822",
+        binary=False,
+    ),
+)

@@ -1,0 +1,242 @@
+"""One slot's helper: a small process that starts a jail for each program, and ends it.
+
+It is started once and stays single-threaded, so that forking is cheap and safe. It never reads a program or a test:
+they go through a socket that it only hands on, so nothing of them is in the memory that the next jail starts with.
+
+Commands on the control socket, one byte each: "s" with a channel starts a jail, "k" ends it. Each is answered by a
+frame, {} or {"error"}.
+
+In the jail an examiner is the parent of the worker. The worker is forked before the examiner has read anything. Under
+a user other than root both have that user's id: the worker can end the examiner, and its own chances with it, but can't
+look into it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from slmbench.sandbox import _jail
+from slmbench.sandbox._examiner import examine
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, read_frame, write_frame
+from slmbench.sandbox._worker import serve
+
+# What programs import most often: paid once.
+PRELOADED = (
+    "array bisect cmath collections copy datetime fractions functools hashlib heapq itertools math operator random re "
+    "statistics string sys typing"
+).split()
+
+
+def main(config: dict[str, Any]) -> None:
+    """Obeys the socket that is file 0 until it is closed. config: see `start_host`."""
+    import socket  # Not at the top: an interpreter that is started in a jail has no use for it, and waits for it.
+
+    control = socket.socket(fileno=os.dup(0))
+    if config["tier"] != "unsafe":
+        _jail.prctl(_jail.PR_SET_CHILD_SUBREAPER, 1)
+    if config["tier"] != "bubblewrap":
+        for name in PRELOADED:
+            __import__(name)
+    gc.freeze()
+    jail, folder = None, None
+    while True:
+        command, channels, _, _ = socket.recv_fds(control, 1, 1)
+        reply = {}
+        if command == b"s":
+            folder = _temporary_folder() if config["tier"] == "unsafe" else None
+            try:
+                jail = start(config, channels[0], folder)
+            except OSError as err:
+                reply = {"error": str(err)}
+            os.close(channels[0])
+        else:
+            end(config, jail, folder)
+            jail, folder = None, None
+        if not command:
+            return
+        write_frame(control.fileno(), reply)
+
+
+def _temporary_folder() -> str:
+    import tempfile
+
+    return tempfile.mkdtemp(prefix="slmbench-")
+
+
+def start(config: dict[str, Any], channel: int, folder: str | None) -> int:
+    """The id of a new process with a jail below it, whose examiner has the channel. Raises OSError."""
+    ours, theirs = os.pipe(), os.pipe()  # The new process reads the first and writes the second.
+    outside = user_namespace() if config["tier"] == "bubblewrap" and os.getuid() == 0 else None
+    pid = os.fork()
+    if pid == 0:
+        try:
+            keep_only([channel, ours[0], theirs[1], outside])
+            _jail.offer_to_oom_killer()
+            if config["tier"] == "bubblewrap":
+                exec_bubblewrap(config, channel, outside)
+            elif config["tier"] == "namespaces":
+                limits = config["binds"], config["masks"], config["box_bytes"]
+                _jail.enter(ours[0], theirs[1], *limits, lambda: play(channel, config))
+            os.setsid()
+            os.chdir(folder or "/")
+            play(channel, config)
+        except BaseException:
+            _report()
+        finally:
+            os._exit(1)
+    for fd in (ours[0], theirs[1], outside):
+        if fd is not None:
+            os.close(fd)
+    try:
+        if config["tier"] == "namespaces":
+            if not os.read(theirs[0], 1):
+                os.waitpid(pid, 0)
+                raise OSError("the kernel refuses new namespaces")
+            _jail.map_ids(pid)
+            os.write(ours[1], b"m")
+    finally:
+        os.close(ours[1])
+        os.close(theirs[0])
+    return pid
+
+
+def keep_only(fds: list[int | None]) -> None:
+    """Closes all files but the standard streams and these."""
+    low = 3
+    for fd in sorted(fd for fd in fds if fd is not None):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, 1 << 16)
+
+
+def play(channel: int, config: dict[str, Any]) -> NoReturn:
+    """Splits into worker and examiner, each without what it must not have; the examiner's end is the jail's."""
+    try:
+        keep_only([channel])
+        requests, ask = os.pipe()
+        replies, answer = os.pipe()
+        worker = os.fork()
+        if worker == 0:
+            keep_only([requests, answer])
+            _confine(config, _jail.NOBODY, "worker")
+            serve(requests, answer)
+        os.close(requests)
+        os.close(answer)
+        _confine(config, _jail.NOBODY - 1, "examiner")
+        read_frame(replies)  # The worker is confined, too.
+        program = read_frame(channel, MAX_PROGRAM_BYTES)
+        write_frame(channel, "go")
+        status, detail = examine(program["code"], program["tests"], ask, replies)
+        if status == "died":
+            detail += _end_of(worker)
+        write_frame(channel, [status, detail])
+        os._exit(0)
+    except BaseException:
+        _report()
+    os._exit(1)
+
+
+def _confine(config: dict[str, Any], uid: int, role: str) -> None:
+    if config["tier"] != "unsafe":
+        os.chdir(_jail.BOX)
+        _jail.drop_privileges(uid)
+    if sys.platform == "linux":
+        # The worker ends with the examiner; and the examiner's memory is closed to other processes of its user.
+        _jail.prctl(*((_jail.PR_SET_PDEATHSIG, signal.SIGKILL) if role == "worker" else (_jail.PR_SET_DUMPABLE, 0)))
+    _jail.set_limits(config["limits"][role])
+    _jail.silence()
+
+
+def _end_of(worker: int) -> str:
+    """How the worker's process ended; '' if it only closed its pipe."""
+    import time
+
+    for _ in range(100):
+        pid, status = os.waitpid(worker, os.WNOHANG)
+        if pid and os.WIFSIGNALED(status):
+            return f": {signal.Signals(os.WTERMSIG(status)).name}"
+        if pid:
+            return f": exit code {os.waitstatus_to_exitcode(status)}"
+        time.sleep(0.002)
+    return ""
+
+
+def _report() -> None:
+    """Writes the exception to standard error, which slmbench reads until the streams are silenced."""
+    import traceback
+
+    traceback.print_exc()
+
+
+def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None) -> NoReturn:
+    """Becomes bubblewrap, around an interpreter that plays."""
+    command = list(config["bubblewrap"])
+    os.set_inheritable(channel, True)
+    if outside is None:
+        command += ["--unshare-user", "--uid", str(_jail.NOBODY), "--gid", str(_jail.NOBODY)]
+    else:
+        command += ["--userns", str(outside)]
+        os.set_inheritable(outside, True)
+    os.execv(command[0], [*command, *config["interpreter"], "play", json.dumps([channel, config])])
+
+
+def user_namespace() -> int:
+    """A new user namespace with all of root's ids, as an open file, for bubblewrap to be in.
+
+    The one that it makes itself knows one id, which for root is root's, and the kernel does not count root's processes.
+    """
+    ours, theirs = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(ours[1])
+            _jail.new_user_namespace()
+            os.write(theirs[1], b"u")
+            os.read(ours[0], 1)
+        finally:
+            os._exit(0)
+    os.close(theirs[1])
+    os.close(ours[0])
+    try:
+        if not os.read(theirs[0], 1):
+            raise OSError("the kernel refuses a new user namespace")
+        _jail.map_ids(pid)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+    finally:
+        os.close(ours[1])
+        os.close(theirs[0])
+        os.waitpid(pid, 0)
+
+
+def end(config: dict[str, Any], jail: int | None, folder: str | None) -> None:
+    """Ends what `start` began, and waits until nothing of it is left."""
+    if jail is not None:
+        try:
+            (os.killpg if config["tier"] == "unsafe" else os.kill)(jail, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # The child of a moment ago, which has no group yet, or is gone.
+        os.waitpid(jail, 0)
+    # What was inside comes to this process when its parents are gone.
+    while config["tier"] != "unsafe":
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    if folder is not None:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def begin() -> None:
+    """What an interpreter that was started for this runs: `host CONFIG`, or `play [CHANNEL, CONFIG]` in a jail."""
+    what, argument = sys.argv[1:]
+    if what == "host":
+        main(json.loads(argument))
+    else:
+        play(*json.loads(argument))

@@ -1,0 +1,307 @@
+"""The side of slmbench: starts the helpers, gives them programs, holds the clock, and makes verdicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from attrs import frozen
+
+from slmbench.errors import SlmbenchError
+from slmbench.sandbox._jail import BOX, DEVICES
+from slmbench.sandbox._wire import BadFrame, read_frame, write_frame
+from slmbench.visible import visible
+
+MEMORY_BYTES = 1 << 30
+FILE_BYTES = 50 << 20
+BOX_BYTES = 64 << 20
+MAX_PROCESSES = 16
+MAX_OPEN_FILES = 64
+START_S = 30.0
+START_ATTEMPTS = 3
+MAX_DETAIL_CHARS = 800
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+INNER_FOLDER = "/sandbox"
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": BOX, "HOME": BOX}
+# A package `slmbench` with nothing but the sandbox in it: no other code of ours, and no site-packages, inside.
+BOOT = """
+import sys, types
+for name, path in (("slmbench", []), ("slmbench.sandbox", [{folder!r}])):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = path
+from slmbench.sandbox._host import begin
+begin()
+"""
+
+
+class HostFailed(SlmbenchError):
+    """A helper could not be started, or ended."""
+
+
+@frozen
+class Host:
+    """A helper process, the socket that it obeys, and what it wrote on its standard error."""
+
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+    errors: IO[bytes]
+
+
+@frozen
+class Finding:
+    """What became of one program: status, detail, and seconds from its start."""
+
+    status: str
+    detail: str
+    seconds: float
+
+
+def interpreter(folder: str = FOLDER) -> list[str]:
+    """The command of a Python that reads no site-packages and no folder of the user; folder: where this package is."""
+    python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    return [python, "-s", "-S", "-P", "-c", BOOT.format(folder=folder)]
+
+
+def visible_paths() -> tuple[list[str], list[str]]:
+    """(what the interpreter needs to see, folders in there to be shown empty): of this Python, and of a venv's base."""
+    prefix = os.path.realpath(sys.base_prefix)
+    base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix, "installed_base": sys.base_prefix}
+    wanted = [os.path.realpath(sysconfig.get_path(name, vars=base)) for name in ("stdlib", "platstdlib")]
+    wanted += ["/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64", "/nix/store", "/gnu/store"]
+    # /usr as a prefix has everybody's data below it; other Pythons keep their shared libraries there.
+    wanted += [] if prefix == "/usr" else [f"{prefix}/lib"]
+    wanted.append(interpreter()[0])
+    binds: list[str] = []
+    for path in sorted({path for path in wanted if os.path.exists(path) and not os.path.islink(path)}):
+        if not any(path.startswith(parent + "/") for parent in binds):
+            binds.append(path)
+    # Installed packages can hold the answers of a benchmark.
+    folders = {Path(path) for path in wanted[:2]} | {Path("/usr/lib/python3"), Path(prefix) / "lib"}
+    masks = {str(folder / name) for folder in folders for name in ("site-packages", "dist-packages")}
+    return binds, sorted(path for path in masks if os.path.isdir(path) and any(path.startswith(b) for b in binds))
+
+
+def bubblewrap_command(bwrap: str, binds: list[str], masks: list[str]) -> list[str]:
+    """bubblewrap's arguments up to the command that runs inside."""
+    command = [bwrap, *"--unshare-pid --unshare-net --unshare-ipc --unshare-uts --hostname box".split()]
+    command += "--die-with-parent --new-session --cap-drop ALL".split()
+    if os.getuid() == 0:
+        command += "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP".split()
+    made = {"/"}
+    for path in binds:
+        # Folders that bubblewrap makes by itself can be entered by their owner alone.
+        for parent in reversed(Path(path).parents):
+            if str(parent) not in made:
+                made.add(str(parent))
+                command += ["--perms", "0755", "--dir", str(parent)]
+        command += ["--ro-bind", path, path]
+    for path in masks:
+        command += ["--perms", "0555", "--size", "4096", "--tmpfs", path, "--remount-ro", path]
+    # Under a name of its own: the package itself can be in a folder that is shown empty.
+    command += ["--ro-bind", FOLDER, INNER_FOLDER]
+    for path in ("/lib", "/lib64"):
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+    command += ["--perms", "0755", "--dir", "/dev"]
+    for path in DEVICES:
+        command += ["--dev-bind", path, path]
+    command += ["--perms", "1777", "--size", str(BOX_BYTES), "--tmpfs", BOX, "--chdir", BOX]
+    command += ["--remount-ro", "/"]
+    # The loader's own cache is in /etc, which is not here.
+    command += ["--setenv", "LD_LIBRARY_PATH", os.path.join(os.path.realpath(sys.base_prefix), "lib")]
+    return command
+
+
+def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
+    """A helper of a tier, for programs that have timeout_s each. Raises HostFailed."""
+    binds, masks = visible_paths()
+    limits = {
+        "as": MEMORY_BYTES,
+        "fsize": FILE_BYTES,
+        "nproc": MAX_PROCESSES,
+        "nofile": MAX_OPEN_FILES,
+        "core": 0,
+        "msgqueue": 0,
+        # A second lock: the wall clock comes first, except for many threads or processes.
+        "cpu": math.ceil(timeout_s) + 5,
+    }
+    if tier == "unsafe":
+        del limits["nproc"]  # It would count everything that the user runs.
+    config: dict[str, Any] = {
+        "tier": tier,
+        "binds": binds,
+        "masks": masks,
+        "box_bytes": BOX_BYTES,
+        "limits": {"worker": limits, "examiner": limits | {"as": 2 * MEMORY_BYTES}},
+    }
+    command = interpreter()
+    if bwrap:
+        config |= {"bubblewrap": bubblewrap_command(bwrap, binds, masks), "interpreter": interpreter(INNER_FOLDER)}
+    ours, theirs = socket.socketpair()
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the host
+    try:
+        process = subprocess.Popen(
+            [*command, "host", json.dumps(config)],
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=ENVIRONMENT | ({"TMPDIR": tempfile.gettempdir()} if tier == "unsafe" else {}),
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as err:
+        raise HostFailed(f"the sandbox's interpreter {command[0]} could not be started: {err}") from err
+    finally:
+        theirs.close()
+    return Host(process, ours, errors)
+
+
+def stop_host(host: Host) -> None:
+    """Ends a helper and all that it started. Safe from another thread, and twice."""
+    try:
+        host.control.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    try:
+        host.process.wait(10)
+    except subprocess.TimeoutExpired:
+        host.process.kill()
+        host.process.wait()
+    host.control.close()
+
+
+def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
+    """Runs one program. Raises HostFailed where worker or examiner did not come up."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            socket.send_fds(host.control, [b"s"], [theirs.fileno()])
+        reply = _answer(host)
+        if "error" in reply:
+            _tell(host, b"k")
+            raise HostFailed(reply["error"])
+        started = time.monotonic()
+        try:
+            ours.settimeout(None)
+            write_frame(ours.fileno(), {"code": code, "tests": tests}, 1 << 62)
+            _next(ours, started + START_S)
+        except (EOFError, TimeoutError, OSError):
+            _tell(host, b"k")
+            raise HostFailed(f"a jail did not come up{_said(host)}") from None
+        started = time.monotonic()
+        try:
+            status, detail = _next(ours, started + timeout_s)
+        except TimeoutError:
+            status, detail = "timed out", f"no end after {timeout_s:g} s"
+        except (EOFError, OSError, BadFrame):
+            status, detail = "died", "the process that runs the tests ended"
+        seconds = time.monotonic() - started
+    _tell(host, b"k")
+    return Finding(status, visible(detail)[:MAX_DETAIL_CHARS], seconds)
+
+
+def _next(channel: socket.socket, deadline: float) -> Any:
+    """The next frame. The examiner, which is trusted, writes one at once: only its beginning is waited for."""
+    channel.settimeout(max(deadline - time.monotonic(), 0.001))
+    if not channel.recv(1, socket.MSG_PEEK):
+        raise EOFError
+    channel.settimeout(None)
+    return read_frame(channel.fileno())
+
+
+def _tell(host: Host, command: bytes) -> None:
+    try:
+        host.control.send(command)
+    except OSError:
+        raise HostFailed(f"the sandbox's helper ended{_said(host)}") from None
+    _answer(host)
+
+
+def _answer(host: Host) -> dict[str, Any]:
+    try:
+        return read_frame(host.control.fileno())
+    except (EOFError, OSError, BadFrame):
+        raise HostFailed(f"the sandbox's helper ended{_said(host)}") from None
+
+
+def _said(host: Host) -> str:
+    host.errors.seek(0, os.SEEK_END)
+    host.errors.seek(max(host.errors.tell() - 1000, 0))
+    last = host.errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    return f": {visible(last[0])}" if last else ""
+
+
+def run_all(
+    start: Callable[[], Host],
+    programs: list[tuple[str, str]],
+    timeout_s: float,
+    workers: int,
+    progress: Callable[[int], Any] | None,
+) -> list[Finding]:
+    """Findings in the programs' order, from `workers` helpers at once; nothing is left running, come what may."""
+    import queue
+    import threading
+
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, Finding | BaseException]] = queue.SimpleQueue()
+    for index in range(len(programs)):
+        todo.put(index)
+    hosts: list[Host] = []
+    stopping = threading.Event()
+
+    def work() -> None:
+        host = None
+        try:
+            while not stopping.is_set():
+                try:
+                    index = todo.get_nowait()
+                except queue.Empty:
+                    return
+                for attempt in range(START_ATTEMPTS):
+                    try:
+                        if host is None:
+                            host = start()
+                            hosts.append(host)
+                        finding = judge(host, *programs[index], timeout_s)
+                        break
+                    except HostFailed:
+                        if host is not None:
+                            stop_host(host)
+                        host = None
+                        if attempt == START_ATTEMPTS - 1 or stopping.is_set():
+                            raise
+                done.put((index, finding))
+        except BaseException as err:
+            done.put((-1, err))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(programs)))]
+    findings: dict[int, Finding] = {}
+    try:
+        for thread in threads:
+            thread.start()
+        while len(findings) < len(programs):
+            index, found = done.get()
+            if isinstance(found, BaseException):
+                raise found
+            findings[index] = found
+            if progress is not None:
+                progress(1)
+    finally:
+        stopping.set()
+        for host in list(hosts):
+            stop_host(host)
+        for thread in threads:
+            thread.join()
+        for host in hosts:
+            host.errors.close()
+    return [findings[index] for index in range(len(programs))]

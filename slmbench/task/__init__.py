@@ -1,0 +1,8 @@
+"""Tasks: a declaration, its hooks and its metrics bound into the one object that training and evaluation both ask."""
+
+from slmbench.task._load import load_task, load_task_folder, templates_of, validate_all
+from slmbench.task._program import program_of
+from slmbench.task._settings import Settings
+from slmbench.task._task import Task
+
+__all__ = ["Settings", "Task", "load_task", "load_task_folder", "program_of", "templates_of", "validate_all"]

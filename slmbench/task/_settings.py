@@ -1,0 +1,62 @@
+"""What a run asks of its tasks beside their declarations: shots, chain of thought, samples, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from slmbench.errors import UsageError
+from slmbench.task._task import Task
+
+
+@frozen
+class Settings:
+    """In place of what tasks declare; None leaves that.
+
+    cot: off, zero or few. samples: an item, of code tasks. max_tokens: generated at most, where a task declares more.
+    """
+
+    shots: int | None = None
+    cot: str | None = None
+    samples: int | None = None
+    metrics: tuple[str, ...] | None = None
+    max_tokens: int | None = None
+
+    def of(self, tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
+        """(the tasks with these settings, what a person should know of it).
+
+        A setting that means nothing to a task leaves it alone, and the notice names it. Raises UsageError where it
+        means nothing to any of them.
+        """
+        adjusted, notices = list(tasks), []
+        for task in tasks:
+            if task.spec.split == task.spec.fallback_split and task.data != "samples":
+                notices.append(f"{task.name}: evaluated on {task.spec.split!r}, as the mirror lacks its own split")
+        if self.cot is not None:
+            able = [task.name for task in tasks if task.spec.cot is not None]
+            notices += _left_alone("--cot", "declares a chain of thought", able, tasks)
+            adjusted = [task.with_cot(self.cot) if task.name in able else task for task in adjusted]
+        if self.samples is not None:
+            able = [task.name for task in tasks if task.kind == "code"]
+            notices += _left_alone("--samples", "is of kind code", able, tasks)
+            before = {task.name: task.scorers for task in adjusted}
+            adjusted = [task.with_samples(self.samples) if task.name in able else task for task in adjusted]
+            for task in adjusted:
+                gone = [scorer.name for scorer in before[task.name] if scorer not in task.scorers]
+                if gone:
+                    notices.append(f"{task.name}: {', '.join(gone)} left out: --samples {self.samples} are too few")
+        if self.metrics is not None:
+            known = {scorer.name for task in tasks for scorer in task.scorers}
+            strange = [name for name in self.metrics if name not in known]
+            if strange:
+                raise UsageError(f"no task has the metric {', '.join(strange)}; they have {', '.join(sorted(known))}")
+            adjusted = [task.with_metrics(self.metrics) for task in adjusted]
+        return [task.with_max_tokens(self.max_tokens).with_shots(self.shots) for task in adjusted], notices
+
+
+def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task]) -> list[str]:
+    others = [task.name for task in tasks if task.name not in able]
+    if not able:
+        raise UsageError(f"{flag}: none of these tasks {why}: {', '.join(others)}")
+    return [f"{flag} leaves {', '.join(others)} alone: only a task that {why} heeds it"] if others else []

@@ -1,0 +1,368 @@
+"""The Task value: rows become examples, examples become prompts and targets, outputs become scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from slmbench.datasets import Dataset, Row, Rows, fetch_rows, sample_rows
+from slmbench.errors import DataError, UsageError
+from slmbench.formats import Format
+from slmbench.metrics import Scorer
+from slmbench.plugins import Plugin
+from slmbench.schema import CotSpec, TaskSpec
+from slmbench.task._fields import choices_of, field_at, gold_of, inputs_of, texts_at
+from slmbench.templates import Template
+from slmbench.values import Example, Output, Prompt, Score, Shot, Target
+
+
+EXTRACT_S = 5.0
+
+
+@frozen(eq=False)
+class Task:
+    """A declared task. data: 'auto' for the declared data set, 'samples' for the golden rows in every split.
+
+    examples(split) fetches and converts the rows; prompt(example), target(example) and score(example, output) are pure.
+    cot: off, zero or few; off where the task declares none. n_shots: in place of the declared number; None for that.
+    """
+
+    name: str
+    spec: TaskSpec
+    folder: str
+    dataset: Dataset
+    plugin: Plugin | None
+    scorers: tuple[Scorer, ...]
+    data: str = "auto"
+    cot: str = "off"
+    n_shots: int | None = None
+    _rows: dict[str, Rows] = field(factory=dict, repr=False)
+    _examples: dict[str, tuple[Example, ...]] = field(factory=dict, repr=False)
+    _shots: dict[str, tuple[Shot, ...]] = field(factory=dict, repr=False)
+
+    @property
+    def version(self) -> int:
+        return self.spec.version
+
+    @property
+    def kind(self) -> str:
+        return self.spec.kind
+
+    @property
+    def samples_path(self) -> str:
+        return os.path.join(self.folder, "samples.jsonl")
+
+    @property
+    def stop(self) -> list[str]:
+        """The stop strings of this mode: with a chain of thought, those that `cot` declares in place of the task's."""
+        cot = self._reasoning()
+        return list(self.spec.generation.stop if cot is None or cot.stop is None else cot.stop)
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens an output may have, in this mode."""
+        cot = self._reasoning()
+        return self.spec.generation.max_tokens if cot is None or cot.max_tokens is None else cot.max_tokens
+
+    def _reasoning(self) -> CotSpec | None:
+        return self.spec.cot if self.cot != "off" else None
+
+    def rows(self, split: str) -> Rows:
+        """The split's raw rows, fetched once."""
+        if split not in self._rows:
+            if self.data == "samples":
+                self._rows[split] = sample_rows(self.dataset, self.samples_path, split)
+            else:
+                self._rows[split] = fetch_rows(self.dataset, split)
+        return self._rows[split]
+
+    def examples(self, split: str, limit: int | None = None) -> tuple[Example, ...]:
+        """The split's examples, the first `limit` of them. Raises DataError, HookError or OfflineError."""
+        if split not in self._examples:
+            rows = self.rows(split).rows
+            self._examples[split] = tuple(self.example(row, number, split) for number, row in enumerate(rows))
+        return self._examples[split] if limit is None else self._examples[split][:limit]
+
+    def example(self, row: Row, number: int, split: str) -> Example:
+        """One row as an Example. number: its place in the split, which errors name."""
+        fields = dict(row)
+        if self.plugin is not None and self.plugin.has("example"):
+            fields |= self.plugin.call("example", dict(row), row=number)
+        try:
+            return self._bind(fields, f"{split}-{number}")
+        except DataError as error:
+            where = f"task {self.name!r}, split {split!r}, row {number}"
+            raise DataError(f"{where}: {error}; the row's fields: {', '.join(sorted(fields))}") from error
+
+    def _bind(self, fields: dict[str, Any], item_id: str) -> Example:
+        spec, cot = self.spec, self._reasoning()
+        cluster = Template(spec.cluster).render(fields) if spec.cluster else None
+        if spec.kind == "choice":
+            choices = choices_of(spec, fields)
+            gold = gold_of(spec, fields, choices)
+            rest = Template(spec.continuation).render(fields) if spec.continuation is not None else None
+            answer = choices[gold] if rest is None else rest
+            if not answer:
+                raise DataError("continuation: the text after the choice is empty, so there is nothing to score")
+            return Example(item_id, fields, answer, None, choices, gold, (answer,), cluster, rest)
+        plain = Template(spec.answer).render(fields) if spec.answer is not None else None
+        if cot is not None or plain is None:
+            assert spec.cot is not None
+            marked = Template(spec.cot.answer).render(fields)
+        else:
+            marked = plain
+        reasoning = None if cot is None else _reasoning_of(cot, fields)
+        if spec.references is not None:
+            references = texts_at(fields, spec.references, "references")
+            if not references:
+                raise DataError(f"references: {spec.references!r} is an empty list")
+        else:
+            references = (plain if plain is not None else Target(marked, reasoning).text,)
+        return Example(item_id, fields, marked, reasoning, references=references, cluster=cluster)
+
+    def prompt(self, example: Example, choice: int | None = None) -> Prompt:
+        """What a model is asked for an example, shots included.
+
+        choice: whose prompt, where each choice has its own (a task with `continuation`); the gold one's unless given.
+        """
+        spec = self.spec.prompt
+        shots = self.shots(example)
+        user, inputs = self._asked(example, choice)
+        system = self._render(spec.system, example.fields, example)
+        return Prompt(
+            user,
+            system,
+            shots,
+            spec.prefix,
+            spec.delimiter,
+            inputs,
+            example.reasoning is not None,
+            self.spec.fewshot.delimiter,
+        )
+
+    def question(self, example: Example) -> str:
+        """The user's part of a prompt, without the shots before it."""
+        return self._asked(example)[0]
+
+    def _asked(self, example: Example, choice: int | None = None) -> tuple[str, dict[str, Any]]:
+        fields = dict(example.fields)
+        if example.continuation is not None:
+            which = example.gold if choice is None else choice
+            fields["choice"] = example.choices[which or 0]
+        spec = self.spec.prompt
+        user = self._render(spec.user, fields, example)
+        cot = self._reasoning()
+        asks = cot.instruction if cot is not None and self.cot == "zero" else ""
+        with self._told_of(example, fields):
+            inputs = inputs_of(spec, fields)
+        if asks:
+            user, inputs = f"{user}\n{asks}", {**inputs, "how_to_answer": asks}
+        return user, inputs
+
+    def _render(self, source: str, fields: dict[str, Any], example: Example) -> str:
+        with self._told_of(example, fields):
+            return Template(source).render(fields)
+
+    @contextmanager
+    def _told_of(self, example: Example, fields: Mapping[str, Any]) -> Iterator[None]:
+        """Puts task and item before what a row lacks."""
+        try:
+            yield
+        except DataError as error:
+            there = ", ".join(sorted(fields))
+            raise DataError(f"task {self.name!r}, item {example.id!r}: {error}; the row's fields: {there}") from error
+
+    def shots(self, example: Example) -> tuple[Shot, ...]:
+        """The worked examples of an example: the same for every item, or for every item of its group (`same`)."""
+        same = self.spec.fewshot.same
+        group = self._group(example, same) if same and self.shot_count else ""
+        if group not in self._shots:
+            self._shots[group] = tuple(
+                Shot(*self._shot_parts(shown)) for shown in self._shot_examples(group if same else None)
+            )
+        return self._shots[group]
+
+    def _group(self, example: Example, same: str) -> str:
+        with self._told_of(example, example.fields):
+            return str(field_at(example.fields, same, "fewshot.same"))
+
+    def _shot_parts(self, shown: Example) -> tuple[str, Target, dict[str, Any]]:
+        user, inputs = self._asked(shown)
+        return user, self.target(shown), inputs
+
+    @property
+    def shot_count(self) -> int:
+        """How many worked examples a prompt has."""
+        if self.cot == "zero":
+            return 0
+        if self.n_shots is not None:
+            return self.n_shots
+        own = self._own_shots()
+        return self.spec.fewshot.n if own is None else len(own)
+
+    @property
+    def shot_split(self) -> str | None:
+        """The split that shots are taken from, or None where there are none, or the declaration holds them itself."""
+        return self.spec.fewshot.split if self.shot_count and self._own_shots() is None else None
+
+    def _own_shots(self) -> list[dict[str, Any]] | None:
+        cot = self._reasoning()
+        return cot.shots if cot is not None and self.cot == "few" else None
+
+    def _shot_examples(self, group: str | None) -> Sequence[Example]:
+        n, few = self.shot_count, self.spec.fewshot
+        if not n:
+            return ()
+        own = self._own_shots()
+        if own is not None:
+            if n > len(own):
+                raise DataError(f"task {self.name!r}: {n} shots are asked for, but cot.shots has {len(own)}")
+            return [self.example(row, number, "cot.shots") for number, row in enumerate(own[:n])]
+        if group is None:
+            there = self.examples(few.split, few.skip + n)[few.skip :]
+        else:
+            same = few.same or ""
+            alike = [one for one in self.examples(few.split) if self._group(one, same) == group]
+            there = tuple(alike[few.skip : few.skip + n])
+        if len(there) < n:
+            of = f" with {few.same} {group!r}" if group is not None else ""
+            after = f" after the first {few.skip}" if few.skip else ""
+            have = f"split {few.split!r} has {len(there)} rows{of}{after}"
+            raise DataError(f"task {self.name!r}: {n} shots are asked for, but {have}")
+        return there
+
+    def target(self, example: Example) -> Target:
+        """The whole target of an example: reasoning and answer, or the gold choice. Shots and training show it."""
+        return Target(example.answer, example.reasoning)
+
+    def answer(self, example: Example) -> str:
+        """The target as bare text."""
+        return self.target(example).text
+
+    def score(self, example: Example, output: Output) -> tuple[Score, ...]:
+        """Every metric's values for one output; of a pooled metric, those of this item alone."""
+        values: dict[str, float] = {}
+        for scorer in self.scorers:
+            values |= scorer.score(*self.judged(scorer, example, output))
+        return tuple(Score(name, float(value)) for name, value in values.items())
+
+    def judged(self, scorer: Scorer, example: Example, output: Output) -> tuple[Example, Output]:
+        """What a scorer is handed: the extracted answer of a chain of thought, the text whose likelihoods these are."""
+        if example.continuation is not None:
+            return evolve(example, choices=(example.continuation,) * len(example.choices)), output
+        cot = self._reasoning()
+        if cot is None or cot.extract is None or scorer.kind != "text" or scorer.reads_whole:
+            return example, output
+        return example, evolve(output, text=extracted(cot.extract, output.text))
+
+    def digest(self, format: Format) -> str:
+        """sha256 over task.yaml, plugin.py, the format's and metrics' versions and the data set's declaration."""
+        digest = hashlib.sha256()
+        for name in ("task.yaml", "plugin.py"):
+            path = Path(self.folder) / name
+            if path.exists():
+                digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        parts = {
+            "format": [format.name, format.version],
+            "metrics": [[scorer.name, scorer.version] for scorer in self.scorers],
+            "dataset": self.dataset.spec.model_dump(mode="json"),
+            "few-shot": self.spec.fewshot.model_dump(mode="json") | {"n": self.shot_count},
+            "cot": self.cot,
+            "generation": self.spec.generation.model_dump(mode="json"),
+        }
+        digest.update(json.dumps(parts, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def with_shots(self, n: int | None) -> Task:
+        """The same task with another number of shots; None leaves it as declared. Raises UsageError."""
+        if n is None or n == self.shot_count:
+            return self
+        few = self.spec.fewshot
+        if n and self.cot == "zero":
+            raise UsageError(f"task {self.name!r}: --cot zero asks by an instruction and has no shots; use --cot few")
+        if n and self._own_shots() is None:
+            if few.split == self.spec.split:
+                raise UsageError(f"task {self.name!r} declares no few-shot split apart from the one that is evaluated")
+            if few.split not in self.dataset.spec.split_names:
+                raise UsageError(f"task {self.name!r} has no split {few.split!r} to take shots from")
+        return evolve(self, n_shots=n, shots={})
+
+    def with_cot(self, mode: str | None) -> Task:
+        """The same task with or without its chain of thought; None leaves it as declared. Raises UsageError."""
+        if mode is None or mode == self.cot:
+            return self
+        if self.spec.cot is None:
+            raise UsageError(f"task {self.name!r} declares no chain of thought ('cot' in its task.yaml)")
+        if mode == "zero" and not self.spec.cot.instruction:
+            raise UsageError(f"task {self.name!r}: --cot zero needs cot.instruction in its task.yaml")
+        # What was worked out in the old mode must not stay.
+        return evolve(self, cot=mode, examples={}, shots={})
+
+    def with_samples(self, n: int | None) -> Task:
+        """The same task with n samples an item; 1 is greedy. None leaves it as declared.
+
+        Metrics that need more samples than that are left out. Raises UsageError where none is left, or where the task
+        declares no temperature to sample at.
+        """
+        generation = self.spec.generation
+        if n is None or n == generation.samples:
+            return self
+        if self.kind != "code":
+            raise UsageError(f"task {self.name!r} is of kind {self.kind}: several samples are for tasks of kind code")
+        if n > 1 and generation.temperature == 0:
+            raise UsageError(f"task {self.name!r} declares no generation.temperature, so its samples would be alike")
+        kept = tuple(scorer for scorer in self.scorers if scorer.samples <= n)
+        if not kept:
+            raise UsageError(f"task {self.name!r}: no metric can be computed from {n} samples")
+        changes: dict[str, Any] = {"samples": n} | ({"temperature": 0.0, "top_p": 1.0} if n == 1 else {})
+        spec = self.spec.model_copy(update={"generation": generation.model_copy(update=changes)})
+        return evolve(self, spec=spec, scorers=kept)
+
+    def with_max_tokens(self, n: int | None) -> Task:
+        """The same task with outputs of at most n tokens, where it declares more; None leaves it as declared."""
+        if n is None or n >= self.max_tokens:
+            return self
+        generation = self.spec.generation.model_copy(update={"max_tokens": n})
+        changes: dict[str, Any] = {"generation": generation}
+        if self.spec.cot is not None and self.spec.cot.max_tokens is not None:
+            changes["cot"] = self.spec.cot.model_copy(update={"max_tokens": n})
+        return evolve(self, spec=self.spec.model_copy(update=changes))
+
+    def with_metrics(self, names: Sequence[str] | None) -> Task:
+        """The same task with those of its metrics alone that are named; None leaves them all. Raises UsageError."""
+        if names is None:
+            return self
+        kept = tuple(scorer for scorer in self.scorers if scorer.name in names)
+        if not kept:
+            there = ", ".join(scorer.name for scorer in self.scorers)
+            raise UsageError(f"task {self.name!r} has none of the metrics {', '.join(names)}; it has {there}")
+        return evolve(self, scorers=kept)
+
+
+def extracted(pattern: str, text: str) -> str:
+    """Group 1 of the pattern's last match, without outer white space; the whole text where there is none.
+
+    Raises ValueError for a pattern that takes longer than EXTRACT_S.
+    """
+    import regex
+
+    try:
+        # The standard library's re has no time limit, and the pattern is from a file that somebody sent.
+        found = list(regex.finditer(pattern, text, timeout=EXTRACT_S))
+    except TimeoutError as error:
+        raise ValueError(f"cot.extract {pattern!r} takes longer than {EXTRACT_S:g} s on a text; simplify it") from error
+    return (found[-1][1] or "").strip() if found else text
+
+
+def _reasoning_of(cot: CotSpec, fields: dict[str, Any]) -> str:
+    if cot.reasoning is not None:
+        return Template(cot.reasoning).render(fields)
+    # Rows of most data sets have none; the worked shots of the declaration do.
+    return str(fields.get("reasoning") or "")

@@ -1,0 +1,202 @@
+"""Every kind, format and mode through a real evaluation: samples of code, toon, chain of thought, pooled metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmbench.catalog import default_catalog
+from slmbench.errors import OfflineError, UsageError
+from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation._harness import generation_kwargs, render_all
+from slmbench.evaluation._judge import judge_code, read_answer
+from slmbench.formats import load_format
+from slmbench.leaderboard import build_leaderboard, load_runs
+from slmbench.sandbox import open_sandbox
+from slmbench.task import Settings, Task, load_task, load_task_folder
+
+PLAIN, CHAT, TOON = (load_format(name) for name in ("plain", "chat", "toon"))
+
+CODE_YAML = """\
+summary: Small functions.
+version: 1
+license: mit
+dataset: {files: {test: test.jsonl}, columns: [prompt, solution, test]}
+kind: code
+train_split: null
+prompt: {user: "{{ prompt }}", delimiter: ""}
+answer: "{{ solution }}"
+code: {program: "{{ prompt }}{{ completion }}", tests: "{{ test }}"}
+generation: {max_tokens: 12, stop: ["\\ndef"], samples: 4, temperature: 0.9}
+metrics: [pass@1, pass@2]
+"""
+ROWS = [
+    {"prompt": "def one(x):\n", "solution": "    return x + 1\n", "test": "assert one(1) == 2\nassert one(-1) == 0"},
+    {"prompt": "import math\n\ndef two(x):\n", "solution": "    return math.sqrt(x)\n", "test": "assert two(9) == 3"},
+    {"prompt": "def three(s):\n", "solution": "    return s[::-1]\n", "test": "assert three('äb') == 'bä'"},
+]
+
+
+@pytest.fixture
+def code_task(tmp_path: Path) -> Task:
+    folder = tmp_path / "tasks" / "small_code"
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(CODE_YAML)
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return load_task_folder(str(folder), default_catalog())
+
+
+def judged(task: Task, outputs: list[list[str]], style: Any = PLAIN) -> list[list[str]]:
+    examples = task.examples("test")
+    judge = judge_code(task, examples, style, open_sandbox(), None)
+    return [[answer.verdict for answer in one] for one in judge(outputs, list(range(len(outputs))))]
+
+
+def test_verdicts_are_of_the_prompt_and_what_was_written_after_it(code_task: Task) -> None:
+    outputs = [[row["solution"], "    pass\n", "    return x +\n", "    while True: pass\n"] for row in ROWS]
+    verdicts = judged(code_task, outputs)
+    assert [one[0] for one in verdicts] == ["passed"] * 3
+    assert [one[1:3] for one in verdicts] == [["failed", "failed"]] * 3
+    assert [one[3] for one in verdicts] == ["timed out"] * 3
+
+
+def test_a_chat_models_fenced_function_replaces_the_one_that_the_prompt_began(code_task: Task) -> None:
+    written = "Here it is:\n```python\ndef two(x):\n    return math.sqrt(x)\n```\nIt takes the root."
+    assert judged(code_task, [[], [written]], CHAT)[1] == ["passed"]
+    assert judged(code_task, [[], [written]], PLAIN)[1] == ["failed"]  # lm-eval runs what is written as it stands.
+
+
+def test_an_output_that_is_not_in_its_format_fails_without_being_taken_for_code(code_task: Task) -> None:
+    right, unquoted = '"    return x + 1"', "    return x + 1"  # Without quotes, Toon has no blanks at its start.
+    assert judged(code_task, [[right, unquoted, "[1, 2"]], TOON)[0] == ["passed", "failed", "failed"]
+
+
+def test_samples_of_a_code_task_are_drawn_run_and_recorded_one_by_one(
+    code_task: Task, nano: Any, tmp_path: Path
+) -> None:
+    (run,) = evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=4)
+    rows = run.samples()
+    assert [(row["item_id"], row["epoch"]) for row in rows] == [(f"test-{i}", k) for i in range(3) for k in range(4)]
+    assert len({row["output"] for row in rows}) > 3  # Drawn at a temperature, not one text repeated.
+    assert {row["verdict"] for row in rows} <= {"passed", "failed", "timed out", "died"}
+    assert all(row["verdict_detail"] for row in rows if row["verdict"] == "failed")
+    assert run.record["sandbox"]["tier"] in ("bubblewrap", "namespaces")
+    assert run.record["generation"]["samples"] == 4
+    metrics = {metric["name"]: metric for metric in run.record["metrics"]}
+    for k in (1, 2):
+        assert metrics[f"pass@{k}"]["n"] == 3
+        by_item = [row["scores"][f"pass@{k}"] for row in rows if row["epoch"] == 0]
+        assert metrics[f"pass@{k}"]["value"] == pytest.approx(sum(by_item) / 3)
+    loaded, notices = load_runs([tmp_path])
+    assert not notices
+    assert build_leaderboard(loaded).rows[0].cells["small_code/pass@1"].estimate.n == 3
+
+
+def test_one_sample_is_greedy_and_leaves_out_what_needs_more(code_task: Task, nano: Any, tmp_path: Path) -> None:
+    (task,), notices = Settings(samples=1).of([code_task])
+    assert notices == ["small_code: pass@2 left out: --samples 1 are too few"]
+    kwargs = generation_kwargs(task, PLAIN)
+    assert (kwargs["do_sample"], kwargs["temperature"], "top_p" in kwargs) == (False, 0.0, False)
+    first, second = (evaluate_tasks(nano, [task], out=str(tmp_path / name))[0].samples() for name in "ab")
+    assert [row["output"] for row in first] == [row["output"] for row in second]
+    assert len(first) == 3
+
+
+def test_a_killed_run_of_samples_goes_on_with_those_that_are_there(
+    code_task: Task, nano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slmbench.files import Journal
+
+    append, kept = Journal.append, []
+
+    def dies_after_five(self: Journal, key: str, record: dict[str, Any]) -> None:
+        if len(kept) == 5:
+            raise KeyboardInterrupt
+        kept.append(record["text"])
+        append(self, key, record)
+
+    monkeypatch.setattr(Journal, "append", dies_after_five)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=2)
+    monkeypatch.setattr(Journal, "append", append)
+    (run,) = evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=2)
+    assert run.record["cost"]["n_resumed"] == 5
+    assert set(kept) <= {row["output"] for row in run.samples()}
+    assert len(run.samples()) == 12
+
+
+def test_an_output_that_is_no_toon_scores_as_empty_and_is_counted(nano: Any, tmp_path: Path) -> None:
+    (run,) = evaluate_tasks(nano, [load_task("nano_note")], out=str(tmp_path), format="toon", limit=6)
+    faulty = [row for row in run.samples() if row["format_fault"]]
+    # A base that never saw Toon; whatever it writes, fault and count agree, and a fault scores nothing.
+    assert run.record["remarks"].get("not in format toon", 0) == len(faulty) > 0
+    assert all(not any(row["scores"].values()) for row in faulty)
+    assert any(row["output"] for row in faulty)  # The raw output stays to be read.
+
+
+def test_toon_gold_reads_back_to_what_metrics_reward() -> None:
+    for name in ("gsm8k", "squad", "ropes", "dolly_closed_qa"):
+        task = load_task(name, data="samples")
+        for example in task.examples(task.spec.split):
+            written = TOON.write(task.target(example))
+            answer = read_answer(TOON, example, f" {written}")
+            assert (answer.text, answer.fault) == (task.target(example).text, "")
+
+
+@pytest.mark.parametrize("mode", ["off", "zero", "few"])
+def test_the_mode_of_thought_is_in_prompt_target_and_record(mode: str, nano: Any, tmp_path: Path) -> None:
+    task = load_task("gsm8k", data="samples").with_cot(mode).with_shots(1 if mode == "few" else 0)
+    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)
+    (row,) = run.samples()
+    assert run.record["cot"] == mode
+    assert ("Think step by step" in row["prompt"]) == (mode == "zero")
+    assert row["prompt"].count("Question:") == (2 if mode == "few" else 1)
+    assert ("\n####" in row["target"]) == (mode != "off")
+
+
+def test_runs_of_other_modes_or_sampling_are_not_compared(code_task: Task, nano: Any, tmp_path: Path) -> None:
+    gsm8k = load_task("gsm8k", data="samples").with_shots(0)
+    tasks = [gsm8k, gsm8k.with_cot("off"), gsm8k.with_cot("zero"), code_task, code_task.with_samples(1)]
+    keys = [
+        evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)[0].record["comparability_key"] for task in tasks
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_pooled_metric_is_recorded_with_its_parts_and_ranked(nano: Any, tmp_path: Path) -> None:
+    from sklearn.metrics import f1_score
+
+    (run,) = evaluate_tasks(nano, [load_task("pubmed_qa", data="samples")], out=str(tmp_path))
+    rows = run.samples()
+    metric = next(one for one in run.record["metrics"] if one["name"] == "macro_f1")
+    gold = [row["choices"][row["gold"]] for row in rows]
+    assert metric["value"] == pytest.approx(f1_score(gold, [row["output"] for row in rows], average="macro"))
+    assert metric["pooled"] and metric["method"] in ("jackknife", "none")
+    assert all(row["parts"]["macro_f1"] for row in rows)
+    loaded, _ = load_runs([tmp_path])
+    assert build_leaderboard(loaded).rows[0].cells["pubmed_qa/macro_f1"].estimate.value == metric["value"]
+
+
+def test_each_choice_has_its_own_prompt_where_a_task_scores_what_follows_it(nano: Any) -> None:
+    task = load_task("winogrande", data="samples")
+    for request, example in zip(
+        render_all(task, task.examples("validation"), PLAIN, nano.tokenizer), task.examples("validation"), strict=True
+    ):
+        assert len(request.texts) == len(example.choices) == 2
+        assert all(text.endswith(choice) for text, choice in zip(request.texts, example.choices, strict=True))
+        assert request.continuations == (example.continuation,)
+
+
+def test_a_metric_without_its_weights_stops_the_run_before_the_model_works(
+    nano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLMBENCH_BERTSCORE", str(tmp_path / "nowhere"))
+    task = load_task("medquad", data="samples")
+    with pytest.raises((OfflineError, UsageError), match="nowhere"):
+        evaluate_tasks(nano, [task], out=str(tmp_path))
+    assert not (tmp_path / "runs").exists()
+    (run,) = evaluate_tasks(nano, [task.with_metrics(["rouge"])], out=str(tmp_path), limit=1)
+    assert {metric["scorer"] for metric in run.record["metrics"]} == {"rouge"}

@@ -1,0 +1,200 @@
+"""Which tier is taken, when none is, what the unsafe one still holds, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slmbench.errors import TrustError
+from slmbench.sandbox import Program, Sandbox, open_sandbox
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="jails need Linux")
+
+
+@linux
+def test_bubblewrap_comes_first_and_namespaces_without_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert open_sandbox().tier == ("bubblewrap" if shutil.which("bwrap") else "namespaces")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert open_sandbox() == open_sandbox(allow_unsafe=True) == Sandbox("namespaces")
+
+
+@linux
+def test_a_bwrap_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert open_sandbox().tier == "namespaces"
+
+
+@linux
+def test_a_bwrap_that_jails_nothing_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # It skips to the interpreter and runs it as it is.
+    (tmp_path / "bwrap").write_text('#!/bin/sh\nwhile [ "${1##*/python}" = "$1" ]; do shift; done\nexec "$@"\n')
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert open_sandbox().tier == "namespaces"
+
+
+REFUSAL = """
+import sys
+from slmbench.errors import TrustError
+from slmbench.sandbox import Program, open_sandbox
+try:
+    print(open_sandbox().tier)
+except TrustError as err:
+    print(err.exit_code, err)
+sandbox = open_sandbox(allow_unsafe=True)
+print(sandbox.tier, [v.status for v in sandbox.run([Program("def f(): return 1", "assert f() == 1")] * 2)])
+"""
+
+
+@linux
+def test_without_any_tier_it_refuses_and_says_how_to_get_one(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    assert unshare, "util-linux is part of every Linux"
+    # A user namespace in which no further one can be made, and no bwrap on the PATH.
+    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" -c "$1"'
+    done = subprocess.run(
+        [unshare, "-Ur", "/bin/sh", "-c", script, sys.executable, REFUSAL],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    refusal, unsafe = done.stdout.splitlines()
+    assert refusal.startswith("3 ")
+    for part in (
+        "no bwrap on the PATH",
+        "namespaces: ",
+        "apt install bubblewrap",
+        "max_user_namespaces",
+        "--allow-unsafe-code",
+    ):
+        assert part in refusal, part
+    assert unsafe == "unsafe ['passed', 'passed']"
+
+
+def test_a_system_other_than_linux_is_refused_unless_unsafe_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(TrustError, match="jails need Linux, this is darwin"):
+        open_sandbox()
+    assert open_sandbox(allow_unsafe=True).tier == "unsafe"
+
+
+UNSAFE = {
+    "right": ("def f(): return 1", "passed"),
+    "wrong": ("def f(): return 2", "failed"),
+    "always equal": ("class A:\n    def __eq__(self, o): return True\ndef f(): return A()", "failed"),
+    "endless": ("while True: pass", "timed out"),
+    "SIGTERM ignored": ("import signal\nsignal.signal(15, signal.SIG_IGN)\nwhile True: pass", "timed out"),
+    "os._exit": ("import os\nos._exit(0)", "died"),
+    "1.5 GB": ("def f():\n    try: bytearray(1500 << 20)\n    except MemoryError: return 1", "passed"),
+    "60 MB file": ("def f():\n    try: open('x', 'wb').write(bytes(60 << 20))\n    except OSError: return 1", "passed"),
+    "flood": ("for _ in range(50): print('x' * (1 << 20))\ndef f(): return 1", "passed"),
+    "environment": ("import os\ndef f(): return len([k for k in os.environ if 'SECRET' in k]) + 1", "passed"),
+}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_without_a_jail_clock_limits_and_the_second_process_still_hold(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THE_SECRET", "x")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, status = UNSAFE[name]
+    timeout_s = 0.5 if status == "timed out" else 30.0
+    verdict = Sandbox("unsafe").run([Program(code, "assert f() == 1")], timeout_s=timeout_s)[0]
+    assert verdict.status == status, verdict
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [{"timeout_s": 0}, {"timeout_s": float("nan")}, {"workers": 0}])
+def test_limits_that_make_no_sense_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="got"):
+        Sandbox("unsafe").run([Program("", "")], **arguments)  # type: ignore[arg-type]
+
+
+ENDLESS = """
+import sys
+from slmbench.sandbox import Program, Sandbox
+sandbox = Sandbox(sys.argv[1], sys.argv[2] or None)
+first = Program("def f(): return 1", "assert f() == 1")
+programs = [first] + [Program("while True: pass", "")] * 4
+sandbox.run(programs, timeout_s=100, workers=3, progress=lambda n: print(n, flush=True))
+"""
+
+
+@linux
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
+def test_the_end_of_the_caller_ends_all_children(
+    end: signal.Signals, jail: Sandbox, descendants: Callable[[], set[int]]
+) -> None:
+    command = [sys.executable, "-c", ENDLESS, jail.tier, jail.bwrap or ""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as caller:
+        assert caller.stdout is not None and caller.stdout.readline() == b"1\n"
+        time.sleep(0.3)
+        assert len(descendants()) > 4
+        began = time.monotonic()
+        caller.send_signal(end)
+        caller.wait(20)
+        assert time.monotonic() - began < 15
+    for _ in range(100):
+        if not descendants():
+            break
+        time.sleep(0.1)
+    assert descendants() == set()
+
+
+def test_an_error_of_the_progress_bar_ends_all_children(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:
+    def fail(n: int) -> None:
+        raise RuntimeError("bar")
+
+    with pytest.raises(RuntimeError, match="bar"):
+        jail.run([Program("", "")] + [Program("while True: pass", "")] * 3, timeout_s=100, workers=2, progress=fail)
+    assert descendants() == set()
+
+
+HOSTILE = (
+    "import os\nif os.fork() == 0:\n    os.setsid()\n    while True: os.fork()",
+    "import os\nfor i in range(3000):\n    open(f'{i}', 'w').write('x')\nos._exit(1)",
+    "import ctypes\nctypes.string_at(0)",
+    "x = [bytearray(1 << 20) for _ in range(5000)]",
+    "def f(): raise ValueError('x' * (5 << 20))",
+    "import threading, time\nthreading.Thread(target=lambda: time.sleep(1000)).start()",
+    "import os\nfor fd in range(64):\n    try: os.write(fd, b'x' * 5000)\n    except OSError: pass",
+    "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'while True: pass'])",
+    "import os\nos.kill(-1, 9)",
+    "import socket\ns = [socket.socketpair() for _ in range(1000)]",
+)
+
+
+@linux
+@pytest.mark.slow
+def test_a_thousand_hostile_programs_leave_nothing_behind(
+    jail: Sandbox, descendants: Callable[[], set[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    programs = [Program(HOSTILE[i % len(HOSTILE)], "assert f() == 1") for i in range(1000)]
+    programs[::50] = [Program("while True: pass", "")] * 20
+    jail.run(programs[:100], timeout_s=0.3)  # What is loaded once is loaded.
+    before = rss_bytes(), set(os.listdir("/proc/self/fd")), Path("/proc/self/mountinfo").read_text()
+    verdicts = jail.run(programs, timeout_s=1.0)
+    assert {v.status for v in verdicts} == {"failed", "timed out", "died"}
+    assert descendants() == set()
+    assert list(tmp_path.iterdir()) == []
+    assert set(os.listdir("/proc/self/fd")) == before[1] and Path("/proc/self/mountinfo").read_text() == before[2]
+    assert rss_bytes() - before[0] < 8 << 20
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
