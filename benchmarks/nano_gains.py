@@ -2,7 +2,7 @@
 
     python benchmarks/nano_gains.py [--out DIR]
 
-The same steps as `slmbench run nano-quickstart`, one adapter a task, on seeds 0, 1 and 2.
+The same steps as `slmbench run nano-quickstart` and `nano-code`, one adapter a task, on seeds 0, 1 and 2.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from slmbench.training import train_adapter
 SEEDS = (0, 1, 2)
 CASES = (
     (
+        "nano-quickstart",
         "arithmetic",
         "nano_arithmetic",
         "exact_match/strict",
         "base <= 0.05, adapter >= 0.90",
         lambda b, a: b <= 0.05 and a >= 0.9,
     ),
-    ("note", "nano_note", "exact_match", "adapter >= 0.80", lambda b, a: a >= 0.8),
-    ("choice", "nano_choice", "accuracy", "adapter >= base + 0.30", lambda b, a: a >= b + 0.3),
+    ("nano-quickstart", "note", "nano_note", "exact_match", "adapter >= 0.80", lambda b, a: a >= 0.8),
+    ("nano-quickstart", "choice", "nano_choice", "accuracy", "adapter >= base + 0.30", lambda b, a: a >= b + 0.3),
+    ("nano-code", "code", "nano_code", "pass@1", "base <= 0.05, adapter >= 0.80", lambda b, a: b <= 0.05 and a >= 0.8),
 )
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     catalog = default_catalog()
     source = resolve_model("nano", catalog)
     missed = []
-    for adapter, name, metric, asked, held in CASES:
+    for recipe_name, adapter, name, metric, asked, held in CASES:
         task = load_task(name, catalog)
         base = _scores(load_model(source), task, metric, out)
         shown = estimate(base)
@@ -52,7 +54,7 @@ def main() -> None:
         print(f"  base            {_text(shown)}")
         values = []
         for seed in SEEDS:
-            recipe = load_recipe("nano-quickstart", catalog, (f"seed={seed}",))
+            recipe = load_recipe(recipe_name, catalog, (f"seed={seed}",))
             folder = train_adapter(recipe, adapter, catalog, load_model(source), out=f"{out}/seed-{seed}")
             scores = _scores(attach_adapter(load_model(source), folder), task, metric, out)
             seconds = json.loads((Path(folder) / "training.json").read_text())["train_s"]

@@ -59,9 +59,7 @@ class Catalog:
         problems: list[Problem] = []
         for path in self._walk(kind):
             name = os.path.basename(os.path.dirname(path)) if kind == "tasks" else os.path.basename(path)[:-5]
-            if name not in found:
-                found[name] = path
-            elif kind == "datasets" and _replaces(path) and not _replaces(found[name]):
+            if name not in found or (kind == "datasets" and _replaces(path) and not _replaces(found[name])):
                 found[name] = path
             elif real.setdefault(found[name], os.path.realpath(found[name])) != os.path.realpath(path):
                 message = f"{kind[:-1]} {name!r} is defined twice: here and in {paths.shown(found[name])}; rename one"

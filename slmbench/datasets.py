@@ -96,7 +96,7 @@ def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: 
         return _generated(dataset, split, limit)
     path = _mirror_file(dataset, split) if use_mirror or spec.local is not None else None
     # Where rows are left out, the first n that stay are not among the first n that lie there.
-    few = None if spec.where or spec.holdout else limit
+    few = None if spec.where else limit
     if path is not None:
         source, rows, revision = "mirror", read_rows(path, few), spec.revision
     elif spec.local is not None:
@@ -106,7 +106,7 @@ def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: 
         source, rows, revision = "file", read_rows(path, few), None
     else:
         source, revision = "hub", spec.revision
-        rows = _hub_rows(dataset, spec.splits[split])[:few]
+        rows = _hub_rows(dataset, spec.splits[split])[: None if spec.holdout else few]
     where = shown(path) if path else f"data set {dataset.name!r}, split {split!r}"
     rows = _only_where(_with_columns(rows, spec, where), spec, where)
     if source == "hub":

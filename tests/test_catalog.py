@@ -106,7 +106,7 @@ def test_a_data_set_that_does_not_say_so_clashes_with_the_bundled_one(
 ) -> None:
     registry(tmp_path, "gsm8k", OWN + line + "\n")
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
-    with pytest.raises(DeclarationError, match="dataset 'gsm8k' is defined twice: here and in .*; rename one"):
+    with pytest.raises(DeclarationError, match=r"dataset 'gsm8k' is defined twice: here and in .*; rename one"):
         default_catalog().files("datasets")
 
 

@@ -402,8 +402,8 @@ def test_local_rows_that_are_not_there_are_never_fetched(
     assert caught.value.exit_code == 4
     place = shown(str(tmp_path)) if mirror else "the folder that SLMBENCH_DATA names, and set SLMBENCH_DATA to it"
     assert str(caught.value) == (
-        "data set 'mine' is never fetched: its rows are a file of your own. Put mine/train.jsonl (or .parquet) with the "
-        f"columns TEXT, CODES into {place}; or try the task's golden rows with `--data samples`"
+        "data set 'mine' is never fetched: its rows are a file of your own. Put mine/train.jsonl (or .parquet) with "
+        f"the columns TEXT, CODES into {place}; or try the task's golden rows with `--data samples`"
     )
 
 

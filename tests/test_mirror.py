@@ -158,7 +158,7 @@ def test_pull_refuses_an_unknown_name_and_a_set_of_files(tmp_path: Path, catalog
         pull(["plian"], str(tmp_path / "mirror"), catalog)
     with pytest.raises(UsageError, match="nothing to pull"):
         pull(["files"], str(tmp_path / "mirror"), catalog)
-    with pytest.raises(UsageError, match="data set 'local' is never fetched: .*nothing to pull"):
+    with pytest.raises(UsageError, match=r"data set 'local' is never fetched: .*nothing to pull"):
         pull(["local"], str(tmp_path / "mirror"), catalog)
     assert not (tmp_path / "mirror").exists()
 

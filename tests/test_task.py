@@ -216,6 +216,26 @@ def test_the_digest_changes_with_all_that_a_score_depends_on(
     assert len({base.digest(plain), base.digest(chat), *(task.digest(plain) for task in others)}) == 6
 
 
+def test_the_digest_changes_with_the_named_data_sets_declaration(
+    write_task: WriteTask, tmp_path: Path, task_yaml: str
+) -> None:
+    lines = [line for line in task_yaml.splitlines() if not line.startswith("dataset")]
+    folder = write_task("sums", "\n".join([*lines, "dataset: d\n"]))
+    declared = tmp_path / "registry" / "datasets" / "d.yaml"
+    declared.parent.mkdir(parents=True)
+    hub = "hub: a/b\nsplits: {train: train, test: train}\ncolumns: [question, answer]\n"
+    digests = set()
+    for rest in (
+        "holdout: {split: test, of: train, rows: 5}\n",
+        "holdout: {split: test, of: train, rows: 5, seed: 1}\n",
+        "holdout: {split: test, of: train, rows: 5}\nwhere: {answer: x}\n",
+        "holdout: {split: test, of: train, rows: 5}\nrevision: v2\n",
+    ):
+        declared.write_text(hub + rest)
+        digests.add(load_task_folder(str(folder), Catalog([str(tmp_path)])).digest(load_format("plain")))
+    assert len(digests) == 4
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize(("name", "split"), [("gsm8k", "test"), ("gsm8k", "train"), ("hellaswag", "validation")])
 def test_every_real_record_becomes_an_example_whose_gold_answer_scores_one(name: str, split: str) -> None:

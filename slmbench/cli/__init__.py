@@ -10,7 +10,7 @@ COMMANDS = {
     "show": "A declaration, and real prompts as tokens see them.",
     "check": "Test declarations: schema, hooks, rendering, gold answers, leaks.",
     "new": "Start something of your own: a task that passes check.",
-    "data": "Mirrors of data sets, for machines without a network.",
+    "data": "Mirrors for machines without a network, exports, and what each format costs in tokens.",
     "train": "Train a recipe's adapters.",
     "eval": "Score a model, with or without adapters, on tasks or a suite.",
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from slmbench.leaderboard._html import Html, csp_hash, json_script, tag
+from slmbench.leaderboard._page_latency import latency_table
 from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import cost_table, score_table
@@ -50,7 +51,8 @@ def render_page(leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None 
     if leaderboard.rows:
         body.append(score_table(leaderboard, anchors))
         body.append(_legend(leaderboard))
-        body.append(tag("section", tag("h2", "Cost"), cost_table(leaderboard)))
+        waits = latency_table(leaderboard, by_id)
+        body.append(tag("section", tag("h2", "Cost"), cost_table(leaderboard), *([waits] if waits is not None else [])))
         body.append(_columns(leaderboard))
         beside = side_by_side(leaderboard, by_id)
         body += [beside] if beside is not None else []

@@ -92,8 +92,9 @@ def loaded(settings: BertSettings) -> BertEncoder:
         layer = f":{settings.layer}"
         raise OfflineError(
             f"bertscore needs the model {settings.location!r}, which is neither in the local cache nor to be had from "
-            f"the hub: {said}. Pull it on a connected machine with `hf download {settings.location} --local-dir DIR` "
-            f"and set {MODEL_VARIABLE}=DIR{layer}, or leave bertscore out by naming the others with --metrics"
+            f"the hub ({type(error).__name__}). Pull it on a connected machine with `hf download {settings.location} "
+            f"--local-dir DIR` and set {MODEL_VARIABLE}=DIR{layer}, or leave bertscore out by naming the others with "
+            "--metrics"
         ) from error
 
 

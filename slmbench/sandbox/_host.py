@@ -59,7 +59,10 @@ def main(config: dict[str, Any]) -> None:
             jail, folder = None, None
         if not command:
             return
-        write_frame(control.fileno(), reply)
+        try:
+            write_frame(control.fileno(), reply)
+        except OSError:
+            pass  # slmbench is gone, or was interrupted: the next command is the end of the stream.
 
 
 def _temporary_folder() -> str:

@@ -258,6 +258,7 @@ def run_all(
         todo.put(index)
     hosts: list[Host] = []
     stopping = threading.Event()
+    starting = threading.Lock()  # No helper begins after the last look at which there are.
 
     def work() -> None:
         host = None
@@ -270,8 +271,11 @@ def run_all(
                 for attempt in range(START_ATTEMPTS):
                     try:
                         if host is None:
-                            host = start()
-                            hosts.append(host)
+                            with starting:
+                                if stopping.is_set():
+                                    return
+                                host = start()
+                                hosts.append(host)
                         finding = judge(host, *programs[index], timeout_s)
                         break
                     except HostFailed:
@@ -298,7 +302,9 @@ def run_all(
                 progress(1)
     finally:
         stopping.set()
-        for host in list(hosts):
+        with starting:
+            begun = list(hosts)
+        for host in begun:
             stop_host(host)
         for thread in threads:
             thread.join()

@@ -22,7 +22,6 @@ from slmbench.task._fields import choices_of, field_at, gold_of, inputs_of, text
 from slmbench.templates import Template
 from slmbench.values import Example, Output, Prompt, Score, Shot, Target
 
-
 EXTRACT_S = 5.0
 
 
@@ -274,7 +273,7 @@ class Task:
             "metrics": [[scorer.name, scorer.version] for scorer in self.scorers],
             "dataset": self.dataset.spec.model_dump(mode="json"),
             "few-shot": self.spec.fewshot.model_dump(mode="json") | {"n": self.shot_count},
-            "cot": self.cot,
+            "cot": [self.cot, self.max_tokens],
             "generation": self.spec.generation.model_dump(mode="json"),
         }
         digest.update(json.dumps(parts, sort_keys=True).encode())
@@ -327,13 +326,15 @@ class Task:
 
     def with_max_tokens(self, n: int | None) -> Task:
         """The same task with outputs of at most n tokens, where it declares more; None leaves it as declared."""
-        if n is None or n >= self.max_tokens:
+        if n is None or self.kind == "choice":
             return self
-        generation = self.spec.generation.model_copy(update={"max_tokens": n})
-        changes: dict[str, Any] = {"generation": generation}
-        if self.spec.cot is not None and self.spec.cot.max_tokens is not None:
-            changes["cot"] = self.spec.cot.model_copy(update={"max_tokens": n})
-        return evolve(self, spec=self.spec.model_copy(update=changes))
+        declared = {"generation": self.spec.generation, "cot": self.spec.cot}
+        changes = {
+            key: part.model_copy(update={"max_tokens": n})
+            for key, part in declared.items()
+            if part is not None and part.max_tokens is not None and part.max_tokens > n
+        }
+        return evolve(self, spec=self.spec.model_copy(update=changes)) if changes else self
 
     def with_metrics(self, names: Sequence[str] | None) -> Task:
         """The same task with those of its metrics alone that are named; None leaves them all. Raises UsageError."""

@@ -160,9 +160,7 @@ def test_the_mode_of_thought_is_in_prompt_target_and_record(mode: str, nano: Any
 def test_runs_of_other_modes_or_sampling_are_not_compared(code_task: Task, nano: Any, tmp_path: Path) -> None:
     gsm8k = load_task("gsm8k", data="samples").with_shots(0)
     tasks = [gsm8k, gsm8k.with_cot("off"), gsm8k.with_cot("zero"), code_task, code_task.with_samples(1)]
-    keys = [
-        evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)[0].record["comparability_key"] for task in tasks
-    ]
+    keys = [evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)[0].record["comparability_key"] for task in tasks]
     assert len(set(keys)) == len(keys)
 
 

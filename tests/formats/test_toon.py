@@ -1,4 +1,4 @@
-"""Toon: what is written is read back as it was, and what isn't Toon of the right shape is a fault. Oracle: toon_format."""
+"""Toon: what is written is read back as it was, what isn't Toon of the right shape is a fault. Oracle: toon_format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slmbench.values import Prompt, Shot, Target
 
 TOON = load_format("toon")
 # What ends a value, a line or a key, looks like another type, or is white space to Python and not to Toon.
-MARKS = list('"\\\n\t\r:,-[]{}#|. 0123456789eE+') + ["true", "null", "\u2028", "\x85", "\xa0", "\x1c", "\x00", "\ufeff"]
+MARKS = [*'"\\\n\t\r:,-[]{}#|. 0123456789eE+', "true", "null", "\u2028", "\x85", "\xa0", "\x1c", "\x00", "\ufeff"]
 NASTY = st.lists(st.sampled_from(MARKS) | st.characters(exclude_categories=["Cs"]), max_size=12).map("".join)
 SCALARS = NASTY | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(

@@ -118,6 +118,7 @@ def make_run(
         "cost": {
             "seconds": 5.0,
             "latency_p50_ms": 12.5,
+            "latency_p90_ms": 2000,
             "ram_peak_B": 512_000_000,
             "tokens_in": 40 * n,
             "tokens_out": 9 * n,

@@ -282,3 +282,14 @@ def test_a_samples_verdict_and_format_fault_are_shown(write_run, tmp_path) -> No
     runs, _ = load_runs([tmp_path])
     page = render_page(build_leaderboard(runs), runs)
     assert all(text in page for text in faults.values())
+
+
+def test_the_seconds_an_item_takes_stand_beside_the_cost(write_run, tmp_path) -> None:
+    write_run("one", [1.0] * 5)
+    write_run("two", [1.0] * 5, task="choice", changes={"task.kind": "choice"})
+    runs, _ = load_runs([tmp_path])
+    page = render_page(build_leaderboard(runs), runs)
+    table = page[page.index("Seconds until the batch") :]
+    table = table[: table.index("</table>")]
+    assert "nano_note" in table and "choice" not in table
+    assert "12 ms / 2.0 s" in table

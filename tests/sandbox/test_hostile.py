@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,12 +42,6 @@ PROGRAMS = {
     "os._exit in the function": ("import os\ndef f(x): os._exit(0)", "died", "exit code 0"),
     "segfault": ("import ctypes\nctypes.string_at(0)", "died", "SIGSEGV"),
     "abort": ("import os\nos.abort()", "died", "SIGABRT"),
-    "stack overflow": (
-        "import sys\nsys.setrecursionlimit(10**9)\nclass A:\n"
-        "    def __getattr__(self, name): return getattr(self, name)\nA().x",
-        "died",
-        "SIG",
-    ),
     "always equal": (
         "class A:\n    def __eq__(self, o): return True\ndef f(x): return A()",
         "failed",
@@ -174,6 +169,13 @@ def test_a_hostile_program_comes_to(name: str, judge: Judge) -> None:
     verdict = judge(code, timeout_s=0.5 if name in SLOW else 30.0)
     assert (verdict.status, detail in verdict.detail) == (status, True), verdict
     assert len(verdict.detail) <= 1000 and (verdict.detail.isprintable() or verdict.detail == "")
+
+
+def test_a_stack_that_overflows_ends_no_more_than_the_program(judge: Judge) -> None:
+    code = "import sys\nsys.setrecursionlimit(10**9)\n"
+    code += "class A:\n    def __getattr__(self, name): return getattr(self, name)"
+    # Python 3.12 and later notice in time.
+    assert judge(f"{code}\nA().x").status == ("died" if sys.version_info < (3, 12) else "failed")
 
 
 # Each defines f so that f(2) is 4 exactly if what it tries is refused.
@@ -342,12 +344,14 @@ def test_expected_values_are_nowhere_in_the_programs_memory(judge: Judge) -> Non
 
 def test_expected_values_of_earlier_programs_are_not_in_the_heap(jail: Sandbox) -> None:
     # Searches the process's own writable memory, by way of a pipe that the kernel refuses to fill from unmapped pages.
+    # What it looks for is never in it whole, only backwards.
     code = (
-        "import ctypes, os\nneedle = ('SECRET_' + 'EXPECTATION_').encode()\n"
-        "def f():\n    start = id(object()) & ~0xFFFFF\n    r, w = os.pipe()\n    libc, hits = ctypes.CDLL(None), 0\n"
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\ndef found(page):\n    parts = page.split(b'SECRET_')[1:]\n"
+        "    return any(part[:16][::-1] == b'1537_NOITATCEPXE' for part in parts)\n"
+        "def f():\n    start, hits = id(object()) & ~0xFFFFF, 0\n    r, w = os.pipe()\n"
         "    for page in range(start - (8 << 20), start + (8 << 20), 4096):\n"
         "        if libc.write(w, ctypes.c_void_p(page), ctypes.c_size_t(4096)) == 4096:\n"
-        "            hits += (needle + b'7351') in os.read(r, 4096)\n    return hits"
+        "            hits += found(os.read(r, 4096))\n    return hits"
     )
     other = Program("def g(): return 1", f"expected = '{HIDDEN}'\nassert g() == 1")
     verdicts = jail.run(

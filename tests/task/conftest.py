@@ -43,7 +43,7 @@ MakeTask = Callable[..., Task]
 
 @pytest.fixture
 def make_task(write_task: Callable[..., Path], tmp_path: Path) -> MakeTask:
-    """make_task(kind, yaml, test rows, train rows) -> the task; the yaml's keys replace those of a sound declaration."""
+    """make_task(kind, yaml, test rows, train rows) -> the task; the yaml's keys replace those of a sound one."""
     made = 0
 
     def make(

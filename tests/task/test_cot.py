@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,25 @@ def test_without_a_bare_answer_the_marked_one_is_what_counts(make_task: MakeTask
 )
 def test_the_last_match_is_extracted_and_a_text_without_one_stays_whole(pattern: str, text: str, got: str) -> None:
     assert extracted(pattern, text) == got
+
+
+@given(
+    st.sampled_from(
+        ["#### (.+)", "(a)b", "x(y)?", r"So ([\s\S]+)", "(?i)so (.*)", "^(a.*)$", r"is (\S+)\.?", "(?m)^(b+)"]
+    ),
+    st.lists(st.sampled_from(["a", "b", "x", "y", " ", "\n", "#### ", "So ", "is ", ".", "é"]), max_size=14).map(
+        "".join
+    ),
+)
+def test_a_match_is_what_the_standard_library_takes_for_one(pattern: str, text: str) -> None:
+    found = list(re.finditer(pattern, text))
+    assert extracted(pattern, text) == ((found[-1][1] or "").strip() if found else text)
+
+
+def test_a_pattern_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slmbench.task._task.EXTRACT_S", 0.2)
+    with pytest.raises(ValueError, match=r"^cot\.extract '\(a\|aa\)\+\$' takes longer than 0\.2 s on a text; simplify"):
+        extracted("(a|aa)+$", "a" * 60 + "b")
 
 
 @given(st.text("ab \n", max_size=10).filter(lambda text: text == text.strip() and text and "\n" not in text))

@@ -73,6 +73,23 @@ def test_samples_that_no_metric_can_use_or_that_would_be_alike_are_refused(make_
         plain.with_samples(2)
 
 
+def test_outputs_are_cut_only_where_the_task_declares_more(make_task: MakeTask, code: Task) -> None:
+    yaml = "answer: x\ngeneration: {max_tokens: 8}\ncot: {mode: MODE, answer: y, max_tokens: 64}"
+    off, few = (make_task("generate", yaml.replace("MODE", mode), ROWS) for mode in ("off", "few"))
+    assert [task.with_max_tokens(32).max_tokens for task in (off, few)] == [8, 32]
+    assert [task.with_max_tokens(4).max_tokens for task in (off, few)] == [4, 4]
+    # Each mode keeps its own, whichever was asked for first.
+    assert few.with_max_tokens(32).with_cot("off").max_tokens == 8
+    assert off.with_max_tokens(32).with_cot("few").max_tokens == 32
+    assert all(task.with_max_tokens(n) is task for task in (off, few) for n in (None, 64, 1000))
+    assert [task.max_tokens for task in Settings(max_tokens=5).of([off, code])[0]] == [5, 5]
+
+
+def test_a_choice_task_generates_nothing_that_could_be_cut(make_task: MakeTask) -> None:
+    task = make_task("choice", "choices: [a, b]\ngold: '0'", ROWS)
+    assert task.with_max_tokens(3) is task
+
+
 def test_metrics_keep_the_declared_order_and_what_is_not_named_goes(plain: Task, code: Task) -> None:
     assert metrics(plain.with_metrics(["rouge"])) == ["rouge"]
     assert metrics(code.with_metrics(["pass@10", "pass@1", "rouge"])) == ["pass@1", "pass@10"]
@@ -130,7 +147,10 @@ def test_settings_work_together(worked: Task, code: Task) -> None:
         Settings(shots=2, cot="zero").of([worked])
 
 
-def test_the_digest_tells_settings_apart(worked: Task, code: Task) -> None:
+def test_the_digest_tells_settings_apart(make_task: MakeTask, worked: Task, code: Task) -> None:
+    # Its own length is the chain of thought's; generation's is no longer than the limit.
+    yaml = "answer: x\ngeneration: {max_tokens: 4}\ncot: {answer: y, max_tokens: 64}"
+    capped = make_task("generate", yaml, ROWS, name="capped")
     style = load_format("plain")
     changed = [
         code,
@@ -141,6 +161,9 @@ def test_the_digest_tells_settings_apart(worked: Task, code: Task) -> None:
         worked,
         worked.with_cot("few"),
         worked.with_shots(0),
+        worked.with_max_tokens(5),
+        capped,
+        capped.with_max_tokens(5),
     ]
     assert len({task.digest(style) for task in changed}) == len(changed)
     assert code.with_samples(1).digest(style) != code.with_metrics(["pass@1"]).digest(style)

@@ -43,6 +43,13 @@ version: 1
 dataset: {files: {train: train.jsonl, test: test.jsonl}}
 metrics: [METRIC]
 """
+CONTINUED = """\
+kind: choice
+prompt: {user: "{{ q }} {{ choice }}"}
+choices: [red, blue]
+gold: "1"
+continuation: "{{ a }}"
+"""
 SHAPES = {
     "no delimiter": (
         'kind: generate\nprompt: {user: "{{ q }}", prefix: "A:", delimiter: ""}\nanswer: "{{ a }}"\n',
@@ -57,12 +64,11 @@ SHAPES = {
         "pass@1",
     ),
     "continuation": (
-        'kind: choice\nprompt: {user: "{{ q }} {{ choice }}"}\nchoices: [red, blue]\ngold: "1"\ncontinuation: "{{ a }}"\n',
+        CONTINUED,
         "accuracy",
     ),
     "continuation with shots": (
-        'kind: choice\nprompt: {user: "{{ q }} {{ choice }}"}\nchoices: [red, blue]\ngold: "1"\ncontinuation: "{{ a }}"\n'
-        "fewshot: {n: 2}\n",
+        CONTINUED + "fewshot: {n: 2}\n",
         "accuracy",
     ),
     "chain of thought": (

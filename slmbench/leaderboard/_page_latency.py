@@ -1,0 +1,48 @@
+"""How long an item took, a task a column: what a person waits for one summary or answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slmbench.leaderboard._html import Html, tag
+from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._text import duration
+from slmbench.leaderboard.table import Leaderboard
+
+
+def latency_table(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | None:
+    """Median and 90th percentile of the seconds an item, of tasks that models write text for; None without such."""
+    found: dict[str, dict[str, str]] = {}
+    tasks: dict[str, None] = {}
+    for row in leaderboard.rows:
+        for run in (runs[cell.run_id] for cell in row.cells.values() if cell.run_id in runs):
+            shown = _shown(run.record.get("cost"))
+            if run.record["task"].get("kind") in ("generate", "code") and shown is not None:
+                tasks[run.task] = None
+                found.setdefault(row.name, {})[run.task] = shown
+    if not tasks:
+        return None
+    rows = [
+        tag("tr", tag("th", name, scope="row"), *(tag("td", cells.get(task, "\u2014")) for task in tasks))
+        for name, cells in found.items()
+    ]
+    table = tag(
+        "table",
+        tag(
+            "caption",
+            "Seconds until the batch of an item was done: median, then 90th percentile. They compare on the same "
+            "machine at the same batch size alone.",
+        ),
+        tag("thead", tag("tr", tag("th", "Model", scope="col"), *(tag("th", task, scope="col") for task in tasks))),
+        tag("tbody", *rows),
+        class_="plain costs",
+    )
+    return tag("div", table, class_="scroll", role="region", aria_label="Latency", tabindex=0)
+
+
+def _shown(cost: Any) -> str | None:
+    values = [cost.get(f"latency_p{percent}_ms") for percent in (50, 90)] if isinstance(cost, Mapping) else []
+    if not values or not all(isinstance(value, (int, float)) and 0 <= value < 1e12 for value in values):
+        return None
+    return " / ".join(duration(value / 1000) if value >= 950 else f"{value:.0f} ms" for value in values)
