@@ -211,6 +211,12 @@ def _mirror_file(dataset: Dataset, split: str) -> str | None:
         return None
     if not os.path.isdir(root):
         raise DataError(f"SLMBENCH_DATA names {root!r}, which is no folder; unset it or correct it")
+    held = dataset.spec.holdout
+    if held is not None and split == held.of and not _has_file(root, name, held.split) and _has_file(root, name, split):
+        raise DataError(
+            f"{shown(os.path.join(root, name))} has {split!r} but not {held.split!r}, which is set apart from it: rows "
+            f"that are evaluated would be trained on; pull it again, or part the file"
+        )
     # Under the hub's name of the split, or the one that tasks use: a mirror that somebody made by hand has the latter.
     for stem in dict.fromkeys((dataset.spec.file_stem(split), split)):
         for ending in (".jsonl", ".parquet"):
@@ -218,6 +224,10 @@ def _mirror_file(dataset: Dataset, split: str) -> str | None:
             if os.path.isfile(path):
                 return path
     return None
+
+
+def _has_file(root: str, name: str, stem: str) -> bool:
+    return any(os.path.isfile(os.path.join(root, name, stem + ending)) for ending in (".jsonl", ".parquet"))
 
 
 def _where_local_rows_belong(dataset: Dataset, split: str) -> str:

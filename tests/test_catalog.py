@@ -128,8 +128,8 @@ def test_a_broken_declaration_stands_in_for_nothing(tmp_path: Path) -> None:
 
 
 def test_only_data_sets_stand_in_for_others(tmp_path: Path) -> None:
-    for name in ("base", "a"):
-        registry(tmp_path / name, "s", "summary: s\ntasks: [nano_note]\nreplaces: true\n", "suites")
+    for name, line in (("base", ""), ("a", "replaces: true\n")):
+        registry(tmp_path / name, "s", "summary: s\ntasks: [nano_note]\n" + line, "suites")
     with pytest.raises(DeclarationError, match="suite 's' is defined twice"):
         Catalog([str(tmp_path / "base"), str(tmp_path / "a")]).files("suites")
 

@@ -259,4 +259,4 @@ def _run(
 def _judge(job: _Job, style: Format, sandbox: Sandbox | None) -> Judge | None:
     if job.task.kind != "code" or sandbox is None:
         return None
-    return judge_code(job.task, job.examples, style, sandbox, None)
+    return judge_code(job.task, job.examples, style, sandbox, None, job.requests[0].delimiter)

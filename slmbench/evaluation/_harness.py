@@ -41,10 +41,10 @@ def render_all(task: Task, examples: Sequence[Example], format: Format, tokenize
 
 def _request(task: Task, example: Example, format: Format, tokenizer: Any) -> Request:
     if example.continuation is not None:
-        each = [format.render(task.prompt(example, i), tokenizer) for i in range(len(example.choices))]
+        each = [task.render(format, tokenizer, example, i) for i in range(len(example.choices))]
         rest = format.write(Target(example.continuation))
         return Request(tuple(one.text for one in each), each[0].delimiter, (rest,))
-    rendered = format.render(task.prompt(example), tokenizer)
+    rendered = task.render(format, tokenizer, example)
     written = tuple(format.write(Target(choice)) for choice in example.choices)
     return Request((rendered.text,), rendered.delimiter, written)
 

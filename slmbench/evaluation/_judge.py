@@ -34,15 +34,25 @@ def read_answer(format: Format, example: Example, output: str) -> Answer:
 
 
 def judge_code(
-    task: Task, examples: Sequence[Example], format: Format, sandbox: Sandbox, progress: Callable[[int], Any] | None
+    task: Task,
+    examples: Sequence[Example],
+    format: Format,
+    sandbox: Sandbox,
+    progress: Callable[[int], Any] | None,
+    delimiter: str = "",
 ) -> Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]:
-    """Runs every sample of every item of a code task, in the sandbox, several at a time."""
+    """Runs every sample of every item of a code task, in the sandbox, several at a time.
+
+    delimiter: what the format put between prompt and answer. Where the task itself has none there, as in code that goes
+    on from a line break, it is no part of the program.
+    """
+    lead = delimiter if not task.spec.prompt.delimiter else ""
 
     def judge(outputs: Sequence[Sequence[str]], indices: Sequence[int]) -> list[list[Answer]]:
         answers, programs = [], []
         for samples, index in zip(outputs, indices, strict=True):
             for sample in samples:
-                answer = read_answer(format, examples[index], sample)
+                answer = read_answer(format, examples[index], sample.removeprefix(lead))
                 answers.append(answer)
                 fenced = format.name != "plain"
                 programs.append(program_of(task, examples[index], answer.text, fenced=fenced))

@@ -84,7 +84,11 @@ def _problems(model: type[Spec], document: Document, error: ValidationError) -> 
             where = ".".join(str(part) for part in location)
             said = item["msg"][:1].lower() + item["msg"][1:]
             wanted = f"expected {_expected(item)}" if item["type"] in _EXPECTED else said
-            message = f"{where}: {wanted}, got {_short(item['input'])}"
+            # YAML reads a bare yes, no, on or off as true or false.
+            quote = (
+                "; put quotes around it" if item["type"] == "string_type" and isinstance(item["input"], bool) else ""
+            )
+            message = f"{where}: {wanted}, got {_short(item['input'])}{quote}"
         problem = document.problem(location, message)
         if str(problem) not in seen:
             seen.add(str(problem))

@@ -26,8 +26,8 @@ class Settings:
     def of(self, tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
         """(the tasks with these settings, what a person should know of it).
 
-        A setting that means nothing to a task leaves it alone, and the notice names it. Raises UsageError where it
-        means nothing to any of them.
+        A chain of thought or a number of samples that means nothing to a task leaves it alone, and the notice names it.
+        Raises UsageError where it means nothing to any of them, and for a task that has none of the metrics.
         """
         adjusted, notices = list(tasks), []
         for task in tasks:

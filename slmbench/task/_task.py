@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.datasets import Dataset, Row, Rows, fetch_rows, sample_rows
 from slmbench.errors import DataError, UsageError
-from slmbench.formats import Format
+from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
 from slmbench.schema import CotSpec, TaskSpec
@@ -146,6 +146,12 @@ class Task:
             self.spec.fewshot.delimiter,
         )
 
+    def render(self, format: Format, tokenizer: Any, example: Example, choice: int | None = None) -> Rendered:
+        """The prompt of an example, written down. Raises DataError naming the item where the format can't say it."""
+        prompt = self.prompt(example, choice)
+        with self._told_of(example, prompt.inputs):
+            return format.render(prompt, tokenizer)
+
     def question(self, example: Example) -> str:
         """The user's part of a prompt, without the shots before it."""
         return self._asked(example)[0]
@@ -180,17 +186,18 @@ class Task:
 
     def shots(self, example: Example) -> tuple[Shot, ...]:
         """The worked examples of an example: the same for every item, or for every item of its group (`same`)."""
-        same = self.spec.fewshot.same
-        group = self._group(example, same) if same and self.shot_count else ""
+        group = self.shot_group(example) if self.shot_count else ""
         if group not in self._shots:
-            self._shots[group] = tuple(
-                Shot(*self._shot_parts(shown)) for shown in self._shot_examples(group if same else None)
-            )
+            of = group if self.spec.fewshot.same else None
+            self._shots[group] = tuple(Shot(*self._shot_parts(shown)) for shown in self._shot_examples(of))
         return self._shots[group]
 
-    def _group(self, example: Example, same: str) -> str:
+    def shot_group(self, example: Example) -> str:
+        """The example's value of the field that its shots share with it; '' where all items have the same shots."""
+        if self.spec.fewshot.same is None:
+            return ""
         with self._told_of(example, example.fields):
-            return str(field_at(example.fields, same, "fewshot.same"))
+            return str(field_at(example.fields, self.spec.fewshot.same, "fewshot.same"))
 
     def _shot_parts(self, shown: Example) -> tuple[str, Target, dict[str, Any]]:
         user, inputs = self._asked(shown)
@@ -227,8 +234,7 @@ class Task:
         if group is None:
             there = self.examples(few.split, few.skip + n)[few.skip :]
         else:
-            same = few.same or ""
-            alike = [one for one in self.examples(few.split) if self._group(one, same) == group]
+            alike = [one for one in self.examples(few.split) if self.shot_group(one) == group]
             there = tuple(alike[few.skip : few.skip + n])
         if len(there) < n:
             of = f" with {few.same} {group!r}" if group is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,14 +42,28 @@ def training_rows(
     """
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
-    # A row that is one of its own prompt's worked examples would teach copying; those rows stay shots alone.
-    shown = task.spec.fewshot.skip + task.shot_count if task.shot_split == task.spec.train_split else 0
     rows = []
-    for example in task.examples(task.spec.train_split, None if limit is None else limit + shown)[shown:]:
-        rendered = format.render(task.prompt(example), tokenizer)
+    for example in _without_shots(task, limit):
+        rendered = task.render(format, tokenizer, example)
         prompt, answer = training_ids(format, tokenizer, rendered, format.write(task.target(example)))
         rows.append(_fit(TrainingRow(task.name, example, prompt, answer), max_tokens))
     return rows
+
+
+def _without_shots(task: Task, limit: int | None) -> list[Example]:
+    """The first `limit` train rows that are in no prompt: a row that is its own worked example would teach copying."""
+    split = str(task.spec.train_split)
+    first = task.spec.fewshot.skip + task.shot_count if task.shot_split == split else 0
+    if not task.spec.fewshot.same or not first:
+        return list(task.examples(split, None if limit is None else limit + first)[first:])
+    seen: Counter[str] = Counter()
+    kept = []
+    for example in task.examples(split):
+        group = task.shot_group(example)
+        seen[group] += 1
+        if seen[group] > first:  # Shots are the first rows of each group.
+            kept.append(example)
+    return kept[:limit]
 
 
 def mixture(rows: Sequence[TrainingRow]) -> dict[str, dict[str, int]]:

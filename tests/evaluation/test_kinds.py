@@ -69,6 +69,12 @@ def test_a_chat_models_fenced_function_replaces_the_one_that_the_prompt_began(co
     assert judged(code_task, [[], [written]], PLAIN)[1] == ["failed"]  # lm-eval runs what is written as it stands.
 
 
+def test_the_blank_of_a_default_chat_template_is_no_part_of_a_program(code_task: Task) -> None:
+    examples = code_task.examples("test")
+    judge = judge_code(code_task, examples, CHAT, open_sandbox(), None, " ")
+    assert [answer.verdict for answer in judge([[" " + row["solution"]] for row in ROWS], [0, 1, 2])[0]] == ["passed"]
+
+
 def test_an_output_that_is_not_in_its_format_fails_without_being_taken_for_code(code_task: Task) -> None:
     right, unquoted = '"    return x + 1"', "    return x + 1"  # Without quotes, Toon has no blanks at its start.
     assert judged(code_task, [[right, unquoted, "[1, 2"]], TOON)[0] == ["passed", "failed", "failed"]

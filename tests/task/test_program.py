@@ -97,8 +97,13 @@ def test_prose_without_a_fence_is_run_as_it_stands_and_fails(make_task: MakeTask
 def test_a_wrong_program_in_fences_is_wrong(make_task: MakeTask) -> None:
     task, example = code_task(make_task)
     assert not passes(task, example, "```python\ndef area(radius):\n    return 0\n```", fenced=True)
-    # Another function of another name does not end the prompt's.
     assert not passes(task, example, "```python\ndef area_of(radius):\n    return 3.14\n```", fenced=True)
+
+
+def test_a_function_of_a_longer_name_is_not_the_prompts_own(make_task: MakeTask) -> None:
+    task, example = code_task(make_task)
+    body = "    return area_of(radius)\n\n\ndef area_of(radius):\n    return 3.14"
+    assert passes(task, example, f"```python\n{body}\n```", fenced=True)
 
 
 @pytest.mark.parametrize("opening", ["async def", "async  def", "def "])

@@ -91,7 +91,6 @@ def test_no_shots_are_left_out_where_the_instruction_asks(rows_of):
     assert len(rows_of(yaml, cot="few")[1]) == 7
 
 
-@pytest.mark.xfail(strict=True, reason="training_rows leaves out the split's first rows, not each group's")
 def test_rows_that_are_shots_of_their_own_group_are_not_trained_on(rows_of):
     task, rows = rows_of(GENERATE + "fewshot: {n: 2, same: group}\n")
     for row in rows:
