@@ -62,11 +62,20 @@ class Catalog:
             if name not in found or (kind == "datasets" and _replaces(path) and not _replaces(found[name])):
                 found[name] = path
             elif real.setdefault(found[name], os.path.realpath(found[name])) != os.path.realpath(path):
-                message = f"{kind[:-1]} {name!r} is defined twice: here and in {paths.shown(found[name])}; rename one"
+                way = ", or add `replaces: true` to yours" if kind == "datasets" else ""
+                message = (
+                    f"{kind[:-1]} {name!r} is defined twice: here and in {paths.shown(found[name])}; rename one{way}"
+                )
                 problems.append(Problem(paths.shown(path), 0, 0, message))
         if problems:
             raise DeclarationError(problems)
         return dict(sorted(found.items()))
+
+    def replaced(self, kind: str, name: str) -> str | None:
+        """The file of a name that another one stands in for, or None where none does."""
+        there = [path for path in self._walk(kind) if os.path.basename(path) == f"{name}.yaml"]
+        originals = [path for path in there if not _replaces(path)] if len(there) > 1 else []
+        return originals[0] if originals else None
 
     def entries(self, kind: str) -> list[Entry]:
         """Everything of a kind with its one-line summary, by headers alone."""

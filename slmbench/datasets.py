@@ -26,12 +26,16 @@ HUB_PROBE_S = 5.0
 
 @frozen
 class Dataset:
-    """A declared data set. folder: where relative files are looked up. plugin: makes the rows of generated splits."""
+    """A declared data set. folder: where relative files are looked up. plugin: makes the rows of generated splits.
+
+    replaced: the declaration that this one stands in for; golden rows may be in the columns of either.
+    """
 
     name: str
     spec: DatasetSpec
     folder: str
     plugin: Plugin | None = None
+    replaced: DatasetSpec | None = None
 
 
 @frozen
@@ -67,7 +71,9 @@ def load_dataset_spec(catalog: Catalog, name: str) -> Dataset:
     if spec.generated is not None:
         problem = document.problem(("generated",), "generated rows need a task's plugin; declare them in task.yaml")
         raise DeclarationError([problem])
-    return Dataset(name, spec, os.path.dirname(path))
+    original = catalog.replaced("datasets", name)
+    replaced = parse(DatasetSpec, read_yaml(original)) if original is not None else None
+    return Dataset(name, spec, os.path.dirname(path), replaced=replaced)
 
 
 def local_source(dataset: Dataset, split: str) -> str | None:
@@ -118,8 +124,16 @@ def sample_rows(dataset: Dataset, path: str, split: str) -> Rows:
     """The golden rows of a task's `samples.jsonl`, standing in for any split."""
     if not os.path.isfile(path):
         raise DataError(f"{shown(path)} is missing; golden rows are what `--data samples` runs on")
-    rows = _with_columns(read_rows(path), dataset.spec, shown(path))
-    return Rows(dataset.name, split, "samples", None, _only_where(rows, dataset.spec, shown(path)))
+    rows, spec = read_rows(path), dataset.spec
+    if rows and dataset.replaced is not None and not _fits(rows[0], spec) and _fits(rows[0], dataset.replaced):
+        spec = dataset.replaced
+    return Rows(
+        dataset.name, split, "samples", None, _only_where(_with_columns(rows, spec, shown(path)), spec, shown(path))
+    )
+
+
+def _fits(row: Row, spec: DatasetSpec) -> bool:
+    return set(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns) <= set(row)
 
 
 def read_rows(path: str, limit: int | None = None) -> list[Row]:

@@ -424,3 +424,22 @@ def test_a_command_on_local_data_that_is_not_there_ends_with_exit_code_4(capsys:
 def test_real_records_fit_the_bundled_declarations(name: str, split: str, n: int) -> None:
     rows = fetch_rows(load_dataset_spec(default_catalog(), name), split)
     assert (rows.source, len(rows.rows)) == ("mirror", n)
+
+
+def test_golden_rows_stay_readable_where_another_declaration_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slmbench.task import load_task
+
+    folder = tmp_path / "registry" / "datasets"
+    folder.mkdir(parents=True)
+    mine = (
+        "replaces: true\nfiles: {train: train.jsonl, test: test.jsonl}\ncolumns: {question: Frage, answer: Antwort}\n"
+    )
+    (folder / "medquad.yaml").write_text(mine)
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text('{"Frage": "Warum?", "Antwort": "Darum."}\n')
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    assert load_task("medquad").examples("test")[0].answer == "Darum."
+    golden = load_task("medquad", data="samples").examples("test")
+    assert len(golden) >= 4 and all(example.answer != "Darum." for example in golden)

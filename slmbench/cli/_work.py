@@ -93,6 +93,11 @@ def train_recipe(recipe: Recipe, catalog: Catalog, *, out: str, data: str, only:
         loaded = load_model(resolve_model(recipe.spec.model, catalog))
         folder = train_adapter(recipe, name, catalog, loaded, out=out, data=data, progress=progress)
         for task, part in read_adapter(folder).training.get("tasks", {}).items():
+            if part["rows_without_reasoning"]:
+                say(
+                    f"{name}: {task}: {part['rows_without_reasoning']} of {part['rows']} rows have no reasoning: their "
+                    "target is the marked answer alone, which teaches a model not to reason"
+                )
             if part["truncated_rows"] or part["truncated_answers"]:
                 say(
                     f"{name}: {task}: of {part['rows']} rows {part['truncated_rows']} lost the front of their prompt "

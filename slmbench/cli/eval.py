@@ -63,8 +63,8 @@ def command(
         declared = load_suite(catalog, suite)
         names, format_name = list(declared.tasks), format_name or declared.format
     else:
-        names = [name.strip() for name in str(task_names).split(",")]
-    metrics = tuple(name.strip() for name in metric_names.split(",")) if metric_names else None
+        names = _listed("--tasks", str(task_names))
+    metrics = tuple(_listed("--metrics", metric_names)) if metric_names is not None else None
     settings = Settings(shots, cot, samples, metrics, max_tokens)
     tasks, notices = settings.of([load_task(name, catalog, data=data) for name in names])
     for notice in notices:
@@ -91,3 +91,11 @@ def command(
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     show_leaderboard([out], os.path.join(out, "leaderboard"), suite=suite, tasks=names, as_json=False)
+
+
+def _listed(flag: str, names: str) -> list[str]:
+    """Names with commas between, at least one. Raises UsageError."""
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    if not listed:
+        raise UsageError(f"{flag} {names!r} names nothing; give names with commas between")
+    return listed

@@ -157,6 +157,8 @@ def _prepare(
         "scorer": {
             "id": "+".join(scorer.name for scorer in task.scorers),
             "version": "+".join(scorer.version for scorer in task.scorers),
+            # A metric with a model of its own is another metric with other weights.
+            "weights": {s.name: [*s.values, s.weights_sha256()] for s in task.scorers if s.weights_sha256},
         },
         "sandbox": {"tier": sandbox.tier, "timeout_s": TIMEOUT_S} if sandbox and task.kind == "code" else None,
         "engine": ENGINE,

@@ -87,16 +87,19 @@ def _read(output: str, reasoned: bool) -> str:
     if not isinstance(value, dict) or list(value) != keys:
         got = f"the keys {', '.join(map(repr, value))}" if isinstance(value, dict) else type(value).__name__
         raise FormatFault(f"expected the keys {', '.join(map(repr, keys))}, got {got}"[:300])
-    texts = [_scalar(key, value[key]) for key in keys]
+    texts = [_scalar(key, value[key], document) for key in keys]
     return Target(texts[-1], texts[0] if reasoned else None).text
 
 
-def _scalar(key: str, value: Any) -> str:
+def _scalar(key: str, value: Any, document: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
         raise FormatFault(f"{key}: expected a text or a number, got {type(value).__name__}")
-    return str(value)
+    if isinstance(value, str):
+        return value
+    # As it was written: 1.10 is a price, which decoding makes 1.1.
+    return next(line for line in document.splitlines() if line.startswith(f"{key}:")).partition(":")[2].strip()
 
 
 def _stop(declared: Sequence[str]) -> list[str]:

@@ -144,6 +144,13 @@ class BertEncoder:
         spaced = isinstance(tokenizer, (transformers.GPT2Tokenizer, transformers.RobertaTokenizer))
         return cls(model, tokenizer, layer, _limit(model, tokenizer), " " if spaced else "")
 
+    def weights_sha256(self) -> str:
+        """Over the tensors' names and bytes, layers that were cut off left out."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + b"\0" + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def embeddings(self, texts: Iterable[str]) -> dict[str, Embedding]:
         """text -> its vectors, for every different text."""
         import torch

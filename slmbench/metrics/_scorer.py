@@ -27,7 +27,8 @@ class Scorer:
 
     score_all: the same as `score` of each pair, faster. remarks(example, output): what a reader of the number has to
     know, by kind, to be summed over a run; {} for nothing. ready(): raises UsageError or OfflineError where the metric
-    can't work here (weights missing); to be called before any model runs.
+    can't work here (weights missing); to be called before any model runs. weights_sha256(): of the metric's own model
+    and baseline, where it has them: with others its numbers are others.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Scorer:
     score_all: Callable[[Sequence[tuple[Example, Output]]], list[dict[str, float]]] | None = None
     remarks: Callable[[Example, Output], dict[str, int]] | None = None
     ready: Callable[[], None] | None = None
+    weights_sha256: Callable[[], str] | None = None
 
     @property
     def pooled(self) -> bool:

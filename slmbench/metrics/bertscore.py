@@ -120,6 +120,10 @@ def _ready(settings: BertSettings) -> None:
     settings.baseline()
 
 
+def _weights_sha256(settings: BertSettings) -> str:
+    return loaded(settings).weights_sha256()
+
+
 @lru_cache(maxsize=8)
 def _scorer_of(settings: BertSettings) -> Scorer:
     return Scorer(
@@ -134,6 +138,7 @@ def _scorer_of(settings: BertSettings) -> Scorer:
         score_all=partial(_score_all, settings),
         remarks=partial(_remarks, settings),
         ready=partial(_ready, settings),
+        weights_sha256=partial(_weights_sha256, settings),
     )
 
 

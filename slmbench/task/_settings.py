@@ -26,13 +26,13 @@ class Settings:
     def of(self, tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
         """(the tasks with these settings, what a person should know of it).
 
-        A chain of thought or a number of samples that means nothing to a task leaves it alone, and the notice names it.
-        Raises UsageError where it means nothing to any of them, and for a task that has none of the metrics.
+        A setting that means nothing to a task leaves it alone, and the notice names it. Raises UsageError where it
+        means nothing to any of them.
         """
         adjusted, notices = list(tasks), []
         for task in tasks:
             if task.spec.split == task.spec.fallback_split and task.data != "samples":
-                notices.append(f"{task.name}: evaluated on {task.spec.split!r}, as the mirror lacks its own split")
+                notices.append(f"{task.name}: evaluated on split {task.spec.split!r}, as the mirror lacks its own")
         if self.cot is not None:
             able = [task.name for task in tasks if task.spec.cot is not None]
             notices += _left_alone("--cot", "declares a chain of thought", able, tasks)
@@ -47,11 +47,18 @@ class Settings:
                 if gone:
                     notices.append(f"{task.name}: {', '.join(gone)} left out: --samples {self.samples} are too few")
         if self.metrics is not None:
-            known = {scorer.name for task in tasks for scorer in task.scorers}
+            known = {scorer.name for task in adjusted for scorer in task.scorers}
             strange = [name for name in self.metrics if name not in known]
             if strange:
-                raise UsageError(f"no task has the metric {', '.join(strange)}; they have {', '.join(sorted(known))}")
-            adjusted = [task.with_metrics(self.metrics) for task in adjusted]
+                why = f" ({'; '.join(notices)})" if any(" left out: " in notice for notice in notices) else ""
+                raise UsageError(
+                    f"no task has the metric {', '.join(strange)}; they have {', '.join(sorted(known))}{why}"
+                )
+            able = [task.name for task in adjusted if any(scorer.name in self.metrics for scorer in task.scorers)]
+            others = [task.name for task in adjusted if task.name not in able]
+            if others:
+                notices.append(f"--metrics leaves {', '.join(others)} alone: they have none of these")
+            adjusted = [task.with_metrics(self.metrics) if task.name in able else task for task in adjusted]
         return [task.with_max_tokens(self.max_tokens).with_shots(self.shots) for task in adjusted], notices
 
 

@@ -70,12 +70,13 @@ def mixture(rows: Sequence[TrainingRow]) -> dict[str, dict[str, int]]:
     """What a list of rows is made of, by task: rows, tokens, answer tokens, and how many rows were cut."""
     parts: dict[str, dict[str, int]] = {}
     for row in rows:
-        keys = ("rows", "tokens", "answer_tokens", "truncated_rows", "truncated_answers")
+        keys = ("rows", "tokens", "answer_tokens", "truncated_rows", "truncated_answers", "rows_without_reasoning")
         part = parts.setdefault(row.task, dict.fromkeys(keys, 0))
         part["rows"] += 1
         part["tokens"] += row.length
         part["answer_tokens"] += len(row.answer)
         part["truncated_rows"] += row.cut > 0
+        part["rows_without_reasoning"] += row.example.reasoning == ""
         part["truncated_answers"] += row.cut_answer > 0
     return parts
 

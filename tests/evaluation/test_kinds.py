@@ -204,3 +204,28 @@ def test_a_metric_without_its_weights_stops_the_run_before_the_model_works(
     assert not (tmp_path / "runs").exists()
     (run,) = evaluate_tasks(nano, [task.with_metrics(["rouge"])], out=str(tmp_path), limit=1)
     assert {metric["scorer"] for metric in run.record["metrics"]} == {"rouge"}
+
+
+def test_another_model_behind_bertscore_is_another_run(
+    nano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "aeiou")]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    keys, values = [], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        folder = tmp_path / str(seed) / "model"  # The same name: what is inside has to tell them apart.
+        BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+        BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(folder)
+        for layer in (1, 2):
+            monkeypatch.setenv("SLMBENCH_BERTSCORE", f"{folder}:{layer}")
+            task = load_task("medquad", data="samples").with_metrics(["bertscore"]).with_max_tokens(8)
+            (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "out"), limit=2)
+            keys.append((run.run_id, run.record["comparability_key"]))
+            values.append(run.record["metrics"][0]["value"])
+    assert len(set(keys)) == len({key for _, key in keys}) == 4
+    assert len(set(values)) == 4

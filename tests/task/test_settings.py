@@ -134,8 +134,9 @@ def test_metrics_are_taken_from_each_task_that_has_them(plain: Task, worked: Tas
     with pytest.raises(UsageError, match=r"^no task has the metric rogue; they have exact_match, rouge$"):
         Settings(metrics=("exact_match", "rogue")).of([plain, worked])
     # A task without any of them would have nothing to report.
-    with pytest.raises(UsageError, match="task 'worked' has none of the metrics rouge"):
-        Settings(metrics=("rouge",)).of([plain, worked])
+    adjusted, notices = Settings(metrics=("rouge",)).of([plain, worked])
+    assert [metrics(task) for task in adjusted] == [["rouge"], ["exact_match"]]
+    assert notices == ["--metrics leaves worked alone: they have none of these"]
 
 
 def test_settings_work_together(worked: Task, code: Task) -> None:
