@@ -58,14 +58,20 @@ def _first_samples(run: Run) -> dict[str, dict[str, Any]]:
 
 def _item(samples: Mapping[str, dict[str, Any]], named: Mapping[str, Run]) -> Html:
     first = next(iter(samples.values()))
-    cells = [_cell("What was asked, its end", str(first.get("prompt") or ""), from_end=True)]
-    cells.append(_cell("Target", str(first.get("target") or "")))
+    asked = _cell("What was asked, its end", str(first.get("prompt") or ""), from_end=True)
+    target = _cell("Target", str(first.get("target") or ""))
+    cells = []
     for name, sample in samples.items():
         metric = named[name].metrics[0].name
         score = sample["scores"].get(metric)
         mark = "no score" if score is None else f"{metric} {number(score)}"
         cells.append(_cell(f"{name}: {mark}", str(sample.get("output") or "")))
-    return tag("section", tag("h4", str(first["item_id"])), tag("div", *cells, class_="side"))
+    return tag(
+        "section",
+        tag("h4", str(first["item_id"])),
+        tag("div", asked, target, class_="side"),
+        tag("div", *cells, class_="side"),
+    )
 
 
 def _cell(title: str, content: str, from_end: bool = False) -> Html:
