@@ -1,6 +1,6 @@
 """Runs every benchmark that can run here and writes RESULTS.md from what they print.
 
-python benchmarks/all.py
+python benchmarks/all.py [SCRIPT...]        # these alone; the others' blocks stay as they are
 """
 
 from __future__ import annotations
@@ -28,21 +28,31 @@ SCRIPTS = {
 
 def main() -> None:
     machine = hardware()
+    chosen = sys.argv[1:] or list(SCRIPTS)
+    if unknown := sorted(set(chosen) - set(SCRIPTS)):
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
+    kept = _blocks()
     parts = [
         "# Results\n",
         "Written by `python benchmarks/all.py`; each block is what one script printed, in one run.\n",
+    ]
+    where = (
         f"{datetime.now(UTC):%Y-%m-%d}, {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['ram_bytes'] / 2**30:.0f} GiB, GPU: {machine['gpu'] or 'none'}, Python {machine['python']}; "
         + ", ".join(f"{name} {version}" for name, version in packages().items())
-        + ".\n",
-    ]
+        + "."
+    )
     failed = []
     for script, needs in SCRIPTS.items():
         missing = [name for name in needs if not os.environ.get(name)]
+        if script not in chosen:
+            parts += [kept[script]] if script in kept else []
+            continue
         parts.append(f"## {script}\n")
         if missing:
             parts.append(f"Not run: {', '.join(missing)} not set.\n")
             continue
+        parts.append(f"{where}\n")
         print(f"{script} ...", file=sys.stderr, flush=True)
         done = subprocess.run([sys.executable, script], cwd=HERE, stdout=subprocess.PIPE, text=True)
         parts.append(f"```text\n{done.stdout.strip()}\n```\n")
@@ -51,6 +61,14 @@ def main() -> None:
             parts.append(f"It ended with exit code {done.returncode}.\n")
     (HERE / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+def _blocks() -> dict[str, str]:
+    """Script -> its block in RESULTS.md as it is."""
+    path = HERE / "RESULTS.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = (block.partition("\n") for block in text.split("\n## ")[1:])
+    return {name.strip(): f"## {name.strip()}\n{body.rstrip()}\n" for name, _, body in found}
 
 
 if __name__ == "__main__":
