@@ -1,7 +1,8 @@
 """Prepared data sets as files: a task's rows as records or as chat messages, for other trainers and other eyes.
 
-A record is a task's inputs, `reasoning` where the mode of the chain of thought has it, and `answer` (of a choice task
-the right choice). All records of an export have the same columns.
+A record is a task's inputs, `reasoning` where the mode of the chain of thought has it, and `answer`; of a choice task
+`choice_1`, `choice_2` ... where rows have options of their own, and the right one as `answer`. All records of an export
+have the same columns.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from slmbench.files import write_atomically
 from slmbench.formats.toon import encode_toon
 from slmbench.paths import shown
 from slmbench.task import Task
+from slmbench.templates import Template
 from slmbench.values import Example
 
 FORMS = ("toon", "chat", "jsonl")
@@ -73,7 +75,22 @@ def export_task(task: Task, form: str, split: str, limit: int | None = None) -> 
 
 
 def record_of(task: Task, example: Example) -> Record:
-    """One example as a record. Raises DataError where an input is called `answer` or `reasoning`."""
+    """One example as a record. Raises DataError where an input has the name of a column of options or target."""
+    record = asked_of(task, example)
+    options = {f"choice_{number}": text for number, text in enumerate(_own_options(task, example), 1)}
+    clash = sorted(options.keys() & record.keys())
+    if clash:
+        raise DataError(
+            f"task {task.name!r}: an input is called {clash[0]!r}, as a column of the options is; declare prompt.inputs"
+        )
+    return with_same_columns([record | options])[0]
+
+
+def asked_of(task: Task, example: Example) -> Record:
+    """What formats write of an example, as one record: inputs and target. Options are scored one by one, so not there.
+
+    Raises DataError where an input is called `answer` or `reasoning`.
+    """
     record = dict(task.prompt(example).inputs)
     clash = sorted({"answer", "reasoning"} & set(record))
     if clash:
@@ -84,6 +101,14 @@ def record_of(task: Task, example: Example) -> Record:
     if target.reasoning is not None:
         record["reasoning"] = target.reasoning
     return record | {"answer": target.answer}
+
+
+def _own_options(task: Task, example: Example) -> tuple[str, ...]:
+    """The options of an example where they differ from row to row; () where all rows have the same, like yes and no."""
+    declared = task.spec.choices
+    if isinstance(declared, list) and not any(Template(source).names for source in declared):
+        return ()
+    return example.choices
 
 
 def messages_of(task: Task, example: Example) -> list[dict[str, str]]:

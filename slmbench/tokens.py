@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from slmbench.datasets import Row, fetch_rows, local_source, sample_rows
 from slmbench.errors import UsageError
-from slmbench.exports import compact_json, record_of, toon_table, with_same_columns
+from slmbench.exports import asked_of, compact_json, record_of, toon_table, with_same_columns
 from slmbench.formats import load_format
 from slmbench.lengths import Ruler
 from slmbench.task import Task
@@ -22,9 +22,9 @@ BATCH = 20
 class TokenCosts:
     """Mean tokens a record, prompt and answer, without shots, system text and the tokenizer's own BOS and EOS.
 
-    plain, chat, toon: as the formats write it; chat is None where the tokenizer allows none. json: a compact object.
-    json_array, toon_table: a record's share in a batch of all `rows`. source: of the rows: mirror, file, generated or
-    golden.
+    plain, chat, toon: as the formats write it; chat is None where the tokenizer allows none. json: a compact object of
+    the same inputs and target. json_array, toon_table: a record's share in a batch of all `rows`, which are records as
+    `data export` writes them, options included. source: of the rows: mirror, file, generated or golden.
     """
 
     task: str
@@ -77,8 +77,7 @@ def token_costs(task: Task, ruler: Ruler, n: int = BATCH) -> TokenCosts:
     rows, source = _rows_at_hand(task, n)
     bare = task.with_shots(0)
     examples = [bare.example(row, number, task.spec.split) for number, row in enumerate(rows)]
-    singles = [record_of(bare, example) for example in examples]
-    records = with_same_columns(singles)
+    records = with_same_columns([record_of(bare, example) for example in examples])
     try:
         chat: float | None = _mean(ruler, [_written(bare, example, "chat", ruler) for example in examples])
     except UsageError:  # A tokenizer without a template and EOS, or one whose template refuses these turns.
@@ -90,7 +89,7 @@ def token_costs(task: Task, ruler: Ruler, n: int = BATCH) -> TokenCosts:
         source=source,
         plain=_mean(ruler, [_written(bare, example, "plain", ruler) for example in examples]),
         chat=chat,
-        json=_mean(ruler, [compact_json(record) for record in singles]),
+        json=_mean(ruler, [compact_json(asked_of(bare, example)) for example in examples]),
         toon=_mean(ruler, [_written(bare, example, "toon", ruler) for example in examples]),
         json_array=_mean(ruler, [compact_json(records)], len(records)),
         toon_table=_mean(ruler, [toon_table(records)], len(records)),

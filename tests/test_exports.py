@@ -61,14 +61,20 @@ def _round_trip(task: Task, split: str, folder: Path, limit: int | None = None) 
     return back
 
 
+FIXED_OPTIONS = {"boolq", "commonsense_qa", "mmlu", "pubmed_qa"}
+"""Choice tasks whose options are the same in every row: letters, yes and no."""
+
+
 def _expected(task: Task, split: str, limit: int | None = None) -> list[dict[str, Any]]:
-    """What a record has to hold, from the prompts themselves."""
+    """What a record has to hold, from the prompts and choices themselves."""
     bare = task.with_shots(0)
     expected = []
     for example in bare.examples(split, limit):
         target = bare.target(example)
         parts = {} if target.reasoning is None else {"reasoning": target.reasoning}
-        expected.append({**bare.prompt(example).inputs, **parts, "answer": target.answer})
+        choices = () if task.name in FIXED_OPTIONS else example.choices
+        options = {f"choice_{i}": choice for i, choice in enumerate(choices, 1)}
+        expected.append({**bare.prompt(example).inputs, **options, **parts, "answer": target.answer})
     return expected
 
 
@@ -155,6 +161,57 @@ def test_the_answer_of_a_choice_is_its_right_option() -> None:
     records = [json.loads(line) for line in export_task(task, "jsonl", "test").data.splitlines()]
     golds = [example.choices[example.gold or 0] for example in task.examples("test")]
     assert [record["answer"] for record in records] == golds
+
+
+CHOICE = """\
+summary: A choice of the tests.
+version: 1
+license: mit
+dataset: {files: {train: train.jsonl, test: test.jsonl}, columns: [question, options, label]}
+kind: choice
+prompt: {user: "{{ question }}"}
+choices: options
+gold: "{{ label }}"
+metrics: [accuracy]
+"""
+CHOICE_ROWS = [
+    {"question": "1+1?", "options": ["2", "3, or so"], "label": 0},
+    {"question": "2+2?", "options": ["3", "4", "5"], "label": 1},
+]
+
+
+def _choice_records(write_task: Callable[..., Path], yaml: str, form: str = "jsonl") -> list[dict[str, Any]]:
+    rows = "".join(json.dumps(row) + "\n" for row in CHOICE_ROWS)
+    task = load_task_folder(str(write_task(yaml=yaml, train=rows, test=rows)), default_catalog())
+    return [json.loads(line) for line in export_task(task, form, "train").data.splitlines()]
+
+
+def test_options_that_differ_from_row_to_row_are_columns_empty_where_a_row_has_fewer(
+    write_task: Callable[..., Path],
+) -> None:
+    assert [list(record.items()) for record in _choice_records(write_task, CHOICE)] == [
+        [("question", "1+1?"), ("choice_1", "2"), ("choice_2", "3, or so"), ("choice_3", ""), ("answer", "2")],
+        [("question", "2+2?"), ("choice_1", "3"), ("choice_2", "4"), ("choice_3", "5"), ("answer", "4")],
+    ]
+
+
+def test_options_of_templates_that_name_a_field_are_columns(write_task: Callable[..., Path]) -> None:
+    yaml = CHOICE.replace("choices: options", 'choices: ["{{ options[0] }}", "{{ options[1] }}", "none"]')
+    first, second = _choice_records(write_task, yaml)
+    assert list(first) == list(second) == ["question", "choice_1", "choice_2", "choice_3", "answer"]
+    assert [second[f"choice_{i}"] for i in (1, 2, 3)] == ["3", "4", "none"]
+
+
+def test_options_that_every_row_has_are_no_columns(write_task: Callable[..., Path]) -> None:
+    records = _choice_records(write_task, CHOICE.replace("choices: options", 'choices: ["first", "second"]'))
+    assert records == [{"question": "1+1?", "answer": "first"}, {"question": "2+2?", "answer": "second"}]
+
+
+def test_an_input_with_the_name_of_an_option_is_refused(write_task: Callable[..., Path]) -> None:
+    inputs = 'prompt: {user: "{{ question }}", inputs: {choice_2: "{{ question }}"}}'
+    yaml = CHOICE.replace('prompt: {user: "{{ question }}"}', inputs)
+    with pytest.raises(DataError, match="an input is called 'choice_2', as a column of the options is; declare prompt"):
+        _choice_records(write_task, yaml)
 
 
 def test_reasoning_is_a_column_where_the_mode_has_it() -> None:

@@ -50,6 +50,26 @@ def test_the_chat_form_is_the_tokenizers_own_template(nano_tokenizer: Any) -> No
     assert token_costs(task, Ruler("nano", nano_tokenizer)).chat == _count(nano_tokenizer, *texts) / len(texts)
 
 
+def test_options_are_in_the_batches_as_in_an_export_and_in_no_record_alone(nano_tokenizer: Any) -> None:
+    task = load_task("arc_easy", data="samples").with_shots(0)
+    examples = task.examples("test")
+    alone = [{"question": e.fields["question"], "answer": e.choices[e.gold or 0]} for e in examples]
+    costs = token_costs(task, Ruler("nano", nano_tokenizer))
+    compact: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
+    assert costs.json == _count(nano_tokenizer, *(json.dumps(one, **compact) for one in alone)) / len(alone)
+    most = max(len(e.choices) for e in examples)
+    assert min(len(e.choices) for e in examples) < most
+    batch = []
+    for e, one in zip(examples, alone, strict=True):
+        options = [*e.choices, *[""] * (most - len(e.choices))]
+        batch.append(
+            {"question": one["question"]}
+            | {f"choice_{i}": option for i, option in enumerate(options, 1)}
+            | {"answer": one["answer"]}
+        )
+    assert costs.json_array == _count(nano_tokenizer, json.dumps(batch, **compact)) / len(batch)
+
+
 def test_shares_are_differences_to_json_and_to_plain(nano_tokenizer: Any) -> None:
     costs = token_costs(load_task("arc_easy", data="samples"), Ruler("nano", nano_tokenizer))
     value = costs.as_json()

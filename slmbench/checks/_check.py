@@ -10,15 +10,18 @@ import os
 from attrs import evolve, frozen
 
 from slmbench.catalog import FORMAT_SUMMARIES, Catalog
-from slmbench.checks._findings import Findings, located, problems_of
+from slmbench.checks._findings import Findings, problems_of
 from slmbench.checks._formats import Written, write_down
+from slmbench.checks._golden import no_golden_rows, read_golden_rows
+from slmbench.checks._hooks import check_generator
 from slmbench.checks._leaks import check_leaks
 from slmbench.checks._programs import PROGRAM_ROWS, check_programs
 from slmbench.checks._report import CheckReport, Lengths, measure
 from slmbench.checks._rows import GOLDEN, Split, convert, is_local, local_rows
 from slmbench.checks._scores import check_choices, check_scores
-from slmbench.datasets import Row, Rows, fetch_rows, sample_rows
-from slmbench.errors import DataError, DeclarationError, Problem, SlmbenchError, TrustError, UsageError
+from slmbench.checks._targets import check_extraction, check_reasoning, check_room
+from slmbench.datasets import Row, Rows
+from slmbench.errors import DeclarationError, Problem, SlmbenchError, TrustError, UsageError
 from slmbench.lengths import Ruler, open_ruler
 from slmbench.paths import shown
 from slmbench.schema import plain_name
@@ -28,8 +31,6 @@ from slmbench.yamlfile import read_yaml
 
 ROWS_CHECKED = 200
 """Rows of a split that are rendered and scored."""
-
-GOLDEN_ROWS = 4
 
 
 def find_task(name: str, catalog: Catalog, *, trust: bool = False) -> str:
@@ -78,11 +79,11 @@ def check_task(
     try:
         task = load_task_folder(folder, catalog, run_plugin=False)
     except DeclarationError as error:
-        missing = [] if os.path.isfile(golden_path) else [_no_golden_rows(golden_path)]
+        missing = [] if os.path.isfile(golden_path) else [no_golden_rows(golden_path)]
         return CheckReport(title, (*error.problems, *missing))
     found = Findings(read_yaml(os.path.join(folder, "task.yaml")))
     _check_header(task, found)
-    golden = _golden_rows(task, found)
+    golden = read_golden_rows(task, found)
     if not run_plugin:
         found.notices.append("plugin.py was not run; declaration and golden rows' columns checked")
         return CheckReport(title, found.all(), notices=tuple(found.notices))
@@ -99,32 +100,14 @@ def _check_header(task: Task, found: Findings) -> None:
         plain_name(task.name)
     except ValueError as error:
         found.add(Problem(shown(task.folder), 0, 0, f"{task.name!r} is no task's name: {error}; rename the folder"))
-    if not (task.spec.license or task.dataset.spec.license):
+    if not _license(task):
         message = "neither the task nor its data set names a 'license'; say under what terms the rows may be used"
         found.at(("license",), message)
 
 
-def _no_golden_rows(path: str) -> Problem:
-    message = f"is missing; write at least {GOLDEN_ROWS} rows in the data set's columns, for tests and `--data samples`"
-    return Problem(shown(path), 0, 0, message)
-
-
-def _golden_rows(task: Task, found: Findings) -> list[Row]:
-    path = task.samples_path
-    if not os.path.isfile(path):
-        found.add(_no_golden_rows(path))
-        return []
-    try:
-        rows = sample_rows(task.dataset, path, task.spec.split).rows
-    except DataError as error:
-        found.add(located(str(error)) or Problem(shown(path), 0, 0, str(error)))
-        return []
-    wanted = max(GOLDEN_ROWS, task.spec.fewshot.n + task.spec.fewshot.skip if task.spec.fewshot.n else 0)
-    if len(rows) < wanted:
-        why = "its shots come from there under `--data samples`" if wanted > GOLDEN_ROWS else "edge cases among them"
-        message = f"{len(rows)} golden rows; the task needs at least {wanted} ({why})"
-        found.add(Problem(shown(path), len(rows), 1, message))
-    return rows
+def _license(task: Task) -> str:
+    """The licence of the rows, the task's own first; '' where neither says one."""
+    return (task.spec.license or "").strip() or (task.dataset.spec.license or "").strip()
 
 
 @frozen(eq=False)
@@ -144,7 +127,7 @@ def _check_rows(task: Task, golden: list[Row], data: str, ruler: Ruler, n_checke
     samples = convert(task, golden_rows, found)
     evaluated = splits.get(task.spec.split, samples)
     if task.dataset.spec.generated is not None and task.spec.split in splits:
-        _check_generator(task, found)
+        check_generator(task, found)
     groups = [_Group(_bound(task, splits, samples), one.name, one.source, one.examples) for one in splits.values()]
     groups.append(_Group(_bound(task, {}, samples), samples.name, GOLDEN, samples.examples))
     for mode in _other_modes(task):
@@ -194,7 +177,7 @@ def _report(
         formats=formats if checked else {},
         metrics=metrics if checked else {},
         lengths=lengths,
-        license=task.spec.license or task.dataset.spec.license or "",
+        license=_license(task),
         notices=tuple(found.notices),
     )
 
@@ -242,7 +225,13 @@ def _check_group(group: _Group, n_checked: int, ruler: Ruler, found: Findings) -
     if not group.mode:
         for example in examples:
             check_choices(example, found)
-    check_scores(task, rows, "" if group.source == GOLDEN else group.split, group.mode, found)
+    where = "" if group.source == GOLDEN else group.split
+    if check_extraction(task, rows, where, group.mode, found):
+        check_scores(task, rows, where, group.mode, found)
+    if not where or where == task.spec.split:
+        check_room(task, rows, where, group.mode, found)
+    if not where or where != task.spec.split:
+        check_reasoning(task, group.examples, where, found)
     return rows
 
 
@@ -264,13 +253,3 @@ def _with_shots(group: _Group, examples: tuple[Example, ...], found: Findings) -
 def _lengths(rows: list[Written], ruler: Ruler) -> Lengths | None:
     written = [(row.prompt, row.answer) for row in rows if row.prompt is not None]
     return measure([prompt for prompt, _ in written], [answer for _, answer in written], ruler)
-
-
-def _check_generator(task: Task, found: Findings) -> None:
-    # The hook may keep a random state of its own; then a run can't be repeated, nor an item named by its number.
-    twice = [fetch_rows(task.dataset, task.spec.split, limit=3).rows for _ in range(2)]
-    if twice[0] != twice[1]:
-        path = os.path.join(task.folder, "plugin.py")
-        line = task.plugin.module.generate.__code__.co_firstlineno if task.plugin is not None else 0
-        message = "generate() makes other rows when called again; draw from random.Random(f'{seed}/{split}/{index}')"
-        found.add(Problem(shown(path), line, 1, message))

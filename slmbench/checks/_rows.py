@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from slmbench.checks._findings import Findings, problems_of
+from slmbench.checks._hooks import ROWS_MADE_TWICE, check_example_hook
 from slmbench.datasets import Row, Rows, fetch_rows, local_source
 from slmbench.errors import DataError, HookError, Problem, SlmbenchError
 from slmbench.task import Task, templates_of
@@ -67,6 +68,8 @@ def convert(task: Task, rows: Rows, found: Findings) -> Split:
             problem = _row_problem(task, row, number, error, found)
             found.of_row(type(error).__name__, problem, f"row {number} of {source} {rows.split!r}")
             continue
+        if number < ROWS_MADE_TWICE:
+            check_example_hook(task, row, number, example, found)
         examples.append(example)
         questions.append(question)
     return Split(rows.split, source, tuple(examples), tuple(questions))

@@ -109,7 +109,9 @@ def _gold_faults(
     if _is_full(gold):
         return
     stopped_by = reading.stopped_by
-    others = (until_stop(f" {text}", task.stop)[0] for text in example.references if stopped_by)
+    # References lack the reasoning and the mark, so that in a chain of thought they say nothing of what is cut there.
+    excusable = bool(stopped_by) and example.reasoning is None
+    others = (until_stop(f" {text}", task.stop)[0] for text in example.references if excusable)
     if any(_is_full(_score(task, scorer, example, text)) for text in others):
         return  # Another text that counts as right comes through.
     after = f"; the stop string {stopped_by!r} cuts it off" if stopped_by else ""

@@ -113,7 +113,7 @@ def export_command(
     from slmbench.exports import ending_of, export_task, refuse_path, write_export
 
     quiet_libraries()
-    tasks = _tasks(names, suite, default_catalog(), data, cot)
+    tasks = _tasks(names, suite, default_catalog(), data, cot, evaluated=False)
     if suite is None and len(tasks) == 1:
         paths = [out]
     elif os.path.isfile(out):
@@ -204,7 +204,10 @@ def _percent(share: float) -> Cell:
     return Cell(f"{share:+.0%}".replace("-0%", "0%").replace("+0%", "0%"), "green" if share < 0 else "yellow")
 
 
-def _tasks(names: tuple[str, ...], suite: str | None, catalog: Catalog, data: str, cot: str | None) -> list[Task]:
+def _tasks(
+    names: tuple[str, ...], suite: str | None, catalog: Catalog, data: str, cot: str | None, *, evaluated: bool = True
+) -> list[Task]:
+    """The named tasks, and on stderr what there is to know of them. evaluated: it is about their evaluated splits."""
     from slmbench.errors import UsageError
     from slmbench.recipe import suite_tasks
     from slmbench.task import Settings, load_task
@@ -212,7 +215,11 @@ def _tasks(names: tuple[str, ...], suite: str | None, catalog: Catalog, data: st
     wanted = list(dict.fromkeys((*names, *(suite_tasks(catalog, suite) if suite else ()))))
     if not wanted:
         raise UsageError("no task named; name tasks, or a suite with --suite")
-    tasks, notices = Settings(cot=cot).of([load_task(name, catalog, data=data) for name in wanted])
+    loaded = [load_task(name, catalog, data=data) for name in wanted]
+    tasks, notices = Settings(cot=cot).of(loaded)
+    # Without settings nothing is left to tell but which splits stand in for the evaluated ones.
+    beside = [] if evaluated else Settings().of(loaded)[1]
     for notice in notices:
-        say(notice)
+        if notice not in beside:
+            say(notice)
     return tasks

@@ -104,14 +104,106 @@ def test_an_input_that_toon_has_another_use_for_is_a_problem_of_that_format_alon
 def test_every_mode_of_a_chain_of_thought_is_tried_on_the_golden_rows(check: Check, task_yaml: str) -> None:
     cot = 'cot: {mode: off, instruction: Think., answer: "So it is {{ answer }}", extract: "So it is (.+)"}\n'
     assert check(task_yaml + cot + "fewshot: {n: 1}\n", name="fits").problems == ()
-    (problem,) = check(task_yaml + cot.replace('"So it is (.+)"', '"It is (.+)"') + "fewshot: {n: 1}\n").problems
+    extract, problem = check(task_yaml + cot.replace('"So it is (.+)"', '"It is (.+)"') + "fewshot: {n: 1}\n").problems
+    assert extract.message == (
+        "cot.extract finds nothing in the gold answer ' So it is 91' (--cot zero) (samples-0; 7 more rows alike)"
+    )
     assert problem.message.startswith("exact_match of the gold answer is 0, not 1: the answer is 'So it is 91' (--cot")
     assert problem.message.endswith("(samples-0; 7 more rows alike)")  # Zero and few, four golden rows each.
 
 
 def test_a_mode_without_an_instruction_is_not_tried(check: Check, task_yaml: str) -> None:
     cot = 'cot: {mode: off, answer: "So it is {{ answer }}", extract: "It is (.+)"}\nfewshot: {n: 1}\n'
-    assert _messages(check(task_yaml + cot))[0].endswith("(--cot few) (samples-0; 3 more rows alike)")
+    for message in _messages(check(task_yaml + cot)):
+        assert message.endswith("(--cot few) (samples-0; 3 more rows alike)")
+
+
+REASONED = """\
+summary: A task with reasoning.
+version: 1
+license: mit
+dataset: {files: {train: train.jsonl, test: test.jsonl}, columns: [question, why, answer]}
+kind: generate
+prompt: {user: "Question: {{ question }}", prefix: "Answer:"}
+answer: "{{ answer }}"
+cot: {mode: off, instruction: Think., reasoning: "{{ why }}", answer: "So {{ answer }}", extract: "So (.+)"}
+metrics: [exact_match]
+"""
+
+
+def _reasoned(start: int, n: int = 4) -> list[dict[str, Any]]:
+    return [
+        {"question": f"{i}+1?", "why": f"After {i} comes {i + 1}.", "answer": f"{i + 1}"}
+        for i in range(start, start + n)
+    ]
+
+
+def _check_reasoned(check: Check, yaml: str, **rows: Any) -> CheckReport:
+    return check(yaml, **({"train": _reasoned(0), "test": _reasoned(50), "samples": _reasoned(90)} | rows))
+
+
+def test_a_stop_string_that_cuts_the_reasoning_off_is_a_problem(check: Check) -> None:
+    assert _check_reasoned(check, REASONED, name="uncut").problems == ()
+    yaml = REASONED + 'generation: {stop: ["\\n"]}\n'
+    extract, score = _check_reasoned(check, yaml).problems
+    assert (extract.line, score.line) == (8, 9)
+    cut = "the stop string '\\n' cuts it off (--cot zero) (samples-0; "
+    assert extract.message.startswith(f"cot.extract finds nothing in the gold answer ' After 90 comes 91.'; {cut}")
+    assert score.message.startswith(
+        f"exact_match of the gold answer is 0, not 1: {'the answer is'} 'After 90 comes 91."
+    )
+    assert cut in score.message
+    own = REASONED.replace('extract: "So (.+)"', 'extract: "So (.+)", stop: ["Question:"]')
+    assert _check_reasoned(check, own + 'generation: {stop: ["\\n"]}\n', name="own").problems == ()
+
+
+def test_a_stop_string_that_cuts_a_few_reasonings_of_a_split_is_a_notice(check: Check) -> None:
+    yaml = REASONED.replace("mode: off", "mode: zero").replace('"So (.+)"', '"So (.+)", stop: [";"]')
+    rows = [*_reasoned(50), {"question": "6?", "why": "Wait; no.", "answer": "6"}]
+    report = _check_reasoned(check, yaml, test=rows, name="few")
+    assert report.problems == ()
+    assert report.notices[0] == (
+        "1 of 5 gold answers of split 'test' are cut by a stop string before what cot.extract looks for (test-4 first)"
+    )
+    assert any(
+        "cot.extract finds nothing" in message for message in _messages(_check_reasoned(check, yaml, test=rows[4:]))
+    )
+
+
+def test_an_extract_that_never_matches_is_a_problem_even_if_the_metric_finds_the_answer(check: Check) -> None:
+    yaml = REASONED.replace('"So (.+)"', '"Thus (.+)"').replace("[exact_match]", "[exact_match/flexible]")
+    (problem,) = _check_reasoned(check, yaml).problems
+    assert problem.line == 8
+    assert problem.message.startswith(
+        "cot.extract finds nothing in the gold answer ' After 90 comes 91.\\nSo 91' (--cot"
+    )
+
+
+def test_an_extract_that_takes_too_long_is_a_problem_and_tried_no_further(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slmbench.checks._targets.EXTRACT_S", 0.05)
+    rows = [row | {"why": "a" * 60 + "!"} for row in _reasoned(90)]
+    (problem,) = _check_reasoned(check, REASONED.replace('"So (.+)"', "'((?:a|aa)+)$'"), samples=rows).problems
+    assert problem.line == 8
+    assert problem.message.startswith("cot.extract takes longer than 0.05 s on the gold answer; simplify it (samples-0")
+
+
+def test_rows_without_the_reasoning_that_is_asked_for_are_counted(check: Check) -> None:
+    yaml = REASONED.replace("mode: off", "mode: few")
+    report = _check_reasoned(check, yaml, name="all")
+    assert report.notices == () and report.problems == ()
+    train = [*_reasoned(0), {"question": "?", "why": " ", "answer": "none"}]
+    report = _check_reasoned(check, yaml, train=train, test=[row | {"why": ""} for row in _reasoned(50)])
+    # Of evaluated rows nobody is taught.
+    assert report.ok and report.notices == (
+        "1 of 5 rows of split 'train' have no reasoning; with a chain of thought, training teaches the bare answer",
+    )
+    golden = [row | {"why": ""} for row in _reasoned(90)]
+    report = _check_reasoned(check, REASONED, samples=golden, name="golden")
+    assert report.ok and report.notices == (
+        "4 of 4 golden rows have no reasoning; with a chain of thought, training teaches the bare answer",
+    )
 
 
 def test_a_worked_shot_that_asks_an_evaluated_question_is_a_problem(check: Check, task_yaml: str) -> None:
@@ -284,6 +376,46 @@ def test_without_a_sandbox_programs_are_not_run_and_said_so(check: Check, monkey
     report = _check_code(check)
     assert report.ok and report.metrics == {"pass@1": "unchecked"}
     assert report.notices == ("its programs were not run: nothing here keeps a program in",)
+
+
+def test_a_golden_answer_with_more_words_than_max_tokens_is_a_problem(check: Check, task_yaml: str) -> None:
+    rows = [{"question": f"{i}?", "answer": f"two words{i}"} for i in range(90, 94)]
+    assert check(task_yaml + "generation: {max_tokens: 2}\n", samples=rows, name="fits").problems == ()
+    (problem,) = check(task_yaml + "generation: {max_tokens: 1}\n", samples=rows).problems
+    assert problem.line == 9
+    assert problem.message == (
+        "the gold answer has 2 words, more than generation.max_tokens (1) allows tokens (samples-0; 3 more rows alike)"
+    )
+
+
+def test_evaluated_answers_with_more_words_than_max_tokens_are_a_notice_with_their_number(
+    check: Check, task_yaml: str
+) -> None:
+    def rows(start: int) -> list[dict[str, Any]]:
+        return [{"question": f"{i}?", "answer": f"{i}"} for i in range(start, start + 3)]
+
+    long = {"question": "long?", "answer": "one two\nthree"}
+    yaml = task_yaml + "generation: {max_tokens: 2}\n"
+    report = check(yaml, test=[*rows(50), long], train=[*rows(0), long | {"question": "trained?"}])
+    assert report.ok and report.notices == (
+        "1 of 4 gold answers of split 'test' have more words than generation.max_tokens (2) allows tokens "
+        "(test-3 first)",
+    )
+
+
+def test_reasoning_counts_towards_the_max_tokens_of_its_mode(check: Check) -> None:
+    yaml = REASONED + "generation: {max_tokens: 5}\n"
+    (problem,) = _check_reasoned(check, yaml).problems
+    # "After 90 comes 91." and "So 91".
+    assert (problem.line, problem.message) == (
+        10,
+        "the gold answer has 6 words, more than generation.max_tokens (5) allows tokens (--cot zero) "
+        "(samples-0; 7 more rows alike)",
+    )
+    roomy = yaml.replace('extract: "So (.+)"', 'extract: "So (.+)", max_tokens: 6')
+    assert _check_reasoned(check, roomy, name="roomy").problems == ()
+    tight = yaml.replace('extract: "So (.+)"', 'extract: "So (.+)", max_tokens: 4')
+    assert "cot.max_tokens (4)" in _messages(_check_reasoned(check, tight, name="tight"))[0]
 
 
 def test_the_report_is_json(check: Check, task_yaml: str) -> None:

@@ -168,6 +168,38 @@ def test_the_data_sets_licence_is_enough(check: Check) -> None:
     assert check(yaml).ok
 
 
+@pytest.mark.parametrize("own", ["license: '  '\n", ""])
+def test_a_blank_licence_is_none(check: Check, own: str) -> None:
+    yaml = GENERATE.replace("license: mit\n", own).replace("dataset: {", "dataset: {license: ' ', ")
+    report = check(yaml)
+    assert "license" in _only(report)[2] and report.license == ""
+
+
+def test_a_blank_licence_leaves_the_data_sets_own(check: Check) -> None:
+    yaml = GENERATE.replace("license: mit", "license: ' '").replace("dataset: {", "dataset: {license: ' cc0 ', ")
+    report = check(yaml)
+    assert report.ok and report.license == "cc0"
+
+
+def test_golden_rows_that_are_the_same_are_told_at_their_lines(check: Check) -> None:
+    first, second, *others = (json.dumps(row) for row in _sums(90))
+    again = '{"answer": "91", "question":   "90+1?"}'
+    report = check(samples="\n".join([first, "", second, again, *others, second]) + "\n")
+    assert [(os.path.basename(one.path), one.line) for one in report.problems] == [
+        ("samples.jsonl", 4),
+        ("samples.jsonl", 7),
+    ]
+    assert [one.message.split(";")[0] for one in report.problems] == [
+        "the same row as in line 1",
+        "the same row as in line 3",
+    ]
+
+
+def test_golden_rows_are_the_same_if_the_declared_columns_are(check: Check) -> None:
+    rows = [row | {"id": i} for i, row in enumerate([*_sums(90), *_sums(93, 1)])]
+    assert _only(check(samples=rows))[:2] == ("samples.jsonl", 5)
+
+
 def test_a_folder_whose_name_no_declaration_could_use_is_a_problem(check: Check) -> None:
     assert "rename the folder" in _only(check(name="my sums"))[2]
 
@@ -191,6 +223,47 @@ def test_a_generator_that_does_not_repeat_itself_is_a_problem(check: Check) -> N
     )
     file, line, message = _only(check(yaml, plugin=plugin))
     assert (file, line) == ("plugin.py", 5) and "other rows" in message
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "{'question': row['question'] + str(next(_n))}",
+        "{f'hint{next(_n)}': 'x'}",
+        # The very list of the row grows with each call.
+        "{'question': row['question'] + str(row['more'].append(1) or len(row['more']))}",
+    ],
+)
+def test_an_example_hook_that_does_not_repeat_itself_is_told_at_its_line(check: Check, made: str) -> None:
+    yaml = GENERATE.replace("[question, answer]", "[question, answer, more]")
+    rows = {
+        name: [row | {"more": []} for row in _sums(start)]
+        for name, start in (("train", 0), ("test", 50), ("samples", 90))
+    }
+    plugin = f"from itertools import count\n_n = count()\n\n\ndef example(row):\n    return {made}\n"
+    report = check(yaml, plugin=plugin, **rows)
+    told = {(os.path.basename(one.path), one.line) for one in report.problems}
+    assert told == {("plugin.py", 5)}
+    assert all("of the same row when called again" in one.message for one in report.problems)
+
+
+def test_an_example_hook_that_repeats_itself_is_sound_whatever_it_returns(check: Check) -> None:
+    plugin = (
+        "import random\n\n\ndef example(row):\n    row['question'] += '!'\n    pick = random.Random(row['answer'])\n"
+        "    return {**row, 'hint': pick.random(), 'nothing': float('nan'), 'parts': {1: {'a', 'b'}, 'x': None}}\n"
+    )
+    assert check(plugin=plugin).problems == ()
+
+
+def test_an_example_hook_that_fails_the_second_time_is_told(check: Check) -> None:
+    yaml = GENERATE.replace("[question, answer]", "[question, answer, more]")
+    rows = {
+        name: [row | {"more": [1]} for row in _sums(start)]
+        for name, start in (("train", 0), ("test", 50), ("samples", 90))
+    }
+    report = check(yaml, plugin="def example(row):\n    return {'last': row['more'].pop()}\n", **rows)
+    assert {(os.path.basename(one.path), one.line) for one in report.problems} == {("plugin.py", 2)}
+    assert all("pop from empty list" in one.message for one in report.problems)
 
 
 def test_an_empty_prompt_is_a_problem_of_the_plain_format(check: Check) -> None:
@@ -329,6 +402,24 @@ def test_rows_that_are_trained_on_and_evaluated_are_counted_with_the_first(check
     assert (file, line) == ("task.yaml", 4)
     assert message.startswith("2 of 4 rows of split 'test' are in split 'train' too; the first is 'test-2'")
     assert "'train-4'" in message
+
+
+def test_white_space_makes_no_other_shot_and_no_other_row(check: Check) -> None:
+    shot = {"question": " 51+1?", "answer": "fifty-two"}
+    row = {"question": "52+1?\t", "answer": "53 "}
+    report = check(GENERATE + "fewshot: {n: 1, split: train}\n", train=[shot, *_sums(0), row])
+    leak, shared = sorted(report.problems, key=lambda one: -one.line)
+    assert "shot 'train-0' is the evaluated item 'test-1'" in leak.message
+    assert shared.message.startswith("1 of 4 rows of split 'test' are in split 'train' too; the first is 'test-2'")
+
+
+def test_white_space_in_choices_makes_no_other_row(check: Check) -> None:
+    train = [*_options(0), {**_options(51, 1)[0], "options": ["51,  as it was", "52! ", "53\nand more"]}]
+    (problem,) = check(CHOICE, train=train).problems
+    assert problem.message.startswith("1 of 4 rows of split 'test' are in split 'train' too; the first is 'test-1'")
+    shot = {**_options(51, 1)[0], "options": ["51,  as it was", "52! ", "53\nand more"]}
+    report = check(CHOICE + "fewshot: {n: 1, split: train}\n", train=[shot, *_options(0)], name="shown")
+    assert any("shot 'train-0' is the evaluated item 'test-1'" in one.message for one in report.problems)
 
 
 def test_overlap_is_found_beyond_the_rows_that_are_scored(check: Check) -> None:

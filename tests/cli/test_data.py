@@ -125,6 +125,29 @@ def test_export_takes_the_mode_of_the_chain_of_thought(tmp_path: Path) -> None:
     assert isinstance(result.exception, UsageError) and "--cot" in str(result.exception)
 
 
+def test_only_what_is_about_evaluated_splits_says_which_split_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "arc_easy").mkdir()
+    row = {"id": "x", "question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
+    (tmp_path / "arc_easy" / "validation.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path))
+    note = "arc_easy: evaluated on split 'validation', as the mirror lacks its own\n"
+    assert CliRunner().invoke(command, ["tokens", "arc_easy"]).stderr == note
+    out = ["--format", "jsonl", "--split", "validation", "--out", str(tmp_path / "rows.jsonl")]
+    result = CliRunner().invoke(command, ["export", "arc_easy", *out])
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("arc_easy: 1 rows of split 'validation' (mirror), ")
+    assert read_export(str(tmp_path / "rows.jsonl")) == [
+        {"question": "?", "choice_1": "a", "choice_2": "b", "answer": "a"}
+    ]
+
+
+def test_export_still_says_which_tasks_a_mode_leaves_alone(tmp_path: Path) -> None:
+    arguments = ["export", "gsm8k", "nano_note", "--format", "chat", "--out", str(tmp_path), "--cot", "off", *GOLDEN]
+    assert "--cot leaves nano_note alone" in CliRunner().invoke(command, arguments).stderr
+
+
 def test_export_says_which_tasks_can_be_named() -> None:
     result = CliRunner().invoke(command, ["export", "--format", "toon", "--out", "x.toon"])
     assert isinstance(result.exception, UsageError) and "--suite" in str(result.exception)
