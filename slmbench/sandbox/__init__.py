@@ -15,8 +15,10 @@ from slmbench.errors import SlmbenchError, TrustError
 __all__ = ["Program", "Sandbox", "Verdict", "open_sandbox"]
 
 # Nobody, without the host's files, alone with the jail's own first processes.
+# The modules are read after root's rights are gone: a Python that was installed for root alone is of no use.
 _PROBE = """
-import os
+import dataclasses, decimal, heapq, json, math, os
+decimal.Decimal(1)
 def seen():
     return [os.getuid(), sorted({"etc", "proc"} & set(os.listdir("/"))), os.listdir("."), os.getppid() < 3]
 """
@@ -121,4 +123,9 @@ def _fault(sandbox: Sandbox) -> str | None:
         (verdict,) = sandbox.run([Program(_PROBE, _PROBE_TESTS)], timeout_s=10, workers=1)
     except SlmbenchError as err:
         return str(err)
-    return None if verdict.status == "passed" else f"its probe {verdict.status}: {verdict.detail}"
+    if verdict.status == "passed":
+        return None
+    hint = ""
+    if "No module named" in verdict.detail:
+        hint = f"; can other users read the standard library in {sys.base_prefix}? chmod -R a+rX makes it so"
+    return f"its probe {verdict.status}: {verdict.detail}{hint}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 import collections
+import re
+import symtable
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
 
 MAX_DETAIL_CHARS = 500
+COMPARED = " (an object of the program that has no plain value was compared: it equals only itself)"
 # What tests may name without importing it. They get the real ones; a program could bring its own `Counter` or `abs`.
 STANDARD = set(dir(builtins)) | set(collections.__all__)
+MUTABLE = (list, dict, set, bytearray, collections.deque)
 
 
 class Gone(BaseException):
@@ -23,11 +27,21 @@ class Gone(BaseException):
 class Opaque:
     """An object of the program that has no plain value: it is called, iterated, handed back, and equals itself."""
 
-    __slots__ = ("_ask", "_number")
+    __slots__ = ("_ask", "_compared", "_number")
 
-    def __init__(self, number: int, ask: Callable[..., Any]) -> None:
+    def __init__(self, number: int, ask: Callable[..., Any], compared: list[Any]) -> None:
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_ask", ask)
+        object.__setattr__(self, "_compared", compared)
+
+    def __eq__(self, other: Any) -> Any:
+        # Its own __eq__ may lie.
+        if self is other:
+            return True
+        self._compared.append(True)
+        return NotImplemented
+
+    __hash__ = object.__hash__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._ask("call", of=self, args=list(args), kwargs=kwargs)
@@ -47,24 +61,43 @@ class Opaque:
         return self._ask("next", of=self)
 
     def __bool__(self) -> bool:
-        # Its own __bool__ may lie, and Python's default would call it true.
-        raise TypeError("the test asks for the truth of an object that is no plain value")
+        return self._ask("truth", of=self)
 
 
 def names_used(tests: str) -> tuple[set[str], set[str]]:
     """(names that tests read and neither define nor take from Python, the standard names that they read).
 
-    A module of the standard library counts as Python's where an attribute of it is read. Raises SyntaxError.
+    A parameter or a variable of a function hides a name in that function alone. A module of the standard library
+    counts as Python's where an attribute of it is read. Raises SyntaxError.
     """
-    nodes = list(ast.walk(ast.parse(tests)))
-    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    own = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-    own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
-    own |= {n.arg for n in nodes if isinstance(n, ast.arg)}
-    own |= {n.name for n in nodes if isinstance(n, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and n.name}
-    own |= {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
-    standard = STANDARD | ({n.value.id for n in nodes if _is_module_attribute(n)})
+    read, own = set(), set()
+    tables = [symtable.symtable(tests, "<tests>", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if (top or symbol.is_global()) and symbol.is_referenced():
+                read.add(symbol.get_name())
+            if (top or symbol.is_declared_global()) and symbol.is_assigned():
+                own.add(symbol.get_name())
+    nodes = ast.walk(ast.parse(tests))
+    standard = STANDARD | {node.value.id for node in nodes if _is_module_attribute(node)}
     return read - own - standard, (read - own) & standard
+
+
+def namesakes(code: str, tests: str, standard: set[str]) -> set[str]:
+    """The one standard name that the program's function under test has; none if that is not plain.
+
+    It is defined at the top of the program; of several it is the one that tests hand to a function, as `check(max)`.
+    """
+    defined = {name for name in standard if re.search(rf"^(?:async +)?def +{name}\b", code, re.MULTILINE)}
+    tree = ast.parse(tests)
+    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    handed = {arg.id for call in calls if call.func.id in own for arg in call.args if isinstance(arg, ast.Name)}
+    found = defined & handed if handed & standard else defined
+    return found if len(found) == 1 else set()
 
 
 def _is_module_attribute(node: ast.AST) -> bool:
@@ -79,11 +112,12 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     """(status, detail) of a program. requests, replies: pipes to a worker that is ready."""
     lost: list[tuple[str, str]] = []
     opaques: dict[int, Opaque] = {}
+    compared: list[Any] = []
 
     def opaque_of(number: Any) -> Opaque:
         if type(number) is not int:
             raise BadFrame("an object has a number")
-        return opaques.setdefault(number, Opaque(number, ask))
+        return opaques.setdefault(number, Opaque(number, ask, compared))
 
     def number_of(value: Any) -> int:
         if type(value) is not Opaque:
@@ -95,21 +129,31 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
             raise Gone
         if "of" in request:
             request["of"] = number_of(request["of"])
-        for key in request.keys() & {"args", "kwargs", "to"}:
-            request[key] = encode(request[key], number_of)
+        compared.clear()
+        mutables: list[Any] = []
+        for key in ("args", "kwargs", "to"):
+            if key in request:
+                request[key] = encode(request[key], number_of, mutables)
         try:
             write_frame(requests, {"op": op, **request}, MAX_PROGRAM_BYTES)
             reply = read_frame(replies)
-            if type(reply) is not dict or len(reply) != 1:
-                raise BadFrame("a reply has one key")
+            if type(reply) is not dict:
+                raise BadFrame("a reply is an object")
+            for number, value in reply.get("changed", ()):
+                change(mutables[number], decode(value, opaque_of, refs=mutables))
             if "value" in reply:
                 return decode(reply["value"], opaque_of)
-            name, message = reply["raised"]
-            raised = error_of(str(name)[:100], str(message)[:1000])
+            name, bases, message, arguments = reply["raised"]
+            if arguments is not None:
+                arguments = decode(arguments, opaque_of)
+            raised = error_of(str(name)[:100], list(bases), str(message)[:1000], arguments)
+            # A call that raises it would quietly end a map() or a zip() of the tests.
+            if op != "next" and isinstance(raised, StopIteration):
+                raised = RuntimeError(f"StopIteration: {message}" if message else "StopIteration")
         except (EOFError, OSError):
             lost.append(("died", "the program's process ended"))
             raise Gone from None
-        except (BadFrame, KeyError, TypeError, ValueError, RecursionError, MemoryError) as err:
+        except (BadFrame, LookupError, TypeError, ValueError, RecursionError, MemoryError) as err:
             lost.append(("failed", f"the program's answer can't be read: {err}"))
             raise Gone from None
         raise raised
@@ -124,33 +168,62 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
             elif not hasattr(builtins, name):
                 names[name] = __import__(name)
         # Only a function called like a builtin is left to be tested: MBPP/126 asks for a `sum` of its own.
-        for name in free or standard:
+        for name in free or namesakes(code, tests, standard):
             try:
                 names[name] = ask("get", name=name)
             except KeyError:
                 pass
-        exec(compile(tests, "<tests>", "exec"), names)
+        exec(compile(tests, "<tests>", "exec", dont_inherit=True), names)
     except BaseException as err:
-        return lost[0] if lost else ("failed", detail_of(err, tests))
+        note = COMPARED if compared and isinstance(err, AssertionError) else ""
+        return lost[0] if lost else ("failed", detail_of(err, tests) + note)
     return lost[0] if lost else ("passed", "")
 
 
-def error_of(name: str, message: str) -> Exception:
-    """The builtin exception of a name; RuntimeError with the name in its text for others."""
-    kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        try:
-            return kind(message)
-        except TypeError:
-            pass
+def change(target: Any, new: Any) -> None:
+    """Gives a mutable argument the contents that it has in the program. Raises BadFrame where types differ."""
+    if type(new) not in MUTABLE or not isinstance(target, type(new)):
+        raise BadFrame(f"a {type(target).__name__} can't become a {type(new).__name__}")
+    if isinstance(new, list | bytearray):
+        target[:] = new
+        return
+    target.clear()
+    (target.extend if isinstance(new, collections.deque) else target.update)(new)
+
+
+def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | None) -> Exception:
+    """The builtin exception of a name, or one of that name under the first of its builtin bases that can be made.
+
+    arguments: what it was raised with, if that is plain; else it gets the message.
+    """
+    ways = [[message]] if arguments is None else [arguments, [message]]
+    for base in [*bases[:20], "RuntimeError"]:
+        kind = getattr(builtins, base, None) if isinstance(base, str) else None
+        if not isinstance(kind, type) or not issubclass(kind, Exception):
+            continue
+        for given in ways:
+            try:
+                if kind.__name__ != name:
+                    kind = type(name, (kind,), {"__str__": lambda self: message})
+                made = kind(*given)
+                if _has_a_safe_range(made):
+                    return made
+            except (TypeError, ValueError, OverflowError):
+                pass
     return RuntimeError(f"{name}: {message}")
+
+
+def _has_a_safe_range(err: Exception) -> bool:
+    """False for a Unicode error about characters that its text lacks; some versions of Python crash showing it."""
+    if not isinstance(err, UnicodeDecodeError | UnicodeEncodeError | UnicodeTranslateError):
+        return True
+    _, text, start, end, *_ = ("", *err.args) if isinstance(err, UnicodeTranslateError) else err.args
+    return 0 <= start < end <= len(text)
 
 
 def detail_of(err: BaseException, tests: str) -> str:
     """One line on what went wrong; of a failed assert its source."""
     text = f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
-    if type(err) is RuntimeError:
-        text = str(err)
     line, trace = 0, err.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == "<tests>":

@@ -4,7 +4,10 @@ It is started once and stays single-threaded, so that forking is cheap and safe.
 they go through a socket that it only hands on, so nothing of them is in the memory that the next jail starts with.
 
 Commands on the control socket, one byte each: "s" with a channel starts a jail, "k" ends it. Each is answered by a
-frame, {} or {"error"}.
+frame, {} or {"error"}; of "k" also {"said"}, the last line that was written to the jail's standard error.
+
+No process of a jail has a file of this one: bubblewrap's first process inside has the program's user id, so the program
+can take what is open there.
 
 In the jail an examiner is the parent of the worker. The worker is forked before the examiner has read anything. Under
 a user other than root both have that user's id: the worker can end the examiner, and its own chances with it, but can't
@@ -18,6 +21,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 from slmbench.sandbox import _jail
@@ -30,6 +34,7 @@ PRELOADED = (
     "array bisect cmath collections copy datetime fractions functools hashlib heapq itertools math operator random re "
     "statistics string sys typing"
 ).split()
+END_S = 5.0
 
 
 def main(config: dict[str, Any]) -> None:
@@ -37,26 +42,34 @@ def main(config: dict[str, Any]) -> None:
     import socket  # Not at the top: an interpreter that is started in a jail has no use for it, and waits for it.
 
     control = socket.socket(fileno=os.dup(0))
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
     if config["tier"] != "unsafe":
         _jail.prctl(_jail.PR_SET_CHILD_SUBREAPER, 1)
+        _jail.new_keyring()
     if config["tier"] != "bubblewrap":
         for name in PRELOADED:
             __import__(name)
     gc.freeze()
-    jail, folder = None, None
+    jail, errors, folder = None, None, None
     while True:
         command, channels, _, _ = socket.recv_fds(control, 1, 1)
         reply = {}
-        if command == b"s":
-            folder = _temporary_folder() if config["tier"] == "unsafe" else None
-            try:
-                jail = start(config, channels[0], folder)
-            except OSError as err:
-                reply = {"error": str(err)}
-            os.close(channels[0])
-        else:
-            end(config, jail, folder)
-            jail, folder = None, None
+        try:
+            if command != b"s":
+                end(config, jail, folder)
+                reply = {"said": _last_line(errors)}
+                jail, errors, folder = None, None, None
+            elif jail is not None:
+                reply = {"error": "a jail is still there"}
+            else:
+                folder = _temporary_folder() if config["tier"] == "unsafe" else None
+                jail, errors = start(config, channels[0], folder)
+        except OSError as err:
+            reply = {"error": str(err)}
+        for fd in channels:
+            os.close(fd)
         if not command:
             return
         try:
@@ -65,47 +78,78 @@ def main(config: dict[str, Any]) -> None:
             pass  # slmbench is gone, or was interrupted: the next command is the end of the stream.
 
 
+def _last_line(errors: int | None) -> str:
+    """The last line in a pipe, which is closed. What a program wrote there may be in it."""
+    if errors is None:
+        return ""
+    os.set_blocking(errors, False)
+    try:
+        lines = os.read(errors, 1 << 16).decode("utf-8", "replace").strip().splitlines()
+    except BlockingIOError:
+        lines = []
+    finally:
+        os.close(errors)
+    return lines[-1][:1000] if lines else ""
+
+
 def _temporary_folder() -> str:
     import tempfile
 
     return tempfile.mkdtemp(prefix="slmbench-")
 
 
-def start(config: dict[str, Any], channel: int, folder: str | None) -> int:
-    """The id of a new process with a jail below it, whose examiner has the channel. Raises OSError."""
+def start(config: dict[str, Any], channel: int, folder: str | None) -> tuple[int, int]:
+    """(the id of a new process with a jail below it, whose examiner has the channel; a pipe of what it writes to its
+    standard error). The process leads a group of its own. Raises OSError.
+    """
     ours, theirs = os.pipe(), os.pipe()  # The new process reads the first and writes the second.
+    errors = os.pipe()
     outside = user_namespace() if config["tier"] == "bubblewrap" and os.getuid() == 0 else None
+    helper = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
+            os.setpgid(0, 0)
+            os.dup2(0, 1)
+            os.dup2(errors[1], 2)
             keep_only([channel, ours[0], theirs[1], outside])
+            if config["tier"] != "unsafe":
+                _jail.prctl(_jail.PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() != helper:
+                    os._exit(1)
+                _jail.new_keyring()
             _jail.offer_to_oom_killer()
             if config["tier"] == "bubblewrap":
+                os.close(ours[0])
+                os.close(theirs[1])
                 exec_bubblewrap(config, channel, outside)
             elif config["tier"] == "namespaces":
                 limits = config["binds"], config["masks"], config["box_bytes"]
                 _jail.enter(ours[0], theirs[1], *limits, lambda: play(channel, config))
-            os.setsid()
             os.chdir(folder or "/")
             play(channel, config)
         except BaseException:
             _report()
         finally:
             os._exit(1)
-    for fd in (ours[0], theirs[1], outside):
+    for fd in (ours[0], theirs[1], errors[1], outside):
         if fd is not None:
             os.close(fd)
+    try:
+        os.setpgid(pid, pid)  # Whoever comes first, so that it has its group when it is to be ended.
+    except OSError:
+        pass  # It is there, and something else by now, or gone.
     try:
         if config["tier"] == "namespaces":
             if not os.read(theirs[0], 1):
                 os.waitpid(pid, 0)
-                raise OSError("the kernel refuses new namespaces")
+                raise OSError(f"the kernel refuses new namespaces ({_last_line(errors[0])})")
             _jail.map_ids(pid)
             os.write(ours[1], b"m")
     finally:
         os.close(ours[1])
         os.close(theirs[0])
-    return pid
+    return pid, errors[0]
 
 
 def keep_only(fds: list[int | None]) -> None:
@@ -157,8 +201,6 @@ def _confine(config: dict[str, Any], uid: int, role: str) -> None:
 
 def _end_of(worker: int) -> str:
     """How the worker's process ended; '' if it only closed its pipe."""
-    import time
-
     for _ in range(100):
         pid, status = os.waitpid(worker, os.WNOHANG)
         if pid and os.WIFSIGNALED(status):
@@ -182,6 +224,7 @@ def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None) -
     os.set_inheritable(channel, True)
     if outside is None:
         command += ["--unshare-user", "--uid", str(_jail.NOBODY), "--gid", str(_jail.NOBODY)]
+        command += ["--disable-userns"] if config["disable_userns"] else []
     else:
         command += ["--userns", str(outside)]
         os.set_inheritable(outside, True)
@@ -200,7 +243,9 @@ def user_namespace() -> int:
             os.close(ours[1])
             _jail.new_user_namespace()
             os.write(theirs[1], b"u")
-            os.read(ours[0], 1)
+            if os.read(ours[0], 1):
+                _jail.forbid_user_namespaces()
+                os.write(theirs[1], b"f")
         finally:
             os._exit(0)
     os.close(theirs[1])
@@ -209,7 +254,10 @@ def user_namespace() -> int:
         if not os.read(theirs[0], 1):
             raise OSError("the kernel refuses a new user namespace")
         _jail.map_ids(pid)
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+        namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+        os.write(ours[1], b"m")
+        os.read(theirs[0], 1)
+        return namespace
     finally:
         os.close(ours[1])
         os.close(theirs[0])
@@ -217,23 +265,49 @@ def user_namespace() -> int:
 
 
 def end(config: dict[str, Any], jail: int | None, folder: str | None) -> None:
-    """Ends what `start` began, and waits until nothing of it is left."""
-    if jail is not None:
+    """Ends what `start` began, and waits until nothing of it is left. Raises OSError if something is after END_S."""
+    left = jail is not None
+    deadline = time.monotonic() + END_S
+    while left:
         try:
-            (os.killpg if config["tier"] == "unsafe" else os.kill)(jail, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # The child of a moment ago, which has no group yet, or is gone.
-        os.waitpid(jail, 0)
-    # What was inside comes to this process when its parents are gone.
-    while config["tier"] != "unsafe":
-        try:
-            os.wait()
-        except ChildProcessError:
-            break
+            # All of a jail that is only half built: what it has made may not yet be bound to end with it.
+            os.killpg(jail, signal.SIGKILL)
+        except OSError:
+            pass
+        # What was inside comes to this process when its parents are gone.
+        for pid in {jail, *_children()} if config["tier"] != "unsafe" else {jail}:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        left = _reap(min(deadline, time.monotonic() + 0.2))
+        if left and time.monotonic() > deadline:
+            raise OSError(f"processes that were killed are still there after {END_S:g} s")
     if folder is not None:
         import shutil
 
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except (OSError, ValueError):
+        return []  # Not every kernel has this file.
+
+
+def _reap(deadline: float) -> bool:
+    """Takes the ends of children until there are none; whether there are some at the deadline."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return False
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.0005)
 
 
 def begin() -> None:

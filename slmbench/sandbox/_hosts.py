@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +22,7 @@ from attrs import frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.sandbox._jail import BOX, DEVICES
-from slmbench.sandbox._wire import BadFrame, read_frame, write_frame
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, read_frame, write_frame
 from slmbench.visible import visible
 
 MEMORY_BYTES = 1 << 30
@@ -28,6 +31,8 @@ BOX_BYTES = 64 << 20
 MAX_PROCESSES = 16
 MAX_OPEN_FILES = 64
 START_S = 30.0
+ANSWER_S = 60.0
+STOP_S = 10.0
 START_ATTEMPTS = 3
 MAX_DETAIL_CHARS = 800
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -147,8 +152,13 @@ def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
     command = interpreter()
     if bwrap:
         config |= {"bubblewrap": bubblewrap_command(bwrap, binds, masks), "interpreter": interpreter(INNER_FOLDER)}
+        config["disable_userns"] = _disables_user_namespaces(bwrap)
+    try:
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the host
+    except OSError as err:
+        raise HostFailed(f"no temporary file can be made: {err}") from err
     ours, theirs = socket.socketpair()
-    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the host
+    _give_up_after(ours, ANSWER_S)
     try:
         process = subprocess.Popen(
             [*command, "host", json.dumps(config)],
@@ -166,6 +176,24 @@ def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
     return Host(process, ours, errors)
 
 
+@functools.lru_cache
+def _disables_user_namespaces(bwrap: str) -> bool:
+    """Whether bubblewrap can take the means to make user namespaces away, which takes 0.8 and /proc/sys."""
+    try:
+        said = subprocess.run([bwrap, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        version = tuple(int(part) for part in said.split()[-1].split(".")[:2])
+        return version >= (0, 8) and not os.statvfs("/proc/sys/user").f_flag & os.ST_RDONLY
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return False
+
+
+def _give_up_after(channel: socket.socket, seconds: float) -> None:
+    """Reading or writing fails with BlockingIOError, an OSError, when nothing moves for that long."""
+    limit = struct.pack("ll", int(seconds), 0)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
 def stop_host(host: Host) -> None:
     """Ends a helper and all that it started. Safe from another thread, and twice."""
     try:
@@ -173,11 +201,26 @@ def stop_host(host: Host) -> None:
     except OSError:
         pass
     try:
-        host.process.wait(10)
+        host.process.wait(STOP_S)
     except subprocess.TimeoutExpired:
+        below = _below(host.process.pid)
         host.process.kill()
+        for pid in below:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
         host.process.wait()
     host.control.close()
+
+
+def _below(pid: int) -> list[int]:
+    """The processes below one, as far as the system tells."""
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (OSError, ValueError):
+        return []
+    return children + [further for child in children for further in _below(child)]
 
 
 def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
@@ -185,19 +228,23 @@ def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            socket.send_fds(host.control, [b"s"], [theirs.fileno()])
-        reply = _answer(host)
-        if "error" in reply:
-            _tell(host, b"k")
-            raise HostFailed(reply["error"])
-        started = time.monotonic()
+            try:
+                socket.send_fds(host.control, [b"s"], [theirs.fileno()])
+            except OSError:
+                raise HostFailed(f"the sandbox's helper ended{_said(host)}") from None
+        _answer(host)
+        _give_up_after(ours, START_S)
         try:
             ours.settimeout(None)
-            write_frame(ours.fileno(), {"code": code, "tests": tests}, 1 << 62)
-            _next(ours, started + START_S)
-        except (EOFError, TimeoutError, OSError):
+            write_frame(ours.fileno(), {"code": code, "tests": tests}, MAX_PROGRAM_BYTES)
+            _next(ours, time.monotonic() + START_S)
+        except BadFrame:
             _tell(host, b"k")
-            raise HostFailed(f"a jail did not come up{_said(host)}") from None
+            detail = f"the program is larger than {MAX_PROGRAM_BYTES >> 20} MiB, with its tests"
+            return Finding("failed", detail, 0.0)
+        except (EOFError, TimeoutError, OSError):
+            said = visible(str(_tell(host, b"k").get("said", "")))
+            raise HostFailed("a jail did not come up" + (f": {said}" if said else "")) from None
         started = time.monotonic()
         try:
             status, detail = _next(ours, started + timeout_s)
@@ -219,19 +266,25 @@ def _next(channel: socket.socket, deadline: float) -> Any:
     return read_frame(channel.fileno())
 
 
-def _tell(host: Host, command: bytes) -> None:
+def _tell(host: Host, command: bytes) -> dict[str, Any]:
     try:
         host.control.send(command)
     except OSError:
         raise HostFailed(f"the sandbox's helper ended{_said(host)}") from None
-    _answer(host)
+    return _answer(host)
 
 
 def _answer(host: Host) -> dict[str, Any]:
+    """The helper's answer. Raises HostFailed for an error, or none in time: then the helper is to be stopped."""
     try:
-        return read_frame(host.control.fileno())
+        reply = read_frame(host.control.fileno())
+    except BlockingIOError:
+        raise HostFailed(f"the sandbox's helper gave no answer for {ANSWER_S:g} s") from None
     except (EOFError, OSError, BadFrame):
         raise HostFailed(f"the sandbox's helper ended{_said(host)}") from None
+    if "error" in reply:
+        raise HostFailed(visible(reply["error"]))
+    return reply
 
 
 def _said(host: Host) -> str:

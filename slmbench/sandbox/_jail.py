@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import stat
+import struct
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -25,9 +26,27 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
+SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 SYS_MOUNT_SETATTR = 442  # Linux 5.12; one number on all machines.
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+# Calls that no program needs: to look into other processes (ptrace, process_vm_readv and _writev, pidfd_getfd), into
+# keyrings (add_key, request_key, keyctl), for namespaces (unshare, setns), for memory that no limit counts (shmget,
+# msgget, memfd_create, memfd_secret), and what the kernel has had most holes in (bpf, userfaultfd, perf_event_open,
+# io_uring_setup, _enter, _register).
+_REFUSED_ANYWHERE = (438, 447, 425, 426, 427)
+_REFUSED_GENERIC = (117, 270, 271, 217, 218, 219, 97, 268, 194, 186, 279, 280, 282, 241)
+_REFUSED = {
+    "x86_64": (101, 310, 311, 248, 249, 250, 272, 308, 29, 68, 319, 321, 323, 298),
+    "aarch64": _REFUSED_GENERIC,
+    "riscv64": _REFUSED_GENERIC,
+}
+# AUDIT_ARCH_*, clone, socket.
+_CALLS = {"x86_64": (0xC000003E, 56, 41), "aarch64": (0xC00000B7, 220, 198), "riscv64": (0xC00000F3, 220, 198)}
+SYS_CLONE3 = 435
+CLONE_NEW_ANY = 0x7E020000
+FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: those that a network namespace shuts in.
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,6 +60,21 @@ def _call(what: str, result: int) -> None:
 def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument. Raises OSError."""
     _call(f"prctl {option}", _libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))))
+
+
+def new_keyring() -> None:
+    """Leaves the session keyring of whoever started this, for an empty one; nothing where that can't be had."""
+    number = SYS_KEYCTL.get(os.uname().machine)
+    if number is not None:
+        _libc.syscall(number, ctypes.c_long(1), None)  # KEYCTL_JOIN_SESSION_KEYRING, an anonymous one
+
+
+def forbid_user_namespaces() -> None:
+    """In the user namespace that this process is in none can be made any more; nothing where that can't be had."""
+    try:
+        _write("/proc/sys/user/max_user_namespaces", "0")
+    except OSError:
+        pass  # Some containers show /proc/sys read-only. `deny_calls` is the second lock.
 
 
 def new_user_namespace() -> None:
@@ -90,10 +124,7 @@ def enter(
         os._exit(1)
     os.close(tell)
     os.close(wait)
-    try:
-        _write("/proc/sys/user/max_user_namespaces", "0")
-    except OSError:
-        pass  # Some containers show /proc/sys read-only. It is a second lock.
+    forbid_user_namespaces()
     _libc.sethostname(b"box", 3)
     _build_root(binds, masks, size_bytes)
     alive, parent = os.pipe()
@@ -109,9 +140,18 @@ def enter(
         if child == 0:
             os.setsid()
             role()
+        _let_go()
         os._exit(_wait_for(child))
     os.write(parent, b"a")
+    _let_go()
     os._exit(_wait_for(first))
+
+
+def _let_go() -> None:
+    """Closes all files, and this process to others: what runs inside is to find nothing in it."""
+    silence()
+    os.closerange(3, 1 << 16)
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def _wait_for(child: int) -> int:
@@ -189,6 +229,38 @@ def drop_privileges(uid: int) -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if os.getuid() == 0 or os.geteuid() == 0:
         raise OSError(f"still root after becoming {uid}")
+    deny_calls()
+
+
+def deny_calls() -> None:
+    """From here on the calls above fail with EPERM; nothing on a machine or a kernel that this is not known for.
+
+    A second lock, needs PR_SET_NO_NEW_PRIVS. Of other architectures' calls (int 0x80, x32) none is left.
+    """
+    machine = os.uname().machine
+    if machine not in _CALLS:
+        return
+    arch, clone, sock = _CALLS[machine]
+    load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
+    allow, refuse, absent = (end, 0, 0, 0x7FFF0000), (end, 0, 0, 0x00050000 | 1), (end, 0, 0, 0x00050000 | 38)
+    # (code, jump if true, jump if false, operand), the data being number at 0, architecture at 4, first argument at 16.
+    steps = [(load, 0, 0, 4), (equal, 1, 0, arch), refuse, (load, 0, 0, 0), (at_least, 0, 1, 1 << 30), refuse]
+    for number in (*_REFUSED[machine], *_REFUSED_ANYWHERE):
+        steps += [(equal, 0, 1, number), refuse]
+    # Its flags are behind a pointer. As if the kernel were older, the C library takes clone instead.
+    steps += [(equal, 0, 1, SYS_CLONE3), absent]
+    steps += [(equal, 0, 4, clone), (load, 0, 0, 16), (any_bit, 0, 1, CLONE_NEW_ANY), refuse, allow]
+    steps += [(equal, 0, 2 + len(FAMILIES), sock), (load, 0, 0, 16)]
+    steps += [(equal, len(FAMILIES) - i, 0, family) for i, family in enumerate(FAMILIES)]
+    steps += [refuse, allow]
+    program = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    kept = ctypes.create_string_buffer(program, len(program))
+
+    class Filter(ctypes.Structure):
+        _fields_ = (("count", ctypes.c_ushort), ("steps", ctypes.c_void_p))
+
+    header = Filter(len(steps), ctypes.addressof(kept))
+    _libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), ctypes.byref(header), *map(ctypes.c_ulong, (0, 0)))
 
 
 def set_limits(limits: dict[str, int]) -> None:

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_FRAME_BYTES = 8 << 20
 MAX_PROGRAM_BYTES = 64 << 20
 MAX_DEPTH = 100
+# Classes of the standard library that cross as whole numbers: where each is, and the attributes that make it up.
+PARTS = {
+    "Fraction": ("fractions", ("numerator", "denominator")),
+    "date": ("datetime", ("year", "month", "day")),
+    "datetime": ("datetime", ("year", "month", "day", "hour", "minute", "second", "microsecond")),
+    "timedelta": ("datetime", ("days", "seconds", "microseconds")),
+}
 TYPES = {t.__name__: t for t in (int, float, complex, bool, str, bytes, list, tuple, set, frozenset, dict, object)}
 
 
@@ -54,48 +63,88 @@ def _read(fd: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def encode(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
+def encode(
+    value: Any,
+    opaque: Callable[[Any], Any],
+    mutables: list[Any] | None = None,
+    known: dict[int, int] | None = None,
+) -> Any:
     """JSON of a value. A subclass of a builtin type goes as the builtin; other objects as `{"opaque": opaque(value)}`.
 
+    mutables: gets the lists, dicts, sets, byte arrays and deques in the value, in an order that `decode` repeats.
+    known: what stands for the object of an id inside the value, `{"ref": known[id]}`.
     Raises BadFrame where it is nested deeper than MAX_DEPTH.
     """
-    if depth > MAX_DEPTH:
-        raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
 
-    def items(values: Any) -> list[Any]:
-        return [encode(item, opaque, depth + 1) for item in values]
+    def items(values: Any, depth: int) -> list[Any]:
+        return [one(item, depth + 1) for item in values]
 
+    def one(value: Any, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
+        if known and depth and id(value) in known:
+            return {"ref": known[id(value)]}
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        if issubclass(kind, int):
+            value = int.__int__(value)
+            # Other readers of JSON keep 53 bits, and Python itself refuses very long decimals.
+            return value if abs(value) < 1 << 53 else {"int": hex(value)}
+        if issubclass(kind, float):
+            value = float.__float__(value)
+            return value if value - value == 0 else {"float": repr(value)}
+        if issubclass(kind, str):
+            value = str.__str__(value)
+            # A pair of lone surrogates would come back from JSON as one character.
+            return {"str": value.encode("utf-8", "surrogatepass").hex()} if _has_surrogates(value) else value
+        message = mutable(value, kind, depth)
+        if message is not None:
+            if mutables is not None:
+                mutables.append(value)
+            return message
+        for base in (tuple, frozenset):
+            if issubclass(kind, base):
+                return {base.__name__: items(base.__iter__(value), depth)}
+        if issubclass(kind, bytes):
+            return {"bytes": bytes.hex(value)}
+        if issubclass(kind, complex):
+            return {"complex": items([complex.real.__get__(value), complex.imag.__get__(value)], depth)}
+        if kind in (range, slice):
+            return {kind.__name__: items([value.start, value.stop, value.step], depth)}
+        if kind is type and TYPES.get(value.__name__) is value:
+            return {"type": value.__name__}
+        parts = _standard_parts(value)
+        return {"opaque": opaque(value)} if parts is None else {kind.__name__: parts}
+
+    def mutable(value: Any, kind: type, depth: int) -> Any:
+        if issubclass(kind, list):
+            return items(list.__iter__(value), depth)
+        if issubclass(kind, dict):
+            return {"dict": [items(pair, depth) for pair in dict.items(value)]}
+        if issubclass(kind, set):
+            return {"set": items(set.__iter__(value), depth)}
+        if issubclass(kind, bytearray):
+            return {"bytearray": bytearray.hex(value)}
+        if kind is deque:
+            return {"deque": [items(value, depth), value.maxlen]}
+        return None
+
+    return one(value, 0)
+
+
+def _standard_parts(value: Any) -> Any:
+    """What a number or a date of the standard library is made of; None for other values, and times with a zone."""
     kind = type(value)
-    if value is None or kind is bool:
-        return value
-    if issubclass(kind, int):
-        value = int.__int__(value)
-        # Other readers of JSON keep 53 bits, and Python itself refuses very long decimals.
-        return value if abs(value) < 1 << 53 else {"int": hex(value)}
-    if issubclass(kind, float):
-        value = float.__float__(value)
-        return value if value - value == 0 else {"float": repr(value)}
-    if issubclass(kind, str):
-        value = str.__str__(value)
-        # A pair of lone surrogates would come back from JSON as one character.
-        return {"str": value.encode("utf-8", "surrogatepass").hex()} if _has_surrogates(value) else value
-    if issubclass(kind, list):
-        return items(list.__iter__(value))
-    if issubclass(kind, dict):
-        return {"dict": [items(pair) for pair in dict.items(value)]}
-    for base in (tuple, set, frozenset):
-        if issubclass(kind, base):
-            return {base.__name__: items(base.__iter__(value))}
-    for base in (bytes, bytearray):
-        if issubclass(kind, base):
-            return {base.__name__: base.hex(value)}
-    if issubclass(kind, complex):
-        return {"complex": items([complex.real.__get__(value), complex.imag.__get__(value)])}
-    if kind in (range, slice):
-        return {kind.__name__: items([value.start, value.stop, value.step])}
-    if kind is type and TYPES.get(value.__name__) is value:
-        return {"type": value.__name__}
-    return {"opaque": opaque(value)}
+    if kind is getattr(sys.modules.get("decimal"), "Decimal", None):
+        return str(value)
+    module, names = PARTS.get(kind.__name__, ("", ()))
+    if not names or kind is not getattr(sys.modules.get(module), kind.__name__, None):
+        return None
+    if getattr(value, "tzinfo", None) is not None or getattr(value, "fold", 0):
+        return None
+    parts = [getattr(value, name) for name in names]
+    return [part if abs(part) < 1 << 53 else {"int": hex(part)} for part in parts]
 
 
 def _has_surrogates(text: str) -> bool:
@@ -106,28 +155,48 @@ def _has_surrogates(text: str) -> bool:
     return False
 
 
-def decode(message: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
-    """The value of `encode`'s JSON; `opaque` gets what stood for an object. Raises BadFrame for anything else."""
-    if depth > MAX_DEPTH + 1:
-        raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
+def decode(
+    message: Any,
+    opaque: Callable[[Any], Any],
+    mutables: list[Any] | None = None,
+    refs: Sequence[Any] = (),
+) -> Any:
+    """The value of `encode`'s JSON; `opaque` gets what stood for an object. Raises BadFrame for anything else.
 
-    def items(values: Any) -> list[Any]:
+    mutables: as in `encode`. refs: what `{"ref": n}` stands for.
+    """
+
+    def items(values: Any, depth: int) -> list[Any]:
         if type(values) is not list:
             raise BadFrame(f"a list expected, got {type(values).__name__}")
-        return [decode(item, opaque, depth + 1) for item in values]
+        return [one(item, depth + 1) for item in values]
 
-    if type(message) is list:
-        return items(message)
-    if type(message) is not dict:
-        return message
-    if len(message) != 1:
-        raise BadFrame("a tagged value has one key")
-    ((tag, body),) = message.items()
-    try:
-        if tag == "opaque":
-            return opaque(body)
+    def one(message: Any, depth: int) -> Any:
+        if depth > MAX_DEPTH + 1:
+            raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
+        if type(message) is list:
+            value = items(message, depth)
+        elif type(message) is not dict:
+            return message
+        elif len(message) != 1:
+            raise BadFrame("a tagged value has one key")
+        else:
+            ((tag, body),) = message.items()
+            if tag == "opaque":
+                return opaque(body)
+            try:
+                value = tagged(tag, body, depth)
+            except (TypeError, ValueError, KeyError, ArithmeticError, IndexError) as err:
+                raise BadFrame(f"no value of {tag!r:.40}: {str(err)[:100]}") from None
+            if tag == "ref":
+                return value
+        if mutables is not None and isinstance(value, list | dict | set | bytearray | deque):
+            mutables.append(value)
+        return value
+
+    def tagged(tag: str, body: Any, depth: int) -> Any:
         if tag == "dict":
-            return dict(map(items, body))
+            return dict(items(pair, depth) for pair in body)
         if tag == "type":
             return TYPES[body]
         if tag == "int":
@@ -137,13 +206,28 @@ def decode(message: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
         if tag == "float" and body in ("nan", "inf", "-inf"):
             return float(body)
         if tag in ("tuple", "set", "frozenset"):
-            return TYPES[tag](items(body))
+            return TYPES[tag](items(body, depth))
         if tag in ("bytes", "bytearray"):
             return {"bytes": bytes, "bytearray": bytearray}[tag].fromhex(body)
         if tag == "complex":
-            return complex(*map(float, items(body)))
+            return complex(*map(float, items(body, depth)))
         if tag in ("range", "slice"):
-            return {"range": range, "slice": slice}[tag](*items(body))
-    except (TypeError, ValueError, KeyError, OverflowError) as err:
-        raise BadFrame(f"no value of {tag!r:.40}: {str(err)[:100]}") from None
-    raise BadFrame(f"unknown tag {tag!r:.40}")
+            return {"range": range, "slice": slice}[tag](*items(body, depth))
+        if tag == "ref" and type(body) is int and body >= 0:
+            return refs[body]
+        if tag == "deque":
+            values, maxlen = body
+            return deque(items(values, depth), maxlen)
+        if tag == "Decimal" and type(body) is str:
+            from decimal import Decimal
+
+            return Decimal(body)
+        if tag in PARTS:
+            module, names = PARTS[tag]
+            parts = items(body, depth)
+            if len(parts) != len(names) or {*map(type, parts)} != {int}:
+                raise ValueError(f"{len(names)} whole numbers expected")
+            return getattr(__import__(module), tag)(*parts)
+        raise BadFrame(f"unknown tag {tag!r:.40}")
+
+    return one(message, 0)

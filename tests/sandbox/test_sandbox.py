@@ -6,17 +6,22 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
-from slmbench.errors import TrustError
-from slmbench.sandbox import Program, Sandbox, open_sandbox
+import slmbench
+from slmbench.errors import SlmbenchError, TrustError
+from slmbench.sandbox import Program, Sandbox, _hosts, open_sandbox
+from slmbench.sandbox._wire import read_frame
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="jails need Linux")
 
@@ -153,6 +158,120 @@ def test_the_end_of_the_caller_ends_all_children(
             break
         time.sleep(0.1)
     assert descendants() == set()
+
+
+@linux
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)
+@pytest.mark.parametrize("delay_s", [0.05, 0.08, 0.11, 0.14, 0.17, 0.2])
+def test_the_end_of_the_caller_ends_jails_that_are_being_made(
+    delay_s: float, end: signal.Signals, jail: Sandbox, descendants: Callable[[], set[int]]
+) -> None:
+    early = ENDLESS.replace("sandbox.run", "print('go', flush=True)\nsandbox.run").replace("workers=3", "workers=8")
+    command = [sys.executable, "-c", early.replace("* 4", "* 40"), jail.tier, jail.bwrap or ""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as caller:
+        assert caller.stdout is not None and caller.stdout.readline() == b"go\n"
+        time.sleep(delay_s)
+        began = time.monotonic()
+        caller.send_signal(end)
+        caller.wait(20)
+    while descendants() and time.monotonic() - began < 6:
+        time.sleep(0.02)
+    assert descendants() == set()
+
+
+def helper_among(pids: set[int]) -> int:
+    (pid,) = (pid for pid in pids if os.getpid() == parent_of(pid))
+    return pid
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@linux
+def test_a_helper_that_dies_between_programs_is_replaced(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:
+    killed: list[int] = []
+
+    def kill(n: int) -> None:
+        if len(killed) < 3:
+            killed.append(helper_among(descendants()))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    right = Program("import time\ntime.sleep(0.2)\ndef f(): return 1", "assert f() == 1")
+    verdicts = jail.run([right] * 4, workers=1, progress=kill)
+    assert [verdict.status for verdict in verdicts] == ["passed"] * 4 and len(set(killed)) > 2
+
+
+@linux
+def test_a_helper_that_gives_no_answer_is_replaced(
+    jail: Sandbox, descendants: Callable[[], set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_hosts, "ANSWER_S", 1.0)
+    monkeypatch.setattr(_hosts, "STOP_S", 0.5)
+    stopped: list[int] = []
+
+    def stop_once(n: int) -> None:
+        if not stopped:
+            stopped.append(helper_among(descendants()))
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    right = Program("import time\ntime.sleep(0.2)\ndef f(): return 1", "assert f() == 1")
+    verdicts = jail.run([right] * 3, workers=1, progress=stop_once)
+    assert [verdict.status for verdict in verdicts] == ["passed"] * 3
+    for _ in range(100):
+        if not descendants():
+            break
+        time.sleep(0.05)
+    assert descendants() == set() and stopped
+
+
+def test_a_helper_starts_no_jail_beside_another(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:
+    host = _hosts.start_host(jail.tier, 3.0, jail.bwrap)
+    ours, theirs = socket.socketpair()
+    with host.errors, ours, theirs:
+        for expected in ({}, {"error": "a jail is still there"}):
+            socket.send_fds(host.control, [b"s"], [theirs.fileno()])
+            assert read_frame(host.control.fileno()) == expected
+        _hosts.stop_host(host)
+    assert descendants() == set()
+
+
+@linux
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's programs run as somebody else")
+def test_a_python_that_only_root_can_read_is_passed_over_and_named(tmp_path: Path) -> None:
+    stdlib = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
+    copy = tmp_path / "lib" / stdlib.name
+    left_out = shutil.ignore_patterns("test", "tests", "*-packages", "__pycache__", "idlelib", "ensurepip", "config-*")
+    shutil.copytree(stdlib, copy, ignore=left_out)
+    for library in Path(sys.base_prefix, "lib").glob("libpython*"):
+        shutil.copy2(library, tmp_path / "lib")
+    (tmp_path / "bin").mkdir()
+    python = shutil.copy2(os.path.realpath(sys.executable), tmp_path / "bin")
+    copy.chmod(0o700)
+    folders = [str(Path(package.__file__).parents[1]) for package in (slmbench, attrs)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([python, "-c", REFUSAL], env=environment, capture_output=True, text=True, timeout=100)
+    refusal = done.stdout.splitlines()[0]
+    assert refusal.startswith("3 ") and f"can other users read the standard library in {tmp_path}?" in refusal
+    copy.chmod(0o755)
+    done = subprocess.run([python, "-c", REFUSAL], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout.splitlines()[0] in ("bubblewrap", "namespaces"), done
+
+
+def test_a_program_too_large_to_be_handed_over_fails_alone(jail: Sandbox) -> None:
+    right = Program("def f(): return 1", "assert f() == 1")
+    large = Program("#" * (65 << 20), right.tests)
+    verdicts = jail.run([right, large, right], workers=1)
+    assert [verdict.status for verdict in verdicts] == ["passed", "failed", "passed"]
+    assert "larger than 64 MiB" in verdicts[1].detail
+
+
+def test_a_temporary_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(TrustError, match=r"no temporary file can be made.*gone"):
+        open_sandbox()
+    with pytest.raises(SlmbenchError, match="gone"):
+        Sandbox("unsafe").run([Program("", "")])
 
 
 def test_an_error_of_the_progress_bar_ends_all_children(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:

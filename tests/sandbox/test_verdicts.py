@@ -85,7 +85,8 @@ RIGHT = {
     ),
     "an error of the program's own": (
         "class Mine(Exception): pass\ndef f(): raise Mine('x')",
-        "try:\n    f()\n    assert False\nexcept RuntimeError as err:\n    assert str(err) == 'Mine: x'",
+        "try:\n    f()\n    assert False\nexcept Exception as err:\n"
+        "    assert (str(err), type(err).__name__) == ('x', 'Mine')",
     ),
     "a recursive function": (
         "def f(n): return n * f(n - 1) if n else 1",
@@ -107,6 +108,99 @@ RIGHT = {
         "assert f() == (1,)",
     ),
     "CRLF and tabs": ("def f(x):\r\n\treturn x\r\n", "assert f(1) == 1"),
+    "annotations that are evaluated": (
+        "def g(a: 1 + 1): pass\ndef f(x): return g.__annotations__['a'] + x",
+        "def g(a: 3): pass\nassert f(2) == 4\nassert g.__annotations__ == {'a': 3}",
+    ),
+    "singledispatch on annotations": (
+        "import functools\n@functools.singledispatch\ndef f(x): return 0\n@f.register\ndef _(x: int): return x * 2",
+        "assert f(2) == 4",
+    ),
+    "annotations that the program itself puts off": (
+        "from __future__ import annotations\ndef f(x: Later) -> Never: return x",
+        "assert f(2) == 2",
+    ),
+    "errors of the standard library": (
+        "import json, statistics\ndef f(x): return json.loads(x) if isinstance(x, str) else statistics.mean(x)",
+        "import unittest\nfor x in ('{', []):\n    unittest.TestCase().assertRaises(ValueError, f, x)\n"
+        "try:\n    f('{')\nexcept ValueError as err:\n    assert 'line 1 column 2' in str(err)",
+    ),
+    "errors with their own bases and texts": (
+        "class Base(LookupError): pass\nclass E(Base):\n    def __init__(self, n): self.n = n\n"
+        "    def __str__(self): return f'no {self.n}'\ndef f(n): raise E(n)",
+        "try:\n    f(3)\n    assert False\nexcept LookupError as err:\n"
+        "    assert (str(err), err.args) == ('no 3', (3,))",
+    ),
+    "the arguments of errors": (
+        "def f(x): return {}[x]\ndef g(x): return x.decode()\ndef h(): open('nowhere')\n"
+        "def k(): raise ValueError(1, k)",
+        "try:\n    f('a')\nexcept KeyError as err:\n    assert err.args == ('a',)\n"
+        "try:\n    g(b'a\\xff')\nexcept UnicodeDecodeError as err:\n    assert (err.start, err.end) == (1, 2)\n"
+        "try:\n    h()\nexcept FileNotFoundError as err:\n    assert err.errno == 2\n"
+        "try:\n    k()\nexcept ValueError as err:\n    assert '(1, ' in str(err)",
+    ),
+    "changes in place": (
+        "def rev(a): a.reverse()\ndef put(d, *, s): d['x'] = 1; d.pop('y'); s |= {3}\ndef fill(b): b[0] = 7",
+        "x = [1, 2, 3]\nassert rev(x) is None and x == [3, 2, 1]\nd, s = {'y': 0}, {1}\nput(d, s=s)\n"
+        "assert d == {'x': 1} and s == {1, 3}\nb = bytearray(2)\nfill(b)\nassert b == b'\\x07\\0'",
+    ),
+    "changes in place, deep down": (
+        "def f(m):\n    m[1].append(m[0])\n    m[0]['k'][0] = 5\n    m.reverse()\ndef g(m): m[:] = [[0]]",
+        "a, b = {'k': [1]}, [2]\nm = [a, b]\nf(m)\nassert m[0] is b and m[1] is a and b[1] is a and a == {'k': [5]}\n"
+        "kept = m\ng(m)\nassert kept == [[0]] and b == [2, a]",
+    ),
+    "changes in place before an error": (
+        "def f(a):\n    a.clear()\n    raise ValueError",
+        "x = [1]\ntry:\n    f(x)\nexcept ValueError:\n    assert x == []",
+    ),
+    "one list in many places": (
+        "def f(g): g[0].append(1)",
+        "g = [[]] * 3\nf(g)\nassert g == [[1], [1], [1]]",
+    ),
+    "changes of what collections has": (
+        "def f(c, d, q): c['a'] += 1; d['b'] = [1]; q.rotate(1)",
+        "c, d, q = Counter(), defaultdict(list), deque([1, 2], 2)\nf(c | {'a': 0}, d, q)\nf(c2 := Counter('a'), d, q)\n"
+        "assert c2 == Counter('aa') and type(c2) is Counter and d['b'] == [1] and d['c'] == []\n"
+        "assert q == deque([1, 2]) and q.maxlen == 2",
+    ),
+    "objects moved about in a list": (
+        PAIR + "\ndef f(ps): ps.sort(key=lambda p: p.a)",
+        "p, q = Pair(2, 0), Pair(1, 0)\nps = [p, q]\nf(ps)\nassert ps[0] is q and ps == [q, p]",
+    ),
+    "an argument left alone": (
+        "def f(x): return sorted(x)",
+        "x = [3, 1, 2]\nassert f(x) == [1, 2, 3]\nassert x == [3, 1, 2]",
+    ),
+    "a parameter of the function's own name": (
+        "def f(x): return x * 2",
+        "def check(f):\n    assert f(2) == 4\ncheck(f)",
+    ),
+    "variables of the function's own name": (
+        "def f(x): return x * 2",
+        "def check():\n    f = 1\n    return f\nassert [f for f in [1]] == [1] and (lambda f: f)(3) == 3\n"
+        "assert check() == 1 and f(2) == 4",
+    ),
+    "a function called like a builtin, handed over": (
+        "def abs(x): return -1\ndef max(a, b): return abs(a) + 3",
+        "def check(candidate):\n    assert abs(candidate(1, 2) - 2) < 1e-6\ncheck(max)",
+    ),
+    "numbers and dates": (
+        "from decimal import Decimal as D\nfrom fractions import Fraction as F\nimport datetime as t\n"
+        "def f(): return [D('-1.10'), F(1, 3), t.date(2020, 2, 29), t.datetime(2020, 1, 1, 2), t.timedelta(-1, 5)]\n"
+        "def g(x): return x * 2",
+        "from decimal import Decimal\nfrom fractions import Fraction\nfrom datetime import date, datetime, timedelta\n"
+        "assert f() == [Decimal('-1.10'), Fraction(1, 3), date(2020, 2, 29), "
+        "datetime(2020, 1, 1, 2), timedelta(-1, 5)]\n"
+        "assert str(f()[0]) == '-1.10' and g(Fraction(1, 2)) == 1 and g(Decimal('1.5')) == 3",
+    ),
+    "a deque": (
+        "from collections import deque\ndef f(x): return deque([x], 3)",
+        "assert f(1) == deque([1]) and f(1)[0] == 1 and f(1).maxlen == 3",
+    ),
+    "the truth of an object": (
+        "import re, array\nclass A: pass\ndef f(x): return re.match('a', x)\ndef g(x): return array.array('i', x)",
+        "assert f('a') and not f('b') and A() and g([1]) and not g([])",
+    ),
     "no test at all": ("x = 1", ""),
 }
 
@@ -119,7 +213,7 @@ def test_a_right_program_passes(name: str, judge: Judge) -> None:
 
 WRONG = {
     "a wrong value": ("def f(): return 1", "assert f() == 2", "AssertionError at `assert f() == 2`"),
-    "an error": ("def f(): return {}['a']", "assert f() == 2", "KeyError: \"'a'\" at `assert f() == 2`"),
+    "an error": ("def f(): return {}['a']", "assert f() == 2", "KeyError: 'a' at `assert f() == 2`"),
     "an error at the top": ("1 / 0", "assert True", "ZeroDivisionError: division by zero"),
     "no Python": ("def f(:", "assert f() == 2", "SyntaxError"),
     "tests that are no Python": ("def f(): return 1", "assert f( ==", "SyntaxError"),
@@ -131,6 +225,49 @@ WRONG = {
         "def f(g): return g()",
         "assert f(lambda: 1) == 1",
         "the tests hand over a function, which can't cross to the program",
+    ),
+    "an annotation of an unknown name": ("def f(x: List[int]): return x", "assert f(1) == 1", "NameError: name 'List'"),
+    "a StopIteration that would end map()": (
+        "def f(x): raise StopIteration",
+        "assert all(map(lambda c: f(c[0]) == c[1], [(2, 4)]))",
+        "RuntimeError: StopIteration at",
+    ),
+    "a StopIteration of its own": (
+        "class S(StopIteration): pass\nclass A:\n    def __getattr__(self, name): raise S(name)\na = A()",
+        "for _ in zip([1], map(lambda n: getattr(a, 'x'), [1])): assert False",
+        "RuntimeError: StopIteration: x at",
+    ),
+    "its argument changed": (
+        "def f(x):\n    x.sort()\n    return x",
+        "x = [3, 1, 2]\nassert f(x) == [1, 2, 3]\nassert x == [3, 1, 2]",
+        "AssertionError at `assert x == [3, 1, 2]`",
+    ),
+    "the wrong place changed": ("def f(x): x = x[::-1]", "x = [1, 2]\nf(x)\nassert x == [2, 1]", "AssertionError"),
+    "too large a change": ("def f(x): x.append('x' * (9 << 20))", "x = []\nf(x)\nassert not x", "at most"),
+    "too deep a change": (
+        "def f(x):\n    for _ in range(200): x[:] = [x[:]]",
+        "x = []\nf(x)\nassert not x",
+        "nested deeper",
+    ),
+    "a namesake of abs beside that of max": (
+        "def max(a, b): return 7\ndef abs(x): return 0",
+        "def check(candidate):\n    assert abs(candidate(1, 2) - 2) < 1e-6\ncheck(max)",
+        "AssertionError",
+    ),
+    "two namesakes": (
+        "def sum(a, b): return 7\ndef abs(x): return 0",
+        "assert abs(sum(1, 2) - 3) < 1e-6",
+        "TypeError",
+    ),
+    "a namesake that is no function at the top": (
+        "abs = lambda x: 0\nif True:\n    def max(a, b): return 2",
+        "assert abs(max(1, 3) - 2) < 1e-6",
+        "AssertionError",
+    ),
+    "an object that equals another": (
+        "class A:\n    def __eq__(self, other): return True\ndef f(): return A()",
+        "assert f() == 1",
+        "an object of the program that has no plain value was compared",
     ),
     "an argument by name that is not there": ("def f(a): return a", "assert f(b=1) == 1", "TypeError"),
 }
@@ -172,3 +309,39 @@ def test_verdicts_come_in_the_programs_order_and_progress_counts_them(jail: Sand
     assert [v.status for v in verdicts] == ["failed", "passed"] * 6
     assert ticks == [1] * 12
     assert all(v.seconds >= 0.2 for v in verdicts[::3]) and jail.run([]) == []
+
+
+# A program can replace the worker's own functions; what it says then must be refused, or be a value like any other.
+FORGED = {
+    "a list that became a dict": ("changes", "[[0, {'dict': []}]]", "a list can't become a dict"),
+    "an argument that became an object": ("changes", "[[0, {'opaque': 0}]]", "a list can't become a Opaque"),
+    "a change of what was not handed over": ("changes", "[[7, []]]", "can't be read"),
+    "a reference to what was not handed over": ("changes", "[[0, [{'ref': 7}]]]", "can't be read"),
+    "a change of what has no number": ("changes", "[['x', []]]", "can't be read"),
+    "changes that are no list": ("changes", "5", "can't be read"),
+    "the wrong contents": ("changes", "[[0, [2]]]", "AssertionError"),
+    "an error of no name": ("raised", "[]", "can't be read"),
+    "an error with no bases": ("raised", "['ValueError', 5, '', None]", "can't be read"),
+    "an error that is none": ("raised", "['print', ['print', 'object'], 'x', None]", "print: x"),
+    "an error with a name that is no name": ("raised", "['\\ud800\\0', ['ValueError'], 'x', None]", "x"),
+    "an error about bytes that are not there": (
+        "raised",
+        "['UnicodeDecodeError', ['UnicodeDecodeError'], 'x', ['u', {'bytes': ''}, 1 << 40, 1 << 41, 'r']]",
+        "UnicodeDecodeError: x",
+    ),
+    "an end of an iterator": ("raised", "['A', ['StopIteration'], 'x', [{'list': []}]]", "can't be read"),
+    "an end of an iterator with an object": (
+        "raised",
+        "['A', ['StopIteration'], 'x', [{'opaque': 0}]]",
+        "RuntimeError: StopIteration: x",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_answer_never_passes(name: str, judge: Judge) -> None:
+    function, answer, detail = FORGED[name]
+    code = f"import slmbench.sandbox._worker as worker\nworker.{function} = lambda *a: {answer}\n"
+    code += f"def f(x): {'x.append(2)' if function == 'changes' else '1 / 0'}"
+    verdict = judge(code, "x = [1]\nfor _ in map(f, [x]): assert x == [1, 2]\nassert x == [1, 2]", timeout_s=30)
+    assert verdict.status == "failed" and detail in verdict.detail, verdict

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import deque
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -18,7 +22,17 @@ hashable = st.recursive(
     keys | st.complex_numbers(allow_nan=False), lambda s: st.tuples(s, s) | st.frozensets(s, max_size=3)
 )
 values = st.recursive(
-    hashable | st.builds(range, st.integers(), st.integers()) | st.builds(slice, st.integers() | st.none()),
+    hashable
+    | (
+        st.decimals(allow_nan=False)
+        | st.fractions()
+        | st.dates()
+        | st.datetimes().map(lambda t: t.replace(fold=0))
+        | st.timedeltas()
+    )
+    | st.builds(deque, st.lists(keys, max_size=3), st.none() | st.integers(3, 9))
+    | st.builds(range, st.integers(), st.integers())
+    | st.builds(slice, st.integers() | st.none()),
     lambda s: (
         st.lists(s, max_size=4)
         | st.lists(s, max_size=3).map(tuple)
@@ -44,8 +58,8 @@ def test_a_plain_value_comes_back_with_its_types(value: Any) -> None:
     def shown(v: Any) -> Any:
         if isinstance(v, set | frozenset):
             return type(v).__name__, sorted(map(repr, map(shown, v)))
-        if isinstance(v, list | tuple):
-            return type(v).__name__, [shown(x) for x in v]
+        if isinstance(v, list | tuple | deque):
+            return type(v).__name__, [shown(x) for x in v], getattr(v, "maxlen", None)
         if isinstance(v, dict):
             return "dict", [(shown(k), shown(x)) for k, x in v.items()]
         return repr(v)
@@ -71,12 +85,62 @@ def test_a_subclass_goes_as_its_builtin_whatever_it_says_of_itself() -> None:
     assert type(crossed(Liar(7))) is int and crossed(Liar(7)) == 7
 
 
+@pytest.mark.parametrize("base", [Decimal, Fraction, date, datetime, timedelta, deque])
+def test_a_subclass_of_a_standard_class_is_no_plain_value(base: type) -> None:
+    arguments = {date: (2020, 1, 1), datetime: (2020, 1, 1)}.get(base, ())
+    same_name = type(base.__name__, (base,), {"__module__": base.__module__, "__eq__": lambda a, b: True})
+    assert encode(base(*arguments), refuse) != {"opaque": 1}
+    assert encode(same_name(*arguments), lambda value: 1) == {"opaque": 1}
+
+
+def test_a_time_with_a_zone_is_no_plain_value() -> None:
+    assert encode(datetime(2020, 1, 1, tzinfo=UTC), lambda value: 1) == {"opaque": 1}
+
+
+@given(values)
+def test_both_sides_meet_the_mutable_parts_of_a_value_in_one_order(value: Any) -> None:
+    ours: list[Any] = []
+    theirs: list[Any] = []
+    decode(encode(value, refuse, ours), refuse, theirs)
+    assert list(map(repr, map(type, ours))) == list(map(repr, map(type, theirs)))
+    assert [len(part) for part in ours] == [len(part) for part in theirs]
+
+
+def test_a_reference_is_the_object_itself_and_none_other_is_taken() -> None:
+    inner = [1]
+    message = encode([inner, 2, (inner,)], refuse, known={id(inner): 0})
+    assert message == [{"ref": 0}, 2, {"tuple": [{"ref": 0}]}]
+    value = decode(message, refuse, refs=[inner])
+    assert value[0] is inner is value[2][0]
+    for body in (1, -1, True, 0.0, None, "0"):
+        with pytest.raises(BadFrame):
+            decode({"ref": body}, refuse, refs=[inner])
+    with pytest.raises(BadFrame):
+        decode({"ref": 0}, refuse)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"Decimal": 1}, {"Decimal": "x"}, {"Fraction": [1, 0]}, {"Fraction": ["1", 2]}, {"Fraction": [True, 2]},
+        {"date": [2020, 2, 30]}, {"date": [2020, 1]}, {"datetime": [2020, 1, 1]}, {"timedelta": [10**10, 0, 0]},
+        {"deque": []}, {"deque": [[1], -1]}, {"deque": ["ab", None]}, {"deque": [1, 2, 3]},
+    ],
+)  # fmt: skip
+def test_parts_of_no_number_and_no_date_are_refused(message: Any) -> None:
+    with pytest.raises(BadFrame):
+        decode(message, refuse)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda s: (
         st.lists(s, max_size=4)
         | st.dictionaries(
-            st.sampled_from("int float str bytes tuple set dict complex range slice type frozenset opaque x".split()),
+            st.sampled_from(
+                "int float str bytes tuple set dict complex range slice type frozenset opaque x ref deque "
+                "Decimal Fraction date datetime timedelta".split()
+            ),
             s,
             max_size=2,
         )
@@ -84,14 +148,14 @@ json_values = st.recursive(
 )
 PLAIN = {
     t for t in (int, float, str, bytes, bytearray, bool, complex, list, tuple, set, frozenset, dict, range, slice, type)
-} | {type(None)}
+} | {type(None), deque, Decimal, Fraction, date, datetime, timedelta}
 
 
 @given(json_values)
 def test_any_answer_is_a_plain_value_or_refused(message: Any) -> None:
     def types(value: Any) -> set[type]:
         inside = value.items() if isinstance(value, dict) else value
-        below = [types(x) for x in inside] if isinstance(value, list | tuple | set | frozenset | dict) else []
+        below = [types(x) for x in inside] if isinstance(value, list | tuple | set | frozenset | dict | deque) else []
         return {type(value)}.union(*below)
 
     try:

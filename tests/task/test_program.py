@@ -78,9 +78,39 @@ FENCED = [
 
 
 @pytest.mark.parametrize("output", FENCED, ids=range(len(FENCED)))
-def test_code_of_a_chat_model_is_what_stands_between_its_first_fences(output: str, make_task: MakeTask) -> None:
+def test_code_of_a_chat_model_is_what_stands_between_its_fences(output: str, make_task: MakeTask) -> None:
     task, example = code_task(make_task)
     assert passes(task, example, output, fenced=True)
+
+
+SHELL = "First:\n```bash\npip install circle\n```\nThen:\n"
+INDENTED = "".join(f"   {line}\n" for line in WHOLE.splitlines())
+DOCUMENTED = WHOLE.replace(":\n", ":\n    '''\n    ```\n    area(1)\n    ```\n    '''\n", 1)
+FENCES = {
+    "indented, in a list": f"1. The code:\n\n   ```python\n{INDENTED}   ```\n2. Done.",
+    "indented, closed at the margin": f"1. The code:\n   ```python\n{INDENTED}```\nDone.",
+    "a shell's block first": f"{SHELL}```python\n{WHOLE}\n```",
+    "a shell's block first, and one of no language": f"{SHELL}```\n{WHOLE}\n```",
+    "a shell's block first, and a body": f"{SHELL}```python\n    return math.pi * radius**2\n```",
+    "a block of use first": f"Use it so:\n```python\nprint(area(1))\n```\n```python\n{WHOLE}\n```",
+    "output first, under no language": f"```\n3.14\n```\n```python\n{WHOLE}\n```",
+    "fences in its docstring": f"```python\n{DOCUMENTED}\n```\nDone.",
+    "four backticks": f"````python\n{WHOLE}\n```` \nDone.",
+    "three backticks within four": f"````python\n{WHOLE}\n'''\n```\n'''\n````\nDone.",
+    "more backticks at the end": f"```python\n{WHOLE}\n`````\nDone.",
+    "tildes": f"~~~python\n{WHOLE}\n~~~\nDone.",
+    "tildes with backticks in them": f"~~~ python\n{WHOLE}\n'''\n```\n'''\n~~~\nDone.",
+    "backticks within prose": f"Call ```area``` so, or\n```area(1)``` so:\n```python\n{WHOLE}\n```\nDone.",
+    "CRLF": f"Sure:\n```python\n{WHOLE}\n```\nDone.".replace("\n", "\r\n"),
+    "attributes": f"```{{.python .numberLines}}\n{WHOLE}\n```\nDone.",
+    "a capital": f"{SHELL}``` Python\n    return math.pi * radius**2\n```",
+}
+
+
+@pytest.mark.parametrize("name", FENCES)
+def test_a_fence_is_found_as_markdown_has_it(name: str, make_task: MakeTask) -> None:
+    task, example = code_task(make_task)
+    assert passes(task, example, FENCES[name], fenced=True)
 
 
 def test_fences_are_text_where_none_are_looked_for(make_task: MakeTask) -> None:
@@ -97,6 +127,10 @@ def test_prose_without_a_fence_is_run_as_it_stands_and_fails(make_task: MakeTask
 def test_a_wrong_program_in_fences_is_wrong(make_task: MakeTask) -> None:
     task, example = code_task(make_task)
     assert not passes(task, example, "```python\ndef area(radius):\n    return 0\n```", fenced=True)
+    # Of two answers the first counts.
+    assert not passes(
+        task, example, f"```python\ndef area(radius):\n    return 0\n```\n```python\n{WHOLE}\n```", fenced=True
+    )
     assert not passes(task, example, "```python\ndef area_of(radius):\n    return 3.14\n```", fenced=True)
 
 
