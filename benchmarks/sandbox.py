@@ -140,7 +140,8 @@ def main() -> None:
     print(f"{len(rows)} reference solutions, {WORKERS} at once, {os.cpu_count()} cores, median of {ROUNDS} rounds:")
     for name, values in speeds.items():
         cost = statistics.median(costs[name])
-        print(f"  {name}: {statistics.median(values):.0f} a second, {cost:.0f} ms CPU each, {passed[name]} passed")
+        right = " or ".join(map(str, sorted(passed[name])))
+        print(f"  {name}: {statistics.median(values):.0f} a second, {cost:.0f} ms CPU each, {right} passed")
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     first, *_ = medians
     if peer is not None:

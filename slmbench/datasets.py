@@ -358,7 +358,9 @@ def _with_columns(rows: list[Row], spec: DatasetSpec, where: str) -> list[Row]:
     missing = sorted({theirs for theirs in wanted.values() if theirs not in rows[0]})
     if missing:
         there = ", ".join(sorted(rows[0]))
-        raise DataError(f"{where}: no column {', '.join(map(repr, missing))}; the columns are: {there}")
+        ours = next(name for name, theirs in wanted.items() if theirs == missing[0])
+        way = f"; say which it is, as in `columns: {{{ours}: NAME}}`" if spec.generated is None else ""
+        raise DataError(f"{where}: no column {', '.join(map(repr, missing))}; the columns are: {there}{way}")
     for number, row in enumerate(rows):
         gone = [theirs for theirs in wanted.values() if theirs not in row]
         if gone:
