@@ -45,7 +45,8 @@ def test_a_renaming_keeps_our_columns_alone(tmp_path: Path) -> None:
 
 def test_a_missing_column_names_those_that_exist(tmp_path: Path) -> None:
     made = of_files(tmp_path, '{"question": 1, "label": 2}\n', columns=["question", "answer"])
-    with pytest.raises(DataError, match=r"t\.jsonl: no column 'answer'; the columns are: label, question; say which it is"):
+    there = r"t\.jsonl: no column 'answer'; the columns are: label, question; "
+    with pytest.raises(DataError, match=there + r"say which it is, as in `columns: {answer: NAME}`$"):
         fetch_rows(made, "test")
 
 
