@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.formats import Format, FormatFault
-from slmbench.sandbox import Sandbox
+from slmbench.sandbox import Program, Sandbox, Verdict
 from slmbench.task import Task, program_of
 from slmbench.values import Example
 
@@ -49,21 +49,27 @@ def judge_code(
     lead = delimiter if not task.spec.prompt.delimiter else ""
 
     def judge(outputs: Sequence[Sequence[str]], indices: Sequence[int]) -> list[list[Answer]]:
-        answers, programs = [], []
+        read: list[list[tuple[Answer, Program | None]]] = []
         for samples, index in zip(outputs, indices, strict=True):
+            read.append([])
             for sample in samples:
                 answer = read_answer(format, examples[index], sample.removeprefix(lead))
-                answers.append(answer)
                 fenced = format.name != "plain"
-                programs.append(program_of(task, examples[index], answer.text, fenced=fenced))
-        verdicts = sandbox.run(programs, timeout_s=TIMEOUT_S, progress=progress)
-        flat = iter(
-            Answer(answer.text, answer.fault, "failed" if answer.fault else verdict.status, verdict.detail)
-            for answer, verdict in zip(answers, verdicts, strict=True)
-        )
-        return [[next(flat) for _ in samples] for samples in outputs]
+                # What is not in its format is no program.
+                program = None if answer.fault else program_of(task, examples[index], answer.text, fenced=fenced)
+                read[-1].append((answer, program))
+        # Samples of one problem are often the same text; it is run once.
+        programs = list(dict.fromkeys(program for one in read for _, program in one if program is not None))
+        verdicts = dict(zip(programs, sandbox.run(programs, timeout_s=TIMEOUT_S, progress=progress), strict=True))
+        return [[_judged(answer, verdicts[program] if program else None) for answer, program in one] for one in read]
 
     return judge
+
+
+def _judged(answer: Answer, verdict: Verdict | None) -> Answer:
+    if verdict is None:
+        return evolve(answer, verdict="failed")
+    return evolve(answer, verdict=verdict.status, detail=verdict.detail)
 
 
 def refuse_unscorable(tasks: Sequence[Task]) -> None:

@@ -63,6 +63,15 @@ def test_verdicts_are_of_the_prompt_and_what_was_written_after_it(code_task: Tas
     assert [one[3] for one in verdicts] == ["timed out"] * 3
 
 
+def test_a_program_that_several_samples_wrote_is_run_once(code_task: Task) -> None:
+    examples, run = code_task.examples("test"), []
+    judge = judge_code(code_task, examples, PLAIN, open_sandbox(), run.append)
+    right, wrong = ROWS[0]["solution"], "    pass\n"
+    (answers,) = judge([[right, wrong, right, right, wrong]], [0])
+    assert [answer.verdict for answer in answers] == ["passed", "failed", "passed", "passed", "failed"]
+    assert len(run) == 2
+
+
 def test_a_chat_models_fenced_function_replaces_the_one_that_the_prompt_began(code_task: Task) -> None:
     written = "Here it is:\n```python\ndef two(x):\n    return math.sqrt(x)\n```\nIt takes the root."
     assert judged(code_task, [[], [written]], CHAT)[1] == ["passed"]
