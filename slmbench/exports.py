@@ -18,6 +18,7 @@ from attrs import frozen
 from slmbench.datasets import Rows, fetch_rows, read_rows
 from slmbench.errors import DataError, UsageError
 from slmbench.files import write_atomically
+from slmbench.formats import messages_of
 from slmbench.formats.toon import encode_toon
 from slmbench.paths import shown
 from slmbench.task import Task
@@ -65,7 +66,9 @@ def export_task(task: Task, form: str, split: str, limit: int | None = None) -> 
     examples = [bare.example(row, number, split) for number, row in enumerate(rows.rows)]
     where = f"task {task.name!r}, split {split!r}"
     if form == "chat":
-        values: list[Record] = [{"messages": messages_of(bare, example)} for example in examples]
+        values: list[Record] = [
+            {"messages": messages_of(bare.prompt(example), bare.target(example))} for example in examples
+        ]
         _refuse_unwritable([{m["role"]: m["content"] for m in value["messages"]} for value in values], where)
     else:
         values = with_same_columns([record_of(bare, example) for example in examples])
@@ -109,15 +112,6 @@ def _own_options(task: Task, example: Example) -> tuple[str, ...]:
     if isinstance(declared, list) and not any(Template(source).names for source in declared):
         return ()
     return example.choices
-
-
-def messages_of(task: Task, example: Example) -> list[dict[str, str]]:
-    """One example as the turns of the chat format, without shots: system (where there is one), user, assistant."""
-    prompt = task.prompt(example)
-    opening = prompt.prefix + prompt.delimiter if prompt.prefix else ""
-    turns = [("system", prompt.system)] if prompt.system else []
-    turns += [("user", prompt.user), ("assistant", opening + task.target(example).text)]
-    return [{"role": role, "content": content} for role, content in turns]
 
 
 def with_same_columns(records: Sequence[Record]) -> list[Record]:

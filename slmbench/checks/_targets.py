@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._formats import Reading, Written
-from slmbench.task import Task
+from slmbench.task import Task, extracted
 from slmbench.values import Example
 from slmbench.yamlfile import Location
-
-EXTRACT_S = 5.0
 
 
 def check_room(task: Task, rows: Sequence[Written], where: str, mode: str, found: Findings) -> None:
@@ -44,18 +42,15 @@ def check_extraction(task: Task, rows: Sequence[Written], where: str, mode: str,
     cot = task.spec.cot
     if cot is None or cot.extract is None or task.cot == "off":
         return True
-    import regex
-
     missed: dict[str, Reading] = {}
     for row in rows:
         for reading in row.readings:
             try:
-                matched = regex.search(cot.extract, reading.text, timeout=EXTRACT_S)
-            except TimeoutError:
-                message = f"cot.extract takes longer than {EXTRACT_S:g} s on the gold answer; simplify it"
-                found.of_row("slow", found.document.problem(("cot", "extract"), message), row.example.id)
+                answer = extracted(cot.extract, reading.text)
+            except ValueError as error:
+                found.of_row("slow", found.document.problem(("cot", "extract"), str(error)), row.example.id)
                 return False
-            if matched is None:
+            if answer is None:
                 missed.setdefault(row.example.id, reading)
     cut = [item for item, reading in missed.items() if reading.stopped_by]
     if cut and where and 2 * len(cut) <= len(rows):

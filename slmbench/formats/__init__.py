@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats._base import Format, FormatFault, Rendered, pair_ids, prompt_ids, training_ids
-from slmbench.formats.chat import CHAT, chat_template_of
+from slmbench.formats.chat import CHAT, chat_template_of, messages_of
 from slmbench.formats.plain import PLAIN
 from slmbench.formats.toon import TOON
 
@@ -14,6 +14,7 @@ __all__ = [
     "Rendered",
     "chat_template_of",
     "load_format",
+    "messages_of",
     "pair_ids",
     "prompt_ids",
     "training_ids",

@@ -9,7 +9,7 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
-from slmbench.values import Prompt
+from slmbench.values import Prompt, Target
 
 DEFAULT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -27,13 +27,16 @@ def chat_template_of(tokenizer: Any) -> str:
     return str(tokenizer.chat_template or DEFAULT_TEMPLATE)
 
 
-def _messages(prompt: Prompt) -> list[dict[str, str]]:
+def messages_of(prompt: Prompt, target: Target | None = None) -> list[dict[str, str]]:
+    """The turns of a prompt: system (where there is one), shots, user; with a target, the assistant's turn too."""
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
     opening = prompt.prefix + prompt.delimiter if prompt.prefix else ""
     for shot in prompt.shots:
         messages.append({"role": "user", "content": shot.user})
         messages.append({"role": "assistant", "content": opening + shot.target.text})
     messages.append({"role": "user", "content": prompt.user})
+    if target is not None:
+        messages.append({"role": "assistant", "content": opening + target.text})
     return messages
 
 
@@ -55,7 +58,7 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
 
 
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
-    text = _apply(tokenizer, _messages(prompt), open_turn=True)
+    text = _apply(tokenizer, messages_of(prompt), open_turn=True)
     if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
         return Rendered(f"{text} {prompt.prefix}", prompt.delimiter) if prompt.prefix else Rendered(text, " ")
     # The prefix opens the assistant's turn, so that shots, training and evaluation all begin an answer alike.

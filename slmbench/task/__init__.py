@@ -3,6 +3,15 @@
 from slmbench.task._load import load_task, load_task_folder, templates_of, validate_all
 from slmbench.task._program import program_of
 from slmbench.task._settings import Settings
-from slmbench.task._task import Task
+from slmbench.task._task import Task, extracted
 
-__all__ = ["Settings", "Task", "load_task", "load_task_folder", "program_of", "templates_of", "validate_all"]
+__all__ = [
+    "Settings",
+    "Task",
+    "extracted",
+    "load_task",
+    "load_task_folder",
+    "program_of",
+    "templates_of",
+    "validate_all",
+]

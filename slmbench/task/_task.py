@@ -265,7 +265,8 @@ class Task:
         cot = self._reasoning()
         if cot is None or cot.extract is None or scorer.kind != "text" or scorer.reads_whole:
             return example, output
-        return example, evolve(output, text=extracted(cot.extract, output.text))
+        answer = extracted(cot.extract, output.text)
+        return example, output if answer is None else evolve(output, text=answer)
 
     def digest(self, format: Format) -> str:
         """sha256 over task.yaml, plugin.py, the format's and metrics' versions and the data set's declaration."""
@@ -353,8 +354,8 @@ class Task:
         return evolve(self, scorers=kept)
 
 
-def extracted(pattern: str, text: str) -> str:
-    """Group 1 of the pattern's last match, without outer white space; the whole text where there is none.
+def extracted(pattern: str, text: str) -> str | None:
+    """Group 1 of the pattern's last match, without outer white space; None where nothing matches.
 
     Raises ValueError for a pattern that takes longer than EXTRACT_S.
     """
@@ -365,7 +366,7 @@ def extracted(pattern: str, text: str) -> str:
         found = list(regex.finditer(pattern, text, timeout=EXTRACT_S))
     except TimeoutError as error:
         raise ValueError(f"cot.extract {pattern!r} takes longer than {EXTRACT_S:g} s on a text; simplify it") from error
-    return (found[-1][1] or "").strip() if found else text
+    return (found[-1][1] or "").strip() if found else None
 
 
 def _reasoning_of(cot: CotSpec, fields: dict[str, Any]) -> str:
