@@ -54,7 +54,11 @@ def main(config: dict[str, Any]) -> None:
     gc.freeze()
     jail, errors, folder = None, None, None
     while True:
-        command, channels, _, _ = socket.recv_fds(control, 1, 1)
+        try:
+            command, channels, _, _ = socket.recv_fds(control, 1, 1)
+        except OSError:
+            # slmbench was killed with an answer of ours unread, which the kernel tells as a reset.
+            command, channels = b"", []
         reply = {}
         try:
             if command != b"s":

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import select
 import signal
 import socket
 import struct
@@ -13,12 +14,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.sandbox._jail import BOX, DEVICES
@@ -60,6 +62,7 @@ class Host:
     process: subprocess.Popen[bytes]
     control: socket.socket
     errors: IO[bytes]
+    stopping: threading.Lock = field(factory=threading.Lock, eq=False)
 
 
 @frozen
@@ -200,27 +203,42 @@ def stop_host(host: Host) -> None:
         host.control.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass
-    try:
-        host.process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        below = _below(host.process.pid)
-        host.process.kill()
-        for pid in below:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
-        host.process.wait()
+    with host.stopping:
+        if host.process.returncode is None:
+            if not _ended(host.process, STOP_S):
+                host.process.kill()
+                _ended(host.process, STOP_S)
+            # Before its id is given back: what a helper that was killed leaves is known by its session.
+            _sweep(host.process.pid)
+            host.process.wait()
     host.control.close()
 
 
-def _below(pid: int) -> list[int]:
-    """The processes below one, as far as the system tells."""
-    try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (OSError, ValueError):
-        return []
-    return children + [further for child in children for further in _below(child)]
+def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a child ends within that time; it stays to be waited for where the system knows how."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if hasattr(os, "waitid"):
+            ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        else:
+            ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            return ended
+        time.sleep(0.002)
+
+
+def _sweep(session: int) -> None:
+    """Kills what is left of a session whose leader ended, as far as the system tells.
+
+    A jail ends with its helper, but for one moment: bubblewrap's process inside waits for the one outside before it
+    asks to be killed with it, and waits for ever if that one is killed.
+    """
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        try:
+            if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3]) == session != int(pid):
+                os.kill(int(pid), signal.SIGKILL)
+        except (OSError, ValueError, IndexError):
+            continue  # Gone meanwhile, or not a process of Linux.
 
 
 def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
@@ -237,7 +255,7 @@ def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
         try:
             ours.settimeout(None)
             write_frame(ours.fileno(), {"code": code, "tests": tests}, MAX_PROGRAM_BYTES)
-            _next(ours, time.monotonic() + START_S)
+            _next(host, ours, time.monotonic() + START_S)
         except BadFrame:
             _tell(host, b"k")
             detail = f"the program is larger than {MAX_PROGRAM_BYTES >> 20} MiB, with its tests"
@@ -247,7 +265,7 @@ def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
             raise HostFailed("a jail did not come up" + (f": {said}" if said else "")) from None
         started = time.monotonic()
         try:
-            status, detail = _next(ours, started + timeout_s)
+            status, detail = _next(host, ours, started + timeout_s)
         except TimeoutError:
             status, detail = "timed out", f"no end after {timeout_s:g} s"
         except (EOFError, OSError, BadFrame):
@@ -257,12 +275,19 @@ def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
     return Finding(status, visible(detail)[:MAX_DETAIL_CHARS], seconds)
 
 
-def _next(channel: socket.socket, deadline: float) -> Any:
-    """The next frame. The examiner, which is trusted, writes one at once: only its beginning is waited for."""
-    channel.settimeout(max(deadline - time.monotonic(), 0.001))
-    if not channel.recv(1, socket.MSG_PEEK):
+def _next(host: Host, channel: socket.socket, deadline: float) -> Any:
+    """The next frame. The examiner, which is trusted, writes one at once: only its beginning is waited for.
+
+    Raises EOFError if the jail ended, and if the helper did, which says nothing by itself; TimeoutError; OSError.
+    """
+    poll = select.poll()
+    for socket_ in (channel, host.control):
+        poll.register(socket_, select.POLLIN)
+    ready = [fd for fd, _ in poll.poll(max(deadline - time.monotonic(), 0.001) * 1000)]
+    if not ready:
+        raise TimeoutError
+    if channel.fileno() not in ready or not channel.recv(1, socket.MSG_PEEK):
         raise EOFError
-    channel.settimeout(None)
     return read_frame(channel.fileno())
 
 
@@ -303,7 +328,6 @@ def run_all(
 ) -> list[Finding]:
     """Findings in the programs' order, from `workers` helpers at once; nothing is left running, come what may."""
     import queue
-    import threading
 
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Finding | BaseException]] = queue.SimpleQueue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +202,50 @@ def test_a_helper_that_dies_between_programs_is_replaced(jail: Sandbox, descenda
     right = Program("import time\ntime.sleep(0.2)\ndef f(): return 1", "assert f() == 1")
     verdicts = jail.run([right] * 4, workers=1, progress=kill)
     assert [verdict.status for verdict in verdicts] == ["passed"] * 4 and len(set(killed)) > 2
+
+
+@linux
+def test_a_helper_whose_answer_nobody_read_ends_as_usual(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:
+    host = _hosts.start_host(jail.tier, 5.0, jail.bwrap)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(host.control, [b"s"], [theirs.fileno()])
+        assert select.select([host.control], [], [], 20)[0]
+        host.control.close()  # Its peer reads ECONNRESET, and not the end of the stream.
+        assert host.process.wait(20) == 0
+        assert _hosts._said(host) == "" and descendants() == set()
+    host.errors.close()
+
+
+@linux
+def test_what_a_killed_helper_leaves_half_built_is_swept(tmp_path: Path, descendants: Callable[[], set[int]]) -> None:
+    # As bubblewrap, for a moment: its child is not yet bound to end with it.
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 1\nsleep 1000 &\nwait\n')
+    bwrap.chmod(0o755)
+    host = _hosts.start_host("bubblewrap", 5.0, str(bwrap))
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not any(b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants()):
+            time.sleep(0.01)
+        os.kill(host.process.pid, signal.SIGKILL)
+        killed.append(host.process.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(_hosts.HostFailed):
+        _hosts.judge(host, "", "", 5.0)
+    thread.join()
+    assert killed and time.monotonic() - began < _hosts.START_S / 2, "its end is noticed, not waited for"
+    assert descendants()
+    _hosts.stop_host(host)
+    _hosts.stop_host(host)
+    host.errors.close()
+    while descendants() and time.monotonic() - began < 20:
+        time.sleep(0.01)
+    assert descendants() == set()
 
 
 @linux
