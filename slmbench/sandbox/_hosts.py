@@ -35,6 +35,7 @@ MAX_OPEN_FILES = 64
 START_S = 30.0
 ANSWER_S = 60.0
 STOP_S = 10.0
+LISTEN_S = 0.2
 START_ATTEMPTS = 3
 MAX_DETAIL_CHARS = 800
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -371,7 +372,11 @@ def run_all(
         for thread in threads:
             thread.start()
         while len(findings) < len(programs):
-            index, found = done.get()
+            try:
+                # A signal that comes just before a wait without an end is only seen when that is over.
+                index, found = done.get(timeout=LISTEN_S)
+            except queue.Empty:
+                continue
             if isinstance(found, BaseException):
                 raise found
             findings[index] = found
@@ -384,7 +389,8 @@ def run_all(
         for host in begun:
             stop_host(host)
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:  # An interrupt can come before all of them were started.
+                thread.join()
         for host in hosts:
             host.errors.close()
     return [findings[index] for index in range(len(programs))]
