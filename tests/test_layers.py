@@ -25,29 +25,32 @@ LAYERS: dict[str, int] = {
     "schema": 2,
     "catalog": 2,
     "templates": 2,
-    "plugins": 3,
-    "datasets": 4,
-    "formats": 3,
-    "metrics": 3,
-    "models": 3,
-    "lengths": 4,
     "nano": 3,
-    "sandbox": 3,
-    "task": 5,
-    "runs": 5,
-    "recipe": 6,
-    "checks": 6,
-    "mirror": 6,
-    "exports": 6,
-    "tokens": 7,
-    "scaffold": 6,
-    "evaluation": 6,
-    "leaderboard": 6,
-    "training": 7,
-    "api": 7,
-    "cli": 8,
-    "__init__": 9,
-    "__main__": 9,
+    "plugins": 4,
+    "twins": 4,
+    "formats": 4,
+    "metrics": 4,
+    "sandbox": 4,
+    "models": 5,
+    "datasets": 5,
+    "lengths": 6,
+    "task": 6,
+    "runs": 6,
+    "recipe": 7,
+    "checks": 7,
+    "mirror": 7,
+    "exports": 7,
+    "scaffold": 7,
+    "evaluation": 7,
+    "leaderboard": 7,
+    "deployment": 7,
+    "tokens": 8,
+    "training": 8,
+    "api": 8,
+    "sweeps": 9,
+    "cli": 10,
+    "__init__": 11,
+    "__main__": 11,
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes"}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -108,7 +111,7 @@ def test_a_module_imports_only_from_the_layers_below_its_own(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_heavy_packages_are_imported_inside_functions_of_layers_three_to_seven(path: Path) -> None:
+def test_heavy_packages_are_imported_inside_functions_of_layers_three_to_nine(path: Path) -> None:
     found = [
         (module, line, inside, typing)
         for module, line, inside, typing in imports(path)
@@ -118,7 +121,7 @@ def test_heavy_packages_are_imported_inside_functions_of_layers_three_to_seven(p
         f"{path.relative_to(TOP)}:{line}: {module}" for module, line, inside, typing in found if not (inside or typing)
     ] == []
     if [module for module, _, _, typing in found if not typing]:
-        assert 3 <= LAYERS[part_of(path)] <= 7
+        assert 3 <= LAYERS[part_of(path)] <= 9
 
 
 def test_only_evaluation_imports_the_harness() -> None:

@@ -2,12 +2,23 @@
 
 from slmbench.schema._base import Spec, parse, plain_name
 from slmbench.schema._dataset import DatasetSpec
-from slmbench.schema._model import ModelSpec
-from slmbench.schema._recipe import AdapterSpec, EvaluationSpec, LoraSpec, OptimSpec, RecipeSpec, SuiteSpec
+from slmbench.schema._model import ModelSpec, TwinSpec
+from slmbench.schema._optim import MixingSpec, OptimSpec
+from slmbench.schema._recipe import (
+    AdapterSpec,
+    CheckpointSpec,
+    EvaluationSpec,
+    LoraSpec,
+    QuantizationSpec,
+    RecipeSpec,
+    SuiteSpec,
+    ValidationSpec,
+)
 from slmbench.schema._task import CodeSpec, CotMode, CotSpec, FewshotSpec, GenerationSpec, PromptSpec, TaskSpec
 
 __all__ = [
     "AdapterSpec",
+    "CheckpointSpec",
     "CodeSpec",
     "CotMode",
     "CotSpec",
@@ -16,13 +27,17 @@ __all__ = [
     "FewshotSpec",
     "GenerationSpec",
     "LoraSpec",
+    "MixingSpec",
     "ModelSpec",
     "OptimSpec",
     "PromptSpec",
+    "QuantizationSpec",
     "RecipeSpec",
     "Spec",
     "SuiteSpec",
     "TaskSpec",
+    "TwinSpec",
+    "ValidationSpec",
     "parse",
     "plain_name",
 ]

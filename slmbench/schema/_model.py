@@ -8,21 +8,44 @@ from pydantic import Field, model_validator
 
 from slmbench.schema._base import Spec
 
+Family = Literal["llama", "qwen2", "phi3", "tinyllama", "smollm2", "t5", "nano"]
+
+
+class TwinSpec(Spec):
+    """The small random copy of a model: the same class and wiring, these sizes, a tokenizer of its own."""
+
+    hidden: int = Field(default=128, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    kv_heads: int = Field(default=2, ge=1)
+    head_width: int = Field(default=64, ge=2)
+    feed_forward: int = Field(default=256, ge=8)
+    context_tokens: int = Field(default=4096, ge=64)
+    seed: int = 0
+
 
 class ModelSpec(Spec):
-    """A causal language model: on the hub, in a folder, or bundled with the package."""
+    """A language model: on the hub, in a folder, or bundled with the package.
+
+    family: whose wiring, special tokens and chat template it has; a twin is built after it.
+    """
 
     summary: str = Field(min_length=1)
     hub: str | None = None
     path: str | None = None
     bundled: Literal["nano"] | None = None
     revision: str | None = None
-    architecture: Literal["causal"] = "causal"
+    architecture: Literal["causal", "seq2seq"] = "causal"
+    family: Family | None = None
     context_tokens: int = Field(ge=8)
+    parameters: int | None = Field(default=None, ge=1)
+    tied_head: bool | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     lora_targets: list[str] | Literal["all-linear"] = "all-linear"
     license: str | None = None
+    gated: bool = False
     remote_code: bool = False
+    twin: TwinSpec | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> ModelSpec:
@@ -31,4 +54,6 @@ class ModelSpec(Spec):
             raise ValueError(
                 f"a model has exactly one of 'hub', 'path', 'bundled'; got {' and '.join(given) or 'none'}"
             )
+        if self.twin is not None and self.family is None:
+            raise ValueError("a twin is built after a `family`; declare it")
         return self

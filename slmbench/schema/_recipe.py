@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from slmbench.schema._base import Name, Spec
+from slmbench.schema._base import Misfits, Name, Spec
+from slmbench.schema._optim import MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
 FormatName = Literal["plain", "chat", "toon"]
 
 
 class LoraSpec(Spec):
-    """Low-rank adapters. targets None: those that the model declares."""
+    """Low-rank adapters. targets None: those that the model declares.
+
+    rslora: alpha is divided by the square root of the rank (Kalajdzievski 2023); dora: magnitude and direction apart
+    (Liu et al. 2024); lr_ratio: LoRA+, the learning rate of B over that of A (Hayou et al. 2024).
+    """
 
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: list[str] | Literal["all-linear"] | None = None
+    targets: Annotated[list[str], Field(min_length=1)] | Literal["all-linear"] | None = None
+    rslora: bool = False
+    dora: bool = False
+    lr_ratio: float | None = Field(default=None, ge=1, le=1000)
 
 
-class OptimSpec(Spec):
-    """How long and how fast. Exactly one of steps and epochs rules; batch counts rows, over accumulation steps."""
+class QuantizationSpec(Spec):
+    """How the frozen base is held under `method: qlora` (Dettmers et al. 2023). double: its constants too."""
 
-    lr: float = Field(default=2e-4, gt=0)
-    batch: int = Field(default=8, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
-    warmup_steps: int = Field(default=10, ge=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit"] = "adamw_torch"
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _one_length(self) -> OptimSpec:
-        if self.steps is not None and self.epochs is not None:
-            raise ValueError("'steps' and 'epochs' both say how long to train; keep one")
-        return self
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = True
+    compute: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 
 class AdapterSpec(Spec):
@@ -55,10 +50,24 @@ class AdapterSpec(Spec):
         return self
 
 
+class ValidationSpec(Spec):
+    """Rows of each task's train split that are kept aside, and after how many steps their loss is taken."""
+
+    rows: int = Field(default=64, ge=1)
+    every_steps: int = Field(default=50, ge=1)
+
+
+class CheckpointSpec(Spec):
+    """After how many steps a training can be taken up again, and how many such places are kept."""
+
+    every_steps: int = Field(default=50, ge=1)
+    keep: int = Field(default=2, ge=1, le=100)
+
+
 class EvaluationSpec(Spec):
     """What base and adapters are scored on. limit: the first n items (such rows are badged and not ranked).
 
-    samples: an item, of code tasks; metrics: only these; None for what the tasks declare.
+    samples: an item, of code tasks; metrics: only these; max_tokens: an answer's; None for what the tasks declare.
     """
 
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
@@ -67,6 +76,7 @@ class EvaluationSpec(Spec):
     limit: int | None = Field(default=None, ge=1)
     samples: int | None = Field(default=None, ge=1, le=1000)
     metrics: Annotated[list[str], Field(min_length=1)] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_list(self) -> EvaluationSpec:
@@ -78,22 +88,53 @@ class EvaluationSpec(Spec):
 class RecipeSpec(Spec):
     """A recipe. shots: worked examples in every prompt; cot: chain of thought; None for what each task declares.
 
-    rows: at most so many training rows a task. max_tokens: longer rows are cut, counted and shown.
+    method: what is trained; full is all weights, for models of a few million. quantization: of `qlora`, NF4 by default.
+    rows: at most so many training rows a task. max_tokens: longer rows are cut, counted and shown. packing: batches are
+    filled to `batch * max_tokens` tokens with whole rows that don't see each other. variants: named overrides, as
+    `--set` takes them, chosen with `--variant`. sweep: key -> values that `slmbench sweep` tries, all with all; a key
+    is a dotted path, or a setting's own name where that is one setting's alone.
     """
 
     summary: str = Field(min_length=1)
     source: str = ""
     model: str
+    method: Literal["lora", "qlora", "full"] = "lora"
     format: FormatName = "plain"
     adapters: dict[Name, AdapterSpec] = Field(min_length=1)
     lora: LoraSpec = LoraSpec()
+    quantization: QuantizationSpec | None = None
     optim: OptimSpec = OptimSpec()
+    mixing: MixingSpec | None = None
+    packing: bool = False
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     shots: int | None = Field(default=None, ge=0, le=100)
     cot: CotMode | None = None
     rows: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=512, ge=8)
-    seed: int = 0
+    validation: ValidationSpec | None = None
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    log_every_steps: int = Field(default=10, ge=1)
+    on_contamination: Literal["fail", "drop", "warn"] = "drop"
+    memory_limit_gb: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    variants: dict[Name, dict[str, Any]] = Field(default={})
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
     evaluation: EvaluationSpec
+
+    @model_validator(mode="after")
+    def _fitting(self) -> RecipeSpec:
+        faults: list[tuple[tuple[str | int, ...], str]] = []
+        trained = {task for adapter in self.adapters.values() for task in adapter.tasks}
+        for task in self.mixing.weights if self.mixing else ():
+            if task not in trained:
+                faults.append((("mixing", "weights", task), f"no adapter is trained on {task!r}"))
+        if self.optim.schedule == "plateau" and self.validation is None:
+            faults.append((("optim", "schedule"), "'plateau' follows the validation loss; declare `validation`"))
+        if self.method != "qlora" and self.quantization is not None:
+            faults.append((("quantization",), f"goes with `method: qlora`; this one is {self.method!r}"))
+        if faults:
+            raise Misfits(faults)
+        return self
 
 
 class SuiteSpec(Spec):
