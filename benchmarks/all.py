@@ -23,6 +23,10 @@ SCRIPTS = {
     "sandbox.py": ("SLMBENCH_DATA",),
     "check_all.py": (),
     "token_economy.py": (),
+    "contamination.py": (),
+    "training_speed.py": ("SLMBENCH_DATA",),
+    "training_overhead.py": ("SLMBENCH_DATA",),
+    "memory_forecast.py": (),
 }
 
 

@@ -55,7 +55,7 @@ def main() -> None:
         values = []
         for seed in SEEDS:
             recipe = load_recipe(recipe_name, catalog, (f"seed={seed}",))
-            folder = train_adapter(recipe, adapter, catalog, load_model(source), out=f"{out}/seed-{seed}")
+            folder = train_adapter(recipe, adapter, catalog, source, out=f"{out}/seed-{seed}")
             scores = _scores(attach_adapter(load_model(source), folder), task, metric, out)
             seconds = json.loads((Path(folder) / "training.json").read_text())["train_s"]
             print(f"  adapter, seed {seed} {_text(estimate(scores))}  trained in {seconds:.0f} s", flush=True)

@@ -47,7 +47,7 @@ def write_atomically(path: str, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def write_json(path: str, value: Any) -> None:
@@ -55,7 +55,7 @@ def write_json(path: str, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode())
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     # The rename itself has to reach the disk; not every file system lets a folder be opened for that.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

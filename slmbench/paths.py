@@ -32,6 +32,15 @@ def mirror_dir() -> str | None:
     return os.environ.get("SLMBENCH_DATA") or None
 
 
+def cache_dir() -> str:
+    """The folder for what can be built again: `SLMBENCH_CACHE`, else `slmbench` in the user's cache folder."""
+    given = os.environ.get("SLMBENCH_CACHE")
+    if given:
+        return os.path.abspath(given)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(os.path.abspath(home), "slmbench")
+
+
 def hub_is_offline() -> bool:
     """Whether `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` asks for no network."""
     true = {"1", "true", "yes", "on"}

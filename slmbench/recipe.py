@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
-from attrs import frozen
+from attrs import evolve, frozen
+from pydantic import BaseModel
 
 from slmbench.catalog import Catalog
-from slmbench.errors import DeclarationError, Problem, did_you_mean
+from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.runs import canonical_sha256
 from slmbench.schema import OptimSpec, RecipeSpec, SuiteSpec, parse
 from slmbench.yamlfile import Document, Location, parse_yaml, read_yaml
 
+# Neither changes a weight: what a recipe is called, how it is scored, watched, saved and guarded.
+_WITHOUT_EFFECT = {
+    "adapters",
+    "checkpoint",
+    "evaluation",
+    "log_every_steps",
+    "memory_limit_gb",
+    "on_contamination",
+    "optim",
+    "source",
+    "summary",
+    "sweep",
+    "variants",
+}
+_NOT_IN_VARIANTS = ("variants", "sweep")
+_NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
+_LENGTHS = ("optim.steps", "optim.epochs")
+_LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoint", "evaluation")
+
+TWIN_ROWS = 24
+TWIN_STEPS = 6
+TWIN_BATCH = 4
+TWIN_ANSWER_TOKENS = 16
+TWIN_ITEMS = 2
+TWIN_SAMPLES = 2
+
 
 @frozen
 class Recipe:
-    """A validated recipe."""
+    """A validated recipe. variant: the one that was chosen, already applied."""
 
     name: str
     path: str
     spec: RecipeSpec
+    variant: str | None = None
 
     def optim_of(self, adapter: str) -> OptimSpec:
         """The optimisation of one adapter: the recipe's, with the adapter's own number of steps."""
@@ -31,19 +59,94 @@ class Recipe:
         return self.spec.optim if steps is None else self.spec.optim.model_copy(update={"steps": steps, "epochs": None})
 
     def digest_of(self, adapter: str) -> str:
-        """sha256 of everything in the recipe that one adapter depends on: not of the others, nor of the evaluation."""
-        settings = self.spec.model_dump(mode="json", exclude={"adapters", "evaluation", "summary", "source"})
-        return canonical_sha256([settings, self.spec.adapters[adapter].model_dump(mode="json")])
+        """sha256 of everything in the recipe that one adapter's weights depend on.
+
+        Not of the other adapters, nor of the evaluation, nor of settings that only watch, save or guard a training.
+        What `on_contamination` leaves of the rows is in the rows, which identify an adapter too.
+        """
+        spec = self.spec
+        settings = spec.model_dump(
+            mode="json", exclude=_WITHOUT_EFFECT | ({"lora"} if spec.method == "full" else set())
+        )
+        tasks = list(spec.adapters[adapter].tasks)
+        if spec.mixing is not None:
+            shares = settings["mixing"]["weights"]
+            settings["mixing"]["weights"] = {task: shares[task] for task in tasks if task in shares}
+        return canonical_sha256([settings, self.optim_of(adapter).model_dump(mode="json"), tasks])
 
     def evaluation_tasks(self, catalog: Catalog) -> list[str]:
         """The names of the tasks that base and adapters are scored on."""
         evaluation = self.spec.evaluation
         return list(evaluation.tasks) if evaluation.tasks else suite_tasks(catalog, str(evaluation.suite))
 
+    def sweep_axes(self) -> dict[str, list[Any]]:
+        """What `sweep` declares: dotted path -> values, in the file's order; {} where there is none."""
+        return {dotted_path(key): list(values) for key, values in self.spec.sweep.items()}
 
-def load_recipe(name: str, catalog: Catalog, overrides: tuple[str, ...] = ()) -> Recipe:
-    """A recipe of the registry, or of a YAML file given by path; overrides as `optim.lr=1e-4`.
+    def with_overrides(
+        self,
+        overrides: Sequence[str] | Mapping[str, Any] = (),
+        catalog: Catalog | None = None,
+        *,
+        blame: str = "--set",
+    ) -> Recipe:
+        """The recipe with some values replaced: `key=value` texts, or dotted path -> value.
 
+        Held to the schema; with a catalog also the names of tasks and suites. A number of steps takes the place of a
+        number of epochs, and the other way round. Raises DeclarationError, in which `blame` is where the values came
+        from.
+        """
+        if not overrides:
+            return self
+        assignments = _assignments(overrides, blame)
+        data = self.spec.model_dump(mode="json")
+        lengths = {
+            path for _, key, value in assignments if (path := dotted_path(key)) in _LENGTHS and value is not None
+        }
+        if len(lengths) == 1:
+            data["optim"] |= {"steps": None, "epochs": None}
+        return evolve(self, spec=_sound(_override(Document(self.path, data, {}), assignments, blame), catalog))
+
+    def for_twin(self, context_tokens: int | None = None) -> Recipe:
+        """The recipe, cut so that it runs on a tiny random model in under a minute on two cores.
+
+        Rows, steps, answers and sweeps are few and short; method, optimiser, packing, mixing, format, chain of
+        thought, schedule, accumulation, validation and checkpoints stay as they are declared. context_tokens: of the
+        twin; where it is given, rows may be twice as long, as the twin's small vocabulary makes more tokens of a text.
+        """
+        spec, twin = self.spec, self.spec.model_dump(mode="json")
+        twin["rows"] = _at_most(TWIN_ROWS, spec.rows)
+        twin["max_tokens"] = min(2 * spec.max_tokens, context_tokens or spec.max_tokens)
+        twin["log_every_steps"] = min(2, spec.log_every_steps)
+        twin["checkpoint"]["every_steps"] = min(3, spec.checkpoint.every_steps)
+        twin["optim"] |= {
+            "steps": _at_most(TWIN_STEPS, spec.optim.steps),
+            "epochs": None,
+            "batch": min(TWIN_BATCH, spec.optim.batch),
+            "warmup_steps": min(2, spec.optim.warmup_steps),
+            "plateau_patience": 0,
+        }
+        for name, adapter in spec.adapters.items():
+            if adapter.steps is not None:
+                twin["adapters"][name]["steps"] = min(TWIN_STEPS, adapter.steps)
+        if spec.validation is not None:
+            # Of a handful of golden rows, one can be spared.
+            twin["validation"] = {"rows": 1, "every_steps": min(2, spec.validation.every_steps)}
+        evaluation = spec.evaluation
+        twin["evaluation"] |= {
+            "batch": min(8, evaluation.batch),
+            "limit": _at_most(TWIN_ITEMS, evaluation.limit),
+            "max_tokens": _at_most(TWIN_ANSWER_TOKENS, evaluation.max_tokens),
+            "samples": None if evaluation.samples is None else min(TWIN_SAMPLES, evaluation.samples),
+        }
+        twin["sweep"] = {key: values[:2] for key, values in spec.sweep.items()}
+        return evolve(self, spec=_sound(Document(self.path, twin, {}), None))
+
+
+def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, variant: str | None = None) -> Recipe:
+    """A recipe of the registry, or of a YAML file given by path; then its variant; then overrides as `optim.lr=1e-4`.
+
+    All variants and all values of the sweep are held to the schema too, whether they are asked for or not.
     Raises UsageError or DeclarationError, with all of the file's and the overrides' problems.
     """
     if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
@@ -51,28 +154,18 @@ def load_recipe(name: str, catalog: Catalog, overrides: tuple[str, ...] = ()) ->
     else:
         path, stem = catalog.find("recipes", name), name
     document = read_yaml(path)
-    spec = parse(RecipeSpec, document)
-    if overrides:
-        document = _override(document, overrides)
-        spec = parse(RecipeSpec, document)
-    problems = []
-    known = catalog.files("tasks")
-    for adapter, part in spec.adapters.items():
-        for i, task in enumerate(part.tasks):
-            if task not in known:
-                location = ("adapters", adapter, "tasks", i)
-                problems.append(document.problem(location, f"unknown task {task!r}{did_you_mean(task, known)}"))
-    for i, task in enumerate(spec.evaluation.tasks or []):
-        if task not in known:
-            location = ("evaluation", "tasks", i)
-            problems.append(document.problem(location, f"unknown task {task!r}{did_you_mean(task, known)}"))
-    suites = catalog.files("suites")
-    if spec.evaluation.suite is not None and spec.evaluation.suite not in suites:
-        message = f"unknown suite {spec.evaluation.suite!r}{did_you_mean(spec.evaluation.suite, suites)}"
-        problems.append(document.problem(("evaluation", "suite"), message))
+    spec = _sound(document, catalog)
+    variants, problems = _variants(document, spec, catalog)
+    problems += _sweep_problems(document, spec, catalog)
     if problems:
         raise DeclarationError(problems)
-    return Recipe(stem, path, spec)
+    if variant is not None:
+        if variant not in variants:
+            raise UsageError(f"recipe {stem!r} has no variant {variant!r}{did_you_mean(variant, variants)}")
+        document, spec = variants[variant]
+    if overrides:
+        spec = _sound(_override(document, _assignments(overrides, "--set"), "--set"), catalog)
+    return Recipe(stem, path, spec, variant)
 
 
 def suite_tasks(catalog: Catalog, name: str) -> list[str]:
@@ -95,32 +188,176 @@ def load_suite(catalog: Catalog, name: str) -> SuiteSpec:
     return spec
 
 
-def _override(document: Document, overrides: tuple[str, ...]) -> Document:
-    data: Any = copy.deepcopy(document.data)
+def dotted_path(key: str) -> str:
+    """A key of `--set`, a variant or a sweep as the dotted path that it stands for.
+
+    `rank` stands for `lora.rank`, as no other setting is called so. What is ambiguous or unknown comes back as it is:
+    the schema says what is wrong with it.
+    """
+    if "." in key or key in RecipeSpec.model_fields:
+        return key
+    blocks = ((block, _block(block)) for block in _LEAVES_OF)
+    found = [f"{block}.{key}" for block, spec in blocks if key in spec.model_fields]
+    return found[0] if len(found) == 1 else key
+
+
+def dump_spec(spec: Any) -> str:
+    """A spec as YAML, with every default written out."""
+    return str(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
+
+
+def _sound(document: Document, catalog: Catalog | None) -> RecipeSpec:
+    spec = parse(RecipeSpec, document)
+    problems = _unknown_names(document, spec, catalog) if catalog is not None else []
+    if problems:
+        raise DeclarationError(problems)
+    return spec
+
+
+def _unknown_names(document: Document, spec: RecipeSpec, catalog: Catalog) -> list[Problem]:
+    known, suites = catalog.files("tasks"), catalog.files("suites")
+    named: list[tuple[Location, str]] = [
+        (("adapters", adapter, "tasks", i), task)
+        for adapter, part in spec.adapters.items()
+        for i, task in enumerate(part.tasks)
+    ]
+    named += [(("evaluation", "tasks", i), task) for i, task in enumerate(spec.evaluation.tasks or [])]
+    problems = [
+        document.problem(location, f"unknown task {task!r}{did_you_mean(task, known)}")
+        for location, task in named
+        if task not in known
+    ]
+    suite = spec.evaluation.suite
+    if suite is not None and suite not in suites:
+        problems.append(
+            document.problem(("evaluation", "suite"), f"unknown suite {suite!r}{did_you_mean(suite, suites)}")
+        )
+    return problems
+
+
+def _variants(
+    document: Document, spec: RecipeSpec, catalog: Catalog
+) -> tuple[dict[str, tuple[Document, RecipeSpec]], list[Problem]]:
+    """name -> the document and spec with the variant applied, and what is wrong with those that don't fit."""
+    found: dict[str, tuple[Document, RecipeSpec]] = {}
+    problems: list[Problem] = []
+    for name, changes in spec.variants.items():
+        place: Location = ("variants", name)
+        if not changes:
+            problems.append(document.problem(place, f"variant {name!r} changes nothing"))
+            continue
+        try:
+            changed = document
+            for key, value in changes.items():
+                if dotted_path(key).split(".")[0] in _NOT_IN_VARIANTS:
+                    raise DeclarationError([document.problem((*place, key), f"a variant can't change {key!r}")])
+                changed = _changed(changed, key, value, (*place, key))
+            found[name] = changed, _sound(changed, catalog)
+        except DeclarationError as error:
+            problems += [_told_of(problem, f"variant {name!r}") for problem in error.problems]
+    return found, problems
+
+
+def _sweep_problems(document: Document, spec: RecipeSpec, catalog: Catalog) -> list[Problem]:
+    problems: list[Problem] = []
+    first: dict[str, str] = {}
+    for key, values in spec.sweep.items():
+        place: Location = ("sweep", key)
+        path = dotted_path(key)
+        if fault := _no_setting(key):
+            problems.append(document.problem(place, f"sweep: {fault}"))
+            continue
+        if path.split(".")[0] in _NOT_SWEPT:
+            problems.append(document.problem(place, f"sweep: {key!r} changes nothing of what is trained or scored"))
+            continue
+        if first.setdefault(path, key) != key:
+            problems.append(document.problem(place, f"sweep: {key!r} and {first[path]!r} are the same setting"))
+        for i, value in enumerate(values):
+            if any(value == other and type(value) is type(other) for other in values[:i]):
+                problems.append(document.problem((*place, i), f"sweep: {key}: {value!r} is listed twice"))
+                continue
+            try:
+                _sound(_changed(document, key, value, (*place, i)), catalog)
+            except DeclarationError as error:
+                problems += [_told_of(problem, f"sweep, {key}={value!r}") for problem in error.problems]
+    return problems
+
+
+def _told_of(problem: Problem, what: str) -> Problem:
+    return Problem(problem.path, problem.line, problem.column, f"{what}: {problem.message}")
+
+
+def _changed(document: Document, key: str, value: Any, place: Location) -> Document:
+    """The document with one value replaced by another one of the same file, which stands at `place`."""
+    path = tuple(dotted_path(key).split("."))
+    data = copy.deepcopy(document.data)
+    fault = _no_setting(key) or _assign(data, path, copy.deepcopy(value))
+    if fault is not None:
+        raise DeclarationError([document.problem(place, fault)])
+    # Faults of what was put in are faults of the line that says so.
+    kept = {location: mark for location, mark in document.marks.items() if location[: len(path)] != path}
+    mark = document.marks.get(place, (1, 1))
+    blocks = {path[:i]: mark for i in range(1, len(path))}  # Those that the file lacks begin here too.
+    return Document(document.path, data, blocks | kept | {(*path, *rest): mark for rest in _locations(value)})
+
+
+def _no_setting(key: str) -> str | None:
+    """What is wrong with a key without dots that stands for no setting, or for several; None where it is sound."""
+    path = dotted_path(key)
+    if "." in path or path in RecipeSpec.model_fields:
+        return None
+    several = [f"{block}.{key}" for block in _LEAVES_OF if key in _block(block).model_fields]
+    if several:
+        return f"{key!r} could be {' or '.join(several)}; write which"
+    known = {*RecipeSpec.model_fields, *(name for block in _LEAVES_OF for name in _block(block).model_fields)}
+    return f"unknown key {key!r}{did_you_mean(key, known)}"
+
+
+def _assign(data: Any, path: Sequence[str], value: Any) -> str | None:
+    """Puts a value into nested keys; says what is wrong where the path leads through something else."""
+    inner = data
+    for i, part in enumerate(path[:-1]):
+        if inner.get(part) is None:  # Left out, or null: a block of its own begins here.
+            inner[part] = {}
+        inner = inner[part]
+        if not isinstance(inner, dict):
+            return f"{'.'.join(path[: i + 1])!r} holds no keys"
+    inner[path[-1]] = value
+    return None
+
+
+def _assignments(overrides: Sequence[str] | Mapping[str, Any], blame: str) -> list[tuple[str, str, Any]]:
+    """(the text as it was given, its key, its value) of each override. Raises DeclarationError."""
+    if isinstance(overrides, Mapping):
+        return [(f"{key}={value}", key, value) for key, value in overrides.items()]
+    found: list[tuple[str, str, Any]] = []
     problems: list[Problem] = []
     for text in overrides:
         key, equals, value = text.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
-            problems.append(Problem("--set", 0, 0, f"{text!r}: expected key=value, as in optim.lr=1e-4"))
+        if not equals or not all(key.strip().split(".")):
+            problems.append(Problem(blame, 0, 0, f"{text!r}: expected key=value, as in optim.lr=1e-4"))
             continue
         try:
-            parsed = parse_yaml(value.encode(), f"--set {key}").data
+            found.append((text, key.strip(), parse_yaml(value.encode(), f"{blame} {key}").data))
         except DeclarationError as error:
             problems += error.problems
-            continue
-        inner = data
-        for i, part in enumerate(parts[:-1]):
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                problems.append(Problem("--set", 0, 0, f"{text!r}: {'.'.join(parts[: i + 1])!r} holds no keys"))
-                break
-        else:
-            inner[parts[-1]] = parsed
+    if problems:
+        raise DeclarationError(problems)
+    return found
+
+
+def _override(document: Document, assignments: Sequence[tuple[str, str, Any]], blame: str) -> Document:
+    data: Any = copy.deepcopy(document.data)
+    problems: list[Problem] = []
+    for text, key, value in assignments:
+        fault = _no_setting(key) or _assign(data, dotted_path(key).split("."), value)
+        if fault is not None:
+            problems.append(Problem(blame, 0, 0, f"{text!r}: {fault}"))
     if problems:
         raise DeclarationError(problems)
     # The file alone was sound: what is wrong now came from here, and no line of the file is to blame.
-    return Document(f"--set {' '.join(overrides)}", data, dict.fromkeys(_locations(data), (0, 0)))
+    said = " ".join(text for text, _, _ in assignments)
+    return Document(f"{blame} {said}", data, dict.fromkeys(_locations(data), (0, 0)))
 
 
 def _locations(data: Any, location: Location = ()) -> Iterator[Location]:
@@ -130,9 +367,15 @@ def _locations(data: Any, location: Location = ()) -> Iterator[Location]:
         yield from _locations(value, (*location, part))
 
 
-def dump_spec(spec: Any) -> str:
-    """A spec as YAML, with every default written out."""
-    return str(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
+def _block(name: str) -> type[BaseModel]:
+    """The spec that a recipe's field holds, whether or not it may be left out."""
+    annotation: Any = RecipeSpec.model_fields[name].annotation
+    members = [annotation, *getattr(annotation, "__args__", ())]
+    return next(one for one in members if isinstance(one, type) and issubclass(one, BaseModel))
 
 
-__all__ = ["Recipe", "dump_spec", "load_recipe", "load_suite", "suite_tasks"]
+def _at_most(limit: int, given: int | None) -> int:
+    return limit if given is None else min(limit, given)
+
+
+__all__ = ["Recipe", "dotted_path", "dump_spec", "load_recipe", "load_suite", "suite_tasks"]

@@ -8,7 +8,7 @@ import yaml
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DeclarationError, UsageError
 from slmbench.models import resolve_model
-from slmbench.recipe import dump_spec, load_recipe, load_suite, suite_tasks
+from slmbench.recipe import dotted_path, dump_spec, load_recipe, load_suite, suite_tasks
 
 RECIPE = """\
 summary: s
@@ -192,3 +192,249 @@ def test_a_dumped_recipe_is_read_back_the_same(overrides: tuple[str, ...], recip
     assert yaml.safe_load(text)["lora"]["rank"] == 16
     (tmp_path / "again.yaml").write_text(text)
     assert load_recipe("again.yaml", default_catalog()).spec == spec
+
+
+def test_a_variant_is_applied_before_the_overrides(recipe: str) -> None:
+    Path(recipe).write_text(
+        RECIPE + "variants:\n  big: {lora.rank: 64, optim.lr: 1e-4}\n  qlora: {method: qlora, rank: 8}\n"
+    )
+    catalog = default_catalog()
+    plain, big = load_recipe(recipe, catalog), load_recipe(recipe, catalog, variant="big")
+    assert (plain.spec.lora.rank, plain.variant) == (16, None)
+    assert (big.spec.lora.rank, big.spec.optim.lr, big.spec.optim.epochs, big.variant) == (64, 1e-4, 2, "big")
+    both = load_recipe(recipe, catalog, ("optim.lr=3e-4",), variant="big").spec
+    assert (both.lora.rank, both.optim.lr) == (64, 3e-4)
+    short = load_recipe(recipe, catalog, variant="qlora").spec
+    assert (short.method, short.lora.rank) == ("qlora", 8)
+    with pytest.raises(UsageError, match=r"recipe 'r' has no variant 'bigg'; did you mean 'big'\?"):
+        load_recipe(recipe, catalog, variant="bigg")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("variants:\n  a: {lora.rnk: 8}", "r.yaml:9:7: variant 'a': unknown key 'rnk'; did you mean 'rank'?"),
+        (
+            "variants:\n  a:\n    lora.rank: many",
+            "r.yaml:10:5: variant 'a': lora.rank: expected a whole number, got str 'many'",
+        ),
+        ("variants: {a: {optim.steps: 5}}", "variant 'a': 'steps' and 'epochs' both say how long to train; keep one"),
+        ("variants: {a: {sweep.rank: [8]}}", "r.yaml:8:16: variant 'a': a variant can't change 'sweep.rank'"),
+        ("variants: {a: {model.x: 1}}", "r.yaml:8:16: variant 'a': 'model' holds no keys"),
+        ("variants: {a: {}}", "r.yaml:8:12: variant 'a' changes nothing"),
+        (
+            "variants: {a: {evaluation.tasks: [nano_nte]}}",
+            "r.yaml:8:16: variant 'a': unknown task 'nano_nte'; did you mean 'nano_note'?",
+        ),
+        ("sweep: {rank: [8, 0]}", "r.yaml:8:19: sweep, rank=0: lora.rank: input should be greater than or equal to 1"),
+        ("sweep: {rnk: [8]}", "r.yaml:8:9: sweep: unknown key 'rnk'; did you mean 'rank'?"),
+        ("sweep: {batch: [8]}", "r.yaml:8:9: sweep: 'batch' could be optim.batch or evaluation.batch; write which"),
+        ("variants: {a: {rnk: 8}}", "r.yaml:8:16: variant 'a': unknown key 'rnk'; did you mean 'rank'?"),
+        ("sweep: {lora.rnk: [8]}", "r.yaml:8:20: sweep, lora.rnk=8: unknown key 'rnk'; did you mean 'rank'?"),
+        ("sweep: {rank: [8, 8]}", "r.yaml:8:19: sweep: rank: 8 is listed twice"),
+        (
+            "sweep: {rank: [8], lora.rank: [4]}",
+            "r.yaml:8:20: sweep: 'lora.rank' and 'rank' are the same setting",
+        ),
+        ("sweep: {summary: [a, b]}", "r.yaml:8:9: sweep: 'summary' changes nothing of what is trained or scored"),
+    ],
+)
+def test_a_variant_or_sweep_that_cannot_work_is_a_fault_of_the_file_at_its_line(
+    lines: str, message: str, recipe: str
+) -> None:
+    Path(recipe).write_text(RECIPE + lines + "\n")
+    (fault,) = faults(recipe)
+    assert message in fault
+    assert fault.startswith("r.yaml:")
+    # Also where neither is asked for, and with overrides.
+    assert faults(recipe, "seed=1") == [fault]
+
+
+def test_all_faults_of_variants_and_sweep_are_told_at_once(recipe: str) -> None:
+    Path(recipe).write_text(RECIPE + "variants: {a: {seeed: 1}, b: {rank: 0}}\nsweep: {rank: [0], lr: [-1, 1e-4]}\n")
+    assert len(faults(recipe)) == 4
+
+
+def test_a_sweep_names_a_setting_by_its_path_or_by_a_name_that_is_its_own(recipe: str) -> None:
+    Path(recipe).write_text(
+        RECIPE + "sweep: {rank: [4, 8], optim.batch: [2, 4], seed: [0, 1, 2], dropout: [0.0, 0.1]}\n"
+    )
+    assert load_recipe(recipe, default_catalog()).sweep_axes() == {
+        "lora.rank": [4, 8],
+        "optim.batch": [2, 4],
+        "seed": [0, 1, 2],
+        "lora.dropout": [0.0, 0.1],
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("rank", "lora.rank"),
+        ("lr", "optim.lr"),
+        ("max_tokens", "max_tokens"),
+        ("limit", "evaluation.limit"),
+        ("double", "quantization.double"),
+        ("optim.lr", "optim.lr"),
+        ("every_steps", "every_steps"),
+        ("batch", "batch"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_a_short_name_stands_for_a_setting_where_it_is_one_settings_alone(key: str, path: str) -> None:
+    assert dotted_path(key) == path
+
+
+def test_overrides_as_values_are_held_to_the_schema_too(recipe: str) -> None:
+    loaded = load_recipe(recipe, default_catalog())
+    changed = loaded.with_overrides({"rank": 4, "optim.lr": 1e-3, "validation.rows": 5})
+    assert (changed.spec.lora.rank, changed.spec.optim.lr, changed.spec.validation.rows) == (4, 1e-3, 5)
+    assert loaded.spec.lora.rank == 16
+    assert loaded.with_overrides({}) is loaded
+    assert loaded.with_overrides({"optim.steps": 9}).optim_of("b").steps == 9
+    with pytest.raises(DeclarationError, match=r"sweep lora\.rank=0: lora\.rank: input should be greater"):
+        loaded.with_overrides({"lora.rank": 0}, blame="sweep")
+    with pytest.raises(DeclarationError, match="unknown task 'nano_nte'"):
+        loaded.with_overrides({"evaluation.tasks": ["nano_nte"]}, default_catalog())
+
+
+def test_settings_that_only_watch_save_or_guard_leave_an_adapters_digest_alone(recipe: str) -> None:
+    loaded = load_recipe(recipe, default_catalog())
+    for override in (
+        "checkpoint.every_steps=3",
+        "log_every_steps=1",
+        "memory_limit_gb=5",
+        "on_contamination=warn",
+        "sweep={rank: [4, 8]}",
+        "variants={x: {seed: 1}}",
+        "adapters.a.steps=8",
+        "mixing={by: weights, weights: {nano_note: 1}}",
+    ):
+        other = load_recipe(recipe, default_catalog(), (override,))
+        same = not override.startswith("mixing")
+        assert (other.digest_of("b") == loaded.digest_of("b")) is same, override
+    for override in (
+        "method=qlora",
+        "packing=true",
+        "dtype=bfloat16",
+        "mixing={by: equal}",
+        "validation={rows: 3}",
+        "optim.batch=2",
+        "lora.dora=true",
+    ):
+        other = load_recipe(recipe, default_catalog(), (override,))
+        assert other.digest_of("b") != loaded.digest_of("b"), override
+
+
+def test_the_share_of_another_adapters_task_leaves_an_adapters_digest_alone(recipe: str) -> None:
+    def digests(weights: str) -> tuple[str, str]:
+        loaded = load_recipe(recipe, default_catalog(), (f"mixing={{by: weights, weights: {weights}}}",))
+        return loaded.digest_of("a"), loaded.digest_of("b")
+
+    one, other = digests("{nano_note: 1, nano_choice: 2}"), digests("{nano_note: 1, nano_choice: 3}")
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+@pytest.mark.parametrize("name", sorted(default_catalog().files("recipes")))
+def test_a_twin_is_short_and_keeps_every_path_of_its_recipe(name: str) -> None:
+    recipe = load_recipe(name, default_catalog())
+    real, twin = recipe.spec, recipe.for_twin().spec
+    for adapter in twin.adapters:
+        optim = recipe.for_twin().optim_of(adapter)
+        assert optim.steps is not None and optim.steps <= 6
+        assert optim.steps * optim.batch * optim.accumulate <= 200
+    assert twin.rows is not None and twin.rows <= 24
+    assert twin.evaluation.limit is not None and 1 <= twin.evaluation.limit <= 4
+    assert twin.evaluation.max_tokens is not None and twin.evaluation.max_tokens <= 16
+    assert all(len(values) <= 2 for values in twin.sweep.values())
+    for kept in (
+        "model",
+        "method",
+        "format",
+        "lora",
+        "quantization",
+        "mixing",
+        "packing",
+        "dtype",
+        "shots",
+        "cot",
+        "seed",
+    ):
+        assert getattr(twin, kept) == getattr(real, kept), kept
+    for kept in ("lr", "accumulate", "schedule", "optimizer", "weight_decay", "clip_norm", "gradient_checkpointing"):
+        assert getattr(twin.optim, kept) == getattr(real.optim, kept), kept
+    assert (twin.validation is None) == (real.validation is None)
+    assert {name: part.tasks for name, part in twin.adapters.items()} == {
+        name: part.tasks for name, part in real.adapters.items()
+    }
+    assert (twin.evaluation.tasks, twin.evaluation.suite) == (real.evaluation.tasks, real.evaluation.suite)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (
+            "tinyllama-discharge-toon",
+            {
+                "model": "tinyllama-1.1b-chat",
+                "method": "qlora",
+                "quantization.type": "nf4",
+                "quantization.double": True,
+                "lora.rank": 24,
+                "optim.epochs": 3,
+                "optim.lr": 2e-4,
+                "max_tokens": 448,
+                "format": "toon",
+            },
+        ),
+        (
+            "smollm2-deepthink",
+            {
+                "model": "smollm2-360m",
+                "format": "chat",
+                "max_tokens": 512,
+                "optim.optimizer": "adamw_8bit",
+                "optim.batch": 2,
+                "optim.accumulate": 4,
+                "optim.lr": 2e-4,
+                "optim.steps": 60,
+                "dtype": "auto",
+            },
+        ),
+        (
+            "phi35-multitask",
+            {"model": "phi-3.5-mini-instruct", "cot": "zero", "optim.schedule": "plateau", "optim.clip_norm": 1.0},
+        ),
+        ("flan-t5-medical", {"model": "flan-t5-small", "method": "lora"}),
+        ("task-adapters", {"model": "llama-3.2-1b-instruct", "evaluation.suite": "adapters"}),
+    ],
+)
+def test_a_published_recipe_has_its_published_settings(name: str, settings: dict[str, object]) -> None:
+    spec = load_recipe(name, default_catalog()).spec.model_dump()
+    for path, wanted in settings.items():
+        value = spec
+        for part in path.split("."):
+            value = value[part]
+        assert value == wanted, path
+
+
+def test_published_recipes_train_on_their_published_tasks() -> None:
+    catalog = default_catalog()
+
+    def tasks(name: str, variant: str | None = None) -> list[list[str]]:
+        return [part.tasks for part in load_recipe(name, catalog, variant=variant).spec.adapters.values()]
+
+    assert tasks("phi35-multitask") == [["ropes", "web_search_summarization", "gsm8k"]]
+    assert tasks("task-adapters") == [["alpaca_python"], ["gsm8k"], ["dolly_closed_qa"]]
+    assert tasks("flan-t5-medical") == [["icliniq"], ["medquad"], ["icliniq", "medquad"]]
+    discharge = load_recipe("tinyllama-discharge-toon", catalog)
+    assert discharge.spec.optim.batch * discharge.spec.optim.accumulate == 8
+    others = {name for name in discharge.spec.variants if name != "lora"}
+    assert {"discharge_summarization", *others} == set(suite_tasks(catalog, "healthcare-toon"))
+    assert all(tasks("tinyllama-discharge-toon", name) == [[name]] for name in others)
+    assert load_recipe("task-adapters", catalog).sweep_axes() == {"lora.rank": [16, 32, 64, 128]}
+    for name in ("qwen2.5-1.5b", "llama-3.2-3b"):
+        assert load_recipe("task-adapters", catalog, variant=name).spec.model == name
+    for name in ("task-adapters", "flan-t5-medical"):
+        assert load_recipe(name, catalog, variant="qlora").spec.method == "qlora"

@@ -14,6 +14,9 @@ COMMANDS = {
     "train": "Train a recipe's adapters.",
     "eval": "Score a model, with or without adapters, on tasks or a suite.",
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
+    "sweep": "Train and evaluate a recipe over several settings: quality against cost.",
+    "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
+    "schema": "The JSON schema of a kind of declaration, for editors.",
     "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",
 }
 

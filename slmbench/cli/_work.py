@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -14,8 +15,10 @@ from slmbench.cli._progress import progress
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from slmbench.models import LoadedModel, ModelSource
     from slmbench.recipe import Recipe
     from slmbench.runs import Run
+    from slmbench.schema import QuantizationSpec
     from slmbench.task import Task
 
 DEFAULT_OUT = "slmbench-out"
@@ -42,7 +45,7 @@ def quiet_libraries() -> None:
 
 def evaluate_all(
     model: str,
-    adapters: Sequence[str],
+    trained: Sequence[str],
     tasks: Sequence[Task],
     catalog: Catalog,
     *,
@@ -52,15 +55,23 @@ def evaluate_all(
     limit: int | None,
     seed: int,
     allow_unsafe_code: bool = False,
+    twin: bool = False,
 ) -> list[Run]:
-    """Runs of the base and of each adapter folder, all on the same tasks."""
-    from slmbench.evaluation import evaluate_tasks
-    from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
+    """Runs of the base and of everything in `trained`, all on the same tasks.
 
-    source = resolve_model(model, catalog)
-    for folder in adapters:  # A wrong path must not come to light after the base has been scored.
-        read_adapter(folder)
-    loaded = load_model(source)
+    trained: folders of adapters, or of whole models where all weights were trained. The base is held as the adapters
+    were trained on it: in their dtype, and packed into four bits where they are QLoRA's.
+    """
+    from slmbench.evaluation import evaluate_tasks
+    from slmbench.models import attach_adapter, load_model, resolve_model
+
+    source = resolve_model(model, catalog, twin=twin)
+    adapters = [folder for folder in trained if not is_whole_model(folder)]
+    # A wrong path must not come to light after the base has been scored.
+    dtype, quantization = held_as(adapters)
+    if quantization is not None:
+        say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
+    loaded = load_model(source, dtype=dtype, quantization=quantization)
     options: dict[str, Any] = {
         "format": format,
         "batch": batch,
@@ -74,6 +85,9 @@ def evaluate_all(
         tuned = attach_adapter(loaded, folder)
         runs += evaluate_tasks(tuned, tasks, out=out, **options)
         tuned.model.unload()  # The base again, without the adapter's layers in it.
+    del loaded
+    for folder in (folder for folder in trained if folder not in adapters):
+        runs += evaluate_tasks(_as_trained(source, folder, catalog), tasks, out=out, **options)
     for run in runs:
         for remark, count in run.record.get("remarks", {}).items():
             say(f"{run.run_id}: {remark}: {count}")
@@ -83,16 +97,71 @@ def evaluate_all(
     return runs
 
 
-def train_recipe(recipe: Recipe, catalog: Catalog, *, out: str, data: str, only: Sequence[str] = ()) -> list[str]:
+def is_whole_model(folder: str) -> bool:
+    """Whether a folder holds a whole model, as `method: full` writes it, rather than an adapter."""
+    return os.path.isfile(os.path.join(folder, "config.json"))
+
+
+def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
+    """(dtype, quantisation) of the base that these adapters were trained on.
+
+    ("auto", None) where none of them says so. Raises UsageError where a folder holds no adapter, or where adapters
+    want the base held in several ways.
+    """
+    from slmbench.models import read_adapter
+    from slmbench.schema import QuantizationSpec
+
+    wanted: dict[tuple[str, QuantizationSpec | None], str] = {}
+    for folder in adapters:
+        training = read_adapter(folder).training
+        settings = training.get("settings") or {}
+        packed = settings.get("method") == "qlora"
+        quantization = QuantizationSpec(**(settings.get("quantization") or {})) if packed else None
+        wanted.setdefault((str(training.get("dtype", "auto")), quantization), folder)
+    if len(wanted) > 1:
+        said = "; ".join(
+            f"{folder}: {dtype}" + (f", {packing.type}" if packing else "")
+            for (dtype, packing), folder in wanted.items()
+        )
+        raise UsageError(f"these adapters were trained on a base held in different ways ({said}); evaluate them apart")
+    return next(iter(wanted), ("auto", None))
+
+
+def _as_trained(source: ModelSource, folder: str, catalog: Catalog) -> LoadedModel:
+    """The model that a training of all weights made of a source."""
+    from attrs import evolve
+
+    from slmbench.models import load_model, resolve_model
+
+    with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
+        dtype = str(json.load(file).get("dtype", "auto"))
+    whole = resolve_model(folder, catalog)
+    name = f"{source.name}-{whole.name}"
+    return load_model(evolve(whole, name=name, family=source.family, twin=source.twin), dtype=dtype)
+
+
+def train_recipe(
+    recipe: Recipe,
+    catalog: Catalog,
+    *,
+    out: str,
+    data: str,
+    only: Sequence[str] = (),
+    twin: bool = False,
+    resume: bool = True,
+) -> list[str]:
     """Trains a recipe's adapters, each on a base loaded anew; returns their folders."""
-    from slmbench.models import load_model, read_adapter, resolve_model
+    from slmbench.models import resolve_model
     from slmbench.training import train_adapter
 
+    source = resolve_model(recipe.spec.model, catalog, twin=twin)
+    options: dict[str, Any] = {"out": out, "data": data, "progress": progress, "resume": resume, "say": say}
     folders = []
     for name in chosen_adapters(recipe, only):
-        loaded = load_model(resolve_model(recipe.spec.model, catalog))
-        folder = train_adapter(recipe, name, catalog, loaded, out=out, data=data, progress=progress)
-        for task, part in read_adapter(folder).training.get("tasks", {}).items():
+        folder = train_adapter(recipe, name, catalog, source, **options)
+        with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
+            parts = json.load(file)["tasks"]
+        for task, part in parts.items():
             if part["rows_without_reasoning"]:
                 say(
                     f"{name}: {task}: {part['rows_without_reasoning']} of {part['rows']} rows have no reasoning: their "
@@ -120,8 +189,6 @@ def show_leaderboard(
     runs: Sequence[str], out: str, *, suite: str | None, tasks: Sequence[str] | None, as_json: bool
 ) -> str:
     """Builds, writes and prints the leaderboard of runs (folders, or folders of runs); returns the page's path."""
-    import json
-
     from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
 
     loaded, notices = load_runs([Path(run) for run in runs])

@@ -8,6 +8,7 @@ import os
 import click
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._recipes import bertscore_by_twin, data_mode, say_golden
 from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, say, show_leaderboard
 from slmbench.errors import UsageError
 
@@ -17,6 +18,7 @@ from slmbench.errors import UsageError
 @click.option(
     "--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more."
 )
+@click.option("--twin", is_flag=True, help="The model's tiny random copy in its place, offline; badged, never ranked.")
 @click.option("--tasks", "task_names", help="Names, with commas between.")
 @click.option("--suite")
 @click.option("--format", "format_name", help="plain, chat or toon; the suite's, or plain, unless told.")
@@ -37,6 +39,7 @@ from slmbench.errors import UsageError
 def command(
     model: str,
     adapters: tuple[str, ...],
+    twin: bool,
     task_names: str | None,
     suite: str | None,
     format_name: str | None,
@@ -66,13 +69,18 @@ def command(
         names = _listed("--tasks", str(task_names))
     metrics = tuple(_listed("--metrics", metric_names)) if metric_names is not None else None
     settings = Settings(shots, cot, samples, metrics, max_tokens)
-    tasks, notices = settings.of([load_task(name, catalog, data=data) for name in names])
+    with bertscore_by_twin(model, catalog, twin):
+        declared_tasks = [load_task(name, catalog, data=data_mode(data, twin)) for name in names]
+    tasks, notices = settings.of(declared_tasks)
     for notice in notices:
         say(f"note: {notice}")
     if limit is not None:
         say(f"--limit {limit}: only the first {limit} items of each task; these rows will be badged and not ranked")
     if data == "samples":
         say("--data samples: golden rows, a handful; these rows will be badged and not ranked")
+    if twin:
+        say_golden(None, tasks, catalog)
+        say("--twin: a random model; these rows will be badged and not ranked")
     quiet_libraries()
     runs = evaluate_all(
         model,
@@ -85,6 +93,7 @@ def command(
         limit=limit,
         seed=seed,
         allow_unsafe_code=allow_unsafe_code,
+        twin=twin,
     )
     if as_json:
         click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))

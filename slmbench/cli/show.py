@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from slmbench.catalog import FILE_KINDS, default_catalog
+from slmbench.errors import UsageError
 from slmbench.paths import shown
 from slmbench.visible import visible
 
@@ -21,6 +22,8 @@ from slmbench.visible import visible
 @click.option("--shots", type=click.IntRange(0, 100), help="Worked examples; as declared unless told.")
 @click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought; as declared unless told.")
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@click.option("--variant", metavar="NAME", help="Of a recipe: with this variant applied.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of a recipe: as `train` takes it.")
 @click.option("--json", "as_json", is_flag=True)
 def command(
     kind: str,
@@ -31,12 +34,17 @@ def command(
     shots: int | None,
     cot: str | None,
     data: str,
+    variant: str | None,
+    overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
     catalog = default_catalog()
-    from slmbench.recipe import dump_spec
+    from slmbench.recipe import dump_spec, load_recipe
 
-    path = catalog.find(f"{kind}s", name)
+    if kind != "recipe" and (variant is not None or overrides):
+        raise UsageError(f"--variant and --set are for recipes; a {kind} is shown as it is declared")
+    recipe = load_recipe(name, catalog, overrides, variant=variant) if kind == "recipe" else None
+    path = recipe.path if recipe is not None else catalog.find(f"{kind}s", name)
     shown_prompts: list[dict[str, Any]] = []
     if kind == "task":
         from slmbench.task import load_task
@@ -44,8 +52,10 @@ def command(
         task = load_task(name, catalog, data=data).with_cot(cot).with_shots(shots)
         spec: Any = task.spec
         shown_prompts = _prompts(task, model, format_name, n, catalog) if n else []
+    elif recipe is not None:
+        spec = recipe.spec
     else:
-        spec = _spec(kind, name, path, catalog)
+        spec = _spec(kind, path)
     if as_json:
         value = {"kind": kind, "name": name, "path": path, "spec": spec.model_dump(mode="json")}
         click.echo(json.dumps(value | ({"prompts": shown_prompts} if kind == "task" else {}), indent=1))
@@ -61,13 +71,10 @@ def command(
         click.echo(prompt + click.style(answer, fg="green"))
 
 
-def _spec(kind: str, name: str, path: str, catalog: Any) -> Any:
+def _spec(kind: str, path: str) -> Any:
     from slmbench import schema
-    from slmbench.recipe import load_recipe
     from slmbench.yamlfile import read_yaml
 
-    if kind == "recipe":
-        return load_recipe(name, catalog).spec
     model = {"model": schema.ModelSpec, "dataset": schema.DatasetSpec, "suite": schema.SuiteSpec}[kind]
     return schema.parse(model, read_yaml(path))
 

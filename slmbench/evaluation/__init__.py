@@ -1,6 +1,7 @@
 """Evaluation through lm-eval: the one package that imports it."""
 
 from slmbench.evaluation._evaluate import evaluate_tasks
+from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._parity import SentRequest, sent_requests
 
-__all__ = ["SentRequest", "evaluate_tasks", "sent_requests"]
+__all__ = ["SentRequest", "evaluate_tasks", "refuse_unscorable", "sent_requests"]

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from slmbench.errors import SlmbenchError
+from slmbench.errors import DataError, SlmbenchError
+from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
 from slmbench.files import Journal
-from slmbench.formats import Format, pair_ids, prompt_ids
+from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
 from slmbench.models import LoadedModel, tokenizer_sha256
 
 ENGINE = "hf"
@@ -41,6 +42,11 @@ def build_engine(
         "engine": engine_version(),
         "seed": seed,
     }
+    # Named only where they are: a journal that was begun without them goes on.
+    if quantization := loaded.quantization:
+        identity["quantization"] = quantization
+    if loaded.architecture == "seq2seq":
+        identity["encoder_tokens"] = encoder_tokens(loaded)
     return _engine_class()(loaded, format, batch, journals or {}, identity, progress)
 
 
@@ -74,14 +80,18 @@ def _engine_class() -> type:
             identity: dict[str, Any],
             progress: Callable[[int], Any] | None,
         ) -> None:
-            super().__init__(
-                pretrained=loaded.model,
-                tokenizer=loaded.tokenizer,
-                batch_size=batch,
-                # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
-                softmax_dtype="float32",
-                add_bos_token=format.special_tokens,
-            )
+            encoder_decoder = loaded.architecture == "seq2seq"
+            with ties_left_alone(loaded.model):
+                super().__init__(
+                    pretrained=loaded.model,
+                    backend="seq2seq" if encoder_decoder else "default",
+                    tokenizer=loaded.tokenizer,
+                    batch_size=batch,
+                    max_length=encoder_tokens(loaded) if encoder_decoder else None,
+                    # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
+                    softmax_dtype="float32",
+                    add_bos_token=format.special_tokens,
+                )
             self.format = format
             self.journals = journals
             self.identity = identity
@@ -114,6 +124,9 @@ def _engine_class() -> type:
             rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
             width = max(map(len, rows))
             pad = self.tokenizer.pad_token_id
+            if self.backend == "seq2seq":
+                # As in scoring: with learnt positions (BART), padding before a text would move it.
+                padding_side = "right"
             ids = torch.full((len(rows), width), pad, dtype=torch.long)  # (batch, seq)
             mask = torch.zeros((len(rows), width), dtype=torch.long)
             for i, row in enumerate(rows):
@@ -123,6 +136,9 @@ def _engine_class() -> type:
             return ids, mask
 
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+            if self.backend == "seq2seq":
+                # White space at the context's end stays there, as in generation: the decoder begins a text of its own.
+                return prompt_ids(self.format, self.tokenizer, context), decoder_ids(self.tokenizer, continuation)
             if self.format.special_tokens is False:
                 # A chat turn opens with a line break of the template's own. HFLM would move it over to the answer.
                 return pair_ids(self.format, self.tokenizer, context, continuation)
@@ -142,6 +158,8 @@ def _engine_class() -> type:
             pending = []
             for request in requests:
                 key, facts = self._key(kind, request.args)
+                if kind == "loglikelihood" and self.backend == "seq2seq":
+                    self._check_choice(request.task_name, request.args[1], facts["tokens_out"])
                 epoch = seen[request.task_name + key]  # The same request again is the next sample of it.
                 seen[request.task_name + key] += 1
                 key = key if epoch == 0 else f"{key}#{epoch}"
@@ -156,19 +174,32 @@ def _engine_class() -> type:
                 compute(pending, disable_tqdm=True)
             return [self.records[task + "\0" + key] for task, key in keys]
 
+        def _check_choice(self, task: str, choice: str, tokens: int) -> None:
+            # lm-eval asserts both, without a word on whose choice it is.
+            if not 0 < tokens <= self.max_length:
+                raise DataError(
+                    f"task {task!r}: the choice {choice[:60]!r} has {tokens} of this model's tokens, and its decoder "
+                    f"scores 1 to {self.max_length}; take a causal model for this task"
+                )
+
         def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
             context, second = args
             if kind == "generate_until":
                 ids, rest = self.tok_encode(context), second
-                room = self.max_length - int(second.get("max_gen_toks", self.max_gen_toks))
+                room = self.max_length
+                if self.backend == "causal":
+                    room -= int(second.get("max_gen_toks", self.max_gen_toks))
                 facts = {"tokens_in": len(ids), "truncated": len(ids) > room}
             elif context == "":
                 ids, rest = [self.prefix_token_id], self.tok_encode(second, add_special_tokens=False)
                 facts = {"tokens_in": 1, "tokens_out": len(rest), "truncated": False}
             else:
                 ids, rest = self._encode_pair(context, second)
-                total = len(ids) + len(rest)
-                facts = {"tokens_in": len(ids), "tokens_out": len(rest), "truncated": total > self.max_length + 1}
+                if self.backend == "causal":
+                    truncated = len(ids) + len(rest) > self.max_length + 1
+                else:
+                    truncated = len(ids) > self.max_length
+                facts = {"tokens_in": len(ids), "tokens_out": len(rest), "truncated": truncated}
             parts = {**self.identity, "kind": kind, "prompt": ids, "rest": rest}
             text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
             return hashlib.sha256(text.encode()).hexdigest(), facts
@@ -212,10 +243,14 @@ def _engine_class() -> type:
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
             started = time.perf_counter()
-            made = super()._model_generate(context, max_length, stop, **kwargs)  # (batch, seq), prompt included
+            if self.backend == "seq2seq":
+                made, written = decode(self, context, max_length - context.shape[1], stop, kwargs)
+            else:
+                made = super()._model_generate(context, max_length, stop, **kwargs)  # (batch, seq), prompt included
+                written = made[:, context.shape[1] :]
             latency_ms = (time.perf_counter() - started) * 1000
             eos = self.tokenizer.eos_token_id
-            for row in made[:, context.shape[1] :].tolist():
+            for row in written.tolist():
                 ended = row.index(eos) if eos in row else None
                 text = self.tok_decode(row if ended is None else row[:ended])
                 cut = any(ending and ending in text for ending in stop)

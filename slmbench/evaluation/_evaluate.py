@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -17,6 +17,7 @@ from slmbench.evaluation._harness import Judge, Request, build_harness_task, gen
 from slmbench.evaluation._judge import TIMEOUT_S, judge_code, refuse_unscorable
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.evaluation._results import finish
+from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, load_format
 from slmbench.models import LoadedModel, tokenizer_sha256
@@ -34,6 +35,7 @@ from slmbench.sandbox import Sandbox, open_sandbox
 from slmbench.task import Task
 from slmbench.values import Example
 
+TWIN_MARK = "slmbench_twin"
 Progress = Callable[[str, int], Callable[[int], Any]]
 
 
@@ -119,6 +121,7 @@ def _prepare(
             "config_sha256": loaded.config_sha256,
             "dtype": loaded.dtype,
             "parameters": loaded.parameters,
+            **_variant(loaded),
         },
         "adapter": None
         if adapter is None
@@ -128,6 +131,7 @@ def _prepare(
             "bytes": adapter.bytes,
             "parameters": adapter.parameters,
             "rank": adapter.rank,
+            "method": training_method(training),
             "recipe": training.get("recipe"),
             "recipe_sha256": training.get("recipe_sha256"),
             "train_seed": training.get("seed"),
@@ -185,7 +189,42 @@ def _item(task: Task, example: Example) -> list[Any]:
     return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
 
 
+def _variant(loaded: LoadedModel) -> dict[str, Any]:
+    """What sets a model apart from a whole causal one of its name; {} for such a one, whose runs keep their ids."""
+    found: dict[str, Any] = {}
+    if quantization := loaded.quantization:
+        found["quantization"] = quantization
+    # The mark in its config stays with what is trained in full, merged or exported from a twin.
+    if loaded.source.twin or getattr(loaded.model.config, TWIN_MARK, False):
+        found["twin"] = True
+    if loaded.architecture == "seq2seq":
+        found |= {"architecture": "seq2seq", "encoder_tokens": encoder_tokens(loaded)}
+    return found
+
+
+def training_method(training: Mapping[str, Any]) -> str | None:
+    """How an adapter was trained, by its `training.json`: `lora`, `rslora`, `qlora, dora` ...; None where it can't be
+    known."""
+    settings = training.get("settings")
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("method"), str):
+        return None
+    lora = settings.get("lora")
+    lora = lora if isinstance(lora, Mapping) and settings["method"] != "full" else {}
+    kinds = [kind for kind in ("rslora", "dora") if lora.get(kind)] + (["lora+"] if lora.get("lr_ratio") else [])
+    # Each of these is a LoRA; `lora` alone says that it is a plain one.
+    return ", ".join(([] if kinds and settings["method"] == "lora" else [settings["method"]]) + kinds)
+
+
 def _check_room(loaded: LoadedModel, task: Task) -> None:
+    if loaded.architecture == "seq2seq":
+        most = decoder_tokens(loaded)
+        if task.kind != "choice" and most is not None and task.max_tokens > most:
+            raise UsageError(
+                f"task {task.name!r} generates up to {task.max_tokens} tokens, but the decoder of "
+                f"{loaded.source.name!r} writes {most}; lower it (`--max-tokens`, or generation.max_tokens in "
+                "task.yaml) or take a model with more"
+            )
+        return
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     if task.kind != "choice" and context is not None and task.max_tokens >= context:
         raise UsageError(

@@ -20,17 +20,22 @@ class SentRequest:
     """What evaluation sends for one example: the context's text and ids, and how the right answer continues them.
 
     delimiter: what stands between text and answer. joint: the ids of context and answer encoded together, as
-    log-likelihood scoring does.
+    log-likelihood scoring does. decoder: of an encoder-decoder, whose prompt is all that the encoder is given, the ids
+    of delimiter and answer that its decoder is scored on; None for a causal model.
     """
 
     text: str
     delimiter: str
     prompt: list[int]
     joint: list[int]
+    decoder: list[int] | None = None
 
 
 def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], format: Format) -> list[SentRequest]:
-    """Evaluation's requests for examples, through a real lm-eval task and the real engine's encoding."""
+    """Evaluation's requests for examples, through a real lm-eval task and the real engine's encoding.
+
+    Whole, before anything that is too long for the model is cut.
+    """
     engine = build_engine(loaded, format, batch=1)
     requests = render_all(task, examples, format, loaded.tokenizer)
     harness = build_harness_task(task, examples, requests, format)
@@ -48,10 +53,16 @@ def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], 
             context, continuation = args[example.gold]
             # As scored: white space at the context's end moves over to the continuation.
             prompt, rest = engine._encode_pair(context, continuation)
-            found.append(SentRequest(context, delimiter, prompt, prompt + rest))
+            decoder = rest if engine.backend == "seq2seq" else None
+            found.append(SentRequest(context, delimiter, prompt, prompt + rest, decoder))
         else:
             context = args[0][0]
             ids, _ = engine.tok_batch_encode([context])
+            prompt = ids[0].tolist()
+            if engine.backend == "seq2seq":
+                _, rest = engine._encode_pair(context, delimiter + format.write(task.target(example)))
+                found.append(SentRequest(context, delimiter, prompt, prompt + rest, rest))
+                continue
             joint = engine.tok_encode(context + delimiter + format.write(task.target(example)))
-            found.append(SentRequest(context, delimiter, ids[0].tolist(), joint))
+            found.append(SentRequest(context, delimiter, prompt, joint))
     return found

@@ -11,6 +11,7 @@ from typing import Any
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._harness import FILTER, Request
 from slmbench.evaluation._judge import Answer, read_answer
+from slmbench.evaluation._seq2seq import can_write
 from slmbench.formats import Format
 from slmbench.metrics import Scorer
 from slmbench.metrics.estimate import estimate, jackknife
@@ -43,6 +44,9 @@ def finish(
         for row in made:
             remarks[f"not in format {format.name}"] += row["format_fault"] is not None
         remarks.update(_remarks(task, examples[index], made[0], format))
+    if engine.backend == "seq2seq" and task.kind != "choice":
+        targets = (format.write(task.target(example)) for example in examples)
+        remarks["target has what the tokenizer can't write"] = sum(not can_write(engine.tokenizer, t) for t in targets)
     items = [row for row in rows if row["epoch"] == 0]
     metrics = []
     for scorer in task.scorers:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from slmbench.errors import UsageError, did_you_mean
-from slmbench.formats._base import Format, FormatFault, Rendered, pair_ids, prompt_ids, training_ids
+from slmbench.formats._base import (
+    Format,
+    FormatFault,
+    Rendered,
+    decoder_ids,
+    encoder_decoder_ids,
+    pair_ids,
+    prompt_ids,
+    training_ids,
+)
 from slmbench.formats.chat import CHAT, chat_template_of, messages_of
 from slmbench.formats.plain import PLAIN
 from slmbench.formats.toon import TOON
@@ -13,6 +22,8 @@ __all__ = [
     "FormatFault",
     "Rendered",
     "chat_template_of",
+    "decoder_ids",
+    "encoder_decoder_ids",
     "load_format",
     "messages_of",
     "pair_ids",

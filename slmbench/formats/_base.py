@@ -79,6 +79,22 @@ def training_ids(format: Format, tokenizer: Any, rendered: Rendered, answer: str
     return prompt, target + format.ends_turn(tokenizer)
 
 
+def encoder_decoder_ids(format: Format, tokenizer: Any, rendered: Rendered, answer: str) -> tuple[list[int], list[int]]:
+    """(encoder ids, decoder labels with the end of the turn), for an encoder-decoder: two texts, each encoded alone.
+
+    The encoder's ids end as the tokenizer closes a text by itself (T5: EOS). The labels are what lm-eval scores of such
+    a model, `decoder_ids` of delimiter and answer, and the turn's end; the model itself puts its start token before
+    them.
+    """
+    labels = decoder_ids(tokenizer, rendered.delimiter + answer)
+    return prompt_ids(format, tokenizer, rendered.text), labels + format.ends_turn(tokenizer)
+
+
+def decoder_ids(tokenizer: Any, continuation: str) -> list[int]:
+    """The ids of what a decoder writes: the text alone, without any special token."""
+    return list(tokenizer.encode(continuation, add_special_tokens=False))
+
+
 def pair_ids(format: Format, tokenizer: Any, text: str, continuation: str) -> tuple[list[int], list[int]]:
     """(ids of the prompt, ids of what continues it), the first one exactly those of the prompt alone."""
     prompt = prompt_ids(format, tokenizer, text)

@@ -1,6 +1,6 @@
 """The tokenizer's own chat template. The template is the authority on special tokens: none are added to its text.
 
-A tokenizer without one gets DEFAULT_TEMPLATE, which needs no token beyond BOS and EOS.
+A tokenizer without one gets DEFAULT_TEMPLATE, which needs no token beyond EOS, and BOS where there is one.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from slmbench.values import Prompt, Target
 
 DEFAULT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}Assistant: {{ message['content'] }}{{ eos_token }}\n"
+    "{% if message['role'] == 'assistant' %}Assistant:{{ '' if message['bare'] else ' ' }}{{ message['content'] }}"
+    "{{ eos_token }}\n"
     "{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 """System:, User: and Assistant: on lines of their own; the assistant's turn ends in EOS. For base models."""
+
+TODAY = "26 Jul 2024"
+"""What a template that names today's date is told, as Llama 3.2's does: else no prompt would be the same tomorrow."""
 
 _PROBE = "slmbench-probe"
 
@@ -49,7 +53,11 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
     try:
         return str(
             tokenizer.apply_chat_template(
-                messages, chat_template=template, tokenize=False, add_generation_prompt=open_turn
+                messages,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=open_turn,
+                date_string=TODAY,
             )
         )
     except TemplateError as error:
@@ -58,11 +66,27 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
 
 
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
-    text = _apply(tokenizer, messages_of(prompt), open_turn=True)
+    messages = messages_of(prompt)
+    # Where a task lets nothing stand before an answer (indented code), nothing does.
+    bare = not tokenizer.chat_template and not prompt.prefix and not prompt.delimiter
+    text = _apply(tokenizer, [turn | {"bare": "yes"} for turn in messages] if bare else messages, open_turn=True)
     if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
-        return Rendered(f"{text} {prompt.prefix}", prompt.delimiter) if prompt.prefix else Rendered(text, " ")
+        end = _end_of_text(tokenizer)
+        if prompt.prefix:
+            return Rendered(f"{text} {prompt.prefix}{end}", prompt.delimiter)
+        return Rendered(text + end, "" if bare else " ")
     # The prefix opens the assistant's turn, so that shots, training and evaluation all begin an answer alike.
     return Rendered(text + prompt.prefix, prompt.delimiter) if prompt.prefix else Rendered(text, "")
+
+
+def _end_of_text(tokenizer: Any) -> str:
+    """The EOS that stands after a whole encoder's text, which the answer doesn't go on from; '' for other models.
+
+    A tokenizer that knows no BOS and closes every text by itself is an encoder-decoder's (T5).
+    """
+    if tokenizer.bos_token is not None or tokenizer.eos_token is None:
+        return ""
+    return str(tokenizer.eos_token) if tokenizer.encode("a")[-1:] == [tokenizer.eos_token_id] else ""
 
 
 def _ends_turn(tokenizer: Any) -> list[int]:
@@ -81,4 +105,4 @@ def _ends_turn(tokenizer: Any) -> list[int]:
     return [int(i) for i in ids[: ids.index(eos) + 1]]
 
 
-CHAT = Format(name="chat", version="2", special_tokens=False, render=_render, ends_turn=_ends_turn)
+CHAT = Format(name="chat", version="3", special_tokens=False, render=_render, ends_turn=_ends_turn)

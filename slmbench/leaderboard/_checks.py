@@ -35,20 +35,22 @@ class RecordChecker:
                 return None
         return found
 
-    def text(self, name: str) -> str | None:
-        """The field's text, None (and a problem) where it is none or empty."""
+    def text(self, name: str, optional: bool = False) -> str | None:
+        """The field's text, None (and a problem, unless optional and null) where it is none or empty."""
         found = self.value(name)
         if isinstance(found, str) and found:
             return found
-        self.add(name, found, "text")
+        if not (optional and found is None):
+            self.add(name, found, "text")
         return None
 
-    def flag(self, name: str) -> bool | None:
-        """The field's truth value, None (and a problem) where it is none."""
+    def flag(self, name: str, optional: bool = False) -> bool | None:
+        """The field's truth value, None (and a problem, unless optional and null) where it is none."""
         found = self.value(name)
         if isinstance(found, bool):
             return found
-        self.add(name, found, "true or false")
+        if not (optional and found is None):
+            self.add(name, found, "true or false")
         return None
 
     def whole(self, name: str, optional: bool = False) -> int | None:

@@ -110,6 +110,9 @@ def _head(leaderboard: Leaderboard, layouts: Mapping[str, _Layout]) -> Html:
 
 def _name(row: Row) -> Html:
     parts: list[Html | str] = [tag("span", row.model, class_="model")]
+    if row.quantization is not None:
+        parts.append(" ")
+        parts.append(tag("span", row.quantization, class_="held"))
     if row.adapter is not None:
         parts.append(" ")
         parts.append(tag("span", "+\u00a0", row.adapter, class_="adapter"))
@@ -185,6 +188,9 @@ def _cost(row: Row) -> Html:
         part = "" if share is None else f" ({_percent(share)})"
         large = share is not None and share >= LARGE_ADAPTER
         lines.append(_line(f"+{count(cost['adapter_parameters'])}", f"adapter{part}", " large" if large else ""))
+    how = ", ".join(part for part in (row.method, row.quantization and f"on {row.quantization}") if part)
+    if how:
+        lines.append(tag("span", how, class_="line"))
     times = [(cost["train_s"], "train"), (cost["seconds"], "eval")]
     spent = [tag("span", tag("b", duration(seconds)), " ", what) for seconds, what in times if seconds is not None]
     if spent:

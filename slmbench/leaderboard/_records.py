@@ -20,6 +20,7 @@ from slmbench.visible import visible
 
 RECORD = "run.json"
 SAMPLES = "samples.jsonl"
+TWIN = "twin"
 # A recorded mean may differ from the recomputed one by rounding alone.
 MEAN_TOLERANCE = 1e-9
 
@@ -82,8 +83,19 @@ class Run:
         return adapter["name"] if adapter else None
 
     @property
+    def quantization(self) -> str | None:
+        """How the model's weights were held, as `nf4`; None where they were whole."""
+        return self.record["model"].get("quantization")
+
+    @property
+    def method(self) -> str | None:
+        """How the adapter was trained, as `qlora`; None without one, or where its record doesn't say."""
+        return (self.record.get("adapter") or {}).get("method")
+
+    @property
     def name(self) -> str:
-        return self.model if self.adapter is None else f"{self.model} + {self.adapter}"
+        model = self.model if self.quantization is None else f"{self.model} ({self.quantization})"
+        return model if self.adapter is None else f"{model} + {self.adapter}"
 
     @property
     def task(self) -> str:
@@ -95,11 +107,14 @@ class Run:
 
     @property
     def badges(self) -> tuple[str, ...]:
-        """Why this run may not be ranked: `limit 20`, `samples`; empty for a full run on real data."""
+        """Why this run may not be ranked: `limit 20`, `samples`, `twin`; empty for a real model's full run on real
+        data."""
         limit = self.record.get("limit")
         badges = [] if limit is None else [f"limit {limit}"]
         if self.record["dataset"].get("source") == "samples":
             badges.append("samples")
+        if self.record["model"].get("twin"):  # Random weights of a small size: they show that a recipe runs.
+            badges.append(TWIN)
         return tuple(badges)
 
 
@@ -202,6 +217,9 @@ def _checked_created(checker: RecordChecker) -> datetime | None:
     checker.whole("limit", optional=True)
     if checker.record.get("adapter") is not None:
         checker.text("adapter.name")
+        checker.text("adapter.method", optional=True)
+    checker.text("model.quantization", optional=True)
+    checker.flag("model.twin", optional=True)
     cost = checker.record.get("cost", {})
     if not isinstance(cost, dict):
         checker.add("cost", cost, "an object")

@@ -12,6 +12,7 @@ from slmbench.leaderboard._page_latency import latency_table
 from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import cost_table, score_table
+from slmbench.leaderboard._page_training import training_section
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._text import number
 from slmbench.leaderboard.table import MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
@@ -56,6 +57,8 @@ def render_page(leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None 
         body.append(_columns(leaderboard))
         beside = side_by_side(leaderboard, by_id)
         body += [beside] if beside is not None else []
+        trained = training_section(leaderboard, by_id)
+        body += [trained] if trained is not None else []
         sections = run_sections(leaderboard, by_id, anchors, out)
         about = tag("p", "Every score, down to what the model was asked and what it wrote.", class_="lede")
         body.append(tag("section", tag("h2", "Runs and samples"), about, sections, id="runs"))
@@ -133,6 +136,8 @@ def _legend(leaderboard: Leaderboard) -> Html:
         told.append(("limit N", "Only the first N items were run. A score to look at, not to rank."))
     if "samples" in badges:
         told.append(("samples", "Run on the few rows that come with the task, not on its test set. Never ranked."))
+    if "twin" in badges:
+        told.append(("twin", "A small random copy of a model, which shows that everything runs. Never ranked."))
     if NOT_COMPARABLE in badges:
         told.append(
             (NOT_COMPARABLE, "Other items, prompt, generation or scorer than the ranked runs of that task. Not ranked.")

@@ -20,7 +20,7 @@ SCHEMA = 1
 NOT_COMPARABLE = "not comparable"
 MIXED_WEIGHTS = "mixed weights"
 
-_RowKey = tuple[str, "str | None"]
+_RowKey = tuple[str, "str | None", "str | None"]
 
 
 @frozen
@@ -58,7 +58,10 @@ class Cell:
 
 @frozen
 class Row:
-    """A model, or a model with an adapter. cells: by column key. cost: parameters, bytes, seconds, tokens."""
+    """A model, or a model with an adapter. cells: by column key. cost: parameters, bytes, seconds, tokens.
+
+    quantization: how the model's weights are held, None for whole ones. method: how the adapter was trained.
+    """
 
     name: str
     model: str
@@ -66,6 +69,8 @@ class Row:
     badges: tuple[str, ...]
     cells: Mapping[str, Cell]
     cost: Mapping[str, float | int | None]
+    quantization: str | None = None
+    method: str | None = None
 
 
 @frozen
@@ -109,7 +114,8 @@ def build_leaderboard(
     the rest. Only runs with the same comparability_key are ranked together. Where a task has several, the key that most
     rows have is ranked (the one with the newest run if two have as many); the rest keep their score and interval,
     without a rank, badged `not comparable`. Scores and intervals are computed from the samples, never copied from the
-    record. Adapters of one name and different weights are rows of their own. Raises RunProblems where comparable runs
+    record. Adapters of one name and different weights are rows of their own, and so is a model whose weights are
+    quantised. Raises RunProblems where comparable runs
     disagree about what a metric is.
     """
     said = list(notices)
@@ -140,9 +146,13 @@ def build_leaderboard(
     return Leaderboard(suite, tuple(columns), tuple(sorted(rows, key=_row_order)), tuple(dict.fromkeys(said)))
 
 
+def _row_key(run: Run) -> _RowKey:
+    return run.model, run.quantization, run.adapter
+
+
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
     """The runs, adapters that share a name but not their weights named with the first digits of their digest."""
-    digests: dict[_RowKey, set[Any]] = defaultdict(set)
+    digests: dict[tuple[str, str | None], set[Any]] = defaultdict(set)
     for run in runs:
         digests[(run.model, run.adapter)].add(_dig(run, ("adapter", "sha256")))
     named = []
@@ -166,7 +176,7 @@ def _ranked_key(runs: Sequence[Run]) -> str | None:
 
     def weight(key: str) -> tuple[int, Any, str]:
         members = groups[key]
-        return len({(run.model, run.adapter) for run in members}), max(run.created for run in members), key
+        return len({_row_key(run) for run in members}), max(run.created for run in members), key
 
     return max(groups, key=weight)
 
@@ -175,7 +185,7 @@ def _choose_runs(runs: Sequence[Run], ranked_key: str | None, said: list[str]) -
     """The run that each row shows for one task; what was passed over, and what can't be ranked, goes to `said`."""
     by_row: dict[_RowKey, list[Run]] = defaultdict(list)
     for run in runs:
-        by_row[(run.model, run.adapter)].append(run)
+        by_row[_row_key(run)].append(run)
     chosen: dict[_RowKey, Run] = {}
     for row, candidates in by_row.items():
         candidates.sort(
@@ -294,11 +304,12 @@ def _estimate(run: Run, name: str) -> Estimate:
 
 
 def _row(key: _RowKey, cells: Mapping[str, Cell], runs: Sequence[Run]) -> Row:
-    model, adapter = key
+    model, quantization, adapter = key
     badges = list(dict.fromkeys(badge for cell in cells.values() for badge in cell.badges))
     if len({_weights(run) for run in runs}) > 1:
         badges.append(MIXED_WEIGHTS)
-    return Row(runs[0].name, model, adapter, tuple(badges), dict(cells), _cost(runs))
+    method = max(runs, key=lambda run: run.created).method
+    return Row(runs[0].name, model, adapter, tuple(badges), dict(cells), _cost(runs), quantization, method)
 
 
 def _cost(runs: Sequence[Run]) -> dict[str, float | int | None]:
@@ -356,6 +367,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     content: dict[str, Any] = {"name": row.name, "model": row.model}
     if row.adapter is not None:
         content["adapter"] = row.adapter
+    content |= {key: value for key in ("quantization", "method") if (value := getattr(row, key)) is not None}
     content["badges"] = list(row.badges)
     content["scores"] = {key: _cell_json(cell) for key, cell in row.cells.items()}
     content["cost"] = dict(row.cost)

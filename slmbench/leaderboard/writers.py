@@ -63,7 +63,8 @@ def render_csv(leaderboard: Leaderboard) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     head = ["name", "model", "adapter", "badges", "column", "task", "metric", "higher_is_better", "chance"]
     scores = ["value", "stderr", "ci_low", "ci_high", "n", "rank_low", "rank_high", "run_id"]
-    writer.writerow([*head, *scores, *costs])
+    how = ["quantization", "method"]
+    writer.writerow([*head, *scores, *costs, *how])
     for row, content in zip(leaderboard.rows, leaderboard.as_json()["rows"], strict=True):
         for column in leaderboard.columns:
             score = content["scores"].get(json_ready(column.key))
@@ -74,7 +75,8 @@ def render_csv(leaderboard: Leaderboard) -> str:
             line = [csv_text(text) for text in texts]
             line += [str(column.higher_is_better).lower(), column.chance]
             line += [csv_text(score[key]) if key == "run_id" else score.get(key) for key in scores]
-            writer.writerow([*line, *(content["cost"][key] for key in costs)])
+            line += [content["cost"][key] for key in costs]
+            writer.writerow([*line, *(csv_text(getattr(row, key) or "") for key in how)])
     return buffer.getvalue()
 
 
@@ -151,6 +153,7 @@ def _markdown_cost(row: Row) -> list[str]:
     if adapter and cost["parameters"]:
         share = cost["adapter_parameters"] / cost["parameters"]
         adapter += f" ({share:.0%} of the model), {shown('adapter_bytes', size)}"
+    adapter = ", ".join(part for part in (adapter, markdown_text(row.method or "")) if part)
     return [
         markdown_text(row.name),
         shown("parameters", count),

@@ -27,7 +27,8 @@ class TwinSpec(Spec):
 class ModelSpec(Spec):
     """A language model: on the hub, in a folder, or bundled with the package.
 
-    family: whose wiring, special tokens and chat template it has; a twin is built after it.
+    family: whose wiring, special tokens and chat template it has; a twin is built after it. instruct: tuned on turns
+    of a chat, so that its tokenizer's EOS ends a turn.
     """
 
     summary: str = Field(min_length=1)
@@ -40,6 +41,7 @@ class ModelSpec(Spec):
     context_tokens: int = Field(ge=8)
     parameters: int | None = Field(default=None, ge=1)
     tied_head: bool | None = None
+    instruct: bool = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     lora_targets: list[str] | Literal["all-linear"] = "all-linear"
     license: str | None = None

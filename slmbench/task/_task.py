@@ -12,13 +12,14 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from slmbench.datasets import Dataset, Row, Rows, fetch_rows, sample_rows
+from slmbench.datasets import Dataset, Row, Rows, fetch_rows, local_source, sample_rows
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
 from slmbench.schema import CotSpec, TaskSpec
 from slmbench.task._fields import choices_of, field_at, gold_of, inputs_of, texts_at
+from slmbench.task._twin_rows import part_of_golden
 from slmbench.templates import Template
 from slmbench.values import Example, Output, Prompt, Score, Shot, Target
 
@@ -27,7 +28,8 @@ EXTRACT_S = 5.0
 
 @frozen(eq=False)
 class Task:
-    """A declared task. data: 'auto' for the declared data set, 'samples' for the golden rows in every split.
+    """A declared task. data: 'auto' for the declared data set; 'samples' for the golden rows in every split; 'twin' for
+    the splits that are on this machine, and parts of the golden rows for those that are not.
 
     examples(split) fetches and converts the rows; prompt(example), target(example) and score(example, output) are pure.
     cot: off, zero or few; off where the task declares none. n_shots: in place of the declared number; None for that.
@@ -78,6 +80,9 @@ class Task:
         if split not in self._rows:
             if self.data == "samples":
                 self._rows[split] = sample_rows(self.dataset, self.samples_path, split)
+            elif self.data == "twin" and local_source(self.dataset, split) is None:
+                golden = sample_rows(self.dataset, self.samples_path, split)
+                self._rows[split] = part_of_golden(golden, evaluated=split == self.spec.split)
             else:
                 self._rows[split] = fetch_rows(self.dataset, split)
         return self._rows[split]

@@ -1,6 +1,7 @@
 """Recipes into adapters."""
 
 from slmbench.training._parity import check_parity
-from slmbench.training._train import train_adapter
+from slmbench.training._prepare import Preparation, prepare_training
+from slmbench.training._train import read_training, train_adapter
 
-__all__ = ["check_parity", "train_adapter"]
+__all__ = ["Preparation", "check_parity", "prepare_training", "read_training", "train_adapter"]

@@ -22,14 +22,20 @@ def check_parity(
 ) -> int:
     """Compares rows of one task with what evaluation would send for the same examples; returns how many were compared.
 
-    rows: the task's training rows. fed: the same rows as the trainer holds them, with `input_ids` and `labels`.
+    rows: the task's training rows. fed: the same rows as the trainer holds them, with `input_ids` and `labels`: of a
+    causal model prompt and answer, the labels -100 on the prompt; of an encoder-decoder the encoder's ids, and the
+    answer's as labels.
     Raises ParityError with both decoded strings where they differ.
     """
     step = max(1, len(rows) // ROWS_A_TASK)
     picked = list(range(0, len(rows), step))[:ROWS_A_TASK]
     sent = sent_requests(loaded, task, [rows[i].example for i in picked], format)
     for index, request in zip(picked, sent, strict=True):
-        compare(task.name, loaded.tokenizer, rows[index], fed[index], request)
+        if request.decoder is None:
+            compare(task.name, loaded.tokenizer, rows[index], fed[index], request)
+        else:
+            end = format.ends_turn(loaded.tokenizer)
+            compare_encoder_decoder(task.name, loaded.tokenizer, rows[index], fed[index], request, end)
     return len(picked)
 
 
@@ -57,9 +63,41 @@ def compare(task: str, tokenizer: Any, row: TrainingRow, fed: Any, request: Sent
         raise ParityError(_difference(where, *sides, hint))
 
 
+def compare_encoder_decoder(
+    task: str, tokenizer: Any, row: TrainingRow, fed: Any, request: SentRequest, end: list[int]
+) -> None:
+    """One row of an encoder-decoder against one request. Raises ParityError as `compare` does.
+
+    Two things have to hold: the encoder's ids are those that evaluation sends; the labels are the ids that evaluation
+    scores, then the turn's end and nothing else. The model makes its decoder's input of them, with its start token in
+    front, in training and in scoring alike: no start token is among the labels.
+    end: the ids that close an answer.
+    """
+    where = f"task {task!r}, example {row.example.id!r}"
+    trained, sent = list(fed["input_ids"]), request.prompt[row.cut :]
+    if trained != sent:
+        hint = _hint(request, trained, sent, tokenizer)
+        raise ParityError(_difference(f"{where}, encoder", "training", tokenizer, trained, "evaluation", sent, hint))
+    assert request.decoder is not None
+    labels, scored = list(fed["labels"]), request.decoder + end
+    scored = scored[: len(scored) - row.cut_answer]
+    if -100 in labels or not labels:
+        raise ParityError(f"{where}: the loss is not on the whole answer and on it alone")
+    if labels != scored:
+        if labels[1:] == scored:
+            hint = f"the labels begin with {tokenizer.decode(labels[:1])!r}, which the model puts there by itself"
+        elif labels == request.decoder:
+            hint = f"the labels lack the end of the answer, {tokenizer.decode(end)!r}: the model would never stop"
+        else:
+            hint = "training and evaluation write the answer down in two ways"
+        raise ParityError(_difference(f"{where}, decoder", "training", tokenizer, labels, "evaluation", scored, hint))
+
+
 def _hint(request: SentRequest, trained: list[int], sent: list[int], tokenizer: Any) -> str:
     if trained[1:] == sent or trained == sent[1:]:
         return f"one side alone begins with {tokenizer.decode((trained if trained[1:] == sent else sent)[:1])!r}"
+    if request.decoder is not None and (trained[:-1] == sent or trained == sent[:-1]):
+        return f"one side alone ends in {tokenizer.decode((trained if trained[:-1] == sent else sent)[-1:])!r}"
     if request.text != request.text.rstrip():
         return _WHITE_SPACE
     return "the two sides render the prompt by different templates"

@@ -1,17 +1,21 @@
-"""Training rows: prompt and answer as token ids, what had to be cut counted, one column saying whose row it is."""
+"""Training rows: prompt and answer as token ids, what had to be cut or left out counted, whose row each one is."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from slmbench.errors import DataError, UsageError
-from slmbench.formats import Format, training_ids
+from slmbench.formats import Format, encoder_decoder_ids, training_ids
 from slmbench.task import Task
 from slmbench.values import Example
+
+# Of a small task, no more than this part is kept aside.
+MOST_VALIDATION = 0.25
 
 
 @frozen
@@ -19,6 +23,8 @@ class TrainingRow:
     """One row: the ids of prompt and answer (with the end of its turn). cut: tokens taken off the prompt's front.
 
     cut_answer: tokens taken off the answer's end, 0 but for an answer that alone is longer than a row may be.
+    prompt_sha256: of the whole prompt's text; '' where it isn't known. For an encoder-decoder, prompt has the encoder's
+    ids and answer the decoder's labels.
     """
 
     task: str
@@ -27,27 +33,69 @@ class TrainingRow:
     answer: list[int]
     cut: int = 0
     cut_answer: int = 0
+    prompt_sha256: str = ""
 
     @property
     def length(self) -> int:
         return len(self.prompt) + len(self.answer)
 
 
+@frozen
+class TaskRows:
+    """The training rows of one task. dropped: reason -> how many rows of the split were left out for it."""
+
+    task: str
+    rows: list[TrainingRow]
+    dropped: Mapping[str, int] = field(factory=dict)
+
+
 def training_rows(
-    task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int
+    task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int, architecture: str = "causal"
 ) -> list[TrainingRow]:
-    """The rows of a task's train split. Raises UsageError where it has none.
+    """`take_rows` without the counts of what was left out."""
+    return take_rows(task, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture).rows
+
+
+def take_rows(
+    task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int, architecture: str = "causal"
+) -> TaskRows:
+    """The rows of a task's train split, the first `limit` of them that are no shots.
 
     A row that is too long loses the front of its prompt, as evaluation's would, and keeps its answer and its end.
+    max_tokens: of prompt and answer together; for architecture 'seq2seq', of the encoder's side and of the decoder's,
+    each. A row without an answer is left out and counted.
+    Raises UsageError where the task has no train split, DataError where no row is left or every answer was cut.
     """
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
+    examples = _without_shots(task, limit)
     rows = []
-    for example in _without_shots(task, limit):
+    for example in examples:
+        answer_text = format.write(task.target(example))
+        if not answer_text.strip():
+            continue
         rendered = task.render(format, tokenizer, example)
-        prompt, answer = training_ids(format, tokenizer, rendered, format.write(task.target(example)))
-        rows.append(_fit(TrainingRow(task.name, example, prompt, answer), max_tokens))
-    return rows
+        ids = encoder_decoder_ids if architecture == "seq2seq" else training_ids
+        prompt, answer = ids(format, tokenizer, rendered, answer_text)
+        digest = hashlib.sha256(rendered.text.encode("utf-8", "surrogatepass")).hexdigest()
+        row = TrainingRow(task.name, example, prompt, answer, prompt_sha256=digest)
+        rows.append(_fit_sides(row, max_tokens) if architecture == "seq2seq" else _fit(row, max_tokens))
+    empty = len(examples) - len(rows)
+    where = f"task {task.name!r}, split {task.spec.train_split!r}"
+    if not examples:
+        raise DataError(f"{where}: every row is a worked example of the prompts; lower `shots`, or add rows")
+    if not rows:
+        raise DataError(
+            f"{where}: no row has an answer, of {len(examples)}, so there is nothing to learn; check `answer` in the "
+            "task.yaml against the data set's columns"
+        )
+    if all(row.cut_answer for row in rows):
+        needed = min(len(row.answer) + row.cut_answer for row in rows) + (architecture != "seq2seq")
+        raise DataError(
+            f"{where}: all {len(rows)} rows were truncated: every answer alone is longer than max_tokens "
+            f"({max_tokens}), so that none is seen to end; set max_tokens to {needed} or more"
+        )
+    return TaskRows(task.name, rows, {"no answer": empty} if empty else {})
 
 
 def _without_shots(task: Task, limit: int | None) -> list[Example]:
@@ -66,31 +114,76 @@ def _without_shots(task: Task, limit: int | None) -> list[Example]:
     return kept[:limit]
 
 
-def mixture(rows: Sequence[TrainingRow]) -> dict[str, dict[str, int]]:
-    """What a list of rows is made of, by task: rows, tokens, answer tokens, and how many rows were cut."""
-    parts: dict[str, dict[str, int]] = {}
-    for row in rows:
+def split_validation(rows: Sequence[TrainingRow], n: int) -> tuple[list[TrainingRow], list[TrainingRow]]:
+    """(rows to train on, rows kept aside): of each task up to n, at most a quarter of its rows, both in their order.
+
+    Which ones depends on their content alone, not on where they stand. Rows with the same prompt stay together, so that
+    nothing is on both sides; a task whose rows all have one prompt keeps none aside.
+    """
+    by_task: dict[str, dict[str, list[int]]] = {}
+    for index, row in enumerate(rows):
+        by_task.setdefault(row.task, {}).setdefault(_prompt_key(row), []).append(index)
+    aside: set[int] = set()
+    for task, groups in by_task.items():
+        room = min(n, int(sum(map(len, groups.values())) * MOST_VALIDATION))
+        for key in sorted(groups, key=lambda key: hashlib.sha256(f"{task}\0{key}".encode()).digest()):
+            if len(groups[key]) <= room:
+                aside.update(groups[key])
+                room -= len(groups[key])
+    return (
+        [row for index, row in enumerate(rows) if index not in aside],
+        [row for index, row in enumerate(rows) if index in aside],
+    )
+
+
+def _prompt_key(row: TrainingRow) -> str:
+    return row.prompt_sha256 or hashlib.sha256(repr(row.prompt).encode()).hexdigest()
+
+
+def mixture(
+    rows: Sequence[TrainingRow], dropped: Mapping[str, Mapping[str, int]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """What a list of rows is made of, by task: rows, tokens, answer tokens, how many were cut and how many left out.
+
+    dropped: task -> reason -> rows; its tasks are told of even where no row is left.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+
+    def part_of(task: str) -> dict[str, Any]:
         keys = ("rows", "tokens", "answer_tokens", "truncated_rows", "truncated_answers", "rows_without_reasoning")
-        part = parts.setdefault(row.task, dict.fromkeys(keys, 0))
+        return parts.setdefault(task, dict.fromkeys((*keys, "dropped_rows"), 0))
+
+    for row in rows:
+        part = part_of(row.task)
         part["rows"] += 1
         part["tokens"] += row.length
         part["answer_tokens"] += len(row.answer)
         part["truncated_rows"] += row.cut > 0
         part["rows_without_reasoning"] += row.example.reasoning == ""
         part["truncated_answers"] += row.cut_answer > 0
+    for task, reasons in (dropped or {}).items():
+        if any(reasons.values()):
+            part = part_of(task)
+            part["dropped_rows"] = sum(reasons.values())
+            part["dropped"] = {reason: n for reason, n in reasons.items() if n}
     return parts
 
 
-def as_dataset(rows: Sequence[TrainingRow], names: Sequence[str]) -> Any:
-    """The rows as trl takes them: `input_ids`, `labels` (-100 on the prompt) and `task_id`, an index into names."""
+def as_dataset(rows: Sequence[TrainingRow], names: Sequence[str], architecture: str = "causal") -> Any:
+    """The rows as a trainer takes them: `input_ids`, `labels` and `task_id`, an index into names.
+
+    causal: both as long as prompt and answer together, the labels -100 on the prompt. seq2seq: the encoder's ids and
+    the decoder's labels.
+    """
     import datasets
 
     if not rows:
         raise DataError("there are no training rows")
+    joint = architecture != "seq2seq"
     return datasets.Dataset.from_dict(
         {
-            "input_ids": [row.prompt + row.answer for row in rows],
-            "labels": [[-100] * len(row.prompt) + row.answer for row in rows],
+            "input_ids": [row.prompt + row.answer if joint else row.prompt for row in rows],
+            "labels": [[-100] * len(row.prompt) + row.answer if joint else row.answer for row in rows],
             "task_id": [names.index(row.task) for row in rows],
         }
     )
@@ -101,7 +194,12 @@ def _fit(row: TrainingRow, max_tokens: int) -> TrainingRow:
     if over <= 0:
         return row
     # At least one token of the prompt stays: without it there is nothing to answer to.
-    cut = min(over, len(row.prompt) - 1)
+    cut = max(0, min(over, len(row.prompt) - 1))
     over -= cut
     answer = row.answer[: len(row.answer) - over] if over else row.answer
-    return TrainingRow(row.task, row.example, row.prompt[cut:], answer, cut, over)
+    return evolve(row, prompt=row.prompt[cut:], answer=answer, cut=cut, cut_answer=over)
+
+
+def _fit_sides(row: TrainingRow, max_tokens: int) -> TrainingRow:
+    cut, over = (max(0, len(side) - max_tokens) for side in (row.prompt, row.answer))
+    return evolve(row, prompt=row.prompt[cut:], answer=row.answer[:max_tokens], cut=cut, cut_answer=over)

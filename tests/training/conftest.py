@@ -1,12 +1,42 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from slmbench.catalog import default_catalog
 from slmbench.models import load_model, resolve_model
+from slmbench.paths import package_dir
 
 
 @pytest.fixture
 def nano():
     """The embedded model, loaded anew: training patches it."""
     return load_model(resolve_model("nano", default_catalog()))
+
+
+@pytest.fixture(scope="session")
+def small_t5(tmp_path_factory):
+    """The folder of an encoder-decoder of random numbers, with the embedded model's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("models") / "small-t5"
+    tokenizer = AutoTokenizer.from_pretrained(os.path.join(package_dir(), "nano", "model"), local_files_only=True)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        dropout_rate=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

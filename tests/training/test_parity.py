@@ -10,7 +10,9 @@ from attrs import evolve
 from slmbench.catalog import default_catalog
 from slmbench.errors import ParityError
 from slmbench.evaluation import sent_requests
+from slmbench.evaluation._engine import build_engine
 from slmbench.formats import load_format
+from slmbench.models import load_model, resolve_model
 from slmbench.recipe import Recipe, load_recipe
 from slmbench.task import load_task, load_task_folder
 from slmbench.training import check_parity, train_adapter
@@ -173,8 +175,8 @@ def trailing(tmp_path):
     folder = tmp_path / "tasks" / "trailing"
     folder.mkdir(parents=True)
     (folder / "task.yaml").write_text(TRAILING)
-    for split in ("train", "test"):
-        (folder / f"{split}.jsonl").write_text('{"question": "The word for red is ", "answer": "rosso"}\n' * 2)
+    for split, colour in (("train", "red"), ("test", "blue")):
+        (folder / f"{split}.jsonl").write_text(f'{{"question": "The word for {colour} is ", "answer": "rosso"}}\n' * 2)
     return folder
 
 
@@ -194,7 +196,7 @@ def test_training_stops_before_its_first_step_where_parity_fails(nano, trailing,
     recipe = Recipe("trailing", "", base.spec.model_copy(update={"adapters": {"a": adapter}}))
     steps = []
     with pytest.raises(ParityError, match="white space"):
-        train_adapter(recipe, "a", catalog, nano, out=str(tmp_path / "out"), progress=lambda *_: steps.append)
+        train_adapter(recipe, "a", catalog, nano.source, out=str(tmp_path / "out"), progress=lambda *_: steps.append)
     assert steps == []
     assert list((tmp_path / "out" / "adapters").iterdir()) == []
 
@@ -225,3 +227,136 @@ def test_parity_holds_where_a_chat_turn_opens_with_a_line_break_and_choices_foll
     task, style = load_task("hellaswag"), load_format("chat")
     rows = training_rows(task, style, nano.tokenizer, limit=2, max_tokens=1024)
     assert check_parity(nano, task, style, rows, _fed(rows)) == 2
+
+
+@pytest.fixture(scope="module")
+def t5():
+    """The twin of FLAN-T5: an encoder-decoder with a tokenizer that closes every text itself, without a template."""
+    return load_model(resolve_model("flan-t5-small", default_catalog(), twin=True))
+
+
+def _seq2seq_rows(task, format, tokenizer, n=8, max_tokens=512):
+    return training_rows(task, format, tokenizer, limit=n, max_tokens=max_tokens, architecture="seq2seq")
+
+
+def _seq2seq_fed(rows):
+    return [{"input_ids": list(row.prompt), "labels": list(row.answer)} for row in rows]
+
+
+@pytest.mark.parametrize("format_name", ["plain", "chat", "toon"])
+@pytest.mark.parametrize("name", [*TASKS])
+def test_parity_holds_for_an_encoder_decoder_in_every_format(t5, name, format_name):
+    task, style = load_task(name), load_format(format_name)
+    rows = _seq2seq_rows(task, style, t5.tokenizer)
+    assert check_parity(t5, task, style, rows, _seq2seq_fed(rows)) == 8
+    eos = t5.tokenizer.eos_token_id
+    assert all(row.prompt[-1] == row.answer[-1] == eos and eos not in row.answer[:-1] for row in rows)
+
+
+@pytest.mark.parametrize("format_name", ["plain", "chat", "toon"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_parity_holds_for_an_encoder_decoder_in_every_shape(t5, shape, format_name, write_task):
+    yaml, metric = SHAPES[shape]
+    lines = "".join(f'{{"q": "Question {n}", "a": "{n} \\"x\\""}}\n' for n in range(6))
+    folder = write_task("t", HEAD.replace("METRIC", metric) + yaml, train=lines, test=lines)
+    task, style = load_task_folder(str(folder), default_catalog()), load_format(format_name)
+    rows = _seq2seq_rows(task, style, t5.tokenizer)
+    assert check_parity(t5, task, style, rows, _seq2seq_fed(rows)) == 6 - task.shot_count
+
+
+def test_a_prompt_that_ends_in_a_space_is_no_fault_of_an_encoder(t5, trailing):
+    task, style = load_task_folder(str(trailing), default_catalog()), load_format("plain")
+    rows = _seq2seq_rows(task, style, t5.tokenizer)
+    assert check_parity(t5, task, style, rows, _seq2seq_fed(rows)) == 2
+
+
+@pytest.mark.realdata
+def test_parity_holds_for_an_encoder_decoder_on_real_rows_that_are_cut(t5):
+    task, style = load_task("icliniq"), load_format("plain")
+    rows = _seq2seq_rows(task, style, t5.tokenizer, n=40, max_tokens=128)
+    assert any(row.cut for row in rows)
+    assert any(row.cut_answer for row in rows)
+    assert check_parity(t5, task, style, rows, _seq2seq_fed(rows)) == 24
+
+
+def _broken(what, tokenizer, fed):
+    ids, labels = fed["input_ids"], fed["labels"]
+    return {
+        "no end of the encoder": {"input_ids": ids[:-1], "labels": labels},
+        "a token of its own": {"input_ids": [*ids[:3], ids[3] + 1, *ids[4:]], "labels": labels},
+        "no end of the answer": {"input_ids": ids, "labels": labels[:-1]},
+        "a start token": {"input_ids": ids, "labels": [tokenizer.pad_token_id, *labels]},
+        "the end twice": {"input_ids": ids, "labels": [*labels, labels[-1]]},
+        "an answer of its own": {"input_ids": ids, "labels": [labels[0] + 1, *labels[1:]]},
+        "a masked token": {"input_ids": ids, "labels": [-100, *labels[1:]]},
+        "no answer": {"input_ids": ids, "labels": []},
+        "as a causal model is fed": {"input_ids": ids + labels, "labels": [-100] * len(ids) + labels},
+    }[what]
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (
+            "no end of the encoder",
+            "encoder: training and evaluation differ .* one side alone ends in '</s>'",
+        ),
+        ("a token of its own", "encoder: training and evaluation differ from token 3 on: .* different templates"),
+        ("no end of the answer", "decoder: .* the labels lack the end of the answer, '</s>'"),
+        ("a start token", "decoder: .* differ from token 0 on: the labels begin with '<pad>', which the model puts"),
+        ("the end twice", "decoder: .* write the answer down in two ways"),
+        ("an answer of its own", "decoder: .* differ from token 0 on: .* in two ways"),
+        ("a masked token", "the loss is not on the whole answer"),
+        ("no answer", "the loss is not on the whole answer"),
+        ("as a causal model is fed", "encoder: training and evaluation differ"),
+    ],
+)
+def test_whatever_an_encoder_decoder_is_fed_otherwise_is_caught(t5, what, told):
+    task, style = load_task("nano_note"), load_format("plain")
+    rows = _seq2seq_rows(task, style, t5.tokenizer, 2)
+    fed = _seq2seq_fed(rows)
+    fed[1] = _broken(what, t5.tokenizer, fed[1])
+    with pytest.raises(ParityError, match=f"task 'nano_note', example 'train-1'.*{told}") as caught:
+        check_parity(t5, task, style, rows, fed)
+    if "whole answer" not in told:
+        sides = [line for line in str(caught.value).splitlines() if line.startswith("    ")]
+        assert len(sides) == 2  # Both as text.
+
+
+def test_rows_of_another_format_are_caught_for_an_encoder_decoder(t5):
+    task = load_task("nano_note")
+    rows = _seq2seq_rows(task, load_format("chat"), t5.tokenizer, 2)
+    with pytest.raises(ParityError, match="encoder: training and evaluation differ from token 0 on") as caught:
+        check_parity(t5, task, load_format("plain"), rows, _seq2seq_fed(rows))
+    assert "User:" in str(caught.value)
+
+
+def test_what_parity_holds_is_what_the_model_is_given(t5, tmp_path):
+    # Not only what the engine says that it would send: what arrives at the encoder and the decoder when it runs.
+    import torch
+    from lm_eval.api.instance import Instance
+
+    task, style = load_task("nano_choice"), load_format("plain")
+    rows = _seq2seq_rows(task, style, t5.tokenizer, 1)
+    example = rows[0].example
+    seen = []
+
+    def look(module, args, kwargs):
+        seen.append((kwargs["input_ids"].tolist(), kwargs["labels"].tolist()))
+
+    (request,) = sent_requests(t5, task, [example], style)
+    hook = t5.model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        engine = build_engine(t5, style, batch=1)
+        instance = Instance(
+            "loglikelihood", {}, (request.text, request.delimiter + task.answer(example)), 0, metadata=("t", 0, 1)
+        )
+        ((value, _),) = engine.loglikelihood([instance])
+    finally:
+        hook.remove()
+    assert seen == [([rows[0].prompt], [rows[0].answer[:-1]])]
+    # The same number as that of the training loss on the same row, but for the end that is not scored.
+    labels = torch.tensor([rows[0].answer[:-1]])
+    with torch.no_grad():
+        loss = t5.model(input_ids=torch.tensor([rows[0].prompt]), labels=labels).loss
+    assert value == pytest.approx(-loss.item() * labels.shape[1], rel=1e-6)

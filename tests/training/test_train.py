@@ -8,25 +8,28 @@ from pathlib import Path
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import DataError, SlmbenchError, UsageError
 from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.training import train_adapter
 
-QUICK = ("optim.steps=4", "adapters.multi.steps=4", "optim.batch=4", "rows=40")
+QUICK = ("adapters.note.steps=4", "adapters.choice.steps=4", "adapters.multi.steps=4", "optim.batch=4", "rows=40")
 
 
 def _nano():
     return load_model(resolve_model("nano", default_catalog()))
 
 
-def _train(out, name, *overrides, nano=None, progress=None):
-    recipe = load_recipe("nano-quickstart", default_catalog(), (*QUICK, *overrides))
-    return train_adapter(recipe, name, default_catalog(), nano or _nano(), out=str(out), progress=progress)
+def _train(out, name, *overrides, **options):
+    catalog = default_catalog()
+    recipe = load_recipe("nano-quickstart", catalog, (*QUICK, *overrides))
+    source = resolve_model(recipe.spec.model, catalog)
+    return train_adapter(recipe, name, catalog, source, out=str(out), **options)
 
 
-def test_adapter_folder_holds_peft_files_and_an_honest_record(nano, tmp_path):
-    folder = Path(_train(tmp_path, "multi", nano=nano))
+def test_adapter_folder_holds_peft_files_and_an_honest_record(tmp_path):
+    said = []
+    folder = Path(_train(tmp_path, "multi", "log_every_steps=3", say=said.append))
     assert sorted(path.name for path in folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -38,6 +41,16 @@ def test_adapter_folder_holds_peft_files_and_an_honest_record(nano, tmp_path):
     # 4 steps of 4 rows were seen, drawn from three tasks of 40 rows.
     assert sum(task["rows_seen"] for task in record["tasks"].values()) == 16
     assert all(task["rows"] == 40 and task["parity_rows"] > 0 for task in record["tasks"].values())
+    assert all(task["dropped_rows"] == 0 for task in record["tasks"].values())
+    # A point every three steps, and one of what was left.
+    assert [point["step"] for point in record["curves"]["train"]] == [3, 4]
+    assert sum(part["rows"] for point in record["curves"]["train"] for part in point["tasks"].values()) == 16
+    assert [line.split()[1] for line in said if line.startswith("step ")] == ["3/4", "4/4"]
+    assert record["resumed_from"] == [] and record["mixture"]["rows"] == 16
+    assert record["train_s"] == pytest.approx(record["seconds"]["steps"], abs=0.01)
+    assert record["tokens_per_second"] == pytest.approx(record["mixture"]["tokens"] / record["train_s"], rel=0.05)
+    assert record["bytes"] == (folder / "adapter_model.safetensors").stat().st_size
+    assert record["memory"]["peak_bytes"] >= record["memory"]["first_step_bytes"] > 0
     assert record["trainable_parameters"] == read_adapter(str(folder)).parameters
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (16, 32)
@@ -61,27 +74,115 @@ def test_finished_adapter_is_kept_and_a_changed_recipe_trains_anew(tmp_path):
     assert (folder / "adapter_model.safetensors").stat().st_mtime_ns != first
 
 
+WITHOUT_EFFECT = (
+    "on_contamination=warn",
+    "log_every_steps=1",
+    "checkpoint={every_steps: 2, keep: 1}",
+    "evaluation={tasks: [nano_choice]}",
+    "variants={other: {seed: 3}}",
+    "sweep={lora.rank: [4, 8]}",
+    "summary=Another.",
+)
+
+
+def test_what_changes_no_weight_trains_nothing_anew(tmp_path):
+    folder = Path(_train(tmp_path, "note"))
+    first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    _train(tmp_path, "note", *WITHOUT_EFFECT)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == first
+    _train(tmp_path, "note", *WITHOUT_EFFECT, resume=False)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns != first
+
+
+def _interrupt_at(step):
+    made = 0
+
+    def advance(n):
+        nonlocal made
+        made += n
+        if made >= step:
+            raise KeyboardInterrupt
+
+    return lambda *_: advance
+
+
 def test_interrupted_training_leaves_nothing_half_written_and_keeps_the_old_adapter(tmp_path):
     folder = Path(_train(tmp_path, "note"))
     before = read_adapter(str(folder)).sha256
-
-    def interrupt(n):
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path, "note", "optim.lr=1e-3", progress=lambda *_: interrupt)
+        _train(tmp_path, "note", "optim.lr=1e-3", progress=_interrupt_at(1))
     assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
     assert read_adapter(str(folder)).sha256 == before
 
 
-def test_loss_that_is_no_number_stops_the_training(tmp_path):
-    with pytest.raises(SlmbenchError, match=r"the loss became nan by step \d+; lower optim\.lr"):
-        _train(tmp_path, "note", "optim.lr=1e30", "optim.clip_norm=1e30", "optim.steps=40")
-    assert list((tmp_path / "adapters").iterdir()) == []
+def test_an_interrupted_training_says_from_where_it_goes_on(tmp_path):
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, "note", "checkpoint.every_steps=2", progress=_interrupt_at(4), say=said.append)
+    assert "interrupted; the same command goes on from step 2" in said[-1]
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == [".note.partial"]
+    said.clear()
+    folder = _train(tmp_path, "note", say=said.append)
+    assert [line.split(" (")[0] for line in said if "going on" in line] == ["going on from step 2 of 4"]
+    assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
+    assert read_adapter(folder).sha256 == read_adapter(_train(tmp_path / "whole", "note")).sha256
 
 
-def test_adapter_of_other_weights_is_refused(nano, tmp_path):
-    folder = _train(tmp_path, "note", nano=nano)
+@pytest.mark.parametrize("how", ["another recipe", "anew"])
+def test_a_checkpoint_that_is_not_wanted_is_not_gone_on_from(tmp_path, how):
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, "note", "checkpoint.every_steps=1", progress=_interrupt_at(3))
+    said = []
+    other = how == "another recipe"
+    folder = _train(tmp_path, "note", *(["seed=5"] if other else []), resume=other, say=said.append)
+    assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == []
+    assert any("is of a training with other settings" in line for line in said) == other
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
+
+
+BROKEN = ("optim.lr=1e30", "optim.clip_norm=1e30", "adapters.multi.steps=40", "optim.warmup_steps=2")
+
+
+def test_loss_that_is_no_number_stops_at_that_step_and_keeps_the_checkpoint_before(tmp_path):
+    seen = []
+
+    def advance(n):
+        seen.append(n)
+
+    said = (
+        r"step \d+: the (loss|gradient) became (nan|inf) (in rows of task 'nano_\w+'|on rows of nano_.*); the training "
+    )
+    with pytest.raises(SlmbenchError, match=said) as caught:
+        _train(tmp_path, "multi", *BROKEN, "checkpoint.every_steps=1", progress=lambda *_: advance)
+    step = int(str(caught.value).split()[1].rstrip(":"))
+    assert caught.value.exit_code == 1
+    assert sum(seen) == step - 1  # The step itself was not made.
+    assert f"the checkpoint of step {step - 1} is kept in" in str(caught.value)
+    assert "Lower optim.lr (1e+30)" in str(caught.value)
+    checkpoints = sorted((tmp_path / "adapters" / ".multi.partial" / "checkpoints").iterdir())
+    assert checkpoints[-1].name == f"step-{step - 1:08d}"
+    # It is an adapter like any other.
+    attach_adapter(_nano(), str(checkpoints[-1]))
+
+
+def test_the_task_whose_rows_have_the_bad_loss_is_named(tmp_path, monkeypatch):
+    from slmbench.training import _trainer
+
+    real = _trainer.row_losses
+
+    def broken(model, batch, num_items=None):
+        losses = real(model, batch, num_items)
+        if model.training and (batch["task_id"] == 1).any():
+            losses.sums[batch["task_id"] == 1] = float("nan")
+        return losses
+
+    monkeypatch.setattr(_trainer, "row_losses", broken)
+    with pytest.raises(SlmbenchError, match=r"the loss became nan in rows of task 'nano_note'"):
+        _train(tmp_path, "multi", "adapters.multi.steps=20", "optim.accumulate=2")
+
+
+def test_adapter_of_other_weights_is_refused(tmp_path):
+    folder = _train(tmp_path, "note")
     path = Path(folder) / "training.json"
     record = json.loads(path.read_text()) | {"base_weights_sha256": "0" * 64}
     path.write_text(json.dumps(record))
@@ -103,14 +204,14 @@ def test_task_without_a_train_split_is_refused(tmp_path, monkeypatch):
 
 
 def test_rows_longer_than_the_context_are_refused_up_front(tmp_path):
-    with pytest.raises(UsageError, match="max_tokens is 4096, but 'nano' has a context of 1024"):
+    with pytest.raises(UsageError, match=r"max_tokens.*4096.*1024"):
         _train(tmp_path, "note", "max_tokens=4096")
 
 
 def test_adapter_of_numbers_that_are_none_is_never_written(tmp_path):
     # Shorter than a log interval.
-    with pytest.raises(SlmbenchError, match=r"the loss became nan|are no numbers any more"):
-        _train(tmp_path, "note", "optim.lr=1e30", "optim.clip_norm=1e30", "adapters.note.steps=5")
+    with pytest.raises(SlmbenchError, match=r"became (nan|inf)|no numbers? any more"):
+        _train(tmp_path, "note", "optim.lr=1e30", "optim.clip_norm=1e30", "adapters.note.steps=3")
     assert list((tmp_path / "adapters").iterdir()) == []
 
 
@@ -122,19 +223,20 @@ def test_rows_seen_are_those_that_were_trained_on(tmp_path, monkeypatch):
 
     def counting(self, model, inputs, *args, **kwargs):
         nonlocal trained
-        trained += len(inputs["input_ids"])
+        trained += len(inputs["task_id"])
         return step(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(trl.SFTTrainer, "training_step", counting)
-    overrides = ("adapters.multi.steps=null", "optim.steps=null", "optim.epochs=1.5", "optim.accumulate=4", "rows=14")
+    overrides = ("adapters.multi.steps=null", "optim.epochs=1.5", "optim.accumulate=4", "rows=14")
     folder = Path(_train(tmp_path, "multi", *overrides))
     tasks = json.loads((folder / "training.json").read_text())["tasks"]
     assert sum(task["rows_seen"] for task in tasks.values()) == trained > 0
 
 
 def test_targets_that_the_model_lacks_are_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="refuses these settings"):
+    with pytest.raises(UsageError, match="no_such_layer"):
         _train(tmp_path, "note", "lora.targets=[no_such_layer]")
+    assert list(tmp_path.glob("adapters/*")) == []
 
 
 def test_an_adapter_killed_in_its_swap_is_restored(tmp_path):
@@ -186,12 +288,66 @@ def test_adapter_whose_tensors_match_nothing_is_refused(tmp_path):
 
 
 def test_another_config_of_the_same_weights_trains_anew(tmp_path):
-    from attrs import evolve
+    import shutil
 
-    folder = Path(_train(tmp_path, "note"))
+    from slmbench.paths import package_dir
+
+    copy = tmp_path / "nano-copy"
+    shutil.copytree(Path(package_dir()) / "nano" / "model", copy)
+    folder = Path(_train(tmp_path, "note", f"model={copy}"))
     first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
-    _train(tmp_path, "note", nano=evolve(_nano(), config_sha256="0" * 64))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    _train(tmp_path, "note", f"model={copy}")
     assert (folder / "adapter_model.safetensors").stat().st_mtime_ns != first
+
+
+def test_rows_kept_aside_are_in_no_step_and_their_loss_is_taken(tmp_path):
+    overrides = ("validation={rows: 5, every_steps: 2}", "adapters.multi.steps=5", "seed=1")
+    folder = Path(_train(tmp_path, "multi", *overrides))
+    record = json.loads((folder / "training.json").read_text())
+    assert [point["step"] for point in record["curves"]["validation"]] == [2, 4, 5]
+    assert all(len(point["tasks"]) == 3 for point in record["curves"]["validation"])
+    assert [task["validation_rows"] for task in record["tasks"].values()] == [5, 5, 5]
+    # `rows` are those that are trained on, beside them.
+    assert [task["rows"] for task in record["tasks"].values()] == [40, 40, 40]
+
+
+def test_validation_changes_no_weight(tmp_path):
+    from safetensors.torch import load_file
+
+    rows = ("rows=null", "validation={rows: 8, every_steps: 1}", "lora.dropout=0.1")
+    often = load_file(Path(_train(tmp_path / "often", "note", *rows)) / "adapter_model.safetensors")
+    rows = ("rows=null", "validation={rows: 8, every_steps: 99}", "lora.dropout=0.1")
+    once = load_file(Path(_train(tmp_path / "once", "note", *rows)) / "adapter_model.safetensors")
+    assert all((often[key] == once[key]).all() for key in {*often, *once})
+
+
+def test_a_mirror_that_lacks_a_column_is_told_before_anything_is_made(tmp_path, write_task, monkeypatch):
+    rows = '{"question": "1+1?", "reply": "2"}\n'
+    write_task("sums", train=rows, test=rows)
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    with pytest.raises(DataError, match="answer") as caught:
+        _train(tmp_path / "out", "note", "adapters.note.tasks=[sums]", "evaluation.tasks=[sums]")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_whose_rows_are_all_evaluated_too_is_told(tmp_path, write_task, monkeypatch):
+    rows = '{"question": "How many legs has a spider?", "answer": "8"}\n'
+    write_task("sums", train=rows, test=rows)
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    overrides = ("adapters.note.tasks=[sums]", "evaluation.tasks=[sums]")
+    with pytest.raises(DataError, match=r"'sums': all 1 training rows are in an evaluation split too"):
+        _train(tmp_path / "out", "note", *overrides)
+    folder = _train(tmp_path / "out", "note", *overrides, "on_contamination=warn", "rows=null")
+    overlaps = json.loads((Path(folder) / "training.json").read_text())["contamination"]["overlaps"]
+    assert [one["exact"] for one in overlaps] == [1]
+
+
+def test_rows_whose_answers_are_all_cut_are_told(tmp_path):
+    with pytest.raises(DataError, match=r"'nano_note'.*all 40 rows were truncated"):
+        _train(tmp_path, "note", "max_tokens=8")
 
 
 def test_adapters_scored_one_after_another_score_as_each_alone(tmp_path):

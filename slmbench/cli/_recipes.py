@@ -1,0 +1,183 @@
+"""What commands that take a recipe have in common: their options, the twin, and the plan that --dry-run prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slmbench.catalog import Catalog
+from slmbench.cli._table import Cell, print_lines, table_lines
+from slmbench.cli._work import say
+from slmbench.errors import UsageError
+from slmbench.paths import shown
+
+if TYPE_CHECKING:
+    from slmbench.recipe import Recipe
+    from slmbench.task import Task
+
+DEFAULT_TWIN_OUT = "slmbench-twin"
+BERTSCORE = "SLMBENCH_BERTSCORE"
+
+_OPTIONS = (
+    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in --set optim.lr=1e-4; checked."),
+    click.option("--variant", metavar="NAME", help="One of the recipe's variants; --set comes after it."),
+    click.option(
+        "--twin",
+        is_flag=True,
+        help="A tiny random copy of the model, few rows, few steps: every path of the recipe in a minute, offline.",
+    ),
+    click.option(
+        "--on-contamination",
+        type=click.Choice(["fail", "drop", "warn"]),
+        help="Training rows that are also evaluated; as the recipe says (drop) unless told.",
+    ),
+    click.option(
+        "--memory-limit",
+        "memory_limit_gb",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="GB",
+        help="Refuse a training that is forecast to need more; the machine's own memory unless told.",
+    ),
+)
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--set, --variant, --twin, --on-contamination, --memory-limit, as every command with a recipe has them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def chosen_recipe(
+    name: str,
+    catalog: Catalog,
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    twin: bool = False,
+    on_contamination: str | None = None,
+    memory_limit_gb: float | None = None,
+) -> Recipe:
+    """A recipe as a command's options want it. What --set says holds for a twin too, in place of the twin's cuts."""
+    from slmbench.models import resolve_model
+    from slmbench.recipe import load_recipe
+
+    recipe = load_recipe(name, catalog, overrides, variant=variant)
+    if twin:
+        context_tokens = resolve_model(recipe.spec.model, catalog, twin=True).context_tokens
+        whole = load_recipe(name, catalog, variant=variant)
+        recipe = whole.for_twin(context_tokens).with_overrides(overrides, catalog)
+    options = {"on_contamination": on_contamination, "memory_limit_gb": memory_limit_gb}
+    return recipe.with_overrides({key: value for key, value in options.items() if value is not None})
+
+
+def data_mode(data: str, twin: bool) -> str:
+    """Where rows come from: a twin asks no network, and takes golden rows where this machine has no others."""
+    return "twin" if twin and data == "auto" else data
+
+
+def out_folder(out: str | None, default: str, twin: bool) -> str:
+    """Where results go. A twin's go elsewhere unless told, so that they never lie among a real model's."""
+    return out if out is not None else DEFAULT_TWIN_OUT if twin else default
+
+
+def trained_folder(recipe: Recipe, name: str, out: str) -> str:
+    """Where an adapter goes; with `method: full`, a whole model."""
+    return os.path.join(out, "models" if recipe.spec.method == "full" else "adapters", name)
+
+
+def refuse_to_replace(recipe: Recipe, names: Sequence[str], out: str) -> None:
+    """Keeps a twin's training from taking the place of a real one. Raises UsageError."""
+    for name in names:
+        folder = trained_folder(recipe, name, out)
+        try:
+            with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
+                record = json.load(file)
+            model, rows = str(record["model"]), record["settings"]["rows"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        # The embedded model is its own twin: what its adapter was cut to tells the two apart.
+        if not model.endswith("-twin") and rows != recipe.spec.rows:
+            raise UsageError(
+                f"{shown(folder)} is an adapter of {model!r}, and a twin would replace it; give another --out"
+            )
+
+
+def say_golden(recipe: Recipe | None, evaluated: Sequence[Task], catalog: Catalog) -> None:
+    """Says on stderr for which splits of a twin's tasks golden rows stand in, a recipe's training included."""
+    from slmbench.datasets import local_source
+    from slmbench.task import load_task
+
+    adapters = recipe.spec.adapters.values() if recipe is not None else ()
+    wanted = [(task, task.spec.split) for task in evaluated]
+    for name in sorted({name for adapter in adapters for name in adapter.tasks}):
+        task = load_task(name, catalog, data="twin")
+        wanted.append((task, task.spec.train_split or ""))
+    golden: dict[str, list[str]] = {}
+    for task, split in wanted:
+        there = split in task.dataset.spec.split_names
+        if task.data == "twin" and there and local_source(task.dataset, split) is None:
+            golden.setdefault(task.name, []).append(split)
+    for name, splits in golden.items():
+        missing = " and ".join(sorted(set(splits)))
+        say(f"twin: {name}: golden rows stand in for {missing}, which this machine does not have")
+
+
+def with_few_samples(tasks: Sequence[Task]) -> list[Task]:
+    """A twin's tasks: those that draw several samples an item draw few, and metrics that need more are left out."""
+    from slmbench.recipe import TWIN_SAMPLES
+
+    return [task.with_samples(TWIN_SAMPLES) if task.spec.generation.samples > TWIN_SAMPLES else task for task in tasks]
+
+
+@contextlib.contextmanager
+def bertscore_by_twin(model: str, catalog: Catalog, twin: bool) -> Iterator[None]:
+    """Has BERTScore use the vectors of the twin itself, as a twin is for offline; a model that is set already stays.
+
+    Around the loading of tasks: that is when their metrics look up which model to use.
+    """
+    from slmbench.models import resolve_model
+
+    if not twin or os.environ.get(BERTSCORE):
+        yield
+        return
+    os.environ[BERTSCORE] = resolve_model(model, catalog, twin=True).location
+    try:
+        yield
+    finally:
+        del os.environ[BERTSCORE]
+
+
+def print_plan(recipe: Recipe, name: str, catalog: Catalog, *, out: str, data: str, twin: bool) -> None:
+    """What a training would be, on stdout: rows, steps, mixture, memory. Contamination is told on stderr.
+
+    Raises whatever the training itself would raise before it loads weights.
+    """
+    from slmbench.models import resolve_model
+    from slmbench.training import prepare_training
+
+    source = resolve_model(recipe.spec.model, catalog, twin=twin)
+    prepared = prepare_training(recipe, name, catalog, source, data=data, say=say)
+    plan = prepared.as_json()
+    spec, optim, mixed = recipe.spec, recipe.optim_of(name), plan["mixture"]
+    tasks = ", ".join(spec.adapters[name].tasks)
+    click.echo(f"{shown(trained_folder(recipe, name, out))}: {plan['model']} on {tasks}, {plan['steps']} steps")
+    rank = "all weights" if spec.method == "full" else f"{spec.method}, rank {spec.lora.rank}"
+    a_step = f"{optim.batch} x {optim.accumulate} rows"
+    if spec.packing:
+        a_step = f"{optim.accumulate} x {optim.batch * spec.max_tokens:,} tokens, packed"
+    click.echo(f"  {rank}; {a_step} a step; {mixed['rows']:,} rows and {mixed['tokens']:,} tokens in all")
+    header = ("task", "rows", "tokens", "cut", "left out", "kept aside", "trained on", "share")
+    rows = []
+    for task, part in plan["tasks"].items():
+        drawn = mixed["tasks"].get(task, {"rows": 0, "share": 0.0})
+        counts = (part["rows"], part["tokens"], part["truncated_rows"] + part["truncated_answers"])
+        counts = (*counts, part["dropped_rows"], plan["validation_rows"].get(task, 0), drawn["rows"])
+        rows.append([Cell(task), *(Cell(f"{n:,}") for n in counts), Cell(f"{drawn['share']:.1%}")])
+    print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
+    click.echo(f"  memory, forecast: {prepared.forecast.total_bytes / 1e9:.2f} GB")

@@ -1,0 +1,52 @@
+"""`slmbench export`: an adapter for where people run small models."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from slmbench.catalog import default_catalog
+from slmbench.cli._work import DEFAULT_OUT, quiet_libraries, say
+from slmbench.errors import SlmbenchError
+
+
+@click.command("export", help="Merge an ADAPTER (its folder) into its base, for transformers, Ollama or llama.cpp.")
+@click.argument("adapter", type=click.Path(exists=True, file_okay=False))
+@click.option("--to", required=True, type=click.Choice(["merged", "ollama", "gguf-ready"]))
+@click.option("--model", metavar="M", help="The base, where the adapter doesn't say: a name, a folder, or a hub id.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="auto: as in training; for Ollama and GGUF two bytes a weight.",
+)
+@click.option("--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="The record as JSON on stdout, and nothing else there.")
+def command(adapter: str, to: str, model: str | None, dtype: str, out: str, as_json: bool) -> None:
+    from slmbench.deployment import export_adapter
+
+    quiet_libraries()
+    made = export_adapter(adapter, to, default_catalog(), out=out, model=model, dtype=dtype)  # type: ignore[arg-type]
+    measured = made.record["merge"]
+    if "largest_difference" in measured:
+        evaluated = measured["as_evaluated"]
+        say(
+            f"merged: logits moved by at most {measured['largest_difference']:.2g} in float32, over "
+            f"{measured['tokens']} tokens of {measured['prompts']} prompts; in {made.record['dtype']}, as written, "
+            f"they differ from the evaluated model's by at most {evaluated['largest_difference']:.2g}, and "
+            f"{evaluated['same_next_token']:.1%} of next tokens are the same"
+        )
+    for notice in made.notices:
+        say(f"note: {notice}")
+    if as_json:
+        click.echo(json.dumps(made.record | {"folder": made.folder}, indent=1, allow_nan=False))
+    else:
+        click.echo(made.folder)
+    for line in made.commands:
+        say(f"next: {line}")
+    for problem in made.problems:
+        say(f"problem: {problem}")
+    if made.problems and to == "gguf-ready":
+        raise SlmbenchError(f"{made.folder} is written, but llama.cpp's converter would refuse it as it is")

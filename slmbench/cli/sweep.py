@@ -1,0 +1,213 @@
+"""`slmbench sweep`: a recipe over several settings. Run again, it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.cli._recipes import (
+    bertscore_by_twin,
+    chosen_recipe,
+    data_mode,
+    out_folder,
+    recipe_options,
+    say_golden,
+    with_few_samples,
+)
+from slmbench.cli._table import Cell, print_lines, table_lines
+from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, say, train_recipe
+from slmbench.errors import SlmbenchError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from slmbench.recipe import Recipe
+    from slmbench.runs import Run
+    from slmbench.sweeps import Point, Sweep
+    from slmbench.task import Task
+
+DEFAULT_SWEEP_OUT = "slmbench-sweep"
+
+
+@click.command("sweep", help="Train and evaluate a RECIPE over several settings: quality against cost.")
+@click.argument("recipe_name", metavar="RECIPE")
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="KEY=V1,V2",
+    help="A setting and its values, as lora.rank=8,16; all with all. Beside, or instead of, what the recipe sweeps.",
+)
+@click.option("--seeds", metavar="N|A,B", help="Each point so often (3: seeds 0, 1, 2), or with these seeds.")
+@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
+@click.option("--metric", "metrics", multiple=True, help="A metric, or task/metric; each task's first unless told.")
+@recipe_options
+@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Go on from checkpoints of a training cut off."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False), help=f"{DEFAULT_SWEEP_OUT}/RECIPE, or slmbench-twin/RECIPE with --twin."
+)
+@click.option(
+    "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
+)
+@click.option("--dry-run", is_flag=True, help="Show the points, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else there.")
+def command(
+    recipe_name: str,
+    over: tuple[str, ...],
+    seeds: str | None,
+    only: tuple[str, ...],
+    metrics: tuple[str, ...],
+    overrides: tuple[str, ...],
+    variant: str | None,
+    twin: bool,
+    on_contamination: str | None,
+    memory_limit_gb: float | None,
+    data: str,
+    resume: bool,
+    out: str | None,
+    allow_unsafe_code: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    from slmbench.sweeps import axes_of, points_of, run_sweep, seeds_of, summarise, write_sweep
+
+    catalog = default_catalog()
+    recipe = chosen_recipe(
+        recipe_name,
+        catalog,
+        overrides,
+        variant=variant,
+        twin=twin,
+        on_contamination=on_contamination,
+        memory_limit_gb=memory_limit_gb,
+    )
+    axes = axes_of(recipe, over, seeds_of(seeds) if seeds is not None else ())
+    points = points_of(recipe, axes, catalog)
+    for point in points:
+        chosen_adapters(point.recipe, only)
+    if dry_run:
+        _print_points(points, as_json)
+        return 0
+    mode = data_mode(data, twin)
+    # Before anything is trained: a broken task must not come to light in the third hour.
+    tasks = _tasks_of(points, catalog, mode, twin)
+    _check_metrics(metrics, [task for found in tasks.values() for task in found])
+    quiet_libraries()
+    folder = os.path.join(out_folder(out, DEFAULT_SWEEP_OUT, twin), *([] if out else [recipe.name]))
+
+    def train(made: Recipe, place: str) -> list[str]:
+        return train_recipe(made, catalog, out=place, data=mode, only=only, twin=twin, resume=resume)
+
+    def evaluate(made: Recipe, folders: Sequence[str]) -> list[Run]:
+        evaluation = made.spec.evaluation
+        return evaluate_all(
+            made.spec.model,
+            folders,
+            tasks[id(made)],
+            catalog,
+            out=folder,
+            format=made.spec.format,
+            batch=evaluation.batch,
+            limit=evaluation.limit,
+            # Of the recipe, not of the point: the base is scored once, and seeds differ in their training alone.
+            seed=recipe.spec.seed,
+            allow_unsafe_code=allow_unsafe_code,
+            twin=twin,
+        )
+
+    outcomes = run_sweep(points, train=train, evaluate=evaluate, out=folder, say=say)
+    sweep = summarise(recipe.name, axes, outcomes, metrics)
+    paths = write_sweep(sweep, os.path.join(folder, "sweep"))
+    if as_json:
+        click.echo(_read(paths[0]))
+    else:
+        _print_sweep(sweep)
+    for notice in sweep.notices:
+        say(f"note: {notice}")
+    say(f"page: {paths[-1]}")
+    for name, reason in sweep.failures.items():
+        say(f"failed: {name}: {reason}")
+    if sweep.failures:
+        raise SlmbenchError(
+            f"{len(sweep.failures)} of {len(points)} points have no result; the same command tries them again"
+        )
+    return 0
+
+
+def _tasks_of(points: Sequence[Point], catalog: Catalog, data: str, twin: bool) -> dict[int, list[Task]]:
+    """id of each point's recipe -> the tasks that it is scored on, bound as the recipe wants them."""
+    from slmbench.task import Settings, load_task
+
+    found: dict[int, list[Task]] = {}
+    told: set[str] = set()
+    loaded: dict[tuple[str, str], Any] = {}
+    for point in points:
+        spec = point.recipe.spec
+        names = point.recipe.evaluation_tasks(catalog)
+        with bertscore_by_twin(spec.model, catalog, twin):
+            for name in names:
+                if (name, spec.model) not in loaded:
+                    loaded[name, spec.model] = load_task(name, catalog, data=data)
+        declared = [loaded[name, spec.model] for name in names]
+        cot = spec.cot if any(task.spec.cot for task in declared) else None
+        metrics = tuple(spec.evaluation.metrics) if spec.evaluation.metrics else None
+        settings = Settings(spec.shots, cot, spec.evaluation.samples, metrics, spec.evaluation.max_tokens)
+        tasks, notices = settings.of(with_few_samples(declared) if twin else declared)
+        for notice in notices:
+            if notice not in told:
+                say(f"note: {notice}")
+            told.add(notice)
+        for task in tasks:
+            task.examples(task.spec.split, spec.evaluation.limit)
+        found[id(point.recipe)] = list(tasks)
+    if twin and points:
+        say_golden(points[0].recipe, found[id(points[0].recipe)], catalog)
+    return found
+
+
+def _check_metrics(metrics: Sequence[str], tasks: Sequence[Task]) -> None:
+    known: dict[str, None] = {}
+    for task in tasks:
+        known |= {f"{task.name}/{name}": None for scorer in task.scorers for name in scorer.values}
+    names = {*known, *(key.partition("/")[2] for key in known)}
+    for metric in metrics:
+        if metric not in names:
+            raise UsageError(f"no task here has the metric {metric!r}{did_you_mean(metric, known)}")
+
+
+def _print_points(points: Sequence[Point], as_json: bool) -> None:
+    if as_json:
+        made = [{"name": point.name, "changed": dict(point.changed)} for point in points]
+        click.echo(json.dumps(made, indent=1, allow_nan=False))
+        return
+    for point in points:
+        click.echo(f"{point.name}: {', '.join(f'{key}={value}' for key, value in point.changed.items())}")
+
+
+def _print_sweep(sweep: Sweep) -> None:
+    import shutil
+    import textwrap
+
+    from slmbench.sweeps import table_of
+
+    head, rows, legend = table_of(sweep)
+    cells = [[Cell(text, "green" if text.endswith(" *") else None) for text in row] for row in rows]
+    # A star hangs over the column's end, so that the numbers stand under each other.
+    starred = [i for i in range(len(head)) if any(row[i].endswith(" *") for row in rows)]
+    for row, line in zip(rows, cells, strict=True):
+        for i in starred:
+            if not row[i].endswith(" *"):
+                line[i] = Cell(row[i] + "  ")
+    print_lines(table_lines(head, cells, right=head[2:]))
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    print_lines(["", *textwrap.wrap(legend, width)])
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read().rstrip("\n")

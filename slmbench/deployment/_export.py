@@ -1,0 +1,224 @@
+"""An adapter into a folder that runs elsewhere: merged weights, an Ollama model, or what llama.cpp converts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any, Literal
+
+from attrs import frozen
+
+from slmbench.catalog import Catalog
+from slmbench.deployment._files import copy_pieces, make_readable_elsewhere, write_model
+from slmbench.deployment._merge import Merged, merge_adapter, written_in
+from slmbench.deployment._modelfile import Asking, modelfile, turns_of, without_bos
+from slmbench.deployment._runtimes import (
+    GGUF_ARCHITECTURES,
+    OLLAMA_ARCHITECTURES,
+    gguf_problems,
+    next_commands,
+    ollama_notices,
+    padding_ids,
+)
+from slmbench.deployment._trained import Trained, asking_of, probes_of, read_trained, tasks_of
+from slmbench.deployment._turns import Turns
+from slmbench.errors import UsageError
+from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_atomically, write_json
+from slmbench.formats import chat_template_of, prompt_ids
+from slmbench.formats.chat import TODAY
+from slmbench.models import load_config, load_model, load_tokenizer
+from slmbench.paths import shown
+from slmbench.runs import code, now, packages
+from slmbench.task import Task
+from slmbench.values import Prompt
+
+Target = Literal["merged", "ollama", "gguf-ready"]
+TARGETS: tuple[Target, ...] = ("merged", "ollama", "gguf-ready")
+_RECORD = "export.json"
+
+
+@frozen
+class Export:
+    """A finished export. notices: to be known; problems: what a converter would refuse; commands: what is next."""
+
+    folder: str
+    record: dict[str, Any]
+    notices: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+def export_adapter(
+    folder: str,
+    to: Target,
+    catalog: Catalog,
+    *,
+    out: str,
+    model: str | None = None,
+    dtype: str = "auto",
+) -> Export:
+    """Writes `<out>/models/<name>-<to>`, whole or not at all, and returns what is in it.
+
+    folder: an adapter's, or that of a model whose weights were all trained. model: the base, where the adapter doesn't
+    say. dtype: of the weights; auto: for `merged` as the base was held in training, else bfloat16 where it was held so
+    and float16 otherwise. Raises UsageError for an adapter of another base or one that is damaged, for an architecture
+    that the target can't run, and for a folder in the way that no export made; OfflineError where the base is missing;
+    SlmbenchError where merging changes what the model says, or where nothing can be written.
+    """
+    trained = read_trained(folder, catalog, model)
+    place = os.path.join(out, "models", f"{trained.name}-{to}")
+    if os.path.isdir(place) and not os.path.isfile(os.path.join(place, _RECORD)):
+        raise UsageError(f"{shown(place)} is there already and no export made it; give another --out")
+    config = load_config(trained.source)
+    _refuse(config, to, trained)
+    tokenizer = load_tokenizer(trained.source)
+    tasks, missing = tasks_of(trained, catalog)
+    notices = [f"task {name!r} is not here any more; it was left out of the measurement" for name in missing]
+    # What a TEMPLATE can't say comes to light before gigabytes are merged.
+    turns, asking, told = _layout(trained, tokenizer, tasks) if to == "ollama" else (None, Asking(), [])
+    notices += told
+    restore_swapped(place)
+    partial = os.path.join(out, "models", f".{trained.name}-{to}.partial")
+    with only_writer(os.path.join(out, "models", f".{trained.name}-{to}.lock")):
+        shutil.rmtree(partial, ignore_errors=True)
+        with disk_errors(partial):
+            os.makedirs(partial)
+        try:
+            record = _write(trained, tokenizer, tasks, config, to, dtype, partial)
+            if turns is not None:
+                notices += _write_modelfiles(partial, trained, tokenizer, config, turns, asking, record["dtype"])
+            problems = [] if to == "merged" else gguf_problems(partial, own_tokenizer=_own_tokenizer(trained))
+            if to == "gguf-ready" and (spare := padding_ids(partial)):
+                notices.append(f"{spare} embeddings have no token; the converter fills them with [PAD...] tokens")
+            commands = (
+                [] if to == "merged" else next_commands(place, trained.name, record["dtype"], ollama=turns is not None)
+            )
+            record |= {"notices": notices, "problems": problems, "commands": commands}
+            record["files"] = {
+                name: os.path.getsize(os.path.join(partial, name)) for name in sorted(os.listdir(partial))
+            }
+            write_json(os.path.join(partial, _RECORD), record)
+            with disk_errors(place):
+                swap_folder(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return Export(place, record, tuple(notices), tuple(problems), tuple(commands))
+
+
+def _refuse(config: Any, to: Target, trained: Trained) -> None:
+    architecture = str((config.architectures or [type(config).__name__])[0])
+    if to == "ollama" and config.is_encoder_decoder:
+        raise UsageError(
+            f"{trained.source.name!r} is an encoder-decoder ({architecture}), which Ollama doesn't run; `--to merged` "
+            "gives a folder for transformers, `--to gguf-ready` one for llama.cpp"
+        )
+    known = set(GGUF_ARCHITECTURES) | (set(OLLAMA_ARCHITECTURES) if to == "ollama" else set())
+    if to != "merged" and architecture not in known:
+        raise UsageError(
+            f"{trained.source.name!r} is a {architecture}, and `--to {to}` knows {', '.join(sorted(known))}; "
+            "`--to merged` writes any, for you to try"
+        )
+
+
+def _layout(trained: Trained, tokenizer: Any, tasks: list[Task]) -> tuple[Turns, Asking, list[str]]:
+    asking, told = asking_of(trained, tasks)
+    turns = turns_of(trained.format, tokenizer, asking)
+    if asking.system and turns.system is None:
+        told.append("the model's chat template has no system message, and the tasks' one is left out")
+    if trained.format.name == "chat" and tokenizer.chat_template:
+        if "strftime_now" in tokenizer.chat_template:
+            told.append(f"the chat template writes today's date; training, evaluation and TEMPLATE have {TODAY} there")
+        spaced = trained.format.render(Prompt("  x  "), tokenizer).text
+        if "  x  " not in spaced:
+            told.append("the chat template takes white space off the ends of messages; a TEMPLATE can't")
+    return turns, asking, told
+
+
+def _write(
+    trained: Trained, tokenizer: Any, tasks: list[Task], config: Any, to: Target, dtype: str, partial: str
+) -> dict[str, Any]:
+    probes = probes_of(trained, tasks, tokenizer, config)
+    if trained.info is None:
+        loaded = load_model(trained.source, dtype=trained.held_in)
+        written = _dtype(dtype, loaded.dtype, to)
+        merged = Merged(written_in(loaded.model, written), loaded.tokenizer, loaded, {"prompts": 0, "dtype": written})
+    else:
+        held_in = trained.held_in
+        written = _dtype(dtype, held_in if held_in != "auto" else str(config.dtype).removeprefix("torch."), to)
+        merged = merge_adapter(
+            trained.source,
+            trained.folder,
+            probes,
+            held_in=held_in,
+            quantization=trained.quantization,
+            dtype=written,
+        )
+    # Without the padding token that loading may have put in.
+    write_model(partial, merged.model, tokenizer)
+    if to != "merged":
+        copy_pieces(partial, trained)
+        chat = chat_template_of(tokenizer) if trained.format.name == "chat" else tokenizer.chat_template
+        bos = _begins_with_bos(trained, tokenizer)
+        make_readable_elsewhere(partial, tokenizer, chat_template=chat, begins_with_bos=bos)
+    info = trained.info
+    return {
+        "schema": 1,
+        "target": to,
+        "model": {"name": trained.source.name, "id": trained.source.id, "revision": trained.source.revision},
+        "adapter": None if info is None else {"name": info.name, "sha256": info.sha256, "rank": info.rank},
+        "recipe": trained.record.get("recipe"),
+        "tasks": [task.name for task in tasks],
+        "format": trained.format.name,
+        "base_weights_sha256": merged.base.weights_sha256,
+        "dtype": written,
+        "merge": merged.measured,
+        "created": now(),
+        "code": code(),
+        "packages": packages(),
+    }
+
+
+def _dtype(asked: str, held_in: str, to: Target) -> str:
+    if asked != "auto":
+        if to == "gguf-ready" and asked == "float32":
+            raise UsageError("--dtype float32: `--to gguf-ready` writes bfloat16 or float16, as converters want them")
+        return asked
+    if to == "merged":
+        return held_in if held_in in ("float32", "bfloat16", "float16") else "float32"
+    return "bfloat16" if held_in == "bfloat16" else "float16"
+
+
+def _begins_with_bos(trained: Trained, tokenizer: Any) -> bool:
+    rendered = trained.format.render(Prompt("x"), tokenizer).text
+    ids = prompt_ids(trained.format, tokenizer, rendered)
+    return bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+
+
+def _write_modelfiles(
+    partial: str, trained: Trained, tokenizer: Any, config: Any, turns: Turns, asking: Asking, dtype: str
+) -> list[str]:
+    if _begins_with_bos(trained, tokenizer):
+        turns = without_bos(turns, tokenizer.bos_token)
+    stop = [tokenizer.decode(trained.format.ends_turn(tokenizer)[-1:])]
+    with open(os.path.join(partial, "generation_config.json"), encoding="utf-8") as file:
+        ends = json.load(file).get("eos_token_id")
+    stop += [tokenizer.decode([end]) for end in (ends if isinstance(ends, list) else [])]
+    context = getattr(config, "max_position_embeddings", None)
+    gguf = os.path.basename(next_commands(".", trained.name, dtype, ollama=True)[1].rpartition(" ")[2])
+    for name, weights in (("Modelfile", "."), ("Modelfile.gguf", f"./{gguf}")):
+        text = modelfile(weights, turns, asking, stop=stop, context=context)
+        write_atomically(os.path.join(partial, name), text.encode())
+    return [
+        "Modelfile is for versions of Ollama that convert safetensors of this architecture by themselves; the newest "
+        "ones say that they don't: make a GGUF file and use Modelfile.gguf",
+        *ollama_notices(partial),
+    ]
+
+
+def _own_tokenizer(trained: Trained) -> bool:
+    # A whole model's folder doesn't say what it was made from; its record does.
+    model = str(trained.record.get("model", ""))
+    return (
+        trained.source.twin or trained.source.id.startswith("slmbench/") or model == "nano" or model.endswith("-twin")
+    )

@@ -1,0 +1,202 @@
+"""What an adapter's folder says of its training: its base, how that was held, its tasks, and prompts to measure on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.catalog import Catalog
+from slmbench.deployment._merge import Probe
+from slmbench.deployment._modelfile import Asking
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.formats import Format, encoder_decoder_ids, load_format, training_ids
+from slmbench.models import AdapterInfo, ModelSource, read_adapter, resolve_model
+from slmbench.paths import shown
+from slmbench.schema import QuantizationSpec
+from slmbench.task import Settings, Task, load_task
+
+_EXAMPLES_A_TASK = 2
+_MOST_PROBES = 8
+_MOST_TOKENS = 256
+_DECODER_TOKENS = 16
+_OWN_WORDS = ("The quick brown fox jumps over the lazy dog.", "What is 12 times 7?\nAnswer: 84")
+
+
+@frozen
+class Trained:
+    """What is exported. info: None for a folder that holds a whole model. record: its training.json, or {}."""
+
+    name: str
+    folder: str
+    info: AdapterInfo | None
+    record: dict[str, Any]
+    source: ModelSource
+    held_in: str
+    quantization: QuantizationSpec | None
+    format: Format
+
+
+def read_trained(folder: str, catalog: Catalog, model: str | None) -> Trained:
+    """What a folder of an adapter, or of a model whose weights were all trained, holds.
+
+    model: its base, where the folder doesn't say or says what isn't there. Raises UsageError.
+    """
+    name = os.path.basename(os.path.abspath(folder))
+    if os.path.isfile(os.path.join(folder, "config.json")):
+        record = _record(folder)
+        source = resolve_model(os.path.abspath(folder), catalog)
+        return Trained(name, folder, None, record, source, str(record.get("dtype", "auto")), None, _format(record))
+    info = read_adapter(folder)
+    record = info.training
+    settings = record.get("settings") or {}
+    given = model or record.get("model")
+    if given is None:
+        with open(os.path.join(folder, "adapter_config.json"), encoding="utf-8") as file:
+            given = json.load(file).get("base_model_name_or_path")
+    if not given:
+        raise UsageError(f"adapter {shown(folder)} doesn't say what its base is; give it with --model")
+    source = _source(str(given), catalog, folder, model)
+    packed = settings.get("method") == "qlora"
+    quantization = QuantizationSpec(**(settings.get("quantization") or {})) if packed else None
+    held_in = str(record.get("dtype", "auto"))
+    return Trained(name, folder, info, record, source, held_in, quantization, _format(record))
+
+
+def _source(given: str, catalog: Catalog, folder: str, asked: str | None) -> ModelSource:
+    known = catalog.files("models")
+    if given.removeprefix("slmbench/").removesuffix("-twin") in known:  # As peft's own config names what is made here.
+        given = given.removeprefix("slmbench/")
+    whole = given.removesuffix("-twin")
+    if given not in known and given.endswith("-twin") and whole in known:
+        return resolve_model(whole, catalog, twin=True)
+    try:
+        return resolve_model(given, catalog)
+    except UsageError as error:
+        if asked is not None:
+            raise
+        raise UsageError(f"adapter {shown(folder)} was trained on {given!r}: {error}; or give --model") from error
+
+
+def _format(record: dict[str, Any]) -> Format:
+    return load_format(str((record.get("settings") or {}).get("format", "plain")))
+
+
+def _record(folder: str) -> dict[str, Any]:
+    path = os.path.join(folder, "training.json")
+    if not os.path.isfile(path):
+        return {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except ValueError as error:
+        raise UsageError(f"{shown(path)} is damaged: {error}; train it again") from error
+    return record if isinstance(record, dict) else {}
+
+
+def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]:
+    """(the tasks that it was trained on, over their golden rows, those left out that are not here any more)."""
+    settings = trained.record.get("settings") or {}
+    found, missing = [], []
+    for name in trained.record.get("tasks") or {}:
+        try:
+            task = load_task(name, catalog, data="samples")
+            cot = settings.get("cot") if task.spec.cot else None
+            found += Settings(shots=settings.get("shots"), cot=cot).of([task])[0]
+        except SlmbenchError:
+            missing.append(name)
+    return found, missing
+
+
+def probes_of(trained: Trained, tasks: Sequence[Task], tokenizer: Any, model_config: Any) -> list[Probe]:
+    """Prompts of the tasks' golden rows with their answers, as token ids; sentences of our own where there are none."""
+    seq2seq = bool(getattr(model_config, "is_encoder_decoder", False))
+    start = getattr(model_config, "decoder_start_token_id", None) or 0
+    pairs: list[tuple[list[int], list[int]]] = []
+    ids_of = encoder_decoder_ids if seq2seq else training_ids
+    for task in tasks:
+        try:
+            for example in task.examples(task.spec.split, _EXAMPLES_A_TASK):
+                rendered = task.render(trained.format, tokenizer, example)
+                written = trained.format.write(task.target(example))
+                pairs.append(ids_of(trained.format, tokenizer, rendered, written))
+        except SlmbenchError:
+            continue
+    if not pairs:
+        own = [list(tokenizer.encode(text)) for text in _OWN_WORDS]
+        pairs = [(ids, ids[:4]) for ids in own]
+    if seq2seq:
+        return [
+            Probe(tuple(prompt[-_MOST_TOKENS:]), (start, *answer[:_DECODER_TOKENS]))
+            for prompt, answer in pairs[:_MOST_PROBES]
+        ]
+    # The end of a prompt and the beginning of its answer: where it matters most.
+    return [
+        Probe((*prompt[-(_MOST_TOKENS - _DECODER_TOKENS) :], *answer[:_DECODER_TOKENS]))
+        for prompt, answer in pairs[:_MOST_PROBES]
+    ]
+
+
+def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str]]:
+    """(what a Modelfile is to say of the tasks, what a person should know of it)."""
+    settings = trained.record.get("settings") or {}
+    longest = max((task.max_tokens for task in tasks), default=256)
+    room = int(settings.get("max_tokens") or 1024) + longest
+    temperatures = {task.spec.generation.temperature for task in tasks}
+    temperature = temperatures.pop() if len(temperatures) == 1 else 0.0
+    toon = {"prefix": "answer:"} if trained.format.name == "toon" else {}
+    if len(tasks) != 1:
+        told = []
+        if trained.format.name != "chat" and tasks:
+            told = [
+                "several tasks, each with a prompt of its own: the TEMPLATE passes on what is asked as it is; ask as "
+                "`slmbench show task NAME` shows it"
+            ]
+        return Asking(temperature=temperature, max_tokens=room, **toon), told
+    task = tasks[0]
+    prompt = task.prompt(task.examples(task.spec.split, 1)[0])
+    told = []
+    question = ("", "")
+    if trained.format.name == "plain" and not prompt.shots:
+        question, told = _question(task)
+    if prompt.shots:
+        told.append("the prompts of this task have worked examples in them, which a person who asks has to give too")
+    constant = task.spec.prompt.system
+    system = constant if constant and "{{" not in constant and "{%" not in constant else ""
+    if constant and not system:
+        told.append("the task's system message differs by row, so the Modelfile has none")
+    if trained.format.name == "toon":
+        told.append(f"ask with an object of Toon, up to its answer, as `slmbench show task {task.name}` shows it")
+        opening = "reasoning:" if prompt.reasoned else "answer:"
+        stop = tuple(trained.format.stop(task.stop))
+        return Asking(system, prefix=opening, temperature=temperature, stop=stop, max_tokens=room), told
+    prefix = prompt.prefix
+    if trained.format.name == "chat" and prefix:
+        told.append(f"in training the answer began with {prefix!r}; a chat leaves that to the model")
+    asking = Asking(
+        system,
+        question,
+        prefix,
+        prompt.delimiter,
+        prompt.shot_delimiter,
+        temperature,
+        tuple(trained.format.stop(task.stop)),
+        room,
+    )
+    return asking, told
+
+
+def _question(task: Task) -> tuple[tuple[str, str], list[str]]:
+    """What stands around the one field of a task's prompt, so that a person can give that field alone."""
+    found = re.fullmatch(r"([^{}]*)\{\{\s*(\w+)\s*\}\}([^{}]*)", task.spec.prompt.user.strip("\n"))
+    if found is not None:
+        before, field, after = found.groups()
+        examples = task.examples(task.spec.split, _EXAMPLES_A_TASK)
+        # With a chain of thought more stands there than the declaration's `user` says.
+        if all(task.question(one) == f"{before}{one.fields.get(field)}{after}" for one in examples):
+            return (before, after), []
+    return ("", ""), [f"what is asked is passed on as it is: ask as `slmbench show task {task.name}` shows it"]

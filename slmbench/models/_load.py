@@ -1,0 +1,222 @@
+"""From a place to a model in memory: config, tokenizer, weights, as they are or packed into four bits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from slmbench.errors import OfflineError, SlmbenchError, UsageError
+from slmbench.models._digest import config_sha256, weights_sha256
+from slmbench.models._source import ModelSource
+from slmbench.paths import hub_is_offline, shown
+from slmbench.schema import QuantizationSpec
+
+if TYPE_CHECKING:
+    from slmbench.models._adapters import AdapterInfo
+
+
+@frozen(eq=False)
+class LoadedModel:
+    """A model ready to run. weights_sha256 is of the base's weights, whatever files they came in.
+
+    quantization: how the base is packed, as `nf4+double`, None where it isn't. parameters: counted unpacked.
+    """
+
+    source: ModelSource
+    model: Any
+    tokenizer: Any
+    weights_sha256: str
+    config_sha256: str
+    dtype: str
+    parameters: int
+    adapter: AdapterInfo | None = None
+    quantization: str | None = None
+
+    @property
+    def architecture(self) -> str:
+        return self.source.architecture
+
+
+def load_model(
+    source: ModelSource,
+    adapter: str | None = None,
+    *,
+    dtype: str = "auto",
+    quantization: QuantizationSpec | None = None,
+) -> LoadedModel:
+    """Loads weights and tokenizer, onto a GPU where there is one.
+
+    dtype: of the weights, or of those that stay unpacked; auto: as the source says, and where that is auto too, float32
+    on a CPU and bfloat16 or float16 on a GPU. quantization: the linear layers are packed by bitsandbytes, but not the
+    head. Raises OfflineError, UsageError for a model that is packed already, or SlmbenchError.
+    """
+    import torch
+    import transformers
+
+    tokenizer = load_tokenizer(source)
+    config = load_config(source)
+    source = evolve(source, architecture="seq2seq" if config.is_encoder_decoder else "causal")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights_dtype = _dtype(source.dtype if dtype == "auto" else dtype, device)
+    options: dict[str, Any] = {}
+    if quantization is not None:
+        if getattr(config, "quantization_config", None) is not None:
+            raise UsageError(
+                f"model {source.name!r} in {shown(source.location)} is quantised already; leave `quantization` out, or "
+                "give the weights that it was made from"
+            )
+        options = {"quantization_config": _bitsandbytes(quantization, weights_dtype), "device_map": {"": device}}
+    auto = transformers.AutoModelForSeq2SeqLM if source.architecture == "seq2seq" else transformers.AutoModelForCausalLM
+    with _loading(source):
+        model, report = auto.from_pretrained(
+            source.location,
+            dtype=weights_dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+            **_load_options(source),
+        )
+    # transformers fills what the file lacks with random numbers and drops what it has too much; neither is the model.
+    faults = [
+        f"{len(report[kind])} {said}, as {sorted(map(str, report[kind]))[0]}"
+        for kind, said in (
+            ("missing_keys", "tensors are missing"),
+            ("unexpected_keys", "tensors have no place"),
+            ("mismatched_keys", "tensors have another shape"),
+        )
+        if report.get(kind)
+    ]
+    if faults:
+        raise SlmbenchError(
+            f"model {source.name!r} in {shown(source.location)}: config.json and weights don't fit: {'; '.join(faults)}"
+        )
+    if _quantization_of(model) is None:
+        model.to(device)
+    _keep_packing(model)
+    loaded = bind_model(source, model, tokenizer)
+    if adapter is None:
+        return loaded
+    from slmbench.models._adapters import attach_adapter
+
+    return attach_adapter(loaded, adapter)
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """The tokenizer alone. Raises OfflineError or SlmbenchError."""
+    import transformers
+
+    _quiet(transformers)
+    with _loading(source):
+        return transformers.AutoTokenizer.from_pretrained(source.location, **_load_options(source))
+
+
+def load_config(source: ModelSource) -> Any:
+    """The transformers config alone, which costs no weights. Raises OfflineError or SlmbenchError."""
+    import transformers
+
+    _quiet(transformers)
+    with _loading(source):
+        return transformers.AutoConfig.from_pretrained(source.location, **_load_options(source))
+
+
+def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
+    """A model that is in memory already, with its digest and size."""
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.eval()
+    if model.config.is_encoder_decoder:
+        source = evolve(source, architecture="seq2seq")
+    return LoadedModel(
+        source,
+        model,
+        tokenizer,
+        weights_sha256(model),
+        config_sha256(model),
+        str(next(model.parameters()).dtype).removeprefix("torch."),
+        sum(_numbers(parameter) for parameter in model.parameters()),
+        quantization=_quantization_of(model),
+    )
+
+
+def _keep_packing(model: Any) -> None:
+    # On processors with AVX512-BF16, bitsandbytes 0.50 packs the weights anew at the first forward pass without
+    # gradients: from then on it computes in bfloat16 whatever was asked for, the constants are rounded, and a training
+    # that goes on afterwards gets no gradients through these layers, without a word.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _numbers(parameter: Any) -> int:
+    # bitsandbytes packs two numbers into a byte, and keeps the shape that they had beside them.
+    state = getattr(parameter, "quant_state", None)
+    return int((parameter if state is None else state).shape.numel())
+
+
+def _quantization_of(model: Any) -> str | None:
+    given = getattr(model.config, "quantization_config", None)
+    if given is None:
+        return None
+    said = given if isinstance(given, dict) else given.to_dict()
+    if said.get("load_in_4bit"):
+        return str(said["bnb_4bit_quant_type"]) + ("+double" if said["bnb_4bit_use_double_quant"] else "")
+    if said.get("load_in_8bit"):
+        return "int8"
+    return str(said.get("quant_method", "unknown"))
+
+
+def _bitsandbytes(spec: QuantizationSpec, weights_dtype: Any) -> Any:
+    import torch
+    import transformers
+
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=spec.type,
+        bnb_4bit_use_double_quant=spec.double,
+        bnb_4bit_compute_dtype=weights_dtype if spec.compute == "auto" else getattr(torch, spec.compute),
+    )
+
+
+def _load_options(source: ModelSource) -> dict[str, Any]:
+    options: dict[str, Any] = {"trust_remote_code": source.remote_code}
+    if os.path.isdir(source.location):
+        return options | {"local_files_only": True}
+    return options | {"revision": source.revision or "main", "local_files_only": hub_is_offline()}
+
+
+@contextlib.contextmanager
+def _loading(source: ModelSource) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        if os.path.isdir(source.location) or not isinstance(error, OSError):
+            raise SlmbenchError(f"model {source.name!r} in {shown(source.location)} can't be loaded: {said}") from error
+        licence = "accept its licence on the hub, log in with `hf auth login`, then " if source.gated else ""
+        raise OfflineError(
+            f"model {source.name!r} ({source.id}) is neither in the local cache nor to be had from the hub: {said}. "
+            f"On a connected machine {licence}download it with `hf download {source.location}`, and give its folder as "
+            "the model"
+        ) from error
+
+
+def _dtype(name: str, device: str) -> Any:
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _quiet(transformers: Any) -> None:
+    # Their bars and advice would drown ours; errors still come through as exceptions.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

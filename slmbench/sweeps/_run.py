@@ -1,0 +1,145 @@
+"""A sweep's points, one after another: trained, scored, and written down whatever becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.errors import SlmbenchError
+from slmbench.files import only_writer, write_json
+from slmbench.recipe import Recipe
+from slmbench.runs import Run
+from slmbench.sweeps._grid import Point
+
+Train = Callable[[Recipe, str], Sequence[str]]
+Evaluate = Callable[[Recipe, Sequence[str]], Sequence[Run]]
+
+
+@frozen
+class Trained:
+    """What one adapter of a point cost, and its runs. None where its folder doesn't say.
+
+    memory_bytes: the peak while it was trained, of the GPU where there was one.
+    """
+
+    adapter: str
+    folder: str
+    parameters: int | None
+    bytes: int
+    train_s: float | None
+    memory_bytes: int | None
+    runs: tuple[Run, ...]
+
+
+@frozen
+class Outcome:
+    """What became of a point. reason: why it has no result; None where it has one. base: the untrained model's runs."""
+
+    point: Point
+    trained: tuple[Trained, ...] = ()
+    base: tuple[Run, ...] = ()
+    reason: str | None = None
+
+
+def run_sweep(
+    points: Sequence[Point],
+    *,
+    train: Train,
+    evaluate: Evaluate,
+    out: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Outcome]:
+    """Every point's outcome, in order. A point that fails is written down with its reason, and the others go on.
+
+    train(recipe, folder) -> folders of what was trained, below that folder. evaluate(recipe, folders) -> as many runs
+    for the base as for each of the folders, the base's first, then in the folders' order. Both keep what is finished,
+    so a sweep that is run again goes on where it was. Raises SlmbenchError where another process sweeps into `out`.
+    """
+    outcomes = []
+    with only_writer(os.path.join(out, "sweep", ".lock")):
+        for number, point in enumerate(points, 1):
+            say(f"point {number} of {len(points)}: {point.name}")
+            _free_memory()
+            folder, trace = os.path.join(out, "points", point.name), ""
+            try:
+                outcome = _run_point(point, folder, train, evaluate)
+            except Exception as error:
+                # Whatever it is: the other points of a night are worth more than an early end, and the reason is kept.
+                outcome = Outcome(point, reason=_reason(error))
+                say(f"point {point.name} failed, and is written down; going on")
+                trace = "" if isinstance(error, SlmbenchError) else traceback.format_exc()
+            write_json(os.path.join(folder, "point.json"), _as_json(outcome) | {"traceback": trace})
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _run_point(point: Point, folder: str, train: Train, evaluate: Evaluate) -> Outcome:
+    folders = list(train(point.recipe, folder))
+    runs = list(evaluate(point.recipe, folders))
+    each, over = divmod(len(runs), len(folders) + 1)
+    if over or not each:
+        raise SlmbenchError(f"{len(runs)} runs for a base and {len(folders)} adapters; expected as many for each")
+    parts = [tuple(runs[i : i + each]) for i in range(0, len(runs), each)]
+    trained = tuple(_trained(path, part) for path, part in zip(folders, parts[1:], strict=True))
+    return Outcome(point, trained, parts[0])
+
+
+def _trained(folder: str, runs: tuple[Run, ...]) -> Trained:
+    try:
+        with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError) as error:
+        raise SlmbenchError(f"{folder}: training.json can't be read: {error}; train it again") from error
+    weights = sum(
+        os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".safetensors")
+    )
+    memory = (record.get("memory") or {}).get("peak_bytes") or record.get("ram_peak_bytes")
+    return Trained(
+        os.path.basename(os.path.abspath(folder)),
+        folder,
+        record.get("trainable_parameters"),
+        weights,
+        record.get("train_s"),
+        memory,
+        runs,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    said = str(error).strip() or "out of memory"
+    said = " ".join(said.split())
+    return said if isinstance(error, SlmbenchError) else f"{type(error).__name__}: {said}"[:600]
+
+
+def _free_memory() -> None:
+    """Gives back what earlier points held: the next one needs it, and its peak is measured from here."""
+    import ctypes
+    import gc
+    import sys
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # A C library other than glibc keeps it.
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "name": outcome.point.name,
+        "changed": dict(outcome.point.changed),
+        "status": "failed" if outcome.reason is not None else "ok",
+        "reason": outcome.reason,
+        "adapters": {part.adapter: part.folder for part in outcome.trained},
+        "runs": [run.run_id for run in [*outcome.base, *(run for part in outcome.trained for run in part.runs)]],
+    }

@@ -1,0 +1,212 @@
+"""From outcomes to a table: means over seeds with intervals, costs beside them, and which rows no other one beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+
+from slmbench.errors import UsageError
+from slmbench.runs import Run
+from slmbench.sweeps._grid import Axis
+from slmbench.sweeps._pareto import pareto_front
+from slmbench.sweeps._run import Outcome
+
+COSTS = {
+    "parameters": "trainable parameters",
+    "bytes": "adapter file",
+    "train_s": "training time",
+    "memory_bytes": "peak memory",
+}
+"""What quality is set against; less is better in each."""
+
+
+@frozen
+class Column:
+    """One metric of one task."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    chance: float | None
+
+    @property
+    def key(self) -> str:
+        return f"{self.task}/{self.metric}"
+
+
+@frozen
+class Score:
+    """A mean with its 95% interval. method: `t-seeds` over seeds, else how the one run's own interval was made.
+
+    n: seeds, or the run's items.
+    """
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    method: str
+
+
+@frozen
+class Row:
+    """One adapter under one setting, over its seeds. costs: means, by the keys of COSTS.
+
+    fronts: column key -> the costs against which no other row is better on that column.
+    """
+
+    setting: str
+    adapter: str
+    model: str
+    changed: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Score]
+    costs: Mapping[str, float]
+    folders: tuple[str, ...]
+    fronts: Mapping[str, tuple[str, ...]]
+
+    @property
+    def label(self) -> str:
+        """The values that the sweep varied, in short."""
+        return ", ".join(str(value) for value in self.changed.values()) or self.setting
+
+
+@frozen
+class Sweep:
+    """The whole result. bases: model -> column key -> the untrained model's score; failures: point -> reason.
+
+    notices: why these numbers are not to be taken for more than they are.
+    """
+
+    recipe: str
+    axes: tuple[Axis, ...]
+    columns: tuple[Column, ...]
+    bases: Mapping[str, Mapping[str, Score]]
+    rows: tuple[Row, ...]
+    failures: Mapping[str, str]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.adapter for row in self.rows))
+
+
+def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], metrics: Sequence[str] = ()) -> Sweep:
+    """The table of a sweep.
+
+    metrics: names, or `task/name`; without any, each task's first one. Raises UsageError where no run has one of them.
+    """
+    columns = _columns(outcomes, metrics)
+    bases: dict[str, dict[str, Score]] = {}
+    groups: dict[tuple[str, str], list[tuple[Outcome, Any]]] = {}
+    for outcome in outcomes:
+        for run in outcome.base:
+            bases.setdefault(str(run.record["model"]["name"]), {}).update(_scores([[run]], columns))
+        for part in outcome.trained:
+            groups.setdefault((outcome.point.setting, part.adapter), []).append((outcome, part))
+    rows = []
+    for (setting, adapter), members in groups.items():
+        first = members[0][0]
+        costs = {}
+        for cost in COSTS:
+            amounts = [amount for _, part in members if (amount := getattr(part, cost)) is not None]
+            if amounts:
+                costs[cost] = math.fsum(amounts) / len(amounts)
+        rows.append(
+            Row(
+                setting,
+                adapter,
+                str(first.base[0].record["model"]["name"]),
+                {key: value for key, value in first.point.changed.items() if key != "seed"},
+                tuple(outcome.point.recipe.spec.seed for outcome, _ in members),
+                _scores([part.runs for _, part in members], columns),
+                costs,
+                tuple(part.folder for _, part in members),
+                {},
+            )
+        )
+    failures = {outcome.point.name: outcome.reason for outcome in outcomes if outcome.reason is not None}
+    fronts = tuple(_with_fronts(rows, columns))
+    return Sweep(recipe, tuple(axes), tuple(columns), bases, fronts, failures, _notices(outcomes))
+
+
+def mean_over_seeds(values: Sequence[float]) -> Score:
+    """Mean and 95% t interval of one metric over seeds, one value a seed; at least two of them.
+
+    The method is `none`, and both ends are the mean, where all seeds gave the same: that is no certainty.
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"an interval over seeds needs two of them, got {n}")
+    mean = math.fsum(values) / n
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    if deviation == 0:
+        return Score(mean, mean, mean, n, "none")
+    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return Score(mean, mean - half, mean + half, n, "t-seeds")
+
+
+def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column]:
+    found: dict[str, Column] = {}
+    known: dict[str, None] = {}
+    wanted: set[str] = set()
+    for run in (run for outcome in outcomes for run in outcome.base):
+        task = str(run.record["task"]["id"])
+        for position, metric in enumerate(run.record["metrics"]):
+            column = Column(task, metric["name"], metric["higher_is_better"], metric.get("chance"))
+            known[column.key] = None
+            names = {metric["name"], column.key} & set(metrics)
+            wanted |= names
+            if names or (not metrics and position == 0):
+                found.setdefault(column.key, column)
+    missing = [name for name in metrics if name not in wanted]
+    if missing and known:
+        raise UsageError(f"no task here has the metric {', '.join(missing)}; they have {', '.join(known)}")
+    return list(found.values())
+
+
+def _notices(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for run in (run for outcome in outcomes for run in outcome.base):
+        model, task, limit = str(run.record["model"]["name"]), run.record["task"]["id"], run.record.get("limit")
+        if run.record["model"].get("twin"):
+            found[f"{model} is a tiny random model: these scores say that everything runs, and nothing else"] = None
+        if limit is not None:
+            found[f"{task}: only the first {limit} items were scored"] = None
+        if (run.record.get("dataset") or {}).get("source") == "samples":
+            found[f"{task}: scored on golden rows, a handful, in place of its test set"] = None
+    return tuple(found)
+
+
+def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[Column]) -> dict[str, Score]:
+    """runs: one list a seed."""
+    found: dict[str, list[Score]] = {}
+    for one in runs:
+        for run in one:
+            for metric in run.record["metrics"]:
+                score = Score(metric["value"], metric["ci_lo"], metric["ci_hi"], metric["n"], metric["method"])
+                found.setdefault(f"{run.record['task']['id']}/{metric['name']}", []).append(score)
+    return {column.key: _over_seeds(scores) for column in columns if (scores := found.get(column.key))}
+
+
+def _over_seeds(scores: Sequence[Score]) -> Score:
+    made = mean_over_seeds([score.value for score in scores]) if len(scores) > 1 else scores[0]
+    # Seeds that agree say nothing of the spread; the items of each run still do.
+    return scores[0] if made.method == "none" else made
+
+
+def _with_fronts(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
+    fronts: list[dict[str, tuple[str, ...]]] = [{} for _ in rows]
+    for column in columns:
+        for cost in COSTS:
+            there = [i for i, row in enumerate(rows) if column.key in row.scores and cost in row.costs]
+            pairs = [(rows[i].scores[column.key].value, rows[i].costs[cost]) for i in there]
+            for i, leads in zip(there, pareto_front(pairs, [column.higher_is_better, False]), strict=True):
+                if leads:
+                    fronts[i][column.key] = (*fronts[i].get(column.key, ()), cost)
+    return [evolve(row, fronts=front) for row, front in zip(rows, fronts, strict=True)]

@@ -1,0 +1,179 @@
+"""Attention on rows that lie end to end in one sequence: each row sees itself alone, and no padding is computed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from slmbench.errors import UsageError
+from slmbench.training._fused import fuse_parts
+
+ROWS = "slmbench_rows"
+# Without their window these models would see too far; with these the layers hand it to the attention function.
+WINDOWED = frozenset({"phi3", "qwen2", "qwen3", "mistral", "smollm3"})
+_PROBE_ROWS = (5, 3, 7)
+
+
+def row_mask(lengths: Sequence[int]) -> Any:
+    """Where each row of a flat sequence begins, as the mask that `attend_by_row` reads: int32 of (1, 1, 1, rows + 1).
+
+    transformers hands a mask of four dimensions through to the attention function as it is, so that no dense one is
+    built, and it is on the CPU, so that a layer that reads it waits for no other device.
+    """
+    import torch
+
+    starts = [0, *itertools.accumulate(lengths)]
+    return torch.tensor(starts, dtype=torch.int32).view(1, 1, 1, -1)
+
+
+def attend_by_row(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Any, None]:
+    """transformers' attention function: causal, row by row where the mask is a `row_mask`, else transformers' sdpa.
+
+    query: (1, heads, tokens, width); key and value may have fewer heads. Returns (1, tokens, heads, width).
+    """
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if attention_mask is None or attention_mask.dtype != torch.int32:
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            sliding_window=sliding_window,
+            **options,
+        )
+    starts = attention_mask.flatten().tolist()
+    lengths = [end - start for start, end in itertools.pairwise(starts)]
+    dtype, device = value.dtype, query.device
+    cast: Any = contextlib.nullcontext()
+    if device.type == "cpu":
+        # torch's bfloat16 attention on CPUs takes three times as long in backward as float32, casts included.
+        query, key, value = query.float(), key.float(), value.float()
+        cast = torch.autocast("cpu", enabled=False)
+    out = []
+    with cast:
+        for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True):
+            banded = sliding_window is not None and q.shape[2] > sliding_window
+            attended = torch.nn.functional.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=_band(q.shape[2], sliding_window, device) if banded else None,
+                dropout_p=dropout,
+                is_causal=not banded,
+                scale=scaling,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
+            out.append(attended.transpose(1, 2))
+    return torch.cat(out, dim=1).to(dtype), None
+
+
+def _band(length: int, window: int | None, device: Any) -> Any:
+    import torch
+
+    assert window is not None
+    back = torch.arange(length, device=device)
+    back = back[:, None] - back[None, :]
+    return (back >= 0) & (back < window)
+
+
+def prepare_model(model: Any) -> bool:
+    """Lets a causal model take rows end to end, as `collate(flat=True)` lays them; padded batches go on working.
+
+    model: with its adapter on, as its LoRA layers are fused too; `fuse_parts` says what is replaced in it, in place.
+
+    Whether the model can is tried on it: three short rows end to end have to give the hidden states that each gives
+    alone. Returns False, with the model as it was, where they don't: layers that carry a state from token to token,
+    positions of its own, attention that transformers doesn't dispatch. For encoder-decoders it returns False, with
+    their parts fused. Call it before a quantised model is evaluated; raises UsageError where that came first.
+    """
+    import torch
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    core = core_model(model)
+    _stay_differentiable(core)
+    fuse_parts(core)
+    config = core.config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
+        return False
+    if has_window(config) and config.model_type not in WINDOWED:
+        return False
+    if core.config._attn_implementation == ROWS:
+        return True
+    AttentionInterface.register(ROWS, attend_by_row)
+    AttentionMaskInterface.register(ROWS, sdpa_mask)
+    before, training = core.config._attn_implementation, core.training
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(0, config.vocab_size, (1, n), generator=generator) for n in _PROBE_ROWS]
+    backbone = core.base_model
+    core.eval()
+    can = False
+    try:
+        with torch.no_grad():
+            alone = torch.cat([_hidden(core, row, None, None) for row in rows], dim=1)
+            core.set_attn_implementation(ROWS)
+            positions = torch.cat([torch.arange(n)[None] for n in _PROBE_ROWS], dim=1)
+            together = _hidden(core, torch.cat(rows, dim=1), row_mask(_PROBE_ROWS), positions)
+        far = float((together.float() - alone.float()).abs().max() / alone.float().abs().max().clamp(min=1e-30))
+        can = far < (1e-4 if alone.dtype == torch.float32 else 0.03)
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError):
+        can = False  # Whatever the class does with such a mask, it is not what is wanted.
+    finally:
+        backbone.train(training)
+        core.train(training)
+    if not can:
+        core.set_attn_implementation(before)
+    return can
+
+
+def _stay_differentiable(model: Any) -> None:
+    """Keeps 4-bit weights on a CPU as they are: bitsandbytes packs them anew in the first evaluation, for a product
+    that has no backward, and never back. Raises UsageError where that has happened.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+            if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
+                raise UsageError(
+                    f"the 4-bit weights of {name!r} were packed for inference when the model was evaluated, and no "
+                    "gradient goes through them any more; load the model anew to train it"
+                )
+
+
+def has_window(config: Any) -> bool:
+    """Whether some layer of a model's config sees only so far back."""
+    return getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+
+
+def core_model(model: Any) -> Any:
+    """The model of transformers inside wrappers: peft's, accelerate's, a parallel one's."""
+    import torch
+
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        model = model.module
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _hidden(core: Any, ids: Any, mask: Any, positions: Any) -> Any:
+    device = core.get_input_embeddings().weight.device
+    positions = None if positions is None else positions.to(device)
+    return core.base_model(
+        input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False
+    ).last_hidden_state

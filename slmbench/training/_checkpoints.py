@@ -1,0 +1,198 @@
+"""Checkpoints: folders that are whole or not there, from which a killed training goes on to the same adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.files import disk_errors, sync_folder
+from slmbench.paths import shown
+
+MANIFEST = "checkpoint.json"
+_SCHEMA = 1
+_CHUNK_BYTES = 1 << 20
+
+Say = Callable[[str], Any]
+
+
+@frozen
+class Checkpoint:
+    """A whole checkpoint. step: how many steps had been made."""
+
+    folder: str
+    step: int
+
+
+def folder_name(step: int) -> str:
+    """The name of a checkpoint's folder; names sort as steps do."""
+    return f"step-{step:08d}"
+
+
+@contextlib.contextmanager
+def writing(place: str, step: int, identity: str, *, keep: int) -> Iterator[Callable[[str, bytes], None]]:
+    """A new checkpoint below `place`: the block gets `write(name, data)`; at its end all is there, or nothing is.
+
+    Every file is on the disk before the manifest with their sizes and sha256, and that before the folder has its name.
+    Afterwards the `keep` newest are left. Raises SlmbenchError where the disk is full; earlier ones stay as they were.
+    """
+    final = os.path.join(place, folder_name(step))
+    staging = os.path.join(place, f".{folder_name(step)}.tmp")
+    files: dict[str, dict[str, Any]] = {}
+
+    def write(name: str, data: bytes) -> None:
+        write_synced(os.path.join(staging, name), data)
+        files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    with disk_errors(final):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            os.makedirs(staging)
+            yield write
+            manifest = {"schema": _SCHEMA, "step": step, "identity_sha256": identity, "files": files}
+            write_synced(os.path.join(staging, MANIFEST), json.dumps(manifest, indent=1).encode())
+            sync_folder(staging)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(staging, final)
+            sync_folder(place)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+    for _, name in _steps_in(place)[:-keep]:
+        shutil.rmtree(os.path.join(place, name), ignore_errors=True)
+
+
+def write_synced(path: str, data: bytes) -> None:
+    """Writes a file and waits until it is on the disk. Raises OSError."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def latest(place: str, identity: str, say: Say | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint of a training, None where there is none.
+
+    Those of another training (a changed recipe, other rows or weights) are removed, torn ones are passed over and
+    removed, each with a line to `say`.
+    """
+    say = say or (lambda _: None)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(place):
+            if name.startswith(".step-"):
+                shutil.rmtree(os.path.join(place, name), ignore_errors=True)
+    for step, name in reversed(_steps_in(place)):
+        folder = os.path.join(place, name)
+        manifest, fault = _read(folder)
+        if fault is None and manifest["identity_sha256"] != identity:
+            fault = "is of a training with other settings, rows or weights"
+        if fault is None:
+            return Checkpoint(folder, step)
+        say(f"checkpoint {shown(folder)} {fault}; it is removed")
+        shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def newest_step(place: str) -> int | None:
+    """The step of the newest checkpoint whose manifest is there; its files are not read."""
+    steps = [step for step, name in _steps_in(place) if os.path.isfile(os.path.join(place, name, MANIFEST))]
+    return steps[-1] if steps else None
+
+
+def _steps_in(place: str) -> list[tuple[int, str]]:
+    try:
+        names = os.listdir(place)
+    except OSError:
+        return []
+    digits = {name: name.removeprefix("step-") for name in names if name.startswith("step-")}
+    return sorted((int(number), name) for name, number in digits.items() if number.isdigit())
+
+
+def _read(folder: str) -> tuple[dict[str, Any], str | None]:
+    """(manifest, what is wrong with the checkpoint)."""
+    try:
+        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
+            manifest = json.load(file)
+        files, known = manifest["files"], manifest["schema"] == _SCHEMA and str(manifest["identity_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, f"is torn: it has no readable {MANIFEST}"
+    if not known or not isinstance(files, dict):
+        return {}, "was written by another version"
+    for name, expected in files.items():
+        path = os.path.join(folder, name)
+        try:
+            size = os.path.getsize(path)
+            if size != expected["bytes"]:
+                return {}, f"is torn: {name} has {size:,} bytes instead of {expected['bytes']:,}"
+            if _sha256(path) != expected["sha256"]:
+                return {}, f"is torn: {name} has another sha256 than was written"
+        except OSError as error:
+            return {}, f"is torn: {name}: {error.strerror}"
+    return manifest, None
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def to_bytes(value: Any) -> bytes:
+    """A state dict as `torch.save` writes it; made in memory, so that a full disk is seen by whoever writes it."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def load_state(path: str) -> Any:
+    """What `to_bytes` made, on the CPU; nothing in it is run."""
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's global generators, of plain values and tensors."""
+    import random
+
+    import numpy
+    import torch
+
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = numpy.random.get_state()
+    states: dict[str, Any] = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(kind), torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)],
+        "torch": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Sets what `random_states` took."""
+    import random
+
+    import numpy
+    import torch
+
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, has_gauss, cached))
+    torch.random.set_rng_state(states["torch"])
+    # Another number of GPUs than before: then it is another run, and nothing to restore.
+    if "cuda" in states and torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,0 +1,108 @@
+"""The head and the loss of scored positions: logits of a part at a time, and what backward needs made in forward."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+LOGITS_BYTES = 96 << 20
+CACHED_BYTES = (
+    1 << 20
+)  # A block of logits is gone over several times, which costs little while it is in a core's cache.
+
+
+def head_losses(hidden: Any, weight: Any, bias: Any, labels: Any) -> tuple[Any, Any]:
+    """(sum, each) of the cross entropies of `hidden @ weight.T + bias`, in float32.
+
+    hidden: (tokens, width); weight: (vocabulary, width), as the head holds it; labels: (tokens,). The sum is
+    differentiable by hidden, weight and bias, as often as they need it; `each`, of (tokens,), is not. At most
+    LOGITS_BYTES of logits are there at once, and they are computed once.
+    """
+    import torch
+
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    with torch.autocast(device, enabled=False):
+        return _function().apply(hidden, weight, bias, labels, torch.is_grad_enabled())
+
+
+def logits_losses(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """(sum, each) as `head_losses`, of logits (tokens, vocabulary) that the model's own head made."""
+    import torch
+
+    each = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    return each.sum(), each.detach()
+
+
+@functools.cache
+def _function() -> Any:
+    """The autograd function; its base class is torch's, which is imported where it is needed."""
+    import torch
+
+    class HeadLosses(torch.autograd.Function):
+        forward = staticmethod(_forward)
+        backward = staticmethod(_backward)
+
+    return HeadLosses
+
+
+def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, recorded: bool) -> tuple[Any, Any]:
+    import torch
+
+    # Within this function torch records nothing, and says what would need a gradient also where none is recorded.
+    wanted = [recorded and bool(need) for need in ctx.needs_input_grad[:3]]
+    tokens, vocabulary = hidden.shape[0], weight.shape[0]
+    each = torch.empty(tokens, dtype=torch.float32, device=hidden.device)
+    by_hidden = torch.empty_like(hidden) if wanted[0] else None
+    by_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
+    by_bias = torch.zeros_like(bias, dtype=torch.float32) if wanted[2] else None
+    step = max(1, LOGITS_BYTES // (weight.element_size() * vocabulary))
+    parts = max(1, -(-tokens // step))
+    step = max(1, -(-tokens // parts))
+    rows = max(1, CACHED_BYTES // (4 * vocabulary)) if hidden.device.type == "cpu" else step
+    for start in range(0, tokens, step):
+        part = slice(start, start + step)
+        logits = torch.nn.functional.linear(hidden[part], weight, None if bias is None else bias.to(weight.dtype))
+        for first in range(0, logits.shape[0], rows):
+            block = logits[first : first + rows]
+            at = slice(start + first, start + first + block.shape[0])
+            each[at] = _to_slopes(block, labels[at, None], any(wanted))
+        if by_hidden is not None:
+            torch.mm(logits, weight, out=by_hidden[part])
+        if by_weight is not None:
+            by_weight += logits.T @ hidden[part]
+        if by_bias is not None:
+            by_bias += logits.sum(dim=0, dtype=torch.float32)
+    ctx.save_for_backward(by_hidden, by_weight, by_bias)
+    ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+    ctx.mark_non_differentiable(each)
+    return each.sum(), each
+
+
+def _to_slopes(block: Any, right: Any, wanted: bool) -> Any:
+    """The losses of a block of logits, which become the gradient of their sum by the logits where it is wanted."""
+    import torch
+
+    wide = block if block.dtype == torch.float32 else block.float()
+    hit = wide.gather(1, right)
+    most = wide.amax(dim=1, keepdim=True)
+    total = wide.sub_(most).exp_().sum(dim=1, keepdim=True)
+    if wanted:
+        wide.mul_(total.reciprocal())
+        wide.scatter_add_(1, right, wide.new_full(right.shape, -1.0))
+        if wide is not block:
+            block.copy_(wide)
+    return (total.log() + most - hit)[:, 0]
+
+
+def _backward(ctx: Any, slope: Any, _: Any) -> tuple[Any, ...]:
+    by_hidden, by_weight, by_bias = ctx.saved_tensors
+    weight_dtype, bias_dtype = ctx.dtypes
+    return (
+        None if by_hidden is None else by_hidden * slope.to(by_hidden.dtype),
+        None if by_weight is None else (by_weight * slope).to(weight_dtype),
+        None if by_bias is None else (by_bias * slope).to(bias_dtype),
+        None,
+        None,
+    )

@@ -1,0 +1,188 @@
+"""What of a model is trained: low-rank adapters of several kinds on a base as it is or packed, or all weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.files import disk_errors
+from slmbench.models import LoadedModel, ModelSource, load_model
+from slmbench.schema import QuantizationSpec, RecipeSpec
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+MODEL_WEIGHTS = "model.safetensors"
+
+Write = Callable[[str, bytes], Any]
+
+
+def load_base(source: ModelSource, spec: RecipeSpec) -> LoadedModel:
+    """The base as a recipe's method wants it: packed for qlora, in float32 for full, else in the recipe's dtype."""
+    if spec.method == "qlora":
+        return load_model(source, dtype=spec.dtype, quantization=spec.quantization or QuantizationSpec())
+    # All weights are trained here: in 16 bits, small updates would round to nothing. Steps may run in 16 bits still.
+    return load_model(source, dtype="float32" if spec.method == "full" else spec.dtype)
+
+
+def compute_dtype(loaded: LoadedModel, spec: RecipeSpec) -> str:
+    """What the products of a step are made in, as `bfloat16`; where it isn't float32, they are made under autocast."""
+    packed = getattr(loaded.model.config, "quantization_config", None)
+    if packed is not None:
+        return str(packed.bnb_4bit_compute_dtype).removeprefix("torch.")
+    if spec.method == "full":
+        return "float32" if spec.dtype == "auto" else spec.dtype
+    return loaded.dtype
+
+
+def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
+    """The model to train: the base itself, all of it, or in peft's wrapper with an adapter in float32 on it.
+
+    The first weights of an adapter come from torch's global generator: seed it before. Raises UsageError for targets
+    that the model lacks.
+    """
+    import peft
+
+    model = loaded.model
+    # A training makes no use of it, and checkpointed layers can't fill it.
+    model.config.use_cache = False
+    if spec.method == "full":
+        return model.requires_grad_(True)
+    if spec.method == "qlora":
+        # Norms and head go to float32, as Dettmers et al. have them; checkpointing is on only where it is asked for.
+        model = peft.prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=spec.optim.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    targets = spec.lora.targets or loaded.source.lora_targets
+    config = peft.LoraConfig(
+        r=spec.lora.rank,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=spec.lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=spec.lora.rslora,
+        use_dora=spec.lora.dora,
+        task_type="SEQ_2_SEQ_LM" if loaded.architecture == "seq2seq" else "CAUSAL_LM",
+    )
+    try:
+        tuned = peft.get_peft_model(model, config)
+    except ValueError as error:  # Targets that the model lacks ...
+        raise UsageError(f"peft refuses these settings: {' '.join(str(error).split())[:400]}") from error
+    tuned.peft_config["default"].base_model_name_or_path = loaded.source.id
+    for parameter in tuned.parameters():
+        if parameter.requires_grad:
+            # In 16 bits updates would be lost, and a resumed training would not be the same.
+            parameter.data = parameter.data.float()
+    return tuned
+
+
+def has_adapter(model: Any) -> bool:
+    """Whether an adapter is trained, and not the model itself."""
+    import peft
+
+    return isinstance(model, peft.PeftModel)
+
+
+def trainable_tensors(model: Any) -> dict[str, Any]:
+    """name -> tensor of what is trained: of an adapter as peft names them, else of the whole model."""
+    from peft import get_peft_model_state_dict
+
+    if has_adapter(model):
+        # Embeddings are never trained here, and peft would ask the hub whether they were.
+        found = get_peft_model_state_dict(model, save_embedding_layers=False)
+    else:
+        # Tied weights are one tensor under several names; transformers ties them again when it loads.
+        seen: set[int] = set()
+        found = {}
+        for name, tensor in model.named_parameters(remove_duplicate=False):
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                found[name] = tensor
+    return {name: tensor.detach().to("cpu").contiguous() for name, tensor in found.items()}
+
+
+def write_weights(model: Any, write: Write) -> None:
+    """Hands what is trained to `write(name, data)`: an adapter in peft's layout, or the model's safetensors."""
+    import safetensors.torch
+
+    adapted = has_adapter(model)
+    data = safetensors.torch.save(trainable_tensors(model), metadata={"format": "pt"})
+    write(ADAPTER_WEIGHTS if adapted else MODEL_WEIGHTS, data)
+    if adapted:
+        write(ADAPTER_CONFIG, _adapter_config(model))
+
+
+def _adapter_config(model: Any) -> bytes:
+    config = model.peft_config["default"]
+    said = config.to_dict()
+    for key, value in said.items():
+        if isinstance(value, set | frozenset):
+            said[key] = sorted(value)
+        elif hasattr(value, "value"):
+            said[key] = value.value
+    said |= {"inference_mode": True, "peft_type": str(getattr(config.peft_type, "value", config.peft_type))}
+    return (json.dumps(said, indent=2, sort_keys=True) + "\n").encode()
+
+
+def read_weights(model: Any, folder: str) -> None:
+    """Puts the weights of a checkpoint into the model, bit for bit. Raises SlmbenchError where they don't fit."""
+    import safetensors.torch
+    import torch
+    from peft import set_peft_model_state_dict
+
+    if not has_adapter(model):
+        tensors = safetensors.torch.load_file(os.path.join(folder, MODEL_WEIGHTS))
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                parameters[name].copy_(tensor)
+        return
+    tensors = safetensors.torch.load_file(os.path.join(folder, ADAPTER_WEIGHTS))
+    set_peft_model_state_dict(model, tensors)
+    there = trainable_tensors(model)
+    odd = sorted(
+        name
+        for name in {*there, *tensors}
+        if name not in there or name not in tensors or not torch.equal(there[name], tensors[name])
+    )
+    if odd:
+        raise SlmbenchError(f"{len(odd)} tensors of the checkpoint don't fit the adapter, as {odd[0]}; train anew")
+
+
+def save_model(model: Any, tokenizer: Any, folder: str) -> None:
+    """A fully trained model's folder, as transformers loads it. Raises SlmbenchError where the disk is full."""
+    from safetensors import SafetensorError
+
+    model.config.use_cache = True
+    with disk_errors(folder):
+        try:
+            model.save_pretrained(folder, safe_serialization=True, max_shard_size="1000GB")
+            tokenizer.save_pretrained(folder)
+        except SafetensorError as error:
+            import errno
+
+            full = "os error 28" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, "README.md"))
+
+
+def loraplus_optimizer(model: Any, arguments: Any, lr_ratio: float) -> Any:
+    """LoRA+: the recipe's optimiser, with the learning rate of the B matrices `lr_ratio` times that of the A's."""
+    import transformers
+    from peft.optimizers import create_loraplus_optimizer
+
+    kind, options = transformers.Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    options = dict(options)
+    return create_loraplus_optimizer(
+        model,
+        kind,
+        lr=options.pop("lr"),
+        loraplus_lr_ratio=lr_ratio,
+        loraplus_weight_decay=arguments.weight_decay,
+        **options,
+    )

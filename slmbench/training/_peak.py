@@ -1,0 +1,182 @@
+"""One training step on tensors that have shapes and no numbers, and the most bytes that were alive at once.
+
+The product's own forward and backward run, so what is counted is what the code keeps: inputs of adapted layers,
+attention, the head, checkpointing. What a kernel takes for itself while it runs isn't seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.training._attention import ROWS, WINDOWED, attend_by_row, has_window
+from slmbench.training._forward import IGNORED, collate, row_losses
+from slmbench.training._fused import fuse_parts
+
+
+@frozen
+class StepPeak:
+    """Bytes beside weights and optimiser. kept: alive when the head begins; peak: the most at once, gradients too."""
+
+    kept_bytes: int
+    peak_bytes: int
+
+
+def step_peak(
+    model: Any,
+    batch: Sequence[tuple[int, int]],
+    *,
+    device: str,
+    architecture: str,
+    accumulate: bool,
+    autocast: Any = None,
+) -> StepPeak:
+    """Runs forward, loss and backward of a batch of rows, each (prompt, answer) tokens, on a model of `fake_model`.
+
+    accumulate: whether gradients of an earlier micro-batch are there already. Raises what the model's class raises
+    where its forward looks at numbers.
+    """
+    import torch
+
+    watch = _watch(model.fake_mode)
+    core = model.core
+    for parameter in model.module.parameters():
+        watch.ignore(parameter)
+        if accumulate and parameter.requires_grad:
+            with watch:
+                parameter.grad = torch.empty_like(parameter)
+    flat = _lay_rows(core)
+    rows = [_row(prompt, answer, architecture) for prompt, answer in batch]
+    kept: list[int] = []
+    backbone = core.get_decoder() if architecture == "seq2seq" else core.base_model
+    hook = backbone.register_forward_hook(lambda *_: kept.append(watch.live_bytes))
+    mixed = torch.autocast(device, dtype=autocast) if autocast is not None else contextlib.nullcontext()
+    try:
+        with watch, mixed:
+            fed = collate(rows, 0, architecture, flat=flat)
+            losses = row_losses(model.module, fed, sum(answer for _, answer in batch))
+            losses.loss.backward()
+            del losses
+    finally:
+        hook.remove()
+        for parameter in model.module.parameters():
+            parameter.grad = None
+    return StepPeak(kept[-1] if kept else 0, watch.peak_bytes)
+
+
+def _row(prompt: int, answer: int, architecture: str) -> dict[str, Any]:
+    if architecture == "seq2seq":
+        return {"input_ids": [1] * prompt, "labels": [1] * answer}
+    return {"input_ids": [1] * (prompt + answer), "labels": [IGNORED] * prompt + [1] * answer}
+
+
+def _lay_rows(core: Any) -> bool:
+    """As `prepare_model` does it, which tries numbers: here it is taken for granted that they come out right."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    fuse_parts(core)
+    config = core.config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
+        return False
+    if has_window(config) and config.model_type not in WINDOWED:
+        return False
+    AttentionInterface.register(ROWS, attend_by_row)
+    AttentionMaskInterface.register(ROWS, sdpa_mask)
+    core.set_attn_implementation(ROWS)
+    return True
+
+
+@frozen(eq=False)
+class FakeModel:
+    """A model whose parameters are torch's fake tensors. module: with its adapter, core: transformers' own in it."""
+
+    module: Any
+    core: Any
+    fake_mode: Any
+
+
+def fake_model(module: Any, device: str) -> FakeModel:
+    """Turns a model on the meta device, in place, into one of fake tensors that claim to be on `device`."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    made: dict[int, Any] = {}
+    for part in module.modules():
+        for name, value in [*part._parameters.items()]:
+            if value is None:
+                continue
+            if id(value) not in made:
+                with mode:
+                    fake = torch.empty(value.shape, dtype=value.dtype, device=device)
+                made[id(value)] = torch.nn.Parameter(fake, requires_grad=value.requires_grad)
+            part._parameters[name] = made[id(value)]
+        for name, value in [*part._buffers.items()]:
+            if value is not None:
+                with mode:
+                    part._buffers[name] = torch.empty(value.shape, dtype=value.dtype, device=device)
+    core = module.get_base_model() if hasattr(module, "get_base_model") else module
+    return FakeModel(module, core, mode)
+
+
+def _watch(fake_mode: Any) -> Any:
+    """The mode that counts storages. Its base class is torch's, which is imported where it is needed."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves, tree_map_only
+
+    class Watch(TorchDispatchMode):
+        live_bytes = 0
+        peak_bytes = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[int, Any] = {}
+
+        def ignore(self, tensor: Any) -> None:
+            self._add(tensor, counted=False)
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            # Token ids, lengths and masks are real, as code that reads their values has to go its way.
+            if tensors and not any(isinstance(tensor, FakeTensor) for tensor in tensors):
+                out = tree_map_only(torch.Tensor, self._as_fake_where_float, func(*args, **kwargs))
+            else:
+                with fake_mode:
+                    out = func(*args, **kwargs)
+                if not tensors and all(not t.dtype.is_floating_point for t in tree_leaves(out)):
+                    out = func(*args, **kwargs)
+            for leaf in tree_leaves(out):
+                if isinstance(leaf, FakeTensor):
+                    self._add(leaf)
+            return out
+
+        def _as_fake_where_float(self, tensor: Any) -> Any:
+            if isinstance(tensor, FakeTensor) or not tensor.dtype.is_floating_point:
+                return tensor
+            with fake_mode:
+                return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+
+        def _add(self, tensor: Any, *, counted: bool = True) -> None:
+            storage = tensor.untyped_storage()
+            key = id(storage)
+            if key in self.seen:
+                return
+            size = storage.nbytes() if counted else 0
+
+            def freed(_: Any) -> None:
+                del self.seen[key]
+                self.live_bytes -= size
+
+            self.seen[key] = weakref.ref(storage, freed)
+            self.live_bytes += size
+            self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+    return Watch()

@@ -1,0 +1,194 @@
+"""What is settled before a weight is loaded: rows, what is kept aside, the order of steps, the memory that it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.errors import UsageError, did_you_mean
+from slmbench.formats import Format, load_format
+from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
+from slmbench.recipe import Recipe
+from slmbench.runs import canonical_sha256
+from slmbench.task import Settings, Task, load_task
+from slmbench.training import _contamination
+from slmbench.training._budget import check_budget
+from slmbench.training._forecast import forecast_memory
+from slmbench.training._mixing import Plan, plan_batches
+from slmbench.training._refusals import refuse_impossible
+from slmbench.training._rows import TrainingRow, mixture, split_validation, take_rows
+
+Say = Callable[[str], Any]
+
+
+@frozen(eq=False)
+class Phases:
+    """Seconds by phase, as `steps`; a phase that is entered twice is summed."""
+
+    seconds: dict[str, float] = field(factory=dict)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+@frozen(eq=False)
+class Preparation:
+    """A training before its model is loaded. rows: those trained on; validation: those kept aside, in no step.
+
+    dropped: task -> reason -> rows left out. identity: sha256 of the settings that matter and of the rows.
+    """
+
+    source: ModelSource
+    style: Format
+    tokenizer: Any
+    tasks: list[Task]
+    rows: list[TrainingRow]
+    validation: list[TrainingRow]
+    dropped: Mapping[str, Mapping[str, int]]
+    contamination: dict[str, Any]
+    plan: Plan
+    forecast: Any
+    identity: str
+
+    @property
+    def names(self) -> list[str]:
+        return [task.name for task in self.tasks]
+
+    def largest_batch(self, step: int) -> list[tuple[int, int]]:
+        """(prompt, answer) tokens of each row of a step's largest micro-batch. step: from 0."""
+        batches = self.plan.batches[step * self.plan.accumulate : (step + 1) * self.plan.accumulate]
+        return _sizes(self.rows, max(batches, key=lambda batch: sum(self.rows[i].length for i in batch)))
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--dry-run` shows: steps, tasks, the mixture that the steps will see, contamination, forecast."""
+        return {
+            "model": self.source.name,
+            "steps": self.plan.steps,
+            "tasks": mixture(self.rows, self.dropped),
+            "validation_rows": {name: sum(row.task == name for row in self.validation) for name in self.names},
+            "mixture": self.plan.realised(self.rows),
+            "contamination": self.contamination,
+            "forecast": self.forecast.as_json(),
+        }
+
+
+def prepare_training(
+    recipe: Recipe,
+    name: str,
+    catalog: Catalog,
+    source: ModelSource,
+    *,
+    data: str = "auto",
+    say: Say | None = None,
+    phases: Phases | None = None,
+) -> Preparation:
+    """Everything that can be known of a training without its weights, and every refusal that needs none.
+
+    Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError where rows are evaluated too.
+    """
+    spec, phases = recipe.spec, phases or Phases()
+    say = say or (lambda _: None)
+    if name not in spec.adapters:
+        raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, spec.adapters)}")
+    optim = recipe.optim_of(name)
+    with phases.phase("imports"):
+        import datasets  # noqa: F401
+        import peft  # noqa: F401
+        import torch
+        import transformers
+        from trl import SFTTrainer
+
+        assert SFTTrainer and transformers.Trainer  # Names that are imported when they are first asked for.
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with phases.phase("tokenizer"):
+        config = load_config(source)
+        source = evolve(source, architecture="seq2seq" if config.is_encoder_decoder else "causal")
+        tokenizer = load_tokenizer(source)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+    style = load_format(spec.format)
+    with phases.phase("checks"):
+        refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style)
+    with phases.phase("rows"):
+        declared = [load_task(task, catalog, data=data) for task in spec.adapters[name].tasks]
+        tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of(declared)
+        aside = spec.validation.rows if spec.validation is not None else 0
+        rows: list[TrainingRow] = []
+        dropped: dict[str, dict[str, int]] = {}
+        for task in tasks:
+            taken = take_rows(
+                task,
+                style,
+                tokenizer,
+                limit=None if spec.rows is None else spec.rows + aside,
+                max_tokens=spec.max_tokens,
+                architecture=source.architecture,
+            )
+            rows += taken.rows
+            dropped[task.name] = dict(taken.dropped)
+    with phases.phase("contamination"):
+        evaluated = _evaluated_tasks(recipe, tasks, catalog, data)
+        report = _contamination.contamination_of(tasks, rows, evaluated, spec.on_contamination)
+        for shown in report.lines():
+            say(shown)
+        before = Counter(row.task for row in rows)
+        rows = _contamination.apply(report, rows, spec.on_contamination)
+        after = Counter(row.task for row in rows)
+        for task in tasks:
+            dropped[task.name]["contamination"] = before[task.name] - after[task.name]
+    validation: list[TrainingRow] = []
+    if aside:
+        rows, validation = split_validation(rows, aside)
+        rows = _at_most(rows, spec.rows)
+    with phases.phase("plan"):
+        plan = plan_batches(
+            rows,
+            mixing=spec.mixing,
+            batch=optim.batch,
+            accumulate=optim.accumulate,
+            steps=optim.steps,
+            epochs=optim.epochs,
+            seed=spec.seed,
+            pack_tokens=optim.batch * spec.max_tokens if spec.packing else None,
+        )
+    with phases.phase("forecast"):
+        longest = _sizes(rows, plan.largest(rows))
+        forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)
+        limit = None if spec.memory_limit_gb is None else int(spec.memory_limit_gb * 1e9)
+        check_budget(forecast, limit)
+    fed = [[[row.prompt, row.answer] for row in part] for part in (rows, validation)]
+    identity = canonical_sha256([recipe.digest_of(name), tokenizer_sha256(tokenizer), fed])
+    return Preparation(
+        source, style, tokenizer, tasks, rows, validation, dropped, report.as_json(), plan, forecast, identity
+    )
+
+
+def _sizes(rows: list[TrainingRow], batch: Sequence[int]) -> list[tuple[int, int]]:
+    return [(len(rows[i].prompt), len(rows[i].answer)) for i in batch]
+
+
+def _at_most(rows: list[TrainingRow], n: int | None) -> list[TrainingRow]:
+    """The first n rows of each task."""
+    kept, counts = [], dict.fromkeys((row.task for row in rows), 0)
+    for row in rows:
+        counts[row.task] += 1
+        if n is None or counts[row.task] <= n:
+            kept.append(row)
+    return kept
+
+
+def _evaluated_tasks(recipe: Recipe, tasks: list[Task], catalog: Catalog, data: str) -> list[Task]:
+    """The tasks that the recipe is scored on, those that are trained on left out, as their own splits are held too."""
+    own = {task.name for task in tasks}
+    return [load_task(name, catalog, data=data) for name in recipe.evaluation_tasks(catalog) if name not in own]

@@ -1,0 +1,90 @@
+"""`training.json`: what was trained, on what, how it went, what it took."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from slmbench.models import LoadedModel
+from slmbench.recipe import Recipe
+from slmbench.runs import code, hardware, now, packages
+from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
+from slmbench.training._prepare import Preparation
+from slmbench.training._rows import mixture
+
+SCHEMA = 2
+
+
+def training_record(
+    recipe: Recipe,
+    name: str,
+    prepared: Preparation,
+    loaded: LoadedModel,
+    trainer: Any,
+    *,
+    folder: str,
+    compared: Mapping[str, int],
+    memory: Mapping[str, int],
+    seconds: Mapping[str, float],
+    autocast: str | None,
+) -> dict[str, Any]:
+    """The record of a training that has ended. folder: where its weights were written.
+
+    train_s is of the steps alone, over all attempts; seconds by phase are of the last one. tokens_per_second counts
+    prompt and answer tokens, no padding.
+    """
+    import torch
+
+    spec, plan = recipe.spec, prepared.plan
+    rows, validation = prepared.rows, prepared.validation
+    steps = trainer.state.global_step
+    realised = plan.realised(rows, steps * plan.accumulate)
+    train_s = trainer.seconds_before + seconds["steps"]
+    weights = MODEL_WEIGHTS if spec.method == "full" else ADAPTER_WEIGHTS
+    made_of = mixture(rows, prepared.dropped)
+    curves = trainer.curves.as_json()
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe.name,
+        "variant": recipe.variant,
+        "recipe_sha256": recipe.digest_of(name),
+        "settings": spec.model_dump(mode="json") | {"adapters": {name: spec.adapters[name].model_dump(mode="json")}},
+        "method": spec.method,
+        "model": loaded.source.name,
+        "architecture": loaded.architecture,
+        "base_weights_sha256": loaded.weights_sha256,
+        "base_parameters": loaded.parameters,
+        "quantization": loaded.quantization,
+        "dtype": loaded.dtype,
+        "compute_dtype": autocast or loaded.dtype,
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "bytes": os.path.getsize(os.path.join(folder, weights)),
+        "seed": spec.seed,
+        "steps": steps,
+        "resumed_from": list(trainer.resumed_from),
+        "mixture": realised,
+        "tasks": {
+            task: {
+                **made_of[task],
+                "rows_seen": realised["tasks"][task]["rows"],
+                "tokens_seen": realised["tasks"][task]["tokens"],
+                "validation_rows": sum(row.task == task for row in validation),
+                "parity_rows": compared[task],
+            }
+            for task in prepared.names
+        },
+        "curves": curves,
+        "loss": [{"step": point["step"], "loss": point["loss"]} for point in curves["train"]],
+        "contamination": prepared.contamination,
+        "memory": {"forecast": prepared.forecast.as_json(), **memory},
+        "ram_peak_bytes": memory["peak_ram_bytes"],
+        "train_s": round(train_s, 2),
+        "seconds": {phase: round(taken, 3) for phase, taken in seconds.items()},
+        "tokens_per_second": round(realised["tokens"] / train_s, 1) if train_s else None,
+        "ended": now(),
+        "code": code(),
+        "packages": packages(),
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+    }

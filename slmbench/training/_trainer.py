@@ -1,0 +1,368 @@
+"""trl's SFTTrainer (transformers' Seq2SeqTrainer for encoder-decoders), stepping through a plan with the fast loss."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from slmbench.errors import SlmbenchError
+from slmbench.paths import shown
+from slmbench.schema import OptimSpec
+from slmbench.training._checkpoints import (
+    folder_name,
+    load_state,
+    newest_step,
+    random_states,
+    set_random_states,
+    to_bytes,
+    writing,
+)
+from slmbench.training._curves import Curves, line
+from slmbench.training._forward import collate, row_losses
+from slmbench.training._methods import loraplus_optimizer, read_weights, write_weights
+from slmbench.training._mixing import Plan
+
+OPTIMIZER, SCHEDULER, SCALER, RANDOM = "optimizer.pt", "scheduler.pt", "scaler.pt", "random.pt"
+CURVES, TIMES, STATE = "curves.json", "times.json", "trainer_state.json"
+
+
+@frozen(eq=False)
+class Job:
+    """What a trainer does, beside the settings that transformers has a name for.
+
+    names: the tasks, in the order of their ids. validation: task -> its rows kept aside, as fed. flat: whether rows lie
+    end to end. autocast: the dtype of products where it isn't the weights' own. place: where checkpoints are.
+    """
+
+    plan: Plan
+    optim: OptimSpec
+    names: Sequence[str]
+    architecture: str
+    pad_id: int
+    flat: bool
+    autocast: str | None
+    place: str
+    identity: str
+    keep: int
+    checkpoint_steps: int
+    log_steps: int
+    validation: Mapping[str, Sequence[Mapping[str, Any]]] = field(factory=dict)
+    validation_steps: int = 0
+    lr_ratio: float | None = None
+    say: Callable[[str], Any] = lambda _: None
+    advance: Callable[[int], Any] = lambda _: None
+    first_step: Callable[[], Any] = lambda: None
+
+    def collate(self, rows: Sequence[Any]) -> dict[str, Any]:
+        return collate(rows, self.pad_id, self.architecture, flat=self.flat)
+
+
+def build_trainer(job: Job, model: Any, tokenizer: Any, dataset: Any, *, seed: int, fp16: bool, folder: str) -> Any:
+    """A trainer, with `curves` and `resumed_from` (steps), whose `train(resume_from_checkpoint=folder)` does the job.
+
+    model: as `trainable_model` made it. dataset: the rows as fed; the plan's indices are of it. fp16: gradients are
+    scaled, for float16 on a GPU.
+    """
+    import torch
+    import transformers
+    import trl
+
+    optim = job.optim
+    options: dict[str, Any] = {
+        "output_dir": folder,
+        "per_device_train_batch_size": optim.batch,
+        "gradient_accumulation_steps": optim.accumulate,
+        "learning_rate": optim.lr,
+        "lr_scheduler_type": "constant" if optim.schedule == "plateau" else optim.schedule,
+        "warmup_steps": min(optim.warmup_steps, job.plan.steps),
+        "max_steps": job.plan.steps,
+        "optim": optim.optimizer,
+        "weight_decay": optim.weight_decay,
+        "max_grad_norm": optim.clip_norm,
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": False,  # Autocast is entered here, around the loss: the model's outer forward is not gone through.
+        "fp16": fp16,
+        "gradient_checkpointing": optim.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if optim.gradient_checkpointing else None,
+        "remove_unused_columns": False,
+        "logging_steps": job.log_steps,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": job.checkpoint_steps,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+    with warnings.catch_warnings():
+        # transformers has a newer name for gradient_checkpointing, which trl doesn't use yet.
+        warnings.simplefilter("ignore", FutureWarning)
+        if job.architecture == "seq2seq":
+            made = _subclass(transformers.Seq2SeqTrainer)
+            arguments: Any = transformers.Seq2SeqTrainingArguments(**options)
+        else:
+            made = _subclass(trl.SFTTrainer)
+            # Rows come cut and counted; trl would cut silently.
+            arguments = trl.SFTConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    with _left_as_it_is(model):
+        trainer = made(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=job.collate,
+            processing_class=tokenizer,
+        )
+    trainer.job = job
+    trainer.curves = Curves(job.names)
+    trainer.resumed_from = []
+    trainer.model_accepts_loss_kwargs = True  # So that no version of transformers divides the loss once more.
+    trainer.remove_callback(transformers.PrinterCallback)  # It writes to stdout, which is for data.
+    trainer.add_callback(_watch(trainer))
+    return trainer
+
+
+@contextlib.contextmanager
+def _left_as_it_is(model: Any) -> Any:
+    """trl puts a slower head into the model, and turns adapters on a packed base to bfloat16: both are undone."""
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    forward = vars(core).get("forward")
+    trained = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
+    yield
+    vars(core).pop("forward", None)
+    if forward is not None:
+        core.forward = forward
+    for parameter, data in trained:
+        parameter.data = data.to(parameter.device)
+
+
+def _subclass(base: Any) -> Any:
+    import torch
+
+    class PlanTrainer(base):  # type: ignore[misc]
+        job: Job
+        curves: Curves
+        loss_is_scaled_for_ga = True
+        seconds_before = 0.0
+        started = 0.0
+
+        def _send_telemetry(self) -> None:
+            pass
+
+        def get_train_dataloader(self) -> Any:
+            batches = [list(batch) for batch in self.job.plan.batches]
+            return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.job.collate)
+
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+            return sum((batch["labels"] != -100).sum() for batch in batch_samples).to(device)  # type: ignore[union-attr]
+
+        def compute_loss_context_manager(self) -> Any:
+            if self.job.autocast is None:
+                return contextlib.nullcontext()
+            return torch.autocast(self.args.device.type, dtype=getattr(torch, self.job.autocast))
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None):  # type: ignore[no-untyped-def]
+            losses = row_losses(model, inputs, num_items_in_batch)
+            self.made.append((inputs["task_id"], losses.sums, losses.tokens))
+            return (losses.loss, None) if return_outputs else losses.loss
+
+        def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+            self.grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+            return self.grad_norm
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            return 0  # It would count the model's parameters anew in every step.
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None and self.job.lr_ratio is not None:
+                self.optimizer = loraplus_optimizer(model or self.model, self.args, self.job.lr_ratio)
+            return super().create_optimizer(*(() if model is None else (model,)))
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            optim = self.job.optim
+            if self.lr_scheduler is None and optim.schedule == "plateau":
+                self.lr_scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                    optimizer or self.optimizer, factor=optim.plateau_factor, patience=optim.plateau_patience
+                )
+                self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
+                self._created_lr_scheduler = True
+            return super().create_scheduler(num_training_steps, optimizer)
+
+        def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
+            made = super()._init_training_state(max_steps, *args, **kwargs)
+            # How often is logged and saved may have changed since the checkpoint.
+            self.state.compute_steps(self.args, max_steps)
+            return made
+
+        def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+            return _validate(self)
+
+        def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+            metrics = self.evaluate()
+            # What a rate on its way up reaches says nothing of a plateau.
+            if self.job.optim.schedule == "plateau" and self.state.global_step > self.args.warmup_steps:
+                self.lr_scheduler.step(metrics["eval_loss"])
+            return metrics
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            _save(self)
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            read_weights(self.model, resume_from_checkpoint)
+
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            if checkpoint is not None:
+                self.optimizer.load_state_dict(load_state(os.path.join(checkpoint, OPTIMIZER)))
+                self.lr_scheduler.load_state_dict(load_state(os.path.join(checkpoint, SCHEDULER)))
+                _restore(self, checkpoint)
+
+        def _load_rng_state(self, checkpoint: str | None) -> None:
+            if checkpoint is not None:
+                set_random_states(load_state(os.path.join(checkpoint, RANDOM)))
+
+    return PlanTrainer
+
+
+def _watch(trainer: Any) -> Any:
+    """The callback that takes each step's losses before the optimiser does, and says when to log and to validate."""
+    import transformers
+
+    job = trainer.job
+    trainer.made, trainer.grad_norm = [], None
+
+    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+        first = True
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            trainer.started = time.perf_counter()
+            if state.global_step:
+                job.advance(state.global_step)
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if job.optim.schedule == "plateau" and state.global_step <= args.warmup_steps:
+                part = state.global_step / args.warmup_steps if args.warmup_steps else 1.0
+                for group, rate in zip(trainer.optimizer.param_groups, trainer.full_rates, strict=True):
+                    group["lr"] = rate * part
+
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            _take_losses(trainer, state.global_step + 1)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.first:
+                self.first = False
+                job.first_step()
+            last = state.global_step >= state.max_steps
+            control.should_log |= last
+            if job.validation and (last or state.global_step % job.validation_steps == 0):
+                control.should_evaluate = True
+            job.advance(1)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if "loss" in (logs or {}):
+                norm = logs.get("grad_norm")
+                norm = None if norm is None or not math.isfinite(norm) else float(norm)
+                rate = float(logs["learning_rate"])
+                job.say(line(trainer.curves.log(state.global_step, rate, norm, _seconds(trainer)), job.plan.steps))
+
+    return Watch()
+
+
+def _seconds(trainer: Any) -> float:
+    return float(trainer.seconds_before + time.perf_counter() - trainer.started)
+
+
+def _take_losses(trainer: Any, step: int) -> None:
+    """Gives a step's losses to the curves. Raises SlmbenchError where they, or the gradient, are no numbers."""
+    made, trainer.made = trainer.made, []
+    for ids, sums, tokens in made:
+        ids, sums, tokens = ids.tolist(), sums.tolist(), tokens.tolist()
+        if not all(map(math.isfinite, sums)):
+            bad = next(value for value in sums if not math.isfinite(value))
+            task = trainer.curves.worst_task(ids, sums)
+            raise SlmbenchError(_stopped(trainer.job, step, f"the loss became {bad} in rows of task {task!r}"))
+        trainer.curves.add(ids, sums, tokens)
+    norm = math.nan if trainer.grad_norm is None else float(trainer.grad_norm)
+    # With scaled float16 gradients an overflow is met by leaving the step out.
+    if not math.isfinite(norm) and not trainer.args.fp16:
+        tasks = ", ".join(sorted({trainer.job.names[i] for ids, _, _ in made for i in ids.tolist()}))
+        raise SlmbenchError(_stopped(trainer.job, step, f"the gradient became {norm} on rows of {tasks}"))
+    trainer.curves.close_step(step)
+
+
+def _stopped(job: Job, step: int, what: str) -> str:
+    kept = newest_step(job.place)
+    where = (
+        f"the checkpoint of step {kept} is kept in {shown(os.path.join(job.place, folder_name(kept)))}"
+        if kept is not None
+        else f"no checkpoint was made yet (checkpoint.every_steps is {job.checkpoint_steps})"
+    )
+    return (
+        f"step {step}: {what}; the training was stopped before this step changed a weight, and {where}. Lower optim.lr "
+        f"({job.optim.lr:g}) or optim.clip_norm ({job.optim.clip_norm:g}), or look at that task's rows, and train anew"
+    )
+
+
+def _validate(trainer: Any) -> dict[str, float]:
+    """The loss on the rows kept aside, by task, into the curves; {"eval_loss", "eval_<task>_loss"}."""
+    import torch
+
+    job, model = trainer.job, trainer.model
+    step, by_task = trainer.state.global_step, {}
+    model.eval()
+    with torch.no_grad(), trainer.compute_loss_context_manager():
+        for name, rows in job.validation.items():
+            total, tokens = 0.0, 0
+            for start in range(0, len(rows), job.optim.batch):
+                batch = trainer._prepare_inputs(job.collate(rows[start : start + job.optim.batch]))
+                losses = row_losses(model, batch)
+                total += float(losses.sums.sum())
+                tokens += int(losses.tokens.sum())
+            if not math.isfinite(total):
+                what = f"the validation loss of task {name!r} became {total}"
+                raise SlmbenchError(_stopped(job, step, what))
+            by_task[name] = (total, tokens)
+    point = trainer.curves.add_validation(step, by_task)
+    metrics = {"eval_loss": point["loss"]} | {f"eval_{name}_loss": p["loss"] for name, p in point["tasks"].items()}
+    trainer.log(dict(metrics))
+    job.say(line(point, job.plan.steps))
+    trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
+    model.train()
+    return metrics
+
+
+def _save(trainer: Any) -> None:
+    import torch
+
+    job, step = trainer.job, trainer.state.global_step
+    for name, parameter in trainer.model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise SlmbenchError(_stopped(job, step, f"{name} is no number any more"))
+    times = {"seconds": round(_seconds(trainer), 3), "resumed_from": trainer.resumed_from}
+    with writing(job.place, step, job.identity, keep=job.keep) as write:
+        write_weights(trainer.model, write)
+        write(OPTIMIZER, to_bytes(trainer.optimizer.state_dict()))
+        write(SCHEDULER, to_bytes(trainer.lr_scheduler.state_dict()))
+        if getattr(trainer.accelerator, "scaler", None) is not None:
+            write(SCALER, to_bytes(trainer.accelerator.scaler.state_dict()))
+        write(RANDOM, to_bytes(random_states()))
+        write(CURVES, json.dumps(trainer.curves.state()).encode())
+        write(TIMES, json.dumps(times).encode())
+        write(STATE, json.dumps(dataclasses.asdict(trainer.state), sort_keys=True).encode())
+
+
+def _restore(trainer: Any, checkpoint: str) -> None:
+    with open(os.path.join(checkpoint, CURVES), encoding="utf-8") as file:
+        trainer.curves.restore(json.load(file))
+    with open(os.path.join(checkpoint, TIMES), encoding="utf-8") as file:
+        times = json.load(file)
+    trainer.seconds_before = float(times["seconds"])
+    trainer.resumed_from = [*times["resumed_from"], trainer.state.global_step]

@@ -1,0 +1,129 @@
+"""A twin's folder: built once into the cache, whole or not there, and checked whenever it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from importlib.metadata import version
+
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.files import disk_errors, write_json
+from slmbench.nano import corpus, words
+from slmbench.paths import cache_dir, shown
+from slmbench.schema import ModelSpec
+
+MANIFEST = "twin.json"
+STALE_S = 600.0
+"""A folder that is still being built after that long was left by a process that was killed."""
+
+_BUILDING = ".building-"
+
+
+def build_twin(name: str, spec: ModelSpec) -> str:
+    """The folder of a model's twin, in transformers' layout: built where it is missing or damaged.
+
+    It lies in the cache, under a name that says what it was made of, so that another declaration or another version
+    gives another folder. The same declaration gives the same bytes. Two processes may ask at once. Raises UsageError
+    for a model without `twin` or with sizes that make no model, SlmbenchError where the cache can't be written.
+    """
+    if fault := _fault(spec):
+        raise UsageError(f"model {name!r} can have no twin: {fault}")
+    shelf = os.path.join(cache_dir(), "twins")
+    place = os.path.join(shelf, f"{name}-{_key(spec)}")
+    if _is_whole(place):
+        return place
+    with disk_errors(shelf):
+        os.makedirs(shelf, exist_ok=True)
+        _sweep(shelf)
+        partial = os.path.join(shelf, f"{_BUILDING}{os.getpid()}-{secrets.token_hex(6)}")
+        os.mkdir(partial)
+        try:
+            _fill(partial, spec)
+            return _put(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fault(spec: ModelSpec) -> str | None:
+    twin = spec.twin
+    if twin is None or spec.family in (None, "nano"):
+        return "its declaration lacks `twin`, or a `family` that one could be built after"
+    if (spec.architecture == "seq2seq") != (spec.family == "t5"):
+        return f"family {spec.family!r} is not {spec.architecture}"
+    if twin.heads % twin.kv_heads:
+        return f"twin.heads ({twin.heads}) is no multiple of twin.kv_heads ({twin.kv_heads})"
+    if twin.head_width % 2:
+        return f"twin.head_width ({twin.head_width}) is odd; positions turn pairs of numbers"
+    if spec.family == "phi3" and twin.heads * twin.head_width != twin.hidden:
+        return f"a phi3's twin.hidden ({twin.hidden}) is heads * head_width ({twin.heads} * {twin.head_width})"
+    return None
+
+
+def _fill(folder: str, spec: ModelSpec) -> None:
+    from slmbench.twins._configs import write_config
+    from slmbench.twins._tokenizers import build_tokenizer
+    from slmbench.twins._weights import write_weights
+
+    tokenizer = build_tokenizer(spec)
+    tokenizer.save_pretrained(folder)
+    config = write_config(folder, spec, tokenizer)
+    write_weights(folder, spec, config)
+    files = {file: _sha256(os.path.join(folder, file)) for file in sorted(os.listdir(folder))}
+    write_json(os.path.join(folder, MANIFEST), {"schema": 1, "family": spec.family, "files": files})
+
+
+def _put(partial: str, place: str) -> str:
+    # A folder can't be swapped for another in one step: what stands there is moved off only if it is damaged.
+    for attempt in range(10):
+        with contextlib.suppress(OSError):
+            os.rename(partial, place)
+            return place
+        if _is_whole(place):  # Another process was faster.
+            return place
+        damaged = f"{partial}-damaged-{attempt}"
+        with contextlib.suppress(OSError):
+            os.rename(place, damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+    raise SlmbenchError(f"{shown(place)}: can't be put in place; delete that folder and run the same command again")
+
+
+def _is_whole(place: str) -> bool:
+    try:
+        with open(os.path.join(place, MANIFEST), encoding="utf-8") as file:
+            files = json.load(file)["files"]
+        return bool(files) and all(_sha256(os.path.join(place, name)) == said for name, said in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _sweep(shelf: str) -> None:
+    """Removes what killed builds left behind."""
+    for entry in os.scandir(shelf):
+        with contextlib.suppress(OSError):
+            if entry.name.startswith(_BUILDING) and time.time() - entry.stat().st_mtime > STALE_S:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _key(spec: ModelSpec) -> str:
+    # What a twin is made of: what is declared, the code that builds it, and the libraries that write it.
+    assert spec.twin is not None
+    digest = hashlib.sha256()
+    declared = [spec.family, spec.tied_head, spec.instruct, spec.twin.model_dump(mode="json")]
+    digest.update(json.dumps(declared, sort_keys=True).encode())
+    here = os.path.dirname(os.path.abspath(__file__))
+    sources = [os.path.join(here, name) for name in sorted(os.listdir(here)) if name.endswith(".py")]
+    for path in [*sources, str(corpus.__file__), str(words.__file__)]:
+        digest.update(bytes.fromhex(_sha256(path)))
+    for package in ("tokenizers", "transformers"):
+        digest.update(f"{package} {version(package)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,168 @@
+"""`slmbench train` and what `run` shares with it: options, plans, what is kept and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slmbench.cli import main
+from slmbench.cli._work import held_as
+from slmbench.errors import UsageError
+
+RECIPE = """\
+summary: A recipe of the tests.
+model: nano
+adapters:
+  note: {tasks: [nano_note]}
+optim: {lr: 5e-3, batch: 2, steps: 4, warmup_steps: 1}
+rows: 12
+max_tokens: 256
+log_every_steps: 2
+variants:
+  wide: {rank: 32}
+evaluation: {tasks: [nano_choice], limit: 2}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+def test_a_dry_run_tells_rows_steps_and_memory_and_trains_nothing(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe, "--dry-run", "--out", str(tmp_path / "x"), "--set", "packing=true"]) == 0
+    printed = capsys.readouterr()
+    assert "nano on nano_note, 4 steps" in printed.out
+    assert "lora, rank 16; 1 x 512 tokens, packed a step" in printed.out
+    task, memory = printed.out.splitlines()[-2:]
+    assert task.split()[:2] == ["nano_note", "12"]
+    assert memory.startswith("  memory, forecast: ")
+    assert "contamination" in printed.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_dry_run_refuses_what_the_training_would(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe, "--dry-run", "--set", "max_tokens=5000"]) == 2
+    assert "1024" in capsys.readouterr().err.replace(",", "")
+
+
+def test_a_memory_limit_is_held_before_a_weight_is_loaded(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe, "--memory-limit", "0.001", "--out", str(tmp_path / "x")]) == 2
+    assert "GB" in capsys.readouterr().err
+    assert not list((tmp_path / "x").rglob("*.safetensors"))
+
+
+def test_each_log_step_is_a_line_and_the_folder_is_on_stdout(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "x")
+    assert main(["train", recipe, "--out", out, "--variant", "wide"]) == 0
+    printed = capsys.readouterr()
+    folder = Path(out) / "adapters" / "note"
+    assert printed.out == f"{folder}\n"
+    assert "step 2/4" in printed.err and "step 4/4" in printed.err
+    made = json.loads((folder / "training.json").read_text())
+    assert (made["variant"], made["settings"]["lora"]["rank"]) == ("wide", 32)
+    before = (folder / "training.json").stat().st_mtime_ns
+    assert main(["train", recipe, "--out", out, "--variant", "wide"]) == 0
+    assert (folder / "training.json").stat().st_mtime_ns == before
+    assert main(["train", recipe, "--out", out, "--variant", "wide", "--no-resume"]) == 0
+    assert (folder / "training.json").stat().st_mtime_ns != before
+
+
+def test_a_twin_does_not_take_the_place_of_a_real_adapter(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "x" / "adapters" / "note"
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text(json.dumps({"model": "llama-3.2-1b-instruct", "settings": {"rows": None}}))
+    for command in ("train", "run"):
+        assert main([command, recipe, "--twin", "--out", str(tmp_path / "x")]) == 2
+        assert "a twin would replace it; give another --out" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["training.json"]
+
+
+def test_what_is_set_holds_for_a_twin_too(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", recipe, "--twin", "--dry-run", "--out", str(tmp_path / "x")]
+    assert main([*arguments, "--set", "optim.steps=9", "--set", "rows=7"]) == 0
+    printed = capsys.readouterr().out
+    assert "9 steps" in printed
+    assert printed.splitlines()[-2].split()[:2] == ["nano_note", "7"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--variant", "wied"], "has no variant 'wied'; did you mean 'wide'?"),
+        (["--set", "optim.lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
+        (["--twin", "--set", "optim.lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
+        (["--twin", "--set", "model=./nowhere"], "'./nowhere'"),
+        (["--on-contamination", "ignore"], "'ignore' is not one of"),
+        (["--memory-limit", "0"], "0"),
+    ],
+)
+def test_wrong_options_are_told_and_nothing_is_trained(
+    arguments: list[str], said: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("train", "run"):
+        assert main([command, recipe, *arguments, "--out", str(tmp_path / "x")]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_base_and_model_of_a_full_training_are_both_evaluated(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x"
+    arguments = ["run", recipe, "--set", "method=full", "--set", "optim.lr=1e-4", "--out", str(out), "--json"]
+    assert main(arguments) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"nano", "nano-note"}
+    assert (out / "models" / "note" / "config.json").is_file()
+    runs = [json.loads(path.read_text()) for path in out.glob("runs/*/run.json")]
+    assert len({run["model"]["weights_sha256"] for run in runs}) == 2
+
+
+def write_adapter(folder: Path, source: Path, **record: object) -> str:
+    import shutil
+
+    shutil.copytree(source, folder)
+    told = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps(told | record))
+    return str(folder)
+
+
+def test_a_base_is_held_as_its_adapters_were_trained_on_it(recipe: str, tmp_path: Path) -> None:
+    assert main(["train", recipe, "--out", str(tmp_path / "x"), "--set", "optim.steps=1"]) == 0
+    plain = tmp_path / "x" / "adapters" / "note"
+    assert held_as([str(plain)]) == ("float32", None)
+    assert held_as([]) == ("auto", None)
+    settings = json.loads((plain / "training.json").read_text())["settings"]
+    packed = write_adapter(
+        tmp_path / "packed", plain, settings=settings | {"method": "qlora", "quantization": {"double": False}}
+    )
+    dtype, quantization = held_as([packed])
+    assert (dtype, quantization.type, quantization.double) == ("float32", "nf4", False)
+    half = write_adapter(tmp_path / "half", plain, dtype="bfloat16")
+    assert held_as([half, half]) == ("bfloat16", None)
+    with pytest.raises(UsageError, match="held in different ways"):
+        held_as([str(plain), packed])
+
+
+def test_a_metric_that_cannot_work_comes_to_light_before_anything_is_trained(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SLMBENCH_BERTSCORE", raising=False)
+    arguments = ["--data", "samples", "--set", "evaluation.tasks=[medquad]", "--out", str(tmp_path / "x")]
+    assert main(["run", recipe, *arguments]) == 4
+    assert "bertscore needs the model" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

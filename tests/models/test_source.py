@@ -1,0 +1,66 @@
+"""From names to places: declarations, twins, folders and hub ids."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.errors import OfflineError, UsageError
+from slmbench.models import load_config, load_model, resolve_model
+from slmbench.paths import bundled_root, cache_dir
+
+
+def test_declared_model_brings_what_its_declaration_says():
+    source = resolve_model("phi-3.5-mini-instruct", default_catalog())
+    assert (source.location, source.architecture, source.family) == (
+        "microsoft/Phi-3.5-mini-instruct",
+        "causal",
+        "phi3",
+    )
+    assert source.lora_targets == ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+    assert (source.context_tokens, source.tied_head, source.gated, source.twin) == (131072, False, False, False)
+
+
+def test_a_twin_has_a_name_and_a_folder_of_its_own_and_its_models_targets():
+    source = resolve_model("flan-t5-small", default_catalog(), twin=True)
+    assert (source.name, source.id, source.twin) == ("flan-t5-small-twin", "slmbench/flan-t5-small-twin", True)
+    assert source.location.startswith(cache_dir())
+    assert (source.architecture, source.context_tokens, source.lora_targets[0]) == ("seq2seq", 512, "q")
+
+
+def test_nano_is_its_own_twin():
+    catalog = default_catalog()
+    assert resolve_model("nano", catalog, twin=True) == resolve_model("nano", catalog)
+    assert resolve_model("nano", catalog).family == "nano"
+
+
+@pytest.mark.parametrize("name", ["someone/some-model", "no-such-model", "."])
+def test_a_twin_of_what_is_not_declared_is_refused_with_those_that_are(name):
+    with pytest.raises(UsageError, match=r"has no twin; these have one: .*llama-3\.2-3b, nano, phi-3\.5"):
+        resolve_model(name, default_catalog(), twin=True)
+
+
+def test_a_declared_model_without_twin_says_where_to_declare_one(tmp_path):
+    (tmp_path / "registry" / "models").mkdir(parents=True)
+    (tmp_path / "registry" / "models" / "mine.yaml").write_text(
+        "summary: Mine.\nhub: me/mine\nfamily: llama\ncontext_tokens: 64\n"
+    )
+    catalog = Catalog([bundled_root(), str(tmp_path)])
+    with pytest.raises(UsageError, match=r"'mine' has no twin; these have one: .* declare `twin` in .*mine\.yaml"):
+        resolve_model("mine", catalog, twin=True)
+
+
+@pytest.mark.parametrize(("said", "architecture"), [(True, "seq2seq"), (False, "causal"), (None, "causal")])
+def test_a_folders_architecture_is_read_from_its_config(tmp_path, said, architecture):
+    (tmp_path / "config.json").write_text(json.dumps({} if said is None else {"is_encoder_decoder": said}))
+    assert resolve_model(str(tmp_path), default_catalog()).architecture == architecture
+
+
+def test_gated_weights_that_are_not_here_say_how_they_are_had():
+    source = resolve_model("llama-3.2-3b", default_catalog())
+    with pytest.raises(OfflineError, match=r"accept its licence .* `hf download meta-llama/Llama-3\.2-3B`"):
+        load_model(source)
+    with pytest.raises(OfflineError):
+        load_config(source)

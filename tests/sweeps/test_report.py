@@ -1,0 +1,169 @@
+"""The files of a sweep: the same numbers in each, nothing that runs or loads, nothing that a name can break."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from slmbench.sweeps import COSTS, Axis, Column, Row, Score, Sweep, sweep_json, table_of, write_sweep
+
+HOSTILE = '<script>alert(1)</script>"|=cmd\x1b[2J'
+
+
+def row(rank, value, *, adapter="sums", leads=("parameters",), setting=None):
+    costs = {"parameters": rank * 1000.0, "bytes": rank * 4000.0, "train_s": 2.0 * rank, "memory_bytes": 1e9 + rank}
+    return Row(
+        setting or f"rank-{rank}",
+        adapter,
+        "nano",
+        {"lora.rank": rank},
+        (0, 1, 2),
+        {"sums/acc": Score(value, value - 0.05, value + 0.05, 3, "t-seeds")},
+        costs,
+        (f"points/rank-{rank}/adapters/{adapter}",),
+        {"sums/acc": leads} if leads else {},
+    )
+
+
+@pytest.fixture
+def sweep():
+    return Sweep(
+        "nano-quickstart",
+        (Axis("lora.rank", (4, 8, 64)), Axis("seed", (0, 1, 2))),
+        (Column("sums", "acc", True, None),),
+        {"nano": {"sums/acc": Score(0.1, 0.05, 0.2, 50, "wilson")}},
+        (row(4, 0.4), row(8, 0.6), row(64, 0.55, leads=())),
+        {"rank-256_seed-0": "out of memory"},
+    )
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text outside of scripts and styles."""
+
+    def __init__(self, markup):
+        super().__init__()
+        self.elements, self.words, self._inside = [], [], []
+        self.feed(markup)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag):
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self._inside[-1:]):
+            self.words.append(data)
+
+    def all(self, tag, kind=None):
+        return [a for name, a in self.elements if name == tag and (kind is None or kind in a.get("class", "").split())]
+
+
+def page_of(sweep, tmp_path):
+    write_sweep(sweep, str(tmp_path))
+    return Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+
+
+def test_all_files_are_written_with_the_same_scores(sweep, tmp_path):
+    paths = write_sweep(sweep, str(tmp_path))
+    assert [path.rsplit("/")[-1] for path in paths] == ["sweep.json", "sweep.csv", "sweep.md", "index.html"]
+    data = json.loads((tmp_path / "sweep.json").read_text())
+    assert data == json.loads(json.dumps(sweep_json(sweep)))
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "sweep.csv").read_text())))
+    values = {(line["setting"], line["column"]): float(line["value"]) for line in lines}
+    assert values == {("base", "sums/acc"): 0.1} | {
+        (one["setting"], key): score["value"] for one in data["rows"] for key, score in one["scores"].items()
+    }
+    assert [line["front"] for line in lines] == ["", "parameters", "parameters", ""]
+    markdown = (tmp_path / "sweep.md").read_text()
+    assert "0.600 ±0.050 \\*" not in markdown and "0.600 ±0.050 *" in markdown
+    assert "rank-256" in markdown and "out of memory" in markdown
+
+
+def test_the_page_has_a_panel_a_cost_and_a_dot_a_row(sweep, tmp_path):
+    page = page_of(sweep, tmp_path)
+    figures = [a for a in page.all("svg") if a.get("role") == "img"]
+    assert [a["aria-label"] for a in figures] == [f"sums/acc against {label}" for label in COSTS.values()]
+    dots = [a for a in page.all("circle", "dot") if a["r"] == "4" and a["cx"] != "7"]
+    assert len(dots) == 4 * 3
+    filled = [a for a in dots if "on" in a["class"].split()]
+    assert len(filled) == 2  # Two rows lead, against one of the costs.
+    assert len(page.all("polyline", "front")) == 1
+    assert len(page.all("line", "base")) == 4 + 1  # One a panel, and the one that explains it.
+
+
+def test_dots_lie_inside_their_panel_in_the_order_of_their_numbers(sweep, tmp_path):
+    page = page_of(sweep, tmp_path)
+    width, height = (float(part) for part in page.all("figure") and page.all("svg")[-1]["viewbox"].split()[2:])
+    dots = [(float(a["cx"]), float(a["cy"])) for a in page.all("circle", "dot") if a["cx"] != "7"][:3]
+    assert all(0 < x < width and 0 < y < height for x, y in dots)
+    xs, ys = zip(*dots, strict=True)
+    assert list(xs) == sorted(xs)  # Ranks 4, 8 and 64.
+    assert ys[1] < ys[2] < ys[0]  # Scores .4, .6, .55; up is small in SVG.
+
+
+def test_the_page_loads_and_runs_nothing(sweep, tmp_path):
+    page = page_of(sweep, tmp_path)
+    markup = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", markup)
+    assert [a for a in page.all("script")] == [{"type": "application/json", "id": "data"}]
+    assert not [a for _, a in page.elements if any(key.startswith("on") for key in a)]
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src" not in policy
+
+
+def test_the_data_in_the_page_are_those_of_the_json(sweep, tmp_path):
+    write_sweep(sweep, str(tmp_path))
+    markup = (tmp_path / "index.html").read_text(encoding="utf-8")
+    inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', markup, re.DOTALL).group(1)
+    assert json.loads(inside) == json.loads((tmp_path / "sweep.json").read_text())
+
+
+def test_names_are_text_and_nothing_else(sweep, tmp_path):
+    from attrs import evolve
+
+    rows = (row(4, 0.4, adapter=HOSTILE, setting=HOSTILE), *sweep.rows[1:])
+    hostile = evolve(sweep, rows=rows, recipe=HOSTILE, failures={HOSTILE: HOSTILE}, notices=(HOSTILE,))
+    page = page_of(hostile, tmp_path)
+    assert len(page.all("script")) == 1
+    assert "\x1b" not in "".join(page.words)
+    assert "<script>" not in (tmp_path / "sweep.md").read_text()
+    first = next(csv.reader(io.StringIO((tmp_path / "sweep.csv").read_text().split("\n", 2)[2])))
+    assert not first[0].startswith("=")
+    head, rows_, _ = table_of(hostile)
+    assert not any("\x1b" in cell for line in [head, *rows_] for cell in line)
+
+
+def test_the_terminal_table_marks_the_front(sweep):
+    head, rows, legend = table_of(sweep)
+    assert head == ["setting", "adapter", "sums", "trainable", "adapter", "training", "peak memory"]
+    assert rows[0] == ["nano", "none", "0.100 ±0.075", "", "", "", ""]
+    assert [line[2].endswith(" *") for line in rows] == [False, True, True, False]
+    assert "sums: acc" in legend and "t over 3 seeds" in legend
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (0.2, 0.2, 0.9), (1e-9, 2e-9, 3e-9), (-40.0, 12.5, 1234.0)])
+def test_any_numbers_can_be_drawn(sweep, tmp_path, values):
+    from attrs import evolve
+
+    rows = [
+        evolve(one, scores={"sums/acc": Score(v, v, v, 1, "none")}) for one, v in zip(sweep.rows, values, strict=True)
+    ]
+    page = page_of(evolve(sweep, rows=tuple(rows), bases={}), tmp_path)
+    numbers = [float(a[key]) for a in page.all("circle") for key in ("cx", "cy")]
+    assert all(0 <= number <= 400 for number in numbers)
+
+
+def test_a_sweep_without_a_result_still_says_why(sweep, tmp_path):
+    from attrs import evolve
+
+    page = page_of(evolve(sweep, rows=(), columns=(), bases={}), tmp_path)
+    words = " ".join(page.words)
+    assert "No point has a result." in words and "out of memory" in words
