@@ -78,22 +78,36 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
+def _open_linked(path: str) -> IO[bytes] | None:
+    """A lock file, opened and locked, that still has its name; None where another process holds it.
+
+    One that its last holder has just unlinked is locked in vain: the next one to come would open a new file.
+    """
+    while True:
+        file = open(path, "ab")  # noqa: SIM115  (closed by the caller, which gives the lock back)
+        if not _locked(file):
+            file.close()
+            return None
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()
+
+
 @contextlib.contextmanager
 def only_writer(path: str) -> Iterator[None]:
     """Holds a lock file for the length of the block. Raises SlmbenchError where another process holds it."""
     with disk_errors(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        file = open(path, "ab")  # noqa: SIM115  (closed below, which gives the lock back)
-    try:
-        if not _locked(file):
-            raise SlmbenchError(f"{shown(path)}: another process is writing there; wait for it to end")
+        file = _open_linked(path)
+    if file is None:
+        raise SlmbenchError(f"{shown(path)}: another process is writing there; wait for it to end")
+    with file:
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-    finally:
-        file.close()
 
 
 def swap_folder(new: str, place: str) -> None:

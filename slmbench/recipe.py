@@ -151,12 +151,19 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     """
     if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
         path, stem = name, os.path.splitext(os.path.basename(name))[0]
+    elif os.path.dirname(name) and name not in catalog.files("recipes"):
+        raise UsageError(
+            f"recipe {name!r}: there is no such YAML file; a name without a folder is one of `slmbench list recipes`"
+        )
     else:
         path, stem = catalog.find("recipes", name), name
     document = read_yaml(path)
-    spec = _sound(document, catalog)
-    variants, problems = _variants(document, spec, catalog)
-    problems += _sweep_problems(document, spec, catalog)
+    spec = _sound(document, None)
+    problems = _unknown_names(document, spec, catalog)
+    told = {(problem.line, problem.column) for problem in problems}  # Variants inherit them.
+    variants, more = _variants(document, spec, catalog)
+    more += _sweep_problems(document, spec, catalog)
+    problems += [problem for problem in more if (problem.line, problem.column) not in told]
     if problems:
         raise DeclarationError(problems)
     if variant is not None:
@@ -264,7 +271,7 @@ def _sweep_problems(document: Document, spec: RecipeSpec, catalog: Catalog) -> l
     for key, values in spec.sweep.items():
         place: Location = ("sweep", key)
         path = dotted_path(key)
-        if fault := _no_setting(key):
+        if fault := no_setting(key):
             problems.append(document.problem(place, f"sweep: {fault}"))
             continue
         if path.split(".")[0] in _NOT_SWEPT:
@@ -291,7 +298,7 @@ def _changed(document: Document, key: str, value: Any, place: Location) -> Docum
     """The document with one value replaced by another one of the same file, which stands at `place`."""
     path = tuple(dotted_path(key).split("."))
     data = copy.deepcopy(document.data)
-    fault = _no_setting(key) or _assign(data, path, copy.deepcopy(value))
+    fault = no_setting(key) or _assign(data, path, copy.deepcopy(value))
     if fault is not None:
         raise DeclarationError([document.problem(place, fault)])
     # Faults of what was put in are faults of the line that says so.
@@ -301,7 +308,7 @@ def _changed(document: Document, key: str, value: Any, place: Location) -> Docum
     return Document(document.path, data, blocks | kept | {(*path, *rest): mark for rest in _locations(value)})
 
 
-def _no_setting(key: str) -> str | None:
+def no_setting(key: str) -> str | None:
     """What is wrong with a key without dots that stands for no setting, or for several; None where it is sound."""
     path = dotted_path(key)
     if "." in path or path in RecipeSpec.model_fields:
@@ -350,7 +357,7 @@ def _override(document: Document, assignments: Sequence[tuple[str, str, Any]], b
     data: Any = copy.deepcopy(document.data)
     problems: list[Problem] = []
     for text, key, value in assignments:
-        fault = _no_setting(key) or _assign(data, dotted_path(key).split("."), value)
+        fault = no_setting(key) or _assign(data, dotted_path(key).split("."), value)
         if fault is not None:
             problems.append(Problem(blame, 0, 0, f"{text!r}: {fault}"))
     if problems:
@@ -378,4 +385,4 @@ def _at_most(limit: int, given: int | None) -> int:
     return limit if given is None else min(limit, given)
 
 
-__all__ = ["Recipe", "dotted_path", "dump_spec", "load_recipe", "load_suite", "suite_tasks"]
+__all__ = ["Recipe", "dotted_path", "dump_spec", "load_recipe", "load_suite", "no_setting", "suite_tasks"]

@@ -157,6 +157,21 @@ def test_every_unknown_task_and_suite_is_told_at_its_place(recipe: str) -> None:
     ]
 
 
+def test_faults_of_variants_and_sweeps_come_with_those_of_the_recipe_each_once(recipe) -> None:
+    text = RECIPE.replace("[nano_note, nano_choice]", "[nano_note, nano_choise]")
+    Path(recipe).write_text(text + "variants:\n  a: {rnak: 3}\nsweep: {optim.lrx: [1]}\n")
+    assert [fault.partition(": ")[2] for fault in faults(recipe)] == [
+        "unknown task 'nano_choise'; did you mean 'nano_choice'?",
+        "variant 'a': unknown key 'rnak'; did you mean 'rank'?",
+        "sweep, optim.lrx=1: unknown key 'lrx'; did you mean 'lr'?",
+    ]
+
+
+def test_a_path_that_holds_no_recipe_is_no_misspelt_name() -> None:
+    with pytest.raises(UsageError, match=r"recipe '\./mine\.yaml': there is no such YAML file"):
+        load_recipe("./mine.yaml", default_catalog())
+
+
 def test_an_unknown_recipe_gets_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown recipe 'nano-quickstar'; did you mean 'nano-quickstart'\?"):
         load_recipe("nano-quickstar", default_catalog())

@@ -67,11 +67,11 @@ def chosen_recipe(
     from slmbench.models import resolve_model
     from slmbench.recipe import load_recipe
 
-    recipe = load_recipe(name, catalog, overrides, variant=variant)
+    recipe = load_recipe(name, catalog, () if twin else overrides, variant=variant)
     if twin:
-        context_tokens = resolve_model(recipe.spec.model, catalog, twin=True).context_tokens
-        whole = load_recipe(name, catalog, variant=variant)
-        recipe = whole.for_twin(context_tokens).with_overrides(overrides, catalog)
+        model = recipe.with_overrides(overrides, catalog).spec.model
+        context_tokens = resolve_model(model, catalog, twin=True).context_tokens
+        recipe = recipe.for_twin(context_tokens).with_overrides(overrides, catalog)
     options = {"on_contamination": on_contamination, "memory_limit_gb": memory_limit_gb}
     return recipe.with_overrides({key: value for key, value in options.items() if value is not None})
 

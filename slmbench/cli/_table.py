@@ -35,6 +35,21 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, right:
     return lines
 
 
+def column_blocks(header: Sequence[str], rows: Sequence[Sequence[Cell]], width: int, *, kept: int) -> list[list[int]]:
+    """Numbers of the columns of each table that is at most `width` wide, where one column more than those kept fits.
+
+    kept: so many first columns are in every table.
+    """
+    widths = [len(GAP) + max([len(name), *(len(row[i].text) for row in rows)]) for i, name in enumerate(header)]
+    first = list(range(kept))
+    blocks = [list(first)]
+    for i in range(kept, len(header)):
+        if len(blocks[-1]) > kept and sum(widths[j] for j in [*blocks[-1], i]) - len(GAP) > width:
+            blocks.append(list(first))
+        blocks[-1].append(i)
+    return blocks
+
+
 def print_lines(lines: Sequence[str]) -> None:
     """Lines on stdout; their colours go where that is no terminal, or NO_COLOR is set."""
     for line in lines:

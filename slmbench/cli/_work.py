@@ -63,15 +63,17 @@ def evaluate_all(
     were trained on it: in their dtype, and packed into four bits where they are QLoRA's.
     """
     from slmbench.evaluation import evaluate_tasks
-    from slmbench.models import attach_adapter, load_model, resolve_model
+    from slmbench.models import attach_adapter, check_base, load_model, resolve_model
 
     source = resolve_model(model, catalog, twin=twin)
     adapters = [folder for folder in trained if not is_whole_model(folder)]
-    # A wrong path must not come to light after the base has been scored.
+    # A wrong path, or another model's adapter, must not come to light after the base has been scored.
     dtype, quantization = held_as(adapters)
     if quantization is not None:
         say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
     loaded = load_model(source, dtype=dtype, quantization=quantization)
+    for folder in adapters:
+        check_base(loaded, folder)
     options: dict[str, Any] = {
         "format": format,
         "batch": batch,
@@ -158,21 +160,7 @@ def train_recipe(
     options: dict[str, Any] = {"out": out, "data": data, "progress": progress, "resume": resume, "say": say}
     folders = []
     for name in chosen_adapters(recipe, only):
-        folder = train_adapter(recipe, name, catalog, source, **options)
-        with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
-            parts = json.load(file)["tasks"]
-        for task, part in parts.items():
-            if part["rows_without_reasoning"]:
-                say(
-                    f"{name}: {task}: {part['rows_without_reasoning']} of {part['rows']} rows have no reasoning: their "
-                    "target is the marked answer alone, which teaches a model not to reason"
-                )
-            if part["truncated_rows"] or part["truncated_answers"]:
-                say(
-                    f"{name}: {task}: of {part['rows']} rows {part['truncated_rows']} lost the front of their prompt "
-                    f"and {part['truncated_answers']} the end of their answer (max_tokens is {recipe.spec.max_tokens})"
-                )
-        folders.append(folder)
+        folders.append(train_adapter(recipe, name, catalog, source, **options))
     return folders
 
 

@@ -8,7 +8,7 @@ import os
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._recipes import bertscore_by_twin, data_mode, say_golden
+from slmbench.cli._recipes import bertscore_by_twin, data_mode, out_folder, say_golden
 from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, say, show_leaderboard
 from slmbench.errors import UsageError
 
@@ -34,7 +34,7 @@ from slmbench.errors import UsageError
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
-@click.option("--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False))
+@click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
 @click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else there.")
 def command(
     model: str,
@@ -53,7 +53,7 @@ def command(
     batch: int,
     seed: int,
     data: str,
-    out: str,
+    out: str | None,
     as_json: bool,
 ) -> None:
     from slmbench.recipe import load_suite
@@ -67,6 +67,7 @@ def command(
         names, format_name = list(declared.tasks), format_name or declared.format
     else:
         names = _listed("--tasks", str(task_names))
+    folder = out_folder(out, DEFAULT_OUT, twin)
     metrics = tuple(_listed("--metrics", metric_names)) if metric_names is not None else None
     settings = Settings(shots, cot, samples, metrics, max_tokens)
     with bertscore_by_twin(model, catalog, twin):
@@ -87,7 +88,7 @@ def command(
         adapters,
         tasks,
         catalog,
-        out=out,
+        out=folder,
         format=format_name or "plain",
         batch=batch,
         limit=limit,
@@ -99,7 +100,7 @@ def command(
         click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
-    show_leaderboard([out], os.path.join(out, "leaderboard"), suite=suite, tasks=names, as_json=False)
+    show_leaderboard([folder], os.path.join(folder, "leaderboard"), suite=suite, tasks=names, as_json=False)
 
 
 def _listed(flag: str, names: str) -> list[str]:

@@ -107,7 +107,7 @@ def run_recipe(
     for task in tasks:
         task.examples(task.spec.split, spec.evaluation.limit)
     quiet_libraries()
-    refuse_unscorable(tasks)
+    refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
     folders = train_recipe(recipe, catalog, out=out, data=data, twin=twin, resume=resume)
     if spec.evaluation.limit is not None:
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged and not ranked")

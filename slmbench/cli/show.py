@@ -40,6 +40,7 @@ def command(
 ) -> None:
     catalog = default_catalog()
     from slmbench.recipe import dump_spec, load_recipe
+    from slmbench.schema import QuantizationSpec
 
     if kind != "recipe" and (variant is not None or overrides):
         raise UsageError(f"--variant and --set are for recipes; a {kind} is shown as it is declared")
@@ -54,6 +55,8 @@ def command(
         shown_prompts = _prompts(task, model, format_name, n, catalog) if n else []
     elif recipe is not None:
         spec = recipe.spec
+        if spec.method == "qlora" and spec.quantization is None:  # Then its defaults hold.
+            spec = spec.model_copy(update={"quantization": QuantizationSpec()})
     else:
         spec = _spec(kind, path)
     if as_json:

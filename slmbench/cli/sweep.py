@@ -19,7 +19,7 @@ from slmbench.cli._recipes import (
     say_golden,
     with_few_samples,
 )
-from slmbench.cli._table import Cell, print_lines, table_lines
+from slmbench.cli._table import Cell, column_blocks, print_lines, table_lines
 from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, say, train_recipe
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 
@@ -74,6 +74,7 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
+    from slmbench.evaluation import refuse_unscorable
     from slmbench.sweeps import axes_of, points_of, run_sweep, seeds_of, summarise, write_sweep
 
     catalog = default_catalog()
@@ -96,8 +97,10 @@ def command(
     mode = data_mode(data, twin)
     # Before anything is trained: a broken task must not come to light in the third hour.
     tasks = _tasks_of(points, catalog, mode, twin)
-    _check_metrics(metrics, [task for found in tasks.values() for task in found])
+    scored = [task for found in tasks.values() for task in found]
+    _check_metrics(metrics, scored)
     quiet_libraries()
+    refuse_unscorable(scored, allow_unsafe_code=allow_unsafe_code)
     folder = os.path.join(out_folder(out, DEFAULT_SWEEP_OUT, twin), *([] if out else [recipe.name]))
 
     def train(made: Recipe, place: str) -> list[str]:
@@ -125,7 +128,7 @@ def command(
     paths = write_sweep(sweep, os.path.join(folder, "sweep"))
     if as_json:
         click.echo(_read(paths[0]))
-    else:
+    elif sweep.rows:
         _print_sweep(sweep)
     for notice in sweep.notices:
         say(f"note: {notice}")
@@ -203,9 +206,12 @@ def _print_sweep(sweep: Sweep) -> None:
         for i in starred:
             if not row[i].endswith(" *"):
                 line[i] = Cell(row[i] + "  ")
-    print_lines(table_lines(head, cells, right=head[2:]))
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    print_lines(["", *textwrap.wrap(legend, width)])
+    width = shutil.get_terminal_size((100, 24)).columns
+    for block in column_blocks(head, cells, width, kept=2):
+        print_lines(
+            [*table_lines([head[i] for i in block], [[row[i] for i in block] for row in cells], right=head[2:]), ""]
+        )
+    print_lines(textwrap.wrap(legend, min(100, width)))
 
 
 def _read(path: str) -> str:

@@ -31,7 +31,7 @@ from slmbench.runs import (
     packages,
     reset_peak_memory,
 )
-from slmbench.sandbox import Sandbox, open_sandbox
+from slmbench.sandbox import Sandbox
 from slmbench.task import Task
 from slmbench.values import Example
 
@@ -76,9 +76,7 @@ def evaluate_tasks(
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; it has to be at least 1")
     style = load_format(format)
-    refuse_unscorable(tasks)
-    runs_code = any(task.kind == "code" for task in tasks)
-    sandbox = open_sandbox(allow_unsafe=allow_unsafe_code) if runs_code else None
+    sandbox = refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
     jobs = [_prepare(loaded, task, style, out, batch, limit, seed, sandbox) for task in tasks]
     finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
     todo = [job for job in jobs if job.task.name not in finished]

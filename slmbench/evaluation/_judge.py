@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from slmbench.formats import Format, FormatFault
-from slmbench.sandbox import Program, Sandbox, Verdict
+from slmbench.sandbox import Program, Sandbox, Verdict, open_sandbox
 from slmbench.task import Task, program_of
 from slmbench.values import Example
 
@@ -72,9 +72,14 @@ def _judged(answer: Answer, verdict: Verdict | None) -> Answer:
     return evolve(answer, verdict=verdict.status, detail=verdict.detail)
 
 
-def refuse_unscorable(tasks: Sequence[Task]) -> None:
-    """Asks every metric whether it can work here, before any model runs. Raises what the metric says."""
+def refuse_unscorable(tasks: Sequence[Task], *, allow_unsafe_code: bool = False) -> Sandbox | None:
+    """Asks every metric whether it can work here, before any model runs. Raises what the metric says.
+
+    Returns what programs of code tasks run in, None where no task has any. Raises TrustError where nothing can jail
+    them.
+    """
     for task in tasks:
         for scorer in task.scorers:
             if scorer.ready is not None:
                 scorer.ready()
+    return open_sandbox(allow_unsafe=allow_unsafe_code) if any(task.kind == "code" for task in tasks) else None

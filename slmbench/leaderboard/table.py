@@ -209,17 +209,20 @@ def _choose_runs(runs: Sequence[Run], ranked_key: str | None, said: list[str]) -
 
 
 def _unranked(runs: Sequence[Run]) -> list[str]:
-    """One notice a badge: which runs it keeps out of the ranks. Long lists are cut; every row and cell has its
-    badge."""
-    by_badge: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    """Which runs are kept out of the ranks, and by which badges: each run once. Long lists are cut; every row and cell
+    has its badge."""
+    tasks_of: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        for badge in run.badges:
-            by_badge[badge][run.name].append(run.task)
+        if run.badges:
+            tasks_of[run.badges][visible(run.name)].append(visible(run.task))
     said = []
-    for badge, by_name in sorted(by_badge.items()):
-        parts = [f"{visible(name)} on {', '.join(visible(task) for task in tasks)}" for name, tasks in by_name.items()]
-        more = f"; and {len(parts) - 3} more models" if len(parts) > 3 else ""
-        said.append(f"not ranked ({badge}): {'; '.join(parts[:3])}{more}")
+    for badges, by_name in sorted(tasks_of.items()):
+        names_of: dict[str, list[str]] = defaultdict(list)
+        for name, tasks in list(by_name.items())[:3]:
+            names_of[", ".join(tasks)].append(name)
+        parts = "; ".join(f"{', '.join(names)} on {tasks}" for tasks, names in names_of.items())
+        more = f"; and {len(by_name) - 3} more models" if len(by_name) > 3 else ""
+        said.append(f"not ranked ({', '.join(badges)}): {parts}{more}")
     return said
 
 

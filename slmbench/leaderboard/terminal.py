@@ -39,10 +39,8 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
             lines.extend(_block_lines(leaderboard.rows, labels, block, name_width, width - name_width, paint))
         lines.append("")
         lines.extend(paint(line, _DIM) for line in _wrap(_legend(leaderboard), width))
-        for row in leaderboard.rows:
-            if row.badges:
-                badges = f"{visible(row.name)}: {', '.join(visible(badge) for badge in row.badges)}"
-                lines.extend(paint(line, _YELLOW) for line in _wrap(f"! {badges}", width))
+        for badges, names in _badged(leaderboard.rows).items():
+            lines.extend(paint(line, _YELLOW) for line in _wrap(f"! {', '.join(names)}: {badges}", width))
     for notice in leaderboard.notices:
         lines.extend(paint(line, _YELLOW) for line in _wrap(f"! {visible(notice)}", width))
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -58,6 +56,35 @@ def _plain(text: str, code: str) -> str:
 
 def _label(row: Row) -> str:
     return visible(row.name) + (" !" if row.badges else "")
+
+
+def _badged(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Badges -> the names of the rows that have just these."""
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        if row.badges:
+            named.setdefault(", ".join(visible(badge) for badge in row.badges), []).append(visible(row.name))
+    return named
+
+
+def _name(label: str, width: int) -> str:
+    """A row's label in exactly width cells, cut in its middle: rows of one model differ at their ends."""
+    if display_width(label) <= width:
+        return fit(label, width)
+    tail = ""
+    for character in reversed(label):
+        if display_width(character + tail) > width // 2:
+            break
+        tail = character + tail
+    room = width - display_width(tail)
+    # `fit` ends what it cuts with the ellipsis; the blank that may follow it belongs to a wide character.
+    return fit(label[: len(label) - len(tail)], room) + tail
+
+
+def _metric_lines(metric: str, width: int) -> tuple[str, str]:
+    """A metric's name over two lines, the first of them empty where the name fits into one."""
+    kind, slash, rest = metric.partition("/")
+    return (kind + slash, rest) if rest and display_width(metric) > width else ("", metric)
 
 
 def _cell_width(column: Column, room: int) -> int:
@@ -95,14 +122,15 @@ def _block_lines(
     for position, (column, cells) in enumerate(zip(columns, widths, strict=True)):
         repeated = position > 0 and columns[position - 1].task == column.task
         tasks.append(fit("" if repeated else visible(column.task), cells, right=True))
-    metrics = [fit(visible(column.metric), cells, right=True) for column, cells in zip(columns, widths, strict=True)]
-    lines = [
-        paint(" " * name_width + gap + gap.join(tasks), _BOLD),
-        " " * name_width + gap + gap.join(metrics),
-        paint("-" * (name_width + sum(widths) + GAP * len(widths)), _DIM),
-    ]
+    metrics = [_metric_lines(visible(column.metric), cells) for column, cells in zip(columns, widths, strict=True)]
+    lines = [paint(" " * name_width + gap + gap.join(tasks), _BOLD)]
+    for texts in zip(*metrics, strict=True):
+        if any(texts):
+            cells_of_line = (fit(text, cells, right=True) for text, cells in zip(texts, widths, strict=True))
+            lines.append(" " * name_width + gap + gap.join(cells_of_line))
+    lines.append(paint("-" * (name_width + sum(widths) + GAP * len(widths)), _DIM))
     for row, label in zip(rows, labels, strict=True):
-        parts = [fit(label, name_width)]
+        parts = [_name(label, name_width)]
         for column, cells in zip(columns, widths, strict=True):
             cell = row.cells.get(column.key)
             text = fit(_score(row, column), cells, right=True)

@@ -1,6 +1,6 @@
 """Models and adapters: from a name to weights in memory, with what identifies both."""
 
-from slmbench.models._adapters import AdapterInfo, attach_adapter, read_adapter
+from slmbench.models._adapters import AdapterInfo, attach_adapter, check_base, read_adapter
 from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
 from slmbench.models._source import ModelSource, resolve_model
@@ -11,6 +11,7 @@ __all__ = [
     "ModelSource",
     "attach_adapter",
     "bind_model",
+    "check_base",
     "load_config",
     "load_model",
     "load_tokenizer",

@@ -62,9 +62,7 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True) -> 
     """
     from peft import PeftModel, get_peft_model_state_dict
 
-    info = read_adapter(folder)
-    if strict and (odd := _other_base(info, loaded)):
-        raise UsageError(f"adapter {shown(folder)} {odd}")
+    info = check_base(loaded, folder) if strict else read_adapter(folder)
     try:
         model = PeftModel.from_pretrained(loaded.model, folder)
     except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
@@ -82,6 +80,14 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True) -> 
         )
     model.eval()
     return evolve(loaded, model=model, adapter=info)
+
+
+def check_base(loaded: LoadedModel, folder: str) -> AdapterInfo:
+    """What an adapter says of itself. Raises UsageError where it was trained on another base than the loaded one."""
+    info = read_adapter(folder)
+    if odd := _other_base(info, loaded):
+        raise UsageError(f"adapter {shown(folder)} {odd}")
+    return info
 
 
 def _other_base(info: AdapterInfo, loaded: LoadedModel) -> str | None:

@@ -195,7 +195,7 @@ def _loading(source: ModelSource) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         if os.path.isdir(source.location) or not isinstance(error, OSError):
             raise SlmbenchError(f"model {source.name!r} in {shown(source.location)} can't be loaded: {said}") from error
         licence = "accept its licence on the hub, log in with `hf auth login`, then " if source.gated else ""

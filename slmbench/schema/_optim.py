@@ -16,7 +16,7 @@ class OptimSpec(Spec):
     plateau_patience looks.
     """
 
-    lr: float = Field(default=2e-4, gt=0)
+    lr: float = Field(default=2e-4, gt=0, le=1e30)
     batch: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
     steps: int | None = Field(default=None, ge=1)

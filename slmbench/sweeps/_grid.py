@@ -13,8 +13,8 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
-from slmbench.recipe import Recipe, dotted_path
+from slmbench.errors import DeclarationError, Problem, UsageError
+from slmbench.recipe import Recipe, dotted_path, no_setting
 from slmbench.schema import RecipeSpec
 from slmbench.yamlfile import parse_yaml
 
@@ -130,11 +130,7 @@ def _axis(where: str, key: str, values: Any) -> Axis:
     path = dotted_path(key)
     first = path.split(".")[0]
     if first not in RecipeSpec.model_fields:
-        known = list(RecipeSpec.model_fields)
-        raise UsageError(
-            f"{where} {key}: a recipe has no setting {key!r}, or several of that name; give its dotted path, as in "
-            f"lora.rank{did_you_mean(key, known) if '.' not in key else ''}"
-        )
+        raise UsageError(f"{where} {key}: {no_setting(first)}")
     if first in ("summary", "source", "variants", "sweep"):
         raise UsageError(f"{where} {key}: it changes nothing of what is trained or scored")
     values = list(values)

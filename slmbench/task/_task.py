@@ -80,12 +80,15 @@ class Task:
         if split not in self._rows:
             if self.data == "samples":
                 self._rows[split] = sample_rows(self.dataset, self.samples_path, split)
-            elif self.data == "twin" and local_source(self.dataset, split) is None:
+            elif self._golden_stand_in(split):
                 golden = sample_rows(self.dataset, self.samples_path, split)
                 self._rows[split] = part_of_golden(golden, evaluated=split == self.spec.split)
             else:
                 self._rows[split] = fetch_rows(self.dataset, split)
         return self._rows[split]
+
+    def _golden_stand_in(self, split: str) -> bool:
+        return self.data == "twin" and local_source(self.dataset, split) is None
 
     def examples(self, split: str, limit: int | None = None) -> tuple[Example, ...]:
         """The split's examples, the first `limit` of them. Raises DataError, HookError or OfflineError."""
@@ -210,13 +213,14 @@ class Task:
 
     @property
     def shot_count(self) -> int:
-        """How many worked examples a prompt has."""
+        """How many worked examples a prompt has; where golden rows stand in, at most half of these."""
         if self.cot == "zero":
             return 0
-        if self.n_shots is not None:
-            return self.n_shots
-        own = self._own_shots()
-        return self.spec.fewshot.n if own is None else len(own)
+        own, few = self._own_shots(), self.spec.fewshot
+        n = self.n_shots if self.n_shots is not None else few.n if own is None else len(own)
+        if n and own is None and self._golden_stand_in(few.split):
+            return min(n, len(self.rows(few.split).rows) // 2)  # The others are left to train on.
+        return n
 
     @property
     def shot_split(self) -> str | None:
@@ -241,7 +245,7 @@ class Task:
         else:
             alike = [one for one in self.examples(few.split) if self.shot_group(one) == group]
             there = tuple(alike[few.skip : few.skip + n])
-        if len(there) < n:
+        if len(there) < n and not self._golden_stand_in(few.split):
             of = f" with {few.same} {group!r}" if group is not None else ""
             after = f" after the first {few.skip}" if few.skip else ""
             have = f"split {few.split!r} has {len(there)} rows{of}{after}"

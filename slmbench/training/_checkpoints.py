@@ -135,6 +135,8 @@ def _read(folder: str) -> tuple[dict[str, Any], str | None]:
                 return {}, f"is torn: {name} has another sha256 than was written"
         except OSError as error:
             return {}, f"is torn: {name}: {error.strerror}"
+        except (KeyError, TypeError):
+            return {}, f"is torn: its {MANIFEST} doesn't say what {name} holds"
     return manifest, None
 
 

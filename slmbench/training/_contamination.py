@@ -138,7 +138,7 @@ class Report:
                     f"  {one.boilerplate} rows of {one.training} share {N_WORDS} words with {one.evaluation} that many "
                     "of its items have, and no others: kept"
                 )
-        return lines + [f"  {note}" for note in self.notes]
+        return lines + [f"  {note}" if lines else f"contamination: {note}" for note in self.notes]
 
 
 _SAID: dict[Level, str] = {
@@ -171,7 +171,8 @@ def contamination_of(
             evaluation[name] = [text_of(without, example) for example in without.examples(task.spec.split)]
         except OfflineError as error:
             if mode != "warn":
-                raise
+                way_out = "to train without comparing rows with what is not here: `--on-contamination warn`"
+                raise OfflineError(f"{name} is evaluated, and its rows can't be had: {error}; {way_out}") from error
             notes.append(f"{name} was not compared: {error}")
             continue
         if without.rows(task.spec.split).source == "samples":

@@ -114,7 +114,7 @@ def _causal(core: Any, batch: dict[str, Any], row: Any, position: Any, targets: 
     head = core.get_output_embeddings()
     if core.config.model_type in PLAIN_HEADS and _is_plain(head):
         hidden = core.base_model(**inputs).last_hidden_state[row, position]
-        return head_losses(hidden.to(head.weight.device), head.weight, head.bias, targets.to(head.weight.device))
+        return head_losses(head, hidden, targets)
     if "logits_to_keep" in inspect.signature(core.forward).parameters:
         kept, column = position.unique(return_inverse=True)
         logits = core(**inputs, logits_to_keep=kept).logits[row, column]
@@ -137,7 +137,7 @@ def _seq2seq(core: Any, batch: dict[str, Any], row: Any, position: Any, targets:
         ).last_hidden_state[row, position]
         if getattr(core.config, "scale_decoder_outputs", core.config.tie_word_embeddings):
             hidden = hidden * core.model_dim**-0.5
-        return head_losses(hidden.to(head.weight.device), head.weight, head.bias, targets.to(head.weight.device))
+        return head_losses(head, hidden, targets)
     logits = core(**inputs, decoder_input_ids=shifted, use_cache=False).logits[row, position]
     return logits_losses(logits, targets.to(logits.device))
 

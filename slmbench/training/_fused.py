@@ -15,6 +15,8 @@ from typing import Any
 NORMS = frozenset(f"{family}RMSNorm" for family in ("Llama", "Qwen2", "Qwen3", "Phi3", "Mistral", "SmolLM3"))
 GATED = frozenset(f"{family}MLP" for family in ("Llama", "Qwen2", "Qwen3", "Mistral", "SmolLM3"))
 
+CACHED_BYTES = 1 << 18  # Of each of the tensors that a part goes over several times.
+
 
 def fuse_parts(model: Any) -> int:
     """Replaces the forward of a model's LoRA layers, norms and gated MLPs, in place; returns how many it replaced.
@@ -151,25 +153,37 @@ def _functions() -> dict[str, Any]:
                 by_dropped = (by_low @ a.to(slope.dtype)).view(*shape[:-1], -1)
             return by_x, by_dropped, None, None, by_a, by_b, None
 
+    def blocks(*tensors: Any) -> Any:
+        """The same rows of several tensors (..., width), on a CPU so few at once that they stay in a core's cache."""
+        flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors]
+        width = flat[0].shape[1] * flat[0].element_size()
+        rows = max(1, CACHED_BYTES // width) if tensors[0].device.type == "cpu" else max(1, flat[0].shape[0])
+        return zip(*(tensor.split(rows) for tensor in flat), strict=True)
+
     class Norm(torch.autograd.Function):
         """weight * x / rms(x) over the last dimension, in float32 until the weight comes in; the weight is frozen."""
 
         @staticmethod
         def forward(ctx: Any, x: Any, weight: Any, eps: float) -> Any:
-            wide = x.float()
-            length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-            inverse = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+            out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+            inverse = torch.empty((*x.shape[:-1], 1), dtype=torch.float32, device=x.device)
+            for rows, made, by in blocks(x, out, inverse):
+                wide = rows.float()
+                torch.linalg.vector_norm(wide, dim=-1, keepdim=True, out=by)
+                by.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+                torch.mul((wide * by).to(x.dtype), weight, out=made)
             ctx.save_for_backward(x, weight, inverse)
-            return (wide * inverse).to(x.dtype).mul_(weight)
+            return out
 
         @staticmethod
         def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
             x, weight, inverse = ctx.saved_tensors
-            wide = x.float()
-            out = (slope * weight).float()
-            along = (out * wide).sum(dim=-1, keepdim=True)
-            along.mul_(inverse**3).div_(-x.shape[-1])
-            return out.mul_(inverse).addcmul_(wide, along).to(x.dtype), None, None
+            out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+            for rows, by, slopes, made in blocks(x, inverse, slope, out):
+                wide, turned = rows.float(), (slopes * weight).float()
+                along = (turned * wide).sum(dim=-1, keepdim=True).mul_(by**3).div_(-x.shape[-1])
+                made.copy_(turned.mul_(by).addcmul_(wide, along))
+            return out, None, None
 
     class Gate(torch.autograd.Function):
         """silu(gate) * up; only what went in is kept for backward."""
@@ -177,12 +191,19 @@ def _functions() -> dict[str, Any]:
         @staticmethod
         def forward(ctx: Any, gate: Any, up: Any) -> Any:
             ctx.save_for_backward(gate, up)
-            return torch.nn.functional.silu(gate).mul_(up)
+            out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
+            for g, u, o in blocks(gate, up, out):
+                torch.mul(torch.nn.functional.silu(g), u, out=o)
+            return out
 
         @staticmethod
         def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
             gate, up = ctx.saved_tensors
-            by_up = torch.nn.functional.silu(gate).mul_(slope)
-            return torch.ops.aten.silu_backward(slope * up, gate), by_up
+            by_gate = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
+            by_up = torch.empty_like(by_gate)
+            for g, u, s, by_g, by_u in blocks(gate, up, slope, by_gate, by_up):
+                torch.mul(torch.nn.functional.silu(g), s, out=by_u)
+                torch.ops.aten.silu_backward.grad_input(s * u, g, grad_input=by_g)
+            return by_gate, by_up
 
     return {"lora": Lora, "norm": Norm, "gate": Gate}

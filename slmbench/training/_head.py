@@ -5,26 +5,41 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-LOGITS_BYTES = 96 << 20
-CACHED_BYTES = (
-    1 << 20
-)  # A block of logits is gone over several times, which costs little while it is in a core's cache.
+LOGITS_BYTES = 64 << 20
+# A block of logits is gone over several times, which costs little while it is in a core's cache.
+CACHED_BYTES = 1 << 20
 
 
-def head_losses(hidden: Any, weight: Any, bias: Any, labels: Any) -> tuple[Any, Any]:
-    """(sum, each) of the cross entropies of `hidden @ weight.T + bias`, in float32.
+def head_losses(head: Any, hidden: Any, labels: Any) -> tuple[Any, Any]:
+    """(sum, each) of the cross entropies of `head(hidden)`, a torch.nn.Linear, in float32.
 
-    hidden: (tokens, width); weight: (vocabulary, width), as the head holds it; labels: (tokens,). The sum is
-    differentiable by hidden, weight and bias, as often as they need it; `each`, of (tokens,), is not. At most
-    LOGITS_BYTES of logits are there at once, and they are computed once.
+    hidden: (tokens, width); labels: (tokens,). The sum is differentiable by hidden and by the head's own weights, as
+    they need it; `each`, of (tokens,), is not. At most LOGITS_BYTES of logits are there at once, and they are computed
+    once. On a CPU the head keeps the room that they took: a page that the system hands out anew costs as much as the
+    product that fills it.
     """
     import torch
 
+    hidden, labels = hidden.to(head.weight.device), labels.to(head.weight.device)
     device = hidden.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.weight.dtype
+    hidden, weight, bias = hidden.to(dtype), head.weight.to(dtype), head.bias
+    room = _room(head, hidden, weight.shape[0])
     with torch.autocast(device, enabled=False):
-        return _function().apply(hidden, weight, bias, labels, torch.is_grad_enabled())
+        return _function().apply(hidden, weight, bias, labels, room, torch.is_grad_enabled())
+
+
+def _room(head: Any, hidden: Any, vocabulary: int) -> Any:
+    """Where the logits of a part go: (tokens of a part, vocabulary). Nothing but the next part ever reads it."""
+    tokens = max(1, LOGITS_BYTES // (hidden.element_size() * vocabulary))
+    parts = max(1, -(-hidden.shape[0] // tokens))
+    tokens = max(1, -(-hidden.shape[0] // parts))
+    kept = vars(head).get("_slmbench_room")
+    if kept is None or kept.shape[0] < tokens or (kept.dtype, kept.device) != (hidden.dtype, hidden.device):
+        kept = hidden.new_empty(tokens, vocabulary)
+        if hidden.device.type == "cpu":
+            vars(head)["_slmbench_room"] = kept
+    return kept[:tokens]
 
 
 def logits_losses(logits: Any, labels: Any) -> tuple[Any, Any]:
@@ -47,7 +62,7 @@ def _function() -> Any:
     return HeadLosses
 
 
-def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, recorded: bool) -> tuple[Any, Any]:
+def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, room: Any, recorded: bool) -> tuple[Any, Any]:
     import torch
 
     # Within this function torch records nothing, and says what would need a gradient also where none is recorded.
@@ -57,13 +72,13 @@ def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, recorde
     by_hidden = torch.empty_like(hidden) if wanted[0] else None
     by_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
     by_bias = torch.zeros_like(bias, dtype=torch.float32) if wanted[2] else None
-    step = max(1, LOGITS_BYTES // (weight.element_size() * vocabulary))
-    parts = max(1, -(-tokens // step))
-    step = max(1, -(-tokens // parts))
+    step = room.shape[0]
     rows = max(1, CACHED_BYTES // (4 * vocabulary)) if hidden.device.type == "cpu" else step
     for start in range(0, tokens, step):
-        part = slice(start, start + step)
-        logits = torch.nn.functional.linear(hidden[part], weight, None if bias is None else bias.to(weight.dtype))
+        part = slice(start, min(start + step, tokens))
+        logits = torch.mm(hidden[part], weight.T, out=room[: part.stop - start])
+        if bias is not None:
+            logits += bias
         for first in range(0, logits.shape[0], rows):
             block = logits[first : first + rows]
             at = slice(start + first, start + first + block.shape[0])
@@ -103,6 +118,7 @@ def _backward(ctx: Any, slope: Any, _: Any) -> tuple[Any, ...]:
         None if by_hidden is None else by_hidden * slope.to(by_hidden.dtype),
         None if by_weight is None else (by_weight * slope).to(weight_dtype),
         None if by_bias is None else (by_bias * slope).to(bias_dtype),
+        None,
         None,
         None,
     )

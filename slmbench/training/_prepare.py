@@ -16,6 +16,7 @@ from slmbench.formats import Format, load_format
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
+from slmbench.schema import RecipeSpec
 from slmbench.task import Settings, Task, load_task
 from slmbench.training import _contamination
 from slmbench.training._budget import check_budget
@@ -46,7 +47,8 @@ class Phases:
 class Preparation:
     """A training before its model is loaded. rows: those trained on; validation: those kept aside, in no step.
 
-    dropped: task -> reason -> rows left out. identity: sha256 of the settings that matter and of the rows.
+    dropped: task -> reason -> rows left out. identity: sha256 of the settings that matter and of the rows, not of the
+    base's weights.
     """
 
     source: ModelSource
@@ -151,6 +153,13 @@ def prepare_training(
     if aside:
         rows, validation = split_validation(rows, aside)
         rows = _at_most(rows, spec.rows)
+    for told in _remarks(spec, rows, validation, dropped):
+        say(f"{name}: {told}")
+    if optim.schedule == "plateau" and not validation:
+        raise UsageError(
+            f"optim.schedule: 'plateau' follows the validation loss, but of {len(rows)} rows none can be kept aside (a "
+            "quarter of a task's at most, and never a part of those with one prompt); `--set optim.schedule=linear`"
+        )
     with phases.phase("plan"):
         plan = plan_batches(
             rows,
@@ -168,10 +177,35 @@ def prepare_training(
         limit = None if spec.memory_limit_gb is None else int(spec.memory_limit_gb * 1e9)
         check_budget(forecast, limit)
     fed = [[[row.prompt, row.answer] for row in part] for part in (rows, validation)]
-    identity = canonical_sha256([recipe.digest_of(name), tokenizer_sha256(tokenizer), fed])
+    # Where a recipe names no targets the model's declaration does, which may change while its weights don't.
+    targets = None if spec.method == "full" else spec.lora.targets or source.lora_targets
+    identity = canonical_sha256([recipe.digest_of(name), tokenizer_sha256(tokenizer), fed, targets])
     return Preparation(
         source, style, tokenizer, tasks, rows, validation, dropped, report.as_json(), plan, forecast, identity
     )
+
+
+def _remarks(
+    spec: RecipeSpec,
+    rows: Sequence[TrainingRow],
+    validation: Sequence[TrainingRow],
+    dropped: Mapping[str, Mapping[str, int]],
+) -> Iterator[str]:
+    """What a person would want to know of the rows while the training can still be stopped."""
+    aside = Counter(row.task for row in validation)
+    for task, part in mixture(rows, dropped).items():
+        if part["rows_without_reasoning"]:
+            yield (
+                f"{task}: {part['rows_without_reasoning']} of {part['rows']} rows have no reasoning: their target is "
+                "the marked answer alone, which teaches a model not to reason"
+            )
+        if part["truncated_rows"] or part["truncated_answers"]:
+            yield (
+                f"{task}: of {part['rows']} rows {part['truncated_rows']} lost the front of their prompt and "
+                f"{part['truncated_answers']} the end of their answer (max_tokens is {spec.max_tokens})"
+            )
+        if spec.validation is not None and not aside[task]:
+            yield f"{task}: none of its {part['rows']} rows can be kept aside, so it has no validation loss"
 
 
 def _sizes(rows: list[TrainingRow], batch: Sequence[int]) -> list[tuple[int, int]]:

@@ -65,9 +65,10 @@ def train_adapter(
     """
     say = say or (lambda _: None)
     phases = Phases()
-    prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
     place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
     folder, partial = os.path.join(place, name), os.path.join(place, f".{name}.partial")
+    _refuse_foreign(folder)
+    prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
     with only_writer(os.path.join(place, f".{name}.lock")):
         restore_swapped(folder)
         if spares_memory(recipe.spec, recipe.optim_of(name)):
@@ -101,6 +102,19 @@ def train_adapter(
             del loaded
             gc.collect()
     return folder
+
+
+def _refuse_foreign(folder: str) -> None:
+    """Raises UsageError where something stands in an adapter's place that no training has put there."""
+    if os.path.isdir(folder):
+        if not os.listdir(folder) or os.path.isfile(os.path.join(folder, "training.json")):
+            return
+    elif not os.path.lexists(folder):
+        return
+    raise UsageError(
+        f"{shown(folder)} is there already, and no training has written it (it has no training.json), so it is not "
+        "replaced; move it away, or give another --out"
+    )
 
 
 def is_finished(folder: str, identity: str) -> bool:

@@ -298,15 +298,19 @@ def _take_losses(trainer: Any, step: int) -> None:
     trainer.curves.close_step(step)
 
 
-def _stopped(job: Job, step: int, what: str) -> str:
+def _stopped(job: Job, step: int, what: str, *, taken: bool = False) -> str:
+    """taken: whether the step has changed weights already, as where they are looked at afterwards."""
     kept = newest_step(job.place)
     where = (
         f"the checkpoint of step {kept} is kept in {shown(os.path.join(job.place, folder_name(kept)))}"
         if kept is not None
         else f"no checkpoint was made yet (checkpoint.every_steps is {job.checkpoint_steps})"
     )
+    when = "after this step" if taken else "before this step changed a weight"
+    if step == 1 and not taken:
+        what += ", with the base's own weights: they may be damaged"
     return (
-        f"step {step}: {what}; the training was stopped before this step changed a weight, and {where}. Lower optim.lr "
+        f"step {step}: {what}; the training was stopped {when}, and {where}. Lower optim.lr "
         f"({job.optim.lr:g}) or optim.clip_norm ({job.optim.clip_norm:g}), or look at that task's rows, and train anew"
     )
 
@@ -328,7 +332,7 @@ def _validate(trainer: Any) -> dict[str, float]:
                 tokens += int(losses.tokens.sum())
             if not math.isfinite(total):
                 what = f"the validation loss of task {name!r} became {total}"
-                raise SlmbenchError(_stopped(job, step, what))
+                raise SlmbenchError(_stopped(job, step, what, taken=True))
             by_task[name] = (total, tokens)
     point = trainer.curves.add_validation(step, by_task)
     metrics = {"eval_loss": point["loss"]} | {f"eval_{name}_loss": p["loss"] for name, p in point["tasks"].items()}
@@ -345,7 +349,7 @@ def _save(trainer: Any) -> None:
     job, step = trainer.job, trainer.state.global_step
     for name, parameter in trainer.model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise SlmbenchError(_stopped(job, step, f"{name} is no number any more"))
+            raise SlmbenchError(_stopped(job, step, f"{name} is no number any more", taken=True))
     times = {"seconds": round(_seconds(trainer), 3), "resumed_from": trainer.resumed_from}
     with writing(job.place, step, job.identity, keep=job.keep) as write:
         write_weights(trainer.model, write)

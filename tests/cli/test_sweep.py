@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -88,12 +89,29 @@ def test_a_dry_run_shows_the_points_and_trains_nothing(sweep, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_line_of_the_table_is_wider_than_the_terminal(sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, _ = sweep("--over", "rank=2")
+    assert code == 0
+    assert max(len(line) for line in out.splitlines()) <= 60
+    heads = [line for line in out.splitlines() if line.startswith("setting")]
+    assert len(heads) > 1 and all(line.split()[1] == "adapter" for line in heads)
+
+
+def test_programs_that_nothing_can_jail_are_refused_before_anything_is_trained(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "plan9")
+    code, out, err = sweep("--over", "rank=2", "--set", "evaluation.tasks=[nano_note, nano_code]")
+    assert (code, out) == (3, "")
+    assert "nothing here can jail them" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ([], "declares no `sweep`; say what to vary"),
         (["--over", "rank=0,5000"], "lora.rank: input should be"),
-        (["--over", "rnk=1"], "a recipe has no setting 'rnk'"),
+        (["--over", "rnk=1"], "--over rnk: unknown key 'rnk'; did you mean 'rank'?"),
         (["--over", "rank=1", "--adapter", "nope"], "has no adapter 'nope'"),
         (["--over", "rank=1", "--seeds", "no"], "expected how many, as 3"),
         (["--over", "evaluation.tasks=[nope]"], "unknown task 'nope'"),

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.cli._work import held_as
 from slmbench.errors import UsageError
+from slmbench.task import load_task
 
 RECIPE = """\
 summary: A recipe of the tests.
@@ -92,6 +94,25 @@ def test_a_twin_does_not_take_the_place_of_a_real_adapter(
     assert [path.name for path in folder.iterdir()] == ["training.json"]
 
 
+def test_a_twin_without_a_mirror_shows_as_many_examples_as_golden_rows_give(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SLMBENCH_DATA", raising=False)
+    task = load_task("gsm8k", default_catalog(), data="twin")
+    assert task.spec.fewshot.n == 5
+    assert task.shot_count == len(task.rows("train").rows) // 2 > 0
+    assert task.with_shots(1).shot_count == 1
+    assert len(load_task("mmlu", default_catalog(), data="twin").examples("test")) > 0
+    path = tmp_path / "shots.yaml"
+    path.write_text(
+        "summary: s\nmodel: nano\nadapters: {a: {tasks: [gsm8k]}}\noptim: {epochs: 1}\nevaluation: {tasks: [gsm8k]}\n",
+        encoding="utf-8",
+    )
+    arguments = ["train", str(path), "--twin", "--dry-run", "--out", str(tmp_path / "x")]
+    assert main([*arguments, "--set", "optim.steps=2"]) == 0
+    assert "nano on gsm8k, 2 steps" in capsys.readouterr().out
+
+
 def test_what_is_set_holds_for_a_twin_too(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", recipe, "--twin", "--dry-run", "--out", str(tmp_path / "x")]
     assert main([*arguments, "--set", "optim.steps=9", "--set", "rows=7"]) == 0
@@ -166,3 +187,17 @@ def test_a_metric_that_cannot_work_comes_to_light_before_anything_is_trained(
     assert main(["run", recipe, *arguments]) == 4
     assert "bertscore needs the model" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_an_adapter_of_other_weights_is_refused_before_the_base_is_scored(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe, "--out", str(tmp_path / "x")]) == 0
+    record = tmp_path / "x" / "adapters" / "note" / "training.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"base_weights_sha256": "0" * 64}))
+    capsys.readouterr()
+    command = ["eval", "nano", "--adapter", str(record.parent), "--tasks", "nano_choice", "--limit", "2"]
+    assert main([*command, "--out", str(tmp_path / "y")]) == 2
+    printed = capsys.readouterr()
+    assert "was trained on 'nano' with weights 000000000000" in printed.err
+    assert "evaluate nano" not in printed.err and not list((tmp_path / "y").glob("**/*.json*"))

@@ -97,6 +97,15 @@ def test_sample_rows_are_badged_and_never_ranked(write_run, tmp_path) -> None:
     assert shown.cells[KEY].rank_low is None
 
 
+def test_what_keeps_runs_out_of_the_ranks_is_told_once(write_run, tmp_path) -> None:
+    write_run("base", [1, 0], source="samples", limit=2)
+    write_run("tuned", [1, 0], source="samples", limit=2, adapter="note")
+    write_run("other", [1, 0], source="samples", limit=2, task="nano_choice")
+    assert build(tmp_path).notices == (
+        "not ranked (limit 2, samples): nano on nano_choice, nano_note; nano + note on nano_note",
+    )
+
+
 def test_a_full_run_goes_before_a_newer_limited_one(write_run, tmp_path) -> None:
     write_run("full", GOOD, created="2026-11-20T10:00:00Z")
     write_run("peek", GOOD[:5], limit=5, created="2026-11-20T12:00:00Z")

@@ -41,8 +41,32 @@ def test_every_score_is_there_at_80_columns(wide) -> None:
 
 def test_a_wide_terminal_needs_one_block(wide) -> None:
     assert render_text(wide, 250, color=False).count("exact_match/strict") == len(TASKS)
-    assert render_text(wide, 250, color=False).count("a-rather-long") == 1
-    assert render_text(wide, 80, color=False).count("a-rather-long") > 1
+    assert render_text(wide, 250, color=False).count("has-to-be-cut") == 1
+    assert render_text(wide, 80, color=False).count("has-to-be-cut") > 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_rows_of_one_long_model_are_told_apart(write_run, tmp_path, width) -> None:
+    for adapter in (None, "python", "gsm8k"):
+        write_run(f"run-{adapter}", [0, 1], model="a-model-with-quite-a-long-name-1b-instruct", adapter=adapter)
+    lines = render_text(build_leaderboard(load_runs(tmp_path)[0]), width, color=False).splitlines()
+    names = [line.split("  ")[0] for line in lines if "\u00b1" in line and "interval" not in line]
+    assert len(set(names)) == 3
+    assert {name.rsplit(" ", 1)[-1] for name in names} >= {"python", "gsm8k"}
+
+
+def test_a_metric_that_is_too_long_takes_two_lines(write_run, tmp_path) -> None:
+    write_run("base", {"bertscore/some-encoder-12": [0.5, 0.25], "rouge1": [0.5, 0.25]})
+    head = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False).splitlines()[2:6]
+    assert [line.split() for line in head[1:3]] == [["bertscore/"], ["some-encoder-12", "rouge1"]]
+    assert set(head[3]) == {"-"}
+
+
+def test_rows_with_the_same_badges_share_a_line(write_run, tmp_path) -> None:
+    write_run("base", [1] * 20, limit=20)
+    write_run("tuned", [1] * 20, limit=20, adapter="note")
+    text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
+    assert "! nano, nano + note: limit 20\n" in text
 
 
 def test_color_adds_escapes_and_nothing_else(wide) -> None:

@@ -79,8 +79,9 @@ def test_an_unknown_task_in_a_point_is_found(recipe):
     [
         ("rank", "expected KEY=v1,v2"),
         ("=4", "expected KEY=v1,v2"),
-        ("rnk=4", "a recipe has no setting 'rnk'"),
-        ("batch=4", "no setting 'batch', or several of that name"),
+        ("rnk=4", "--over rnk: unknown key 'rnk'; did you mean 'rank'"),
+        ("lroa.rank=4", "--over lroa.rank: unknown key 'lroa'; did you mean 'lora'"),
+        ("batch=4", "'batch' could be optim.batch or evaluation.batch; write which"),
         ("rank=", "expected values with commas between"),
         ("rank=4,4", "a value is listed twice"),
         ("summary=a,b", "changes nothing of what is trained"),

@@ -39,6 +39,9 @@ def _tear(folder, how):
         (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:40])
     elif how == "manifest of something else":
         (folder / MANIFEST).write_text('{"steps": 3}')
+    elif how == "manifest of other fields":
+        manifest = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).write_text(json.dumps(manifest | {"files": {"optimizer.pt": 2000}}))
     elif how == "shorter":
         file.write_bytes(file.read_bytes()[:-1])
     elif how == "one bit":
@@ -62,6 +65,7 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path):
         ("no manifest", "no readable checkpoint.json"),
         ("half a manifest", "no readable checkpoint.json"),
         ("manifest of something else", "no readable checkpoint.json"),
+        ("manifest of other fields", "checkpoint.json doesn't say what optimizer.pt holds"),
         ("shorter", "optimizer.pt has 1,999 bytes instead of 2,000"),
         ("one bit", "optimizer.pt has another sha256"),
         ("no file", "optimizer.pt: No such file"),

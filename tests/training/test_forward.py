@@ -286,9 +286,11 @@ def test_the_head_s_function_is_torch_s_linear_and_cross_entropy():
     labels = torch.randint(0, 29, (13,))
     wanted = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="none")
     slopes = torch.autograd.grad(0.37 * wanted.sum(), (hidden, weight, bias))
-    total, each = _head.head_losses(hidden, weight, bias, labels)
+    head = torch.nn.Linear(8, 29)
+    head.weight, head.bias = torch.nn.Parameter(weight.detach()), torch.nn.Parameter(bias.detach())
+    total, each = _head.head_losses(head, hidden, labels)
     assert torch.allclose(each, wanted, rtol=1e-5, atol=1e-5)
-    for got, slope in zip(torch.autograd.grad(0.37 * total, (hidden, weight, bias)), slopes, strict=True):
+    for got, slope in zip(torch.autograd.grad(0.37 * total, (hidden, head.weight, head.bias)), slopes, strict=True):
         assert torch.allclose(got, slope, rtol=1e-4, atol=1e-5)
 
 
@@ -296,7 +298,9 @@ def test_losses_of_thousands_of_nats_stay_numbers():
     import torch
 
     hidden = torch.tensor([[3000.0, -3000.0]], requires_grad=True)
-    total, each = _head.head_losses(hidden, torch.eye(2), None, torch.tensor([1]))
+    head = torch.nn.Linear(2, 2, bias=False)
+    head.weight = torch.nn.Parameter(torch.eye(2))
+    total, each = _head.head_losses(head, hidden, torch.tensor([1]))
     total.backward()
     assert each.tolist() == [6000.0]
     assert hidden.grad.tolist() == [[1.0, -1.0]]

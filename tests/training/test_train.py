@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import DataError, SlmbenchError, UsageError
 from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 from slmbench.recipe import load_recipe
-from slmbench.training import train_adapter
+from slmbench.training import prepare_training, train_adapter
 
 QUICK = ("adapters.note.steps=4", "adapters.choice.steps=4", "adapters.multi.steps=4", "optim.batch=4", "rows=40")
 
@@ -181,6 +182,24 @@ def test_the_task_whose_rows_have_the_bad_loss_is_named(tmp_path, monkeypatch):
         _train(tmp_path, "multi", "adapters.multi.steps=20", "optim.accumulate=2")
 
 
+def test_a_validation_loss_that_is_no_number_is_told_as_what_it_is(tmp_path, monkeypatch):
+    from slmbench.training import _trainer
+
+    real = _trainer.row_losses
+
+    def broken(model, batch, num_items=None):
+        losses = real(model, batch, num_items)
+        if not model.training:
+            losses.sums[:] = float("inf")
+        return losses
+
+    monkeypatch.setattr(_trainer, "row_losses", broken)
+    overrides = ("validation={rows: 5, every_steps: 2}", "checkpoint.every_steps=1")
+    said = r"step 2: the validation loss of task 'nano_note' became inf; the training was stopped after this step, and "
+    with pytest.raises(SlmbenchError, match=said + "the checkpoint of step 1 is kept"):
+        _train(tmp_path, "note", *overrides)
+
+
 def test_adapter_of_other_weights_is_refused(tmp_path):
     folder = _train(tmp_path, "note")
     path = Path(folder) / "training.json"
@@ -231,6 +250,28 @@ def test_rows_seen_are_those_that_were_trained_on(tmp_path, monkeypatch):
     folder = Path(_train(tmp_path, "multi", *overrides))
     tasks = json.loads((folder / "training.json").read_text())["tasks"]
     assert sum(task["rows_seen"] for task in tasks.values()) == trained > 0
+
+
+@pytest.mark.parametrize("there", ["a file", "somebody's adapter"])
+def test_what_no_training_has_written_is_not_replaced(tmp_path, there):
+    place = tmp_path / "adapters" / "note"
+    precious = place if there == "a file" else place / "adapter_config.json"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    with pytest.raises(UsageError, match="no training has written it"):
+        _train(tmp_path, "note", resume=False)
+    assert precious.read_text() == "precious"
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize(("method", "same"), [("lora", False), ("full", True)])
+def test_a_model_that_declares_other_targets_is_trained_anew(method, same):
+    catalog = default_catalog()
+    recipe = load_recipe("nano-quickstart", catalog, (*QUICK, f"method={method}"))
+    source = resolve_model("nano", catalog)
+    sources = source, evolve(source, lora_targets=("q_proj",))
+    one, other = (prepare_training(recipe, "note", catalog, each).identity for each in sources)
+    assert (one == other) == same
 
 
 def test_targets_that_the_model_lacks_are_a_usage_error(tmp_path):
@@ -311,6 +352,18 @@ def test_rows_kept_aside_are_in_no_step_and_their_loss_is_taken(tmp_path):
     assert [task["validation_rows"] for task in record["tasks"].values()] == [5, 5, 5]
     # `rows` are those that are trained on, beside them.
     assert [task["rows"] for task in record["tasks"].values()] == [40, 40, 40]
+
+
+def test_a_task_too_small_to_keep_a_row_aside_is_told_before_the_steps(tmp_path):
+    said = []
+    _train(tmp_path, "note", "rows=2", "validation={rows: 1}", "max_tokens=32", say=said.append)
+    none = "note: nano_note: none of its 2 rows can be kept aside, so it has no validation loss"
+    (cut,) = (line for line in said if "lost the front of their prompt" in line)
+    assert cut.startswith("note: nano_note: of 2 rows 2 lost") and "max_tokens is 32" in cut
+    first = next(i for i, line in enumerate(said) if line.startswith("step "))
+    assert said.index(none) < first and said.index(cut) < first
+    with pytest.raises(UsageError, match="'plateau' follows the validation loss, but of 2 rows none"):
+        _train(tmp_path, "note", "rows=2", "validation={rows: 1}", "optim.schedule=plateau")
 
 
 def test_validation_changes_no_weight(tmp_path):
