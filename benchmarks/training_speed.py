@@ -6,8 +6,9 @@ SmolLM2-135M's geometry with random weights, 6 of its layers and all 30; the mir
 worked answer, plain format; batch 8, LoRA of rank 16 on all linear layers, a constant rate of 2e-4. SmolLM2's own
 tokenizer is not needed: a byte-level BPE of 32,768 pieces with single digits is trained on the mirror's texts, and
 gives GSM8K rows of about 190 tokens. Both sides get the same rows in the same order from the same first weights, each
-in a process of its own, in turns; the first step of each is not timed. Real tokens are those of prompt and answer:
-padding doesn't count. trl has its defaults but for the dtype: float32, mixed (its own default) and bfloat16 weights.
+in a process of its own, in turns; a round's speed is that of all its steps but the first, and of two rounds the faster
+counts. Real tokens are those of prompt and answer: padding doesn't count. trl has its defaults but for the dtype:
+float32, mixed (its own default) and bfloat16 weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import itertools
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,10 +49,10 @@ log_every_steps: 1
 seed: 0
 evaluation: {{tasks: [gsm8k]}}
 """
-# layers -> dtypes of ours, of trl's, steps of each.
+# layers -> the dtypes of ours, those of trl's, and the steps of a run.
 OURS = {6: ("float32", "bfloat16"), 30: ("float32",)}
 TRL = {6: ("float32", "mixed", "bfloat16"), 30: ("float32",)}
-STEPS = {6: (7, 3), 30: (4, 3)}
+STEPS = {6: 6, 30: 3}
 
 
 def texts(mirror: Path) -> Iterator[str]:
@@ -109,7 +109,7 @@ def build_models(folder: Path, mirror: Path) -> None:
 
 def recipe_of(folder: Path, layers: int, dtype: str) -> Recipe:
     path = folder / f"speed-{layers}-{dtype}.yaml"
-    path.write_text(RECIPE.format(folder=folder / str(layers), steps=STEPS[layers][0], dtype=dtype), encoding="utf-8")
+    path.write_text(RECIPE.format(folder=folder / str(layers), steps=STEPS[layers], dtype=dtype), encoding="utf-8")
     return load_recipe(str(path), default_catalog())
 
 
@@ -156,7 +156,7 @@ def run_child(folder: Path, side: str, layers: int, dtype: str) -> dict[str, Any
     if side == "slmbench":
         command = [str(HERE / "training_speed.py"), "ours", str(folder), str(layers), dtype, str(out)]
     else:
-        rows, steps = folder / f"rows-{layers}.jsonl", str(STEPS[layers][1])
+        rows, steps = folder / f"rows-{layers}.jsonl", str(STEPS[layers])
         peer = [str(folder / str(layers)), str(rows), str(out)]
         command = [str(HERE / "trl_peer.py"), *peer, "--steps", steps, "--dtype", dtype]
     log = folder / "log.txt"
@@ -178,13 +178,12 @@ def compare(folder: Path, layers: int) -> bool:
         for side, dtypes in (("slmbench", OURS[layers]), ("trl", TRL[layers])):
             for dtype in dtypes:
                 run = runs[side, dtype] = run_child(folder, side, layers, dtype)
-                # The first step of ours ends before the first of its seconds begins.
+                # The clock of ours starts when its first step ends.
                 timed = run["seconds"] if side == "slmbench" else run["seconds"][1:]
-                rates = [count / seconds for count, seconds in zip(tokens[1:], timed, strict=False)]
-                speeds.setdefault((side, dtype), []).append(statistics.median(rates))
-    steps = STEPS[layers][1]
-    if runs["trl", "float32"]["tokens"] != sum(tokens[:steps]):
-        print(f"trl saw {runs['trl', 'float32']['tokens']} tokens, slmbench {sum(tokens[:steps])}; not the same rows")
+                assert len(timed) == len(tokens) - 1
+                speeds.setdefault((side, dtype), []).append(sum(tokens[1:]) / sum(timed))
+    if runs["trl", "float32"]["tokens"] != sum(tokens):
+        print(f"trl saw {runs['trl', 'float32']['tokens']} tokens, slmbench {sum(tokens)}; not the same rows")
         return False
     speed = {key: max(values) for key, values in speeds.items()}
     for (side, dtype), values in speeds.items():
@@ -205,7 +204,7 @@ def compare(folder: Path, layers: int) -> bool:
         own = max(OURS[layers], key=lambda dtype: speed["slmbench", dtype])
         ratio = speed["slmbench", own] / speed["trl", best]
         bound(f"each its best dtype, slmbench {own} / trl {best}", ratio, 6.0, None, ".2f")
-    pairs = list(zip(runs["slmbench", "float32"]["losses"], runs["trl", "float32"]["losses"], strict=False))
+    pairs = list(zip(runs["slmbench", "float32"]["losses"], runs["trl", "float32"]["losses"], strict=True))
     print(
         f"{layers} layers, float32, losses by step: "
         + ", ".join(f"{ours:.6f} / {theirs:.6f}" for ours, theirs in pairs)

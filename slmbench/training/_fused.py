@@ -15,7 +15,7 @@ from typing import Any
 NORMS = frozenset(f"{family}RMSNorm" for family in ("Llama", "Qwen2", "Qwen3", "Phi3", "Mistral", "SmolLM3"))
 GATED = frozenset(f"{family}MLP" for family in ("Llama", "Qwen2", "Qwen3", "Mistral", "SmolLM3"))
 
-CACHED_BYTES = 1 << 18  # Of each of the tensors that a part goes over several times.
+CACHED_BYTES = 1 << 18  # For each core, of each of the tensors that a part goes over several times.
 
 
 def fuse_parts(model: Any) -> int:
@@ -154,10 +154,14 @@ def _functions() -> dict[str, Any]:
             return by_x, by_dropped, None, None, by_a, by_b, None
 
     def blocks(*tensors: Any) -> Any:
-        """The same rows of several tensors (..., width), on a CPU so few at once that they stay in a core's cache."""
+        """The same rows of several tensors (..., width), on a CPU so few at once that they stay in its caches."""
         flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors]
         width = flat[0].shape[1] * flat[0].element_size()
-        rows = max(1, CACHED_BYTES // width) if tensors[0].device.type == "cpu" else max(1, flat[0].shape[0])
+        rows = (
+            max(1, CACHED_BYTES * torch.get_num_threads() // width)
+            if tensors[0].device.type == "cpu"
+            else max(1, flat[0].shape[0])
+        )
         return zip(*(tensor.split(rows) for tensor in flat), strict=True)
 
     class Norm(torch.autograd.Function):

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 LOGITS_BYTES = 64 << 20
-# A block of logits is gone over several times, which costs little while it is in a core's cache.
+# For each core: a block of logits is gone over several times, which costs little while it is in the caches.
 CACHED_BYTES = 1 << 20
 
 
@@ -73,7 +73,7 @@ def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, room: A
     by_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
     by_bias = torch.zeros_like(bias, dtype=torch.float32) if wanted[2] else None
     step = room.shape[0]
-    rows = max(1, CACHED_BYTES // (4 * vocabulary)) if hidden.device.type == "cpu" else step
+    rows = max(1, CACHED_BYTES * torch.get_num_threads() // (4 * vocabulary)) if hidden.device.type == "cpu" else step
     for start in range(0, tokens, step):
         part = slice(start, min(start + step, tokens))
         logits = torch.mm(hidden[part], weight.T, out=room[: part.stop - start])
