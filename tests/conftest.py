@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 REAL_DATA = os.environ.get("SLMBENCH_DATA")
 REAL_DATA = os.path.abspath(REAL_DATA) if REAL_DATA else None
+
+# The test that this process was started for, where it was.
+_CHILD = "SLMBENCH_TEST_OWN_PROCESS"
 
 # The same examples every time, and no time limit: the machine may be busy.
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
@@ -46,6 +51,32 @@ def nano_tokenizer() -> Any:
     from slmbench.paths import package_dir
 
     return AutoTokenizer.from_pretrained(os.path.join(package_dir(), "nano", "model"), local_files_only=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is marked `own_process` in a Python of its own; its report is that of the child."""
+    if pyfuncitem.get_closest_marker("own_process") is None or os.environ.get(_CHILD) == pyfuncitem.nodeid:
+        return None
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-header",
+            f"--rootdir={pyfuncitem.config.rootpath}",
+            pyfuncitem.nodeid,
+        ],
+        cwd=pyfuncitem.config.rootpath,
+        env=os.environ | {_CHILD: pyfuncitem.nodeid},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or "1 passed" not in done.stdout:
+        pytest.fail(f"in a process of its own:\n{done.stdout}{done.stderr}", pytrace=False)
+    return True
 
 
 TASK_YAML = """\

@@ -148,10 +148,11 @@ def test_states_are_as_large_as_the_optimiser_makes_them(optimizer):
     assert forecast.parts["optimizer"] == pytest.approx(size, rel=0.001)
 
 
+@pytest.mark.own_process
 def test_forecast_before_and_after_a_real_step_is_near_what_it_took():
     import torch
 
-    rows = [(200, 200)] * 36
+    rows = [(200, 200)] * 24
     forecast = _forecast(rows=rows)
     spec = _spec()
     model = trainable_model(load_base(_nano(), spec), spec)
@@ -166,15 +167,15 @@ def test_forecast_before_and_after_a_real_step_is_near_what_it_took():
         optimizer.step()
         optimizer.zero_grad()
         peaks.append(peak_memory_bytes())
-    # Also in a process that has grown by other tests, a forecast without activations misses by more than it may.
-    assert forecast.parts["activations"] + forecast.parts["head"] > 0.2 * max(peaks)
+    # A third of the peak at least is what this test is of: a forecast without activations misses by more than it may.
+    assert forecast.parts["activations"] + forecast.parts["head"] > 0.25 * max(peaks)
     assert forecast.total_bytes == pytest.approx(max(peaks), rel=0.15)
     calibrated = calibrate(forecast, peaks[0])
     assert calibrated.calibrated_bytes == pytest.approx(max(peaks), rel=0.15)
     record = calibrated.as_json()
     assert record["forecast_bytes"] == sum(record["parts"].values()) == forecast.total_bytes
     assert record["first_step_bytes"] == peaks[0]
-    assert record["largest_batch"] == {"rows": 36, "tokens": 14400, "answer_tokens": 7200}
+    assert record["largest_batch"] == {"rows": 24, "tokens": 9600, "answer_tokens": 4800}
 
 
 def test_a_step_on_shorter_rows_is_carried_over_to_the_longest():
@@ -209,6 +210,7 @@ def _needs(forecast, change):
     )
 
 
+@pytest.mark.own_process
 def test_smallest_change_that_fits_is_a_smaller_batch_accumulated_oftener():
     forecast = _forecast()
     check_budget(forecast, forecast.total_bytes)
@@ -217,7 +219,7 @@ def test_smallest_change_that_fits_is_a_smaller_batch_accumulated_oftener():
     )
     limit = (forecast.total_bytes + half.total_bytes) // 2
     with pytest.raises(
-        UsageError, match=r"needs \d+\.\d+ GB \(.*\), \d+\.\d+ GB are allowed \(memory_limit_gb\)"
+        UsageError, match=r"needs 0\.\d+ GB \(.*\), 0\.\d+ GB are allowed \(memory_limit_gb\)"
     ) as raised:
         check_budget(forecast, limit)
     assert "`--set optim.batch=6 --set optim.accumulate=2` needs 0." in str(raised.value)
@@ -234,9 +236,10 @@ def test_weights_that_are_too_large_alone_need_another_kind_of_change():
         check_budget(small, limit + 45_000_000)
 
 
+@pytest.mark.own_process
 def test_a_model_that_fits_in_no_way_is_said_with_the_least_that_it_needs():
     with pytest.raises(
-        UsageError, match=r"the least that it can be brought to is \d+\.\d\d GB, with `--set optim.batch=1"
+        UsageError, match=r"the least that it can be brought to is 0\.\d\d GB, with `--set optim.batch=1"
     ):
         check_budget(_forecast(), 10_000_000)
 
