@@ -15,13 +15,13 @@ from slmbench.catalog import Catalog
 from slmbench.errors import DataError, DeclarationError, OfflineError, UsageError, did_you_mean
 from slmbench.formats import FormatFault
 from slmbench.formats.toon import decode_toon
+from slmbench.hub import use_cache_alone
 from slmbench.paths import hub_is_offline, mirror_dir, shown
 from slmbench.plugins import Plugin, inside_folder
 from slmbench.schema import DatasetSpec, parse
 from slmbench.yamlfile import read_yaml
 
 Row = dict[str, Any]
-HUB_PROBE_S = 5.0
 
 
 @frozen
@@ -276,7 +276,7 @@ def _hub_rows(dataset: Dataset, split: str) -> list[Row]:
         import datasets
     except ImportError as error:
         raise OfflineError(f"{what}: the `datasets` package is missing; {ways}") from error
-    offline = hub_is_offline() or not _hub_answers()
+    offline = use_cache_alone()
     download = datasets.DownloadConfig(max_retries=1, local_files_only=offline)
     datasets.disable_progress_bars() if offline else None
     asked_offline = datasets.config.HF_HUB_OFFLINE
@@ -300,17 +300,6 @@ def _hub_rows(dataset: Dataset, split: str) -> list[Row]:
         raise OfflineError(f"{what} {reason}; {ways}. ({said})") from error
     finally:
         datasets.config.HF_HUB_OFFLINE = asked_offline
-
-
-def _hub_answers() -> bool:
-    """Whether the hub answers one request within some seconds: its own client would try six times over."""
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_PROBE_S)
-    except Exception:  # requests and httpx errors, by the client's version; all say the same here.
-        return False
-    return True
 
 
 def _only_where(rows: list[Row], spec: DatasetSpec, where: str) -> list[Row]:

@@ -99,13 +99,8 @@ class Recipe:
         if not overrides:
             return self
         assignments = _assignments(overrides, blame)
-        data = self.spec.model_dump(mode="json")
-        lengths = {
-            path for _, key, value in assignments if (path := dotted_path(key)) in _LENGTHS and value is not None
-        }
-        if len(lengths) == 1:
-            data["optim"] |= {"steps": None, "epochs": None}
-        return evolve(self, spec=_sound(_override(Document(self.path, data, {}), assignments, blame), catalog))
+        document = Document(self.path, self.spec.model_dump(mode="json"), {})
+        return evolve(self, spec=_sound(_override(document, assignments, blame), catalog))
 
     def for_twin(self, context_tokens: int | None = None) -> Recipe:
         """The recipe, cut so that it runs on a tiny random model in under a minute on two cores.
@@ -254,7 +249,7 @@ def _variants(
             problems.append(document.problem(place, f"variant {name!r} changes nothing"))
             continue
         try:
-            changed = document
+            changed = _with_room(document, changes)
             for key, value in changes.items():
                 if dotted_path(key).split(".")[0] in _NOT_IN_VARIANTS:
                     raise DeclarationError([document.problem((*place, key), f"a variant can't change {key!r}")])
@@ -284,7 +279,7 @@ def _sweep_problems(document: Document, spec: RecipeSpec, catalog: Catalog) -> l
                 problems.append(document.problem((*place, i), f"sweep: {key}: {value!r} is listed twice"))
                 continue
             try:
-                _sound(_changed(document, key, value, (*place, i)), catalog)
+                _sound(_changed(_with_room(document, {key: value}), key, value, (*place, i)), catalog)
             except DeclarationError as error:
                 problems += [_told_of(problem, f"sweep, {key}={value!r}") for problem in error.problems]
     return problems
@@ -318,6 +313,16 @@ def no_setting(key: str) -> str | None:
         return f"{key!r} could be {' or '.join(several)}; write which"
     known = {*RecipeSpec.model_fields, *(name for block in _LEAVES_OF for name in _block(block).model_fields)}
     return f"unknown key {key!r}{did_you_mean(key, known)}"
+
+
+def _with_room(document: Document, changes: Mapping[str, Any]) -> Document:
+    """The document without its number of epochs where changes give a number of steps, and the other way round."""
+    data: Any = copy.deepcopy(document.data)
+    coming = {path for key, value in changes.items() if (path := dotted_path(key)) in _LENGTHS and value is not None}
+    if len(coming) == 1 and isinstance(data, dict) and isinstance(data.get("optim"), dict):
+        for path in _LENGTHS:
+            data["optim"].pop(path.partition(".")[2], None)
+    return Document(document.path, data, document.marks)
 
 
 def _assign(data: Any, path: Sequence[str], value: Any) -> str | None:
@@ -354,7 +359,7 @@ def _assignments(overrides: Sequence[str] | Mapping[str, Any], blame: str) -> li
 
 
 def _override(document: Document, assignments: Sequence[tuple[str, str, Any]], blame: str) -> Document:
-    data: Any = copy.deepcopy(document.data)
+    data = _with_room(document, {key: value for _, key, value in assignments}).data
     problems: list[Problem] = []
     for text, key, value in assignments:
         fault = no_setting(key) or _assign(data, dotted_path(key).split("."), value)

@@ -123,7 +123,6 @@ def test_a_chain_of_thought_is_set_by_its_word(override: str, cot: str | None, r
             "adapters.a.tasks=[nano_not]",
             "--set adapters.a.tasks=[nano_not]: unknown task 'nano_not'; did you mean 'nano_note'?",
         ),
-        ("optim.steps=5", "--set optim.steps=5: 'steps' and 'epochs' both say how long to train; keep one"),
     ],
 )
 def test_a_wrong_override_is_blamed_and_not_the_file(override: str, message: str | None, recipe: str) -> None:
@@ -233,7 +232,10 @@ def test_a_variant_is_applied_before_the_overrides(recipe: str) -> None:
             "variants:\n  a:\n    lora.rank: many",
             "r.yaml:10:5: variant 'a': lora.rank: expected a whole number, got str 'many'",
         ),
-        ("variants: {a: {optim.steps: 5}}", "variant 'a': 'steps' and 'epochs' both say how long to train; keep one"),
+        (
+            "variants: {a: {optim.steps: 5, optim.epochs: 1}}",
+            "variant 'a': 'steps' and 'epochs' both say how long to train; keep one",
+        ),
         ("variants: {a: {sweep.rank: [8]}}", "r.yaml:8:16: variant 'a': a variant can't change 'sweep.rank'"),
         ("variants: {a: {model.x: 1}}", "r.yaml:8:16: variant 'a': 'model' holds no keys"),
         ("variants: {a: {}}", "r.yaml:8:12: variant 'a' changes nothing"),
@@ -298,6 +300,23 @@ def test_a_sweep_names_a_setting_by_its_path_or_by_a_name_that_is_its_own(recipe
 )
 def test_a_short_name_stands_for_a_setting_where_it_is_one_settings_alone(key: str, path: str) -> None:
     assert dotted_path(key) == path
+
+
+def test_steps_take_the_place_of_epochs_wherever_they_come_from(recipe: str) -> None:
+    Path(recipe).write_text(RECIPE + "variants: {a: {optim.steps: 5}}\nsweep: {optim.steps: [3]}\n")
+    catalog = default_catalog()
+
+    def length(loaded):
+        optim = loaded.optim_of("b")
+        return optim.steps, optim.epochs
+
+    assert length(load_recipe(recipe, catalog)) == (None, 2)
+    assert length(load_recipe(recipe, catalog, variant="a")) == (5, None)
+    assert length(load_recipe(recipe, catalog, ["optim.epochs=3"], variant="a")) == (None, 3)
+    assert length(load_recipe(recipe, catalog, ["optim.steps=4"])) == (4, None)
+    assert length(load_recipe(recipe, catalog).with_overrides({"optim.steps": 3})) == (3, None)
+    (fault,) = faults(recipe, "optim.steps=5", "optim.epochs=1")
+    assert fault.endswith("'steps' and 'epochs' both say how long to train; keep one")
 
 
 def test_overrides_as_values_are_held_to_the_schema_too(recipe: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -43,42 +44,94 @@ _OPTIONS = (
         metavar="GB",
         help="Refuse a training that is forecast to need more; the machine's own memory unless told.",
     ),
+    click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True),
+    click.option(
+        "--resume/--no-resume", default=True, show_default=True, help="Go on from checkpoints of a training cut off."
+    ),
 )
 
 
+class RecipeOptions(NamedTuple):
+    """The options that every command with a recipe has, as they were given."""
+
+    overrides: tuple[str, ...] = ()
+    variant: str | None = None
+    twin: bool = False
+    on_contamination: str | None = None
+    memory_limit_gb: float | None = None
+    data: str = "auto"
+    resume: bool = True
+
+    @property
+    def data_mode(self) -> str:
+        """Where rows come from, as `load_task` takes it."""
+        return data_mode(self.data, self.twin)
+
+    def recipe(self, name: str, catalog: Catalog) -> Recipe:
+        """The recipe as these options want it. What --set says holds for a twin too, in place of the twin's cuts."""
+        from slmbench.models import resolve_model
+        from slmbench.recipe import load_recipe
+
+        recipe = load_recipe(name, catalog, () if self.twin else self.overrides, variant=self.variant)
+        if self.twin:
+            model = recipe.with_overrides(self.overrides, catalog).spec.model
+            context_tokens = resolve_model(model, catalog, twin=True).context_tokens
+            recipe = recipe.for_twin(context_tokens).with_overrides(self.overrides, catalog)
+        given = {"on_contamination": self.on_contamination, "memory_limit_gb": self.memory_limit_gb}
+        return recipe.with_overrides({key: value for key, value in given.items() if value is not None})
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--set, --variant, --twin, --on-contamination, --memory-limit, as every command with a recipe has them."""
+    """Gives a command --set, --variant, --twin and the like, which it takes as one `options`."""
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> Any:
+        options = RecipeOptions(**{key: given.pop(key) for key in RecipeOptions._fields})
+        return command(options=options, **given)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def chosen_recipe(
-    name: str,
-    catalog: Catalog,
-    overrides: Sequence[str] = (),
-    *,
-    variant: str | None = None,
-    twin: bool = False,
-    on_contamination: str | None = None,
-    memory_limit_gb: float | None = None,
-) -> Recipe:
-    """A recipe as a command's options want it. What --set says holds for a twin too, in place of the twin's cuts."""
-    from slmbench.models import resolve_model
-    from slmbench.recipe import load_recipe
-
-    recipe = load_recipe(name, catalog, () if twin else overrides, variant=variant)
-    if twin:
-        model = recipe.with_overrides(overrides, catalog).spec.model
-        context_tokens = resolve_model(model, catalog, twin=True).context_tokens
-        recipe = recipe.for_twin(context_tokens).with_overrides(overrides, catalog)
-    options = {"on_contamination": on_contamination, "memory_limit_gb": memory_limit_gb}
-    return recipe.with_overrides({key: value for key, value in options.items() if value is not None})
+        with_options = option(with_options)
+    return with_options
 
 
 def data_mode(data: str, twin: bool) -> str:
     """Where rows come from: a twin asks no network, and takes golden rows where this machine has no others."""
     return "twin" if twin and data == "auto" else data
+
+
+def evaluation_tasks(recipes: Sequence[Recipe], catalog: Catalog, options: RecipeOptions) -> list[list[Task]]:
+    """For each recipe the tasks that it is scored on, bound as it wants them, their rows read; notices go to stderr.
+
+    Before anything is trained, so that a broken task doesn't come to light after hours.
+    """
+    from slmbench.task import Settings, load_task
+
+    found: list[list[Task]] = []
+    told: set[str] = set()
+    loaded: dict[tuple[str, str], Task] = {}
+    for recipe in recipes:
+        spec = recipe.spec
+        names = recipe.evaluation_tasks(catalog)
+        with bertscore_by_twin(spec.model, catalog, options.twin):
+            for name in names:
+                if (name, spec.model) not in loaded:
+                    loaded[name, spec.model] = load_task(name, catalog, data=options.data_mode)
+        declared = [loaded[name, spec.model] for name in names]
+        # The recipe's mode is that of its training; tasks that declare no chain of thought are evaluated as they are.
+        cot = spec.cot if any(task.spec.cot for task in declared) else None
+        metrics = tuple(spec.evaluation.metrics) if spec.evaluation.metrics else None
+        settings = Settings(spec.shots, cot, spec.evaluation.samples, metrics, spec.evaluation.max_tokens)
+        tasks, notices = settings.of(with_few_samples(declared) if options.twin else declared)
+        for notice in notices:
+            if notice not in told:
+                say(f"note: {notice}")
+            told.add(notice)
+        for task in tasks:
+            task.examples(task.spec.split, spec.evaluation.limit)
+        found.append(list(tasks))
+    if options.twin and recipes:
+        say_golden(recipes[0], found[0], catalog)
+    return found
 
 
 def out_folder(out: str | None, default: str, twin: bool) -> str:

@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from slmbench.catalog import Catalog, default_catalog
-from slmbench.cli._recipes import (
-    bertscore_by_twin,
-    chosen_recipe,
-    data_mode,
-    out_folder,
-    recipe_options,
-    say_golden,
-    with_few_samples,
-)
+from slmbench.catalog import default_catalog
+from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options
 from slmbench.cli._table import Cell, column_blocks, print_lines, table_lines
 from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, say, train_recipe
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
@@ -44,10 +36,6 @@ DEFAULT_SWEEP_OUT = "slmbench-sweep"
 @click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
 @click.option("--metric", "metrics", multiple=True, help="A metric, or task/metric; each task's first unless told.")
 @recipe_options
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
-@click.option(
-    "--resume/--no-resume", default=True, show_default=True, help="Go on from checkpoints of a training cut off."
-)
 @click.option(
     "--out", type=click.Path(file_okay=False), help=f"{DEFAULT_SWEEP_OUT}/RECIPE, or slmbench-twin/RECIPE with --twin."
 )
@@ -62,13 +50,7 @@ def command(
     seeds: str | None,
     only: tuple[str, ...],
     metrics: tuple[str, ...],
-    overrides: tuple[str, ...],
-    variant: str | None,
-    twin: bool,
-    on_contamination: str | None,
-    memory_limit_gb: float | None,
-    data: str,
-    resume: bool,
+    options: RecipeOptions,
     out: str | None,
     allow_unsafe_code: bool,
     dry_run: bool,
@@ -78,15 +60,7 @@ def command(
     from slmbench.sweeps import axes_of, points_of, run_sweep, seeds_of, summarise, write_sweep
 
     catalog = default_catalog()
-    recipe = chosen_recipe(
-        recipe_name,
-        catalog,
-        overrides,
-        variant=variant,
-        twin=twin,
-        on_contamination=on_contamination,
-        memory_limit_gb=memory_limit_gb,
-    )
+    recipe, twin = options.recipe(recipe_name, catalog), options.twin
     axes = axes_of(recipe, over, seeds_of(seeds) if seeds is not None else ())
     points = points_of(recipe, axes, catalog)
     for point in points:
@@ -94,17 +68,18 @@ def command(
     if dry_run:
         _print_points(points, as_json)
         return 0
-    mode = data_mode(data, twin)
-    # Before anything is trained: a broken task must not come to light in the third hour.
-    tasks = _tasks_of(points, catalog, mode, twin)
-    scored = [task for found in tasks.values() for task in found]
+    bound = evaluation_tasks([point.recipe for point in points], catalog, options)
+    tasks = {id(point.recipe): found for point, found in zip(points, bound, strict=True)}
+    scored = [task for found in bound for task in found]
     _check_metrics(metrics, scored)
     quiet_libraries()
     refuse_unscorable(scored, allow_unsafe_code=allow_unsafe_code)
     folder = os.path.join(out_folder(out, DEFAULT_SWEEP_OUT, twin), *([] if out else [recipe.name]))
 
     def train(made: Recipe, place: str) -> list[str]:
-        return train_recipe(made, catalog, out=place, data=mode, only=only, twin=twin, resume=resume)
+        return train_recipe(
+            made, catalog, out=place, data=options.data_mode, only=only, twin=twin, resume=options.resume
+        )
 
     def evaluate(made: Recipe, folders: Sequence[str]) -> list[Run]:
         evaluation = made.spec.evaluation
@@ -140,37 +115,6 @@ def command(
             f"{len(sweep.failures)} of {len(points)} points have no result; the same command tries them again"
         )
     return 0
-
-
-def _tasks_of(points: Sequence[Point], catalog: Catalog, data: str, twin: bool) -> dict[int, list[Task]]:
-    """id of each point's recipe -> the tasks that it is scored on, bound as the recipe wants them."""
-    from slmbench.task import Settings, load_task
-
-    found: dict[int, list[Task]] = {}
-    told: set[str] = set()
-    loaded: dict[tuple[str, str], Any] = {}
-    for point in points:
-        spec = point.recipe.spec
-        names = point.recipe.evaluation_tasks(catalog)
-        with bertscore_by_twin(spec.model, catalog, twin):
-            for name in names:
-                if (name, spec.model) not in loaded:
-                    loaded[name, spec.model] = load_task(name, catalog, data=data)
-        declared = [loaded[name, spec.model] for name in names]
-        cot = spec.cot if any(task.spec.cot for task in declared) else None
-        metrics = tuple(spec.evaluation.metrics) if spec.evaluation.metrics else None
-        settings = Settings(spec.shots, cot, spec.evaluation.samples, metrics, spec.evaluation.max_tokens)
-        tasks, notices = settings.of(with_few_samples(declared) if twin else declared)
-        for notice in notices:
-            if notice not in told:
-                say(f"note: {notice}")
-            told.add(notice)
-        for task in tasks:
-            task.examples(task.spec.split, spec.evaluation.limit)
-        found[id(point.recipe)] = list(tasks)
-    if twin and points:
-        say_golden(points[0].recipe, found[id(points[0].recipe)], catalog)
-    return found
 
 
 def _check_metrics(metrics: Sequence[str], tasks: Sequence[Task]) -> None:

@@ -6,8 +6,7 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import (
-    chosen_recipe,
-    data_mode,
+    RecipeOptions,
     out_folder,
     print_plan,
     recipe_options,
@@ -21,46 +20,21 @@ from slmbench.cli._work import DEFAULT_OUT, chosen_adapters, quiet_libraries, sa
 @click.argument("recipe_name", metavar="RECIPE")
 @click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
 @recipe_options
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
-@click.option(
-    "--resume/--no-resume", default=True, show_default=True, help="Go on from checkpoints of a training cut off."
-)
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
 @click.option("--dry-run", is_flag=True, help="Rows, steps, tokens, memory, contamination; nothing is trained.")
-def command(
-    recipe_name: str,
-    only: tuple[str, ...],
-    overrides: tuple[str, ...],
-    variant: str | None,
-    twin: bool,
-    on_contamination: str | None,
-    memory_limit_gb: float | None,
-    data: str,
-    resume: bool,
-    out: str | None,
-    dry_run: bool,
-) -> None:
-    catalog = default_catalog()
-    recipe = chosen_recipe(
-        recipe_name,
-        catalog,
-        overrides,
-        variant=variant,
-        twin=twin,
-        on_contamination=on_contamination,
-        memory_limit_gb=memory_limit_gb,
-    )
+def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out: str | None, dry_run: bool) -> None:
+    catalog, twin = default_catalog(), options.twin
+    recipe = options.recipe(recipe_name, catalog)
     names, folder = chosen_adapters(recipe, only), out_folder(out, DEFAULT_OUT, twin)
     if twin:
         refuse_to_replace(recipe, names, folder)
         say_golden(recipe, [], catalog)
     quiet_libraries()
+    data = options.data_mode
     if dry_run:
         for name in names:
-            print_plan(recipe, name, catalog, out=folder, data=data_mode(data, twin), twin=twin)
+            print_plan(recipe, name, catalog, out=folder, data=data, twin=twin)
         return
-    for trained in train_recipe(
-        recipe, catalog, out=folder, data=data_mode(data, twin), only=only, twin=twin, resume=resume
-    ):
+    for trained in train_recipe(recipe, catalog, out=folder, data=data, only=only, twin=twin, resume=options.resume):
         say(f"adapter: {trained}")
         click.echo(trained)

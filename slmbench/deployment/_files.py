@@ -12,7 +12,8 @@ from typing import Any
 from slmbench.deployment._trained import Trained
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, write_json
-from slmbench.paths import hub_is_offline, shown
+from slmbench.hub import use_cache_alone
+from slmbench.paths import shown
 
 SHARD_BYTES = 4 * 10**9
 _PIECES = ("tokenizer.model", "spiece.model")
@@ -77,7 +78,7 @@ def _file_of(trained: Trained, name: str) -> str | None:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return str(hf_hub_download(place, name, revision=trained.source.revision, local_files_only=hub_is_offline()))
+        return str(hf_hub_download(place, name, revision=trained.source.revision, local_files_only=use_cache_alone()))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError):
         return None
 

@@ -15,7 +15,8 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import UsageError
-from slmbench.paths import hub_is_offline, shown
+from slmbench.hub import use_cache_alone
+from slmbench.paths import shown
 
 TEXTS_AT_ONCE = 64
 FALLBACK_LIMIT = 512
@@ -119,7 +120,7 @@ class BertEncoder:
         import torch
         import transformers
 
-        from_here = settings.is_folder or hub_is_offline()
+        from_here = settings.is_folder or use_cache_alone()
         verbosity = transformers.logging.get_verbosity()
         bars = transformers.logging.is_progress_bar_enabled()
         # Of a pooling layer that is missing, which isn't used.

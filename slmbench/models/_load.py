@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from slmbench.errors import OfflineError, SlmbenchError, UsageError
+from slmbench.hub import use_cache_alone
 from slmbench.models._digest import config_sha256, weights_sha256
 from slmbench.models._source import ModelSource
-from slmbench.paths import hub_is_offline, shown
+from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _load_options(source: ModelSource) -> dict[str, Any]:
     options: dict[str, Any] = {"trust_remote_code": source.remote_code}
     if os.path.isdir(source.location):
         return options | {"local_files_only": True}
-    return options | {"revision": source.revision or "main", "local_files_only": hub_is_offline()}
+    return options | {"revision": source.revision or "main", "local_files_only": use_cache_alone()}
 
 
 @contextlib.contextmanager

@@ -104,43 +104,56 @@ def prepare_model(model: Any) -> bool:
     their parts fused. Call it before a quantised model is evaluated; raises UsageError where that came first.
     """
     import torch
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     core = core_model(model)
     _stay_differentiable(core)
     fuse_parts(core)
-    config = core.config.get_text_config()
-    if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
-        return False
-    if has_window(config) and config.model_type not in WINDOWED:
+    if not may_take_rows(core):
         return False
     if core.config._attn_implementation == ROWS:
         return True
-    AttentionInterface.register(ROWS, attend_by_row)
-    AttentionMaskInterface.register(ROWS, sdpa_mask)
     before, training = core.config._attn_implementation, core.training
+    vocabulary = core.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
-    rows = [torch.randint(0, config.vocab_size, (1, n), generator=generator) for n in _PROBE_ROWS]
+    rows = [torch.randint(0, vocabulary, (1, n), generator=generator) for n in _PROBE_ROWS]
     backbone = core.base_model
     core.eval()
     can = False
     try:
         with torch.no_grad():
             alone = torch.cat([_hidden(core, row, None, None) for row in rows], dim=1)
-            core.set_attn_implementation(ROWS)
+            take_rows(core)
             positions = torch.cat([torch.arange(n)[None] for n in _PROBE_ROWS], dim=1)
             together = _hidden(core, torch.cat(rows, dim=1), row_mask(_PROBE_ROWS), positions)
         far = float((together.float() - alone.float()).abs().max() / alone.float().abs().max().clamp(min=1e-30))
         can = far < (1e-4 if alone.dtype == torch.float32 else 0.03)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError):
-        can = False  # Whatever the class does with such a mask, it is not what is wanted.
+        # A class of anyone's: whatever it does with such a mask, it is not what is wanted, and padding always works.
+        can = False
     finally:
         backbone.train(training)
         core.train(training)
     if not can:
         core.set_attn_implementation(before)
     return can
+
+
+def may_take_rows(core: Any) -> bool:
+    """Whether a class might take rows end to end, by what it says of itself; whether it can is to be tried."""
+    config = core.config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
+        return False
+    return not has_window(config) or config.model_type in WINDOWED
+
+
+def take_rows(core: Any) -> None:
+    """Has a model attend by row from now on, where a mask is a `row_mask`."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(ROWS, attend_by_row)
+    AttentionMaskInterface.register(ROWS, sdpa_mask)
+    core.set_attn_implementation(ROWS)
 
 
 def _stay_differentiable(model: Any) -> None:

@@ -153,6 +153,7 @@ def _step_bytes(plan: TrainingPlan, batch: Sequence[tuple[int, int]]) -> tuple[_
             autocast=_autocast(plan),
         )
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError):
+        # A class of anyone's that looks at numbers, which aren't there. The record says `simulated: false`.
         return sizes, *_rule_of_thumb(plan, batch), False
     return sizes, peak.kept_bytes, peak.peak_bytes, True
 

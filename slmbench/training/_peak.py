@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.training._attention import ROWS, WINDOWED, attend_by_row, has_window
+from slmbench.training._attention import may_take_rows, take_rows
 from slmbench.training._forward import IGNORED, collate, row_losses
 from slmbench.training._fused import fuse_parts
 
@@ -76,19 +76,11 @@ def _row(prompt: int, answer: int, architecture: str) -> dict[str, Any]:
 
 def _lay_rows(core: Any) -> bool:
     """As `prepare_model` does it, which tries numbers: here it is taken for granted that they come out right."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
     fuse_parts(core)
-    config = core.config.get_text_config()
-    if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
-        return False
-    if has_window(config) and config.model_type not in WINDOWED:
-        return False
-    AttentionInterface.register(ROWS, attend_by_row)
-    AttentionMaskInterface.register(ROWS, sdpa_mask)
-    core.set_attn_implementation(ROWS)
-    return True
+    can = may_take_rows(core)
+    if can:
+        take_rows(core)
+    return can
 
 
 @frozen(eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,18 +12,18 @@ from typing import Any
 from attrs import evolve
 
 from slmbench.catalog import Catalog
-from slmbench.errors import SlmbenchError, UsageError
-from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_json
-from slmbench.models import LoadedModel, ModelSource, read_adapter
+from slmbench.errors import SlmbenchError
+from slmbench.files import disk_errors, only_writer, restore_swapped, write_json
+from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256, peak_memory_bytes, peak_vram_bytes, reset_peak_memory
 from slmbench.training._allocator import give_back_large_blocks, spares_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
+from slmbench.training._folders import TrainingFolders, refuse_foreign
 from slmbench.training._forecast import calibrate
 from slmbench.training._methods import (
-    MODEL_WEIGHTS,
     compute_dtype,
     load_base,
     save_model,
@@ -56,9 +55,10 @@ def train_adapter(
     """Trains one adapter of a recipe into `<out>/adapters/<name>` and returns that folder.
 
     With `method: full` a whole model is trained, into `<out>/models/<name>`, which `resolve_model` takes as a folder.
-    One that is there already and was made by the same settings on the same rows and weights is kept. One that was
-    killed goes on from its last checkpoint, to the same weights as if it had not been; resume=False starts anew
-    whatever there is. say: a line for the person, of each log step, of a resume, of checkpoints that are no use.
+    One that is there already and was made by the same settings on the same rows and weights is kept; one of other
+    settings is set aside, beside it. One that was killed goes on from its last checkpoint, to the same weights as if
+    it had not been; resume=False starts anew whatever there is. say: a line for the person, of each log step, of a
+    resume, of checkpoints that are no use.
 
     Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError where a loss is no
     number (the last good checkpoint is kept) or the disk is full (so is everything that was written whole).
@@ -66,78 +66,41 @@ def train_adapter(
     say = say or (lambda _: None)
     phases = Phases()
     place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
-    folder, partial = os.path.join(place, name), os.path.join(place, f".{name}.partial")
-    _refuse_foreign(folder)
+    refuse_foreign(os.path.join(place, name))
     prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
     with only_writer(os.path.join(place, f".{name}.lock")):
-        restore_swapped(folder)
+        restore_swapped(os.path.join(place, name))
         if spares_memory(recipe.spec, recipe.optim_of(name)):
             give_back_large_blocks()
         with phases.phase("load"):
             loaded = load_base(prepared.source, recipe.spec)
         identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
-        if resume and is_finished(folder, identity):
-            shutil.rmtree(partial, ignore_errors=True)
-            return folder
+        folders = TrainingFolders(place, name, identity)
+        if resume and folders.is_there(say):
+            shutil.rmtree(folders.partial, ignore_errors=True)
+            return folders.result
         if not resume:
-            shutil.rmtree(partial, ignore_errors=True)
-        checkpoints = os.path.join(partial, "checkpoints")
-        with disk_errors(partial):
-            os.makedirs(checkpoints, exist_ok=True)
+            shutil.rmtree(folders.partial, ignore_errors=True)
+        folders.tell_others(say)
+        with disk_errors(folders.partial):
+            os.makedirs(folders.checkpoints, exist_ok=True)
         try:
-            finished = os.path.join(partial, "finished")
-            shutil.rmtree(finished, ignore_errors=True)
-            _train(recipe, name, prepared, loaded, identity, checkpoints, finished, phases, progress, say)
-            with disk_errors(folder):
-                swap_folder(finished, folder)
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(folders.finished, ignore_errors=True)
+            _train(recipe, name, prepared, loaded, folders, phases, progress, say)
+            with disk_errors(folders.result):
+                folders.put(folders.finished, say)
+            shutil.rmtree(folders.partial, ignore_errors=True)
         except KeyboardInterrupt:
-            step = newest_step(checkpoints)
+            step = newest_step(folders.checkpoints)
             if step is not None:
-                say(f"interrupted; the same command goes on from step {step} (in {shown(checkpoints)})")
+                say(f"interrupted; the same command goes on from step {step} (in {shown(folders.checkpoints)})")
             raise
         finally:
-            if newest_step(checkpoints) is None:
-                shutil.rmtree(partial, ignore_errors=True)
+            if newest_step(folders.checkpoints) is None:
+                shutil.rmtree(folders.partial, ignore_errors=True)
             del loaded
             gc.collect()
-    return folder
-
-
-def _refuse_foreign(folder: str) -> None:
-    """Raises UsageError where something stands in an adapter's place that no training has put there."""
-    if os.path.isdir(folder):
-        if not os.listdir(folder) or os.path.isfile(os.path.join(folder, "training.json")):
-            return
-    elif not os.path.lexists(folder):
-        return
-    raise UsageError(
-        f"{shown(folder)} is there already, and no training has written it (it has no training.json), so it is not "
-        "replaced; move it away, or give another --out"
-    )
-
-
-def is_finished(folder: str, identity: str) -> bool:
-    """Whether a folder holds a whole adapter, or a whole model, of just this training."""
-    try:
-        record = read_training(folder)
-        if record.get("identity_sha256") != identity:
-            return False
-        if record.get("method") == "full":
-            return os.path.getsize(os.path.join(folder, MODEL_WEIGHTS)) == record["bytes"]
-        read_adapter(folder)
-    except (OSError, ValueError, KeyError, UsageError):
-        return False
-    return True
-
-
-def read_training(folder: str) -> dict[str, Any]:
-    """The record of a training, from its adapter's or model's folder. Raises OSError or ValueError."""
-    with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
-        record = json.load(file)
-    if not isinstance(record, dict):
-        raise ValueError("training.json holds no keys")
-    return record
+    return folders.result
 
 
 def _train(
@@ -145,14 +108,12 @@ def _train(
     name: str,
     prepared: Preparation,
     loaded: LoadedModel,
-    identity: str,
-    checkpoints: str,
-    finished: str,
+    folders: TrainingFolders,
     phases: Phases,
     progress: Progress | None,
     say: Say,
 ) -> None:
-    """Makes the steps and writes the folder `finished`."""
+    """Makes the steps and writes `folders.finished`."""
     import torch
     import transformers
 
@@ -160,7 +121,7 @@ def _train(
     dataset = as_dataset(prepared.rows, names, loaded.architecture)
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
-    checkpoint = latest(checkpoints, identity, say)
+    checkpoint = latest(folders.checkpoints, folders.identity, say)
     with phases.phase("model"):
         transformers.set_seed(spec.seed)
         autocast = compute_dtype(loaded, spec)
@@ -179,8 +140,8 @@ def _train(
         pad_id=loaded.tokenizer.pad_token_id or 0,
         flat=flat,
         autocast=None if autocast == "float32" else autocast,
-        place=checkpoints,
-        identity=identity,
+        place=folders.checkpoints,
+        identity=folders.identity,
         keep=spec.checkpoint.keep,
         checkpoint_steps=spec.checkpoint.every_steps,
         log_steps=spec.log_every_steps,
@@ -193,8 +154,9 @@ def _train(
     )
     with phases.phase("trainer"):
         fp16 = autocast == "float16" and torch.cuda.is_available()
-        folder = os.path.dirname(checkpoints)
-        trainer = build_trainer(job, model, loaded.tokenizer, dataset, seed=spec.seed, fp16=fp16, folder=folder)
+        trainer = build_trainer(
+            job, model, loaded.tokenizer, dataset, seed=spec.seed, fp16=fp16, folder=folders.partial
+        )
     if checkpoint is not None:
         say(f"going on from step {checkpoint.step} of {prepared.plan.steps} ({shown(checkpoint.folder)})")
     reset_peak_memory()
@@ -209,12 +171,12 @@ def _train(
             f"{len(broken)} of the trained tensors are no numbers any more; lower optim.lr ({job.optim.lr:g}) or "
             "optim.clip_norm"
         )
-    with phases.phase("save"), disk_errors(finished):
-        os.makedirs(finished)
+    with phases.phase("save"), disk_errors(folders.finished):
+        os.makedirs(folders.finished)
         if spec.method == "full":
-            save_model(model, loaded.tokenizer, finished)
+            save_model(model, loaded.tokenizer, folders.finished)
         else:
-            write_weights(model, lambda file, data: write_synced(os.path.join(finished, file), data))
+            write_weights(model, lambda file, data: write_synced(os.path.join(folders.finished, file), data))
     forecast = prepared.forecast
     if "first_step_bytes" in memory:
         start = 0 if checkpoint is None else checkpoint.step
@@ -225,16 +187,16 @@ def _train(
         evolve(prepared, forecast=forecast),
         loaded,
         trainer,
-        folder=finished,
+        folder=folders.finished,
         compared=compared,
         memory=memory,
         seconds=phases.seconds,
         autocast=job.autocast,
     )
-    record["identity_sha256"] = identity
+    record["identity_sha256"] = folders.identity
     with contextlib.suppress(AttributeError):  # Its references keep the model alive, and the next one has to fit too.
         trainer.callback_handler.model = None
-    write_json(os.path.join(finished, "training.json"), record)
+    write_json(os.path.join(folders.finished, "training.json"), record)
 
 
 def _hold_parity(prepared: Preparation, loaded: LoadedModel, dataset: Any) -> dict[str, int]:

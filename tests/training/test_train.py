@@ -121,7 +121,7 @@ def test_an_interrupted_training_says_from_where_it_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path, "note", "checkpoint.every_steps=2", progress=_interrupt_at(4), say=said.append)
     assert "interrupted; the same command goes on from step 2" in said[-1]
-    assert [path.name for path in (tmp_path / "adapters").iterdir()] == [".note.partial"]
+    assert [path.match(".note-*.partial") for path in (tmp_path / "adapters").iterdir()] == [True]
     said.clear()
     folder = _train(tmp_path, "note", say=said.append)
     assert [line.split(" (")[0] for line in said if "going on" in line] == ["going on from step 2 of 4"]
@@ -137,8 +137,30 @@ def test_a_checkpoint_that_is_not_wanted_is_not_gone_on_from(tmp_path, how):
     other = how == "another recipe"
     folder = _train(tmp_path, "note", *(["seed=5"] if other else []), resume=other, say=said.append)
     assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == []
-    assert any("is of a training with other settings" in line for line in said) == other
-    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
+    told = (
+        "a training of 'note' with other settings, rows or weights was left at step 2; its command goes on from there"
+    )
+    assert any(told in line for line in said) == other
+    assert sorted(path.suffix for path in (tmp_path / "adapters").iterdir()) == ([""] + [".partial"] * other)
+    if other:  # And it does go on.
+        folder = _train(tmp_path, "note")
+        assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
+
+
+def test_a_training_with_other_settings_sets_an_adapter_aside_and_going_back_puts_it_back(tmp_path):
+    folder = Path(_train(tmp_path, "note"))
+    first, made = read_adapter(str(folder)).sha256, (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    said = []
+    assert _train(tmp_path, "note", "optim.lr=1e-3", say=said.append) == str(folder)
+    second = read_adapter(str(folder)).sha256
+    (aside,) = [path for path in folder.parent.iterdir() if path != folder]
+    assert any(line.endswith(f"that one is kept as {aside}") for line in said)
+    assert (read_adapter(str(aside)).sha256, first == second) == (first, False)
+    said.clear()
+    assert _train(tmp_path, "note", say=said.append) == str(folder)
+    assert any(line.endswith("is what this training makes; it is put back") for line in said)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == made
+    assert sorted(read_adapter(str(path)).sha256 for path in folder.parent.iterdir()) == sorted([first, second])
 
 
 BROKEN = ("optim.lr=1e30", "optim.clip_norm=1e30", "adapters.multi.steps=40", "optim.warmup_steps=2")
@@ -160,7 +182,7 @@ def test_loss_that_is_no_number_stops_at_that_step_and_keeps_the_checkpoint_befo
     assert sum(seen) == step - 1  # The step itself was not made.
     assert f"the checkpoint of step {step - 1} is kept in" in str(caught.value)
     assert "Lower optim.lr (1e+30)" in str(caught.value)
-    checkpoints = sorted((tmp_path / "adapters" / ".multi.partial" / "checkpoints").iterdir())
+    checkpoints = sorted((tmp_path / "adapters").glob(".multi-*.partial/checkpoints/*"))
     assert checkpoints[-1].name == f"step-{step - 1:08d}"
     # It is an adapter like any other.
     attach_adapter(_nano(), str(checkpoints[-1]))

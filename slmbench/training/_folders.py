@@ -1,0 +1,120 @@
+"""Where a training's result and its checkpoints lie, so that one with other settings never takes them away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.errors import UsageError
+from slmbench.files import swap_folder
+from slmbench.models import read_adapter
+from slmbench.paths import shown
+from slmbench.training._checkpoints import newest_step
+from slmbench.training._methods import MODEL_WEIGHTS
+
+_SHORT = 12
+Say = Callable[[str], Any]
+
+
+@frozen
+class TrainingFolders:
+    """The folders of one training. place: of its kind; name: the adapter's; identity: sha256 of all that makes it."""
+
+    place: str
+    name: str
+    identity: str
+
+    @property
+    def result(self) -> str:
+        return os.path.join(self.place, self.name)
+
+    @property
+    def aside(self) -> str:
+        """Where this very training's result is kept when one with other settings has taken its place."""
+        return f"{self.result}-{self.identity[:_SHORT]}"
+
+    @property
+    def partial(self) -> str:
+        return os.path.join(self.place, f".{self.name}-{self.identity[:_SHORT]}.partial")
+
+    @property
+    def checkpoints(self) -> str:
+        return os.path.join(self.partial, "checkpoints")
+
+    @property
+    def finished(self) -> str:
+        return os.path.join(self.partial, "finished")
+
+    def is_there(self, say: Say) -> bool:
+        """Whether this training's result is in its place; one that was set aside is put back."""
+        if is_finished(self.result, self.identity):
+            return True
+        if not is_finished(self.aside, self.identity):
+            return False
+        say(f"{shown(self.aside)} is what this training makes; it is put back")
+        self.put(self.aside, say)
+        return True
+
+    def put(self, new: str, say: Say) -> None:
+        """Puts a finished folder in the result's place. A result of other settings that is there is set aside."""
+        with contextlib.suppress(OSError, ValueError):
+            other = str(read_training(self.result).get("identity_sha256"))
+            before = TrainingFolders(self.place, self.name, other)
+            if other != self.identity and is_finished(self.result, other):
+                swap_folder(self.result, before.aside)
+                say(f"{shown(self.result)} was made with other settings; that one is kept as {shown(before.aside)}")
+        swap_folder(new, self.result)
+
+    def tell_others(self, say: Say) -> None:
+        """A line for each unfinished training of this name with other settings, which stays as it is."""
+        pattern = re.compile(rf"\.{re.escape(self.name)}-[0-9a-f]{{{_SHORT}}}\.partial")
+        for found in sorted(os.listdir(self.place) if os.path.isdir(self.place) else ()):
+            folder = os.path.join(self.place, found)
+            step = newest_step(os.path.join(folder, "checkpoints"))
+            if pattern.fullmatch(found) and folder != self.partial and step is not None:
+                say(
+                    f"a training of {self.name!r} with other settings, rows or weights was left at step {step}; its "
+                    f"command goes on from there, so {shown(folder)} stays until you remove it"
+                )
+
+
+def refuse_foreign(folder: str) -> None:
+    """Raises UsageError where something stands in an adapter's place that no training has put there."""
+    if os.path.isdir(folder):
+        if not os.listdir(folder) or os.path.isfile(os.path.join(folder, "training.json")):
+            return
+    elif not os.path.lexists(folder):
+        return
+    raise UsageError(
+        f"{shown(folder)} is there already, and no training has written it (it has no training.json), so it is not "
+        "replaced; move it away, or give another --out"
+    )
+
+
+def is_finished(folder: str, identity: str) -> bool:
+    """Whether a folder holds a whole adapter, or a whole model, of just this training."""
+    try:
+        record = read_training(folder)
+        if record.get("identity_sha256") != identity:
+            return False
+        if record.get("method") == "full":
+            return os.path.getsize(os.path.join(folder, MODEL_WEIGHTS)) == record["bytes"]
+        read_adapter(folder)
+    except (OSError, ValueError, KeyError, UsageError):
+        return False
+    return True
+
+
+def read_training(folder: str) -> dict[str, Any]:
+    """The record of a training, from its adapter's or model's folder. Raises OSError or ValueError."""
+    with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
+        record = json.load(file)
+    if not isinstance(record, dict):
+        raise ValueError("training.json holds no keys")
+    return record
