@@ -13,7 +13,7 @@ from slmbench.cli._recipes import (
     refuse_to_replace,
     say_golden,
 )
-from slmbench.cli._work import DEFAULT_OUT, chosen_adapters, quiet_libraries, say, train_recipe
+from slmbench.cli._work import DEFAULT_OUT, chosen_adapters, quiet_libraries, train_recipe
 
 
 @click.command("train", help="Train the adapters of a RECIPE (a name, or a YAML file).")
@@ -36,5 +36,4 @@ def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out
             print_plan(recipe, name, catalog, out=folder, data=data, twin=twin)
         return
     for trained in train_recipe(recipe, catalog, out=folder, data=data, only=only, twin=twin, resume=options.resume):
-        say(f"adapter: {trained}")
         click.echo(trained)

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from slmbench.files import disk_errors, sync_folder
 from slmbench.paths import shown
+from slmbench.runs import packages
 
 MANIFEST = "checkpoint.json"
 _SCHEMA = 1
@@ -57,6 +58,7 @@ def writing(place: str, step: int, identity: str, *, keep: int) -> Iterator[Call
             os.makedirs(staging)
             yield write
             manifest = {"schema": _SCHEMA, "step": step, "identity_sha256": identity, "files": files}
+            manifest["packages"] = packages()
             write_synced(os.path.join(staging, MANIFEST), json.dumps(manifest, indent=1).encode())
             sync_folder(staging)
             shutil.rmtree(final, ignore_errors=True)
@@ -94,10 +96,20 @@ def latest(place: str, identity: str, say: Say | None = None) -> Checkpoint | No
         if fault is None and manifest["identity_sha256"] != identity:
             fault = "is of a training with other settings, rows or weights"
         if fault is None:
+            _tell_packages(manifest.get("packages"), folder, say)
             return Checkpoint(folder, step)
         say(f"checkpoint {shown(folder)} {fault}; it is removed")
         shutil.rmtree(folder, ignore_errors=True)
     return None
+
+
+def _tell_packages(before: Any, folder: str, say: Say) -> None:
+    now = packages()
+    before = before if isinstance(before, dict) else {}
+    changed = [f"{name} {old} then, {now.get(name)} now" for name, old in before.items() if now.get(name) != old]
+    if changed:
+        said = ", ".join(changed)
+        say(f"checkpoint {shown(folder)} is of other versions ({said}): the result may differ in its last digits")
 
 
 def newest_step(place: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.errors import UsageError
+from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import swap_folder
 from slmbench.models import read_adapter
 from slmbench.paths import shown
@@ -95,6 +95,16 @@ def refuse_foreign(folder: str) -> None:
         f"{shown(folder)} is there already, and no training has written it (it has no training.json), so it is not "
         "replaced; move it away, or give another --out"
     )
+
+
+def refuse_unwritable(place: str) -> None:
+    """Raises SlmbenchError where nothing can be written to a folder, or to where it would be made."""
+    there = os.path.abspath(place)
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        why = "this user may not write there" if os.path.isdir(there) else "it is a file"
+        raise SlmbenchError(f"{shown(there)}: {why}, and the adapters would go below it; give another --out")
 
 
 def is_finished(folder: str, identity: str) -> bool:

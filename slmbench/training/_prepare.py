@@ -16,7 +16,7 @@ from slmbench.formats import Format, load_format
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
-from slmbench.schema import RecipeSpec
+from slmbench.schema import LoraSpec, RecipeSpec
 from slmbench.task import Settings, Task, load_task
 from slmbench.training import _contamination
 from slmbench.training._budget import check_budget
@@ -153,6 +153,8 @@ def prepare_training(
     if aside:
         rows, validation = split_validation(rows, aside)
         rows = _at_most(rows, spec.rows)
+    if spec.method == "full" and spec.lora != LoraSpec():
+        say(f"{name}: method: full trains all weights, so `lora` has no effect")
     for told in _remarks(spec, rows, validation, dropped):
         say(f"{name}: {told}")
     if optim.schedule == "plateau" and not validation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,12 +33,22 @@ def refuse_impossible(
     without weights.
     """
     faults = [
+        *_of_processes(),
         *_of_machine(spec, optim, source, device),
         *_of_text(spec, source, config, tokenizer, format),
         *(_of_adapter(spec, source, config) if spec.method != "full" else ()),
     ]
     if faults:
         raise UsageError("\n".join(faults))
+
+
+def _of_processes() -> Iterator[str]:
+    given = os.environ.get("WORLD_SIZE", "1")
+    if given.isdigit() and int(given) > 1:
+        yield (
+            f"WORLD_SIZE: is {given}, but a training is one process on one device; start it without torchrun or "
+            "`accelerate launch`, each adapter on its own GPU with CUDA_VISIBLE_DEVICES"
+        )
 
 
 def _of_machine(spec: RecipeSpec, optim: OptimSpec, source: ModelSource, device: str) -> Iterator[str]:

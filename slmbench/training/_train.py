@@ -21,7 +21,7 @@ from slmbench.runs import canonical_sha256, peak_memory_bytes, peak_vram_bytes, 
 from slmbench.training._allocator import give_back_large_blocks, spares_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
-from slmbench.training._folders import TrainingFolders, refuse_foreign
+from slmbench.training._folders import TrainingFolders, refuse_foreign, refuse_unwritable
 from slmbench.training._forecast import calibrate
 from slmbench.training._methods import (
     compute_dtype,
@@ -67,6 +67,7 @@ def train_adapter(
     phases = Phases()
     place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
     refuse_foreign(os.path.join(place, name))
+    refuse_unwritable(place)
     prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
     with only_writer(os.path.join(place, f".{name}.lock")):
         restore_swapped(os.path.join(place, name))

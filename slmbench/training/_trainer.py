@@ -114,6 +114,7 @@ def build_trainer(job: Job, model: Any, tokenizer: Any, dataset: Any, *, seed: i
             made = _subclass(trl.SFTTrainer)
             # Rows come cut and counted; trl would cut silently.
             arguments = trl.SFTConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    arguments._n_gpu = min(1, arguments.n_gpu)  # Of several GPUs transformers would use all, splitting our flat rows.
     with _left_as_it_is(model):
         trainer = made(
             model=model,

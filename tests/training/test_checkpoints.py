@@ -90,6 +90,18 @@ def test_a_checkpoint_of_another_training_is_removed_with_a_message(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_checkpoint_of_other_versions_is_gone_on_from_with_a_message(tmp_path):
+    _write(tmp_path, 10)
+    path = tmp_path / "step-00000010" / "checkpoint.json"
+    manifest = json.loads(path.read_text())
+    manifest["packages"]["torch"] = "1.0"
+    path.write_text(json.dumps(manifest))
+    said = []
+    assert latest(str(tmp_path), "mine", said.append).step == 10
+    (line,) = said
+    assert "is of other versions (torch 1.0 then, 2" in line
+
+
 def test_only_the_newest_are_kept_and_by_their_step(tmp_path):
     for step in (90, 100, 110):
         _write(tmp_path, step, keep=2)

@@ -75,6 +75,14 @@ def test_what_is_said_to_set_instead_is_let_through(overrides):
     _refuse(*overrides, way_out)
 
 
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="WORLD_SIZE: is 2, but a training is one process on one device"):
+        _refuse()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    _refuse()
+
+
 def test_all_faults_are_told_at_once():
     with pytest.raises(UsageError) as raised:
         _refuse("dtype=float16", "max_tokens=4096", "lora.rank=256", "lora.targets=[q_proj, vproj]")

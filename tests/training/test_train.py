@@ -163,6 +163,19 @@ def test_a_training_with_other_settings_sets_an_adapter_aside_and_going_back_put
     assert sorted(read_adapter(str(path)).sha256 for path in folder.parent.iterdir()) == sorted([first, second])
 
 
+def test_a_place_that_can_not_be_written_is_told_before_rows_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("slmbench.training._train.prepare_training", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SlmbenchError, match="file: it is a file, and the adapters would go below it"):
+        _train(tmp_path / "file", "note")
+
+
+def test_lora_settings_that_a_full_training_does_not_read_are_told(tmp_path):
+    said = []
+    _train(tmp_path, "note", "method=full", "adapters.note.steps=1", "lora.rank=2", say=said.append)
+    assert "note: method: full trains all weights, so `lora` has no effect" in said
+
+
 BROKEN = ("optim.lr=1e30", "optim.clip_norm=1e30", "adapters.multi.steps=40", "optim.warmup_steps=2")
 
 
