@@ -11,18 +11,19 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from slmbench.errors import UsageError
+from slmbench.errors import UsageError, did_you_mean
 from slmbench.models._load import LoadedModel
 from slmbench.paths import shown
 
 
 @frozen
 class AdapterInfo:
-    """What identifies an adapter folder. training: its `training.json`, {} for adapters made elsewhere."""
+    """What identifies an adapter folder. kind: peft's name of its method, as LORA. training: its `training.json`, {} for adapters made elsewhere."""
 
     name: str
     folder: str
     sha256: str
+    kind: str | None
     bytes: int
     parameters: int
     rank: int | None
@@ -51,7 +52,9 @@ def read_adapter(folder: str) -> AdapterInfo:
     digest = hashlib.sha256(weights_digest + hashlib.sha256(config_path.read_bytes()).digest())
     name = os.path.basename(os.path.abspath(folder))
     size = weights_path.stat().st_size
-    return AdapterInfo(name, folder, digest.hexdigest(), size, parameters, config.get("r"), training)
+    return AdapterInfo(
+        name, folder, digest.hexdigest(), config.get("peft_type"), size, parameters, config.get("r"), training
+    )
 
 
 def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True) -> LoadedModel:
@@ -60,9 +63,14 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True) -> 
     strict: the base's weights, as they are in memory, are those of the training: the same model, dtype and packing.
     Without it names and shapes have to fit, as where an adapter of a packed base is merged into the whole one.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftModel, PeftType, get_peft_model_state_dict
 
     info = check_base(loaded, folder) if strict else read_adapter(folder)
+    if info.kind not in list(PeftType):
+        raise UsageError(
+            f"adapter {shown(folder)}: its adapter_config.json names peft_type {info.kind!r}, which the installed peft "
+            f"doesn't know{did_you_mean(str(info.kind), [kind.value for kind in PeftType])}"
+        )
     try:
         model = PeftModel.from_pretrained(loaded.model, folder)
     except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:

@@ -115,3 +115,16 @@ def test_a_cut_adapter_is_damaged(make, keep):
         file.write(data[:keep])
     with pytest.raises(UsageError, match=r"is damaged: .* train it again"):
         read_adapter(folder)
+
+
+def test_a_method_that_peft_does_not_know_is_named(make):
+    folder = make(_load())
+    path = f"{folder}/adapter_config.json"
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config | {"peft_type": "LORAA"}, file)
+    with pytest.raises(
+        UsageError, match="names peft_type 'LORAA', which the installed peft doesn't know; did you mean"
+    ):
+        attach_adapter(_load(), folder, strict=False)
