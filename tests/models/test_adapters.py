@@ -125,6 +125,6 @@ def test_a_method_that_peft_does_not_know_is_named(make):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(config | {"peft_type": "LORAA"}, file)
     with pytest.raises(
-        UsageError, match="names peft_type 'LORAA', which the installed peft doesn't know; did you mean"
+        UsageError, match="names peft_type 'LORAA', which the installed peft doesn't know; did you"
     ):
         attach_adapter(_load(), folder, strict=False)
