@@ -33,7 +33,8 @@ _WITHOUT_EFFECT = {
 }
 _NOT_IN_VARIANTS = ("variants", "sweep")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
-_LENGTHS = ("optim.steps", "optim.epochs")
+# Of each pair a recipe has one.
+_EITHER = (("optim.steps", "optim.epochs"), ("evaluation.suite", "evaluation.tasks"))
 _LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoint", "evaluation")
 
 TWIN_ROWS = 24
@@ -41,7 +42,7 @@ TWIN_STEPS = 6
 TWIN_BATCH = 4
 TWIN_ANSWER_TOKENS = 16
 TWIN_ITEMS = 2
-TWIN_SAMPLES = 2
+TWIN_SAMPLES = 10
 
 
 @frozen
@@ -54,7 +55,10 @@ class Recipe:
     variant: str | None = None
 
     def optim_of(self, adapter: str) -> OptimSpec:
-        """The optimisation of one adapter: the recipe's, with the adapter's own number of steps."""
+        """The optimisation of one adapter: the recipe's, with the adapter's own number of steps.
+
+        A number of steps or epochs that `--set`, a variant or a sweep gives for all takes the place of both.
+        """
         steps = self.spec.adapters[adapter].steps
         return self.spec.optim if steps is None else self.spec.optim.model_copy(update={"steps": steps, "epochs": None})
 
@@ -316,12 +320,22 @@ def no_setting(key: str) -> str | None:
 
 
 def _with_room(document: Document, changes: Mapping[str, Any]) -> Document:
-    """The document without its number of epochs where changes give a number of steps, and the other way round."""
+    """The document without what changes put something else in the place of.
+
+    Steps take the place of epochs, a suite that of tasks, and the other way round; a length for all takes that of the
+    lengths that adapters have of their own.
+    """
     data: Any = copy.deepcopy(document.data)
-    coming = {path for key, value in changes.items() if (path := dotted_path(key)) in _LENGTHS and value is not None}
-    if len(coming) == 1 and isinstance(data, dict) and isinstance(data.get("optim"), dict):
-        for path in _LENGTHS:
-            data["optim"].pop(path.partition(".")[2], None)
+    coming = {dotted_path(key) for key, value in changes.items() if value is not None}
+    for pair in _EITHER:
+        block = data.get(pair[0].partition(".")[0]) if isinstance(data, dict) else None
+        if len(coming.intersection(pair)) == 1 and isinstance(block, dict):
+            for path in pair:
+                block.pop(path.partition(".")[2], None)
+    if coming.intersection(_EITHER[0]) and isinstance(data, dict) and isinstance(data.get("adapters"), dict):
+        for adapter in data["adapters"].values():
+            if isinstance(adapter, dict):
+                adapter.pop("steps", None)
     return Document(document.path, data, document.marks)
 
 

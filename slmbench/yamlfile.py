@@ -21,6 +21,7 @@ Location = tuple[str | int, ...]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML 1.1, which PyYAML reads, takes 5e-3 for text; everyone who writes a learning rate means a number.
+_OLD_NUMBER = re.compile(r"[-+]?0[\d_]+|[^:]*(:[^:]*)+")
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _PRINTABLE = re.compile("[\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MAX_DIGITS = 100
@@ -164,6 +165,10 @@ class _Builder:
         try:
             if len(value) > _MAX_DIGITS and tag in (_TAG + "int", _TAG + "float"):
                 raise ValueError
+            if tag in (_TAG + "int", _TAG + "float") and _OLD_NUMBER.fullmatch(value):
+                said = "an octal number" if ":" not in value else "a number to the base of 60"
+                self._fault(node, f"{value[:60]!r}: YAML 1.1 reads {said} here; write a plain number, or quote it")
+                return None
             if tag == _TAG + "int":
                 return yaml.SafeLoader("").construct_yaml_int(node)
             if tag == _TAG + "float":

@@ -14,6 +14,8 @@ from hypothesis import settings
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# As the command line has it: tests share cores with the processes that they start.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 REAL_DATA = os.environ.get("SLMBENCH_DATA")
 REAL_DATA = os.path.abspath(REAL_DATA) if REAL_DATA else None
 

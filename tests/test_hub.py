@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_hub_that_answers_anything_is_there_and_is_asked_once_a_minute(
     assert (hub.hub_answers(), Counting.asked) == (True, 2)
 
 
-def test_a_model_that_neither_cache_nor_hub_has_is_told_without_a_retry() -> None:
+def test_a_model_that_neither_cache_nor_hub_has_is_told_without_a_retry(tmp_path: Path) -> None:
     code = """
 from slmbench.catalog import default_catalog
 from slmbench.errors import OfflineError
@@ -64,10 +65,14 @@ try:
 except OfflineError as error:
     print(error)
 """
-    closed = "http://127.0.0.1:9"
     env = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    env |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=env | {"HF_ENDPOINT": closed}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "is neither in the local cache nor to be had from the hub" in done.stdout
     assert "retry" not in (done.stdout + done.stderr).lower()

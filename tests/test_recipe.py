@@ -315,8 +315,28 @@ def test_steps_take_the_place_of_epochs_wherever_they_come_from(recipe: str) -> 
     assert length(load_recipe(recipe, catalog, ["optim.epochs=3"], variant="a")) == (None, 3)
     assert length(load_recipe(recipe, catalog, ["optim.steps=4"])) == (4, None)
     assert length(load_recipe(recipe, catalog).with_overrides({"optim.steps": 3})) == (3, None)
+    # Also of the one that an adapter has of its own, unless that one is named.
+    assert load_recipe(recipe, catalog).optim_of("a").steps == 7
+    assert load_recipe(recipe, catalog, ["optim.steps=4"]).optim_of("a").steps == 4
+    assert load_recipe(recipe, catalog, ["optim.steps=4", "adapters.a.steps=9"]).optim_of("a").steps == 9
+    assert load_recipe(recipe, catalog, ["optim.epochs=1"]).optim_of("a").epochs == 1
     (fault,) = faults(recipe, "optim.steps=5", "optim.epochs=1")
     assert fault.endswith("'steps' and 'epochs' both say how long to train; keep one")
+
+
+def test_a_suite_takes_the_place_of_tasks(recipe: str) -> None:
+    catalog = default_catalog()
+    suite = load_recipe(recipe, catalog, ["evaluation.suite=nano"])
+    assert (suite.spec.evaluation.suite, suite.spec.evaluation.tasks) == ("nano", None)
+    assert suite.with_overrides(["evaluation.tasks=[nano_note]"]).evaluation_tasks(catalog) == ["nano_note"]
+    (fault,) = faults(recipe, "evaluation.suite=nano", "evaluation.tasks=[nano_note]")
+    assert fault.endswith("an evaluation has exactly one of 'tasks' and 'suite'")
+
+
+@pytest.mark.parametrize("override", ["optim.steps=100000000", "optim.epochs=1e12", "adapters.a.steps=100000000"])
+def test_a_length_that_no_training_has_is_a_typing_error(recipe: str, override: str) -> None:
+    (fault,) = faults(recipe, override)
+    assert "input should be less than or equal to" in fault
 
 
 def test_overrides_as_values_are_held_to_the_schema_too(recipe: str) -> None:

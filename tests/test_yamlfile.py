@@ -50,6 +50,16 @@ def test_quoted_numbers_dates_and_odd_words_are_texts(text: str) -> None:
     assert isinstance(data(f"a: {text}")["a"], str)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [("010", "an octal number"), ("-0_7", "an octal number"), ("1:30", "a number to the base of 60")]
+)
+def test_numbers_that_only_yaml_reads_otherwise_are_faults(text: str, kind: str) -> None:
+    (fault,) = faults(f"rows: {text}\n")
+    assert f"{text!r}: YAML 1.1 reads {kind} here; write a plain number, or quote it" in fault
+    assert data(f"rows: '{text}'") == {"rows": text}
+    assert data("a: 0\nb: 0.5\nc: 10\nd: -0.0") == {"a": 0, "b": 0.5, "c": 10, "d": 0.0}
+
+
 def test_keys_are_texts_even_where_yaml_takes_them_for_something_else() -> None:
     assert data("on: 1\n5: 2\nnull: 3\n") == {"on": 1, "5": 2, "null": 3}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 ok, 1 failed, 2 usage, 3 trust, 4 offline, 130 interrupted."""
     argv = sys.argv[1:] if arguments is None else arguments
+    _share_cores()
     try:
         # Listing is what shells and editors call most: it goes past click, whose import costs more than the answer.
         if argv and argv[0] == "list":
@@ -51,6 +53,16 @@ def main(arguments: list[str] | None = None) -> int:
             line = visible(line)
             print(f"error: {line}" if not line.startswith(" ") else line, file=sys.stderr)
         return error.exit_code
+
+
+def _share_cores() -> None:
+    """Keeps torch's threads from burning a core that another process needs: they spin 30 times less before they sleep.
+
+    Measured on two cores, two trainings of `nano` at once: 27 s each instead of 131 s; one alone takes 3% longer.
+    Read when torch is imported. What the person has set for OpenMP stays.
+    """
+    if not any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def _run_click(argv: list[str]) -> int:

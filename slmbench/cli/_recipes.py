@@ -182,10 +182,15 @@ def say_golden(recipe: Recipe | None, evaluated: Sequence[Task], catalog: Catalo
 
 
 def with_few_samples(tasks: Sequence[Task]) -> list[Task]:
-    """A twin's tasks: those that draw several samples an item draw few, and metrics that need more are left out."""
+    """A twin's tasks: those that draw many samples an item draw few; metrics that need more are left out, and told."""
     from slmbench.recipe import TWIN_SAMPLES
 
-    return [task.with_samples(TWIN_SAMPLES) if task.spec.generation.samples > TWIN_SAMPLES else task for task in tasks]
+    made = [task.with_samples(min(TWIN_SAMPLES, task.spec.generation.samples)) for task in tasks]
+    for before, after in zip(tasks, made, strict=True):
+        gone = [scorer.name for scorer in before.scorers if scorer not in after.scorers]
+        if gone:
+            say(f"twin: {before.name}: {', '.join(gone)} left out, as a twin draws {TWIN_SAMPLES} samples an item")
+    return made
 
 
 @contextlib.contextmanager

@@ -140,16 +140,16 @@ def _print_sweep(sweep: Sweep) -> None:
     import shutil
     import textwrap
 
-    from slmbench.sweeps import table_of
+    from slmbench.sweeps import OF_ITEMS, table_of
 
     head, rows, legend = table_of(sweep)
     cells = [[Cell(text, "green" if text.endswith(" *") else None) for text in row] for row in rows]
-    # A star hangs over the column's end, so that the numbers stand under each other.
-    starred = [i for i in range(len(head)) if any(row[i].endswith(" *") for row in rows)]
-    for row, line in zip(rows, cells, strict=True):
-        for i in starred:
-            if not row[i].endswith(" *"):
-                line[i] = Cell(row[i] + "  ")
+    # A sign hangs over the column's end, so that the numbers stand under each other.
+    for i in range(len(head)):
+        signs = [row[i][len(row[i].rstrip(f"{OF_ITEMS} *")) :] for row in rows]
+        widest = max(map(len, signs), default=0)
+        for row, line, sign in zip(rows, cells, signs, strict=True):
+            line[i] = Cell(row[i] + " " * (widest - len(sign)), line[i].color)
     width = shutil.get_terminal_size((100, 24)).columns
     for block in column_blocks(head, cells, width, kept=2):
         print_lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -64,14 +65,18 @@ def _training_of(run: Run) -> dict[str, Any] | None:
     # A name from a record leads nowhere else.
     if not isinstance(name, str) or name in ("", ".", "..") or name != os.path.basename(name) or "\0" in name:
         return None
-    folder = run.folder.resolve().parent.parent / "adapters" / name
-    try:
-        if not (folder / "training.json").is_file():
-            return None
-        found = read_adapter(str(folder))
-    except (SlmbenchError, OSError, ValueError, RecursionError):
-        return None
-    return found.training if found.sha256 == adapter.get("sha256") else None
+    place = run.folder.resolve().parent.parent / "adapters"
+    # One that another training has taken the place of is set aside beside it.
+    for folder in (place / name, *sorted(place.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 12}"))):
+        try:
+            if not (folder / "training.json").is_file():
+                continue
+            found = read_adapter(str(folder))
+        except (SlmbenchError, OSError, ValueError, RecursionError):
+            continue
+        if found.sha256 == adapter.get("sha256"):
+            return found.training
+    return None
 
 
 def _part(name: str, training: Mapping[str, Any]) -> Html | None:

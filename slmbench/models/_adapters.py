@@ -18,7 +18,10 @@ from slmbench.paths import shown
 
 @frozen
 class AdapterInfo:
-    """What identifies an adapter folder. kind: peft's name of its method, as LORA. training: its `training.json`, {} for adapters made elsewhere."""
+    """What identifies an adapter folder.
+
+    kind: peft's name of its method, as LORA. training: its `training.json`, {} for adapters made elsewhere.
+    """
 
     name: str
     folder: str

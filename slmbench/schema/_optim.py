@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from slmbench.schema._base import Misfits, Name, Spec
 
+MAX_STEPS = 1_000_000
+
 
 class OptimSpec(Spec):
     """How long and how fast. Exactly one of steps and epochs rules; batch counts rows, over accumulation steps.
@@ -19,8 +21,8 @@ class OptimSpec(Spec):
     lr: float = Field(default=2e-4, gt=0, le=1e30)
     batch: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    epochs: float | None = Field(default=None, gt=0, le=10_000)
     warmup_steps: int = Field(default=10, ge=0)
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)

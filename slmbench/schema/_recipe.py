@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from slmbench.schema._base import Misfits, Name, Spec
-from slmbench.schema._optim import MixingSpec, OptimSpec
+from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
 FormatName = Literal["plain", "chat", "toon"]
@@ -41,7 +41,7 @@ class AdapterSpec(Spec):
     """One adapter: the tasks it is trained on together, and what differs from the recipe's `optim`."""
 
     tasks: list[Name] = Field(min_length=1)
-    steps: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
 
     @model_validator(mode="after")
     def _no_repeats(self) -> AdapterSpec:

@@ -4,10 +4,11 @@ from slmbench.sweeps._grid import Axis, Point, axes_of, axis_of, points_of, seed
 from slmbench.sweeps._pareto import pareto_front
 from slmbench.sweeps._report import sweep_json, table_of, write_sweep
 from slmbench.sweeps._run import Outcome, Trained, run_sweep
-from slmbench.sweeps._summary import COSTS, Column, Row, Score, Sweep, mean_over_seeds, summarise
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep, mean_over_seeds, summarise
 
 __all__ = [
     "COSTS",
+    "OF_ITEMS",
     "Axis",
     "Column",
     "Outcome",

@@ -97,7 +97,7 @@ def points_of(recipe: Recipe, axes: Sequence[Axis], catalog: Catalog) -> list[Po
     """Every combination of the axes' values, the last axis fastest.
 
     Each is held to the recipe's schema. Raises DeclarationError with the problems of all of them, each told once;
-    UsageError where there are more than MAX_POINTS.
+    UsageError where there are more than MAX_POINTS, or where two of them are the same training.
     """
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_POINTS:
@@ -123,7 +123,24 @@ def points_of(recipe: Recipe, axes: Sequence[Axis], catalog: Catalog) -> list[Po
         points.append(Point(name, setting or "recipe", changed, made))
     if problems:
         raise DeclarationError(list(problems.values()))
+    _refuse_equal(points)
     return points
+
+
+def _refuse_equal(points: Sequence[Point]) -> None:
+    """Raises UsageError where two points are one and the same training, scored alike: a setting that is not read."""
+    first: dict[str, Point] = {}
+    for point in points:
+        spec = point.recipe.spec
+        beside = {"evaluation", "on_contamination", "checkpoint", "log_every_steps", "memory_limit_gb"}
+        told = spec.model_dump_json(include=beside) + "".join(map(point.recipe.digest_of, spec.adapters))
+        other = first.setdefault(told, point)
+        if other is not point:
+            changed = [key for key, value in point.changed.items() if other.changed[key] != value]
+            raise UsageError(
+                f"{other.name} and {point.name} would be the same training: nothing in this recipe reads "
+                f"{' and '.join(changed)}"
+            )
 
 
 def _axis(where: str, key: str, values: Any) -> Axis:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from slmbench.leaderboard.markup import Html, csp_hash, json_script, number, page_style, tag
 from slmbench.sweeps._panel import Dot, panel
-from slmbench.sweeps._summary import COSTS, Column, Row, Score, Sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep
 
 # Distinct in light and dark, and to people who don't tell red from green (after Okabe and Ito 2008).
 _HUES = ("#2186c4", "#d55e00", "#009e73", "#cc79a7", "#a88400", "#7a6fd0")
@@ -128,12 +128,13 @@ def _table(sweep: Sweep, forms: Mapping[str, Callable[[float], str]]) -> Html:
     heads = ["Setting", "Adapter", "Seeds", *(column.key for column in sweep.columns)]
     heads += [label.capitalize() for label in COSTS.values()]
     lines = []
+    mixed = len(sweep.spreads) > 1
     for model, scores in sweep.bases.items():
-        cells = [_cell(scores.get(column.key), False) for column in sweep.columns]
+        cells = [_cell(scores.get(column.key), False, mixed) for column in sweep.columns]
         names = [tag("th", model, scope="row"), tag("td", "none", class_="name"), tag("td", "\u2014")]
         lines.append(tag("tr", *names, *cells, *(tag("td", "\u2014") for _ in COSTS)))
     for row in sweep.rows:
-        cells = [_cell(row.scores.get(column.key), bool(row.fronts.get(column.key))) for column in sweep.columns]
+        cells = [_cell(row.scores.get(column.key), bool(row.fronts.get(column.key)), mixed) for column in sweep.columns]
         costs = [tag("td", forms[cost](row.costs[cost]) if cost in row.costs else "\u2014") for cost in COSTS]
         names = [tag("th", row.setting, scope="row"), tag("td", row.adapter, class_="name")]
         lines.append(tag("tr", *names, tag("td", str(len(row.seeds))), *cells, *costs))
@@ -147,24 +148,25 @@ def _table(sweep: Sweep, forms: Mapping[str, Callable[[float], str]]) -> Html:
     return tag("div", table, class_="scroll", role="region", aria_label="All numbers", tabindex=0)
 
 
-def _cell(score: Score | None, leads: bool) -> Html:
+def _cell(score: Score | None, leads: bool, mixed: bool) -> Html:
     if score is None:
         return tag("td", "\u2014")
-    return tag("td", _written(score), class_="lead" if leads else None)
+    return tag("td", _written(score, mixed), class_="lead" if leads else None)
 
 
-def _written(score: Score) -> str:
+def _written(score: Score, mixed: bool = False) -> str:
     if score.method == "none":
         return number(score.value)
-    return f"{number(score.value)} [{number(score.ci_low)}, {number(score.ci_high)}]"
+    mark = OF_ITEMS if mixed and score.spread == "items" else ""
+    return f"{number(score.value)} [{number(score.ci_low)}, {number(score.ci_high)}]{mark}"
 
 
 def _legend(sweep: Sweep) -> Html:
-    seeds: Sequence[int] = [len(row.seeds) for row in sweep.rows]
-    over_seeds = max(seeds) > 1
+    over_seeds = "seeds" in sweep.spreads
+    marked = f" {OF_ITEMS} marks intervals over the items of one run, as of a model without an adapter."
     interval = (
         "Mean over seeds, and the 95% t interval of that mean: where it could lie with other seeds. Few seeds make it "
-        "wide, and rightly so."
+        "wide, and rightly so." + (marked if "items" in sweep.spreads else "")
         if over_seeds
         else "The score of one run, and its 95% interval over test items. It says nothing of how much another seed of "
         "the training would change; --seeds 3 does."

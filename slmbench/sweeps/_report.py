@@ -13,7 +13,7 @@ from slmbench.files import write_atomically
 from slmbench.leaderboard.markup import count, duration, number, size
 from slmbench.leaderboard.writers import csv_text, markdown_text
 from slmbench.sweeps._page import render_page
-from slmbench.sweeps._summary import COSTS, Column, Row, Score, Sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep
 from slmbench.visible import visible
 
 FORMS: dict[str, Callable[[float], str]] = {
@@ -132,19 +132,22 @@ def _table(sweep: Sweep, safe: Callable[[str], str]) -> tuple[list[str], list[li
     costs = [cost for cost in COSTS if any(cost in row.costs for row in sweep.rows)]
     head = ["setting", "adapter", *names, *(HEADS[cost] for cost in costs)]
     rows = []
+    mixed = len(sweep.spreads) > 1
     for model, scores in sweep.bases.items():
-        shown = [_shown(scores.get(column.key)) for column in sweep.columns]
+        shown = [_shown(scores.get(column.key), mixed) for column in sweep.columns]
         rows.append([safe(model), "none", *shown, *("" for _ in costs)])
     for row in sweep.rows:
-        shown = [_shown(row.scores.get(column.key)) + _star(row, column) for column in sweep.columns]
+        shown = [_shown(row.scores.get(column.key), mixed) + _star(row, column) for column in sweep.columns]
         amounts = [FORMS[cost](row.costs[cost]) if cost in row.costs else "" for cost in costs]
         rows.append([safe(row.setting), safe(row.adapter), *shown, *amounts])
     return head, rows
 
 
 def _legend(sweep: Sweep) -> str:
-    seeds = max((len(row.seeds) for row in sweep.rows), default=1)
-    spread = f"t over {seeds} seeds" if seeds > 1 else "over the items of one run"
+    spread = "over the items of one run"
+    if "seeds" in sweep.spreads:
+        seeds = max(len(row.seeds) for row in sweep.rows)
+        spread = f"t over {seeds} seeds" + (f"; {OF_ITEMS} {spread}" if "items" in sweep.spreads else "")
     said = f"± half of the 95% interval ({spread}); * on the Pareto front of score against trainable parameters"
     metrics = ", ".join(f"{column.task}: {column.metric}" for column in sweep.columns)
     return f"{said}. Scores: {metrics}." if metrics else said + "."
@@ -158,11 +161,12 @@ def _star(row: Row, column: Column) -> str:
     return " *" if _FRONT_COST in row.fronts.get(column.key, ()) else ""
 
 
-def _shown(score: Score | None) -> str:
+def _shown(score: Score | None, mixed: bool) -> str:
+    """mixed: some intervals of the table are over seeds and some over items, which are marked then."""
     if score is None:
         return ""
     half = "" if score.method == "none" else f" ±{number((score.ci_high - score.ci_low) / 2)}"
-    return number(score.value) + half
+    return number(score.value) + half + (OF_ITEMS if mixed and score.spread == "items" else "")
 
 
 def _score(score: Score) -> dict[str, Any]:

@@ -14,6 +14,11 @@ from slmbench.sweeps._grid import Axis
 from slmbench.sweeps._pareto import pareto_front
 from slmbench.sweeps._run import Outcome
 
+SEEDS = "t-seeds"
+"""The method of an interval over seeds."""
+OF_ITEMS = "†"
+"""Marks intervals over items in a table where others are over seeds."""
+
 COSTS = {
     "parameters": "trainable parameters",
     "bytes": "adapter file",
@@ -49,6 +54,11 @@ class Score:
     ci_high: float
     n: int
     method: str
+
+    @property
+    def spread(self) -> str | None:
+        """What the interval is over, `seeds` or `items`; None without one."""
+        return None if self.method == "none" else "seeds" if self.method == SEEDS else "items"
 
 
 @frozen
@@ -88,6 +98,12 @@ class Sweep:
     rows: tuple[Row, ...]
     failures: Mapping[str, str]
     notices: tuple[str, ...] = ()
+
+    @property
+    def spreads(self) -> set[str]:
+        """What the intervals that are shown are over: `seeds`, `items`, or some and some."""
+        shown = [*self.bases.values(), *(row.scores for row in self.rows)]
+        return {spread for scores in shown for score in scores.values() if (spread := score.spread) is not None}
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -148,7 +164,7 @@ def mean_over_seeds(values: Sequence[float]) -> Score:
     if deviation == 0:
         return Score(mean, mean, mean, n, "none")
     half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Score(mean, mean - half, mean + half, n, "t-seeds")
+    return Score(mean, mean - half, mean + half, n, SEEDS)
 
 
 def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column]:

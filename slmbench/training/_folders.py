@@ -16,7 +16,8 @@ from slmbench.files import swap_folder
 from slmbench.models import read_adapter
 from slmbench.paths import shown
 from slmbench.training._checkpoints import newest_step
-from slmbench.training._methods import MODEL_WEIGHTS
+from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
+from slmbench.training._record import file_sha256
 
 _SHORT = 12
 Say = Callable[[str], Any]
@@ -62,13 +63,14 @@ class TrainingFolders:
         return True
 
     def put(self, new: str, say: Say) -> None:
-        """Puts a finished folder in the result's place. A result of other settings that is there is set aside."""
-        with contextlib.suppress(OSError, ValueError):
-            other = str(read_training(self.result).get("identity_sha256"))
+        """Puts a finished folder in the result's place. What is there is set aside, unless it is this one, damaged."""
+        other = _identity_of(self.result)
+        if other is not None and other != self.identity:
             before = TrainingFolders(self.place, self.name, other)
-            if other != self.identity and is_finished(self.result, other):
-                swap_folder(self.result, before.aside)
-                say(f"{shown(self.result)} was made with other settings; that one is kept as {shown(before.aside)}")
+            swap_folder(self.result, before.aside)
+            say(f"{shown(self.result)} was made with other settings; that one is kept as {shown(before.aside)}")
+        elif other is not None and not is_finished(self.result, other):
+            say(f"{shown(self.result)} was not as its training left it; it is made anew")
         swap_folder(new, self.result)
 
     def tell_others(self, say: Say) -> None:
@@ -97,6 +99,17 @@ def refuse_foreign(folder: str) -> None:
     )
 
 
+def _identity_of(folder: str) -> str | None:
+    """The identity in a result's record; where that can't be read, the record's own sha256. None without a record."""
+    with contextlib.suppress(OSError, ValueError):
+        identity = read_training(folder).get("identity_sha256")
+        if isinstance(identity, str) and re.fullmatch("[0-9a-f]{64}", identity):
+            return identity
+    with contextlib.suppress(OSError):
+        return file_sha256(os.path.join(folder, "training.json"))
+    return None
+
+
 def refuse_unwritable(place: str) -> None:
     """Raises SlmbenchError where nothing can be written to a folder, or to where it would be made."""
     there = os.path.abspath(place)
@@ -113,12 +126,12 @@ def is_finished(folder: str, identity: str) -> bool:
         record = read_training(folder)
         if record.get("identity_sha256") != identity:
             return False
-        if record.get("method") == "full":
-            return os.path.getsize(os.path.join(folder, MODEL_WEIGHTS)) == record["bytes"]
-        read_adapter(folder)
+        full = record["method"] == "full"
+        if not full:
+            read_adapter(folder)
+        return file_sha256(os.path.join(folder, MODEL_WEIGHTS if full else ADAPTER_WEIGHTS)) == record["file_sha256"]
     except (OSError, ValueError, KeyError, UsageError):
         return False
-    return True
 
 
 def read_training(folder: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from slmbench.schema import MixingSpec
 # From how many of the next rows a batch is filled when rows are packed: far enough to fill it to a percent, near
 # enough that the shares of the tasks hold over a few batches.
 LOOKAHEAD_ROWS = 128
+MAX_DRAWS = 5_000_000
+"""Rows in all steps together: a plan of so many takes a gigabyte."""
 
 
 class Sized(Protocol):
@@ -129,6 +131,7 @@ def plan_batches(
     wanted = shares(rows, mixing)
     unit = "examples" if mixing is None else mixing.unit
     sizes = [row.length if unit == "tokens" else 1 for row in rows]
+    _refuse_endless(len(rows), batch * accumulate, steps, epochs)
     draws = _order(rows, sizes, wanted, mixing, seed)
     lengths = [row.length for row in rows]
     if steps is not None:
@@ -152,6 +155,13 @@ def plan_batches(
     ends = [i for i, (a, b) in enumerate(pairwise(order), 1) if a.epoch != b.epoch]
     rows_of = tuple(tuple(draw.row for draw in some) for some in batches)
     return Plan(rows_of, accumulate, wanted, unit, tuple(ends), pack_tokens)
+
+
+def _refuse_endless(rows: int, a_step: int, steps: int | None, epochs: float | None) -> None:
+    asked = steps * a_step if steps is not None else (1.0 if epochs is None else epochs) * rows
+    if asked > MAX_DRAWS:
+        given = f"optim.epochs {epochs:g} of {rows:,}" if steps is None else f"optim.steps {steps:,} of {a_step:,}"
+        raise UsageError(f"{given} rows is {asked:,.0f} rows in all; at most {MAX_DRAWS:,} can be laid out")
 
 
 def shares(rows: Sequence[Sized], mixing: MixingSpec | None) -> dict[str, float]:

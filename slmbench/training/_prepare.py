@@ -173,6 +173,8 @@ def prepare_training(
             seed=spec.seed,
             pack_tokens=optim.batch * spec.max_tokens if spec.packing else None,
         )
+    if plan.steps <= optim.warmup_steps and optim.schedule != "constant":
+        say(f"{name}: all {plan.steps:,} steps are warm-up (optim.warmup_steps is {optim.warmup_steps:,})")
     with phases.phase("forecast"):
         longest = _sizes(rows, plan.largest(rows))
         forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,12 @@ from slmbench.training._prepare import Preparation
 from slmbench.training._rows import mixture
 
 SCHEMA = 2
+
+
+def file_sha256(path: str) -> str:
+    """sha256 of a file. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def training_record(
@@ -60,6 +67,7 @@ def training_record(
         "compute_dtype": autocast or loaded.dtype,
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "bytes": os.path.getsize(os.path.join(folder, weights)),
+        "file_sha256": file_sha256(os.path.join(folder, weights)),
         "seed": spec.seed,
         "steps": steps,
         "resumed_from": list(trainer.resumed_from),

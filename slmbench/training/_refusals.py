@@ -181,6 +181,11 @@ def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Any) -> Iterator[
     adapted = adapted_layers(model, targets)
     if isinstance(targets, tuple):
         modules = [name for name, _ in model.named_modules(remove_duplicate=False)]
+        missing = [target for target in targets if not any(is_target(name, (target,)) for name in modules)]
+        if len(missing) > 1:
+            kind = " (an encoder-decoder)" if source.architecture == "seq2seq" else ""
+            yield f"lora.targets: {source.name!r}{kind} has no {', '.join(missing)}; {way_out}"
+            targets = tuple(target for target in targets if target not in missing)
         for target in targets:
             hit = [name for name in modules if is_target(name, (target,))]
             if not hit:

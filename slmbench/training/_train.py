@@ -17,7 +17,7 @@ from slmbench.files import disk_errors, only_writer, restore_swapped, write_json
 from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
-from slmbench.runs import canonical_sha256, peak_memory_bytes, peak_vram_bytes, reset_peak_memory
+from slmbench.runs import canonical_sha256, reset_peak_memory
 from slmbench.training._allocator import give_back_large_blocks, spares_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
@@ -128,11 +128,6 @@ def _train(
         autocast = compute_dtype(loaded, spec)
         model = trainable_model(loaded, spec)
         flat = prepare_model(model)
-    memory: dict[str, int] = {}
-
-    def measure_first_step() -> None:
-        memory["first_step_bytes"] = peak_vram_bytes() or peak_memory_bytes()
-
     job = Job(
         plan=prepared.plan,
         optim=recipe.optim_of(name),
@@ -151,7 +146,6 @@ def _train(
         lr_ratio=spec.lora.lr_ratio if spec.method != "full" else None,
         say=say,
         advance=progress(f"train {name}", prepared.plan.steps) if progress else lambda _: None,
-        first_step=measure_first_step,
     )
     with phases.phase("trainer"):
         fp16 = autocast == "float16" and torch.cuda.is_available()
@@ -163,8 +157,7 @@ def _train(
     reset_peak_memory()
     with phases.phase("steps"):
         trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
-    memory["peak_bytes"] = peak_vram_bytes() or peak_memory_bytes()
-    memory["peak_ram_bytes"] = peak_memory_bytes()
+    job.memory.note()
     model.eval()
     broken = [key for key, p in model.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
     if broken:
@@ -179,9 +172,7 @@ def _train(
         else:
             write_weights(model, lambda file, data: write_synced(os.path.join(folders.finished, file), data))
     forecast = prepared.forecast
-    if "first_step_bytes" in memory:
-        start = 0 if checkpoint is None else checkpoint.step
-        forecast = calibrate(forecast, memory["first_step_bytes"], prepared.largest_batch(start))
+    forecast = calibrate(forecast, job.memory.found["first_step_bytes"], prepared.largest_batch(0))
     record = training_record(
         recipe,
         name,
@@ -190,7 +181,7 @@ def _train(
         trainer,
         folder=folders.finished,
         compared=compared,
-        memory=memory,
+        memory=job.memory.found,
         seconds=phases.seconds,
         autocast=job.autocast,
     )

@@ -28,6 +28,7 @@ from slmbench.training._checkpoints import (
 )
 from slmbench.training._curves import Curves, line
 from slmbench.training._forward import collate, row_losses
+from slmbench.training._measured import PeakMemory
 from slmbench.training._methods import loraplus_optimizer, read_weights, write_weights
 from slmbench.training._mixing import Plan
 
@@ -60,7 +61,7 @@ class Job:
     lr_ratio: float | None = None
     say: Callable[[str], Any] = lambda _: None
     advance: Callable[[int], Any] = lambda _: None
-    first_step: Callable[[], Any] = lambda: None
+    memory: PeakMemory = field(factory=PeakMemory)
 
     def collate(self, rows: Sequence[Any]) -> dict[str, Any]:
         return collate(rows, self.pad_id, self.architecture, flat=self.flat)
@@ -260,7 +261,7 @@ def _watch(trainer: Any) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if self.first:
                 self.first = False
-                job.first_step()
+                job.memory.note()
             last = state.global_step >= state.max_steps
             control.should_log |= last
             if job.validation and (last or state.global_step % job.validation_steps == 0):
@@ -351,7 +352,12 @@ def _save(trainer: Any) -> None:
     for name, parameter in trainer.model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
             raise SlmbenchError(_stopped(job, step, f"{name} is no number any more", taken=True))
-    times = {"seconds": round(_seconds(trainer), 3), "resumed_from": trainer.resumed_from}
+    job.memory.note()
+    times = {
+        "seconds": round(_seconds(trainer), 3),
+        "resumed_from": trainer.resumed_from,
+        "memory": dict(job.memory.found),
+    }
     with writing(job.place, step, job.identity, keep=job.keep) as write:
         write_weights(trainer.model, write)
         write(OPTIMIZER, to_bytes(trainer.optimizer.state_dict()))
@@ -370,4 +376,5 @@ def _restore(trainer: Any, checkpoint: str) -> None:
     with open(os.path.join(checkpoint, TIMES), encoding="utf-8") as file:
         times = json.load(file)
     trainer.seconds_before = float(times["seconds"])
+    trainer.job.memory.add(times["memory"])
     trainer.resumed_from = [*times["resumed_from"], trainer.state.global_step]

@@ -47,6 +47,25 @@ def test_listing_imports_nothing_heavy(arguments):
     assert "nano" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "10000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_threads_sleep_soon_unless_the_person_has_said_how_they_wait(given, then, monkeypatch, capsys):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["list", "formats"]) == 0
+    found = {name: os.environ[name] for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if name in os.environ}
+    os.environ.pop("GOMP_SPINCOUNT", None)  # Undone below, where it was set before.
+    assert found == then
+
+
 def test_help_imports_no_command():
     done = _python(
         "import sys; from slmbench.cli import main; code = main(['--help']);"

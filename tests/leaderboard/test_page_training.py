@@ -255,3 +255,16 @@ def test_long_curves_are_thinned_to_means_of_neighbours():
     mean = sum(loss * tokens for _, loss, tokens in points) / sum(tokens for *_, tokens in points)
     assert sum(loss * tokens for _, loss, tokens in thin) / sum(tokens for *_, tokens in thin) == pytest.approx(mean)
     assert _thinned(points[:POINTS_SHOWN]) == points[:POINTS_SHOWN]
+
+
+def test_an_adapter_that_was_set_aside_keeps_its_figure(write_run, write_adapter, page_of, tmp_path):
+    write_adapter("mixed-0123456789ab", record(steps=30))
+    write_adapter("mixed", record(steps=60))
+    write_adapter("mixed-other", record(steps=90))
+    write_adapter("mixed-ba9876543210", record(steps=120))
+    folder = tmp_path / "adapters" / "mixed-ba9876543210"
+    (folder / "adapter_config.json").write_text('{"r": 5}')
+    digest = read_adapter(str(folder)).sha256
+    write_run("base", [0, 1] * 10)
+    write_run("tuned", [1, 1] * 10, adapter="mixed", changes={"adapter.sha256": digest})
+    assert "120 steps" in words(section(page_of()))

@@ -124,7 +124,5 @@ def test_a_method_that_peft_does_not_know_is_named(make):
         config = json.load(file)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(config | {"peft_type": "LORAA"}, file)
-    with pytest.raises(
-        UsageError, match="names peft_type 'LORAA', which the installed peft doesn't know; did you"
-    ):
+    with pytest.raises(UsageError, match="names peft_type 'LORAA', which the installed peft doesn't know; did you"):
         attach_adapter(_load(), folder, strict=False)

@@ -125,3 +125,27 @@ def test_a_long_name_is_cut_and_still_its_own(recipe):
     lists = ",".join(f"[{', '.join(f'module_{i}_{j}' for j in range(12))}]" for i in range(3))
     found = names(recipe, f"lora.targets={lists}")
     assert len(set(found)) == 3 and all(len(name) <= 80 for name in found)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "over", "said"),
+    [
+        (["method=full"], "lora.rank=4,8", "rank-4 and rank-8 would be the same training: .* reads lora.rank"),
+        ([], "optim.plateau_factor=0.2,0.3", None),
+        ([], "evaluation.limit=2,3", None),
+    ],
+)
+def test_points_that_are_the_same_training_are_refused(overrides, over, said):
+    recipe = load_recipe("nano-quickstart", default_catalog(), overrides)
+    if said is None:
+        assert len(names(recipe, over)) == 2
+        return
+    with pytest.raises(UsageError, match=said):
+        names(recipe, over)
+
+
+def test_a_sweep_of_steps_reaches_adapters_with_steps_of_their_own(recipe):
+    assert {adapter.steps for adapter in recipe.spec.adapters.values()} != {None}
+    points = points_of(recipe, axes_of(recipe, ["optim.steps=2,4"]), default_catalog())
+    for point, steps in zip(points, (2, 4), strict=True):
+        assert {point.recipe.optim_of(name).steps for name in recipe.spec.adapters} == {steps}

@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from attrs import evolve
 
 from slmbench.sweeps import COSTS, Axis, Column, Row, Score, Sweep, sweep_json, table_of, write_sweep
 
@@ -144,9 +145,23 @@ def test_names_are_text_and_nothing_else(sweep, tmp_path):
 def test_the_terminal_table_marks_the_front(sweep):
     head, rows, legend = table_of(sweep)
     assert head == ["setting", "adapter", "sums", "trainable", "adapter", "training", "peak memory"]
-    assert rows[0] == ["nano", "none", "0.100 ±0.075", "", "", "", ""]
+    assert rows[0] == ["nano", "none", "0.100 ±0.075†", "", "", "", ""]
     assert [line[2].endswith(" *") for line in rows] == [False, True, True, False]
-    assert "sums: acc" in legend and "t over 3 seeds" in legend
+    assert "sums: acc" in legend and "t over 3 seeds; † over the items of one run" in legend
+
+
+def test_an_interval_over_items_is_marked_only_beside_ones_over_seeds(sweep, tmp_path):
+    def markup(made):
+        write_sweep(made, str(tmp_path))
+        return (tmp_path / "index.html").read_text(encoding="utf-8")
+
+    assert "0.100 [0.050, 0.200]†" in markup(sweep)
+    alike = evolve(sweep, bases={})
+    legend = table_of(alike)[2]
+    assert "t over 3 seeds" in legend and "†" not in legend + markup(alike)
+    item = Score(0.5, 0.4, 0.6, 50, "wilson")
+    single = evolve(sweep, rows=tuple(evolve(one, scores={"sums/acc": item}, seeds=(0,)) for one in sweep.rows))
+    assert "(over the items of one run)" in table_of(single)[2] and "†" not in str(table_of(single))
 
 
 @pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (0.2, 0.2, 0.9), (1e-9, 2e-9, 3e-9), (-40.0, 12.5, 1234.0)])

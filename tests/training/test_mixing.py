@@ -203,3 +203,9 @@ def test_a_row_that_is_longer_than_a_batch_is_one_alone():
 def test_no_rows_are_an_error():
     with pytest.raises(DataError, match="no training rows"):
         plan([])
+
+
+@pytest.mark.parametrize("length", [{"steps": 900_000, "batch": 8}, {"steps": None, "epochs": 9_999.0}])
+def test_a_plan_that_would_fill_the_memory_is_refused(length):
+    with pytest.raises(UsageError, match=r"rows is [\d,]+ rows in all; at most 5,000,000 can be laid out"):
+        plan(rows_of({"a": 600}), **length)

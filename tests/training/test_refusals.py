@@ -122,6 +122,14 @@ def test_encoder_decoder_is_not_packed_and_takes_its_own_targets(small_t5):
     assert re.search(r"has no 'q_proj'.* it has k, o, q, v, wi, wo;", second)
 
 
+def test_targets_of_a_causal_model_are_refused_in_one_line_on_an_encoder_decoder(small_t5):
+    source = resolve_model(str(small_t5), default_catalog())
+    with pytest.raises(UsageError) as raised:
+        _refuse("lora.targets=[q_proj, k_proj, gate_proj]", "lora.rank=8", source=source)
+    (line,) = str(raised.value).splitlines()
+    assert "(an encoder-decoder) has no q_proj, k_proj, gate_proj; it has k, o, q, v, wi, wo; `--set lora." in line
+
+
 def test_causal_recipe_on_the_twin_of_an_encoder_decoder():
     source = resolve_model("flan-t5-small", default_catalog(), twin=True)
     with pytest.raises(UsageError) as raised:

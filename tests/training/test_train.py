@@ -170,6 +170,65 @@ def test_a_place_that_can_not_be_written_is_told_before_rows_are_read(tmp_path, 
         _train(tmp_path / "file", "note")
 
 
+def test_a_result_whose_record_says_nothing_is_set_aside_too(tmp_path):
+    folder = Path(_train(tmp_path, "note"))
+    before = read_adapter(str(folder))
+    record = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps(record | {"identity_sha256": None}))
+    said = []
+    _train(tmp_path, "note", say=said.append)
+    (aside,) = [path for path in folder.parent.iterdir() if path.name.startswith("note-")]
+    assert read_adapter(str(aside)).sha256 == before.sha256
+    assert sum("was made with other settings; that one is kept as" in line for line in said) == 1
+
+
+def test_a_result_that_was_damaged_is_made_anew_and_told(tmp_path):
+    folder = Path(_train(tmp_path, "note"))
+    before = read_adapter(str(folder)).sha256
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
+    said = []
+    _train(tmp_path, "note", say=said.append)
+    assert read_adapter(str(folder)).sha256 == before
+    assert any(line.endswith("was not as its training left it; it is made anew") for line in said)
+    assert [path.name for path in folder.parent.iterdir()] == ["note"]
+
+
+def test_the_peak_of_a_training_is_that_of_all_its_attempts(tmp_path):
+    import numpy as np
+
+    from slmbench.runs import peak_memory_bytes
+
+    large, reached = [], []
+
+    def interrupt(*_):
+        made = 0
+
+        def advance(n):
+            nonlocal made
+            made += n
+            if made == 2:
+                large.append(np.ones(300_000_000, np.uint8))
+                reached.append(peak_memory_bytes())
+            if made == 4:  # After the checkpoint.
+                large.clear()
+                raise KeyboardInterrupt
+
+        return advance
+
+    steps = ("checkpoint.every_steps=3", "adapters.note.steps=6")
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, "note", *steps, progress=interrupt)
+    memory = json.loads((Path(_train(tmp_path, "note", *steps)) / "training.json").read_text())["memory"]
+    assert memory["peak_bytes"] == memory["peak_ram_bytes"] >= reached[0] > memory["first_step_bytes"] + 200_000_000
+
+
+def test_a_training_that_only_warms_up_is_told(tmp_path):
+    said = []
+    _train(tmp_path, "note", "optim.warmup_steps=9", say=said.append)
+    assert "note: all 4 steps are warm-up (optim.warmup_steps is 9)" in said
+
+
 def test_lora_settings_that_a_full_training_does_not_read_are_told(tmp_path):
     said = []
     _train(tmp_path, "note", "method=full", "adapters.note.steps=1", "lora.rank=2", say=said.append)
