@@ -100,7 +100,7 @@ def main() -> None:
             print(_line(case, memory, worst), flush=True)
     for kind, percent in worst.items():
         print(f"worst_{kind}_percent: {percent:.1f} (limit {LIMIT_PERCENT})")
-    sys.exit(worst["calibrated"] > LIMIT_PERCENT)
+    sys.exit(max(worst.values()) > LIMIT_PERCENT)
 
 
 def _line(case: str, memory: dict[str, Any], worst: dict[str, float]) -> str:
@@ -112,6 +112,9 @@ def _line(case: str, memory: dict[str, Any], worst: dict[str, float]) -> str:
         worst[kind] = max(worst[kind], abs(percent))
         shown.append(f"{kind} {size / 1e6:,.0f} MB ({percent:+.1f}%)")
     parts = ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in forecast["parts"].items())
+    # Of a twin nearly all is overhead: this says how near the rest comes, with all that is off in the overhead too.
+    beside, expected = (size - forecast["parts"]["overhead"] for size in (measured, forecast["forecast_bytes"]))
+    shown.append(f"beside the overhead {expected / 1e6:,.0f} MB of {beside / 1e6:,.0f} MB")
     return f"{case}: measured {measured / 1e6:,.0f} MB, {', '.join(shown)}; {parts}"
 
 
