@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 # As the command line has it: tests share cores with the processes that they start.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# A shell has what it starts in the background ignore SIGINT, and that goes on to every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 REAL_DATA = os.environ.get("SLMBENCH_DATA")
 REAL_DATA = os.path.abspath(REAL_DATA) if REAL_DATA else None
 
