@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -66,3 +67,25 @@ def json_script(element_id: str, value: Any) -> Html:
 def csp_hash(content: str) -> str:
     """The source expression of a content security policy that allows exactly this inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def page_head(title: str, style: str, script: str | None = None) -> Html:
+    """A page's head: its policy lets it load nothing, and lets the given style and script run by their hashes."""
+    runs = "" if script is None else f"script-src {csp_hash(script)}; "
+    policy = f"default-src 'none'; style-src {csp_hash(style)}; {runs}base-uri 'none'; form-action 'none'"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name_="color-scheme", content="light dark"),
+        tag("meta", name_="referrer", content="no-referrer"),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+
+
+def notice_box(notices: Sequence[str]) -> Html:
+    """What a reader has to know before the numbers."""
+    shown = [tag("li", notice) for notice in notices]
+    return tag("aside", tag("h2", "Before you read on"), tag("ul", *shown), class_="notices")

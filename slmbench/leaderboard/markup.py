@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from slmbench.leaderboard._html import Html, csp_hash, json_script, tag
+from slmbench.leaderboard._html import Html, json_script, notice_box, page_head, tag
 from slmbench.leaderboard._text import count, duration, number, size
 
 
@@ -15,4 +15,4 @@ def page_style() -> str:
     return content.replace("\r\n", "\n")
 
 
-__all__ = ["Html", "count", "csp_hash", "duration", "json_script", "number", "page_style", "size", "tag"]
+__all__ = ["Html", "count", "duration", "json_script", "notice_box", "number", "page_head", "page_style", "size", "tag"]

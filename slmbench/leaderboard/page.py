@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from slmbench.leaderboard._html import Html, csp_hash, json_script, tag
+from slmbench.leaderboard._html import Html, json_script, notice_box, page_head, tag
 from slmbench.leaderboard._page_latency import latency_table
 from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
@@ -30,25 +30,11 @@ def render_page(leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None 
     by_id = {run.run_id: run for run in runs if run.run_id in shown}
     anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
     style, script = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; style-src {csp_hash(style)}; script-src {csp_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     title = "slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("meta", name_="referrer", content="no-referrer"),
-        tag("title", title),
-        tag("style", Html(style)),
-    )
+    head = page_head(title, style, script)
     body = [_header(leaderboard, by_id)]
     if leaderboard.notices:
-        notices = [tag("li", notice) for notice in leaderboard.notices]
-        body.append(tag("aside", tag("h2", "Before you read on"), tag("ul", *notices), class_="notices"))
+        body.append(notice_box(leaderboard.notices))
     if leaderboard.rows:
         body.append(score_table(leaderboard, anchors))
         body.append(_legend(leaderboard))

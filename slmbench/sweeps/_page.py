@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from slmbench.leaderboard.markup import Html, csp_hash, json_script, number, page_style, tag
+from slmbench.leaderboard.markup import Html, json_script, notice_box, number, page_head, page_style, tag
 from slmbench.sweeps._panel import Dot, panel
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep
 
@@ -38,21 +38,10 @@ _STYLE = (
 def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data: Any) -> str:
     """The whole page. forms: cost -> how an amount is written. data: what sweep.json holds; it is in `#data` too."""
     style = page_style() + _STYLE
-    policy = f"default-src 'none'; style-src {csp_hash(style)}; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("meta", name_="referrer", content="no-referrer"),
-        tag("title", f"slmbench sweep: {sweep.recipe}"),
-        tag("style", Html(style)),
-    )
+    head = page_head(f"slmbench sweep: {sweep.recipe}", style)
     body = [_header(sweep)]
     if sweep.notices:
-        notices = [tag("li", notice) for notice in sweep.notices]
-        body.append(tag("aside", tag("h2", "Before you read on"), tag("ul", *notices), class_="notices"))
+        body.append(notice_box(sweep.notices))
     if sweep.failures:
         faults = [tag("p", tag("b", point), ": ", reason, class_="failed") for point, reason in sweep.failures.items()]
         body.append(tag("section", tag("h2", "Points without a result"), *faults))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import swap_folder
-from slmbench.models import read_adapter
 from slmbench.paths import shown
 from slmbench.training._checkpoints import newest_step
-from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
-from slmbench.training._record import file_sha256
+from slmbench.training._record import result_sha256
 
 _SHORT = 12
 Say = Callable[[str], Any]
@@ -106,7 +106,7 @@ def _identity_of(folder: str) -> str | None:
         if isinstance(identity, str) and re.fullmatch("[0-9a-f]{64}", identity):
             return identity
     with contextlib.suppress(OSError):
-        return file_sha256(os.path.join(folder, "training.json"))
+        return hashlib.sha256(Path(folder, "training.json").read_bytes()).hexdigest()
     return None
 
 
@@ -126,10 +126,7 @@ def is_finished(folder: str, identity: str) -> bool:
         record = read_training(folder)
         if record.get("identity_sha256") != identity:
             return False
-        full = record["method"] == "full"
-        if not full:
-            read_adapter(folder)
-        return file_sha256(os.path.join(folder, MODEL_WEIGHTS if full else ADAPTER_WEIGHTS)) == record["file_sha256"]
+        return result_sha256(folder, record["method"]) == record["sha256"]
     except (OSError, ValueError, KeyError, UsageError):
         return False
 

@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from slmbench.models import ModelSource
 from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
 from slmbench.training._allocator import give_back_freed
+from slmbench.training._methods import with_adapter
 from slmbench.training._peak import fake_model, step_peak
 from slmbench.training._shapes import empty_model, pack_layers
 
@@ -214,35 +215,14 @@ def _training_model(plan: TrainingPlan) -> tuple[Any, _Sizes]:
         weights -= pack_layers(model, double=double, compute=dtype, replace=not spec.lora.dora)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of peft's and of transformers' next version; the training itself says it.
-        tuned = model if spec.method == "full" else _with_adapter(model, spec, source)
+        with torch.device("meta"):
+            tuned = model if spec.method == "full" else with_adapter(model, spec, source)
         if plan.optim.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.enable_input_require_grads()
     tuned.train()
     trained = tuple(parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad)
     return tuned, _Sizes(weights, 0 if spec.method == "full" else 4 * sum(trained), trained)
-
-
-def _with_adapter(model: Any, spec: RecipeSpec, source: ModelSource) -> Any:
-    import peft
-    import torch
-
-    targets = spec.lora.targets or source.lora_targets
-    config = peft.LoraConfig(
-        r=spec.lora.rank,
-        lora_alpha=spec.lora.alpha,
-        lora_dropout=spec.lora.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        use_rslora=spec.lora.rslora,
-        use_dora=spec.lora.dora,
-        task_type="SEQ_2_SEQ_LM" if source.architecture == "seq2seq" else "CAUSAL_LM",
-    )
-    with torch.device("meta"):
-        tuned = peft.get_peft_model(model, config)
-    for parameter in tuned.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return tuned
 
 
 def weights_dtype(spec: RecipeSpec, source: ModelSource, device: str) -> str:

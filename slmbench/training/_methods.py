@@ -58,7 +58,19 @@ def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
             use_gradient_checkpointing=spec.optim.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
-    targets = spec.lora.targets or loaded.source.lora_targets
+    try:
+        tuned = with_adapter(model, spec, loaded.source)
+    except ValueError as error:  # Targets that the model lacks ...
+        raise UsageError(f"peft refuses these settings: {' '.join(str(error).split())[:400]}") from error
+    tuned.peft_config["default"].base_model_name_or_path = loaded.source.id
+    return tuned
+
+
+def with_adapter(model: Any, spec: RecipeSpec, source: ModelSource) -> Any:
+    """A model in peft's wrapper, with a new adapter in float32 on it. Raises what peft raises."""
+    import peft
+
+    targets = spec.lora.targets or source.lora_targets
     config = peft.LoraConfig(
         r=spec.lora.rank,
         lora_alpha=spec.lora.alpha,
@@ -66,13 +78,9 @@ def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         use_rslora=spec.lora.rslora,
         use_dora=spec.lora.dora,
-        task_type="SEQ_2_SEQ_LM" if loaded.architecture == "seq2seq" else "CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if source.architecture == "seq2seq" else "CAUSAL_LM",
     )
-    try:
-        tuned = peft.get_peft_model(model, config)
-    except ValueError as error:  # Targets that the model lacks ...
-        raise UsageError(f"peft refuses these settings: {' '.join(str(error).split())[:400]}") from error
-    tuned.peft_config["default"].base_model_name_or_path = loaded.source.id
+    tuned = peft.get_peft_model(model, config)
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             # In 16 bits updates would be lost, and a resumed training would not be the same.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from slmbench.models import LoadedModel
+from slmbench.models import LoadedModel, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import code, hardware, now, packages
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
@@ -17,9 +17,14 @@ from slmbench.training._rows import mixture
 SCHEMA = 2
 
 
-def file_sha256(path: str) -> str:
-    """sha256 of a file. Raises OSError."""
-    with open(path, "rb") as file:
+def result_sha256(folder: str, method: str) -> str:
+    """sha256 of what a training made: an adapter's as runs name it, with its config; of a whole model its weights'.
+
+    Raises OSError; UsageError where a folder holds no adapter.
+    """
+    if method != "full":
+        return read_adapter(folder).sha256
+    with open(os.path.join(folder, MODEL_WEIGHTS), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -67,7 +72,7 @@ def training_record(
         "compute_dtype": autocast or loaded.dtype,
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "bytes": os.path.getsize(os.path.join(folder, weights)),
-        "file_sha256": file_sha256(os.path.join(folder, weights)),
+        "sha256": result_sha256(folder, spec.method),
         "seed": spec.seed,
         "steps": steps,
         "resumed_from": list(trainer.resumed_from),

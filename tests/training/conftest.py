@@ -40,3 +40,21 @@ def small_t5(tmp_path_factory):
         T5ForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def train():
+    """train(out, adapter, *overrides, **options) -> the folder; of the quickstart's recipe, with `quick` overrides."""
+    from slmbench.recipe import load_recipe
+    from slmbench.training import train_adapter
+
+    quick = ("adapters.note.steps=4", "adapters.choice.steps=4", "adapters.multi.steps=4", "optim.batch=4", "rows=40")
+
+    def make(out, name, *overrides, **options):
+        catalog = default_catalog()
+        recipe = load_recipe("nano-quickstart", catalog, (*quick, *overrides))
+        source = resolve_model(recipe.spec.model, catalog)
+        return train_adapter(recipe, name, catalog, source, out=str(out), **options)
+
+    make.quick = quick
+    return make

@@ -1,0 +1,129 @@
+"""Bundled recipes and suites: what they name exists, their settings are as published, twins keep their paths."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmbench.catalog import default_catalog
+from slmbench.models import resolve_model
+from slmbench.recipe import load_recipe, suite_tasks
+
+
+@pytest.mark.parametrize("name", sorted(default_catalog().files("recipes")))
+def test_every_bundled_recipe_names_tasks_and_a_model_that_exist(name: str) -> None:
+    catalog = default_catalog()
+    recipe = load_recipe(name, catalog)
+    assert recipe.evaluation_tasks(catalog)
+    assert resolve_model(recipe.spec.model, catalog).name == recipe.spec.model
+    for adapter in recipe.spec.adapters:
+        optim = recipe.optim_of(adapter)
+        assert (optim.steps is None) != (optim.epochs is None)
+
+
+@pytest.mark.parametrize("name", sorted(default_catalog().files("suites")))
+def test_every_bundled_suite_names_tasks_that_exist(name: str) -> None:
+    assert suite_tasks(default_catalog(), name)
+
+
+@pytest.mark.parametrize("name", sorted(default_catalog().files("recipes")))
+def test_a_twin_is_short_and_keeps_every_path_of_its_recipe(name: str) -> None:
+    recipe = load_recipe(name, default_catalog())
+    real, twin = recipe.spec, recipe.for_twin().spec
+    for adapter in twin.adapters:
+        optim = recipe.for_twin().optim_of(adapter)
+        assert optim.steps is not None and optim.steps <= 6
+        assert optim.steps * optim.batch * optim.accumulate <= 200
+    assert twin.rows is not None and twin.rows <= 24
+    assert twin.evaluation.limit is not None and 1 <= twin.evaluation.limit <= 4
+    assert twin.evaluation.max_tokens is not None and twin.evaluation.max_tokens <= 16
+    assert all(len(values) <= 2 for values in twin.sweep.values())
+    for kept in (
+        "model",
+        "method",
+        "format",
+        "lora",
+        "quantization",
+        "mixing",
+        "packing",
+        "dtype",
+        "shots",
+        "cot",
+        "seed",
+    ):
+        assert getattr(twin, kept) == getattr(real, kept), kept
+    for kept in ("lr", "accumulate", "schedule", "optimizer", "weight_decay", "clip_norm", "gradient_checkpointing"):
+        assert getattr(twin.optim, kept) == getattr(real.optim, kept), kept
+    assert (twin.validation is None) == (real.validation is None)
+    assert {name: part.tasks for name, part in twin.adapters.items()} == {
+        name: part.tasks for name, part in real.adapters.items()
+    }
+    assert (twin.evaluation.tasks, twin.evaluation.suite) == (real.evaluation.tasks, real.evaluation.suite)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (
+            "tinyllama-discharge-toon",
+            {
+                "model": "tinyllama-1.1b-chat",
+                "method": "qlora",
+                "quantization.type": "nf4",
+                "quantization.double": True,
+                "lora.rank": 24,
+                "optim.epochs": 3,
+                "optim.lr": 2e-4,
+                "max_tokens": 448,
+                "format": "toon",
+            },
+        ),
+        (
+            "smollm2-deepthink",
+            {
+                "model": "smollm2-360m",
+                "format": "chat",
+                "max_tokens": 512,
+                "optim.optimizer": "adamw_8bit",
+                "optim.batch": 2,
+                "optim.accumulate": 4,
+                "optim.lr": 2e-4,
+                "optim.steps": 60,
+                "dtype": "auto",
+            },
+        ),
+        (
+            "phi35-multitask",
+            {"model": "phi-3.5-mini-instruct", "cot": "zero", "optim.schedule": "plateau", "optim.clip_norm": 1.0},
+        ),
+        ("flan-t5-medical", {"model": "flan-t5-small", "method": "lora"}),
+        ("task-adapters", {"model": "llama-3.2-1b-instruct", "evaluation.suite": "adapters"}),
+    ],
+)
+def test_a_published_recipe_has_its_published_settings(name: str, settings: dict[str, object]) -> None:
+    spec = load_recipe(name, default_catalog()).spec.model_dump()
+    for path, wanted in settings.items():
+        value = spec
+        for part in path.split("."):
+            value = value[part]
+        assert value == wanted, path
+
+
+def test_published_recipes_train_on_their_published_tasks() -> None:
+    catalog = default_catalog()
+
+    def tasks(name: str, variant: str | None = None) -> list[list[str]]:
+        return [part.tasks for part in load_recipe(name, catalog, variant=variant).spec.adapters.values()]
+
+    assert tasks("phi35-multitask") == [["ropes", "web_search_summarization", "gsm8k"]]
+    assert tasks("task-adapters") == [["alpaca_python"], ["gsm8k"], ["dolly_closed_qa"]]
+    assert tasks("flan-t5-medical") == [["icliniq"], ["medquad"], ["icliniq", "medquad"]]
+    discharge = load_recipe("tinyllama-discharge-toon", catalog)
+    assert discharge.spec.optim.batch * discharge.spec.optim.accumulate == 8
+    others = {name for name in discharge.spec.variants if name != "lora"}
+    assert {"discharge_summarization", *others} == set(suite_tasks(catalog, "healthcare-toon"))
+    assert all(tasks("tinyllama-discharge-toon", name) == [[name]] for name in others)
+    assert load_recipe("task-adapters", catalog).sweep_axes() == {"lora.rank": [16, 32, 64, 128]}
+    for name in ("qwen2.5-1.5b", "llama-3.2-3b"):
+        assert load_recipe("task-adapters", catalog, variant=name).spec.model == name
+    for name in ("task-adapters", "flan-t5-medical"):
+        assert load_recipe(name, catalog, variant="qlora").spec.method == "qlora"

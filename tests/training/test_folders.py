@@ -1,0 +1,196 @@
+"""Where a training's result and checkpoints lie: what is kept, what is put aside, what is never left half done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.models import read_adapter
+
+
+def test_finished_adapter_is_kept_and_a_changed_recipe_trains_anew(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    train(tmp_path, "note")
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == first
+    train(tmp_path, "note", "optim.lr=1e-3")
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns != first
+
+
+WITHOUT_EFFECT = (
+    "on_contamination=warn",
+    "log_every_steps=1",
+    "checkpoint={every_steps: 2, keep: 1}",
+    "evaluation={tasks: [nano_choice]}",
+    "variants={other: {seed: 3}}",
+    "sweep={lora.rank: [4, 8]}",
+    "summary=Another.",
+)
+
+
+def test_what_changes_no_weight_trains_nothing_anew(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    train(tmp_path, "note", *WITHOUT_EFFECT)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == first
+    train(tmp_path, "note", *WITHOUT_EFFECT, resume=False)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns != first
+
+
+def _interrupt_at(step):
+    made = 0
+
+    def advance(n):
+        nonlocal made
+        made += n
+        if made >= step:
+            raise KeyboardInterrupt
+
+    return lambda *_: advance
+
+
+def test_interrupted_training_leaves_nothing_half_written_and_keeps_the_old_adapter(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    before = read_adapter(str(folder)).sha256
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", "optim.lr=1e-3", progress=_interrupt_at(1))
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
+    assert read_adapter(str(folder)).sha256 == before
+
+
+def test_an_interrupted_training_says_from_where_it_goes_on(train, tmp_path):
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", "checkpoint.every_steps=2", progress=_interrupt_at(4), say=said.append)
+    assert "interrupted; the same command goes on from step 2" in said[-1]
+    assert [path.match(".note-*.partial") for path in (tmp_path / "adapters").iterdir()] == [True]
+    said.clear()
+    folder = train(tmp_path, "note", say=said.append)
+    assert [line.split(" (")[0] for line in said if "going on" in line] == ["going on from step 2 of 4"]
+    assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
+    assert read_adapter(folder).sha256 == read_adapter(train(tmp_path / "whole", "note")).sha256
+
+
+@pytest.mark.parametrize("how", ["another recipe", "anew"])
+def test_a_checkpoint_that_is_not_wanted_is_not_gone_on_from(train, tmp_path, how):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", "checkpoint.every_steps=1", progress=_interrupt_at(3))
+    said = []
+    other = how == "another recipe"
+    folder = train(tmp_path, "note", *(["seed=5"] if other else []), resume=other, say=said.append)
+    assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == []
+    told = (
+        "a training of 'note' with other settings, rows or weights was left at step 2; its command goes on from there"
+    )
+    assert any(told in line for line in said) == other
+    assert sorted(path.suffix for path in (tmp_path / "adapters").iterdir()) == ([""] + [".partial"] * other)
+    if other:  # And it does go on.
+        folder = train(tmp_path, "note")
+        assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
+
+
+def test_a_training_with_other_settings_sets_an_adapter_aside_and_going_back_puts_it_back(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    first, made = read_adapter(str(folder)).sha256, (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    said = []
+    assert train(tmp_path, "note", "optim.lr=1e-3", say=said.append) == str(folder)
+    second = read_adapter(str(folder)).sha256
+    (aside,) = [path for path in folder.parent.iterdir() if path != folder]
+    assert any(line.endswith(f"that one is kept as {aside}") for line in said)
+    assert (read_adapter(str(aside)).sha256, first == second) == (first, False)
+    said.clear()
+    assert train(tmp_path, "note", say=said.append) == str(folder)
+    assert any(line.endswith("is what this training makes; it is put back") for line in said)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == made
+    assert sorted(read_adapter(str(path)).sha256 for path in folder.parent.iterdir()) == sorted([first, second])
+
+
+def test_a_place_that_can_not_be_written_is_told_before_rows_are_read(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("slmbench.training._train.prepare_training", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SlmbenchError, match="file: it is a file, and the adapters would go below it"):
+        train(tmp_path / "file", "note")
+
+
+def test_a_result_whose_record_says_nothing_is_set_aside_too(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    before = read_adapter(str(folder))
+    record = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps(record | {"identity_sha256": None}))
+    said = []
+    train(tmp_path, "note", say=said.append)
+    (aside,) = [path for path in folder.parent.iterdir() if path.name.startswith("note-")]
+    assert read_adapter(str(aside)).sha256 == before.sha256
+    assert sum("was made with other settings; that one is kept as" in line for line in said) == 1
+
+
+def test_a_result_that_was_damaged_is_made_anew_and_told(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    before = read_adapter(str(folder)).sha256
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
+    said = []
+    train(tmp_path, "note", say=said.append)
+    assert read_adapter(str(folder)).sha256 == before
+    assert any(line.endswith("was not as its training left it; it is made anew") for line in said)
+    assert [path.name for path in folder.parent.iterdir()] == ["note"]
+
+
+def test_the_peak_of_a_training_is_that_of_all_its_attempts(train, tmp_path):
+    import numpy as np
+
+    from slmbench.runs import peak_memory_bytes
+
+    large, reached = [], []
+
+    def interrupt(*_):
+        made = 0
+
+        def advance(n):
+            nonlocal made
+            made += n
+            if made == 2:
+                large.append(np.ones(300_000_000, np.uint8))
+                reached.append(peak_memory_bytes())
+            if made == 4:  # After the checkpoint.
+                large.clear()
+                raise KeyboardInterrupt
+
+        return advance
+
+    steps = ("checkpoint.every_steps=3", "adapters.note.steps=6")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", *steps, progress=interrupt)
+    memory = json.loads((Path(train(tmp_path, "note", *steps)) / "training.json").read_text())["memory"]
+    assert memory["peak_bytes"] == memory["peak_ram_bytes"] >= reached[0] > memory["first_step_bytes"] + 200_000_000
+
+
+@pytest.mark.parametrize("there", ["a file", "somebody's adapter"])
+def test_what_no_training_has_written_is_not_replaced(train, tmp_path, there):
+    place = tmp_path / "adapters" / "note"
+    precious = place if there == "a file" else place / "adapter_config.json"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    with pytest.raises(UsageError, match="no training has written it"):
+        train(tmp_path, "note", resume=False)
+    assert precious.read_text() == "precious"
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
+
+
+def test_an_adapter_killed_in_its_swap_is_restored(train, tmp_path):
+    folder = Path(train(tmp_path, "note"))
+    digest = read_adapter(str(folder)).sha256
+    folder.rename(folder.with_name(".note.old"))
+    train(tmp_path, "note")
+    assert read_adapter(str(folder)).sha256 == digest
+    assert [path.name for path in folder.parent.iterdir()] == ["note"]
+
+
+def test_two_trainings_of_one_adapter_do_not_mix(train, tmp_path):
+    from slmbench.files import only_writer
+
+    with only_writer(str(tmp_path / "adapters" / ".note.lock")), pytest.raises(SlmbenchError, match="another process"):
+        train(tmp_path, "note")
