@@ -18,7 +18,8 @@ def evaluate(
     adapter: str | None = None,
     out: str = "slmbench-out",
     format: str = "plain",
-    batch: int = 32,
+    batch: int | str = "auto",
+    engine: str = "shared",
     limit: int | None = None,
     seed: int = 0,
     shots: int | None = None,
@@ -30,8 +31,9 @@ def evaluate(
     """Scores a model on tasks; one finished Run each, in `<out>/runs`.
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
-    adapter: a peft folder. shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs
-    of code tasks on a machine that has no sandbox for them. Raises SlmbenchError's children, as the command line does.
+    adapter: a peft folder. batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
+    shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
+    machine that has no sandbox for them. Raises SlmbenchError's children, as the command line does.
     """
     catalog = catalog or default_catalog()
     if isinstance(model, LoadedModel):
@@ -40,5 +42,14 @@ def evaluate(
         loaded = load_model(resolve_model(model, catalog), adapter)
     ready = [load_task(task, catalog) if isinstance(task, str) else task for task in tasks]
     adjusted, _ = Settings(shots, cot, samples).of(ready)
-    options = {"format": format, "batch": batch, "limit": limit, "seed": seed, "allow_unsafe_code": allow_unsafe_code}
-    return evaluate_tasks(loaded, adjusted, out=out, **options)
+    return evaluate_tasks(
+        loaded,
+        adjusted,
+        out=out,
+        format=format,
+        batch=batch,
+        engine=engine,
+        limit=limit,
+        seed=seed,
+        allow_unsafe_code=allow_unsafe_code,
+    )

@@ -51,9 +51,12 @@ def evaluate_all(
     *,
     out: str,
     format: str,
-    batch: int,
+    batch: int | str,
     limit: int | None,
     seed: int,
+    engine: str = "shared",
+    kv_budget_bytes: float | None = None,
+    latency: bool = False,
     allow_unsafe_code: bool = False,
     twin: bool = False,
 ) -> list[Run]:
@@ -77,6 +80,9 @@ def evaluate_all(
     options: dict[str, Any] = {
         "format": format,
         "batch": batch,
+        "engine": engine,
+        "kv_budget_bytes": kv_budget_bytes,
+        "latency": latency,
         "limit": limit,
         "seed": seed,
         "allow_unsafe_code": allow_unsafe_code,

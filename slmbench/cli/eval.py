@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import click
 
@@ -11,6 +12,20 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import bertscore_by_twin, data_mode, out_folder, say_golden
 from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, say, show_leaderboard
 from slmbench.errors import UsageError
+
+
+class _Batch(click.ParamType):
+    """A number of rows from 1 on, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: Any, context: Any) -> int | str:
+        if value == "auto":
+            return "auto"
+        return int(click.IntRange(1).convert(value, param, context))
+
+
+BATCH = _Batch()
 
 
 @click.command("eval", help="Score MODEL (a registry name, a folder, or a hub id) on tasks or a suite.")
@@ -31,7 +46,18 @@ from slmbench.errors import UsageError
     "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
 )
 @click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
-@click.option("--batch", default=32, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--engine", type=click.Choice(["shared", "hf"]), default="shared", show_default=True, help="hf: lm-eval's."
+)
+@click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows whose memory may be taken, or auto.")
+@click.option(
+    "--kv-budget",
+    "kv_budget_gb",
+    type=click.FloatRange(min=0),
+    metavar="GB",
+    help="Keys and values of shared prompts, held at most; what lm-eval's own cache would take unless told.",
+)
+@click.option("--latency", is_flag=True, help="One item after another, each alone: what a lone user waits for it.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
@@ -50,7 +76,10 @@ def command(
     metric_names: str | None,
     allow_unsafe_code: bool,
     limit: int | None,
-    batch: int,
+    engine: str,
+    batch: int | str,
+    kv_budget_gb: float | None,
+    latency: bool,
     seed: int,
     data: str,
     out: str | None,
@@ -91,6 +120,9 @@ def command(
         out=folder,
         format=format_name or "plain",
         batch=batch,
+        engine=engine,
+        kv_budget_bytes=None if kv_budget_gb is None else kv_budget_gb * 1e9,
+        latency=latency,
         limit=limit,
         seed=seed,
         allow_unsafe_code=allow_unsafe_code,

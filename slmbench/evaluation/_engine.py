@@ -1,4 +1,4 @@
-"""lm-eval's `hf` backend with a journal: every finished request is on disk before the next batch begins."""
+"""The engine of an evaluation: lm-eval's, with a journal, so that every finished request is on disk at once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,68 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from slmbench.errors import DataError, SlmbenchError
+from attrs import frozen
+
+from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
 from slmbench.files import Journal
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
 from slmbench.models import LoadedModel, tokenizer_sha256
 
-ENGINE = "hf"
+ENGINES = ("shared", "hf")
+AUTO = "auto"
+HF_BATCH = 32
+"""What `auto` is for lm-eval's own engine, which would run its largest window some times over to find it."""
+
+
+@frozen
+class Engine:
+    """How requests are computed. name: `shared`, ours, or `hf`, lm-eval's own.
+
+    batch: how many rows' memory may be taken; `auto` for what is free. kv_budget_bytes: of shared prefixes, held at
+    most; None for what plain batching's own cache would take. latency: one item after another, each alone.
+    Raises UsageError for what doesn't go together.
+    """
+
+    name: str = "shared"
+    batch: int | str = AUTO
+    kv_budget_bytes: float | None = None
+    latency: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise UsageError(f"no engine {self.name!r}; {did_you_mean(self.name, ENGINES)}")
+        if self.batch != AUTO and (not isinstance(self.batch, int) or self.batch < 1):
+            raise UsageError(f"batch is {self.batch!r}; give a number from 1 on, or auto")
+        given = [said for said, value in (("kv_budget", self.kv_budget_bytes), ("latency", self.latency)) if value]
+        if self.name != "shared" and given:
+            raise UsageError(
+                f"{' and '.join(given)}: only the engine `shared` knows it; leave it out, or take that engine"
+            )
+        if self.kv_budget_bytes is not None and not self.kv_budget_bytes >= 0:
+            raise UsageError(f"kv_budget is {self.kv_budget_bytes:g} bytes; it can't be below 0")
+
+    @property
+    def rows(self) -> int | str:
+        """The batch as the engine takes it."""
+        return HF_BATCH if self.name == "hf" and self.batch == AUTO else self.batch
+
+    @property
+    def version(self) -> str:
+        """Its name with the versions that its numbers depend on."""
+        import lm_eval
+        import torch
+        import transformers
+
+        libraries = f"lm-eval-{lm_eval.__version__}/transformers-{transformers.__version__}/torch-{torch.__version__}"
+        return f"{self.name}/{libraries}"
 
 
 def build_engine(
     loaded: LoadedModel,
     format: Format,
+    engine: Engine = Engine(batch=1),
     *,
-    batch: int,
     journals: dict[str, Journal] | None = None,
     seed: int = 0,
     progress: Callable[[int], Any] | None = None,
@@ -39,7 +87,7 @@ def build_engine(
         "adapter": loaded.adapter.sha256 if loaded.adapter else None,
         "tokenizer": tokenizer_sha256(loaded.tokenizer),
         "dtype": loaded.dtype,
-        "engine": engine_version(),
+        "engine": engine.version,
         "seed": seed,
     }
     # Named only where they are: a journal that was begun without them goes on.
@@ -47,220 +95,266 @@ def build_engine(
         identity["quantization"] = quantization
     if loaded.architecture == "seq2seq":
         identity["encoder_tokens"] = encoder_tokens(loaded)
-    return _engine_class()(loaded, format, batch, journals or {}, identity, progress)
+    options: dict[str, Any] = {"batch_size": engine.rows}
+    if engine.name == "shared":
+        options |= {"kv_budget_bytes": engine.kv_budget_bytes, "seed": seed, "latency": engine.latency}
+    return _engine_class(engine.name)(loaded, format, journals or {}, identity, progress, options)
 
 
-def engine_version() -> str:
-    """The engine's name with the versions that its numbers depend on."""
-    import lm_eval
-    import torch
-    import transformers
-
-    return f"{ENGINE}/lm-eval-{lm_eval.__version__}/transformers-{transformers.__version__}/torch-{torch.__version__}"
-
-
-@lru_cache(maxsize=1)
-def _engine_class() -> type:
+@lru_cache
+def _engine_class(name: str) -> type:
     # Inside a function: lm_eval and torch take seconds to import, and listing tasks must not pay for them.
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    import torch
-    from lm_eval.models.huggingface import HFLM
+    if name == "shared":
+        from slmbench.evaluation.shared_prefix import SharedPrefixLM as Base
+    else:
+        from lm_eval.models.huggingface import HFLM as Base
 
-    class JournaledHFLM(HFLM):  # type: ignore[misc, valid-type]
-        """HFLM whose prompts are encoded by the format and whose answers are journaled one by one."""
+    return type(f"Journaled{Base.__name__}", (_Journaled, Base), {})
 
-        def __init__(
-            self,
-            loaded: LoadedModel,
-            format: Format,
-            batch: int,
-            journals: dict[str, Journal],
-            identity: dict[str, Any],
-            progress: Callable[[int], Any] | None,
-        ) -> None:
-            encoder_decoder = loaded.architecture == "seq2seq"
-            with ties_left_alone(loaded.model):
-                super().__init__(
-                    pretrained=loaded.model,
-                    backend="seq2seq" if encoder_decoder else "default",
-                    tokenizer=loaded.tokenizer,
-                    batch_size=batch,
-                    max_length=encoder_tokens(loaded) if encoder_decoder else None,
-                    # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
-                    softmax_dtype="float32",
-                    add_bos_token=format.special_tokens,
-                )
-            self.format = format
-            self.journals = journals
-            self.identity = identity
-            self.progress = progress
-            self.records: dict[str, dict[str, Any]] = {}
-            self._waiting: dict[str, deque[tuple[str, str, dict[str, Any]]]] = defaultdict(deque)
-            self._generated: deque[dict[str, Any]] = deque()
-            self._batch_ms, self._batch_rows = 0.0, 1
-            self.cache_hook = self  # HFLM tells its cache hook of each answer as it comes.
 
-        # The two ways in which HFLM encodes a prompt, both through the format's one function.
-        def tok_encode(
-            self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **_: Any
-        ) -> list[int]:
-            if add_special_tokens is None:
-                ids = prompt_ids(self.format, self.tokenizer, string)
+class _Journaled:
+    """What is put before HFLM or SharedPrefixLM: the format encodes prompts, and answers are journaled one by one."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        format: Format,
+        journals: dict[str, Journal],
+        identity: dict[str, Any],
+        progress: Callable[[int], Any] | None,
+        options: dict[str, Any],
+    ) -> None:
+        encoder_decoder = loaded.architecture == "seq2seq"
+        with ties_left_alone(loaded.model):
+            super().__init__(
+                pretrained=loaded.model,
+                backend="seq2seq" if encoder_decoder else "default",
+                tokenizer=loaded.tokenizer,
+                max_length=encoder_tokens(loaded) if encoder_decoder else None,
+                # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
+                softmax_dtype="float32",
+                add_bos_token=format.special_tokens,
+                **options,
+            )
+        self.format = format
+        self.journals = journals
+        self.identity = identity
+        self.progress = progress
+        self.records: dict[str, dict[str, Any]] = {}
+        self._waiting: dict[str, list[_Waiting]] = defaultdict(list)
+        self._keys: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._pairs: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._prompt_ids = lru_cache(maxsize=64)(lambda text: tuple(prompt_ids(format, loaded.tokenizer, text)))
+        self._repeats: list[int] = []
+        self._generated: deque[dict[str, Any]] = deque()
+        self._batch_ms, self._batch_rows = 0.0, 1
+        self.cache_hook = self  # HFLM tells its cache hook of each answer as it comes.
+
+    # The two ways in which HFLM encodes a prompt, both through the format's one function.
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **_: Any
+    ) -> list[int]:
+        if add_special_tokens is None:
+            ids = list(self._prompt_ids(string))
+        else:
+            ids = list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
+        return ids[-left_truncate_len:] if left_truncate_len else ids
+
+    def tok_batch_encode(
+        self,
+        strings: Any,
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> Any:
+        import torch
+
+        rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
+        width = max(map(len, rows))
+        pad = self.tokenizer.pad_token_id
+        if self.backend == "seq2seq":
+            # As in scoring: with learnt positions (BART), padding before a text would move it.
+            padding_side = "right"
+        ids = torch.full((len(rows), width), pad, dtype=torch.long)  # (batch, seq)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for i, row in enumerate(rows):
+            where = slice(width - len(row), width) if padding_side == "left" else slice(0, len(row))
+            ids[i, where] = torch.tensor(row)
+            mask[i, where] = 1
+        return ids, mask
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        # Asked for three times: for the journal's key, for the engine, for the record.
+        if (context, continuation) not in self._pairs:
+            self._pairs[context, continuation] = self._encoded(context, continuation)
+        return self._pairs[context, continuation]
+
+    def _encoded(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        if self.backend == "seq2seq":
+            # White space at the context's end stays there, as in generation: the decoder begins a text of its own.
+            return prompt_ids(self.format, self.tokenizer, context), decoder_ids(self.tokenizer, continuation)
+        if self.format.special_tokens is False:
+            # A chat turn opens with a line break of the template's own. HFLM would move it over to the answer.
+            return pair_ids(self.format, self.tokenizer, context, continuation)
+        encoded: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
+        return encoded
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        answers = self._answer(requests, "loglikelihood", super().loglikelihood)
+        return [(answer["loglikelihood"], answer["greedy"]) for answer in answers]
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        return [answer["text"] for answer in self._answer(requests, "generate_until", super().generate_until)]
+
+    def _answer(self, requests: list[Any], kind: str, compute: Callable[..., Any]) -> list[dict[str, Any]]:
+        seen: dict[str, int] = defaultdict(int)
+        keys: list[tuple[str, str]] = []
+        pending: list[Any] = []
+        self._repeats = []
+        for request in requests:
+            key, facts = self._key(kind, request.args)
+            if kind == "loglikelihood" and self.backend == "seq2seq":
+                self._check_choice(request.task_name, request.args[1], facts["tokens_out"])
+            epoch = seen[request.task_name + key]  # The same request again is the next sample of it.
+            seen[request.task_name + key] += 1
+            key = key if epoch == 0 else f"{key}#{epoch}"
+            keys.append((request.task_name, key))
+            journal = self.journals.get(request.task_name)
+            if journal is not None and key in journal.entries:
+                self._done(request.task_name, key, journal.entries[key])
             else:
-                ids = list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
-            return ids[-left_truncate_len:] if left_truncate_len else ids
+                pending.append(request)
+                self._repeats.append(epoch)
+                self._waiting[_tag(kind, request.args)].append(_Waiting(request.task_name, key, facts, epoch))
+        if pending:
+            compute(pending, disable_tqdm=True)
+        return [self.records[task + "\0" + key] for task, key in keys]
 
-        def tok_batch_encode(
-            self,
-            strings: Any,
-            padding_side: str = "left",
-            left_truncate_len: int | None = None,
-            truncation: bool = False,
-        ) -> Any:
+    def repeats(self, requests: list[Any]) -> list[int]:
+        """Which sample of its item each pending request is, those counted that the journal had."""
+        return self._repeats
+
+    def _check_choice(self, task: str, choice: str, tokens: int) -> None:
+        # lm-eval asserts both, without a word on whose choice it is.
+        if not 0 < tokens <= self.max_length:
+            raise DataError(
+                f"task {task!r}: the choice {choice[:60]!r} has {tokens} of this model's tokens, and its decoder "
+                f"scores 1 to {self.max_length}; take a causal model for this task"
+            )
+
+    def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+        tag = _tag(kind, args)
+        if tag not in self._keys:
+            self._keys[tag] = self._key_of(kind, args)
+        return self._keys[tag]
+
+    def _key_of(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+        context, second = args
+        if kind == "generate_until":
+            ids, rest = self.tok_encode(context), second
+            room = self.max_length
+            if self.backend == "causal":
+                room -= int(second.get("max_gen_toks", self.max_gen_toks))
+            facts = {"tokens_in": len(ids), "truncated": len(ids) > room}
+        elif context == "":
+            ids, rest = [self.prefix_token_id], self.tok_encode(second, add_special_tokens=False)
+            facts = {"tokens_in": 1, "tokens_out": len(rest), "truncated": False}
+        else:
+            ids, rest = self._encode_pair(context, second)
+            if self.backend == "causal":
+                truncated = len(ids) + len(rest) > self.max_length + 1
+            else:
+                truncated = len(ids) > self.max_length
+            facts = {"tokens_in": len(ids), "tokens_out": len(rest), "truncated": truncated}
+        parts = {**self.identity, "kind": kind, "prompt": ids, "rest": rest}
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest(), facts
+
+    def add_partial(self, kind: str, args: tuple[Any, ...], answer: Any) -> None:
+        """What the engine calls with each answer as it has it."""
+        # SharedPrefixLM says what an answer took, and which sample it is; HFLM's come in the order of its batch.
+        told = getattr(self, "timing", None)
+        measured = dict(told) if told is not None else self._measured(kind)
+        repeat = measured.pop("repeat", None)
+        waiting = self._waiting[_tag(kind, args)]
+        one = next((one for one in waiting if repeat in (None, one.epoch)), None)
+        if one is None:  # Of a batch that ran out of memory, and was begun again.
+            return
+        waiting.remove(one)
+        task = one.task
+        if kind == "generate_until":
+            record = {"text": answer, **one.facts, **measured}
+            if record["finish_reason"] == "stop":
+                record["tokens_out"] = len(self.tokenizer.encode(answer, add_special_tokens=False))
+        else:
+            if not math.isfinite(answer[0]):
+                raise SlmbenchError(
+                    f"task {task!r}: the model's log-likelihood of {args[1]!r} is {answer[0]}; its weights or its "
+                    f"adapter's are no numbers, or {self.identity['dtype']} is too narrow for it"
+                )
+            record = {"loglikelihood": answer[0], "greedy": bool(answer[1]), **one.facts, **measured}
+        if told is None and getattr(self, "why_plain", ""):
+            record["plain"] = self.why_plain
+        if (journal := self.journals.get(task)) is not None:
+            journal.append(one.key, record)
+        self._done(task, one.key, record)
+
+    def _measured(self, kind: str) -> dict[str, Any]:
+        if kind == "generate_until":
+            return self._generated.popleft()
+        return {"latency_ms": self._batch_ms, "share_ms": self._batch_ms / self._batch_rows}
+
+    def _done(self, task: str, key: str, record: dict[str, Any]) -> None:
+        self.records[task + "\0" + key] = record
+        if self.progress is not None:
+            self.progress(1)
+
+    def record_of(self, task: str, kind: str, args: tuple[Any, ...], epoch: int = 0) -> dict[str, Any]:
+        """The journaled facts of a request: tokens, latency, how it ended."""
+        key, _ = self._key(kind, args)
+        return self.records[task + "\0" + (key if epoch == 0 else f"{key}#{epoch}")]
+
+    def _model_call(self, *args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        logits = super()._model_call(*args, **kwargs)
+        if logits.is_cuda:  # A GPU answers before it has computed.
             import torch
 
-            rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
-            width = max(map(len, rows))
-            pad = self.tokenizer.pad_token_id
-            if self.backend == "seq2seq":
-                # As in scoring: with learnt positions (BART), padding before a text would move it.
-                padding_side = "right"
-            ids = torch.full((len(rows), width), pad, dtype=torch.long)  # (batch, seq)
-            mask = torch.zeros((len(rows), width), dtype=torch.long)
-            for i, row in enumerate(rows):
-                where = slice(width - len(row), width) if padding_side == "left" else slice(0, len(row))
-                ids[i, where] = torch.tensor(row)
-                mask[i, where] = 1
-            return ids, mask
+            torch.cuda.synchronize()
+        self._batch_ms, self._batch_rows = (time.perf_counter() - started) * 1000, logits.shape[0]
+        return logits
 
-        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-            if self.backend == "seq2seq":
-                # White space at the context's end stays there, as in generation: the decoder begins a text of its own.
-                return prompt_ids(self.format, self.tokenizer, context), decoder_ids(self.tokenizer, continuation)
-            if self.format.special_tokens is False:
-                # A chat turn opens with a line break of the template's own. HFLM would move it over to the answer.
-                return pair_ids(self.format, self.tokenizer, context, continuation)
-            encoded: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
-            return encoded
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        if self.backend == "seq2seq":
+            made, written = decode(self, context, max_length - context.shape[1], stop, kwargs)
+        else:
+            made = super()._model_generate(context, max_length, stop, **kwargs)  # (batch, seq), prompt included
+            written = made[:, context.shape[1] :]
+        latency_ms = (time.perf_counter() - started) * 1000
+        eos = self.tokenizer.eos_token_id
+        for row in written.tolist():
+            ended = row.index(eos) if eos in row else None
+            text = self.tok_decode(row if ended is None else row[:ended])
+            cut = any(ending and ending in text for ending in stop)
+            reason = "stop" if cut else "eos" if ended is not None else "length"
+            tokens_out = len(row) if ended is None else ended + 1
+            timing = {"latency_ms": latency_ms, "share_ms": latency_ms / made.shape[0]}
+            self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, **timing})
+        return made
 
-        def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-            answers = self._answer(requests, "loglikelihood", super().loglikelihood)
-            return [(answer["loglikelihood"], answer["greedy"]) for answer in answers]
 
-        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-            return [answer["text"] for answer in self._answer(requests, "generate_until", super().generate_until)]
+@frozen(eq=False)
+class _Waiting:
+    """A request that the engine is to answer. epoch: which sample of its item it is."""
 
-        def _answer(self, requests: list[Any], kind: str, compute: Callable[..., Any]) -> list[dict[str, Any]]:
-            seen: dict[str, int] = defaultdict(int)
-            keys: list[tuple[str, str]] = []
-            pending = []
-            for request in requests:
-                key, facts = self._key(kind, request.args)
-                if kind == "loglikelihood" and self.backend == "seq2seq":
-                    self._check_choice(request.task_name, request.args[1], facts["tokens_out"])
-                epoch = seen[request.task_name + key]  # The same request again is the next sample of it.
-                seen[request.task_name + key] += 1
-                key = key if epoch == 0 else f"{key}#{epoch}"
-                keys.append((request.task_name, key))
-                journal = self.journals.get(request.task_name)
-                if journal is not None and key in journal.entries:
-                    self._done(request.task_name, key, journal.entries[key])
-                else:
-                    pending.append(request)
-                    self._waiting[_tag(kind, request.args)].append((request.task_name, key, facts))
-            if pending:
-                compute(pending, disable_tqdm=True)
-            return [self.records[task + "\0" + key] for task, key in keys]
-
-        def _check_choice(self, task: str, choice: str, tokens: int) -> None:
-            # lm-eval asserts both, without a word on whose choice it is.
-            if not 0 < tokens <= self.max_length:
-                raise DataError(
-                    f"task {task!r}: the choice {choice[:60]!r} has {tokens} of this model's tokens, and its decoder "
-                    f"scores 1 to {self.max_length}; take a causal model for this task"
-                )
-
-        def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
-            context, second = args
-            if kind == "generate_until":
-                ids, rest = self.tok_encode(context), second
-                room = self.max_length
-                if self.backend == "causal":
-                    room -= int(second.get("max_gen_toks", self.max_gen_toks))
-                facts = {"tokens_in": len(ids), "truncated": len(ids) > room}
-            elif context == "":
-                ids, rest = [self.prefix_token_id], self.tok_encode(second, add_special_tokens=False)
-                facts = {"tokens_in": 1, "tokens_out": len(rest), "truncated": False}
-            else:
-                ids, rest = self._encode_pair(context, second)
-                if self.backend == "causal":
-                    truncated = len(ids) + len(rest) > self.max_length + 1
-                else:
-                    truncated = len(ids) > self.max_length
-                facts = {"tokens_in": len(ids), "tokens_out": len(rest), "truncated": truncated}
-            parts = {**self.identity, "kind": kind, "prompt": ids, "rest": rest}
-            text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-            return hashlib.sha256(text.encode()).hexdigest(), facts
-
-        def add_partial(self, kind: str, args: tuple[Any, ...], answer: Any) -> None:
-            """What HFLM calls with each answer, in the order of the batch that it has just computed."""
-            task, key, facts = self._waiting[_tag(kind, args)].popleft()
-            if kind == "generate_until":
-                record = {"text": answer, **facts, **self._generated.popleft()}
-                if record["finish_reason"] == "stop":
-                    record["tokens_out"] = len(self.tokenizer.encode(answer, add_special_tokens=False))
-            else:
-                if not math.isfinite(answer[0]):
-                    raise SlmbenchError(
-                        f"task {task!r}: the model's log-likelihood of {args[1]!r} is {answer[0]}; its weights or its "
-                        f"adapter's are no numbers, or {self.identity['dtype']} is too narrow for it"
-                    )
-                timing = {"latency_ms": self._batch_ms, "share_ms": self._batch_ms / self._batch_rows}
-                record = {"loglikelihood": answer[0], "greedy": bool(answer[1]), **facts, **timing}
-            if (journal := self.journals.get(task)) is not None:
-                journal.append(key, record)
-            self._done(task, key, record)
-
-        def _done(self, task: str, key: str, record: dict[str, Any]) -> None:
-            self.records[task + "\0" + key] = record
-            if self.progress is not None:
-                self.progress(1)
-
-        def record_of(self, task: str, kind: str, args: tuple[Any, ...], epoch: int = 0) -> dict[str, Any]:
-            """The journaled facts of a request: tokens, latency, how it ended."""
-            key, _ = self._key(kind, args)
-            return self.records[task + "\0" + (key if epoch == 0 else f"{key}#{epoch}")]
-
-        def _model_call(self, *args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            logits = super()._model_call(*args, **kwargs)
-            if logits.is_cuda:  # A GPU answers before it has computed.
-                torch.cuda.synchronize()
-            self._batch_ms, self._batch_rows = (time.perf_counter() - started) * 1000, logits.shape[0]
-            return logits
-
-        def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            if self.backend == "seq2seq":
-                made, written = decode(self, context, max_length - context.shape[1], stop, kwargs)
-            else:
-                made = super()._model_generate(context, max_length, stop, **kwargs)  # (batch, seq), prompt included
-                written = made[:, context.shape[1] :]
-            latency_ms = (time.perf_counter() - started) * 1000
-            eos = self.tokenizer.eos_token_id
-            for row in written.tolist():
-                ended = row.index(eos) if eos in row else None
-                text = self.tok_decode(row if ended is None else row[:ended])
-                cut = any(ending and ending in text for ending in stop)
-                reason = "stop" if cut else "eos" if ended is not None else "length"
-                tokens_out = len(row) if ended is None else ended + 1
-                timing = {"latency_ms": latency_ms, "share_ms": latency_ms / made.shape[0]}
-                self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, **timing})
-            return made
-
-    return JournaledHFLM
+    task: str
+    key: str
+    facts: dict[str, Any]
+    epoch: int
 
 
 def _tag(kind: str, args: tuple[Any, ...]) -> str:

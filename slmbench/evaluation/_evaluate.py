@@ -12,15 +12,16 @@ from attrs import frozen
 
 from slmbench.datasets import digest_rows
 from slmbench.errors import DataError, UsageError
-from slmbench.evaluation._engine import ENGINE, build_engine, engine_version
+from slmbench.evaluation._engine import AUTO, Engine, build_engine
 from slmbench.evaluation._harness import Judge, Request, build_harness_task, generation_kwargs, render_all
 from slmbench.evaluation._judge import TIMEOUT_S, judge_code, refuse_unscorable
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
+from slmbench.evaluation.shared_prefix._requests import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, load_format
-from slmbench.models import LoadedModel, tokenizer_sha256
+from slmbench.models import LoadedModel, core_model, tokenizer_sha256
 from slmbench.runs import (
     OpenRun,
     Run,
@@ -56,7 +57,10 @@ def evaluate_tasks(
     *,
     out: str,
     format: str = "plain",
-    batch: int = 32,
+    batch: int | str = AUTO,
+    engine: str = "shared",
+    kv_budget_bytes: float | None = None,
+    latency: bool = False,
     limit: int | None = None,
     seed: int = 0,
     allow_unsafe_code: bool = False,
@@ -65,7 +69,8 @@ def evaluate_tasks(
     """Scores a model on tasks, one run each in `<out>/runs/<run_id>`; runs that are there already are not repeated.
 
     The run's id is made of everything its numbers depend on, so the same call resumes: finished requests of a killed
-    run are read from its journal. progress(title, total) -> advance(n), for a bar.
+    run are read from its journal. batch, engine, kv_budget_bytes, latency: see `Engine`. progress(title, total) ->
+    advance(n), for a bar.
     allow_unsafe_code: run the programs of code tasks without a sandbox where the machine has none.
     Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
     fails.
@@ -75,13 +80,14 @@ def evaluate_tasks(
         raise UsageError(f"a task is listed twice: {', '.join(names)}")
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; it has to be at least 1")
+    chosen = Engine(engine, batch, kv_budget_bytes, latency)
     style = load_format(format)
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
-    jobs = [_prepare(loaded, task, style, out, batch, limit, seed, sandbox) for task in tasks]
+    jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
     finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
     todo = [job for job in jobs if job.task.name not in finished]
     if todo:
-        finished |= _run(loaded, todo, style, batch, seed, sandbox, progress)
+        finished |= _run(loaded, todo, style, chosen, seed, sandbox, progress)
     return [finished[name] for name in names]
 
 
@@ -90,7 +96,7 @@ def _prepare(
     task: Task,
     style: Format,
     out: str,
-    batch: int,
+    engine: Engine,
     limit: int | None,
     seed: int,
     sandbox: Sandbox | None,
@@ -163,9 +169,11 @@ def _prepare(
             "weights": {s.name: [*s.values, s.weights_sha256()] for s in task.scorers if s.weights_sha256},
         },
         "sandbox": {"tier": sandbox.tier, "timeout_s": TIMEOUT_S} if sandbox and task.kind == "code" else None,
-        "engine": ENGINE,
-        "engine_version": engine_version(),
-        "batch_size": batch,
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "batch_size": engine.rows,
+        **({"latency": "single stream"} if engine.latency else {}),
+        **_generation_config(loaded, task, engine),
     }
     # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
     # hub, in a mirror or in a file, is no difference.
@@ -185,6 +193,15 @@ def _item(task: Task, example: Example) -> list[Any]:
     prompt = task.prompt(example)
     asked = [prompt.system, prompt.user, prompt.prefix]
     return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
+
+
+def _generation_config(loaded: LoadedModel, task: Task, engine: Engine) -> dict[str, Any]:
+    """What the model's own `generation_config.json` says of the next token, and whether it counts; {} if nothing."""
+    found = surprises_of(getattr(core_model(loaded.model), "generation_config", None))
+    if task.kind == "choice" or not found:
+        return {}
+    counts = engine.name != "shared" or task.spec.generation.temperature > 0
+    return {"generation_config": {"counts": counts, **found}}
 
 
 def _variant(loaded: LoadedModel) -> dict[str, Any]:
@@ -236,7 +253,7 @@ def _run(
     loaded: LoadedModel,
     jobs: list[_Job],
     style: Format,
-    batch: int,
+    chosen: Engine,
     seed: int,
     sandbox: Sandbox | None,
     progress: Progress | None,
@@ -261,7 +278,7 @@ def _run(
         engine = build_engine(
             loaded,
             style,
-            batch=batch,
+            chosen,
             journals={name: run.journal for name, run in open_runs.items()},
             seed=seed,
             progress=advance,
@@ -286,7 +303,7 @@ def _run(
             raise DataError(f"scoring failed: {error}") from error
         return {
             job.task.name: finish(
-                job.task, job.examples, job.requests, style, open_runs[job.task.name], engine, results
+                job.task, job.examples, job.requests, style, open_runs[job.task.name], engine, results, chosen.latency
             )
             for job in jobs
         }

@@ -30,8 +30,12 @@ def finish(
     run: OpenRun,
     engine: Any,
     results: dict[str, Any],
+    latency: bool = False,
 ) -> Run:
-    """Writes the run's samples and its record. Raises SlmbenchError where lm-eval's numbers are not the samples'."""
+    """Writes the run's samples and its record. latency: each item was computed alone.
+
+    Raises SlmbenchError where lm-eval's numbers are not the samples'.
+    """
     logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
     if len(logged) != len(examples):
         raise SlmbenchError(f"lm-eval returned {len(logged)} of {len(examples)} items of {task.name!r}")
@@ -43,6 +47,8 @@ def finish(
         rows += made
         for row in made:
             remarks[f"not in format {format.name}"] += row["format_fault"] is not None
+            if why := row.pop("plain"):
+                remarks[why] += row["epoch"] == 0
         remarks.update(_remarks(task, examples[index], made[0], format))
     if engine.backend == "seq2seq" and task.kind != "choice":
         targets = (format.write(task.target(example)) for example in examples)
@@ -72,7 +78,7 @@ def finish(
                 }
             )
     counted = {name: n for name, n in sorted(remarks.items()) if n}
-    return run.finish(rows, {"metrics": metrics, "cost": _cost(rows, run.resumed), "remarks": counted})
+    return run.finish(rows, {"metrics": metrics, "cost": _cost(rows, run.resumed, latency), "remarks": counted})
 
 
 def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
@@ -122,6 +128,7 @@ def _samples(
                 "tokens_in": sum(record["tokens_in"] for record in records),
                 "tokens_out": sum(record["tokens_out"] for record in records),
                 "truncated": any(record["truncated"] for record in records),
+                "plain": next((record["plain"] for record in records if "plain" in record), ""),
                 "latency_ms": round(max(record["latency_ms"] for record in records), 3),
                 "compute_ms": round(sum(record["share_ms"] for record in records), 3),
             }
@@ -156,18 +163,21 @@ def _remarks(task: Task, example: Example, row: dict[str, Any], format: Format) 
     return found
 
 
-def _cost(rows: Sequence[dict[str, Any]], resumed: int) -> dict[str, Any]:
-    latencies = [row["latency_ms"] for row in rows]
+def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool) -> dict[str, Any]:
+    latencies = [row["latency_ms"] for row in rows] if latency else []
+    seconds = sum(row["compute_ms"] for row in rows) / 1000
+    tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
     return {
         # The model's own time, each batch's shared out among its rows; that of a resumed run's first part included.
-        "seconds": round(sum(row["compute_ms"] for row in rows) / 1000, 3),
-        # Of the batch that an item was in: what a user of this batch size waits, not single-stream latency.
-        "latency_p50_ms": round(_quantile(latencies, 50), 3),
-        "latency_p90_ms": round(_quantile(latencies, 90), 3),
+        "seconds": round(seconds, 3),
+        "tokens_per_s": round((tokens_in + tokens_out) / seconds, 1) if seconds else None,
+        # Of items that were alone: what others that share a batch take is no latency that a user would see.
+        "latency_p50_ms": round(_quantile(latencies, 50), 3) if latencies else None,
+        "latency_p90_ms": round(_quantile(latencies, 90), 3) if latencies else None,
         "ram_peak_B": peak_memory_bytes(),
         "vram_peak_B": peak_vram_bytes(),
-        "tokens_in": sum(row["tokens_in"] for row in rows),
-        "tokens_out": sum(row["tokens_out"] for row in rows),
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
         "n_truncated": sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
         "n_resumed": resumed,
     }

@@ -1,6 +1,7 @@
 """Run records that survive a kill."""
 
 from slmbench.runs._machine import (
+    available_bytes,
     code,
     hardware,
     packages,
@@ -13,6 +14,7 @@ from slmbench.runs._store import OpenRun, Run, canonical_sha256, finished_run, n
 __all__ = [
     "OpenRun",
     "Run",
+    "available_bytes",
     "canonical_sha256",
     "code",
     "finished_run",

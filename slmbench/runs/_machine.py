@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from slmbench.paths import bundled_root, package_dir
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "bitsandbytes")
+CUDA_CONTEXT_BYTES = 500_000_000
+"""What CUDA itself takes on a GPU, beside what torch allocates there."""
 
 
 def packages() -> dict[str, str]:
@@ -103,6 +107,35 @@ def peak_vram_bytes() -> int | None:
     import torch
 
     return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None
+
+
+def available_bytes(device: str) -> int | None:
+    """What may be taken: of a GPU, its free memory less CUDA's own; else this process' and what is free.
+
+    A container's limit counts, as cgroup v1 and v2 tell it. None where it can't be known.
+    """
+    if device != "cpu":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+        return max(
+            0, int(free + torch.cuda.memory_reserved()) - (0 if torch.cuda.is_initialized() else CUDA_CONTEXT_BYTES)
+        )
+    try:
+        import psutil
+
+        own = int(psutil.Process().memory_info().rss)
+        free = int(psutil.virtual_memory().available)
+    except (ImportError, OSError):
+        return None
+    for limit_path, used_path in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # It says "max" where there is no limit.
+            limit, used = (int(Path(path).read_text(encoding="ascii")) for path in (limit_path, used_path))
+            free = min(free, max(0, limit - used))
+    return own + free
 
 
 def _cpu_name() -> str:

@@ -67,12 +67,14 @@ class CheckpointSpec(Spec):
 class EvaluationSpec(Spec):
     """What base and adapters are scored on. limit: the first n items (such rows are badged and not ranked).
 
+    batch: how many rows' memory may be taken; auto, what is free.
+
     samples: an item, of code tasks; metrics: only these; max_tokens: an answer's; None for what the tasks declare.
     """
 
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
     suite: Name | None = None
-    batch: int = Field(default=32, ge=1)
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     limit: int | None = Field(default=None, ge=1)
     samples: int | None = Field(default=None, ge=1, le=1000)
     metrics: Annotated[list[str], Field(min_length=1)] | None = None

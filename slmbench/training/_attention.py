@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from slmbench.errors import UsageError
+from slmbench.models import core_model, dispatches_attention
 from slmbench.training._fused import fuse_parts
 
 ROWS = "slmbench_rows"
-# Without their window these models would see too far; with these the layers hand it to the attention function.
-WINDOWED = frozenset({"phi3", "qwen2", "qwen3", "mistral", "smollm3"})
 _PROBE_ROWS = (5, 3, 7)
 
 
@@ -108,7 +107,7 @@ def prepare_model(model: Any) -> bool:
     core = core_model(model)
     _stay_differentiable(core)
     fuse_parts(core)
-    if not may_take_rows(core):
+    if not dispatches_attention(core):
         return False
     if core.config._attn_implementation == ROWS:
         return True
@@ -138,14 +137,6 @@ def prepare_model(model: Any) -> bool:
     return can
 
 
-def may_take_rows(core: Any) -> bool:
-    """Whether a class might take rows end to end, by what it says of itself; whether it can is to be tried."""
-    config = core.config.get_text_config()
-    if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
-        return False
-    return not has_window(config) or config.model_type in WINDOWED
-
-
 def take_rows(core: Any) -> None:
     """Has a model attend by row from now on, where a mask is a `row_mask`."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -168,20 +159,6 @@ def _stay_differentiable(model: Any) -> None:
                     f"the 4-bit weights of {name!r} were packed for inference when the model was evaluated, and no "
                     "gradient goes through them any more; load the model anew to train it"
                 )
-
-
-def has_window(config: Any) -> bool:
-    """Whether some layer of a model's config sees only so far back."""
-    return getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-
-
-def core_model(model: Any) -> Any:
-    """The model of transformers inside wrappers: peft's, accelerate's, a parallel one's."""
-    import torch
-
-    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
-        model = model.module
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _hidden(core: Any, ids: Any, mask: Any, positions: Any) -> Any:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 
 from slmbench.errors import UsageError
+from slmbench.runs import available_bytes
 from slmbench.training._forecast import Forecast, TrainingPlan, forecast_rows, weights_dtype
 
 GB = 1e9
-CUDA_CONTEXT_BYTES = 500_000_000
-"""What CUDA itself takes on a GPU, beside what torch allocates there."""
-
 Change = tuple[tuple[str, str], ...]
 
 
@@ -45,35 +41,6 @@ def check_budget(forecast: Forecast, limit_bytes: int | None = None) -> None:
         f"{needs}; the least that it can be brought to is {_gb(smallest[0])}, with {_as_options(smallest[1])}: choose "
         "a smaller model"
     )
-
-
-def available_bytes(device: str) -> int | None:
-    """What a training may take: of a GPU, its free memory less CUDA's own; else this process' and what is free.
-
-    A container's limit counts, as cgroup v1 and v2 tell it. None where it can't be known.
-    """
-    if device != "cpu":
-        import torch
-
-        free, _ = torch.cuda.mem_get_info()
-        return max(
-            0, int(free + torch.cuda.memory_reserved()) - (0 if torch.cuda.is_initialized() else CUDA_CONTEXT_BYTES)
-        )
-    try:
-        import psutil
-
-        own = int(psutil.Process().memory_info().rss)
-        free = int(psutil.virtual_memory().available)
-    except (ImportError, OSError):
-        return None
-    for limit_path, used_path in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        with contextlib.suppress(OSError, ValueError):  # It says "max" where there is no limit.
-            limit, used = (int(Path(path).read_text(encoding="ascii")) for path in (limit_path, used_path))
-            free = min(free, max(0, limit - used))
-    return own + free
 
 
 def _changes(forecast: Forecast, limit: int) -> Iterator[tuple[Change, TrainingPlan, Sequence[tuple[int, int]]]]:

@@ -9,7 +9,8 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import UsageError
-from slmbench.training._attention import ROWS, core_model, row_mask
+from slmbench.models import core_model
+from slmbench.training._attention import ROWS, row_mask
 from slmbench.training._head import head_losses, logits_losses
 
 # Those whose logits are the head's product with the last hidden state (T5's scaled), read in their code and held by

@@ -13,7 +13,8 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.training._attention import may_take_rows, take_rows
+from slmbench.models import dispatches_attention
+from slmbench.training._attention import take_rows
 from slmbench.training._forward import IGNORED, collate, row_losses
 from slmbench.training._fused import fuse_parts
 
@@ -77,7 +78,7 @@ def _row(prompt: int, answer: int, architecture: str) -> dict[str, Any]:
 def _lay_rows(core: Any) -> bool:
     """As `prepare_model` does it, which tries numbers: here it is taken for granted that they come out right."""
     fuse_parts(core)
-    can = may_take_rows(core)
+    can = dispatches_attention(core)
     if can:
         take_rows(core)
     return can

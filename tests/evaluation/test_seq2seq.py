@@ -52,7 +52,7 @@ def test_loglikelihoods_are_lm_evals_own(t5, tmp_path, batch) -> None:
     sent = [(one.text, one.delimiter + choice) for one in requests for choice in one.continuations]
     theirs = lm_evals_own(t5, batch).loglikelihood(instances("loglikelihood", sent), disable_tqdm=True)
     ours = [value for sample in run.samples() for value in sample["loglikelihoods"]]
-    assert ours == [value for value, _ in theirs]
+    assert ours == pytest.approx([value for value, _ in theirs], abs=1e-4)
     assert len(set(ours)) > 6
 
 
@@ -148,7 +148,8 @@ def test_a_prompt_longer_than_the_declared_context_loses_its_beginning(tiny_t5, 
     requests = render_all(task, task.examples("test", 3), load_format("plain"), short.tokenizer)
     sent = [(one.text, one.delimiter + text) for one in requests for text in one.continuations]
     theirs = lm_evals_own(short, 2, max_length=40).loglikelihood(instances("loglikelihood", sent), disable_tqdm=True)
-    assert [v for s in choice.samples() for v in s["loglikelihoods"]] == [value for value, _ in theirs]
+    ours = [value for sample in choice.samples() for value in sample["loglikelihoods"]]
+    assert ours == pytest.approx([value for value, _ in theirs], abs=1e-4)
     for sample in note.samples():
         import torch
 

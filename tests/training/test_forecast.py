@@ -12,9 +12,9 @@ from slmbench.catalog import default_catalog
 from slmbench.errors import UsageError
 from slmbench.models import load_config, load_model, resolve_model
 from slmbench.recipe import load_recipe
-from slmbench.runs import peak_memory_bytes, reset_peak_memory
+from slmbench.runs import available_bytes, peak_memory_bytes, reset_peak_memory
 from slmbench.training._attention import prepare_model
-from slmbench.training._budget import available_bytes, check_budget
+from slmbench.training._budget import check_budget
 from slmbench.training._forecast import calibrate, forecast_memory
 from slmbench.training._forward import collate, row_losses
 from slmbench.training._methods import load_base, trainable_model

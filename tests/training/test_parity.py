@@ -340,21 +340,23 @@ def test_what_parity_holds_is_what_the_model_is_given(t5, tmp_path):
     rows = _seq2seq_rows(task, style, t5.tokenizer, 1)
     example = rows[0].example
     seen = []
-
-    def look(module, args, kwargs):
-        seen.append((kwargs["input_ids"].tolist(), kwargs["labels"].tolist()))
-
     (request,) = sent_requests(t5, task, [example], style)
-    hook = t5.model.register_forward_pre_hook(look, with_kwargs=True)
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda module, args, kwargs, key=key: seen.append(kwargs[key].tolist()), with_kwargs=True
+        )
+        for module, key in ((t5.model.get_encoder(), "input_ids"), (t5.model, "labels"))
+    ]
     try:
-        engine = build_engine(t5, style, batch=1)
+        engine = build_engine(t5, style)
         instance = Instance(
             "loglikelihood", {}, (request.text, request.delimiter + task.answer(example)), 0, metadata=("t", 0, 1)
         )
         ((value, _),) = engine.loglikelihood([instance])
     finally:
-        hook.remove()
-    assert seen == [([rows[0].prompt], [rows[0].answer[:-1]])]
+        for hook in hooks:
+            hook.remove()
+    assert seen == [[rows[0].prompt], [rows[0].answer[:-1]]]
     # The same number as that of the training loss on the same row, but for the end that is not scored.
     labels = torch.tensor([rows[0].answer[:-1]])
     with torch.no_grad():

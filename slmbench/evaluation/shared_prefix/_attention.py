@@ -1,0 +1,185 @@
+"""Attention over segments of a trie: each token sees those that stand before it in its own sequence, and no others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from attrs import define, field
+
+from slmbench.evaluation.shared_prefix._trie import Segment
+
+TREE = "slmbench_tree"
+_PASS: ContextVar[Pass | None]
+
+
+@define(eq=False)
+class Pass:
+    """One forward pass over segments that lie end to end in one row.
+
+    held: segment -> its keys and values, a pair for each layer, each (1, key heads, length, width). Segments to be held
+    after the pass are put in there by it. rows: what decodes one token each, before the segments, or None.
+    """
+
+    segments: Sequence[Segment]
+    held: dict[Segment, list[tuple[Any, Any]]]
+    keep: frozenset[Segment] = frozenset()
+    rows: Any = None
+    masks: dict[tuple[int, int | None], Any] = field(factory=dict)
+
+
+_PASS = ContextVar("slmbench_pass", default=None)
+
+
+def forward_mask() -> Any:
+    """The mask of four dimensions that says that a `Pass` holds; transformers hands it through as it is."""
+    import torch
+
+    return torch.zeros((1, 1, 1, 1), dtype=torch.int32)
+
+
+def attend_by_tree(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Any, None]:
+    """transformers' attention function: by the `Pass` that is under way where the mask is a `forward_mask`, else sdpa.
+
+    query: (1, heads, tokens, width); key and value may have fewer heads. Returns (1, tokens, heads, width).
+    """
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    under_way = _PASS.get()
+    if under_way is None or attention_mask is None or attention_mask.dtype != torch.int32:
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            sliding_window=sliding_window,
+            **options,
+        )
+    if unknown := {name for name in ("softcap", "s_aux") if options.get(name) is not None}:
+        raise NotImplementedError(f"attention with {', '.join(sorted(unknown))}")
+    out = torch.empty_like(query)
+    at = 0
+    if under_way.rows is not None:
+        at = under_way.rows.count
+        out[:, :, :at] = under_way.rows.attend(
+            module.layer_idx, query[0, :, :at], key[0, :, :at], value[0, :, :at], scaling, sliding_window
+        )
+    _attend_segments(under_way, module.layer_idx, query, key, value, scaling, sliding_window, at, out)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _attend_segments(
+    under_way: Pass,
+    layer: int,
+    query: Any,
+    key: Any,
+    value: Any,
+    scaling: float | None,
+    window: int | None,
+    at: int,
+    out: Any,
+) -> None:
+    import torch
+
+    fresh: dict[Segment, tuple[Any, Any]] = {}
+    before: tuple[Segment, ...] = ()
+    keys = values = None
+    longest = max(map(len, under_way.segments), default=0)
+    for segment in under_way.segments:
+        n = len(segment)
+        here = slice(at, at + n)
+        at += n
+        k, v = key[:, :, here], value[:, :, here]
+        fresh[segment] = (k, v)
+        if segment in under_way.keep:
+            under_way.held.setdefault(segment, []).append((k.clone(), v.clone()))
+        if segment.context:
+            past = segment.before
+            if keys is None or segment.context != before:
+                shape = (1, key.shape[1], past + longest, key.shape[3])
+                keys, values = key.new_empty(shape), value.new_empty((*shape[:3], value.shape[3]))
+                low = 0
+                for above in segment.context:
+                    ks, vs = fresh[above] if above in fresh else under_way.held[above][layer]
+                    keys[:, :, low : low + len(above)], values[:, :, low : low + len(above)] = ks, vs
+                    low += len(above)
+                before = segment.context
+            keys[:, :, past : past + n], values[:, :, past : past + n] = k, v
+            k, v = keys[:, :, : past + n], values[:, :, : past + n]
+        mask = _mask(under_way, segment, window, query)
+        out[:, :, here] = torch.nn.functional.scaled_dot_product_attention(
+            query[:, :, here],
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+
+
+def _mask(under_way: Pass, segment: Segment, window: int | None, query: Any) -> Any:
+    """(length, before + length), added to scores; None where the segment is plainly causal."""
+    import torch
+
+    past, n = segment.before, len(segment)
+    if window is not None and past + n <= window:
+        window = None
+    if past == 0 and segment.ends is None and window is None:
+        return None
+    if (kept := under_way.masks.get((id(segment), window))) is not None:
+        return kept
+    index = torch.arange(n)
+    seen = index[None, :] <= index[:, None]  # (length, length)
+    if segment.ends is not None:
+        seen &= index[:, None] < torch.from_numpy(segment.ends)[None, :]
+    seen = torch.cat([torch.ones(n, past, dtype=torch.bool), seen], dim=1)
+    if window is not None:
+        positions = torch.from_numpy(segment.positions)
+        columns = torch.cat([torch.arange(past, dtype=positions.dtype), positions])
+        seen &= positions[:, None] - columns[None, :] < window
+    mask = torch.zeros(n, past + n, dtype=query.dtype).masked_fill_(~seen, float("-inf")).to(query.device)
+    under_way.masks[id(segment), window] = mask
+    return mask
+
+
+@contextlib.contextmanager
+def tree_attention(core: Any) -> Iterator[None]:
+    """For the length of the block, a model attends by the `Pass` under way; without one it attends as ever."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(TREE, attend_by_tree)
+    AttentionMaskInterface.register(TREE, sdpa_mask)
+    before = core.config._attn_implementation
+    core.set_attn_implementation(TREE)
+    try:
+        yield
+    finally:
+        core.set_attn_implementation(before)
+
+
+@contextlib.contextmanager
+def under_way(one: Pass) -> Iterator[None]:
+    """For the length of the block, attention is that of this pass."""
+    token = _PASS.set(one)
+    try:
+        yield
+    finally:
+        _PASS.reset(token)

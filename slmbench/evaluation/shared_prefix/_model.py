@@ -1,0 +1,177 @@
+"""lm-eval's `hf` backend, with what it computes over and over computed once."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from slmbench.errors import UsageError
+from slmbench.evaluation.shared_prefix._attention import tree_attention
+from slmbench.evaluation.shared_prefix._generation import Generation
+from slmbench.evaluation.shared_prefix._loglikelihood import Loglikelihood
+from slmbench.evaluation.shared_prefix._memory import Halving, automatic_batch
+from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
+from slmbench.evaluation.shared_prefix._requests import repeats_of
+from slmbench.models import core_model
+
+
+class SharedPrefix(Generation, Loglikelihood):
+    """What `SharedPrefixLM` puts before HFLM. Its own state, and what scoring and generation have in common."""
+
+    def __init__(
+        self,
+        pretrained: Any,
+        *args: Any,
+        kv_budget_bytes: float | None = None,
+        seed: int = 0,
+        latency: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
+        kwargs.setdefault("softmax_dtype", "float32")
+        super().__init__(pretrained, *args, **kwargs)
+        if kv_budget_bytes is not None and not kv_budget_bytes >= 0:
+            raise UsageError(f"kv_budget_bytes is {kv_budget_bytes}; it can't be below 0")
+        self.kv_budget_bytes = kv_budget_bytes
+        self.seed = int(seed)
+        self.latency = bool(latency)
+        self.notices: list[str] = []
+        # Of the answer that is being handed over: latency_ms, share_ms; of a text also tokens_out, finish_reason and
+        # repeat, which sample it is. None where HFLM hands it over, and then `why_plain` says why.
+        self.timing: dict[str, Any] | None = None
+        self.why_plain = ""
+        self.halving = Halving()
+        self._tried: tuple[Any, Ability] | None = None
+
+    @property
+    def core(self) -> Any:
+        """The model of transformers, without wrappers."""
+        return core_model(self.model)
+
+    @property
+    def ability(self) -> Ability:
+        """What this model can take, tried on it once; with another adapter it is tried again."""
+        which = str(getattr(self.model, "active_adapters", None))
+        if self._tried is None or self._tried[0] != which:
+            self._tried = (which, ability_of(self.model))
+        return self._tried[1]
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many tokens the model has embeddings of; None where it doesn't say."""
+        return getattr(self.core.get_input_embeddings(), "num_embeddings", None)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the model is in the machine's own memory."""
+        return self.device.type == "cpu"
+
+    def rows(self, longest: int, halved: int = 0) -> int:
+        """How many rows of so many tokens HFLM would compute at once."""
+        if self.batch_size == "auto":
+            found = automatic_batch(self.core, longest, self.ability.token_bytes)
+        else:
+            found = int(self.batch_size)
+        return max(1, found >> halved)
+
+    def context_tokens(self, rows: int, longest: int) -> int:
+        """How many tokens' keys and values may be held for others to share."""
+        if self.kv_budget_bytes is None:
+            return rows * longest
+        return int(self.kv_budget_bytes // max(1, self.ability.token_bytes))
+
+    def notice(self, text: str) -> None:
+        """Says once why requests are batched plainly."""
+        self.why_plain = text
+        if text not in self.notices:
+            self.notices.append(text)
+            warnings.warn(text, stacklevel=2)
+
+    def repeats(self, requests: Sequence[Any]) -> list[int]:
+        """For each request, which sample of its item it is."""
+        return repeats_of(requests)
+
+    def parted(self, which: Sequence[int], lengths: Sequence[int]) -> tuple[list[int], list[int]]:
+        """(those whose prefixes can be shared, those that are batched plainly); says why where there are such."""
+        ability = self.ability
+        if ability.reason and which:
+            self.notice(f"plain batching: {ability.reason}")
+        if ability.reason:
+            return [], list(which)
+        most = ability.most_tokens
+        if most is None or all(lengths[at] <= most for at in which):
+            return list(which), []
+        self.notice(f"plain batching of what is longer than {most} tokens: from there on all positions are turned anew")
+        return [at for at in which if lengths[at] <= most], [at for at in which if lengths[at] > most]
+
+    def timed(self, batches: Iterator[list[tuple[int, Any]]]) -> Iterator[list[tuple[int, Any]]]:
+        """The same lists; while one is handed over, `timing` says what it took, shared out among its answers."""
+        started = time.perf_counter()
+        for batch in batches:
+            if batch:
+                took_ms = (time.perf_counter() - started) * 1000
+                self.timing = {"latency_ms": took_ms, "share_ms": took_ms / len(batch)}
+                yield batch
+                self.timing = None
+                started = time.perf_counter()
+
+    @contextlib.contextmanager
+    def batch_of(self, rows: int) -> Iterator[None]:
+        """For the length of the block, HFLM computes so many rows at once."""
+        kept, self.batch_size_per_gpu = self.batch_size_per_gpu, rows
+        try:
+            yield
+        finally:
+            self.batch_size_per_gpu = kept
+
+    @contextlib.contextmanager
+    def unheard(self) -> Iterator[None]:
+        """For the length of the block, answers are handed over to no one."""
+        kept, self.cache_hook = self.cache_hook, _Deaf()
+        try:
+            yield
+        finally:
+            self.cache_hook = kept
+
+    @contextlib.contextmanager
+    def model_ready(self) -> Iterator[None]:
+        """For the length of the block, the model takes passes over a trie."""
+        import torch
+
+        cast = torch.autocast(
+            device_type=self.device.type,
+            dtype=self.mixed_precision_dtype,
+            enabled=self.mixed_precision_dtype is not None,
+        )
+        with tree_attention(self.core), cast:
+            yield
+
+
+class _Deaf:
+    def add_partial(self, *_: Any) -> None:
+        """Nobody listens."""
+
+
+@lru_cache(maxsize=1)
+def shared_prefix_class() -> type:
+    """`SharedPrefixLM`; made when it is first asked for, as lm_eval and torch take seconds to import."""
+    from lm_eval.models.huggingface import HFLM
+
+    class SharedPrefixLM(SharedPrefix, HFLM):  # type: ignore[misc, valid-type]
+        """HFLM's answers, sooner: what requests share is computed once, and the head runs on scored positions alone.
+
+        Takes what HFLM takes; `batch_size` says how much memory may be used: as much as HFLM would use with it, and
+        `auto` finds it from what is free. kv_budget_bytes: keys and values of shared prefixes that are held at most; by
+        default as much as HFLM's own cache takes at this batch size. seed: of drawn tokens. latency: one item after
+        another, each alone and from its first token on, so that its time is what a lone user waits.
+
+        Models whose attention can't be given a mask of branches are batched plainly, by HFLM; `notices` says why.
+        """
+
+    SharedPrefixLM.__module__ = "slmbench.evaluation.shared_prefix"
+    SharedPrefixLM.__qualname__ = "SharedPrefixLM"
+    return SharedPrefixLM

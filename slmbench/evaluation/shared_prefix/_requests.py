@@ -1,0 +1,153 @@
+"""Requests as lm-eval hands them over: what each asks for, and what of it can't be done."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.errors import DataError, UsageError
+from slmbench.evaluation.shared_prefix._sampling import WARPERS, Settings
+
+KNOWN = {"until", "do_sample", "max_gen_toks", *WARPERS}
+# What a model's file may say that changes which token comes next. Ids of special tokens are none of it.
+SURPRISES = (
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "no_repeat_ngram_size",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+    "sequence_bias",
+    "min_length",
+    "min_new_tokens",
+    "num_beams",
+    "guidance_scale",
+    "renormalize_logits",
+)
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "repetition_penalty": (1.0,),
+    "temperature": (1.0, 0.0),
+    "top_k": (0,),
+    "top_p": (1.0,),
+    "typical_p": (1.0,),
+    "min_length": (0,),
+    "num_beams": (1,),
+    "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "epsilon_cutoff": (0.0,),
+    "eta_cutoff": (0.0,),
+    "renormalize_logits": (False,),
+}
+
+
+@frozen
+class Wanted:
+    """How one request wants its text. plain: why it can't be decoded beside others, '' where it can."""
+
+    stops: tuple[str, ...]
+    most_tokens: int
+    settings: Settings
+    plain: str = ""
+
+
+def name_of(request: Any) -> str:
+    """Which task and item a request is of, for errors."""
+    return f"task {request.task_name!r}, item {request.doc_id}"
+
+
+def repeats_of(requests: Sequence[Any]) -> list[int]:
+    """For each request, how many of the same task, item and text stand before it: which sample of its item it is."""
+    seen: Counter[tuple[Any, ...]] = Counter()
+    found = []
+    for request in requests:
+        key = (request.task_name, request.doc_id, request.args[0])
+        found.append(seen[key])
+        seen[key] += 1
+    return found
+
+
+def surprises_of(generation_config: Any) -> dict[str, Any]:
+    """What a model's `generation_config.json` says that changes which token comes next."""
+    found = {}
+    for name in SURPRISES:
+        value = getattr(generation_config, name, None)
+        if value is not None and value not in NEUTRAL.get(name, ()):
+            found[name] = value
+    return found
+
+
+def wanted_by(where: str, given: dict[str, Any], eos: str, default_tokens: int, surprises: dict[str, Any]) -> Wanted:
+    """Reads generation kwargs as lm-eval does. surprises: of the model's file; they count where tokens are drawn.
+
+    Raises UsageError for a temperature with which nothing can be drawn.
+    """
+    from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+
+    kwargs: dict[str, Any] = dict(normalize_gen_kwargs(copy.deepcopy(given), default_tokens))
+    stops = tuple(stop for stop in handle_stop_sequences(kwargs.pop("until", None), eos=eos) if stop)
+    most_tokens = int(kwargs.pop("max_gen_toks"))
+    sampled = bool(kwargs.pop("do_sample", False))
+    temperature = float(kwargs.pop("temperature", 0.0) or 0.0)
+    if sampled and temperature <= 0.0:
+        raise UsageError(f"{where}: do_sample with a temperature of {temperature:g}; give one above 0, or don't sample")
+    warpers: dict[str, Any] = {name: surprises[name] for name in WARPERS if sampled and name in surprises}
+    unknown = sorted(name for name in kwargs if name not in KNOWN and kwargs[name] is not None)
+    unknown += sorted(name for name in surprises if sampled and name not in WARPERS)
+    warpers |= {name: kwargs[name] for name in WARPERS if kwargs.get(name) is not None}
+    if sampled:
+        warpers["temperature"] = temperature
+    else:
+        warpers = {name: value for name, value in warpers.items() if name == "repetition_penalty"}
+    used = ((name, float(warpers[name])) for name in WARPERS if name in warpers)
+    settings = Settings(sampled, tuple((name, value) for name, value in used if value not in NEUTRAL.get(name, ())))
+    return Wanted(stops, most_tokens, settings, f"it is given {', '.join(unknown)}" if unknown else "")
+
+
+def check_pair(
+    where: str, context: Sequence[int], continuation: Sequence[int], most: int, vocabulary: int | None
+) -> None:
+    """Raises DataError where lm-eval would stop without a word on whose request it was.
+
+    most: tokens of a continuation at most. vocabulary: ids below this one have a row in the model; None unknown.
+    """
+    fault = ""
+    if not context:
+        fault = "its context is no token at all, and this tokenizer puts none before a text; give it a context"
+    elif not continuation:
+        fault = (
+            "its continuation is no token of its own: it is empty, or the tokenizer melts it into the context's last "
+            "token; move the boundary, as with a blank before the continuation"
+        )
+    elif len(continuation) > most:
+        fault = f"its continuation has {len(continuation)} tokens, and the model's window is {most}; shorten it"
+    if fault:
+        raise DataError(f"{where}: {fault}")
+    _check_known(where, max(*context, *continuation), vocabulary)
+
+
+def check_prompt(where: str, ids: Any, vocabulary: int | None) -> None:
+    """Raises DataError for a prompt that no model could go on from."""
+    if not len(ids):
+        raise DataError(f"{where}: its prompt is no token at all, and this tokenizer puts none before a text")
+    _check_known(where, int(ids.max()), vocabulary)
+
+
+def _check_known(where: str, largest: int, vocabulary: int | None) -> None:
+    if vocabulary is not None and largest >= vocabulary:
+        raise DataError(
+            f"{where}: its text has token {largest}, and the model has {vocabulary} of them, from 0 on; this tokenizer "
+            "is another model's, or the model's embeddings have to be resized to it"
+        )
