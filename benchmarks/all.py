@@ -24,6 +24,7 @@ SCRIPTS = {
     "check_all.py": (),
     "token_economy.py": (),
     "contamination.py": (),
+    "engine_speed.py": ("SLMBENCH_DATA",),
     "training_speed.py": ("SLMBENCH_DATA",),
     "training_overhead.py": ("SLMBENCH_DATA",),
     "memory_forecast.py": (),

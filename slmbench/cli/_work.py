@@ -88,10 +88,11 @@ def evaluate_all(
         "allow_unsafe_code": allow_unsafe_code,
         "progress": progress,
     }
-    runs = evaluate_tasks(loaded, tasks, out=out, **options)
+    encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
+    runs = evaluate_tasks(loaded, tasks, out=out, encoded=encoded, **options)
     for folder in adapters:
         tuned = attach_adapter(loaded, folder)
-        runs += evaluate_tasks(tuned, tasks, out=out, **options)
+        runs += evaluate_tasks(tuned, tasks, out=out, encoded=encoded, **options)
         tuned.model.unload()  # The base again, without the adapter's layers in it.
     del loaded
     for folder in (folder for folder in trained if folder not in adapters):

@@ -15,12 +15,15 @@ from attrs import frozen
 
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
+from slmbench.evaluation.shared_prefix._requests import check_pair, name_of
 from slmbench.files import Journal
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
-from slmbench.models import LoadedModel, tokenizer_sha256
+from slmbench.models import LoadedModel, core_model, tokenizer_sha256
 
 ENGINES = ("shared", "hf")
 AUTO = "auto"
+Encoded = dict[tuple[str, str], tuple[list[int], list[int]]]
+"""(context, continuation) -> the token ids of both."""
 HF_BATCH = 32
 """What `auto` is for lm-eval's own engine, which would run its largest window some times over to find it."""
 
@@ -75,10 +78,12 @@ def build_engine(
     *,
     journals: dict[str, Journal] | None = None,
     seed: int = 0,
+    encoded: Encoded | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Any:
     """An `lm_eval` HFLM over a loaded model. journals: task name -> its run's journal; answers found there are reused.
 
+    encoded: token ids of requests, of engines with the same tokenizer and format; it is read and filled.
     progress is called with a number of requests whenever so many are done.
     """
     identity = {
@@ -98,7 +103,8 @@ def build_engine(
     options: dict[str, Any] = {"batch_size": engine.rows}
     if engine.name == "shared":
         options |= {"kv_budget_bytes": engine.kv_budget_bytes, "seed": seed, "latency": engine.latency}
-    return _engine_class(engine.name)(loaded, format, journals or {}, identity, progress, options)
+    pairs: Encoded = {} if encoded is None else encoded
+    return _engine_class(engine.name)(loaded, format, journals or {}, identity, pairs, progress, options)
 
 
 @lru_cache
@@ -124,6 +130,7 @@ class _Journaled:
         format: Format,
         journals: dict[str, Journal],
         identity: dict[str, Any],
+        encoded: Encoded,
         progress: Callable[[int], Any] | None,
         options: dict[str, Any],
     ) -> None:
@@ -146,7 +153,7 @@ class _Journaled:
         self.records: dict[str, dict[str, Any]] = {}
         self._waiting: dict[str, list[_Waiting]] = defaultdict(list)
         self._keys: dict[str, tuple[str, dict[str, Any]]] = {}
-        self._pairs: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._pairs = encoded
         self._prompt_ids = lru_cache(maxsize=64)(lambda text: tuple(prompt_ids(format, loaded.tokenizer, text)))
         self._repeats: list[int] = []
         self._generated: deque[dict[str, Any]] = deque()
@@ -216,8 +223,8 @@ class _Journaled:
         self._repeats = []
         for request in requests:
             key, facts = self._key(kind, request.args)
-            if kind == "loglikelihood" and self.backend == "seq2seq":
-                self._check_choice(request.task_name, request.args[1], facts["tokens_out"])
+            if kind == "loglikelihood":
+                self._check_choice(request, facts["tokens_out"])
             epoch = seen[request.task_name + key]  # The same request again is the next sample of it.
             seen[request.task_name + key] += 1
             key = key if epoch == 0 else f"{key}#{epoch}"
@@ -237,13 +244,19 @@ class _Journaled:
         """Which sample of its item each pending request is, those counted that the journal had."""
         return self._repeats
 
-    def _check_choice(self, task: str, choice: str, tokens: int) -> None:
+    def _check_choice(self, request: Any, tokens: int) -> None:
         # lm-eval asserts both, without a word on whose choice it is.
-        if not 0 < tokens <= self.max_length:
+        context, choice = request.args
+        if self.backend == "seq2seq" and not 0 < tokens <= self.max_length:
             raise DataError(
-                f"task {task!r}: the choice {choice[:60]!r} has {tokens} of this model's tokens, and its decoder "
-                f"scores 1 to {self.max_length}; take a causal model for this task"
+                f"task {request.task_name!r}: the choice {choice[:60]!r} has {tokens} of this model's tokens, and its "
+                f"decoder scores 1 to {self.max_length}; take a causal model for this task"
             )
+        # SharedPrefixLM asks this itself.
+        if self.backend == "causal" and context and not hasattr(self, "encoded_pairs"):
+            embeddings = core_model(self.model).get_input_embeddings()
+            pair = self._encode_pair(context, choice)
+            check_pair(name_of(request), *pair, self.max_length, getattr(embeddings, "num_embeddings", None))
 
     def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
         tag = _tag(kind, args)

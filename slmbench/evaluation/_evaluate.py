@@ -12,7 +12,7 @@ from attrs import frozen
 
 from slmbench.datasets import digest_rows
 from slmbench.errors import DataError, UsageError
-from slmbench.evaluation._engine import AUTO, Engine, build_engine
+from slmbench.evaluation._engine import AUTO, Encoded, Engine, build_engine
 from slmbench.evaluation._harness import Judge, Request, build_harness_task, generation_kwargs, render_all
 from slmbench.evaluation._judge import TIMEOUT_S, judge_code, refuse_unscorable
 from slmbench.evaluation._quiet import quiet_harness
@@ -64,13 +64,15 @@ def evaluate_tasks(
     limit: int | None = None,
     seed: int = 0,
     allow_unsafe_code: bool = False,
+    encoded: Encoded | None = None,
     progress: Progress | None = None,
 ) -> list[Run]:
     """Scores a model on tasks, one run each in `<out>/runs/<run_id>`; runs that are there already are not repeated.
 
     The run's id is made of everything its numbers depend on, so the same call resumes: finished requests of a killed
-    run are read from its journal. batch, engine, kv_budget_bytes, latency: see `Engine`. progress(title, total) ->
-    advance(n), for a bar.
+    run are read from its journal. batch, engine, kv_budget_bytes, latency: see `Engine`. encoded: a dict for calls with
+    the same tokenizer and format, as of a base and its adapters, so that each request is encoded once for all of them.
+    progress(title, total) -> advance(n), for a bar.
     allow_unsafe_code: run the programs of code tasks without a sandbox where the machine has none.
     Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
     fails.
@@ -87,7 +89,7 @@ def evaluate_tasks(
     finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
     todo = [job for job in jobs if job.task.name not in finished]
     if todo:
-        finished |= _run(loaded, todo, style, chosen, seed, sandbox, progress)
+        finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress)
     return [finished[name] for name in names]
 
 
@@ -256,6 +258,7 @@ def _run(
     chosen: Engine,
     seed: int,
     sandbox: Sandbox | None,
+    encoded: Encoded | None,
     progress: Progress | None,
 ) -> dict[str, Run]:
     import lm_eval
@@ -281,6 +284,7 @@ def _run(
             chosen,
             journals={name: run.journal for name, run in open_runs.items()},
             seed=seed,
+            encoded=encoded,
             progress=advance,
         )
         try:

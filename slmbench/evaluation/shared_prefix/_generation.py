@@ -8,12 +8,6 @@ from typing import Any
 
 from slmbench.errors import DataError
 from slmbench.evaluation.shared_prefix._decoding import Decoder
-from slmbench.evaluation.shared_prefix._memory import (
-    DECODED_ROWS_CPU,
-    DECODED_ROWS_GPU,
-    PASS_TOKENS_CPU,
-    PASS_TOKENS_GPU,
-)
 from slmbench.evaluation.shared_prefix._requests import Wanted, check_prompt, name_of, surprises_of, wanted_by
 from slmbench.evaluation.shared_prefix._sampling import Answer, stream_of
 
@@ -106,8 +100,8 @@ class Generation:
             self.core.get_output_embeddings(),
             frozenset([ends] if isinstance(ends, int) else ends or ()),
             batch=rows,
-            most_rows=min(len(texts), DECODED_ROWS_CPU if self.on_cpu else DECODED_ROWS_GPU),
-            most_tokens=min(rows * longest, PASS_TOKENS_CPU if self.on_cpu else PASS_TOKENS_GPU),
+            most_rows=min(len(texts), self.decoded_rows()),
+            most_tokens=self.pass_tokens(rows, longest),
             most_context_tokens=self.context_tokens(rows, longest),
         )
         with self.model_ready():

@@ -7,7 +7,6 @@ from typing import Any
 
 from slmbench.errors import DataError
 from slmbench.evaluation.shared_prefix._encoder_decoder import score_pairs
-from slmbench.evaluation.shared_prefix._memory import PASS_TOKENS_CPU, PASS_TOKENS_GPU
 from slmbench.evaluation.shared_prefix._passes import PrefixStore
 from slmbench.evaluation.shared_prefix._requests import check_pair, name_of
 from slmbench.evaluation.shared_prefix._scoring import score
@@ -124,7 +123,7 @@ class Loglikelihood:
             _, context, rest = requests[at]
             whole = np.array((context + rest)[-(self.max_length + 1) :], dtype=np.int32)
             pairs.append((whole[:-1], whole[len(whole) - len(rest) :]))
-        tokens = min(rows * longest, PASS_TOKENS_CPU if self.on_cpu else PASS_TOKENS_GPU)
+        tokens = self.pass_tokens(rows, longest)
         store = PrefixStore(self.context_tokens(rows, longest))
         with self.model_ready():
             for done in score(self.core, pairs, store, tokens, self.core.get_output_embeddings()):

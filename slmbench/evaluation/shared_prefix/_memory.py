@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from slmbench.errors import SlmbenchError
 from slmbench.runs import available_bytes
 
 AUTO_ROWS = 64
@@ -13,6 +14,7 @@ SHARE = 0.5
 PASS_TOKENS_CPU, PASS_TOKENS_GPU = 2048, 16_384
 """Tokens of a pass at most: more make a pass longer, and nothing faster."""
 DECODED_ROWS_CPU, DECODED_ROWS_GPU = 128, 512
+"""Rows that are decoded at once, at most."""
 
 
 def automatic_batch(core: Any, longest: int, token_bytes: int) -> int:
@@ -66,7 +68,7 @@ class Halving:
         """Hands what `compute` makes of each of `todo` to `take`, once.
 
         at_once: how many times halved -> how many rows. compute: (what is left, rows at once) -> lists of (which,
-        result), one list a batch. Raises what says that memory ran out where not even one row fits.
+        result), one list a batch. Raises SlmbenchError where not even one row fits.
         """
         left = list(todo)
         while left:
@@ -79,8 +81,13 @@ class Halving:
                         take(which, result)
                 return
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or rows <= 1:
+                if not is_out_of_memory(error):
                     raise
+                if rows <= 1:
+                    raise SlmbenchError(
+                        "memory ran out with a single row; take a smaller model or a narrower dtype, free some memory, "
+                        f"or shorten the prompts ({str(error).strip().splitlines()[0][:120]})"
+                    ) from error
                 self.times += 1
             # Outside the handler, whose traceback holds on to what was too large.
             left = [which for which in left if which not in done]

@@ -13,7 +13,14 @@ from slmbench.errors import UsageError
 from slmbench.evaluation.shared_prefix._attention import tree_attention
 from slmbench.evaluation.shared_prefix._generation import Generation
 from slmbench.evaluation.shared_prefix._loglikelihood import Loglikelihood
-from slmbench.evaluation.shared_prefix._memory import Halving, automatic_batch
+from slmbench.evaluation.shared_prefix._memory import (
+    DECODED_ROWS_CPU,
+    DECODED_ROWS_GPU,
+    PASS_TOKENS_CPU,
+    PASS_TOKENS_GPU,
+    Halving,
+    automatic_batch,
+)
 from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
 from slmbench.evaluation.shared_prefix._requests import repeats_of
 from slmbench.models import core_model
@@ -77,6 +84,15 @@ class SharedPrefix(Generation, Loglikelihood):
         else:
             found = int(self.batch_size)
         return max(1, found >> halved)
+
+    def pass_tokens(self, rows: int, longest: int) -> int:
+        """How many tokens are computed in one pass."""
+        most = PASS_TOKENS_CPU if self.on_cpu else PASS_TOKENS_GPU
+        return min(rows * longest, max(longest, most >> self.halving.times))
+
+    def decoded_rows(self) -> int:
+        """How many rows are decoded at once, at most."""
+        return max(1, (DECODED_ROWS_CPU if self.on_cpu else DECODED_ROWS_GPU) >> self.halving.times)
 
     def context_tokens(self, rows: int, longest: int) -> int:
         """How many tokens' keys and values may be held for others to share."""
