@@ -25,6 +25,7 @@ SCRIPTS = {
     "token_economy.py": (),
     "contamination.py": (),
     "engine_speed.py": ("SLMBENCH_DATA",),
+    "engine_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "training_speed.py": ("SLMBENCH_DATA",),
     "training_overhead.py": ("SLMBENCH_DATA",),
     "memory_forecast.py": (),

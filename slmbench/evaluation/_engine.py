@@ -44,7 +44,7 @@ class Engine:
 
     def __attrs_post_init__(self) -> None:
         if self.name not in ENGINES:
-            raise UsageError(f"no engine {self.name!r}; {did_you_mean(self.name, ENGINES)}")
+            raise UsageError(f"no engine {self.name!r}{did_you_mean(self.name, ENGINES)}")
         if self.batch != AUTO and (not isinstance(self.batch, int) or self.batch < 1):
             raise UsageError(f"batch is {self.batch!r}; give a number from 1 on, or auto")
         given = [said for said, value in (("kv_budget", self.kv_budget_bytes), ("latency", self.latency)) if value]

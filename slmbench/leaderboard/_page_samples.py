@@ -95,7 +95,8 @@ def _facts(run: Run, out: Path | None) -> Html:
     adapter = record.get("adapter") or {}
     link = run_link(run, RECORD, out)
     cost = record.get("cost", {})
-    latency = _plain(cost.get("latency_p50_ms"))
+    latencies = [_plain(cost.get(f"latency_{which}_ms")) for which in ("p50", "p90")]
+    engine, batch = _plain(record.get("engine")), _plain(record.get("batch_size"))
     hardware = record.get("hardware")
     told: list[tuple[str, str | Html | None]] = [
         ("run", tag("a", run.run_id, href=link) if link else run.run_id),
@@ -116,10 +117,12 @@ def _facts(run: Run, out: Path | None) -> Html:
         ("recipe", _plain(adapter.get("recipe"))),
         ("training seed", _plain(adapter.get("train_seed"))),
         ("dtype", _plain(record["model"].get("dtype"))),
-        ("engine", _plain(record.get("engine"))),
+        ("engine", f"{engine}, batch {batch}" if engine and batch else engine),
+        ("the model's file says", _own_settings(record.get("generation_config"))),
         ("hardware", _joined(hardware, *hardware) if isinstance(hardware, dict) else _plain(hardware)),
         ("took", duration(cost["seconds"]) if isinstance(cost.get("seconds"), (int, float)) else None),
-        ("latency p50", f"{latency} ms" if latency else None),
+        ("tokens a second", _plain(cost.get("tokens_per_s"))),
+        ("latency, alone", f"p50 {latencies[0]} ms, p90 {latencies[1]} ms" if all(latencies) else None),
         ("comparability key", _short(run.comparability_key)),
     ]
     pairs = [tag("div", tag("dt", term), tag("dd", value)) for term, value in told if value]
@@ -129,6 +132,14 @@ def _facts(run: Run, out: Path | None) -> Html:
 def _joined_counts(remarks: Any) -> str | None:
     counts = remarks.items() if isinstance(remarks, Mapping) else ()
     return "; ".join(f"{name}: {count}" for name, count in counts) or None
+
+
+def _own_settings(found: Any) -> str | None:
+    """What a model's `generation_config.json` says of the next token, and whether it counted."""
+    if not isinstance(found, Mapping):
+        return None
+    said = ", ".join(f"{name} {_plain(value) or value}" for name, value in found.items() if name != "counts")
+    return said if found.get("counts") else f"{said}; not applied"
 
 
 def _plain(value: Any) -> str | None:

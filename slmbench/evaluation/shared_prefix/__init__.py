@@ -29,6 +29,8 @@ def __getattr__(name: str) -> Any:
 
 def register() -> None:
     """Tells lm-eval of `SharedPrefixLM`, which is made only when it is asked for. Costs some hundredths of a second."""
+    # lm-eval fills its registry when it is first asked for a model, but only if it is empty.
+    import lm_eval.models  # noqa: F401
     from lm_eval.api.registry import model_registry
 
     if NAME not in model_registry:

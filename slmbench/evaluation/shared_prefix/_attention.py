@@ -12,6 +12,8 @@ from attrs import define, field
 from slmbench.evaluation.shared_prefix._trie import Segment
 
 TREE = "slmbench_tree"
+KEPT_MASK = 4_000_000
+"""A larger mask is made anew for every layer: those of one pass would take more memory than its activations."""
 _PASS: ContextVar[Pass | None]
 
 
@@ -155,7 +157,8 @@ def _mask(under_way: Pass, segment: Segment, window: int | None, query: Any) -> 
         columns = torch.cat([torch.arange(past, dtype=positions.dtype), positions])
         seen &= positions[:, None] - columns[None, :] < window
     mask = torch.zeros(n, past + n, dtype=query.dtype).masked_fill_(~seen, float("-inf")).to(query.device)
-    under_way.masks[id(segment), window] = mask
+    if mask.numel() <= KEPT_MASK:
+        under_way.masks[id(segment), window] = mask
     return mask
 
 

@@ -94,7 +94,9 @@ class Decoder:
         """How many rows take the memory that `batch` rows would take which share nothing."""
         longest = max(len(answer.prompt) + answer.most_tokens for answer in answers)
         own = max(prompt.own_tokens + answers[row].most_tokens for prompt in prompts for row in prompt.rows)
-        most = max(1, min(self.most_rows, max(self.batch, self.batch * longest // own)))
+        room = self.batch * longest
+        room -= _context_tokens(prompts, max(self.batch, room // own))
+        most = max(1, min(self.most_rows, max(self.batch, room // own)))
         # As many turns as with `most`, but full ones: a last turn with few rows takes nearly as long as one with all.
         return -(-len(answers) // -(-len(answers) // most))
 
@@ -175,6 +177,26 @@ class Decoder:
                 segment.uses -= 1
                 if segment.uses == 0:
                     self.slots.held.pop(segment, None)
+
+
+def _context_tokens(prompts: Sequence[Prompt], rows: int) -> int:
+    """The most tokens of contexts that so many rows, decoded in the order of their prompts, need at once."""
+    window: deque[Prompt] = deque()
+    uses: dict[Segment, int] = {}
+    count = tokens = most = 0
+    for prompt in prompts:
+        window.append(prompt)
+        count += len(prompt.rows)
+        for segment in prompt.context:
+            tokens += 0 if uses.get(segment) else len(segment)
+            uses[segment] = uses.get(segment, 0) + 1
+        while count - len(window[0].rows) >= rows:
+            count -= len(window[0].rows)
+            for segment in window.popleft().context:
+                uses[segment] -= 1
+                tokens -= 0 if uses[segment] else len(segment)
+        most = max(most, tokens)
+    return most
 
 
 def _joined(parts: Sequence[list[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:

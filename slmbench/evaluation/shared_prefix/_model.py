@@ -88,7 +88,7 @@ class SharedPrefix(Generation, Loglikelihood):
     def pass_tokens(self, rows: int, longest: int) -> int:
         """How many tokens are computed in one pass."""
         most = PASS_TOKENS_CPU if self.on_cpu else PASS_TOKENS_GPU
-        return min(rows * longest, max(longest, most >> self.halving.times))
+        return max(1, min(rows * longest, most >> self.halving.times))
 
     def decoded_rows(self) -> int:
         """How many rows are decoded at once, at most."""
@@ -126,11 +126,13 @@ class SharedPrefix(Generation, Loglikelihood):
 
     def timed(self, batches: Iterator[list[tuple[int, Any]]]) -> Iterator[list[tuple[int, Any]]]:
         """The same lists; while one is handed over, `timing` says what it took, shared out among its answers."""
-        started = time.perf_counter()
+        begun = started = time.perf_counter()
         for batch in batches:
             if batch:
-                took_ms = (time.perf_counter() - started) * 1000
-                self.timing = {"latency_ms": took_ms, "share_ms": took_ms / len(batch)}
+                now = time.perf_counter()
+                # An item that is computed alone may take several passes.
+                waited = now - (begun if self.latency else started)
+                self.timing = {"latency_ms": waited * 1000, "share_ms": (now - started) * 1000 / len(batch)}
                 yield batch
                 self.timing = None
                 started = time.perf_counter()

@@ -1,0 +1,128 @@
+"""How far our engine's log-likelihoods are from those of lm-eval's HFLM, on every request of every choice task.
+
+    SLMBENCH_DATA=mirror SLMBENCH_STORIES260K=folder python benchmarks/engine_equality.py [--limit N]
+
+Models: stories260K, the embedded model, and the twin of each other model in the registry, in float32. Tasks: all of
+kind `choice`, as declared, on all rows that the mirror has of the evaluated split, in the plain format. Both sides are
+slmbench's own (`--engine shared` and `--engine hf --batch 16`), with the same requests. A line a model: the largest
+difference of all requests, on how many of them `is_greedy` is the same, and on how many tasks every metric is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from stories260k import load as load_stories
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.cli._work import quiet_libraries
+from slmbench.errors import OfflineError
+from slmbench.evaluation._engine import Engine, build_engine
+from slmbench.evaluation._harness import build_harness_task, render_all
+from slmbench.evaluation._quiet import quiet_harness
+from slmbench.formats import load_format
+from slmbench.models import LoadedModel, ModelSource, bind_model, load_model, resolve_model
+from slmbench.task import Task, load_task
+from slmbench.values import Example, Output
+
+TOLERANCE_NATS = 1e-4
+HF_BATCH = 16
+STORIES = "stories260K"
+
+
+def models_of(catalog: Catalog) -> Iterator[LoadedModel]:
+    """stories260K, nano, and the twins of all others."""
+    model, tokenizer = load_stories(Path(os.environ["SLMBENCH_STORIES260K"]))
+    yield bind_model(ModelSource(STORIES, "karpathy/tinyllamas", "memory"), model, tokenizer)
+    for name in sorted(catalog.files("models")):
+        yield load_model(resolve_model(name, catalog, twin=name != "nano"), dtype="float32")
+
+
+def choice_tasks(catalog: Catalog, limit: int | None) -> list[tuple[Task, tuple[Example, ...]]]:
+    found = []
+    for name in sorted(catalog.files("tasks")):
+        task = load_task(name, catalog)
+        if task.kind == "choice":
+            try:
+                found.append((task, task.examples(task.spec.split, limit)))
+            except OfflineError as error:
+                print(f"{name}: left out, {error}", file=sys.stderr)
+    return found
+
+
+def instances_of(task: Task, examples: Sequence[Example], tokenizer: Any) -> list[Any]:
+    style = load_format("plain")
+    harness = build_harness_task(task, examples, render_all(task, examples, style, tokenizer), style)
+    with quiet_harness():
+        harness.build_all_requests(limit=None, rank=0, world_size=1)
+    return list(harness.instances)
+
+
+def means(
+    task: Task, examples: Sequence[Example], instances: Sequence[Any], values: Sequence[float]
+) -> dict[str, float]:
+    """Each metric's mean."""
+    sums: dict[int, list[float]] = {}
+    for instance, value in zip(instances, values, strict=True):
+        sums.setdefault(instance.doc_id, []).append(value)
+    scores: dict[str, list[float]] = {}
+    for index, example in enumerate(examples):
+        for score in task.score(example, Output(loglikelihoods=tuple(sums[index]))):
+            scores.setdefault(score.metric, []).append(score.value)
+    return {name: statistics.fmean(each) for name, each in scores.items()}
+
+
+def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]]]) -> None:
+    style = load_format("plain")
+    worst, where, alike, count, equal = 0.0, "", 0, 0, 0
+    seconds = {"shared": 0.0, "hf": 0.0}
+    for task, examples in tasks:
+        answers = {}
+        for name in seconds:
+            instances = instances_of(task, examples, loaded.tokenizer)
+            engine = build_engine(loaded, style, Engine(name, HF_BATCH))
+            begun = time.perf_counter()
+            answers[name] = engine.loglikelihood(instances)
+            seconds[name] += time.perf_counter() - begun
+        for (ours, our_greedy), (theirs, their_greedy) in zip(answers["shared"], answers["hf"], strict=True):
+            if abs(ours - theirs) > worst:
+                worst, where = abs(ours - theirs), task.name
+            alike += our_greedy == their_greedy
+            count += 1
+        each = [means(task, examples, instances, [value for value, _ in answers[name]]) for name in seconds]
+        equal += each[0] == each[1]
+    missed = "" if worst <= TOLERANCE_NATS and alike == count and equal == len(tasks) else "; missed"
+    print(
+        f"{loaded.source.name}: {count:,} requests of {len(tasks)} tasks within {worst:.1e} nats of HFLM's (the "
+        f"largest in {where}), is_greedy equal {alike:,}, metrics equal in {equal} tasks; "
+        f"HFLM {seconds['hf']:.0f} s, ours {seconds['shared']:.0f} s{missed}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limit", type=int, help="items of each task")
+    parser.add_argument("--only", metavar="MODEL")
+    arguments = parser.parse_args()
+    if missing := [name for name in ("SLMBENCH_DATA", "SLMBENCH_STORIES260K") if not os.environ.get(name)]:
+        sys.exit(f"set {' and '.join(missing)}")
+    quiet_libraries()
+    warnings.filterwarnings("ignore")
+    catalog = default_catalog()
+    tasks = choice_tasks(catalog, arguments.limit)
+    for loaded in models_of(catalog):
+        if arguments.only in (None, loaded.source.name.removesuffix("-twin")):
+            compare(loaded, tasks)
+
+
+if __name__ == "__main__":
+    main()
