@@ -20,6 +20,8 @@ def evaluate(
     format: str = "plain",
     batch: int | str = "auto",
     engine: str = "shared",
+    kv_budget_bytes: float | None = None,
+    latency: bool = False,
     limit: int | None = None,
     seed: int = 0,
     shots: int | None = None,
@@ -32,6 +34,7 @@ def evaluate(
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
     adapter: a peft folder. batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
+    kv_budget_bytes, latency: see docs/engine.md.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. Raises SlmbenchError's children, as the command line does.
     """
@@ -49,6 +52,8 @@ def evaluate(
         format=format,
         batch=batch,
         engine=engine,
+        kv_budget_bytes=kv_budget_bytes,
+        latency=latency,
         limit=limit,
         seed=seed,
         allow_unsafe_code=allow_unsafe_code,

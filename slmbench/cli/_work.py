@@ -65,9 +65,10 @@ def evaluate_all(
     trained: folders of adapters, or of whole models where all weights were trained. The base is held as the adapters
     were trained on it: in their dtype, and packed into four bits where they are QLoRA's.
     """
-    from slmbench.evaluation import evaluate_tasks
+    from slmbench.evaluation import Engine, evaluate_tasks
     from slmbench.models import attach_adapter, check_base, load_model, resolve_model
 
+    Engine(engine, batch, kv_budget_bytes, latency)  # Refused before anything is loaded.
     source = resolve_model(model, catalog, twin=twin)
     adapters = [folder for folder in trained if not is_whole_model(folder)]
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.

@@ -22,7 +22,13 @@ class _Batch(click.ParamType):
     def convert(self, value: Any, param: Any, context: Any) -> int | str:
         if value == "auto":
             return "auto"
-        return int(click.IntRange(1).convert(value, param, context))
+        try:
+            rows = int(value)
+        except (TypeError, ValueError):
+            rows = 0
+        if rows < 1:
+            self.fail(f"{value!r} is neither a number from 1 on nor auto", param, context)
+        return rows
 
 
 BATCH = _Batch()

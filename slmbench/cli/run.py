@@ -60,6 +60,7 @@ def run_recipe(
         out=out,
         format=spec.format,
         batch=spec.evaluation.batch,
+        engine=spec.evaluation.engine,
         limit=spec.evaluation.limit,
         seed=spec.seed,
         allow_unsafe_code=allow_unsafe_code,

@@ -91,6 +91,7 @@ def command(
             out=folder,
             format=made.spec.format,
             batch=evaluation.batch,
+            engine=evaluation.engine,
             limit=evaluation.limit,
             # Of the recipe, not of the point: the base is scored once, and seeds differ in their training alone.
             seed=recipe.spec.seed,

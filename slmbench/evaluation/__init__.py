@@ -1,11 +1,11 @@
 """Evaluation through lm-eval: the one package that imports it."""
 
-from slmbench.evaluation._engine import ENGINES
+from slmbench.evaluation._engine import Engine
 from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._parity import SentRequest, sent_requests
 from slmbench.evaluation.shared_prefix import register
 
-__all__ = ["ENGINES", "SentRequest", "evaluate_tasks", "refuse_unscorable", "sent_requests"]
+__all__ = ["Engine", "SentRequest", "evaluate_tasks", "refuse_unscorable", "sent_requests"]
 
 register()

@@ -45,15 +45,16 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         if self.name not in ENGINES:
             raise UsageError(f"no engine {self.name!r}{did_you_mean(self.name, ENGINES)}")
-        if self.batch != AUTO and (not isinstance(self.batch, int) or self.batch < 1):
+        if self.batch != AUTO and (type(self.batch) is not int or self.batch < 1):
             raise UsageError(f"batch is {self.batch!r}; give a number from 1 on, or auto")
-        given = [said for said, value in (("kv_budget", self.kv_budget_bytes), ("latency", self.latency)) if value]
+        told = (("kv_budget", self.kv_budget_bytes is not None), ("latency", self.latency))
+        given = [name for name, is_given in told if is_given]
         if self.name != "shared" and given:
             raise UsageError(
                 f"{' and '.join(given)}: only the engine `shared` knows it; leave it out, or take that engine"
             )
-        if self.kv_budget_bytes is not None and not self.kv_budget_bytes >= 0:
-            raise UsageError(f"kv_budget is {self.kv_budget_bytes:g} bytes; it can't be below 0")
+        if self.kv_budget_bytes is not None and not 0 <= self.kv_budget_bytes < math.inf:
+            raise UsageError(f"kv_budget is {self.kv_budget_bytes:g} bytes; give a number from 0 on")
 
     @property
     def rows(self) -> int | str:
@@ -217,27 +218,36 @@ class _Journaled:
         return [answer["text"] for answer in self._answer(requests, "generate_until", super().generate_until)]
 
     def _answer(self, requests: list[Any], kind: str, compute: Callable[..., Any]) -> list[dict[str, Any]]:
-        seen: dict[str, int] = defaultdict(int)
+        seen: dict[tuple[str, Any, str], int] = defaultdict(int)
         keys: list[tuple[str, str]] = []
         pending: list[Any] = []
+        known: set[tuple[str, str]] = set()
+        again = 0
         self._repeats = []
         for request in requests:
-            key, facts = self._key(kind, request.args)
+            content, facts = self._key(kind, request.args)
             if kind == "loglikelihood":
                 self._check_choice(request, facts["tokens_out"])
-            epoch = seen[request.task_name + key]  # The same request again is the next sample of it.
-            seen[request.task_name + key] += 1
-            key = key if epoch == 0 else f"{key}#{epoch}"
+            # The same request of an item again is the next sample of it.
+            epoch = seen[request.task_name, request.doc_id, content]
+            seen[request.task_name, request.doc_id, content] += 1
+            key = _sample_key(content, request.args, request.doc_id, epoch)
             keys.append((request.task_name, key))
             journal = self.journals.get(request.task_name)
             if journal is not None and key in journal.entries:
                 self._done(request.task_name, key, journal.entries[key])
+            elif (request.task_name, key) in known:
+                again += 1  # Another item asks the very same, and nothing is drawn: one answer serves both.
             else:
+                known.add((request.task_name, key))
                 pending.append(request)
                 self._repeats.append(epoch)
-                self._waiting[_tag(kind, request.args)].append(_Waiting(request.task_name, key, facts, epoch))
+                waiting = _Waiting(request.task_name, key, facts, epoch, request.doc_id)
+                self._waiting[_tag(kind, request.args)].append(waiting)
         if pending:
             compute(pending, disable_tqdm=True)
+        if again and self.progress is not None:
+            self.progress(again)
         return [self.records[task + "\0" + key] for task, key in keys]
 
     def repeats(self, requests: list[Any]) -> list[int]:
@@ -291,9 +301,9 @@ class _Journaled:
         # SharedPrefixLM says what an answer took, and which sample it is; HFLM's come in the order of its batch.
         told = getattr(self, "timing", None)
         measured = dict(told) if told is not None else self._measured(kind)
-        repeat = measured.pop("repeat", None)
+        which = measured.pop("which", None)
         waiting = self._waiting[_tag(kind, args)]
-        one = next((one for one in waiting if repeat in (None, one.epoch)), None)
+        one = next((one for one in waiting if which in (None, (one.task, one.item, one.epoch))), None)
         if one is None:  # Of a batch that ran out of memory, and was begun again.
             return
         waiting.remove(one)
@@ -317,18 +327,24 @@ class _Journaled:
 
     def _measured(self, kind: str) -> dict[str, Any]:
         if kind == "generate_until":
-            return self._generated.popleft()
-        return {"latency_ms": self._batch_ms, "share_ms": self._batch_ms / self._batch_rows}
+            measured = self._generated.popleft()
+        else:
+            measured = {"latency_ms": self._batch_ms, "share_ms": self._batch_ms / self._batch_rows}
+        if (
+            begun := getattr(self, "item_begun", None)
+        ) is not None:  # It is alone, whatever number of batches it takes.
+            measured["latency_ms"] = (time.perf_counter() - begun) * 1000
+        return measured
 
     def _done(self, task: str, key: str, record: dict[str, Any]) -> None:
         self.records[task + "\0" + key] = record
         if self.progress is not None:
             self.progress(1)
 
-    def record_of(self, task: str, kind: str, args: tuple[Any, ...], epoch: int = 0) -> dict[str, Any]:
-        """The journaled facts of a request: tokens, latency, how it ended."""
-        key, _ = self._key(kind, args)
-        return self.records[task + "\0" + (key if epoch == 0 else f"{key}#{epoch}")]
+    def record_of(self, task: str, kind: str, args: tuple[Any, ...], item: int, epoch: int = 0) -> dict[str, Any]:
+        """The journaled facts of a request: tokens, latency, how it ended. item: lm-eval's doc_id."""
+        content, _ = self._key(kind, args)
+        return self.records[task + "\0" + _sample_key(content, args, item, epoch)]
 
     def _model_call(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
@@ -362,12 +378,20 @@ class _Journaled:
 
 @frozen(eq=False)
 class _Waiting:
-    """A request that the engine is to answer. epoch: which sample of its item it is."""
+    """A request that the engine is to answer. item: lm-eval's doc_id. epoch: which sample of its item it is."""
 
     task: str
     key: str
     facts: dict[str, Any]
     epoch: int
+    item: Any
+
+
+def _sample_key(content: str, args: tuple[Any, ...], item: Any, epoch: int) -> str:
+    """The journal's key of a request. Of drawn texts each item has its own, even where two ask the same."""
+    drawn = isinstance(args[1], dict) and args[1].get("do_sample")
+    key = f"{content}@{item}" if drawn else content
+    return f"{key}#{epoch}" if epoch else key
 
 
 def _tag(kind: str, args: tuple[Any, ...]) -> str:

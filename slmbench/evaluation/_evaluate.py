@@ -175,13 +175,18 @@ def _prepare(
         "engine_version": engine.version,
         "batch_size": engine.rows,
         **({"latency": "single stream"} if engine.latency else {}),
+        **({} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}),
         **_generation_config(loaded, task, engine),
     }
     # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
     # hub, in a mirror or in a file, is no difference.
     compared = ("format", "fewshot_sha256", "cot", "generation", "scorer")
     items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
-    record["comparability_key"] = canonical_sha256([task.name, task.version, items, *(record[key] for key in compared)])
+    asked = [task.name, task.version, items, *(record[key] for key in compared)]
+    own = record.get("generation_config", {})
+    if own.get("counts") and not task.spec.generation.temperature:
+        asked.append(own)  # Greedy texts that a model's file has bent are no others' equals.
+    record["comparability_key"] = canonical_sha256(asked)
     identity = canonical_sha256(
         record
         | {"adapter": adapter and adapter.sha256, "slmbench": code()["version"], "device": str(loaded.model.device)}

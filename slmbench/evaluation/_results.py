@@ -78,7 +78,7 @@ def finish(
                 }
             )
     counted = {name: n for name, n in sorted(remarks.items()) if n}
-    return run.finish(rows, {"metrics": metrics, "cost": _cost(rows, run.resumed, latency), "remarks": counted})
+    return run.finish(rows, {"metrics": metrics, "cost": _cost(rows, run.resumed, latency, engine), "remarks": counted})
 
 
 def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
@@ -100,7 +100,7 @@ def _samples(
     answers: list[Answer] = logged["filtered_resps"][0] if task.kind == "code" else []
     made = []
     for epoch in range(epochs):
-        records = [engine.record_of(task.name, kind, args, epoch) for args in arguments]
+        records = [engine.record_of(task.name, kind, args, logged["doc_id"], epoch) for args in arguments]
         loglikelihoods = [record["loglikelihood"] for record in records] if example.choices else None
         if loglikelihoods is not None:
             text = example.choices[max(range(len(loglikelihoods)), key=lambda i: loglikelihoods[i])]
@@ -163,7 +163,7 @@ def _remarks(task: Task, example: Example, row: dict[str, Any], format: Format) 
     return found
 
 
-def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool) -> dict[str, Any]:
+def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool, engine: Any) -> dict[str, Any]:
     latencies = [row["latency_ms"] for row in rows] if latency else []
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
@@ -180,6 +180,7 @@ def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool) -> dict[s
         "tokens_out": tokens_out,
         "n_truncated": sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
         "n_resumed": resumed,
+        "batch_rows": getattr(engine, "computed_rows", None),  # What an automatic batch came to, halvings included.
     }
 
 

@@ -114,7 +114,9 @@ def available_bytes(device: str) -> int | None:
 
     A container's limit counts, as cgroup v1 and v2 tell it. None where it can't be known.
     """
-    if device != "cpu":
+    if device not in ("cpu", "cuda"):
+        return None
+    if device == "cuda":
         import torch
 
         free, _ = torch.cuda.mem_get_info()

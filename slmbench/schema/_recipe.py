@@ -67,7 +67,7 @@ class CheckpointSpec(Spec):
 class EvaluationSpec(Spec):
     """What base and adapters are scored on. limit: the first n items (such rows are badged and not ranked).
 
-    batch: how many rows' memory may be taken; auto, what is free.
+    batch: how many rows' memory may be taken; auto, what is free. engine: hf is lm-eval's own.
 
     samples: an item, of code tasks; metrics: only these; max_tokens: an answer's; None for what the tasks declare.
     """
@@ -75,6 +75,7 @@ class EvaluationSpec(Spec):
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
     suite: Name | None = None
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    engine: Literal["shared", "hf"] = "shared"
     limit: int | None = Field(default=None, ge=1)
     samples: int | None = Field(default=None, ge=1, le=1000)
     metrics: Annotated[list[str], Field(min_length=1)] | None = None

@@ -27,7 +27,7 @@ def score_pairs(
         ids = pad_sequence([torch.tensor(one) for one in contexts], batch_first=True).to(engine.device)
         lengths = torch.tensor([len(one) for one in contexts], device=engine.device)
         mask = (torch.arange(ids.shape[1], device=engine.device)[None] < lengths[:, None]).long()  # (contexts, seq)
-        with torch.no_grad():
+        with torch.no_grad(), engine.cast():
             encoded = engine.core.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         owners = [(line, at) for line, one in enumerate(contexts) for at in by_context[one]]
         done: list[tuple[int, tuple[float, bool]]] = []
@@ -35,7 +35,7 @@ def score_pairs(
             part = owners[first : first + rows]
             lines = torch.tensor([line for line, _ in part], device=engine.device)
             labels = [torch.tensor(requests[at][2]) for _, at in part]
-            with torch.no_grad():
+            with torch.no_grad(), engine.cast():
                 logits = engine.model(
                     encoder_outputs=BaseModelOutput(last_hidden_state=encoded[lines]),
                     attention_mask=mask[lines],

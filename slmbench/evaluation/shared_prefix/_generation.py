@@ -9,7 +9,7 @@ from typing import Any
 from slmbench.errors import DataError
 from slmbench.evaluation.shared_prefix._decoding import Decoder
 from slmbench.evaluation.shared_prefix._requests import Wanted, check_prompt, name_of, surprises_of, wanted_by
-from slmbench.evaluation.shared_prefix._sampling import Answer, stream_of
+from slmbench.evaluation.shared_prefix._sampling import Answer, Settings, stream_of
 
 
 class Generation:
@@ -26,10 +26,11 @@ class Generation:
         wanted = [wanted_by(name_of(one), one.args[1], eos, self.max_gen_toks, surprises) for one in requests]
         prompts = self._prompts(requests, wanted)
         repeats = self.repeats(requests)
+        samples = [(one.task_name, one.doc_id, n) for one, n in zip(requests, repeats, strict=True)]
         found: dict[int, str] = {}
 
         def answer_of(at: int) -> Answer:
-            stream = stream_of(self.seed, requests[at].args[0], repeats[at])
+            stream = stream_of(self.seed, str(requests[at].doc_id), requests[at].args[0], repeats[at])
             return Answer(prompts[at], wanted[at].most_tokens, wanted[at].stops, wanted[at].settings, stream)
 
         def compute(left: Sequence[int], rows: int) -> Iterator[list[tuple[int, str]]]:
@@ -38,11 +39,11 @@ class Generation:
             plain += [at for at in left if self._why_plain(wanted[at])]
             if shared and self.latency:
                 with self.unheard():  # Warms up.
-                    list(self._write({shared[0]: answer_of(shared[0])}, repeats, 1))
+                    list(self._write({shared[0]: answer_of(shared[0])}, samples, 1))
                 for at in shared:
-                    yield from self._write({at: answer_of(at)}, repeats, 1)
+                    yield from self._write({at: answer_of(at)}, samples, 1)
             elif shared:
-                yield from self._write({at: answer_of(at) for at in shared}, repeats, rows)
+                yield from self._write({at: answer_of(at) for at in shared}, samples, rows)
             yield from self._write_plainly(requests, wanted, repeats, sorted(plain), rows)
 
         def take(index: int, text: str) -> None:
@@ -87,7 +88,7 @@ class Generation:
         return why
 
     def _write(
-        self: Any, answers: dict[int, Answer], repeats: Sequence[int], rows: int
+        self: Any, answers: dict[int, Answer], samples: Sequence[tuple[str, Any, int]], rows: int
     ) -> Iterator[list[tuple[int, str]]]:
         from lm_eval.models.utils import postprocess_generated_text
 
@@ -113,7 +114,7 @@ class Generation:
                     "share_ms": share_ms,
                     "tokens_out": len(answer.tokens),
                     "finish_reason": answer.reason,
-                    "repeat": repeats[which[index]],
+                    "which": samples[which[index]],
                 }
                 yield [(which[index], text)]
                 self.timing = None
@@ -134,26 +135,41 @@ class Generation:
         step = 1 if self.latency else rows
         # HFLM sorts by length; batches that are handed over one at a time have to be sorted before.
         greedy.sort(key=lambda at: -len(requests[at].args[0]))
+        if plain and self.latency:
+            with self.unheard(), self.batch_of(1), self._tame_generation_config(wanted[plain[0]].settings):
+                super().generate_until([requests[plain[0]]], True)  # Warms up.
         for low in range(0, len(greedy), step):
             part = greedy[low : low + step]
-            with self.batch_of(step), self._tame_generation_config():
-                yield list(zip(part, super().generate_until([requests[at] for at in part], True), strict=True))
+            alone = self.one_item() if self.latency else contextlib.nullcontext()
+            with alone, self.batch_of(step), self._tame_generation_config(wanted[part[0]].settings):
+                texts = super().generate_until([requests[at] for at in part], True)
+            yield list(zip(part, texts, strict=True))
         for at in (at for at in plain if wanted[at].settings.sampled):
-            with self.batch_of(1), torch.random.fork_rng():
-                torch.manual_seed(stream_of(self.seed, requests[at].args[0], repeats[at]).getrandbits(63))
-                yield [(at, super().generate_until([requests[at]], True)[0])]
+            stream = stream_of(self.seed, str(requests[at].doc_id), requests[at].args[0], repeats[at])
+            alone = self.one_item() if self.latency else contextlib.nullcontext()
+            with alone, self.batch_of(1), self._tame_generation_config(wanted[at].settings), torch.random.fork_rng():
+                torch.manual_seed(stream.getrandbits(63))
+                (text,) = super().generate_until([requests[at]], True)
+            yield [(at, text)]
 
     @contextlib.contextmanager
-    def _tame_generation_config(self: Any) -> Iterator[None]:
-        """For the length of the block, nothing but what was asked for changes which token comes next."""
+    def _tame_generation_config(self: Any, settings: Settings) -> Iterator[None]:
+        """For the length of the block, nothing but what was asked for changes which token comes next.
+
+        Where tokens are drawn, what the model's file says counts too, but not the 50 likeliest tokens that transformers
+        draws from where nobody says how many.
+        """
         import copy
 
         holders = {id(one): one for one in (self.model, self.core)}.values()  # peft's wrapper has one of its own.
         kept = [(holder, holder.generation_config) for holder in holders]
         for holder, config in kept:
             tame = copy.deepcopy(config)
-            for name in surprises_of(config):
-                setattr(tame, name, None)
+            if settings.sampled:
+                tame.top_k = 0 if tame.top_k is None else tame.top_k
+            else:
+                for name in surprises_of(config):
+                    setattr(tame, name, None)
             holder.generation_config = tame
         try:
             yield

@@ -30,6 +30,19 @@ class Loglikelihood:
             return self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm)
         return self._one_item_at_a_time(requests, pairs)
 
+    def tok_encode(
+        self: Any,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **kwargs: Any,
+    ) -> list[int]:
+        """As HFLM's, which looks for BOS at the beginning even where a tokenizer has neither BOS nor EOS."""
+        if self.prefix_token_id is None and add_special_tokens is None:
+            ids = self.tokenizer.encode(string)
+            return ids[-left_truncate_len:] if left_truncate_len else ids
+        return super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
+
     def encoded_pairs(self: Any, requests: Sequence[Any]) -> list[Pair]:
         """(texts, context ids, continuation ids) of each request. Raises DataError where one can't be scored."""
         found: list[Pair] = []
@@ -59,7 +72,8 @@ class Loglikelihood:
             if number == 0:
                 with self.unheard():  # Warms up.
                     self._loglikelihood_tokens([pairs[index] for index in indices])
-            answers = self._loglikelihood_tokens([pairs[index] for index in indices])
+            with self.one_item():
+                answers = self._loglikelihood_tokens([pairs[index] for index in indices])
             found.update(zip(indices, answers, strict=True))
         return [found[index] for index in range(len(pairs))]
 
@@ -70,6 +84,8 @@ class Loglikelihood:
         windows: list[Pair] = []
         owners: list[int] = []
         for index, request in enumerate(requests):
+            if self.prefix_token_id is None:
+                raise DataError(f"{name_of(request)}: a text begins with BOS or EOS, and this tokenizer has neither")
             for window in utils.get_rolling_token_windows(
                 token_list=self.tok_encode(request.args[0]),
                 prefix_token=self.prefix_token_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from slmbench.evaluation.shared_prefix._memory import (
     PASS_TOKENS_GPU,
     Halving,
     automatic_batch,
+    large_blocks_kept,
 )
 from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
 from slmbench.evaluation.shared_prefix._requests import repeats_of
@@ -41,17 +43,20 @@ class SharedPrefix(Generation, Loglikelihood):
         # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
         kwargs.setdefault("softmax_dtype", "float32")
         super().__init__(pretrained, *args, **kwargs)
-        if kv_budget_bytes is not None and not kv_budget_bytes >= 0:
-            raise UsageError(f"kv_budget_bytes is {kv_budget_bytes}; it can't be below 0")
+        if kv_budget_bytes is not None and not 0 <= kv_budget_bytes < math.inf:
+            raise UsageError(f"kv_budget_bytes is {kv_budget_bytes}; give a number from 0 on")
         self.kv_budget_bytes = kv_budget_bytes
         self.seed = int(seed)
         self.latency = bool(latency)
         self.notices: list[str] = []
         # Of the answer that is being handed over: latency_ms, share_ms; of a text also tokens_out, finish_reason and
-        # repeat, which sample it is. None where HFLM hands it over, and then `why_plain` says why.
+        # which: task, item, number of the sample. None where HFLM hands it over, and then `why_plain` says why.
         self.timing: dict[str, Any] | None = None
         self.why_plain = ""
+        self.item_begun: float | None = None
+        """With `latency`, when the item that is being computed was begun."""
         self.halving = Halving()
+        self.computed_rows: int | None = None
         self._tried: tuple[Any, Ability] | None = None
 
     @property
@@ -83,7 +88,8 @@ class SharedPrefix(Generation, Loglikelihood):
             found = automatic_batch(self.core, longest, self.ability.token_bytes)
         else:
             found = int(self.batch_size)
-        return max(1, found >> halved)
+        self.computed_rows = max(1, found >> halved)
+        return self.computed_rows
 
     def pass_tokens(self, rows: int, longest: int) -> int:
         """How many tokens are computed in one pass."""
@@ -126,12 +132,12 @@ class SharedPrefix(Generation, Loglikelihood):
 
     def timed(self, batches: Iterator[list[tuple[int, Any]]]) -> Iterator[list[tuple[int, Any]]]:
         """The same lists; while one is handed over, `timing` says what it took, shared out among its answers."""
-        begun = started = time.perf_counter()
+        started = time.perf_counter()
         for batch in batches:
             if batch:
                 now = time.perf_counter()
                 # An item that is computed alone may take several passes.
-                waited = now - (begun if self.latency else started)
+                waited = now - (started if self.item_begun is None else self.item_begun)
                 self.timing = {"latency_ms": waited * 1000, "share_ms": (now - started) * 1000 / len(batch)}
                 yield batch
                 self.timing = None
@@ -147,6 +153,15 @@ class SharedPrefix(Generation, Loglikelihood):
             self.batch_size_per_gpu = kept
 
     @contextlib.contextmanager
+    def one_item(self) -> Iterator[None]:
+        """For the length of the block, what is computed is one item, and its latency counts from here on."""
+        self.item_begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.item_begun = None
+
+    @contextlib.contextmanager
     def unheard(self) -> Iterator[None]:
         """For the length of the block, answers are handed over to no one."""
         kept, self.cache_hook = self.cache_hook, _Deaf()
@@ -158,15 +173,18 @@ class SharedPrefix(Generation, Loglikelihood):
     @contextlib.contextmanager
     def model_ready(self) -> Iterator[None]:
         """For the length of the block, the model takes passes over a trie."""
+        with tree_attention(self.core), self.cast(), large_blocks_kept():
+            yield
+
+    def cast(self) -> Any:
+        """The context in which HFLM computes where it is given mixed precision."""
         import torch
 
-        cast = torch.autocast(
+        return torch.autocast(
             device_type=self.device.type,
             dtype=self.mixed_precision_dtype,
             enabled=self.mixed_precision_dtype is not None,
         )
-        with tree_attention(self.core), cast:
-            yield
 
 
 class _Deaf:

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.errors import SlmbenchError
 from slmbench.evaluation.shared_prefix._attention import Pass, tree_attention
 from slmbench.evaluation.shared_prefix._passes import hidden_states
 from slmbench.evaluation.shared_prefix._slots import Slots
@@ -29,7 +30,10 @@ class Ability:
 
 
 def ability_of(model: Any) -> Ability:
-    """Raises nothing: whatever a class of anyone's does with such a mask, plain batching always works."""
+    """Whatever a class of anyone's does with such a mask: plain batching always works.
+
+    Raises SlmbenchError for a model whose hidden states are no numbers.
+    """
     core = core_model(model)
     if core.config.is_encoder_decoder:
         return Ability("it is an encoder-decoder")
@@ -98,6 +102,11 @@ def _try_on(core: Any) -> int | None:
             slots.begin_step()
             stepped = hidden_states(core, Pass([], slots.held, frozenset(), slots), more[:1], slots.positions).float()
     want = torch.cat([alone[0][:5], *([alone[0][5:8], alone[1][5:]] if first == 0 else [alone[1][5:], alone[0][5:8]])])
+    if not bool(torch.isfinite(want).all()):
+        raise SlmbenchError(
+            "the model computes no numbers: its weights or its adapter's are none, or "
+            f"{core.dtype} is too narrow for it"
+        )
     bound = CLOSE.get(str(found.dtype).removeprefix("torch."), CLOSE_IN_HALF)
     same = all(
         float((ours - theirs).abs().max()) <= bound * float(theirs.abs().max().clamp(min=1e-30))

@@ -92,13 +92,18 @@ def surprises_of(generation_config: Any) -> dict[str, Any]:
 def wanted_by(where: str, given: dict[str, Any], eos: str, default_tokens: int, surprises: dict[str, Any]) -> Wanted:
     """Reads generation kwargs as lm-eval does. surprises: of the model's file; they count where tokens are drawn.
 
-    Raises UsageError for a temperature with which nothing can be drawn.
+    Raises UsageError for a temperature with which nothing can be drawn, and where no token is asked for.
     """
     from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
     kwargs: dict[str, Any] = dict(normalize_gen_kwargs(copy.deepcopy(given), default_tokens))
-    stops = tuple(stop for stop in handle_stop_sequences(kwargs.pop("until", None), eos=eos) if stop)
+    given_stops = handle_stop_sequences(kwargs.pop("until", None), eos=eos)
+    stops = tuple(stop for stop in given_stops if stop)
     most_tokens = int(kwargs.pop("max_gen_toks"))
+    if most_tokens < 1:
+        raise UsageError(f"{where}: max_gen_toks is {most_tokens}; ask for one token at least")
+    if "" in given_stops:
+        most_tokens = 1  # An empty stop is in every text, and lm-eval looks for it after the first token.
     sampled = bool(kwargs.pop("do_sample", False))
     temperature = float(kwargs.pop("temperature", 0.0) or 0.0)
     if sampled and temperature <= 0.0:

@@ -34,9 +34,9 @@ class Answer:
     reason: str = ""
 
 
-def stream_of(seed: int, prompt: str, repeat: int) -> random.Random:
-    """The random numbers of one sample: they depend on seed, prompt and repeat, and on nothing else."""
-    digest = hashlib.sha256(f"{seed}\0{repeat}\0{prompt}".encode(errors="surrogatepass")).digest()
+def stream_of(seed: int, item: str, prompt: str, repeat: int) -> random.Random:
+    """The random numbers of one sample: they depend on seed, item, prompt and repeat, and on nothing else."""
+    digest = hashlib.sha256(f"{seed}\0{item}\0{repeat}\0{prompt}".encode(errors="surrogatepass")).digest()
     return random.Random(int.from_bytes(digest, "big"))
 
 
@@ -127,21 +127,10 @@ def _stopped(answer: Answer, tokenizer: Any) -> bool:
     tail = answer.tokens[-longest:]
     if not any(stop in text for text in _read(tail, tokenizer) for stop in answer.stops):
         return False
-    # The result is the text up to its first stop, stop by stop: one that is listed earlier and begins inside the one
-    # that was found may still be under way.
-    return any(_complete(text, answer.stops) for text in _read(answer.tokens, tokenizer))
+    return any(stop in text for text in _read(answer.tokens, tokenizer) for stop in answer.stops)
 
 
 def _read(tokens: list[int], tokenizer: Any) -> tuple[str, ...]:
     """A text without special tokens, as results are, and with them, as a stop may be one."""
     plain, whole = tokenizer.decode(tokens, skip_special_tokens=True), tokenizer.decode(tokens)
     return (plain,) if plain == whole else (plain, whole)
-
-
-def _complete(text: str, stops: Sequence[str]) -> bool:
-    found = [(text.find(stop), len(stop)) for stop in stops if stop in text]
-    if not found:
-        return False
-    at, length = min(found)
-    inside = range(at + 1, min(at + length, len(text)))
-    return not any(stop.startswith(text[begin:]) and stop != text[begin:] for begin in inside for stop in stops)

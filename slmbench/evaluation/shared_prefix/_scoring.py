@@ -42,7 +42,7 @@ def score(
     del paths
     total = np.zeros(len(pairs), dtype=np.float64)
     greedy = np.ones(len(pairs), dtype=bool)
-    for one, new in passes(lay_out(root), store, most_tokens):
+    for one, new in passes(lay_out(root, most_tokens), store, most_tokens):
         with torch.no_grad():
             hidden = hidden_states(core, one)  # (tokens, width)
         at, begin = 0, {}

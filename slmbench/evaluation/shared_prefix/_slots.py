@@ -7,7 +7,8 @@ from typing import Any
 
 from slmbench.evaluation.shared_prefix._trie import Segment
 
-GROWTH = 64
+GROWTH = 16
+"""Slots get longer by so many tokens at a time."""
 
 
 class Slots:
@@ -118,14 +119,16 @@ class Slots:
         asked = query.view(kv_heads, heads // kv_heads, n, width)
         keys = self.keys[layer][:n, :, : self._width]  # (rows, key heads, seen, width)
         values = self.values[layer][:n, :, : self._width]
-        scores = (asked.permute(2, 0, 1, 3) @ keys.transpose(-1, -2)).float() * scale
+        # In half precision a product of queries and keys would lose what their difference is about, or overflow.
+        asked = asked.float() * scale
+        scores = asked.permute(2, 0, 1, 3) @ keys.float().transpose(-1, -2)
         scores += self._own_mask(window)
         most, norm, mixed = _mix(scores, values)
         for segment, rows in self._groups:
             ks, vs = self.held[segment][layer]  # (1, key heads, length, width)
             of = asked if rows is None else asked[:, :, rows]
             group = of.shape[2]
-            found = (of.reshape(kv_heads, -1, width) @ ks[0].transpose(-1, -2)).float() * scale
+            found = of.reshape(kv_heads, -1, width) @ ks[0].float().transpose(-1, -2)
             found = found.view(kv_heads, heads // kv_heads, group, -1)
             if window is not None:
                 found += self._shared_mask(segment, rows, window)
@@ -165,7 +168,7 @@ def _mix(scores: Any, values: Any) -> tuple[Any, Any, Any]:
     most = scores.amax(dim=-1, keepdim=True).clamp_(min=-1e30)
     weights = scores.sub_(most).exp_()
     norm = weights.sum(dim=-1, keepdim=True)
-    return most, norm, (weights.to(values.dtype) @ values).float()
+    return most, norm, weights @ values.float()
 
 
 def _merge(m1: Any, s1: Any, o1: Any, m2: Any, s2: Any, o2: Any) -> tuple[Any, Any, Any]:

@@ -101,23 +101,25 @@ def _common(left: Any, right: Any) -> int:
     return int(differ[0]) if len(differ) else n
 
 
-def lay_out(root: Node) -> list[Segment]:
-    """All of a trie as segments, each after its context."""
+def lay_out(root: Node, most_tokens: int = PIECE_TOKENS) -> list[Segment]:
+    """All of a trie as segments of at most `most_tokens`, each after its context."""
+    subtree_tokens, piece_tokens = min(SUBTREE_TOKENS, most_tokens), min(PIECE_TOKENS, most_tokens)
+    packed_tokens = min(PACKED_TOKENS, most_tokens)
     segments: list[Segment] = []
     todo: list[tuple[list[Node], tuple[Segment, ...]]] = [([root], ())]
     while todo:
         nodes, context = todo.pop()
-        if len(nodes) > 1 or nodes[0].size <= SUBTREE_TOKENS:
+        if len(nodes) > 1 or nodes[0].size <= subtree_tokens:
             segments.append(_subtree(nodes, context))
             continue
         (node,) = nodes
-        for low in range(0, len(node.tokens), PIECE_TOKENS):
-            piece = _piece(node, low, min(low + PIECE_TOKENS, len(node.tokens)), context)
+        for low in range(0, len(node.tokens), piece_tokens):
+            piece = _piece(node, low, min(low + piece_tokens, len(node.tokens)), context)
             segments.append(piece)
             context = (*context, piece)
         packed: list[list[Node]] = []
         for child in node.children:
-            if packed and sum(one.size for one in packed[-1]) + child.size <= PACKED_TOKENS:
+            if packed and sum(one.size for one in packed[-1]) + child.size <= packed_tokens:
                 packed[-1].append(child)
             else:
                 packed.append([child])
