@@ -80,7 +80,8 @@ def means(
     return {name: statistics.fmean(each) for name, each in scores.items()}
 
 
-def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]]]) -> None:
+def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]]]) -> bool:
+    """Prints a model's line; whether everything is the same."""
     style = load_format("plain")
     worst, where, alike, count, equal = 0.0, "", 0, 0, 0
     seconds = {"shared": 0.0, "hf": 0.0}
@@ -99,13 +100,14 @@ def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]
             count += 1
         each = [means(task, examples, instances, [value for value, _ in answers[name]]) for name in seconds]
         equal += each[0] == each[1]
-    missed = "" if worst <= TOLERANCE_NATS and alike == count and equal == len(tasks) else "; missed"
+    same = worst <= TOLERANCE_NATS and alike == count and equal == len(tasks)
     print(
         f"{loaded.source.name}: {count:,} requests of {len(tasks)} tasks within {worst:.1e} nats of HFLM's (the "
         f"largest in {where}), is_greedy equal {alike:,}, metrics equal in {equal} tasks; "
-        f"HFLM {seconds['hf']:.0f} s, ours {seconds['shared']:.0f} s{missed}",
+        f"HFLM {seconds['hf']:.0f} s, ours {seconds['shared']:.0f} s{'' if same else '; missed'}",
         flush=True,
     )
+    return same
 
 
 def main() -> None:
@@ -119,9 +121,11 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     catalog = default_catalog()
     tasks = choice_tasks(catalog, arguments.limit)
-    for loaded in models_of(catalog):
-        if arguments.only in (None, loaded.source.name.removesuffix("-twin")):
-            compare(loaded, tasks)
+    chosen = (
+        loaded for loaded in models_of(catalog) if arguments.only in (None, loaded.source.name.removesuffix("-twin"))
+    )
+    if missed := [loaded.source.name for loaded in chosen if not compare(loaded, tasks)]:
+        sys.exit(f"missed: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ _LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoi
 TWIN_ROWS = 24
 TWIN_STEPS = 6
 TWIN_BATCH = 4
+TWIN_EVALUATED = 8
 TWIN_ANSWER_TOKENS = 16
 TWIN_ITEMS = 2
 TWIN_SAMPLES = 10
@@ -133,7 +134,7 @@ class Recipe:
             twin["validation"] = {"rows": 1, "every_steps": min(2, spec.validation.every_steps)}
         evaluation = spec.evaluation
         twin["evaluation"] |= {
-            "batch": min(8, evaluation.batch),
+            "batch": TWIN_EVALUATED if evaluation.batch == "auto" else min(TWIN_EVALUATED, evaluation.batch),
             "limit": _at_most(TWIN_ITEMS, evaluation.limit),
             "max_tokens": _at_most(TWIN_ANSWER_TOKENS, evaluation.max_tokens),
             "samples": None if evaluation.samples is None else min(TWIN_SAMPLES, evaluation.samples),

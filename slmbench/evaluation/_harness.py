@@ -58,8 +58,7 @@ def generation_kwargs(task: Task, format: Format) -> dict[str, Any]:
         "do_sample": sampled,
         "temperature": generation.temperature,
         "max_gen_toks": task.max_tokens,
-        # Without a word on it, transformers draws from the 50 likeliest tokens.
-    } | ({"top_p": generation.top_p, "top_k": 0} if sampled else {})
+    } | ({"top_p": generation.top_p} if sampled else {})
 
 
 def build_harness_task(

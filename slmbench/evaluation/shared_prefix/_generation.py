@@ -156,8 +156,7 @@ class Generation:
     def _tame_generation_config(self: Any, settings: Settings) -> Iterator[None]:
         """For the length of the block, nothing but what was asked for changes which token comes next.
 
-        Where tokens are drawn, what the model's file says counts too, but not the 50 likeliest tokens that transformers
-        draws from where nobody says how many.
+        Where tokens are drawn, what the model's file says counts too.
         """
         import copy
 
@@ -165,11 +164,8 @@ class Generation:
         kept = [(holder, holder.generation_config) for holder in holders]
         for holder, config in kept:
             tame = copy.deepcopy(config)
-            if settings.sampled:
-                tame.top_k = 0 if tame.top_k is None else tame.top_k
-            else:
-                for name in surprises_of(config):
-                    setattr(tame, name, None)
+            for name in () if settings.sampled else surprises_of(config):
+                setattr(tame, name, None)
             holder.generation_config = tame
         try:
             yield

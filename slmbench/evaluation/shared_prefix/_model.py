@@ -12,6 +12,7 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.evaluation.shared_prefix._attention import tree_attention
+from slmbench.evaluation.shared_prefix._fused import parts_fused
 from slmbench.evaluation.shared_prefix._generation import Generation
 from slmbench.evaluation.shared_prefix._loglikelihood import Loglikelihood
 from slmbench.evaluation.shared_prefix._memory import (
@@ -173,7 +174,7 @@ class SharedPrefix(Generation, Loglikelihood):
     @contextlib.contextmanager
     def model_ready(self) -> Iterator[None]:
         """For the length of the block, the model takes passes over a trie."""
-        with tree_attention(self.core), self.cast(), large_blocks_kept():
+        with tree_attention(self.core), parts_fused(self.core), self.cast(), large_blocks_kept():
             yield
 
     def cast(self) -> Any:

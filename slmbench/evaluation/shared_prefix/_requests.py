@@ -12,6 +12,8 @@ from attrs import frozen
 from slmbench.errors import DataError, UsageError
 from slmbench.evaluation.shared_prefix._sampling import WARPERS, Settings
 
+DEFAULT_TOP_K = 50
+"""From how many tokens transformers' `generate` draws, and with it lm-eval, where neither task nor file says it."""
 KNOWN = {"until", "do_sample", "max_gen_toks", *WARPERS}
 # What a model's file may say that changes which token comes next. Ids of special tokens are none of it.
 SURPRISES = (
@@ -108,7 +110,9 @@ def wanted_by(where: str, given: dict[str, Any], eos: str, default_tokens: int, 
     temperature = float(kwargs.pop("temperature", 0.0) or 0.0)
     if sampled and temperature <= 0.0:
         raise UsageError(f"{where}: do_sample with a temperature of {temperature:g}; give one above 0, or don't sample")
-    warpers: dict[str, Any] = {name: surprises[name] for name in WARPERS if sampled and name in surprises}
+    warpers: dict[str, Any] = {}
+    if sampled:
+        warpers = {"top_k": DEFAULT_TOP_K} | {name: surprises[name] for name in WARPERS if name in surprises}
     unknown = sorted(name for name in kwargs if name not in KNOWN and kwargs[name] is not None)
     unknown += sorted(name for name in surprises if sampled and name not in WARPERS)
     warpers |= {name: kwargs[name] for name in WARPERS if kwargs.get(name) is not None}

@@ -134,7 +134,7 @@ def first_tokens(nano, ours, instances, monkeypatch):
             return made[-1]
 
         monkeypatch.setattr(_generation, "Answer", answer)
-        arguments = [("Note:", DRAWN | {"max_gen_toks": 1} | settings)] * n
+        arguments = [("Note:", DRAWN | {"max_gen_toks": 1, "top_k": 0} | settings)] * n
         ours(nano.model, batch_size=64).generate_until(instances("generate_until", arguments, items=[0] * n))
         monkeypatch.setattr(_generation, "Answer", real)
         assert len(made) == n
@@ -203,10 +203,18 @@ def test_what_the_models_own_file_says_counts_where_tokens_are_drawn(nano, drawn
 
 
 @pytest.mark.filterwarnings("ignore:plain batching")
-def test_what_lm_eval_draws_comes_from_the_whole_vocabulary_as_all_else(nano, drawn) -> None:
+def test_texts_are_drawn_from_as_many_tokens_as_lm_evals(nano, drawn, theirs, instances) -> None:
+    """transformers draws from the 50 likeliest where nobody says how many; ours do, beside others and plainly."""
     settings = {"temperature": 9.0, "max_gen_toks": 1}
-    assert len(set(drawn(nano.model, ["Note:"] * 200, settings))) > 60
-    assert len(set(drawn(nano.model, ["Note:"] * 200, settings | {"typical_p": 0.9999}))) > 60
+    kinds = (settings, settings | {"typical_p": 0.9999}, settings | {"top_k": 0}, settings | {"top_k": 7})
+    ours = [len(set(drawn(nano.model, ["Note:"] * 300, kind))) for kind in kinds]
+    arguments = [("Note:", DRAWN | settings)] * 300
+    hflm = len(set(theirs(nano.model, batch_size=300).generate_until(instances("generate_until", arguments), True)))
+    assert 40 < hflm <= 50
+    assert 40 < ours[0] <= 50
+    assert 40 < ours[1] <= 50
+    assert ours[2] > 100
+    assert ours[3] == 7
 
 
 @pytest.mark.parametrize("temperature", [None, 0.5])
