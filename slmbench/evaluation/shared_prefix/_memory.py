@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.runs import available_bytes
 
-# glibc's numbers of the settings.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _GLIBC_BYTES = 1 << 30, 32 << 20
 AUTO_ROWS = 64
 SHARE = 0.5
 """Of what is free, how much an automatic batch may take: the rest is for what can't be foreseen."""
@@ -55,29 +50,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     said = str(error).lower()
     return isinstance(error, RuntimeError) and ("not enough memory" in said or "can't allocate memory" in said)
-
-
-@contextlib.contextmanager
-def large_blocks_kept() -> Iterator[None]:
-    """For the length of the block, freed memory stays with this process (glibc): fresh pages come as zeros, and passes
-    ask for the same tens of megabytes again and again. Costs a tenth of the time where they are given back.
-    """
-    set_option = trim = None
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        set_option, trim = library.mallopt, library.malloc_trim
-    if set_option is None or trim is None:
-        yield
-        return
-    set_option(_MMAP_THRESHOLD, _KEPT_BYTES)
-    set_option(_TRIM_THRESHOLD, _KEPT_BYTES)
-    try:
-        yield
-    finally:
-        # The largest that glibc goes up to by itself.
-        set_option(_MMAP_THRESHOLD, _GLIBC_BYTES)
-        set_option(_TRIM_THRESHOLD, 2 * _GLIBC_BYTES)
-        trim(0)
 
 
 class Halving:

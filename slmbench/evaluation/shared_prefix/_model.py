@@ -12,7 +12,6 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.evaluation.shared_prefix._attention import tree_attention
-from slmbench.evaluation.shared_prefix._fused import parts_fused
 from slmbench.evaluation.shared_prefix._generation import Generation
 from slmbench.evaluation.shared_prefix._loglikelihood import Loglikelihood
 from slmbench.evaluation.shared_prefix._memory import (
@@ -22,7 +21,6 @@ from slmbench.evaluation.shared_prefix._memory import (
     PASS_TOKENS_GPU,
     Halving,
     automatic_batch,
-    large_blocks_kept,
 )
 from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
 from slmbench.evaluation.shared_prefix._requests import repeats_of
@@ -174,7 +172,7 @@ class SharedPrefix(Generation, Loglikelihood):
     @contextlib.contextmanager
     def model_ready(self) -> Iterator[None]:
         """For the length of the block, the model takes passes over a trie."""
-        with tree_attention(self.core), parts_fused(self.core), self.cast(), large_blocks_kept():
+        with tree_attention(self.core), self.cast():
             yield
 
     def cast(self) -> Any:
