@@ -180,7 +180,8 @@ def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool, engine: A
         "tokens_out": tokens_out,
         "n_truncated": sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
         "n_resumed": resumed,
-        "batch_rows": getattr(engine, "computed_rows", None),  # What an automatic batch came to, halvings included.
+        # What an automatic batch came to, halvings included.
+        "batch_rows": 1 if latency else getattr(engine, "computed_rows", None),
     }
 
 

@@ -96,6 +96,7 @@ def _facts(run: Run, out: Path | None) -> Html:
     link = run_link(run, RECORD, out)
     cost = record.get("cost", {})
     latencies = [_plain(cost.get(f"latency_{which}_ms")) for which in ("p50", "p90")]
+    speed = cost.get("tokens_per_s")
     engine, batch = _plain(record.get("engine")), _plain(record.get("batch_size"))
     hardware = record.get("hardware")
     told: list[tuple[str, str | Html | None]] = [
@@ -121,7 +122,7 @@ def _facts(run: Run, out: Path | None) -> Html:
         ("the model's file says", _own_settings(record.get("generation_config"))),
         ("hardware", _joined(hardware, *hardware) if isinstance(hardware, dict) else _plain(hardware)),
         ("took", duration(cost["seconds"]) if isinstance(cost.get("seconds"), (int, float)) else None),
-        ("tokens a second", _plain(cost.get("tokens_per_s"))),
+        ("tokens a second", f"{speed:,.0f}" if isinstance(speed, (int, float)) else None),
         ("latency, alone", f"p50 {latencies[0]} ms, p90 {latencies[1]} ms" if all(latencies) else None),
         ("comparability key", _short(run.comparability_key)),
     ]
