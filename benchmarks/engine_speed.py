@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
-from training_speed import PIECES, texts
+from training_speed import tokenizer_of
 
 from slmbench.cli._work import quiet_libraries
 from slmbench.evaluation._harness import generation_kwargs, render_all
@@ -152,23 +152,6 @@ def _middle_subject(rows: Sequence[dict[str, Any]]) -> str:
         written = len(row["question"]) + sum(map(len, row["choices"]))
         length[row["subject"]] = length.get(row["subject"], 0) + written
     return sorted(length, key=lambda subject: (length[subject], subject))[len(length) // 2]
-
-
-def tokenizer_of(mirror: Path) -> Any:
-    """A byte-level BPE trained on a mirror's texts, as in training_speed.py."""
-    import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    bpe = Tokenizer(models.BPE())
-    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), split])
-    bpe.decoder = decoders.ByteLevel()
-    end = "<|endoftext|>"
-    trainer = trainers.BpeTrainer(
-        vocab_size=PIECES, special_tokens=[end], initial_alphabet=split.alphabet(), show_progress=False
-    )
-    bpe.train_from_iterator(texts(mirror), trainer)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=end, pad_token=end)
 
 
 def model_of(layers: int) -> Any:

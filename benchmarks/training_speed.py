@@ -70,9 +70,8 @@ def texts(mirror: Path) -> Iterator[str]:
             yield from walk(json.loads(line))
 
 
-def build_models(folder: Path, mirror: Path) -> None:
-    """Writes the models, one folder for each number of layers."""
-    import torch
+def tokenizer_of(mirror: Path) -> Any:
+    """A byte-level BPE trained on a mirror's texts, with single digits."""
     import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -85,7 +84,15 @@ def build_models(folder: Path, mirror: Path) -> None:
         vocab_size=PIECES, special_tokens=[end], initial_alphabet=split.alphabet(), show_progress=False
     )
     bpe.train_from_iterator(texts(mirror), trainer)
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=end, pad_token=end)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=end, pad_token=end)
+
+
+def build_models(folder: Path, mirror: Path) -> None:
+    """Writes the models, one folder for each number of layers."""
+    import torch
+    import transformers
+
+    tokenizer = tokenizer_of(mirror)
     for layers in OURS:
         torch.manual_seed(0)
         config = transformers.LlamaConfig(

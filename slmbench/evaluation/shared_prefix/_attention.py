@@ -14,7 +14,6 @@ from slmbench.evaluation.shared_prefix._trie import Segment
 TREE = "slmbench_tree"
 KEPT_MASK = 4_000_000
 """A larger mask is made anew for every layer: those of one pass would take more memory than its activations."""
-_PASS: ContextVar[Pass | None]
 
 
 @define(eq=False)
@@ -32,7 +31,7 @@ class Pass:
     masks: dict[tuple[int, int | None], Any] = field(factory=dict)
 
 
-_PASS = ContextVar("slmbench_pass", default=None)
+_PASS: ContextVar[Pass | None] = ContextVar("slmbench_pass", default=None)
 
 
 def forward_mask() -> Any:

@@ -35,8 +35,9 @@ class Generation:
 
         def compute(left: Sequence[int], rows: int) -> Iterator[list[tuple[int, str]]]:
             lengths = [len(prompt) + how.most_tokens for prompt, how in zip(prompts, wanted, strict=True)]
-            shared, plain = self.parted([at for at in left if not self._why_plain(wanted[at])], lengths)
-            plain += [at for at in left if self._why_plain(wanted[at])]
+            reasons = {at: why for at in left if (why := self._why_plain(wanted[at]))}
+            shared, long = self.parted([at for at in left if at not in reasons], lengths)
+            reasons |= dict.fromkeys(long, self.why_plain)
             if shared and self.latency:
                 with self.unheard():  # Warms up.
                     list(self._write({shared[0]: answer_of(shared[0])}, samples, 1))
@@ -44,7 +45,10 @@ class Generation:
                     yield from self._write({at: answer_of(at)}, samples, 1)
             elif shared:
                 yield from self._write({at: answer_of(at) for at in shared}, samples, rows)
-            yield from self._write_plainly(requests, wanted, repeats, sorted(plain), rows)
+            for why in dict.fromkeys(reasons.values()):
+                self.why_plain = why
+                plain = sorted(at for at in reasons if reasons[at] == why)
+                yield from self._write_plainly(requests, wanted, repeats, plain, rows)
 
         def take(index: int, text: str) -> None:
             found[index] = text
@@ -83,9 +87,10 @@ class Generation:
             why = "think_end_token is given"
         else:
             why = how.plain
-        if why:
-            self.notice(f"plain batching of texts: {why}")
-        return why
+        if not why:
+            return ""
+        self.notice(f"plain batching of texts: {why}")
+        return self.why_plain
 
     def _write(
         self: Any, answers: dict[int, Answer], samples: Sequence[tuple[str, Any, int]], rows: int

@@ -21,7 +21,6 @@ class PrefixStore:
         self.held: dict[Segment, list[tuple[Any, Any]]] = {}
         self.peak_tokens = 0
         self.computed_again = 0
-        self._waiting: dict[Segment, int] = {}
 
     def make_room(self, candidates: Sequence[Segment], waiting: dict[Segment, int]) -> frozenset[Segment]:
         """Which of these segments, about to be computed, are to be held; drops what has to give way for them."""
