@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 # Without their window these models would see too far; with these the layers hand it to the attention function.
@@ -31,3 +32,24 @@ def dispatches_attention(core: Any) -> bool:
     if getattr(config, "is_encoder_decoder", False) or not getattr(core, "_supports_sdpa", False):
         return False
     return not has_window(config) or config.model_type in WINDOWED
+
+
+def exchange_attention(core: Any, name: str, attend: Callable[..., tuple[Any, None]]) -> None:
+    """Has a model attend by `attend` where its mask is one of int32, and by transformers' sdpa where it is any other.
+
+    A mask of four dimensions goes through transformers to the attention function as it is, so that none is built. core:
+    its attention is `name` from now on. attend: called as sdpa is, `attend(module, query, key, value, mask, dropout=,
+    scaling=, sliding_window=, **options)`.
+    """
+    import torch
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def attention(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
+        ours = mask is not None and mask.dtype == torch.int32
+        return (attend if ours else sdpa_attention_forward)(module, query, key, value, mask, **options)
+
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    core.set_attn_implementation(name)

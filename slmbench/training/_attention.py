@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slmbench.errors import UsageError
-from slmbench.models import core_model, dispatches_attention
+from slmbench.models import core_model, dispatches_attention, exchange_attention
 from slmbench.training._fused import fuse_parts
 
 ROWS = "slmbench_rows"
@@ -18,8 +18,7 @@ _PROBE_ROWS = (5, 3, 7)
 def row_mask(lengths: Sequence[int]) -> Any:
     """Where each row of a flat sequence begins, as the mask that `attend_by_row` reads: int32 of (1, 1, 1, rows + 1).
 
-    transformers hands a mask of four dimensions through to the attention function as it is, so that no dense one is
-    built, and it is on the CPU, so that a layer that reads it waits for no other device.
+    It is on the CPU, so that a layer that reads it waits for no other device.
     """
     import torch
 
@@ -32,32 +31,19 @@ def attend_by_row(
     query: Any,
     key: Any,
     value: Any,
-    attention_mask: Any,
+    mask: Any,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Any, None]:
-    """transformers' attention function: causal, row by row where the mask is a `row_mask`, else transformers' sdpa.
+    """transformers' attention function where the mask is a `row_mask`: causal, row by row.
 
     query: (1, heads, tokens, width); key and value may have fewer heads. Returns (1, tokens, heads, width).
     """
     import torch
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if attention_mask is None or attention_mask.dtype != torch.int32:
-        return sdpa_attention_forward(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            sliding_window=sliding_window,
-            **options,
-        )
-    starts = attention_mask.flatten().tolist()
+    starts = mask.flatten().tolist()
     lengths = [end - start for start, end in itertools.pairwise(starts)]
     dtype, device = value.dtype, query.device
     cast: Any = contextlib.nullcontext()
@@ -139,12 +125,7 @@ def prepare_model(model: Any) -> bool:
 
 def take_rows(core: Any) -> None:
     """Has a model attend by row from now on, where a mask is a `row_mask`."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(ROWS, attend_by_row)
-    AttentionMaskInterface.register(ROWS, sdpa_mask)
-    core.set_attn_implementation(ROWS)
+    exchange_attention(core, ROWS, attend_by_row)
 
 
 def _stay_differentiable(model: Any) -> None:

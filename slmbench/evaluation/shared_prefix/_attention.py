@@ -10,6 +10,7 @@ from typing import Any
 from attrs import define, field
 
 from slmbench.evaluation.shared_prefix._trie import Segment
+from slmbench.models import exchange_attention
 
 TREE = "slmbench_tree"
 KEPT_MASK = 4_000_000
@@ -31,11 +32,11 @@ class Pass:
     masks: dict[tuple[int, int | None], Any] = field(factory=dict)
 
 
-_PASS: ContextVar[Pass | None] = ContextVar("slmbench_pass", default=None)
+_PASS: ContextVar[Pass] = ContextVar("slmbench_pass")
 
 
 def forward_mask() -> Any:
-    """The mask of four dimensions that says that a `Pass` holds; transformers hands it through as it is."""
+    """The mask that says that a `Pass` holds."""
     import torch
 
     return torch.zeros((1, 1, 1, 1), dtype=torch.int32)
@@ -46,33 +47,19 @@ def attend_by_tree(
     query: Any,
     key: Any,
     value: Any,
-    attention_mask: Any,
-    dropout: float = 0.0,
+    mask: Any,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Any, None]:
-    """transformers' attention function: by the `Pass` that is under way where the mask is a `forward_mask`, else sdpa.
+    """transformers' attention function where the mask is a `forward_mask`: by the `Pass` that is under way.
 
     query: (1, heads, tokens, width); key and value may have fewer heads. Returns (1, tokens, heads, width).
     """
     import torch
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     under_way = _PASS.get()
-    if under_way is None or attention_mask is None or attention_mask.dtype != torch.int32:
-        return sdpa_attention_forward(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            sliding_window=sliding_window,
-            **options,
-        )
-    if unknown := {name for name in ("softcap", "s_aux") if options.get(name) is not None}:
+    if unknown := {name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None}:
         raise NotImplementedError(f"attention with {', '.join(sorted(unknown))}")
     out = torch.empty_like(query)
     at = 0
@@ -164,13 +151,8 @@ def _mask(under_way: Pass, segment: Segment, window: int | None, query: Any) -> 
 @contextlib.contextmanager
 def tree_attention(core: Any) -> Iterator[None]:
     """For the length of the block, a model attends by the `Pass` under way; without one it attends as ever."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(TREE, attend_by_tree)
-    AttentionMaskInterface.register(TREE, sdpa_mask)
     before = core.config._attn_implementation
-    core.set_attn_implementation(TREE)
+    exchange_attention(core, TREE, attend_by_tree)
     try:
         yield
     finally:

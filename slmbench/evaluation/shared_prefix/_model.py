@@ -21,6 +21,7 @@ from slmbench.evaluation.shared_prefix._memory import (
     PASS_TOKENS_GPU,
     Halving,
     automatic_batch,
+    keep_freed_blocks,
 )
 from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
 from slmbench.evaluation.shared_prefix._requests import repeats_of
@@ -44,6 +45,8 @@ class SharedPrefix(Generation, Loglikelihood):
         super().__init__(pretrained, *args, **kwargs)
         if kv_budget_bytes is not None and not 0 <= kv_budget_bytes < math.inf:
             raise UsageError(f"kv_budget_bytes is {kv_budget_bytes}; give a number from 0 on")
+        if self.on_cpu:
+            keep_freed_blocks()
         self.kv_budget_bytes = kv_budget_bytes
         self.seed = int(seed)
         self.latency = bool(latency)

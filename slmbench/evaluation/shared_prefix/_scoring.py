@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slmbench.evaluation.shared_prefix._head import Head
 from slmbench.evaluation.shared_prefix._passes import PrefixStore, hidden_states, passes
 from slmbench.evaluation.shared_prefix._trie import Node, build_trie, lay_out
-
-HEAD_BYTES = 100_000_000
-"""Of the logits that the head makes at a time. Narrower products are slower, wider ones no faster."""
 
 
 def score(
@@ -27,7 +25,7 @@ def score(
     import numpy as np
     import torch
 
-    logits_of = _Head(head, most_tokens)
+    head = Head(head, most_tokens)
     root, paths = build_trie([tokens for tokens, _ in pairs])
     # node -> what is scored in it: (pair, from depth, to depth)
     marks: dict[Node, list[tuple[int, int, int]]] = {}
@@ -68,58 +66,16 @@ def score(
         order = np.argsort(row, kind="stable")
         row, target, owner = row[order], target[order], owner[order]
         unique, which = np.unique(row, return_inverse=True)
-        for low in range(0, len(unique), logits_of.most_rows):
-            chunk = unique[low : low + logits_of.most_rows]
+        for low in range(0, len(unique), head.most_rows):
+            chunk = unique[low : low + head.most_rows]
             here = slice(*np.searchsorted(which, (low, low + len(chunk))))
             with torch.no_grad():
-                logits = logits_of(hidden[torch.from_numpy(chunk).to(hidden.device)])  # (rows, vocab), float32
-                line = torch.from_numpy(which[here] - low).to(logits.device)
-                wanted = torch.from_numpy(target[here].astype(np.int64)).to(logits.device)
-                found, hit = _log_probabilities(logits, line, wanted)
+                states = hidden[torch.from_numpy(chunk).to(hidden.device)]
+                line = torch.from_numpy(which[here] - low).to(hidden.device)
+                wanted = torch.from_numpy(target[here].astype(np.int64)).to(hidden.device)
+                found, hit = head.log_probabilities(states, line, wanted)
             np.add.at(total, owner[here], found)
             np.logical_and.at(greedy, owner[here], hit)
             np.subtract.at(missing, owner[here], 1)
         done = [int(index) for index in np.unique(owner) if missing[index] == 0]
         yield [(index, float(total[index]), bool(greedy[index])) for index in done]
-
-
-def _log_probabilities(logits: Any, line: Any, wanted: Any) -> tuple[Any, Any]:
-    """(log-probability, whether it is the likeliest) of token wanted[i] after position line[i]; logits are overwritten.
-
-    logits: (rows, vocab), float32.
-    """
-    top = logits.amax(dim=-1)
-    of_wanted = logits[line, wanted]
-    hit = of_wanted == top[line]
-    if bool(hit.any()):
-        # Of tokens that are equally likely, the one that argmax picks.
-        hit[hit.clone()] = logits[line[hit]].argmax(dim=-1) == wanted[hit]
-    norm = top + logits.sub_(top[:, None]).exp_().sum(dim=-1).log_()
-    return (of_wanted - norm[line]).double().cpu().numpy(), hit.cpu().numpy()
-
-
-class _Head:
-    """The head, some rows at a time. Where it is a plain product in float32, always into the same memory: fresh memory
-    has to be made by the system page by page, which takes a fifth of the time.
-    """
-
-    def __init__(self, head: Any, most_tokens: int) -> None:
-        import torch
-
-        self.head = head
-        weight = getattr(head, "weight", None)
-        rows = most_tokens if weight is None else HEAD_BYTES // (4 * weight.shape[0])
-        self.most_rows = max(1, min(rows, most_tokens))
-        hooked = getattr(head, "_forward_hooks", None) or getattr(head, "_forward_pre_hooks", None)
-        plain = type(head) is torch.nn.Linear and head.bias is None and not hooked
-        self.buffer = None
-        if plain and weight.dtype == torch.float32 and not torch.is_autocast_enabled(weight.device.type):
-            self.buffer = weight.new_empty((self.most_rows, weight.shape[0]))
-
-    def __call__(self, hidden: Any) -> Any:
-        """hidden: (rows, width), at most `most_rows`; returns float32 that the caller may overwrite."""
-        import torch
-
-        if self.buffer is None:
-            return self.head(hidden).float()
-        return torch.mm(hidden, self.head.weight.t(), out=self.buffer[: len(hidden)])

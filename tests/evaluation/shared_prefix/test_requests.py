@@ -62,20 +62,20 @@ def test_the_real_model_scores_as_lm_eval_has_it(stories, alike) -> None:
 
 @pytest.mark.parametrize("n", [2, 5])
 def test_choices_of_one_token_are_read_from_one_position(nano, alike, n, ours, instances, monkeypatch) -> None:
-    from slmbench.evaluation.shared_prefix import _scoring
+    from slmbench.evaluation.shared_prefix._head import Head
 
     pairs = [(f"{SHOTS}Question: {at}? Answer:", f" {letter}") for at in range(n) for letter in "ABCD"]
     assert {len(nano.tokenizer.tokenize(rest)) for _, rest in pairs} == {1}
     alike(nano.model, pairs)
-    rows, real = [], _scoring._Head.__call__
+    rows, real = [], Head.log_probabilities
 
-    def count(self: Any, hidden: Any) -> Any:
+    def count(self: Any, hidden: Any, *asked: Any) -> Any:
         rows.append(len(hidden))
-        return real(self, hidden)
+        return real(self, hidden, *asked)
 
     engine = ours(nano.model)
     assert engine.ability.reason == ""
-    monkeypatch.setattr(_scoring._Head, "__call__", count)
+    monkeypatch.setattr(Head, "log_probabilities", count)
     engine.loglikelihood(instances("loglikelihood", pairs))
     assert sum(rows) == n
 

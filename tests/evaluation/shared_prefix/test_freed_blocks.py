@@ -1,0 +1,48 @@
+"""What is freed between layers stays with the process; counted in the pages that the system has to make anew."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys, torch
+from slmbench.evaluation.shared_prefix._memory import keep_freed_blocks
+kept = sys.argv[1] == "keep" and keep_freed_blocks()
+def layer():
+    return len([torch.ones(1_000_000) for _ in range(8)])
+layer()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    layer()
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+A_LAYER = 8 * 4_000_000 // 4096
+
+
+def pages(what: str, **variables: str) -> tuple[str, int]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, what], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+    kept, count = done.stdout.split()
+    return kept, int(count)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_freed_blocks_are_not_taken_from_the_system_again() -> None:
+    assert pages("leave")[1] > 10 * A_LAYER
+    kept, count = pages("keep")
+    assert kept == "True"
+    assert count < 2 * A_LAYER
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_a_persons_own_setting_stays() -> None:
+    kept, count = pages("keep", MALLOC_TRIM_THRESHOLD_="131072")
+    assert kept == "False"
+    assert count > 10 * A_LAYER
