@@ -17,6 +17,9 @@ Scored = tuple[float, bool]
 PLAIN_BATCHES = 16
 """How many batches HFLM is given at a time: what it has computed is lost where it runs out of memory."""
 
+RECENT = 8
+"""How many strings' ids are remembered."""
+
 
 class Loglikelihood:
     """The part of `SharedPrefixLM` that scores."""
@@ -37,11 +40,21 @@ class Loglikelihood:
         left_truncate_len: int | None = None,
         **kwargs: Any,
     ) -> list[int]:
-        """As HFLM's, which looks for BOS at the beginning even where a tokenizer has neither BOS nor EOS."""
-        if self.prefix_token_id is None and add_special_tokens is None:
+        """As HFLM's, which looks for BOS at the beginning even where a tokenizer has neither BOS nor EOS.
+
+        A context comes again with each of its choices, so that the last few strings are remembered.
+        """
+        asked = (string, add_special_tokens, left_truncate_len, *sorted(kwargs.items()))
+        ids = self.recent.pop(asked, None)
+        if ids is None and self.prefix_token_id is None and add_special_tokens is None:
             ids = self.tokenizer.encode(string)
-            return ids[-left_truncate_len:] if left_truncate_len else ids
-        return super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
+            ids = ids[-left_truncate_len:] if left_truncate_len else ids
+        elif ids is None:
+            ids = super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
+        self.recent[asked] = ids
+        if len(self.recent) > RECENT:
+            del self.recent[next(iter(self.recent))]
+        return list(ids)
 
     def encoded_pairs(self: Any, requests: Sequence[Any]) -> list[Pair]:
         """(texts, context ids, continuation ids) of each request. Raises DataError where one can't be scored."""

@@ -42,6 +42,8 @@ class SharedPrefix(Generation, Loglikelihood):
     ) -> None:
         # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
         kwargs.setdefault("softmax_dtype", "float32")
+        self.recent: dict[tuple[Any, ...], list[int]] = {}
+        """What `tok_encode` was asked last, and the ids."""
         super().__init__(pretrained, *args, **kwargs)
         if kv_budget_bytes is not None and not 0 <= kv_budget_bytes < math.inf:
             raise UsageError(f"kv_budget_bytes is {kv_budget_bytes}; give a number from 0 on")

@@ -262,3 +262,21 @@ def test_one_item_at_a_time_is_scored_and_written_the_same(nano, ours, instances
         instances("generate_until", asked)
     )
     assert len(told) == 16
+
+
+def test_a_context_is_encoded_once_for_its_choices(nano, ours, instances, monkeypatch) -> None:
+    engine, encoded = ours(nano.model), []
+    real = type(engine.tokenizer).encode
+
+    def count(self: Any, text: str, **options: Any) -> Any:
+        encoded.append(text)
+        return real(self, text, **options)
+
+    monkeypatch.setattr(type(engine.tokenizer), "encode", count)
+    pairs = [(f"Question {at}:", rest) for at in range(3) for rest in (" red", " blue", " green", " the")]
+    found = engine.encoded_pairs(instances("loglikelihood", pairs))
+    assert len(encoded) == len(set(encoded)) == 15
+    found[-1][1].append(7)  # What was handed out is the caller's.
+    again = engine.encoded_pairs(instances("loglikelihood", pairs))
+    assert again[:-1] == found[:-1]
+    assert again[-1] != found[-1]
