@@ -1,4 +1,4 @@
-"""How long an item took, a task a column: what a person waits for one summary or answer."""
+"""How long an item takes alone, a task a column: what a person waits for one summary or answer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from slmbench.leaderboard.table import Leaderboard
 
 
 def latency_table(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | None:
-    """Median and 90th percentile of the seconds an item, of tasks that models write text for; None without such."""
+    """Median and 90th percentile of the seconds an item, of runs with one item after another; None without such."""
     found: dict[str, dict[str, str]] = {}
     tasks: dict[str, None] = {}
     for row in leaderboard.rows:
         for run in (runs[cell.run_id] for cell in row.cells.values() if cell.run_id in runs):
             shown = _shown(run.record.get("cost"))
-            if run.record["task"].get("kind") in ("generate", "code") and shown is not None:
+            if run.record.get("latency") is not None and shown is not None:
                 tasks[run.task] = None
                 found.setdefault(row.name, {})[run.task] = shown
     if not tasks:
@@ -31,8 +31,8 @@ def latency_table(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | N
         "table",
         tag(
             "caption",
-            "Seconds until the batch of an item was done: median, then 90th percentile. They compare on the same "
-            "machine at the same batch size alone.",
+            "What a lone user waits for an item, with nothing else under way: median, then 90th percentile. They "
+            "compare on the same machine alone.",
         ),
         tag("thead", tag("tr", tag("th", "Model", scope="col"), *(tag("th", task, scope="col") for task in tasks))),
         tag("tbody", *rows),

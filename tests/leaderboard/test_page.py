@@ -285,11 +285,11 @@ def test_a_samples_verdict_and_format_fault_are_shown(write_run, tmp_path) -> No
 
 
 def test_the_seconds_an_item_takes_stand_beside_the_cost(write_run, tmp_path) -> None:
-    write_run("one", [1.0] * 5)
-    write_run("two", [1.0] * 5, task="choice", changes={"task.kind": "choice"})
+    write_run("one", [1.0] * 5, changes={"latency": "single stream"})
+    write_run("two", [1.0] * 5, task="choice", changes={"latency": None})
     runs, _ = load_runs([tmp_path])
     page = render_page(build_leaderboard(runs), runs)
-    table = page[page.index("Seconds until the batch") :]
+    table = page[page.index("What a lone user waits") :]
     table = table[: table.index("</table>")]
     assert "nano_note" in table and "choice" not in table
     assert "12 ms / 2.0 s" in table
