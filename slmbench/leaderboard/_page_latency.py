@@ -1,4 +1,4 @@
-"""How long an item takes alone, a task a column: what a person waits for one summary or answer."""
+"""How long an item takes alone, a task a column: what a person waits for."""
 
 from __future__ import annotations
 

@@ -38,17 +38,18 @@ def exchange_attention(core: Any, name: str, attend: Callable[..., tuple[Any, No
     """Has a model attend by `attend` where its mask is one of int32, and by transformers' sdpa where it is any other.
 
     A mask of four dimensions goes through transformers to the attention function as it is, so that none is built. core:
-    its attention is `name` from now on. attend: called as sdpa is, `attend(module, query, key, value, mask, dropout=,
-    scaling=, sliding_window=, **options)`.
+    its attention is `name` from now on. attend: called as sdpa's function is.
     """
     import torch
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
 
-    def attention(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
-        ours = mask is not None and mask.dtype == torch.int32
-        return (attend if ours else sdpa_attention_forward)(module, query, key, value, mask, **options)
+    def attention(
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *more: Any, **options: Any
+    ) -> tuple[Any, None]:
+        ours = attention_mask is not None and attention_mask.dtype == torch.int32
+        return (attend if ours else sdpa_attention_forward)(module, query, key, value, attention_mask, *more, **options)
 
     AttentionInterface.register(name, attention)
     AttentionMaskInterface.register(name, sdpa_mask)

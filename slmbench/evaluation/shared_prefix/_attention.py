@@ -32,7 +32,7 @@ class Pass:
     masks: dict[tuple[int, int | None], Any] = field(factory=dict)
 
 
-_PASS: ContextVar[Pass] = ContextVar("slmbench_pass")
+_PASS: ContextVar[Pass | None] = ContextVar("slmbench_pass", default=None)
 
 
 def forward_mask() -> Any:
@@ -48,6 +48,7 @@ def attend_by_tree(
     key: Any,
     value: Any,
     mask: Any,
+    dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **options: Any,
@@ -59,6 +60,8 @@ def attend_by_tree(
     import torch
 
     under_way = _PASS.get()
+    if under_way is None:
+        raise RuntimeError("a mask of passes, and none is under way in this thread")
     if unknown := {name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None}:
         raise NotImplementedError(f"attention with {', '.join(sorted(unknown))}")
     out = torch.empty_like(query)

@@ -89,8 +89,9 @@ class Generation:
             why = how.plain
         if not why:
             return ""
-        self.notice(f"plain batching of texts: {why}")
-        return self.why_plain
+        text = f"plain batching of texts: {why}"
+        self.notice(text)
+        return text
 
     def _write(
         self: Any, answers: dict[int, Answer], samples: Sequence[tuple[str, Any, int]], rows: int

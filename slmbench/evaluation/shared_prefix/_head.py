@@ -8,7 +8,9 @@ from typing import Any
 HEAD_BYTES = 100_000_000
 """Of the logits of all the vocabulary, where they are made at a time."""
 PIECE_BYTES = 16_000_000
-"""Of the logits that are made at a time on a CPU, where they stay in its cache until they are summed."""
+"""Of the logits that are made at a time on a CPU, near whose cache they stay until they are summed."""
+UNKNOWN_VOCABULARY = 2**17
+"""Taken for the vocabulary of a head that doesn't say how many logits it makes."""
 
 
 class Head:
@@ -18,20 +20,15 @@ class Head:
 
     def __init__(self, head: Any, most_tokens: int) -> None:
         """head: the module that makes logits (rows, vocab) of hidden states (rows, width)."""
-        import torch
 
         self.head = head
-        weight = getattr(head, "weight", None)
-        hooked = getattr(head, "_forward_hooks", None) or getattr(head, "_forward_pre_hooks", None)
-        plain = type(head) is torch.nn.Linear and head.bias is None and not hooked
-        plain = plain and weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if plain and weight.device.type == "cpu":
+        self.buffer = None
+        if _is_plain_product(head):
             self.most_rows = most_tokens
-            self.buffer = weight.new_empty(max(PIECE_BYTES // 4, most_tokens))
+            self.buffer = head.weight.new_empty(max(PIECE_BYTES // 4, most_tokens))
         else:
-            rows = most_tokens if weight is None else HEAD_BYTES // (4 * weight.shape[0])
-            self.most_rows = max(1, min(rows, most_tokens))
-            self.buffer = None
+            vocabulary = getattr(head, "out_features", None) or UNKNOWN_VOCABULARY
+            self.most_rows = max(1, min(HEAD_BYTES // (4 * vocabulary), most_tokens))
 
     def log_probabilities(self, hidden: Any, line: Any, wanted: Any) -> tuple[Any, Any]:
         """(log-probability, whether it is the likeliest) of token wanted[i] after hidden[line[i]], as numpy arrays.
@@ -41,8 +38,9 @@ class Head:
         """
         import torch
 
-        top = hidden.new_full((len(hidden),), float("-inf"), dtype=torch.float32)
-        norm = torch.zeros_like(top, dtype=torch.float64)  # of exp(logits - top)
+        # From the least number on, not from -inf: a difference of two such would be no number.
+        top = hidden.new_full((len(hidden),), torch.finfo(torch.float32).min, dtype=torch.float32)
+        norm = torch.zeros_like(top)  # the sum of exp(logits - top)
         of_wanted = top.new_zeros(len(wanted))
         hit = torch.zeros_like(wanted, dtype=torch.bool)
         for first, logits in self._pieces(hidden):
@@ -57,11 +55,13 @@ class Head:
             best[likely] = logits[row[likely]].argmax(dim=-1) == column[likely]
             hit[here] = best
             above = torch.maximum(top, most)
-            norm *= (top - above).double().exp_()
+            norm *= (top - above).exp_()
             norm += logits.sub_(above[:, None]).exp_().sum(dim=-1)
             top = above
-        total = top.double() + norm.log_()
-        return (of_wanted.double() - total[line]).cpu().numpy(), hit.cpu().numpy()
+        hit &= ~norm.isnan()[line]  # To argmax, what is no number is the largest.
+        # Summed up on the CPU: not every device has float64.
+        of_wanted, top, norm = (part.cpu().double() for part in (of_wanted, top[line], norm[line]))
+        return (of_wanted - (top + norm.log_())).numpy(), hit.cpu().numpy()
 
     def _pieces(self, hidden: Any) -> Iterator[tuple[int, Any]]:
         """(first token, logits (rows, tokens) of float32, to be overwritten) until the vocabulary is at its end."""
@@ -76,3 +76,14 @@ class Head:
             weight = self.head.weight[first : first + width]
             out = self.buffer[: rows * len(weight)].view(rows, len(weight))
             yield first, torch.mm(hidden, weight.t(), out=out)
+
+
+def _is_plain_product(head: Any) -> bool:
+    """Whether a head is a matrix of float32 on the CPU, and nothing else happens in it."""
+    import torch
+
+    if type(head) is not torch.nn.Linear or type(head.weight) is not torch.nn.Parameter or head.bias is not None:
+        return False
+    changed = head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head)
+    exact = head.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return exact and head.weight.device.type == "cpu" and not changed

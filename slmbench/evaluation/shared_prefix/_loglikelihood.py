@@ -44,13 +44,15 @@ class Loglikelihood:
 
         A context comes again with each of its choices, so that the last few strings are remembered.
         """
-        asked = (string, add_special_tokens, left_truncate_len, *sorted(kwargs.items()))
+        if kwargs:
+            return super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
+        asked = (string, add_special_tokens, left_truncate_len)
         ids = self.recent.pop(asked, None)
         if ids is None and self.prefix_token_id is None and add_special_tokens is None:
             ids = self.tokenizer.encode(string)
             ids = ids[-left_truncate_len:] if left_truncate_len else ids
         elif ids is None:
-            ids = super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
+            ids = super().tok_encode(string, add_special_tokens, left_truncate_len)
         self.recent[asked] = ids
         if len(self.recent) > RECENT:
             del self.recent[next(iter(self.recent))]

@@ -22,6 +22,9 @@ DECODED_ROWS_CPU, DECODED_ROWS_GPU = 128, 512
 MMAP_BYTES, TRIM_BYTES = 32 * 2**20, 64 * 2**20
 """Where glibc's own adjusting of these two ends, by `mallopt(3)`."""
 
+OWN_ADJUSTING = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_"}
+"""Environment variables with which a person adjusts it."""
+
 
 @cache
 def keep_freed_blocks() -> bool:
@@ -29,7 +32,7 @@ def keep_freed_blocks() -> bool:
     for the next one, page by page: an eighth of a pass's time on a CPU. Returns False where there is no glibc, and
     where its environment variables say what to keep.
     """
-    if {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys():
+    if OWN_ADJUSTING & os.environ.keys() or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -180,6 +180,24 @@ def test_texts_that_pass_a_turning_point_are_written_plainly(tiny, ours, theirs,
         assert ours(model, batch_size=1).generate_until(instances("generate_until", asked)) == want
 
 
+@pytest.mark.filterwarnings("ignore:plain batching")
+def test_each_plain_text_says_its_own_reason(tiny, ours, theirs, instances) -> None:
+    model = tiny("phi3", eos_token_id=None)
+    beams, long = STOPS | {"num_beams": 2}, "Question: What is blue? " * 6
+    asked = [("Note: red.", STOPS), ("Note: red.", beams), (long, STOPS), ("Answer:", STOPS), ("Answer:", beams)]
+    engine, told = ours(model, batch_size=4), {}
+    hook = {
+        "add_partial": lambda _, kind, args, text: told.update({str(args): engine.timing is None and engine.why_plain})
+    }
+    engine.cache_hook = type("Hook", (), hook)()
+    got = engine.generate_until(instances("generate_until", asked))
+    assert got == theirs(model, batch_size=1).generate_until(instances("generate_until", asked), disable_tqdm=True)
+    reasons = [told[str(one)] for one in asked]
+    assert reasons[0] is False and reasons[3] is False
+    assert "num_beams" in reasons[1] and reasons[1] == reasons[4]
+    assert "longer than 48 tokens" in reasons[2]
+
+
 @pytest.fixture(scope="module")
 def encoder_decoders(tiny_t5):
     """Name -> (model, tokenizer)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 PROGRAM = """
 import ctypes, resource, sys, torch
 from slmbench.evaluation.shared_prefix._memory import keep_freed_blocks
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages
 for threshold in (-1, -3):
     ctypes.CDLL(None).mallopt(threshold, 131072)  # glibc's own, before any adjusting
 kept = sys.argv[1] == "keep" and keep_freed_blocks()
@@ -23,11 +25,12 @@ for _ in range(20):
     layer()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-A_LAYER = 8 * 4_000_000 // 4096
+FOREIGN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+A_LAYER = 8 * 4_000_000 // resource.getpagesize()
 
 
 def pages(what: str, **variables: str) -> tuple[str, int]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | variables
+    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | variables
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, what], env=env, capture_output=True, text=True, check=True, timeout=120
     )
