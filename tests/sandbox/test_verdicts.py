@@ -300,7 +300,7 @@ def test_random_numbers_differ_between_programs(jail: Sandbox) -> None:
 def test_verdicts_come_in_the_programs_order_and_progress_counts_them(jail: Sandbox) -> None:
     programs = [
         Program(
-            f"import time\ntime.sleep({0.2 if i % 3 == 0 else 0})\ndef f(): return {i}", f"assert f() != {i} or {i} % 2"
+            f"import time\ntime.sleep({0.6 if i % 3 == 0 else 0})\ndef f(): return {i}", f"assert f() != {i} or {i} % 2"
         )
         for i in range(12)
     ]
@@ -308,7 +308,9 @@ def test_verdicts_come_in_the_programs_order_and_progress_counts_them(jail: Sand
     verdicts = jail.run(programs, workers=3, timeout_s=30, progress=ticks.append)
     assert [v.status for v in verdicts] == ["failed", "passed"] * 6
     assert ticks == [1] * 12
-    assert all(v.seconds >= 0.2 for v in verdicts[::3]) and jail.run([]) == []
+    # The clock starts when this process hears of the program's start, which a busy machine delays.
+    assert all(v.seconds >= 0.2 for v in verdicts[::3])
+    assert jail.run([]) == []
 
 
 # A program can replace the worker's own functions; what it says then must be refused, or be a value like any other.
