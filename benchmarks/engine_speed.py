@@ -12,13 +12,12 @@ the others. MMLU's shots are those of an item's own subject, of which a small mi
 one subject here, the one whose five shots are of middle length, as if the 100 documents were of one exam.
 
 Both sides get the same model object and fresh requests, a new engine for each run, and a run on two documents before,
-which doesn't count. HFLM comes first; what ours has glibc keep (`keep_freed_blocks`) stays, so that HFLM has it too
-from the second case on, which makes it the faster. The time is that of the whole call, tokenising included. A side
-that needs less than 20 s is run three times, and the median counts. HFLM is run at each batch size that its case
-names, and the fastest counts; the two long many-shot cases have 8 alone. Ours has the batch size at which HFLM was
-fastest, in generation one of its own. Peak memory is that of a fresh process for each side, which loads the model and
-runs that side alone, at the batch sizes that counted. With sampling the two sides draw other texts, so outputs are
-compared where decoding is greedy.
+which doesn't count. HFLM comes first; as ours has glibc keep freed blocks, HFLM is the faster for it from the second
+case on. The time is that of the whole call, tokenising included. A side that needs less than 20 s is run three times,
+and the median counts. HFLM is run at each batch size that its case names, and the fastest counts; the two long many-
+shot cases have 8 alone. Ours has the batch size at which HFLM was fastest, in generation one of its own. Peak memory
+is that of a fresh process for each side, which loads the model and runs that side alone, at the batch sizes that
+counted. With sampling the two sides draw other texts, so outputs are compared where decoding is greedy.
 
 The lines at the end say how far the make-up of a batch moves a log-likelihood in bfloat16. float32 stands there for the
 same weights, rounded to bfloat16, computed in float32, one request at a time. A figure that isn't reached is marked

@@ -59,9 +59,9 @@ class Head:
             norm += logits.sub_(above[:, None]).exp_().sum(dim=-1)
             top = above
         hit &= ~norm.isnan()[line]  # To argmax, what is no number is the largest.
-        # Summed up on the CPU: not every device has float64.
-        of_wanted, top, norm = (part.cpu().double() for part in (of_wanted, top[line], norm[line]))
-        return (of_wanted - (top + norm.log_())).numpy(), hit.cpu().numpy()
+        # Each in float32, as HFLM's; what is summed over tokens is summed in float64, by the caller.
+        found = of_wanted - (top + norm.log_())[line]
+        return found.cpu().double().numpy(), hit.cpu().numpy()
 
     def _pieces(self, hidden: Any) -> Iterator[tuple[int, Any]]:
         """(first token, logits (rows, tokens) of float32, to be overwritten) until the vocabulary is at its end."""
