@@ -37,6 +37,21 @@ class DataError(SlmbenchError):
     exit_code = 2
 
 
+class FileError(SlmbenchError):
+    """A file that somebody else may have written and that doesn't hold what it has to; `problems` has every fault.
+
+    todo: what a person can do about it, as `train it again`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problems: list[Problem], todo: str = "") -> None:
+        self.problems = list(problems)
+        self.todo = todo
+        said = "\n".join(str(problem) for problem in self.problems)
+        super().__init__(f"{said}; {todo}" if todo else said)
+
+
 class ParityError(SlmbenchError):
     """Training and evaluation would not see the same prompt."""
 

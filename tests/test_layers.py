@@ -22,6 +22,7 @@ LAYERS: dict[str, int] = {
     "values": 1,
     "yamlfile": 1,
     "files": 1,
+    "foreign": 1,
     "hub": 1,
     "schema": 2,
     "catalog": 2,
