@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slmbench.catalog import Catalog, default_catalog
+from slmbench.errors import UsageError
 from slmbench.evaluation import evaluate_tasks
-from slmbench.models import LoadedModel, load_model, resolve_model
+from slmbench.models import LoadedModel, attach_adapter, load_model, resolve_model
 from slmbench.runs import Run
 from slmbench.task import Settings, Task, load_task
 
 
 def evaluate(
     model: str | LoadedModel,
-    tasks: Sequence[str | Task],
+    tasks: str | Task | Sequence[str | Task],
     *,
     adapter: str | None = None,
     out: str = "slmbench-out",
@@ -30,31 +31,42 @@ def evaluate(
     allow_unsafe_code: bool = False,
     catalog: Catalog | None = None,
 ) -> list[Run]:
-    """Scores a model on tasks; one finished Run each, in `<out>/runs`.
+    """Scores a model on tasks; one finished Run each, in the order of `tasks`, in `<out>/runs`.
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
-    adapter: a peft folder. batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
-    kv_budget_bytes, latency: see docs/engine.md.
+    tasks: a task's name, or several with commas between, or a Task, or a sequence of names and Tasks.
+    adapter: a peft folder, put on the model for the length of the call. format: plain, chat or toon.
+    batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
+    kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
-    machine that has no sandbox for them. Raises SlmbenchError's children, as the command line does.
+    machine that has no sandbox for them. catalog: where names are looked up; `default_catalog()` unless given.
+    The same call again returns the runs that are there already, and goes on with one that was cut off.
+    Raises SlmbenchError's children, as the command line does.
     """
     catalog = catalog or default_catalog()
-    if isinstance(model, LoadedModel):
-        loaded = model
-    else:
-        loaded = load_model(resolve_model(model, catalog), adapter)
-    ready = [load_task(task, catalog) if isinstance(task, str) else task for task in tasks]
+    if isinstance(tasks, str):
+        tasks = [name.strip() for name in tasks.split(",") if name.strip()]
+    listed = [tasks] if isinstance(tasks, Task) else list(tasks)
+    if not listed:
+        raise UsageError('no task to evaluate; give a name, as "nano_note" (`slmbench list tasks` shows them)')
+    ready = [load_task(task, catalog) if isinstance(task, str) else task for task in listed]
     adjusted, _ = Settings(shots, cot, samples).of(ready)
-    return evaluate_tasks(
-        loaded,
-        adjusted,
-        out=out,
-        format=format,
-        batch=batch,
-        engine=engine,
-        kv_budget_bytes=kv_budget_bytes,
-        latency=latency,
-        limit=limit,
-        seed=seed,
-        allow_unsafe_code=allow_unsafe_code,
-    )
+    given = model if isinstance(model, LoadedModel) else load_model(resolve_model(model, catalog))
+    loaded = given if adapter is None else attach_adapter(given, adapter)
+    try:
+        return evaluate_tasks(
+            loaded,
+            adjusted,
+            out=out,
+            format=format,
+            batch=batch,
+            engine=engine,
+            kv_budget_bytes=kv_budget_bytes,
+            latency=latency,
+            limit=limit,
+            seed=seed,
+            allow_unsafe_code=allow_unsafe_code,
+        )
+    finally:
+        if loaded is not given:
+            loaded.model.unload()  # A LoadedModel is the caller's: it is given back without the adapter's layers.

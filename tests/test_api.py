@@ -28,10 +28,59 @@ def test_unknown_name_is_an_attribute_error():
         slmbench.nope  # noqa: B018
 
 
+def test_the_public_names_are_shown_before_any_of_them_is_used():
+    code = "import slmbench; print([n for n in slmbench.__all__ if n not in dir(slmbench)])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_evaluate_takes_names_and_returns_runs(tmp_path):
     (run,) = slmbench.evaluate("nano", ["nano_choice"], out=str(tmp_path), limit=3)
     assert run.record["task"]["id"] == "nano_choice"
     assert len(run.samples()) == 3
+
+
+def test_evaluate_takes_one_name_or_several_with_commas_or_a_task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (one,) = slmbench.evaluate("nano", "nano_choice", out="out", limit=2)
+    several = slmbench.evaluate("nano", tasks="nano_arithmetic, nano_choice", out="out", limit=2)
+    (task,) = slmbench.evaluate("nano", slmbench.load_task("nano_choice"), out="out", limit=2)
+    assert [run.record["task"]["id"] for run in several] == ["nano_arithmetic", "nano_choice"]
+    assert one == task == several[1]
+    with pytest.raises(slmbench.SlmbenchError, match="no task to evaluate"):
+        slmbench.evaluate("nano", ",", out="out")
+
+    # What a notebook shows of a run: who, on what, how well, how sure, and where.
+    metric = one.record["metrics"][0]
+    low, high = metric["ci_lo"], metric["ci_hi"]
+    assert repr(one) == (
+        f"<Run nano on nano_choice: accuracy {metric['value']:.3f} ({low:.3f} to {high:.3f}), n = 2; "
+        f"out/runs/{one.run_id}>"
+    )
+    with_adapter = one.record | {"adapter": {"name": "notes"}, "metrics": [metric | {"method": "none"}]}
+    assert repr(type(one)("out/runs/x", with_adapter)) == (
+        f"<Run nano + notes on nano_choice: accuracy {metric['value']:.3f}, n = 2; out/runs/x>"
+    )
+
+
+def test_an_adapter_is_put_on_a_loaded_model_for_the_call_alone(tmp_path):
+    import peft
+
+    from slmbench.models import load_model, resolve_model
+
+    def scores(**options):
+        (run,) = slmbench.evaluate(loaded, "nano_choice", out=str(tmp_path / "out"), limit=2, **options)
+        return run.record["adapter"] and run.record["adapter"]["name"], [s["loglikelihoods"] for s in run.samples()]
+
+    loaded = load_model(resolve_model("nano", slmbench.default_catalog()))
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(loaded.model, config)
+    model.save_pretrained(str(tmp_path / "notes"))
+    model.unload()
+    with_adapter, bare = scores(adapter=str(tmp_path / "notes")), scores(seed=1)
+    assert (with_adapter[0], bare[0]) == ("notes", None)
+    assert with_adapter[1] != bare[1]
+    assert not [name for name, _ in loaded.model.named_parameters() if "lora" in name]
 
 
 WORKED = """\

@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.files import Journal, write_atomically, write_json
@@ -17,12 +17,21 @@ from slmbench.paths import shown
 SCHEMA = 1
 
 
-@frozen
+@frozen(repr=False)
 class Run:
     """A finished run: its folder and the record in its `run.json`."""
 
     folder: str
-    record: dict[str, Any] = field(repr=False)
+    record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Who was scored on what, the first metric with its 95% interval and n, and the folder."""
+        adapter = self.record.get("adapter")
+        who = self.record["model"]["name"] + (f" + {adapter['name']}" if adapter else "")
+        first = self.record["metrics"][0]
+        interval = "" if first.get("method") == "none" else f" ({first['ci_lo']:.3f} to {first['ci_hi']:.3f})"
+        score = f"{first['name']} {first['value']:.3f}{interval}, n = {first['n']}"
+        return f"<Run {who} on {self.record['task']['id']}: {score}; {shown(self.folder)}>"
 
     @property
     def run_id(self) -> str:
