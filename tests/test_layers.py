@@ -18,7 +18,8 @@ MAX_LINES = 450
 LAYERS: dict[str, int] = {
     "errors": 0,
     "paths": 0,
-    "visible": 0,
+    "visible": -1,
+    "console": 0,
     "values": 1,
     "yamlfile": 1,
     "files": 1,

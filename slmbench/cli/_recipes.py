@@ -13,7 +13,7 @@ import click
 
 from slmbench.catalog import Catalog
 from slmbench.cli._table import Cell, print_lines, table_lines
-from slmbench.cli._work import say
+from slmbench.console import say
 from slmbench.errors import UsageError
 from slmbench.paths import shown
 

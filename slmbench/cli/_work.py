@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmbench.catalog import Catalog
 from slmbench.cli._progress import progress
+from slmbench.console import say
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from slmbench.task import Task
 
 DEFAULT_OUT = "slmbench-out"
-
-
-def say(text: str) -> None:
-    """A line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def quiet_libraries() -> None:

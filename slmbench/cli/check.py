@@ -10,7 +10,8 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
-from slmbench.cli._work import quiet_libraries, say
+from slmbench.cli._work import quiet_libraries
+from slmbench.console import say
 from slmbench.visible import visible
 
 if TYPE_CHECKING:

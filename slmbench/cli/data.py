@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from slmbench.catalog import Catalog, default_catalog
-from slmbench.cli._work import quiet_libraries, say
+from slmbench.cli._work import quiet_libraries
+from slmbench.console import say
 from slmbench.paths import mirror_dir, shown
 
 if TYPE_CHECKING:

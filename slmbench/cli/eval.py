@@ -10,7 +10,8 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import bertscore_by_twin, data_mode, out_folder, say_golden
-from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, say, show_leaderboard
+from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, show_leaderboard
+from slmbench.console import say
 from slmbench.errors import UsageError
 
 

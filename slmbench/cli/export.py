@@ -7,7 +7,8 @@ import json
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import DEFAULT_OUT, quiet_libraries, say
+from slmbench.cli._work import DEFAULT_OUT, quiet_libraries
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
 
 

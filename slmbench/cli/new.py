@@ -6,7 +6,7 @@ import os
 
 import click
 
-from slmbench.cli._work import say
+from slmbench.console import say
 from slmbench.paths import shown, user_roots
 
 

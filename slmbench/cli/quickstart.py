@@ -9,8 +9,8 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import RecipeOptions
-from slmbench.cli._work import say
 from slmbench.cli.run import run_recipe
+from slmbench.console import say
 
 RECIPE = "nano-quickstart"
 

@@ -8,7 +8,8 @@ import click
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options, refuse_to_replace
-from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, say, show_leaderboard, train_recipe
+from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, show_leaderboard, train_recipe
+from slmbench.console import say
 
 
 @click.command("run", help="Train a RECIPE's adapters, evaluate base and adapters, write the leaderboard.")

@@ -12,7 +12,8 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options
 from slmbench.cli._table import Cell, column_blocks, print_lines, table_lines
-from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, say, train_recipe
+from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, train_recipe
+from slmbench.console import say
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
