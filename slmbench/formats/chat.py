@@ -9,6 +9,8 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
+from slmbench.formats._chat_template import DAY, ChatTemplateFault, render_chat_template
+from slmbench.paths import shown
 from slmbench.values import Prompt, Target
 
 DEFAULT_TEMPLATE = (
@@ -20,7 +22,7 @@ DEFAULT_TEMPLATE = (
 )
 """System:, User: and Assistant: on lines of their own; the assistant's turn ends in EOS. For base models."""
 
-TODAY = "26 Jul 2024"
+TODAY = DAY.strftime("%d %b %Y")
 """What a template that names today's date is told, as Llama 3.2's does: else no prompt would be the same tomorrow."""
 
 _PROBE = "slmbench-probe"
@@ -49,20 +51,16 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
         raise UsageError("this model's tokenizer has neither a chat template nor an EOS token; use `--format plain`")
     from jinja2 import TemplateError
 
-    template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
+    own = tokenizer.get_chat_template() if tokenizer.chat_template else DEFAULT_TEMPLATE
+    variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": open_turn}
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=open_turn,
-                date_string=TODAY,
-            )
-        )
+        return render_chat_template(str(own), {**tokenizer.special_tokens_map, **variables, "date_string": TODAY})
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise UsageError(f"the model's chat template refuses the turns {roles}: {error}") from error
+    except ChatTemplateFault as error:
+        whose = shown(str(getattr(tokenizer, "name_or_path", "") or "the model"))
+        raise UsageError(f"the chat template of {whose} can't be used: {error}; use `--format plain`") from error
 
 
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
