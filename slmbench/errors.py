@@ -70,6 +70,40 @@ class OfflineError(SlmbenchError):
     exit_code = 4
 
 
+class MissingData(OfflineError):
+    """A split that is not on this machine and can't be had from here.
+
+    dataset: its name. what: which split, and why it can't be had. way: how to get it, where it isn't pulled. said: what
+    a library said. Several of them make one error with `all_missing`.
+    """
+
+    def __init__(self, dataset: str, what: str, *, pulled: bool, way: str = "", said: str = "") -> None:
+        self.dataset, self.what, self.pulled, self.way = dataset, what, pulled, way
+        ways = pulled_by([dataset]) if pulled else way
+        super().__init__(
+            f"{what}; {ways}, or try the task's golden rows with `--data samples`" + f". ({said})" * bool(said)
+        )
+
+
+def pulled_by(names: list[str]) -> str:
+    """How data sets of the hub get to a machine without a network."""
+    them = "it" if len(names) == 1 else "them"
+    listed = " ".join(names)
+    return f"pull {them} on a connected machine with `slmbench data pull {listed} --to DIR` and set SLMBENCH_DATA=DIR"
+
+
+def all_missing(errors: list[MissingData]) -> OfflineError:
+    """One error for all data that is missing, with the way to get each; of one alone, that one."""
+    if len(errors) == 1:
+        return errors[0]
+    names = list(dict.fromkeys(error.dataset for error in errors if error.pulled))
+    lines = [f"{len({error.dataset for error in errors})} data sets are not on this machine:"]
+    lines += [f"  {error.what}" + (f"; {error.way}" if not error.pulled else "") for error in errors]
+    if names:
+        lines.append(f"{pulled_by(names)},")
+    return OfflineError("\n".join([*lines, "or try the tasks' golden rows with `--data samples`"]))
+
+
 class Problem:
     """One fault of a file: where (path, 1-based line and column, 0 where unknown) and what."""
 

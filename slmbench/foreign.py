@@ -98,10 +98,10 @@ def decode_json(
     try:
         if len(data) > limits.bytes:
             raise ValueError(f"has more than {limits.bytes:,} bytes")
-        _check_depth(data, limits.depth)
+        check_depth(data, limits.depth)
         value = _DECODER.decode(data.decode("utf-8-sig"))
         if not limits.surrogates and _SURROGATE_ESCAPE.search(data):
-            _check_surrogates(value)
+            check_surrogates(value)
     except UnicodeDecodeError as error:
         _refuse(path, line, f"is not UTF-8 (byte {error.start:,}); save it as UTF-8", todo)
     except json.JSONDecodeError as error:
@@ -180,7 +180,8 @@ def _refuse(path: str | os.PathLike[str], line: int, message: str, todo: str) ->
     raise FileError([Problem(shown(path), line, 1 if line else 0, message)], todo) from None
 
 
-def _check_depth(data: bytes, most: int) -> None:
+def check_depth(data: bytes, most: int) -> None:
+    """Raises ValueError where JSON is nested deeper than `most` levels."""
     # Before it is parsed: the parser itself recurses.
     if data.count(b"[") + data.count(b"{") <= most:
         return
@@ -195,7 +196,8 @@ def _check_depth(data: bytes, most: int) -> None:
             depth -= 1
 
 
-def _check_surrogates(value: Any) -> None:
+def check_surrogates(value: Any) -> None:
+    """Raises ValueError where a key or a text of a JSON value holds half a character."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -236,7 +238,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_no_number)
+def decoder(*, nan_is_null: bool = False) -> json.JSONDecoder:
+    """A decoder that raises ValueError for what `decode_json` refuses, depth and surrogates apart.
+
+    nan_is_null: NaN is read as null, which is what tables of other tools mean by it.
+    """
+    constant: Any = (lambda name: None if name == "NaN" else _no_number(name)) if nan_is_null else _no_number
+    return json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=constant)
+
+
+_DECODER = decoder()
 
 # What pydantic calls these names Python's types; who looks into a file knows JSON's.
 _EXPECTED: dict[str, str] = {

@@ -19,7 +19,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.datasets import Dataset, Row, fetch_rows, load_dataset_spec, read_rows
+from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
 from slmbench.errors import DataError, Problem, UsageError, did_you_mean
 from slmbench.files import write_atomically, write_json
 from slmbench.paths import hub_is_offline, shown
@@ -130,9 +130,9 @@ def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices:
     checksums_path = os.path.join(folder, CHECKSUMS)
     if not os.path.isfile(checksums_path):
         notices.append(f"{shown(folder)}: not written by `data pull` (no {CHECKSUMS}); columns checked only")
-        found = [name for name in present if name.endswith((".jsonl", ".parquet"))]
+        found = [name for name in present if name.endswith(ROW_ENDINGS)]
         for split in _file_stems(dataset):
-            if not any(os.path.splitext(name)[0] == split for name in found):
+            if not any(name.startswith(f"{split}.") for name in found):
                 notices.append(f"{shown(folder)}: no file for split {split!r}")
         for name in found:
             _read_checked(dataset, os.path.join(folder, name), problems)
@@ -209,22 +209,13 @@ def _read_checked(dataset: Dataset, path: str, problems: list[Problem]) -> int |
     """The number of rows, with a problem for each line that is no row of the data set; None for an unreadable file."""
     columns = dataset.spec.columns
     wanted = list(columns.values()) if isinstance(columns, dict) else list(columns)
-    if path.endswith(".parquet"):
-        try:
-            rows: list[Row] = read_rows(path)
-        except DataError as error:
-            problems.append(Problem(shown(path), 0, 0, str(error).removeprefix(f"{shown(path)}: ")))
-            return None
-        numbered: Iterable[tuple[int, Any]] = ((0, row) for row in rows)
-    else:
-        numbered = _parsed_lines(path)
     n = 0
     faults: list[Problem] = []
     try:
-        for line, row in numbered:
+        for line, row in numbered_values(path, dataset.spec.read):
             n += 1
-            if isinstance(row, ValueError):
-                faults.append(Problem(shown(path), line, 1, f"not JSON: {row}"))
+            if isinstance(row, DataError):
+                faults.append(_of_line(path, line, row))
             elif not isinstance(row, dict):
                 faults.append(Problem(shown(path), line, 1, f"expected a JSON object, got {type(row).__name__}"))
             elif any(column not in row for column in wanted):
@@ -232,8 +223,8 @@ def _read_checked(dataset: Dataset, path: str, problems: list[Problem]) -> int |
                 faults.append(
                     Problem(shown(path), line, 1, f"no column {missing}; there are: {', '.join(sorted(row))}")
                 )
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(shown(path), 0, 0, f"can't be read: {error}"))
+    except DataError as error:
+        problems.append(_of_line(path, 0, error))
         return None
     problems += faults[:PROBLEMS_A_FILE]
     if len(faults) > PROBLEMS_A_FILE:
@@ -247,14 +238,13 @@ def _file_stems(dataset: Dataset) -> list[str]:
     return list(dict.fromkeys(dataset.spec.file_stem(split) for split in dataset.spec.split_names))
 
 
-def _parsed_lines(path: str) -> Iterable[tuple[int, Any]]:
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    yield number, error
+def _of_line(path: str, line: int, error: DataError) -> Problem:
+    """A reader's error as a problem of its place, which its message begins with."""
+    match = re.match(r":(\d+)(?::(\d+))?: ", str(error).removeprefix(shown(path)))
+    if match is None:
+        return Problem(shown(path), line, 1 if line else 0, str(error).removeprefix(f"{shown(path)}: "))
+    message = str(error)[len(shown(path)) + match.end() :]
+    return Problem(shown(path), int(match[1]), int(match[2] or 1), message)
 
 
 def _as_lines(dataset: Dataset, split: str, rows: list[Row]) -> bytes:

@@ -73,7 +73,7 @@ def test_an_unknown_split_gets_the_nearest(tmp_path: Path) -> None:
         (b'{"a": 1}\n{"a": \n', r":2:7: not JSON: Expecting value$"),
         (b'{"a": 1}\n[1]\n', r":2: expected a JSON object, got list$"),
         (b'{"a": 1}\n{"a": "\xff"}\n', r":2: not UTF-8 at byte 8 of the line"),
-        (b'{"a": 1}\n{"a": "\\ud800"}\n', r":2: holds half a character"),
+        (b'{"a": 1}\n{"a": "\\ud800"}\n', r":2: can't be read as JSON: holds half a character"),
         (b"[" * 100_000 + b"\n", r":1: can't be read as JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", r":1: can't be read as JSON"),
     ],
@@ -167,7 +167,8 @@ def test_offline_and_not_cached_says_what_to_do(tmp_path: Path, monkeypatch: pyt
 
 def test_an_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
     code = (
-        "from slmbench.datasets import *; from slmbench.schema import DatasetSpec\n"
+        "from slmbench.datasets import *; from slmbench.errors import OfflineError\n"
+        "from slmbench.schema import DatasetSpec\n"
         "spec = DatasetSpec.model_validate({'hub': 'slmbench-tests/nowhere', 'splits': {'test': 'test'}})\n"
         "try: fetch_rows(Dataset('nowhere', spec, '.'), 'test')\n"
         "except OfflineError as error: print('caught', error.exit_code, error)\n"
@@ -281,7 +282,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], Non
     """hub(rows): from then on the hub answers with these rows, whatever it is asked for."""
     import datasets
 
-    monkeypatch.setattr("slmbench.datasets.hub_is_offline", lambda: True)
+    monkeypatch.setattr("slmbench.datasets._hub.hub_is_offline", lambda: True)
 
     def answer(rows: list[dict[str, Any]]) -> None:
         monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: [dict(row) for row in rows])
@@ -401,10 +402,10 @@ def test_local_rows_that_are_not_there_are_never_fetched(
     with pytest.raises(OfflineError) as caught:
         fetch_rows(dataset(tmp_path, "mine", **LOCAL), "train")
     assert caught.value.exit_code == 4
-    place = shown(str(tmp_path)) if mirror else "the folder that SLMBENCH_DATA names, and set SLMBENCH_DATA to it"
+    place = shown(str(tmp_path)) if mirror else "the folder that SLMBENCH_DATA names and set SLMBENCH_DATA to it"
     assert str(caught.value) == (
-        "data set 'mine' is never fetched: its rows are a file of your own. Put mine/train.jsonl (or .parquet) with "
-        f"the columns TEXT, CODES into {place}; or try the task's golden rows with `--data samples`"
+        "data set 'mine' is never fetched: its rows are a file of your own; put mine/train.jsonl (or .csv, .parquet) "
+        f"with the columns TEXT, CODES into {place}, or try the task's golden rows with `--data samples`"
     )
 
 
@@ -413,7 +414,7 @@ def test_a_command_on_local_data_that_is_not_there_ends_with_exit_code_4(capsys:
 
     assert main(["show", "task", "icd_coding", "--n", "1"]) == 4
     said = capsys.readouterr()
-    assert said.err.startswith("error: data set 'mimic_icd' is never fetched: its rows are a file of your own. ")
+    assert said.err.startswith("error: data set 'mimic_icd' is never fetched: its rows are a file of your own; ")
     assert "mimic_icd/test.jsonl" in said.err
     assert said.out == ""
 

@@ -1,7 +1,7 @@
 """Pydantic specs, one for each kind of declaration."""
 
 from slmbench.schema._base import Spec, parse, plain_name
-from slmbench.schema._dataset import DatasetSpec
+from slmbench.schema._dataset import ColumnType, DatasetSpec, HoldoutSpec, ReadSpec
 from slmbench.schema._model import ModelSpec, TwinSpec
 from slmbench.schema._optim import MixingSpec, OptimSpec
 from slmbench.schema._recipe import (
@@ -20,18 +20,21 @@ __all__ = [
     "AdapterSpec",
     "CheckpointSpec",
     "CodeSpec",
+    "ColumnType",
     "CotMode",
     "CotSpec",
     "DatasetSpec",
     "EvaluationSpec",
     "FewshotSpec",
     "GenerationSpec",
+    "HoldoutSpec",
     "LoraSpec",
     "MixingSpec",
     "ModelSpec",
     "OptimSpec",
     "PromptSpec",
     "QuantizationSpec",
+    "ReadSpec",
     "RecipeSpec",
     "Spec",
     "SuiteSpec",

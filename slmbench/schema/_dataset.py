@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import codecs
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
 
 from slmbench.schema._base import Name, Spec
 
+ColumnType = Literal["text", "int", "float", "bool", "json", "python", "date"]
+"""What the values of a column are turned into: see `slmbench.datasets._types`."""
 
-class HoldoutSpec(Spec):
-    """Rows set apart for evaluation where the hub has one split: `rows` of them, drawn by seed, become `split`.
 
-    Rows of `of` that are the same as one held out stay out of it too. In a mirror both lie as files of their own.
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(codecs.lookup(name).name)  # Some codecs, such as hex, make no text.
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"{name!r} is no encoding; name one, as in utf-8, utf-16-le, cp1252 or latin-1") from error
+    return name
+
+
+class ReadSpec(Spec):
+    """What a file of rows doesn't say itself.
+
+    encoding: of its text, where it is not UTF-8 and has no byte order mark. delimiter: of a CSV file, where the header
+    doesn't show it. field: where the file is one JSON object, the key under which the rows are a list.
     """
 
-    split: Name
-    of: Name
-    rows: int = Field(ge=1)
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    field: str | None = None
+
+
+class HoldoutSpec(Spec):
+    """Rows of `of` set apart for evaluation as `split`, where the data has one split: `rows` or a `share` of them.
+
+    group: a column; rows with the same value there, as of one patient, are on one side. Rows of `of` that are the same
+    as one held out stay out of it too. In a mirror both lie as files of their own.
+    """
+
+    split: Name = "test"
+    of: Name = "train"
+    rows: int | None = Field(default=None, ge=1)
+    share: float | None = Field(default=None, gt=0, lt=1)
+    group: str | None = Field(default=None, min_length=1)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_size(self) -> HoldoutSpec:
+        if (self.rows is None) == (self.share is None):
+            raise ValueError("holdout has either 'rows', a number of them, or 'share', a part such as 0.2")
+        if self.split == self.of:
+            raise ValueError(f"holdout takes {self.split!r} from itself; name the held-out split otherwise")
+        return self
 
 
 class DatasetSpec(Spec):
@@ -25,6 +62,8 @@ class DatasetSpec(Spec):
     local: the splits of data that is never fetched, each a file of the user's own below `SLMBENCH_DATA`.
     where: only the rows whose column has that value, or one of those. replaces: stands in for the bundled data set of
     the same name, which otherwise is an error; other columns or another place are a user's to declare.
+    files: paths or patterns of a split's files beside the declaration. read: what those don't say themselves. types:
+    what the values of columns are turned into. filled: columns; rows that are empty in one of them are left out.
     """
 
     summary: str = ""
@@ -32,7 +71,7 @@ class DatasetSpec(Spec):
     hub: str | None = None
     config: str | None = None
     revision: str | None = None
-    files: dict[Name, str] | None = None
+    files: dict[Name, str | Annotated[list[str], Field(min_length=1)]] | None = None
     generated: dict[Name, int] | None = None
     local: list[Name] | None = Field(default=None, min_length=1)
     seed: int = 0
@@ -41,6 +80,9 @@ class DatasetSpec(Spec):
     splits: dict[Name, Name] = Field(default_factory=dict)
     where: dict[str, str | int | bool | list[str | int]] = Field(default_factory=dict)
     holdout: HoldoutSpec | None = None
+    read: ReadSpec | None = None
+    types: dict[str, ColumnType] = Field(default_factory=dict)
+    filled: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_source(self) -> DatasetSpec:
@@ -56,9 +98,12 @@ class DatasetSpec(Spec):
             raise ValueError("a data set has at least one split")
         if self.where and self.generated is not None:
             raise ValueError("'where' is for rows that are there; generate no others")
-        strange = [column for column in self.where if self.columns and column not in self.columns]
-        if strange:
-            raise ValueError(f"'where' names {strange[0]!r}, which 'columns' lacks")
+        for key in ("where", "types", "filled"):
+            strange = [column for column in getattr(self, key) if self.columns and column not in self.columns]
+            if strange:
+                raise ValueError(f"{key!r} names {strange[0]!r}, which 'columns' lacks")
+        if self.read is not None and self.files is None and self.local is None:
+            raise ValueError("'read' is for files of your own, which 'files' or 'local' names")
         self._check_holdout()
         if self.generated is not None and any(n < 1 for n in self.generated.values()):
             raise ValueError("each generated split needs a number of rows of at least 1")
@@ -68,10 +113,17 @@ class DatasetSpec(Spec):
         held = self.holdout
         if held is None:
             return
+        if self.generated is not None:
+            raise ValueError("'holdout' is for rows that are there; generate the rows of each split")
         if self.hub is None:
-            raise ValueError("'holdout' is for a data set of the hub; other rows can be parted where they are made")
+            there = list(self.files or self.local or {})
+            if held.of not in there:
+                raise ValueError(f"holdout takes rows of {held.of!r}, which is none of the splits: {', '.join(there)}")
+            if held.split in there:
+                raise ValueError(f"holdout makes the split {held.split!r}; take it off the list of files")
+            return
         pair = (held.split, held.of)
-        if held.split == held.of or self.splits.get(held.split) != self.splits.get(held.of, ""):
+        if self.splits.get(held.split) != self.splits.get(held.of, ""):
             raise ValueError(
                 f"holdout takes {held.split!r} from {held.of!r}: splits has to map both to one split of the hub, as in "
                 f"`splits: {{{held.of}: train, {held.split}: train}}`"
@@ -87,13 +139,27 @@ class DatasetSpec(Spec):
     @property
     def split_names(self) -> list[str]:
         """The splits that a task can name."""
-        return list(self.splits or self.files or self.generated or self.local or {})
+        there = list(self.splits or self.files or self.generated or self.local or {})
+        made = [self.holdout.split] if self.holdout is not None and self.holdout.split not in there else []
+        return there + made
 
     def file_stem(self, split: str) -> str:
         """The name of a split's file in a mirror: the hub's name of it, its own where one of the hub's is parted."""
         if self.holdout is not None and split in (self.holdout.split, self.holdout.of):
             return split
         return self.splits.get(split, split)
+
+    def as_digested(self) -> dict[str, Any]:
+        """The declaration for digests: keys that came later are there only where they are used."""
+        dumped = self.model_dump(mode="json")
+        for key in ("read", "types", "filled"):
+            if not dumped[key]:
+                del dumped[key]
+        if self.holdout is not None:
+            for key in ("share", "group", "rows"):
+                if dumped["holdout"][key] is None:
+                    del dumped["holdout"][key]
+        return dumped
 
     @property
     def column_names(self) -> list[str]:

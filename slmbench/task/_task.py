@@ -287,7 +287,7 @@ class Task:
         parts = {
             "format": [format.name, format.version],
             "metrics": [[scorer.name, scorer.version] for scorer in self.scorers],
-            "dataset": self.dataset.spec.model_dump(mode="json"),
+            "dataset": self.dataset.spec.as_digested(),
             "few-shot": self.spec.fewshot.model_dump(mode="json") | {"n": self.shot_count},
             "cot": [self.cot, self.max_tokens],
             "generation": self.spec.generation.model_dump(mode="json"),

@@ -77,8 +77,10 @@ HELD = "{{hub: a/b, splits: {splits}, holdout: {{{holdout}}}}}"
             "split: test, of: train, rows: 0",
             "holdout.rows: input should be greater than or equal",
         ),
-        ("{train: t, test: t}", "split: test, of: train", "missing key 'rows'"),
-        ("{train: t, test: t}", "split: train, of: train, rows: 1", "splits has to map both to one split of the hub"),
+        ("{train: t, test: t}", "split: test, of: train", "holdout has either 'rows', a number of them, or 'share'"),
+        ("{train: t, test: t}", "split: train, of: train, rows: 1", "holdout takes 'train' from itself"),
+        ("{train: t, test: t}", "split: test, of: train, rows: 1, share: 0.5", "holdout has either 'rows'"),
+        ("{train: t, test: t}", "share: 1.0", "holdout.share: input should be less than 1"),
         ("{train: t, test: u}", "split: test, of: train, rows: 1", "splits has to map both to one split of the hub"),
         ("{train: t}", "split: test, of: train, rows: 1", "splits has to map both to one split of the hub"),
         ("{train: t}", "split: a, of: b, rows: 1", "splits has to map both to one split of the hub"),
@@ -102,11 +104,47 @@ def test_a_holdout_that_cannot_be_kept_apart_is_refused(splits: str, holdout: st
 
 
 @pytest.mark.parametrize(
-    "source", ["files: {train: a, test: b}", "generated: {train: 2, test: 2}", "local: [train, test]"]
+    ("source", "message"),
+    [
+        ("files: {train: a, test: b}", "holdout makes the split 'test'; take it off the list of files"),
+        ("local: [train, test]", "holdout makes the split 'test'; take it off the list of files"),
+        ("files: {all: a}", "holdout takes rows of 'train', which is none of the splits: all"),
+        ("generated: {train: 2, test: 2}", "'holdout' is for rows that are there"),
+    ],
 )
-def test_a_holdout_is_for_the_hub_alone(source: str) -> None:
-    with pytest.raises(DeclarationError, match="'holdout' is for a data set of the hub"):
-        spec(f"{{{source}, holdout: {{split: test, of: train, rows: 1}}}}")
+def test_a_holdout_of_ones_own_rows_makes_a_split_that_is_no_file(source: str, message: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        spec(f"{{{source}, holdout: {{rows: 1}}}}")
+    assert message in str(caught.value)
+    assert spec("{files: {train: a}, holdout: {share: 0.2, group: patient}}").split_names == ["train", "test"]
+    assert spec("{local: [all], holdout: {of: all, split: dev, rows: 1}}").split_names == ["all", "dev"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("read: {encoding: latin-99}", "'latin-99' is no encoding"),
+        ("read: {encoding: hex}", "'hex' is no encoding"),
+        ("read: {delimiter: '::'}", "read.delimiter: string should have at most 1 character"),
+        ("types: {a: integer}", "types.a: expected 'text', 'int'"),
+        ("columns: [b], types: {a: int}", "'types' names 'a', which 'columns' lacks"),
+        ("columns: [b], filled: [a]", "'filled' names 'a', which 'columns' lacks"),
+    ],
+)
+def test_what_says_how_files_are_read_is_held_to_its_words(keys: str, message: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        spec(f"{{files: {{test: x.csv}}, {keys}}}")
+    assert message in str(caught.value)
+
+
+def test_keys_that_are_not_used_change_no_digest() -> None:
+    plain = "hub: a, splits: {train: t, test: t}, holdout: {split: test, of: train, rows: 5}"
+    assert set(spec(f"{{{plain}}}").as_digested()) == {
+        *("summary", "replaces", "hub", "config", "revision", "files", "generated", "local", "seed", "license"),
+        *("columns", "splits", "where", "holdout"),
+    }
+    assert spec(f"{{{plain}}}").as_digested()["holdout"] == {"split": "test", "of": "train", "rows": 5, "seed": 0}
+    assert spec("{files: {a: b}, types: {x: int}}").as_digested()["types"] == {"x": "int"}
 
 
 def test_a_mirrors_files_have_the_hubs_names_but_for_what_is_parted() -> None:

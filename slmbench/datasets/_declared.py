@@ -1,0 +1,75 @@
+"""A declared data set, and the rows of one split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.errors import DeclarationError
+from slmbench.plugins import Plugin
+from slmbench.schema import DatasetSpec, parse
+from slmbench.yamlfile import read_yaml
+
+Row = dict[str, Any]
+
+
+@frozen
+class Dataset:
+    """A declared data set. folder: where relative files are looked up. plugin: makes the rows of generated splits.
+
+    replaced: the declaration that this one stands in for; golden rows may be in the columns of either.
+    """
+
+    name: str
+    spec: DatasetSpec
+    folder: str
+    plugin: Plugin | None = None
+    replaced: DatasetSpec | None = None
+
+
+@frozen
+class Rows:
+    """The rows of one split, in the columns that tasks see. source: mirror, file, hub, generated or samples.
+
+    left_out: column -> how many rows were left out because it is empty there (`filled`).
+    """
+
+    dataset: str
+    split: str
+    source: str
+    revision: str | None
+    rows: list[Row]
+    left_out: Mapping[str, int] = field(factory=dict)
+
+    @property
+    def content_sha256(self) -> str:
+        """The digest of the rows as canonical JSON, the same whatever file or service they came from."""
+        return digest_rows(self.rows)
+
+
+def digest_rows(rows: Iterable[Any]) -> str:
+    """sha256 over the canonical JSON of rows, one a line."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def load_dataset_spec(catalog: Catalog, name: str) -> Dataset:
+    """The data set that the registry knows by a name. Raises UsageError or DeclarationError."""
+    path = catalog.find("datasets", name)
+    document = read_yaml(path)
+    spec = parse(DatasetSpec, document)
+    if spec.generated is not None:
+        problem = document.problem(("generated",), "generated rows need a task's plugin; declare them in task.yaml")
+        raise DeclarationError([problem])
+    original = catalog.replaced("datasets", name)
+    replaced = parse(DatasetSpec, read_yaml(original)) if original is not None else None
+    return Dataset(name, spec, os.path.dirname(path), replaced=replaced)
