@@ -1,4 +1,4 @@
-"""Files that are whole or not there: writing by temporary file and rename, and a journal that survives a kill."""
+"""Files that are whole or not there: written to a temporary file that is renamed, by one process at a time."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import errno
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from typing import IO, Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown
-
-FSYNC_EVERY_LINES = 64
-FSYNC_EVERY_S = 1.0
 
 
 @contextlib.contextmanager
@@ -65,7 +61,7 @@ def sync_folder(folder: str) -> None:
             os.close(handle)
 
 
-def _locked(file: IO[bytes]) -> bool:
+def lock(file: IO[bytes]) -> bool:
     """Takes an open file's lock; False where another process holds it."""
     try:
         import fcntl
@@ -85,7 +81,7 @@ def _open_linked(path: str) -> IO[bytes] | None:
     """
     while True:
         file = open(path, "ab")  # noqa: SIM115  (closed by the caller, which gives the lock back)
-        if not _locked(file):
+        if not lock(file):
             file.close()
             return None
         with contextlib.suppress(OSError):
@@ -130,56 +126,3 @@ def restore_swapped(place: str) -> None:
 
 def _swapped(place: str) -> str:
     return os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.old")
-
-
-class Journal:
-    """An append-only JSON Lines file of key -> value. A torn last line, left by a kill, is cut off on opening.
-
-    One writer at a time: opening a journal that another process holds raises SlmbenchError.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.entries: dict[str, Any] = {}
-        with disk_errors(path):
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            self._file = open(path, "a+b")  # noqa: SIM115  (kept open for the run's length)
-        self._lock()
-        self._load()
-        self._unsynced = 0
-        self._synced_at = time.monotonic()
-
-    def _lock(self) -> None:
-        if not _locked(self._file):
-            self._file.close()
-            raise SlmbenchError(f"{shown(self.path)}: another process is writing this run; wait for it to end")
-
-    def _load(self) -> None:
-        self._file.seek(0)
-        good = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            # A damaged line costs its own entry alone: those after it were acknowledged.
-            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                entry = json.loads(line)
-                self.entries[entry["key"]] = entry["value"]
-            good += len(line)
-        self._file.truncate(good)
-        self._file.seek(0, os.SEEK_END)
-
-    def append(self, key: str, value: Any) -> None:
-        """Adds one entry; it is with the operating system when this returns, and on the disk within a second."""
-        line = json.dumps({"key": key, "value": value}, ensure_ascii=True, allow_nan=False) + "\n"
-        with disk_errors(self.path):
-            self._file.write(line.encode())
-            self._file.flush()
-            self._unsynced += 1
-            if self._unsynced >= FSYNC_EVERY_LINES or time.monotonic() - self._synced_at >= FSYNC_EVERY_S:
-                os.fsync(self._file.fileno())
-                self._unsynced, self._synced_at = 0, time.monotonic()
-        self.entries[key] = value
-
-    def close(self) -> None:
-        with disk_errors(self.path):
-            self._file.close()

@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     "files": 1,
     "foreign": 1,
     "hub": 1,
+    "journal": 2,
     "schema": 2,
     "catalog": 2,
     "templates": 2,

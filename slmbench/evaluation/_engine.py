@@ -16,8 +16,8 @@ from attrs import frozen
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
 from slmbench.evaluation.shared_prefix._requests import check_pair, name_of
-from slmbench.files import Journal
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
+from slmbench.journal import Journal
 from slmbench.models import LoadedModel, core_model, tokenizer_sha256
 
 ENGINES = ("shared", "hf")

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from slmbench.datasets import digest_rows
 from slmbench.errors import DataError, UsageError
+from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._engine import AUTO, Encoded, Engine, build_engine
 from slmbench.evaluation._harness import Judge, Request, build_harness_task, generation_kwargs, render_all
 from slmbench.evaluation._judge import TIMEOUT_S, judge_code, refuse_unscorable
@@ -277,7 +278,8 @@ def _run(
             with disk_errors(job.folder):
                 os.makedirs(job.folder, exist_ok=True)
             facts = {"code": code(), "packages": packages(), "hardware": hardware()}
-            open_runs[job.task.name] = OpenRun(job.folder, {**job.record, **facts})
+            check = check_scored if job.task.kind == "choice" else check_written
+            open_runs[job.task.name] = OpenRun(job.folder, {**job.record, **facts}, check)
         n_requests = sum(
             len(example.choices) or job.task.spec.generation.samples for job in jobs for example in job.examples
         )

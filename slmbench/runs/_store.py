@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
 
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.files import Journal, write_atomically, write_json
+from slmbench.files import write_atomically, write_json
+from slmbench.journal import Journal
 from slmbench.paths import shown
 
 SCHEMA = 1
@@ -48,11 +51,16 @@ class Run:
 
 
 class OpenRun:
-    """A run under way. Its journal is locked to this process; `finish` makes it whole, `close` leaves it resumable."""
+    """A run under way. Its journal is locked to this process; `finish` makes it whole, `close` leaves it resumable.
 
-    def __init__(self, folder: str, record: dict[str, Any]) -> None:
+    check: what an entry of the journal has to pass to be taken for an answer; what doesn't is said, and asked again.
+    """
+
+    def __init__(self, folder: str, record: dict[str, Any], check: Callable[[str, Any], object] | None = None) -> None:
         self.folder = folder
-        self.journal = Journal(os.path.join(folder, "responses.jsonl"))
+        self.journal = Journal(os.path.join(folder, "responses.jsonl"), check)
+        if self.journal.damage:
+            say(f"note: {self.journal.damage_said()}; what stood there is computed again")
         self.resumed = len(self.journal.entries)
         self.record = {"schema": SCHEMA, **record, "status": "started", "created": now(), "ended": None}
         write_json(os.path.join(folder, "run.json"), self.record)

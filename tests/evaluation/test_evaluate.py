@@ -144,7 +144,7 @@ def test_two_processes_do_not_write_one_run(nano, tmp_path):
 
     def other_process(title, total):
         (path,) = tmp_path.glob("runs/*/responses.jsonl")
-        code = f"from slmbench.files import Journal; Journal({str(path)!r})"
+        code = f"from slmbench.journal import Journal; Journal({str(path)!r})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode != 0
         assert "another process is writing this run" in done.stderr

@@ -123,7 +123,7 @@ def test_one_sample_is_greedy_and_leaves_out_what_needs_more(code_task: Task, na
 def test_a_killed_run_of_samples_goes_on_with_those_that_are_there(
     code_task: Task, nano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from slmbench.files import Journal
+    from slmbench.journal import Journal
 
     append, kept = Journal.append, []
 

@@ -11,8 +11,8 @@ import pytest
 from slmbench.catalog import default_catalog
 from slmbench.evaluation import evaluate_tasks
 from slmbench.evaluation._harness import generation_kwargs, render_all
-from slmbench.files import Journal
 from slmbench.formats import load_format
+from slmbench.journal import Journal
 from slmbench.task import load_task, load_task_folder
 
 CODE_YAML = """\

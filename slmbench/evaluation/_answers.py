@@ -1,0 +1,52 @@
+"""What a journal may hold of a finished request: the only way from a file back to a score."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from slmbench.foreign import Foreign, parse
+
+# A sum of logarithms of probabilities, but for what float32 leaves of a zero.
+_NOT_ABOVE = 1e-3
+
+
+def _is_text(value: Any) -> Any:
+    # Not pydantic's own text, which has no room for half a character; a tokenizer may decode to one.
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value
+
+
+class _Answer(Foreign):
+    tokens_in: int = Field(ge=0)
+    tokens_out: int = Field(ge=0)
+    truncated: bool
+    latency_ms: float = Field(ge=0)
+    share_ms: float = Field(ge=0)
+    plain: str | None = None
+
+
+class Scored(_Answer):
+    """The answer to a choice."""
+
+    loglikelihood: float = Field(le=_NOT_ABOVE)
+    greedy: bool
+
+
+class Written(_Answer):
+    """A text."""
+
+    text: Annotated[Any, AfterValidator(_is_text)]
+    finish_reason: Literal["stop", "eos", "length"]
+
+
+def check_scored(key: str, value: Any) -> None:
+    """Raises FileError for an entry that is no answer to a choice."""
+    parse(Scored, value, "", at="value")
+
+
+def check_written(key: str, value: Any) -> None:
+    """Raises FileError for an entry that is no text."""
+    parse(Written, value, "", at="value")
