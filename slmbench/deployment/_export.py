@@ -85,7 +85,8 @@ def export_adapter(
         with disk_errors(partial):
             os.makedirs(partial)
         try:
-            record = _write(trained, tokenizer, tasks, config, to, dtype, partial)
+            record, told = _write(trained, tokenizer, tasks, config, to, dtype, partial)
+            notices += told
             if turns is not None:
                 notices += _write_modelfiles(partial, trained, tokenizer, config, turns, asking, record["dtype"])
             problems = [] if to == "merged" else gguf_problems(partial, own_tokenizer=_own_tokenizer(trained))
@@ -137,7 +138,8 @@ def _layout(trained: Trained, tokenizer: Any, tasks: list[Task]) -> tuple[Turns,
 
 def _write(
     trained: Trained, tokenizer: Any, tasks: list[Task], config: Any, to: Target, dtype: str, partial: str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(the record, what a person should know of the base); writes the model."""
     probes = probes_of(trained, tasks, tokenizer, config)
     if trained.info is None:
         loaded = load_model(trained.source, dtype=trained.held_in)
@@ -162,7 +164,7 @@ def _write(
         bos = _begins_with_bos(trained, tokenizer)
         make_readable_elsewhere(partial, tokenizer, chat_template=chat, begins_with_bos=bos)
     info = trained.info
-    return {
+    record = {
         "schema": 1,
         "target": to,
         "model": {"name": trained.source.name, "id": trained.source.id, "revision": trained.source.revision},
@@ -177,6 +179,7 @@ def _write(
         "code": code(),
         "packages": packages(),
     }
+    return record, merged.base.notices
 
 
 def _dtype(asked: str, held_in: str, to: Target) -> str:

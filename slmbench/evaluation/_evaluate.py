@@ -21,7 +21,7 @@ from slmbench.evaluation._results import finish
 from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
 from slmbench.evaluation.shared_prefix._requests import surprises_of
 from slmbench.files import disk_errors
-from slmbench.formats import Format, chat_template_of, load_format
+from slmbench.formats import Format, chat_template_of, dated, load_format
 from slmbench.models import LoadedModel, core_model, tokenizer_sha256
 from slmbench.runs import (
     OpenRun,
@@ -43,13 +43,14 @@ Progress = Callable[[str, int], Callable[[int], Any]]
 
 @frozen(eq=False)
 class _Job:
-    """One task of an evaluation, ready to run."""
+    """One task of an evaluation, ready to run. remarks: what a reader should know of the model that it is run on."""
 
     task: Task
     examples: tuple[Example, ...]
     requests: list[Request]
     folder: str
     record: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
 
 def evaluate_tasks(
@@ -194,7 +195,8 @@ def _prepare(
     )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
-    return _Job(task, examples, requests, os.path.join(out, "runs", run_id), {"run_id": run_id, **record})
+    told = (*loaded.notices, *dated(style, loaded.tokenizer))
+    return _Job(task, examples, requests, os.path.join(out, "runs", run_id), {"run_id": run_id, **record}, told)
 
 
 def _item(task: Task, example: Example) -> list[Any]:
@@ -314,7 +316,15 @@ def _run(
             raise DataError(f"scoring failed: {error}") from error
         return {
             job.task.name: finish(
-                job.task, job.examples, job.requests, style, open_runs[job.task.name], engine, results, chosen.latency
+                job.task,
+                job.examples,
+                job.requests,
+                style,
+                open_runs[job.task.name],
+                engine,
+                results,
+                chosen.latency,
+                job.remarks,
             )
             for job in jobs
         }

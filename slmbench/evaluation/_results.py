@@ -31,8 +31,9 @@ def finish(
     engine: Any,
     results: dict[str, Any],
     latency: bool = False,
+    told: Sequence[str] = (),
 ) -> Run:
-    """Writes the run's samples and its record. latency: each item was computed alone.
+    """Writes the run's samples and its record. latency: each item was computed alone. told: remarks on all items.
 
     Raises SlmbenchError where lm-eval's numbers are not the samples'.
     """
@@ -40,7 +41,7 @@ def finish(
     if len(logged) != len(examples):
         raise SlmbenchError(f"lm-eval returned {len(logged)} of {len(examples)} items of {task.name!r}")
     rows: list[dict[str, Any]] = []
-    remarks: Counter[str] = Counter()
+    remarks: Counter[str] = Counter(dict.fromkeys(told, len(examples)))
     for one in logged:
         index = one["doc"]["index"]
         made = _samples(task, examples[index], requests[index], format, engine, one)

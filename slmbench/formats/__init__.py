@@ -13,7 +13,7 @@ from slmbench.formats._base import (
     prompt_ids,
     training_ids,
 )
-from slmbench.formats.chat import CHAT, chat_template_of, messages_of
+from slmbench.formats.chat import CHAT, chat_template_of, dated, messages_of
 from slmbench.formats.plain import PLAIN
 from slmbench.formats.toon import TOON
 
@@ -22,6 +22,7 @@ __all__ = [
     "FormatFault",
     "Rendered",
     "chat_template_of",
+    "dated",
     "decoder_ids",
     "encoder_decoder_ids",
     "load_format",

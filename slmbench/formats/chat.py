@@ -9,7 +9,7 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
-from slmbench.formats._chat_template import DAY, ChatTemplateFault, render_chat_template
+from slmbench.formats._chat_template import DAY, ChatTemplateFault, asks_for_the_date, render_chat_template
 from slmbench.paths import shown
 from slmbench.values import Prompt, Target
 
@@ -44,6 +44,13 @@ def messages_of(prompt: Prompt, target: Target | None = None) -> list[dict[str, 
     if target is not None:
         messages.append({"role": "assistant", "content": opening + target.text})
     return messages
+
+
+def dated(format: Format, tokenizer: Any) -> list[str]:
+    """What to tell a person of the date in this format's prompts; [] where none can be in them."""
+    if format is not CHAT or not asks_for_the_date(chat_template_of(tokenizer)):
+        return []
+    return [f"the chat template may write today's date; here it is always {TODAY}, so that prompts stay the same"]
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -> str:

@@ -13,6 +13,7 @@ from slmbench.errors import OfflineError, SlmbenchError, UsageError
 from slmbench.hub import use_cache_alone
 from slmbench.models._digest import config_sha256, weights_sha256
 from slmbench.models._source import ModelSource
+from slmbench.models._tokenizer import closing_tokens, left_open, take_lengths_off
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model ready to run. weights_sha256 is of the base's weights, whatever files they came in.
 
-    quantization: how the base is packed, as `nf4+double`, None where it isn't. parameters: counted unpacked.
+    quantization: how the base is packed, as `nf4+double`, None where it isn't. parameters: counted unpacked. notices:
+    what its files say that doesn't fit together or isn't followed, for a person and for records.
     """
 
     source: ModelSource
@@ -36,6 +38,7 @@ class LoadedModel:
     parameters: int
     adapter: AdapterInfo | None = None
     quantization: str | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -58,7 +61,7 @@ def load_model(
     import torch
     import transformers
 
-    tokenizer = load_tokenizer(source)
+    tokenizer, notices = _tokenizer_of(source)
     config = load_config(source)
     source = evolve(source, architecture="seq2seq" if config.is_encoder_decoder else "causal")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -98,7 +101,7 @@ def load_model(
     if _quantization_of(model) is None:
         model.to(device)
     _keep_packing(model)
-    loaded = bind_model(source, model, tokenizer)
+    loaded = evolve(bind_model(source, model, tokenizer), notices=tuple(notices))
     if adapter is None:
         return loaded
     from slmbench.models._adapters import attach_adapter
@@ -107,12 +110,35 @@ def load_model(
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """The tokenizer alone. Raises OfflineError or SlmbenchError."""
+    """The tokenizer alone, as prompts need it. Raises OfflineError or SlmbenchError.
+
+    What it was saved with to cut and pad texts is off. Of a causal model no special token is put behind a text: an
+    answer goes on from a prompt, and after EOS there is nothing to go on from.
+    """
+    return _tokenizer_of(source)[0]
+
+
+def _tokenizer_of(source: ModelSource) -> tuple[Any, list[str]]:
+    """(the tokenizer, what a person should know of it)."""
     import transformers
 
     _quiet(transformers)
     with _loading(source):
-        return transformers.AutoTokenizer.from_pretrained(source.location, **_load_options(source))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source.location, **_load_options(source))
+        take_lengths_off(tokenizer)
+    return (tokenizer, []) if _is_no_causal_model(source, tokenizer) else left_open(tokenizer)
+
+
+def _is_no_causal_model(source: ModelSource, tokenizer: Any) -> bool:
+    """Whether it is an encoder-decoder's, which reads closed texts, or there is no model beside it."""
+    if source.architecture == "seq2seq":
+        return True
+    if not closing_tokens(tokenizer):
+        return False  # So that a config need not be looked up.
+    try:
+        return bool(load_config(source).is_encoder_decoder)
+    except SlmbenchError:
+        return True
 
 
 def load_config(source: ModelSource) -> Any:
@@ -126,6 +152,9 @@ def load_config(source: ModelSource) -> Any:
 
 def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
     """A model that is in memory already, with its digest and size."""
+    notices: list[str] = []
+    if not model.config.is_encoder_decoder:
+        tokenizer, notices = left_open(tokenizer)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         tokenizer.pad_token = tokenizer.eos_token
     model.eval()
@@ -140,6 +169,7 @@ def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
         str(next(model.parameters()).dtype).removeprefix("torch."),
         sum(_numbers(parameter) for parameter in model.parameters()),
         quantization=_quantization_of(model),
+        notices=tuple(notices),
     )
 
 

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import UsageError, did_you_mean
-from slmbench.formats import Format, load_format
+from slmbench.formats import Format, dated, load_format
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
@@ -155,7 +155,7 @@ def prepare_training(
         rows = _at_most(rows, spec.rows)
     if spec.method == "full" and spec.lora != LoraSpec():
         say(f"{name}: method: full trains all weights, so `lora` has no effect")
-    for told in _remarks(spec, rows, validation, dropped):
+    for told in (*dated(style, tokenizer), *_remarks(spec, rows, validation, dropped)):
         say(f"{name}: {told}")
     if optim.schedule == "plateau" and not validation:
         raise UsageError(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from slmbench.formats import dated
 from slmbench.models import LoadedModel, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import code, hardware, now, packages
@@ -67,6 +68,7 @@ def training_record(
         "architecture": loaded.architecture,
         "base_weights_sha256": loaded.weights_sha256,
         "base_parameters": loaded.parameters,
+        **({"notices": notices} if (notices := [*loaded.notices, *dated(prepared.style, loaded.tokenizer)]) else {}),
         "quantization": loaded.quantization,
         "dtype": loaded.dtype,
         "compute_dtype": autocast or loaded.dtype,

@@ -75,6 +75,8 @@ def train_adapter(
             give_back_large_blocks()
         with phases.phase("load"):
             loaded = load_base(prepared.source, recipe.spec)
+        for notice in loaded.notices:
+            say(f"{loaded.source.name}: {notice}")
         identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
         folders = TrainingFolders(place, name, identity)
         if resume and folders.is_there(say):
