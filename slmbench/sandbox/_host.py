@@ -17,7 +17,6 @@ look into it.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
@@ -37,10 +36,11 @@ PRELOADED = (
 END_S = 5.0
 
 
-def main(config: dict[str, Any]) -> None:
-    """Obeys the socket that is file 0 until it is closed. config: see `start_host`."""
+def main() -> None:
+    """Obeys the socket that is file 0 until it is closed. The first frame there is the config, see `start_host`."""
     import socket  # Not at the top: an interpreter that is started in a jail has no use for it, and waits for it.
 
+    config = read_frame(0)
     control = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
@@ -128,8 +128,7 @@ def start(config: dict[str, Any], channel: int, folder: str | None) -> tuple[int
                 os.close(theirs[1])
                 exec_bubblewrap(config, channel, outside)
             elif config["tier"] == "namespaces":
-                limits = config["binds"], config["masks"], config["box_bytes"]
-                _jail.enter(ours[0], theirs[1], *limits, lambda: play(channel, config))
+                _jail.enter(ours[0], theirs[1], config["view"], config["box_bytes"], lambda: play(channel, config))
             os.chdir(folder or "/")
             play(channel, config)
         except BaseException:
@@ -174,6 +173,8 @@ def play(channel: int, config: dict[str, Any]) -> NoReturn:
         worker = os.fork()
         if worker == 0:
             keep_only([requests, answer])
+            # A script's, as programs expect them; what this interpreter was started with is nobody's business.
+            sys.argv, sys.orig_argv = ["program"], []
             _confine(config, _jail.NOBODY, "worker")
             serve(requests, answer)
         os.close(requests)
@@ -225,6 +226,11 @@ def _report() -> None:
 def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None) -> NoReturn:
     """Becomes bubblewrap, around an interpreter that plays."""
     command = list(config["bubblewrap"])
+    # Through a pipe: arguments stay in a process's memory.
+    reads, writes = os.pipe()
+    write_frame(writes, [channel, {"tier": config["tier"], "limits": config["limits"]}])
+    os.close(writes)
+    os.dup2(reads, 0)
     os.set_inheritable(channel, True)
     if outside is None:
         command += ["--unshare-user", "--uid", str(_jail.NOBODY), "--gid", str(_jail.NOBODY)]
@@ -232,7 +238,12 @@ def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None) -
     else:
         command += ["--userns", str(outside)]
         os.set_inheritable(outside, True)
-    os.execv(command[0], [*command, *config["interpreter"], "play", json.dumps([channel, config])])
+    os.execv(command[0], [*command, *config["interpreter"]])
+
+
+def play_inside() -> NoReturn:
+    """What an interpreter in bubblewrap runs; file 0 has the channel's number and what of the config it needs."""
+    play(*read_frame(0))
 
 
 def user_namespace() -> int:
@@ -312,12 +323,3 @@ def _reap(deadline: float) -> bool:
         if time.monotonic() > deadline:
             return True
         time.sleep(0.0005)
-
-
-def begin() -> None:
-    """What an interpreter that was started for this runs: `host CONFIG`, or `play [CHANNEL, CONFIG]` in a jail."""
-    what, argument = sys.argv[1:]
-    if what == "host":
-        main(json.loads(argument))
-    else:
-        play(*json.loads(argument))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import select
@@ -11,8 +10,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -23,7 +20,8 @@ from typing import IO, Any
 from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
-from slmbench.sandbox._jail import BOX, DEVICES
+from slmbench.sandbox._jail import BOX
+from slmbench.sandbox._view import HELPER, INSIDE, bubblewrap_command, interpreter, sources, view
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, read_frame, write_frame
 from slmbench.visible import visible
 
@@ -38,18 +36,8 @@ STOP_S = 10.0
 LISTEN_S = 0.2
 START_ATTEMPTS = 3
 MAX_DETAIL_CHARS = 800
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-INNER_FOLDER = "/sandbox"
-ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": BOX, "HOME": BOX}
-# A package `slmbench` with nothing but the sandbox in it: no other code of ours, and no site-packages, inside.
-BOOT = """
-import sys, types
-for name, path in (("slmbench", []), ("slmbench.sandbox", [{folder!r}])):
-    sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].__path__ = path
-from slmbench.sandbox._host import begin
-begin()
-"""
+# All that a program finds in its environment: nothing of the caller's.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": BOX, "HOME": BOX, "USER": "nobody"}
 
 
 class HostFailed(SlmbenchError):
@@ -75,65 +63,9 @@ class Finding:
     seconds: float
 
 
-def interpreter(folder: str = FOLDER) -> list[str]:
-    """The command of a Python that reads no site-packages and no folder of the user; folder: where this package is."""
-    python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-    return [python, "-s", "-S", "-P", "-c", BOOT.format(folder=folder)]
-
-
-def visible_paths() -> tuple[list[str], list[str]]:
-    """(what the interpreter needs to see, folders in there to be shown empty): of this Python, and of a venv's base."""
-    prefix = os.path.realpath(sys.base_prefix)
-    base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix, "installed_base": sys.base_prefix}
-    wanted = [os.path.realpath(sysconfig.get_path(name, vars=base)) for name in ("stdlib", "platstdlib")]
-    wanted += ["/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64", "/nix/store", "/gnu/store"]
-    # /usr as a prefix has everybody's data below it; other Pythons keep their shared libraries there.
-    wanted += [] if prefix == "/usr" else [f"{prefix}/lib"]
-    wanted.append(interpreter()[0])
-    binds: list[str] = []
-    for path in sorted({path for path in wanted if os.path.exists(path) and not os.path.islink(path)}):
-        if not any(path.startswith(parent + "/") for parent in binds):
-            binds.append(path)
-    # Installed packages can hold the answers of a benchmark.
-    folders = {Path(path) for path in wanted[:2]} | {Path("/usr/lib/python3"), Path(prefix) / "lib"}
-    masks = {str(folder / name) for folder in folders for name in ("site-packages", "dist-packages")}
-    return binds, sorted(path for path in masks if os.path.isdir(path) and any(path.startswith(b) for b in binds))
-
-
-def bubblewrap_command(bwrap: str, binds: list[str], masks: list[str]) -> list[str]:
-    """bubblewrap's arguments up to the command that runs inside."""
-    command = [bwrap, *"--unshare-pid --unshare-net --unshare-ipc --unshare-uts --hostname box".split()]
-    command += "--die-with-parent --new-session --cap-drop ALL".split()
-    if os.getuid() == 0:
-        command += "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP".split()
-    made = {"/"}
-    for path in binds:
-        # Folders that bubblewrap makes by itself can be entered by their owner alone.
-        for parent in reversed(Path(path).parents):
-            if str(parent) not in made:
-                made.add(str(parent))
-                command += ["--perms", "0755", "--dir", str(parent)]
-        command += ["--ro-bind", path, path]
-    for path in masks:
-        command += ["--perms", "0555", "--size", "4096", "--tmpfs", path, "--remount-ro", path]
-    # Under a name of its own: the package itself can be in a folder that is shown empty.
-    command += ["--ro-bind", FOLDER, INNER_FOLDER]
-    for path in ("/lib", "/lib64"):
-        if os.path.islink(path):
-            command += ["--symlink", os.readlink(path), path]
-    command += ["--perms", "0755", "--dir", "/dev"]
-    for path in DEVICES:
-        command += ["--dev-bind", path, path]
-    command += ["--perms", "1777", "--size", str(BOX_BYTES), "--tmpfs", BOX, "--chdir", BOX]
-    command += ["--remount-ro", "/"]
-    # The loader's own cache is in /etc, which is not here.
-    command += ["--setenv", "LD_LIBRARY_PATH", os.path.join(os.path.realpath(sys.base_prefix), "lib")]
-    return command
-
-
 def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
     """A helper of a tier, for programs that have timeout_s each. Raises HostFailed."""
-    binds, masks = visible_paths()
+    seen = view()
     limits = {
         "as": MEMORY_BYTES,
         "fsize": FILE_BYTES,
@@ -148,14 +80,13 @@ def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
         del limits["nproc"]  # It would count everything that the user runs.
     config: dict[str, Any] = {
         "tier": tier,
-        "binds": binds,
-        "masks": masks,
+        "view": [seen.binds, seen.masks, seen.hidden],
         "box_bytes": BOX_BYTES,
         "limits": {"worker": limits, "examiner": limits | {"as": 2 * MEMORY_BYTES}},
     }
-    command = interpreter()
+    command = interpreter(HELPER)
     if bwrap:
-        config |= {"bubblewrap": bubblewrap_command(bwrap, binds, masks), "interpreter": interpreter(INNER_FOLDER)}
+        config |= {"bubblewrap": bubblewrap_command(bwrap, seen, BOX_BYTES), "interpreter": interpreter(INSIDE)}
         config["disable_userns"] = _disables_user_namespaces(bwrap)
     try:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the host
@@ -165,7 +96,7 @@ def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
     _give_up_after(ours, ANSWER_S)
     try:
         process = subprocess.Popen(
-            [*command, "host", json.dumps(config)],
+            command,
             stdin=theirs,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -177,6 +108,12 @@ def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
         raise HostFailed(f"the sandbox's interpreter {command[0]} could not be started: {err}") from err
     finally:
         theirs.close()
+    try:
+        # Not by its arguments or its environment, which everything that it forks would have in memory.
+        for message in (sources(), config):
+            write_frame(ours.fileno(), message)
+    except OSError:
+        pass  # It ended, which the first command tells.
     return Host(process, ours, errors)
 
 

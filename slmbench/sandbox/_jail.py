@@ -11,7 +11,7 @@ import resource
 import signal
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 NOBODY = 65534
@@ -22,6 +22,7 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 MNT_DETACH = 2
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -33,12 +34,13 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 # Calls that no program needs: to look into other processes (ptrace, process_vm_readv and _writev, pidfd_getfd), into
 # keyrings (add_key, request_key, keyctl), for namespaces (unshare, setns), for memory that no limit counts (shmget,
-# msgget, memfd_create, memfd_secret), and what the kernel has had most holes in (bpf, userfaultfd, perf_event_open,
+# msgget, semget, memfd_create, memfd_secret), what tells of the host (syslog; statmount and listmount, by which a mount
+# names the path that it has outside), and what the kernel has had most holes in (bpf, userfaultfd, perf_event_open,
 # io_uring_setup, _enter, _register).
-_REFUSED_ANYWHERE = (438, 447, 425, 426, 427)
-_REFUSED_GENERIC = (117, 270, 271, 217, 218, 219, 97, 268, 194, 186, 279, 280, 282, 241)
+_REFUSED_ANYWHERE = (438, 447, 425, 426, 427, 457, 458)
+_REFUSED_GENERIC = (117, 270, 271, 217, 218, 219, 97, 268, 194, 186, 190, 116, 279, 280, 282, 241)
 _REFUSED = {
-    "x86_64": (101, 310, 311, 248, 249, 250, 272, 308, 29, 68, 319, 321, 323, 298),
+    "x86_64": (101, 310, 311, 248, 249, 250, 272, 308, 29, 68, 64, 103, 319, 321, 323, 298),
     "aarch64": _REFUSED_GENERIC,
     "riscv64": _REFUSED_GENERIC,
 }
@@ -108,13 +110,14 @@ def _write(path: str, text: str) -> None:
 
 
 def enter(
-    wait: int, tell: int, binds: list[str], masks: list[str], size_bytes: int, role: Callable[[], NoReturn]
+    wait: int, tell: int, view: Sequence[Sequence[str]], size_bytes: int, role: Callable[[], NoReturn]
 ) -> NoReturn:
-    """Runs `role` in new namespaces, on a file system of `binds` (read-only) and an empty BOX; ends with its code.
+    """Runs `role` in new namespaces, on a file system of the view (read-only) and an empty BOX; ends with its code.
 
     Three processes: this one outside, killed with its parent; the jail's first, which reaps and whose end is the
     end of all inside; and the role's. tell: a pipe that is written to when the ids can be mapped (`map_ids`); wait: one
-    that is read until they are. masks: folders of binds that are shown empty. Raises OSError where the kernel refuses.
+    that is read until they are. view: what is bound, which folders of that are shown empty, which files as /dev/null.
+    Raises OSError where the kernel refuses.
     """
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
     _call("unshare", _libc.unshare(flags))
@@ -126,7 +129,9 @@ def enter(
     os.close(wait)
     forbid_user_namespaces()
     _libc.sethostname(b"box", 3)
-    _build_root(binds, masks, size_bytes)
+    _libc.setdomainname(b"(none)", 6)
+    _bring_loopback_up()
+    _build_root(*view, size_bytes)
     alive, parent = os.pipe()
     first = os.fork()
     if first == 0:
@@ -163,7 +168,20 @@ def _wait_for(child: int) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _build_root(binds: list[str], masks: list[str], size_bytes: int) -> None:
+def _bring_loopback_up() -> None:
+    """127.0.0.1 of this network namespace, in which there is nothing else; nothing where the kernel refuses."""
+    import fcntl
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        request = struct.pack("16sH14x", b"lo", IFF_UP)
+        try:
+            fcntl.ioctl(asked, SIOCSIFFLAGS, request)
+        except OSError:
+            pass
+
+
+def _build_root(binds: Sequence[str], masks: Sequence[str], hidden: Sequence[str], size_bytes: int) -> None:
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     # Opened before anything is mounted over them: an interpreter can lie below the folder that becomes the new root.
     sources = [(path, os.open(path, os.O_PATH)) for path in [*binds, *DEVICES]]
@@ -181,11 +199,15 @@ def _build_root(binds: list[str], masks: list[str], size_bytes: int) -> None:
         os.close(source)
     for path in masks:
         _mount("tmpfs", root + path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=555")
+    for path in hidden:
+        _mount("/dev/null", root + path, None, MS_BIND)
     for path, _ in sources:
         _read_only(root + path, ATTR_RDONLY | ATTR_NOSUID | (0 if path in DEVICES else ATTR_NODEV), AT_RECURSIVE)
     for path, to in links:
         if not os.path.lexists(root + path):
             os.symlink(to, root + path)
+    # Named semaphores and shared memory are files of the box, and bounded with them.
+    os.symlink(BOX, root + "/dev/shm")
     os.mkdir(root + BOX, 0o700)
     options = f"size={size_bytes},nr_inodes=4096,mode=700,uid={NOBODY},gid={NOBODY}"
     _mount("tmpfs", root + BOX, "tmpfs", MS_NOSUID | MS_NODEV, options)
