@@ -65,7 +65,7 @@ def run_case(name: str, folder: Path) -> dict[str, Any]:
     from slmbench.catalog import default_catalog
     from slmbench.models import resolve_model
     from slmbench.recipe import load_recipe
-    from slmbench.training import read_training, train_adapter
+    from slmbench.training import train_adapter
 
     quiet_libraries()
     catalog = default_catalog()
@@ -77,7 +77,8 @@ def run_case(name: str, folder: Path) -> dict[str, Any]:
     recipe = load_recipe(str(path), catalog, settings)
     source = resolve_model(recipe.spec.model, catalog, twin=name in TWINS and model != "nano")
     with tempfile.TemporaryDirectory() as out:
-        memory: dict[str, Any] = read_training(train_adapter(recipe, "one", catalog, source, out=out))["memory"]
+        made = train_adapter(recipe, "one", catalog, source, out=out)
+        memory: dict[str, Any] = json.loads(Path(made, "training.json").read_text(encoding="utf-8"))["memory"]
     return memory
 
 

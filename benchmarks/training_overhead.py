@@ -31,7 +31,7 @@ def child(folder: Path, started: float) -> None:
     from slmbench.catalog import default_catalog
     from slmbench.cli._work import quiet_libraries
     from slmbench.models import resolve_model
-    from slmbench.training import _trainer, read_training, train_adapter
+    from slmbench.training import _trainer, train_adapter
 
     quiet_libraries()
     spent = 0.0
@@ -63,7 +63,7 @@ def child(folder: Path, started: float) -> None:
     recipe = recipe_of(folder, 6, "float32").with_overrides([f"optim.steps={STEPS}"])
     source = resolve_model(recipe.spec.model, catalog)
     made = train_adapter(recipe, "gsm8k", catalog, source, out=str(folder / "out"), say=lambda _: None)
-    record = read_training(made)
+    record = json.loads(Path(made, "training.json").read_text(encoding="utf-8"))
     times = {
         "start_s": first[0] - started,
         "curves_share": spent / record["seconds"]["steps"],

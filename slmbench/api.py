@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import UsageError
 from slmbench.evaluation import evaluate_tasks
-from slmbench.models import LoadedModel, attach_adapter, load_model, resolve_model
+from slmbench.models import LoadedModel, adapter_on, load_model, resolve_model
 from slmbench.runs import Run
 from slmbench.task import Settings, Task, load_task
 
@@ -52,8 +53,8 @@ def evaluate(
     ready = [load_task(task, catalog) if isinstance(task, str) else task for task in listed]
     adjusted, _ = Settings(shots, cot, samples).of(ready)
     given = model if isinstance(model, LoadedModel) else load_model(resolve_model(model, catalog))
-    loaded = given if adapter is None else attach_adapter(given, adapter)
-    try:
+    # A LoadedModel is the caller's: it is given back without the adapter's layers.
+    with nullcontext(given) if adapter is None else adapter_on(given, adapter) as loaded:
         return evaluate_tasks(
             loaded,
             adjusted,
@@ -67,6 +68,3 @@ def evaluate(
             seed=seed,
             allow_unsafe_code=allow_unsafe_code,
         )
-    finally:
-        if loaded is not given:
-            loaded.model.unload()  # A LoadedModel is the caller's: it is given back without the adapter's layers.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +13,7 @@ import click
 from slmbench.catalog import Catalog
 from slmbench.cli._table import Cell, print_lines, table_lines
 from slmbench.console import say
-from slmbench.errors import UsageError
+from slmbench.errors import FileError, UsageError
 from slmbench.paths import shown
 
 if TYPE_CHECKING:
@@ -146,14 +145,15 @@ def trained_folder(recipe: Recipe, name: str, out: str) -> str:
 
 def refuse_to_replace(recipe: Recipe, names: Sequence[str], out: str) -> None:
     """Keeps a twin's training from taking the place of a real one. Raises UsageError."""
+    from slmbench.models import read_training
+
     for name in names:
         folder = trained_folder(recipe, name, out)
         try:
-            with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
-                record = json.load(file)
-            model, rows = str(record["model"]), record["settings"]["rows"]
-        except (OSError, ValueError, KeyError, TypeError):
+            record = read_training(folder)
+        except (OSError, FileError):  # Whatever it is, a training sets it aside.
             continue
+        model, rows = record.model or "", record.settings.rows
         # The embedded model is its own twin: what its adapter was cut to tells the two apart.
         if not model.endswith("-twin") and rows != recipe.spec.rows:
             raise UsageError(

@@ -14,6 +14,7 @@ from slmbench.catalog import Catalog
 from slmbench.cli._progress import progress
 from slmbench.console import say
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
+from slmbench.paths import shown
 
 if TYPE_CHECKING:
     from slmbench.models import LoadedModel, ModelSource
@@ -62,11 +63,12 @@ def evaluate_all(
     were trained on it: in their dtype, and packed into four bits where they are QLoRA's.
     """
     from slmbench.evaluation import Engine, evaluate_tasks
-    from slmbench.models import attach_adapter, check_base, load_model, resolve_model
+    from slmbench.models import adapter_on, check_base, is_whole_model, load_model, resolve_model
 
     Engine(engine, batch, kv_budget_bytes, latency)  # Refused before anything is loaded.
     source = resolve_model(model, catalog, twin=twin)
     adapters = [folder for folder in trained if not is_whole_model(folder)]
+    whole = {folder: _held_whole(folder) for folder in trained if folder not in adapters}
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
     dtype, quantization = held_as(adapters)
     if quantization is not None:
@@ -88,12 +90,11 @@ def evaluate_all(
     encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
     runs = evaluate_tasks(loaded, tasks, out=out, encoded=encoded, **options)
     for folder in adapters:
-        tuned = attach_adapter(loaded, folder)
-        runs += evaluate_tasks(tuned, tasks, out=out, encoded=encoded, **options)
-        tuned.model.unload()  # The base again, without the adapter's layers in it.
+        with adapter_on(loaded, folder) as tuned:
+            runs += evaluate_tasks(tuned, tasks, out=out, encoded=encoded, **options)
     del loaded
-    for folder in (folder for folder in trained if folder not in adapters):
-        runs += evaluate_tasks(_as_trained(source, folder, catalog), tasks, out=out, **options)
+    for folder, whole_dtype in whole.items():
+        runs += evaluate_tasks(_as_trained(source, folder, catalog, whole_dtype), tasks, out=out, **options)
     for run in runs:
         for remark, count in run.record.get("remarks", {}).items():
             say(f"{run.run_id}: {remark}: {count}")
@@ -103,11 +104,6 @@ def evaluate_all(
     return runs
 
 
-def is_whole_model(folder: str) -> bool:
-    """Whether a folder holds a whole model, as `method: full` writes it, rather than an adapter."""
-    return os.path.isfile(os.path.join(folder, "config.json"))
-
-
 def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
     """(dtype, quantisation) of the base that these adapters were trained on.
 
@@ -115,15 +111,11 @@ def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
     want the base held in several ways.
     """
     from slmbench.models import read_adapter
-    from slmbench.schema import QuantizationSpec
 
     wanted: dict[tuple[str, QuantizationSpec | None], str] = {}
     for folder in adapters:
-        training = read_adapter(folder).training
-        settings = training.get("settings") or {}
-        packed = settings.get("method") == "qlora"
-        quantization = QuantizationSpec(**(settings.get("quantization") or {})) if packed else None
-        wanted.setdefault((str(training.get("dtype", "auto")), quantization), folder)
+        training = read_adapter(folder).record
+        wanted.setdefault((training.dtype, training.packing), folder)
     if len(wanted) > 1:
         said = "; ".join(
             f"{folder}: {dtype}" + (f", {packing.type}" if packing else "")
@@ -133,14 +125,25 @@ def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
     return next(iter(wanted), ("auto", None))
 
 
-def _as_trained(source: ModelSource, folder: str, catalog: Catalog) -> LoadedModel:
+def _held_whole(folder: str) -> str:
+    """The dtype of a model whose weights were all trained. Raises UsageError where no training made the folder."""
+    from slmbench.models import read_training
+
+    try:
+        return read_training(folder).dtype
+    except FileNotFoundError:
+        raise UsageError(
+            f"--adapter {shown(folder)}: it holds a whole model, and no training.json that says what it was trained "
+            f"from; give it as the model: slmbench eval {shown(folder)}"
+        ) from None
+
+
+def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str) -> LoadedModel:
     """The model that a training of all weights made of a source."""
     from attrs import evolve
 
     from slmbench.models import load_model, resolve_model
 
-    with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
-        dtype = str(json.load(file).get("dtype", "auto"))
     whole = resolve_model(folder, catalog)
     name = f"{source.name}-{whole.name}"
     return load_model(evolve(whole, name=name, family=source.family, twin=source.twin), dtype=dtype)

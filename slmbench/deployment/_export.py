@@ -169,7 +169,7 @@ def _write(
         "target": to,
         "model": {"name": trained.source.name, "id": trained.source.id, "revision": trained.source.revision},
         "adapter": None if info is None else {"name": info.name, "sha256": info.sha256, "rank": info.rank},
-        "recipe": trained.record.get("recipe"),
+        "recipe": trained.record.recipe,
         "tasks": [task.name for task in tasks],
         "format": trained.format.name,
         "base_weights_sha256": merged.base.weights_sha256,
@@ -221,7 +221,7 @@ def _write_modelfiles(
 
 def _own_tokenizer(trained: Trained) -> bool:
     # A whole model's folder doesn't say what it was made from; its record does.
-    model = str(trained.record.get("model", ""))
+    model = trained.record.model or ""
     return (
         trained.source.twin or trained.source.id.startswith("slmbench/") or model == "nano" or model.endswith("-twin")
     )

@@ -8,13 +8,15 @@ from typing import Any
 from attrs import evolve, frozen
 
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.models import LoadedModel, ModelSource, attach_adapter, load_model
+from slmbench.models import AdapterInfo, LoadedModel, ModelSource, adapter_on, attach_adapter, check_base, load_model
+from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
 
 TOLERANCE = 1e-3
 """How far logits in float32 may move by merging, as a share of the largest of them."""
 
 _HALF_MAX = 65504.0
+_APART = "evaluate and serve base and adapter apart"
 
 
 @frozen(eq=False)
@@ -56,15 +58,25 @@ def merge_adapter(
     TOLERANCE of the largest, or where a weight doesn't fit into float16.
     """
     base = load_model(source, dtype=held_in, quantization=quantization)
-    tuned = attach_adapter(base, adapter)
-    evaluated = _logits(tuned.model, probes)
-    if quantization is not None:
-        tuned.model.unload()
+    refuse_unmergeable(check_base(base, adapter))
+    with adapter_on(base, adapter) as tuned:
+        evaluated = _logits(tuned.model, probes)
+    packing = base.quantization
+    if packing is not None:
+        if packing.partition("+")[0] not in ("nf4", "fp4"):
+            raise UsageError(
+                f"{source.name!r} is packed as {packing}, which can't be unpacked here: an adapter is merged into "
+                "whole weights or into those that bitsandbytes packed into 4 bits; serve base and adapter apart"
+            )
         unpack(base.model)
-        tuned = attach_adapter(evolve(base, quantization=None), adapter, strict=False)
+    tuned = attach_adapter(evolve(base, quantization=None), adapter, strict=False)
     wide = tuned.model.float().eval()
     apart = _logits(wide, probes)
-    model = wide.merge_and_unload(safe_merge=True)
+    try:
+        model = wide.merge_and_unload(safe_merge=True)
+    except (RuntimeError, ValueError, NotImplementedError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise UsageError(f"adapter {shown(adapter)} can't be merged into its base: {said}; {_APART}") from error
     model.eval()
     together = _logits(model, probes)
     largest = max((float(part.abs().max()) for part in apart), default=0.0)
@@ -84,7 +96,9 @@ def merge_adapter(
         )
     model = written_in(model, dtype)
     written = _logits(model, probes)
-    packed = {"type": quantization.type, "double": quantization.double} if quantization is not None else None
+    packed = None
+    if packing is not None:
+        packed = {"type": packing.partition("+")[0], "double": packing.endswith("+double")}
     measured["as_evaluated"] = {
         "dtype": base.dtype,
         "quantization": packed,
@@ -93,6 +107,24 @@ def merge_adapter(
     }
     measured["dtype"] = dtype
     return Merged(model, base.tokenizer, base, measured)
+
+
+def refuse_unmergeable(info: AdapterInfo) -> None:
+    """Raises UsageError for what no sum of weights can say, before anything is computed."""
+    from peft import PeftType
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    said = ""
+    if info.kind in list(PeftType) and not hasattr(
+        PEFT_TYPE_TO_TUNER_MAPPING.get(PeftType(info.kind)), "merge_and_unload"
+    ):
+        said = (
+            f"{info.kind} puts something of its own before or between the base's layers and changes none of its weights"
+        )
+    elif info.config.alora_invocation_tokens:
+        said = "an activated LoRA acts from its own tokens on, and merged weights would act everywhere"
+    if said:
+        raise UsageError(f"adapter {shown(info.folder)} can't be merged into its base: {said}; {_APART}")
 
 
 def written_in(model: Any, dtype: str) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -15,7 +15,16 @@ from slmbench.deployment._merge import Probe
 from slmbench.deployment._modelfile import Asking
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, load_format, training_ids
-from slmbench.models import AdapterInfo, ModelSource, read_adapter, resolve_model
+from slmbench.models import (
+    AdapterInfo,
+    ModelSource,
+    TrainedBase,
+    TrainingFile,
+    is_whole_model,
+    read_adapter,
+    read_training,
+    resolve_model,
+)
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, load_task
@@ -29,12 +38,14 @@ _OWN_WORDS = ("The quick brown fox jumps over the lazy dog.", "What is 12 times 
 
 @frozen
 class Trained:
-    """What is exported. info: None for a folder that holds a whole model. record: its training.json, or {}."""
+    """What is exported. info: None for a folder that holds a whole model. record: its training.json, or one that
+    says nothing.
+    """
 
     name: str
     folder: str
     info: AdapterInfo | None
-    record: dict[str, Any]
+    record: TrainingFile
     source: ModelSource
     held_in: str
     quantization: QuantizationSpec | None
@@ -44,69 +55,80 @@ class Trained:
 def read_trained(folder: str, catalog: Catalog, model: str | None) -> Trained:
     """What a folder of an adapter, or of a model whose weights were all trained, holds.
 
-    model: its base, where the folder doesn't say or says what isn't there. Raises UsageError.
+    model: its base, where the folder doesn't say or says what isn't there. Raises UsageError, FileError.
     """
     name = os.path.basename(os.path.abspath(folder))
-    if os.path.isfile(os.path.join(folder, "config.json")):
-        record = _record(folder)
+    if is_whole_model(folder):
+        try:
+            record = read_training(folder)
+        except FileNotFoundError:
+            record = TrainingFile()
         source = resolve_model(os.path.abspath(folder), catalog)
-        return Trained(name, folder, None, record, source, str(record.get("dtype", "auto")), None, _format(record))
+        return Trained(name, folder, None, record, source, record.dtype, None, _format(record))
     info = read_adapter(folder)
-    record = info.training
-    settings = record.get("settings") or {}
-    given = model or record.get("model")
-    if given is None:
-        with open(os.path.join(folder, "adapter_config.json"), encoding="utf-8") as file:
-            given = json.load(file).get("base_model_name_or_path")
-    if not given:
-        raise UsageError(f"adapter {shown(folder)} doesn't say what its base is; give it with --model")
-    source = _source(str(given), catalog, folder, model)
-    packed = settings.get("method") == "qlora"
-    quantization = QuantizationSpec(**(settings.get("quantization") or {})) if packed else None
-    held_in = str(record.get("dtype", "auto"))
-    return Trained(name, folder, info, record, source, held_in, quantization, _format(record))
+    source = _base_of(info, catalog) if model is None else resolve_model(model, catalog)
+    record = info.record
+    return Trained(name, folder, info, record, source, record.dtype, record.packing, _format(record))
 
 
-def _source(given: str, catalog: Catalog, folder: str, asked: str | None) -> ModelSource:
+def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
+    """Where an adapter's base is, by what its files say. Raises UsageError, which says where it was looked for."""
+    said, base, known = info.record.model, info.record.base, catalog.files("models")
+    peft_said = info.config.base_model_name_or_path
+    # A folder's name alone may be another model's name in the registry: paths first.
+    for place in (base.location if base else None, peft_said):
+        if place and os.path.isabs(os.path.expanduser(place)) and os.path.isfile(os.path.join(place, "config.json")):
+            found = resolve_model(place, catalog)
+            return _named_as(found, base, known, catalog)
+    was_folder = base is not None and os.path.isabs(base.location)
+    names = [] if was_folder and base.name not in known else [said, peft_said]
+    tried = [name for name in (base.location if base else None, *names) if name]
+    if not tried:
+        raise UsageError(f"adapter {shown(info.folder)} doesn't say what its base is; give it with --model")
+    for name in filter(None, names):
+        with contextlib.suppress(UsageError):
+            return _of_name(name, catalog)
+    where = " nor ".join(shown(place) for place in dict.fromkeys(tried))
+    raise UsageError(
+        f"adapter {shown(info.folder)}: its base is not here, as {'neither ' if ' nor ' in where else ''}{where} "
+        f"{'is a model on this machine' if ' nor ' not in where else 'are a model on this machine'}; "
+        "give its folder or name with --model"
+    )
+
+
+def _named_as(found: ModelSource, base: TrainedBase | None, known: Mapping[str, str], catalog: Catalog) -> ModelSource:
+    """The registry's own entry of a folder that it declares or builds, which knows more of it; else the folder."""
+    if base is not None and (base.name in known or base.name.removesuffix("-twin") in known):
+        with contextlib.suppress(SlmbenchError):
+            declared = _of_name(base.name, catalog)
+            if os.path.realpath(declared.location) == os.path.realpath(found.location):
+                return declared
+    return found
+
+
+def _of_name(given: str, catalog: Catalog) -> ModelSource:
     known = catalog.files("models")
     if given.removeprefix("slmbench/").removesuffix("-twin") in known:  # As peft's own config names what is made here.
         given = given.removeprefix("slmbench/")
     whole = given.removesuffix("-twin")
     if given not in known and given.endswith("-twin") and whole in known:
         return resolve_model(whole, catalog, twin=True)
-    try:
-        return resolve_model(given, catalog)
-    except UsageError as error:
-        if asked is not None:
-            raise
-        raise UsageError(f"adapter {shown(folder)} was trained on {given!r}: {error}; or give --model") from error
+    return resolve_model(given, catalog)
 
 
-def _format(record: dict[str, Any]) -> Format:
-    return load_format(str((record.get("settings") or {}).get("format", "plain")))
-
-
-def _record(folder: str) -> dict[str, Any]:
-    path = os.path.join(folder, "training.json")
-    if not os.path.isfile(path):
-        return {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except ValueError as error:
-        raise UsageError(f"{shown(path)} is damaged: {error}; train it again") from error
-    return record if isinstance(record, dict) else {}
+def _format(record: TrainingFile) -> Format:
+    return load_format(record.settings.format)
 
 
 def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]:
     """(the tasks that it was trained on, over their golden rows, those left out that are not here any more)."""
-    settings = trained.record.get("settings") or {}
+    settings = trained.record.settings
     found, missing = [], []
-    for name in trained.record.get("tasks") or {}:
+    for name in trained.record.tasks:
         try:
             task = load_task(name, catalog, data="samples")
-            cot = settings.get("cot") if task.spec.cot else None
-            found += Settings(shots=settings.get("shots"), cot=cot).of([task])[0]
+            cot = settings.cot if task.spec.cot else None
+            found += Settings(shots=settings.shots, cot=cot).of([task])[0]
         except SlmbenchError:
             missing.append(name)
     return found, missing
@@ -143,9 +165,8 @@ def probes_of(trained: Trained, tasks: Sequence[Task], tokenizer: Any, model_con
 
 def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str]]:
     """(what a Modelfile is to say of the tasks, what a person should know of it)."""
-    settings = trained.record.get("settings") or {}
     longest = max((task.max_tokens for task in tasks), default=256)
-    room = int(settings.get("max_tokens") or 1024) + longest
+    room = (trained.record.settings.max_tokens or 1024) + longest
     temperatures = {task.spec.generation.temperature for task in tasks}
     temperature = temperatures.pop() if len(temperatures) == 1 else 0.0
     toon = {"prefix": "answer:"} if trained.format.name == "toon" else {}

@@ -361,7 +361,7 @@ class _Journaled:
         if self.backend == "seq2seq":
             made, written = decode(self, context, max_length - context.shape[1], stop, kwargs)
         else:
-            made = super()._model_generate(context, max_length, stop, **kwargs)  # (batch, seq), prompt included
+            made = self._generate_in_place(context, max_length, stop, kwargs)  # (batch, seq), prompt included
             written = made[:, context.shape[1] :]
         latency_ms = (time.perf_counter() - started) * 1000
         eos = self.tokenizer.eos_token_id
@@ -374,6 +374,30 @@ class _Journaled:
             timing = {"latency_ms": latency_ms, "share_ms": latency_ms / made.shape[0]}
             self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, **timing})
         return made
+
+    def _generate_in_place(self, context: Any, max_length: int, stop: list[str], kwargs: dict[str, Any]) -> Any:
+        """HFLM's texts; under an adapter with tokens of its own before the prompt, no padding stands between the two.
+
+        peft puts such tokens before the padding and drops the positions, so that a padded row would be another prompt.
+        """
+        import torch
+
+        active = getattr(self.model, "active_peft_config", None)
+        mask = kwargs.get("attention_mask")
+        if mask is None or not getattr(active, "is_prompt_learning", False):
+            return super()._model_generate(context, max_length, stop, **kwargs)
+        pads = (mask == 0).sum(-1).tolist()
+        parts: dict[int, Any] = {}
+        for pad in sorted(set(pads)):
+            rows = torch.tensor([row for row, its in enumerate(pads) if its == pad], device=context.device)
+            own = {**kwargs, "attention_mask": mask[rows, pad:]}
+            made = super()._model_generate(context[rows, pad:], max_length - pad, stop, **own)
+            for row, ids in zip(rows.tolist(), made, strict=True):
+                parts[row] = torch.cat([context[row, :pad], ids])
+        width = max(len(ids) for ids in parts.values())
+        pad_id = self.tokenizer.pad_token_id
+        filled = [torch.nn.functional.pad(ids, (0, width - len(ids)), value=pad_id) for _, ids in sorted(parts.items())]
+        return torch.stack(filled)
 
 
 @frozen(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -22,7 +22,7 @@ from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
 from slmbench.evaluation.shared_prefix._requests import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, dated, load_format
-from slmbench.models import LoadedModel, core_model, tokenizer_sha256
+from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
 from slmbench.runs import (
     OpenRun,
     Run,
@@ -112,7 +112,7 @@ def _prepare(
     shots = sorted(canonical_sha256([[s.user, s.target.text, dict(s.inputs)] for s in one]) for one in shown.values())
     rows = task.rows(task.spec.split)
     adapter = loaded.adapter
-    training = adapter.training if adapter else {}
+    training = adapter.record if adapter else TrainingFile()
     template = chat_template_of(loaded.tokenizer) if style.name == "chat" else None
     generation = {} if task.kind == "choice" else generation_kwargs(task, style)
     if task.kind == "code":
@@ -139,12 +139,12 @@ def _prepare(
             "bytes": adapter.bytes,
             "parameters": adapter.parameters,
             "rank": adapter.rank,
-            "method": training_method(training),
-            "recipe": training.get("recipe"),
-            "recipe_sha256": training.get("recipe_sha256"),
-            "train_seed": training.get("seed"),
-            "train_s": training.get("train_s"),
-            "tasks": list(training.get("tasks", {})),
+            "method": training.how(),
+            "recipe": training.recipe,
+            "recipe_sha256": training.recipe_sha256,
+            "train_seed": training.seed,
+            "train_s": training.train_s,
+            "tasks": list(training.tasks),
         },
         "tokenizer_sha256": tokenizer_sha256(loaded.tokenizer),
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
@@ -225,19 +225,6 @@ def _variant(loaded: LoadedModel) -> dict[str, Any]:
     if loaded.architecture == "seq2seq":
         found |= {"architecture": "seq2seq", "encoder_tokens": encoder_tokens(loaded)}
     return found
-
-
-def training_method(training: Mapping[str, Any]) -> str | None:
-    """How an adapter was trained, by its `training.json`: `lora`, `rslora`, `qlora, dora` ...; None where it can't be
-    known."""
-    settings = training.get("settings")
-    if not isinstance(settings, Mapping) or not isinstance(settings.get("method"), str):
-        return None
-    lora = settings.get("lora")
-    lora = lora if isinstance(lora, Mapping) and settings["method"] != "full" else {}
-    kinds = [kind for kind in ("rslora", "dora") if lora.get(kind)] + (["lora+"] if lora.get("lr_ratio") else [])
-    # Each of these is a LoRA; `lora` alone says that it is a plain one.
-    return ", ".join(([] if kinds and settings["method"] == "lora" else [settings["method"]]) + kinds)
 
 
 def _check_room(loaded: LoadedModel, task: Task) -> None:

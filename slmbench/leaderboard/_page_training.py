@@ -6,16 +6,16 @@ import glob
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from attrs import frozen
 
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.leaderboard._html import Html, breakable, tag
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._text import count, duration, number
 from slmbench.leaderboard.table import Leaderboard
-from slmbench.models import read_adapter
+from slmbench.models import TRAINING, TrainedTask, TrainingFile, read_adapter
 
 POINTS_SHOWN = 160
 _WIDTH, _HEIGHT = 340, 190
@@ -58,7 +58,7 @@ def training_section(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html 
     return tag("section", tag("h2", "Training"), about, *parts, id="training")
 
 
-def _training_of(run: Run) -> dict[str, Any] | None:
+def _training_of(run: Run) -> TrainingFile | None:
     """The training.json of the adapter that a run was made with; None where it is elsewhere, or another one by now."""
     adapter = run.record.get("adapter")
     name = adapter.get("name") if isinstance(adapter, Mapping) else None
@@ -69,17 +69,18 @@ def _training_of(run: Run) -> dict[str, Any] | None:
     # One that another training has taken the place of is set aside beside it.
     for folder in (place / name, *sorted(place.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 12}"))):
         try:
-            if not (folder / "training.json").is_file():
+            if not (folder / TRAINING).is_file():
                 continue
             found = read_adapter(str(folder))
-        except (SlmbenchError, OSError, ValueError, RecursionError):
+        except (SlmbenchError, OSError) as error:
+            say(f"note: the page has no figure of how {name!r} was trained: {error}")
             continue
         if found.sha256 == adapter.get("sha256"):
             return found.training
     return None
 
 
-def _part(name: str, training: Mapping[str, Any]) -> Html | None:
+def _part(name: str, training: TrainingFile) -> Html | None:
     curves = _curves(training)
     if not curves:
         return None
@@ -99,27 +100,25 @@ def _part(name: str, training: Mapping[str, Any]) -> Html | None:
     )
 
 
-def _curves(training: Mapping[str, Any]) -> list[_Curve]:
+def _curves(training: TrainingFile) -> list[_Curve]:
     """The curves that training.json holds, whatever in it is no number left out."""
     found: dict[str, dict[str, list[_Point]]] = {}
-    whole = _mapping(training.get("curves"))
-    for kind in ("train", "validation"):
-        points = whole.get(kind)
-        for point in points if isinstance(points, list) else ():
-            step = _number(_mapping(point).get("step"))
-            for task, part in _mapping(_mapping(point).get("tasks")).items():
-                loss, tokens = _number(_mapping(part).get("loss")), _number(_mapping(part).get("tokens"))
+    for kind, points in (("train", training.curves.train), ("validation", training.curves.validation)):
+        for point in points:
+            step = _number(point.step)
+            for task, part in point.tasks.items():
+                loss, tokens = _number(part.loss), _number(part.tokens)
                 if step is not None and loss is not None:
-                    of_task = found.setdefault(str(task), {"train": [], "validation": []})
+                    of_task = found.setdefault(task, {"train": [], "validation": []})
                     of_task[kind].append((step, loss, tokens or 1.0))
     return [_Curve(task, of_task["train"], of_task["validation"]) for task, of_task in found.items()]
 
 
-def _in_short(training: Mapping[str, Any]) -> str:
-    steps, seconds = _number(training.get("steps")), _number(training.get("train_s"))
-    parameters = _number(training.get("trainable_parameters"))
+def _in_short(training: TrainingFile) -> str:
+    steps, seconds = _number(training.steps), _number(training.train_s)
+    parameters = _number(training.trainable_parameters)
     parts = [
-        str(training["method"]) if isinstance(training.get("method"), str) else None,
+        training.method,
         None if parameters is None else f"{count(parameters)} trained parameters",
         None if steps is None else f"{steps:.0f} steps",
         None if seconds is None else duration(seconds),
@@ -186,20 +185,20 @@ def _ticks(losses: Sequence[float]) -> list[float]:
     return [round(i * apart, 10) for i in range(first, last + 1)]
 
 
-def _table(training: Mapping[str, Any], curves: Sequence[_Curve]) -> Html:
+def _table(training: TrainingFile, curves: Sequence[_Curve]) -> Html:
     heads = ("Task", "Rows", "Tokens", "Share of the training", "Truncated", "Left out", "Last loss", "Validation loss")
-    tasks, mixture = _mapping(training.get("tasks")), _mapping(training.get("mixture"))
+    mixture = training.mixture
     rows = []
     for curve in curves:
-        part = _mapping(tasks.get(curve.task))
-        share = _number(_mapping(_mapping(mixture.get("tasks")).get(curve.task)).get("share"))
-        cells: list[Html | str] = [_amount(part.get("rows")), _amount(part.get("tokens"))]
+        part = training.tasks.get(curve.task, TrainedTask())
+        share = _number(mixture.tasks[curve.task].share) if curve.task in mixture.tasks else None
+        cells: list[Html | str] = [_amount(part.rows), _amount(part.tokens)]
         cells.append("\u2014" if share is None else f"{share:.1%}")
         cells.append(_truncated(part))
         cells.append(_left_out(part))
         cells += [number(points[-1][1]) if points else "\u2014" for points in (curve.train, curve.validation)]
         rows.append(tag("tr", tag("th", curve.task, scope="row"), *(tag("td", cell) for cell in cells)))
-    unit = "tokens" if mixture.get("unit") == "tokens" else "rows"
+    unit = "tokens" if mixture.unit == "tokens" else "rows"
     caption = tag(
         "caption",
         f"What was there to train on; its share is of the {unit} that the steps saw. The last losses are those of the "
@@ -215,37 +214,27 @@ def _table(training: Mapping[str, Any], curves: Sequence[_Curve]) -> Html:
     return tag("div", table, class_="scroll", role="region", aria_label="Rows trained on", tabindex=0)
 
 
-def _truncated(part: Mapping[str, Any]) -> Html | str:
-    prompts, answers = _number(part.get("truncated_rows")), _number(part.get("truncated_answers"))
-    if not answers:
-        return _amount(prompts)
-    return Html(tag("span", _amount(prompts)) + tag("span", f"{_amount(answers)} without their end", class_="line"))
+def _truncated(part: TrainedTask) -> Html | str:
+    if not part.truncated_answers:
+        return _amount(part.truncated_rows)
+    answers = f"{_amount(part.truncated_answers)} without their end"
+    return Html(tag("span", _amount(part.truncated_rows)) + tag("span", answers, class_="line"))
 
 
-def _left_out(part: Mapping[str, Any]) -> Html | str:
-    reasons = {str(why): n for why, value in _mapping(part.get("dropped")).items() if (n := _number(value))}
-    shown = _amount(part.get("dropped_rows"))
+def _left_out(part: TrainedTask) -> Html | str:
+    reasons = {why: n for why, n in part.dropped.items() if n}
+    shown = _amount(part.dropped_rows)
     if not reasons:
         return shown
-    told = ", ".join(f"{n:.0f} {why}" for why, n in reasons.items())
+    told = ", ".join(f"{_amount(n)} {why}" for why, n in reasons.items())
     return Html(tag("span", shown) + tag("span", told, class_="line"))
 
 
-def _amount(value: Any) -> str:
+def _amount(value: float | None) -> str:
     found = _number(value)
     return "\u2014" if found is None else f"{found:,.0f}"
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
+def _number(value: float | None) -> float | None:
     """A number that can be drawn."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) and abs(found) < 1e15 else None
+    return None if value is None or abs(value) >= 1e15 else float(value)

@@ -1,25 +1,42 @@
 """Models and adapters: from a name to weights in memory, with what identifies both."""
 
-from slmbench.models._adapters import AdapterInfo, attach_adapter, check_base, read_adapter
+from slmbench.models._adapters import AdapterInfo, is_whole_model, read_adapter
+from slmbench.models._attach import adapter_on, attach_adapter, check_base
 from slmbench.models._core import core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
 from slmbench.models._source import ModelSource, resolve_model
+from slmbench.models._training_file import (
+    TRAINING,
+    TRAINING_SCHEMA,
+    TrainedBase,
+    TrainedTask,
+    TrainingFile,
+    read_training,
+)
 
 __all__ = [
+    "TRAINING",
+    "TRAINING_SCHEMA",
     "AdapterInfo",
     "LoadedModel",
     "ModelSource",
+    "TrainedBase",
+    "TrainedTask",
+    "TrainingFile",
+    "adapter_on",
     "attach_adapter",
     "bind_model",
     "check_base",
     "core_model",
     "dispatches_attention",
     "exchange_attention",
+    "is_whole_model",
     "load_config",
     "load_model",
     "load_tokenizer",
     "read_adapter",
+    "read_training",
     "resolve_model",
     "tokenizer_sha256",
 ]

@@ -104,7 +104,7 @@ def load_model(
     loaded = evolve(bind_model(source, model, tokenizer), notices=tuple(notices))
     if adapter is None:
         return loaded
-    from slmbench.models._adapters import attach_adapter
+    from slmbench.models._attach import attach_adapter
 
     return attach_adapter(loaded, adapter)
 

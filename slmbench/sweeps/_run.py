@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from attrs import frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.files import only_writer, write_json
+from slmbench.models import read_training
+from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
 from slmbench.sweeps._grid import Point
@@ -92,20 +93,19 @@ def _run_point(point: Point, folder: str, train: Train, evaluate: Evaluate) -> O
 
 def _trained(folder: str, runs: tuple[Run, ...]) -> Trained:
     try:
-        with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError) as error:
-        raise SlmbenchError(f"{folder}: training.json can't be read: {error}; train it again") from error
+        record = read_training(folder)
+    except FileNotFoundError as error:
+        raise SlmbenchError(f"{shown(folder)} has no training.json; train it again") from error
     weights = sum(
         os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".safetensors")
     )
-    memory = (record.get("memory") or {}).get("peak_bytes") or record.get("ram_peak_bytes")
+    memory = record.memory.peak_bytes or record.ram_peak_bytes
     return Trained(
         os.path.basename(os.path.abspath(folder)),
         folder,
-        record.get("trainable_parameters"),
+        record.trainable_parameters,
         weights,
-        record.get("train_s"),
+        record.train_s,
         memory,
         runs,
     )

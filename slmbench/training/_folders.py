@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable
@@ -13,8 +12,9 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import swap_folder
+from slmbench.models import TRAINING, read_training
 from slmbench.paths import shown
 from slmbench.training._checkpoints import newest_step
 from slmbench.training._record import result_sha256
@@ -89,7 +89,7 @@ class TrainingFolders:
 def refuse_foreign(folder: str) -> None:
     """Raises UsageError where something stands in an adapter's place that no training has put there."""
     if os.path.isdir(folder):
-        if not os.listdir(folder) or os.path.isfile(os.path.join(folder, "training.json")):
+        if not os.listdir(folder) or os.path.isfile(os.path.join(folder, TRAINING)):
             return
     elif not os.path.lexists(folder):
         return
@@ -101,12 +101,12 @@ def refuse_foreign(folder: str) -> None:
 
 def _identity_of(folder: str) -> str | None:
     """The identity in a result's record; where that can't be read, the record's own sha256. None without a record."""
-    with contextlib.suppress(OSError, ValueError):
-        identity = read_training(folder).get("identity_sha256")
-        if isinstance(identity, str) and re.fullmatch("[0-9a-f]{64}", identity):
+    with contextlib.suppress(OSError, FileError):
+        identity = read_training(folder).identity_sha256
+        if identity is not None and re.fullmatch("[0-9a-f]{64}", identity):
             return identity
     with contextlib.suppress(OSError):
-        return hashlib.sha256(Path(folder, "training.json").read_bytes()).hexdigest()
+        return hashlib.sha256(Path(folder, TRAINING).read_bytes()).hexdigest()
     return None
 
 
@@ -124,17 +124,8 @@ def is_finished(folder: str, identity: str) -> bool:
     """Whether a folder holds a whole adapter, or a whole model, of just this training."""
     try:
         record = read_training(folder)
-        if record.get("identity_sha256") != identity:
+        if record.identity_sha256 != identity or record.method is None or record.sha256 is None:
             return False
-        return result_sha256(folder, record["method"]) == record["sha256"]
-    except (OSError, ValueError, KeyError, UsageError):
+        return result_sha256(folder, record.method) == record.sha256
+    except (OSError, FileError, UsageError):
         return False
-
-
-def read_training(folder: str) -> dict[str, Any]:
-    """The record of a training, from its adapter's or model's folder. Raises OSError or ValueError."""
-    with open(os.path.join(folder, "training.json"), encoding="utf-8") as file:
-        record = json.load(file)
-    if not isinstance(record, dict):
-        raise ValueError("training.json holds no keys")
-    return record

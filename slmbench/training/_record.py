@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmbench.formats import dated
-from slmbench.models import LoadedModel, read_adapter
+from slmbench.models import TRAINING_SCHEMA, LoadedModel, ModelSource, TrainedBase, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import code, hardware, now, packages
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
 from slmbench.training._rows import mixture
-
-SCHEMA = 2
 
 
 def result_sha256(folder: str, method: str) -> str:
@@ -27,6 +25,15 @@ def result_sha256(folder: str, method: str) -> str:
         return read_adapter(folder).sha256
     with open(os.path.join(folder, MODEL_WEIGHTS), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _base(source: ModelSource) -> dict[str, Any]:
+    """What finds the base again: a name alone may be another model's by then."""
+    there = os.path.isdir(source.location)
+    location = os.path.abspath(source.location) if there else source.location
+    return TrainedBase(
+        name=source.name, id=source.id, location=location, revision=source.revision, twin=source.twin
+    ).model_dump()
 
 
 def training_record(
@@ -58,13 +65,14 @@ def training_record(
     made_of = mixture(rows, prepared.dropped)
     curves = trainer.curves.as_json()
     return {
-        "schema": SCHEMA,
+        "schema": TRAINING_SCHEMA,
         "recipe": recipe.name,
         "variant": recipe.variant,
         "recipe_sha256": recipe.digest_of(name),
         "settings": spec.model_dump(mode="json") | {"adapters": {name: spec.adapters[name].model_dump(mode="json")}},
         "method": spec.method,
         "model": loaded.source.name,
+        "base": _base(loaded.source),
         "architecture": loaded.architecture,
         "base_weights_sha256": loaded.weights_sha256,
         "base_parameters": loaded.parameters,

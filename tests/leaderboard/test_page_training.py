@@ -62,7 +62,7 @@ def write_adapter(tmp_path):
         folder = root / "adapters" / name
         folder.mkdir(parents=True)
         save_file({"lora_A": np.ones((4, 8), np.float32)}, folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text('{"r": 4}')
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
         text = training if isinstance(training, str) else json.dumps(training)
         (folder / "training.json").write_text(text)
         return read_adapter(str(folder)).sha256
@@ -195,11 +195,10 @@ def test_a_damaged_training_leaves_the_page_without_a_figure(write_run, write_ad
     assert "tuned" in page
 
 
-def test_odd_values_are_left_out_and_texts_stay_texts(shown):
+def test_texts_stay_texts_and_losses_that_are_none_are_left_out(shown):
     training = record(tasks=("</svg><script>alert(1)</script>", "ropes"))
     training["method"] = '"><img src=x onerror=alert(1)>'
-    training["steps"] = "many"
-    training["tasks"]["ropes"] = {"rows": "x", "tokens": math.inf, "dropped": {"<b>": 2}, "truncated_rows": True}
+    training["tasks"]["ropes"] = {"dropped": {"<b>": 2}}
     training["curves"]["train"][2]["tasks"]["ropes"]["loss"] = None
     found = shown(json.dumps(training))
     assert {element.tag for element in found.iter()} == {
@@ -263,7 +262,7 @@ def test_an_adapter_that_was_set_aside_keeps_its_figure(write_run, write_adapter
     write_adapter("mixed-other", record(steps=90))
     write_adapter("mixed-ba9876543210", record(steps=120))
     folder = tmp_path / "adapters" / "mixed-ba9876543210"
-    (folder / "adapter_config.json").write_text('{"r": 5}')
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 5}')
     digest = read_adapter(str(folder)).sha256
     write_run("base", [0, 1] * 10)
     write_run("tuned", [1, 1] * 10, adapter="mixed", changes={"adapter.sha256": digest})

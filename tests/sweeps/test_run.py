@@ -85,4 +85,4 @@ def test_a_training_that_left_no_record_is_a_failed_point(tmp_path, nano_points,
     (outcome,) = run_sweep(
         points, train=lambda *_: [str(empty)], evaluate=lambda *_: [made_run(), made_run()], out=str(tmp_path)
     )
-    assert "training.json can't be read" in outcome.reason
+    assert "has no training.json" in outcome.reason

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.errors import DataError, SlmbenchError, UsageError
+from slmbench.errors import DataError, FileError, SlmbenchError, UsageError
 from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.training import prepare_training
@@ -206,15 +206,15 @@ def _damage(folder, name, change):
     [
         ("adapter_model.safetensors", lambda data: data[:-9], "bytes instead of"),
         ("adapter_model.safetensors", lambda data: data[:40], "inside its header"),
-        ("adapter_config.json", lambda data: data[:20], "is damaged"),
-        ("training.json", lambda data: b"[]", "is damaged"),
+        ("adapter_config.json", lambda data: data[:20], "is not valid JSON"),
+        ("training.json", lambda data: b"[]", "is an empty list, has to be an object"),
         ("adapter_config.json", lambda data: data.replace(b'"r": 16', b'"r": 8'), "doesn't fit 'nano'"),
     ],
 )
 def test_damaged_adapters_are_refused(train, tmp_path, name, change, said):
     folder = train(tmp_path, "note")
     _damage(folder, name, change)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises((UsageError, FileError), match=said):
         attach_adapter(_nano(), folder)
 
 

@@ -40,6 +40,8 @@ def ability_of(model: Any) -> Ability:
     active = getattr(model, "active_peft_config", None)
     if getattr(active, "is_prompt_learning", False):
         return Ability("its adapter puts tokens of its own before the prompt")
+    if getattr(active, "alora_invocation_tokens", None):
+        return Ability("its adapter acts from tokens of its own on")
     if not dispatches_attention(core):
         return Ability("its attention can't be exchanged")
     try:

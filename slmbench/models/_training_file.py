@@ -1,0 +1,171 @@
+"""`training.json`: what a training of this product says of itself, read by one strict model wherever it is read."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from slmbench.foreign import Foreign, Limits, read_model
+from slmbench.schema import QuantizationSpec
+
+TRAINING = "training.json"
+TRAINING_SCHEMA = 3
+"""3: `base` says where the base was. 2 and files without a number are read too."""
+_LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
+_AGAIN = "train it again, or leave the file out to have the adapter taken as one that was made elsewhere"
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class TrainedBase(Foreign):
+    """Where the base was. location: the absolute path of a folder, or a hub id."""
+
+    name: str
+    id: str
+    location: str
+    revision: str | None = None
+    twin: bool = False
+
+
+class LoraSettings(Foreign):
+    """How low-rank adapters were made, as far as it is read again."""
+
+    rank: Count | None = None
+    rslora: bool = False
+    dora: bool = False
+    lr_ratio: float | None = None
+
+
+class PackingSettings(Foreign):
+    """How a QLoRA base was packed."""
+
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = True
+    compute: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    def spec(self) -> QuantizationSpec:
+        """As a base is loaded by it."""
+        return QuantizationSpec(type=self.type, double=self.double, compute=self.compute)
+
+
+class TrainedSettings(Foreign):
+    """The recipe as it was run, as far as it is read again."""
+
+    model_config = ConfigDict(extra="allow")
+
+    method: str | None = None
+    format: str = "plain"
+    quantization: PackingSettings | None = None
+    lora: LoraSettings | None = None
+    shots: Count | None = None
+    cot: str | None = None
+    rows: Count | None = None
+    max_tokens: Count | None = None
+
+
+class TrainedTask(Foreign):
+    """A task's rows in the training."""
+
+    rows: Count | None = None
+    tokens: Count | None = None
+    truncated_rows: Count | None = None
+    truncated_answers: Count | None = None
+    dropped_rows: Count | None = None
+    dropped: dict[str, Count] = Field(default={})
+
+
+class TaskLoss(Foreign):
+    """A task's part of a point. loss: None where it was no number. tokens: that it is the mean of."""
+
+    loss: float | None = None
+    tokens: Count | None = None
+
+
+class CurvePoint(Foreign):
+    """The losses at one step."""
+
+    step: Count
+    tasks: dict[str, TaskLoss] = Field(default={})
+
+
+class Curves(Foreign):
+    """Losses of rows trained on, and of rows kept aside."""
+
+    train: list[CurvePoint] = Field(default=[])
+    validation: list[CurvePoint] = Field(default=[])
+
+
+class TaskShare(Foreign):
+    """A task's share of what the steps saw."""
+
+    share: float | None = None
+
+
+class Mixture(Foreign):
+    """What came of the mixture that was wanted."""
+
+    unit: str | None = None
+    tasks: dict[str, TaskShare] = Field(default={})
+
+
+class MeasuredMemory(Foreign):
+    """Memory as measured."""
+
+    peak_bytes: Count | None = None
+
+
+class TrainingFile(Foreign):
+    """A training's record. Every field may be missing, as older ones lack some; what is there has its type."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: Annotated[int, Field(alias="schema", ge=1, le=TRAINING_SCHEMA)] = TRAINING_SCHEMA
+    recipe: str | None = None
+    variant: str | None = None
+    recipe_sha256: str | None = None
+    identity_sha256: str | None = None
+    settings: TrainedSettings = TrainedSettings()
+    method: str | None = None
+    model: str | None = None
+    base: TrainedBase | None = None
+    architecture: str | None = None
+    base_weights_sha256: Sha256 | None = None
+    quantization: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    trainable_parameters: Count | None = None
+    sha256: Sha256 | None = None
+    seed: Count | None = None
+    steps: Count | None = None
+    tasks: dict[str, TrainedTask] = Field(default={})
+    curves: Curves = Curves()
+    mixture: Mixture = Mixture()
+    memory: MeasuredMemory = MeasuredMemory()
+    ram_peak_bytes: Count | None = None
+    train_s: Seconds | None = None
+
+    @property
+    def packing(self) -> QuantizationSpec | None:
+        """How the base was packed for a QLoRA training; None where it was not packed here."""
+        if self.settings.method != "qlora":
+            return None
+        return (self.settings.quantization or PackingSettings()).spec()
+
+    def how(self) -> str | None:
+        """How it was trained, as `lora`, `rslora` or `qlora, dora`; None where it doesn't say."""
+        method, lora = self.settings.method, self.settings.lora or LoraSettings()
+        if method is None:
+            return None
+        if method == "full":
+            return method
+        kinds = [kind for kind, on in (("rslora", lora.rslora), ("dora", lora.dora), ("lora+", lora.lr_ratio)) if on]
+        # Each of these is a LoRA; `lora` alone says that it is a plain one.
+        return ", ".join(([] if kinds and method == "lora" else [method]) + kinds)
+
+
+def read_training(folder: str | os.PathLike[str]) -> TrainingFile:
+    """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError where there is none."""
+    return read_model(os.path.join(folder, TRAINING), TrainingFile, _LIMITS, todo=_AGAIN)

@@ -1,0 +1,58 @@
+"""What a model is put together of, noted before an adapter goes in and put back when it has come off."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+_HOLDERS = (dict, OrderedDict, set, list)
+
+
+def note_wiring(model: Any, *, numbers: bool = False) -> Callable[[], None]:
+    """A function that makes the model what it is now: the same modules, tensors, configs and methods in each place.
+
+    Whatever an adapter's kind does to a base, this undoes it: layers in layers, exchanged methods, hooks, frozen or
+    resized tensors, changed configs. numbers: those that are overwritten in place too, for which a copy is held.
+    """
+    modules = [(module, type(module), _noted(vars(module))) for module in model.modules()]
+    tensors = []
+    for module, _, _ in modules:
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                copied = tensor.detach().clone() if numbers else None
+                tensors.append((tensor, tensor.data, copied, tensor.requires_grad))
+    held = [vars(module).get(name) for module, _, _ in modules for name in ("config", "generation_config")]
+    configs = {id(one): (one, _noted(vars(one))) for one in held if hasattr(one, "to_dict")}
+
+    def restore() -> None:
+        for module, kind, state in modules:
+            module.__class__ = kind
+            _put(vars(module), state)
+        for tensor, data, copied, requires_grad in tensors:
+            if tensor.data.data_ptr() != data.data_ptr() or tensor.data.shape != data.shape:
+                tensor.data = data
+            if copied is not None:
+                tensor.data.copy_(copied)
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+        for config, state in configs.values():
+            _put(vars(config), state)
+
+    return restore
+
+
+def _noted(state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """name -> (value, what it holds); the value stays the same object, as handles of hooks point at it."""
+    return {key: (one, copy.copy(one) if type(one) in _HOLDERS else None) for key, one in state.items()}
+
+
+def _put(there: dict[str, Any], state: dict[str, tuple[Any, Any]]) -> None:
+    there.clear()
+    for key, (value, holding) in state.items():
+        there[key] = value
+        if holding is None or (value == holding and list(value) == list(holding)):
+            continue
+        value.clear()
+        value.extend(holding) if isinstance(value, list) else value.update(holding)
