@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from slmbench.errors import DataError, did_you_mean
+from slmbench.texts import AsWritten, NotText, as_text, to_date, to_int, to_json, to_string
 
 MAX_TEMPLATE_CHARS = 20_000
 MAX_OUTPUT_CHARS = 2_000_000
@@ -23,10 +24,12 @@ MAX_DIGITS = 20
 
 _FILTERS = [
     "capitalize",
+    "date",
     "default",
     "first",
     "int",
     "join",
+    "json",
     "last",
     "length",
     "lower",
@@ -54,7 +57,9 @@ _METHODS = [
     "get",
 ]
 _LOOP_NODES = ("For",)
-_LIMITS = "_limits"  # No template can name it: names that begin with an underscore are refused.
+# No template can name these: names that begin with an underscore are refused.
+_LIMITS = "_limits"
+_TEXT = "_text"
 _NODES = [
     "Template",
     "Output",
@@ -116,6 +121,8 @@ class Template:
                 hint = did_you_mean(missing[0], fields)
                 raise DataError(f"template {self._short()} names {missing[0]!r}, which no row has{hint}") from error
             raise DataError(f"template {self._short()}: {error.message}") from error
+        except NotText as error:
+            raise DataError(f"template {self._short()}: {error}") from error
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             raise DataError(f"template {self._short()}: {type(error).__name__}: {error}") from error
         return "".join(chunks)
@@ -140,6 +147,8 @@ def _compile(source: str) -> tuple[tuple[str, ...], Any]:
         names = tuple(dict.fromkeys(name for name in read if name in undeclared))
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, _LIMITS, [], [], None, None, lineno=loop.lineno)
+        for place in tree.find_all((nodes.Output, nodes.Concat)):
+            place.nodes = [one if isinstance(one, nodes.TemplateData) else _as_text(one) for one in place.nodes]
         return names, environment.from_string(tree)
     except TemplateSyntaxError as error:
         raise TemplateFault(f"Jinja syntax: {error.message} (line {error.lineno} of the template)") from error
@@ -149,6 +158,29 @@ def _compile(source: str) -> tuple[tuple[str, ...], Any]:
         raise
     except ValueError as error:  # A number of more digits than Python reads.
         raise TemplateFault(str(error)) from error
+
+
+def _as_text(node: Any) -> Any:
+    """An expression whose value goes into a text, held to be one; what it names is said where it is none."""
+    from jinja2 import nodes
+
+    name = nodes.Const(_named(node), lineno=node.lineno)
+    return nodes.Filter(node, _TEXT, [name], [], None, None, lineno=node.lineno)
+
+
+def _named(node: Any) -> str:
+    """A field as a template writes it, `meta.unit` or `answers[0]`; '' for any other expression."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return str(node.name)
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        inner = _named(node.node)
+        if inner and isinstance(node, nodes.Getattr):
+            return f"{inner}.{node.attr}"
+        if inner and isinstance(node.arg, nodes.Const):
+            return f"{inner}[{node.arg.value!r}]"
+    return ""
 
 
 def _check(tree: Any) -> None:
@@ -212,13 +244,28 @@ def _environment() -> Any:
                 _bound(text, args)
             return super().call(context, function, *args, **kwargs)
 
-    environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_finalize)
+        # `meta.items` is the row's key of that name and not the dict's method.
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if isinstance(obj, Mapping) and attribute in obj:
+                return obj[attribute]
+            return super().getattr(obj, attribute)
+
+    environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals.clear()
     for name in set(environment.filters) - set(_FILTERS):
         del environment.filters[name]
-    environment.filters["replace"] = _replace
-    environment.filters["join"] = _join
-    environment.filters["round"] = _round
+    for name in ("capitalize", "lower", "title", "trim", "upper"):
+        environment.filters[name] = _of_text(environment.filters[name])
+    environment.filters |= {
+        "date": to_date,
+        "int": _int,
+        "join": _join,
+        "json": to_json,
+        "replace": _replace,
+        "round": _round,
+        "string": to_string,
+        _TEXT: _text,
+    }
     environment.filters[_LIMITS] = pass_context(lambda context, items: context[_LIMITS].count(items))
     return environment
 
@@ -230,30 +277,48 @@ def _bound(text: str, args: tuple[Any, ...]) -> None:
         raise ValueError(f"would make a text of more than {MAX_OUTPUT_CHARS:,} characters")
 
 
-def _finalize(value: Any) -> Any:
+def _text(value: Any, name: str = "") -> str:
     from jinja2 import Undefined
 
-    if value is None:
-        raise ValueError("the value is null; say what to write instead, as in {{ name or '' }}")
-    if callable(value) and not isinstance(value, Undefined):
+    if isinstance(value, Undefined):
+        return str(value)  # Raises what is missing.
+    if callable(value):
         raise ValueError("a method is named without being called; add ()")
-    return value
+    return as_text(value, name)
 
 
-def _round(value: float, digits: int = 0) -> float:
+def _of_text(filter: Any) -> Any:
+    """A filter of texts that takes nothing else for one."""
+    return lambda value, *args, **kwargs: filter(_text(value), *args, **kwargs)
+
+
+def _int(value: Any, default: int | None = None) -> int:
+    # Jinja's own makes 0 of whatever is no number.
+    try:
+        return to_int(value)
+    except ValueError:
+        if default is None:
+            raise
+        return default
+
+
+def _round(value: float, digits: int = 0) -> AsWritten:
     # A power of ten is made of the digits: round(5, -10**9) would not come back.
     if abs(digits) > MAX_DIGITS:
         raise ValueError(f"round: at most {MAX_DIGITS} digits")
-    return round(value, digits)
+    return AsWritten(round(value, digits))
 
 
 def _replace(text: Any, old: str, new: str) -> str:
-    _bound(str(text), (old, new))
-    return str(text).replace(old, new)
+    text = _text(text)
+    _bound(text, (old, new))
+    return text.replace(old, new)
 
 
 def _join(parts: Any, between: str = "") -> str:
-    texts = [str(part) for part in parts]
+    if isinstance(parts, str):
+        raise ValueError("join: is a text, not a list of texts")
+    texts = [_text(part) for part in parts]
     if sum(map(len, texts)) + len(between) * len(texts) > MAX_OUTPUT_CHARS:
         raise ValueError(f"would make a text of more than {MAX_OUTPUT_CHARS:,} characters")
     return between.join(texts)

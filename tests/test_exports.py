@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -247,17 +246,14 @@ def test_any_table_of_json_values_reads_back_the_same(columns: list[str], data: 
     assert [json.loads(line) for line in json_lines(records).encode().split(b"\n")[:-1]] == records
 
 
-@pytest.mark.parametrize(("value", "said"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
+@pytest.mark.parametrize(("value", "said"), [("nan", "is null; say what to"), ("inf", "is inf"), ("-inf", "is -inf")])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_number_that_is_none_is_refused_with_its_row_and_column(
-    form: str, value: float, said: str, write_task: Callable[..., Path]
+    form: str, value: str, said: str, write_task: Callable[..., Path]
 ) -> None:
     plugin = f"def example(row):\n    return {{'question': float('{value}') if row['answer'] == '4' else 1.5}}\n"
     task = load_task_folder(str(write_task(plugin=plugin)), default_catalog())
-    if form == "chat":  # There it is text, as in the prompt.
-        assert said in export_task(task, form, "train").data.decode()
-        return
-    with pytest.raises(DataError, match=f"task 'sums', split 'train', row 1, column 'question': {said} can't be"):
+    with pytest.raises(DataError, match=f"task 'sums', item 'train-1': .*'question' {said}"):
         export_task(task, form, "train")
 
 
@@ -323,10 +319,10 @@ def test_an_exported_table_can_be_the_file_of_a_task(
         (b'{"a": 1}', "expected a table of rows"),
         (b"rows[2]: 1,2\n", "expected a table of rows"),
         (b"a: 1\nb: 2\n", "expected a table of rows"),
-        (b"rows[1]{a}:\n  \xff\n", "not UTF-8 at byte 15"),
+        (b"rows[1]{a}:\n  \xff\n", "not UTF-8 at byte 3 of the line"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_with_its_name(text: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "rows.toon").write_bytes(text)
-    with pytest.raises(DataError, match=rf"rows\.toon: .*{said}"):
+    with pytest.raises(DataError, match=rf"rows\.toon(:2)?: .*{said}"):
         read_rows(str(tmp_path / "rows.toon"))

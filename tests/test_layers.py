@@ -20,6 +20,7 @@ LAYERS: dict[str, int] = {
     "paths": 0,
     "visible": -1,
     "console": 0,
+    "texts": 1,
     "values": 1,
     "yamlfile": 1,
     "files": 1,

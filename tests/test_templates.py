@@ -133,7 +133,7 @@ def test_a_missing_field_is_named_with_the_nearest_that_is_there() -> None:
 
 
 def test_a_null_value_is_an_error_and_not_the_word_none() -> None:
-    with pytest.raises(DataError, match=r"the value is null; say what to write instead"):
+    with pytest.raises(DataError, match=r"'hint' is null; say what to write instead, as in {{ hint or '' }}"):
         Template("{{ hint }}").render({"hint": None})
     assert Template("{{ hint or '-' }}").render({"hint": None}) == "-"
 

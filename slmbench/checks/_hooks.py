@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slmbench.checks._findings import Findings, problems_of
-from slmbench.datasets import Row, fetch_rows
+from slmbench.datasets import Row, fetch_rows, without_nan
 from slmbench.errors import Problem, SlmbenchError
 from slmbench.paths import shown
 from slmbench.task import Task
@@ -28,7 +28,7 @@ def check_example_hook(task: Task, row: Row, number: int, example: Example, foun
     # As text: the second call may change the very lists that the first one's fields hold.
     made = {key: repr(value) for key, value in example.fields.items()}
     try:
-        again = {**row, **task.plugin.call("example", dict(row), row=number)}
+        again = {**row, **without_nan(task.plugin.call("example", dict(row), row=number))}
     except SlmbenchError as error:
         found.add(*problems_of(error, found))
         return

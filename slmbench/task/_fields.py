@@ -1,14 +1,14 @@
-"""What a row's fields say: values by path, choices, the gold one, references, and the inputs that toon writes."""
+"""What a row's fields say: values by path, lists of texts, and the inputs that toon writes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slmbench.errors import DataError, did_you_mean
-from slmbench.schema import PromptSpec, TaskSpec
+from slmbench.schema import PromptSpec
 from slmbench.templates import Template
+from slmbench.texts import NotText, as_text, to_string
 
 
 def field_at(fields: Mapping[str, Any], path: str, key: str) -> Any:
@@ -23,44 +23,14 @@ def field_at(fields: Mapping[str, Any], path: str, key: str) -> Any:
 
 
 def texts_at(fields: Mapping[str, Any], path: str, key: str) -> tuple[str, ...]:
-    """A field that is a list of texts. Raises DataError where it is anything else."""
+    """A field that is a list of texts or numbers. Raises DataError where it is anything else, or has such a value."""
     texts = field_at(fields, path, key)
-    if not isinstance(texts, Sequence) or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, Sequence) or isinstance(texts, str | bytes):
         raise DataError(f"{key}: expected a list of texts, got {type(texts).__name__}")
-    return tuple(texts)
-
-
-def choices_of(spec: TaskSpec, fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The options of a row, at least two, none of them empty."""
-    if isinstance(spec.choices, list):
-        choices = tuple(Template(source).render(fields) for source in spec.choices)
-    else:
-        choices = texts_at(fields, spec.choices or "", "choices")
-    if len(choices) < 2 or any(not choice for choice in choices):
-        raise DataError(f"choices: expected at least two texts, none of them empty, got {list(choices)!r}")
-    return choices
-
-
-def gold_of(spec: TaskSpec, fields: Mapping[str, Any], choices: tuple[str, ...]) -> int:
-    """The index of the right option: `gold` is a label, where there are labels, else an index or an option's text."""
-    text = Template(spec.gold or "").render(fields).strip()
-    if spec.labels is not None:
-        labels = tuple(spec.labels) if isinstance(spec.labels, list) else texts_at(fields, spec.labels, "labels")
-        # A task of five labels may have rows of three choices.
-        labels = labels[: len(choices)] if isinstance(spec.labels, list) else labels
-        if len(labels) != len(choices):
-            raise DataError(f"labels: {len(labels)} of them for {len(choices)} choices")
-        if labels.count(text) != 1:
-            raise DataError(f"gold: {text!r} is not exactly one of the labels {list(labels)!r}")
-        return labels.index(text)
-    as_index = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else len(choices)
-    if as_index < len(choices) and text in choices and choices[as_index] != text:
-        raise DataError(f"gold: {text!r} is an index and, elsewhere, one of the choices; declare 'labels'")
-    if as_index < len(choices):
-        return as_index
-    if choices.count(text) == 1:
-        return choices.index(text)
-    raise DataError(f"gold: {text!r} is neither an index below {len(choices)} nor exactly one of the choices")
+    try:
+        return tuple(as_text(text, f"{path}[{number}]") for number, text in enumerate(texts))
+    except NotText as error:
+        raise DataError(f"{key}: expected a list of texts: {error}") from error
 
 
 def inputs_of(prompt: PromptSpec, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,4 +59,7 @@ def _flattened(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif value is None or isinstance(value, str | int | float):
         yield name, "" if value is None else value
     else:
-        yield name, json.dumps(value, default=str, ensure_ascii=False)
+        try:
+            yield name, to_string(value)
+        except NotText as error:
+            raise DataError(f"prompt.inputs: {error}") from error

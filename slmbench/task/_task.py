@@ -12,13 +12,14 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from slmbench.datasets import Dataset, Row, Rows, fetch_rows, local_source, sample_rows
+from slmbench.datasets import Dataset, Row, Rows, fetch_rows, local_source, sample_rows, without_nan
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
 from slmbench.schema import CotSpec, TaskSpec
-from slmbench.task._fields import choices_of, field_at, gold_of, inputs_of, texts_at
+from slmbench.task._choices import gold_of, options_of
+from slmbench.task._fields import field_at, inputs_of, texts_at
 from slmbench.task._twin_rows import part_of_golden
 from slmbench.templates import Template
 from slmbench.values import Example, Output, Prompt, Score, Shot, Target
@@ -101,7 +102,7 @@ class Task:
         """One row as an Example. number: its place in the split, which errors name."""
         fields = dict(row)
         if self.plugin is not None and self.plugin.has("example"):
-            fields |= self.plugin.call("example", dict(row), row=number)
+            fields |= without_nan(self.plugin.call("example", dict(row), row=number))
         try:
             return self._bind(fields, f"{split}-{number}")
         except DataError as error:
@@ -112,8 +113,8 @@ class Task:
         spec, cot = self.spec, self._reasoning()
         cluster = Template(spec.cluster).render(fields) if spec.cluster else None
         if spec.kind == "choice":
-            choices = choices_of(spec, fields)
-            gold = gold_of(spec, fields, choices)
+            options = options_of(spec, fields)
+            choices, gold = options.texts, gold_of(spec, fields, options)
             rest = Template(spec.continuation).render(fields) if spec.continuation is not None else None
             answer = choices[gold] if rest is None else rest
             if not answer:

@@ -32,7 +32,11 @@ def test_a_dotted_path_leads_into_a_struct(make_task: MakeTask) -> None:
         ("choices.txt", "choices names 'choices.txt', which the row lacks; did you mean 'text'?"),
         ("choice.text", "choices names 'choice.text', which the row lacks; did you mean 'choices'?"),
         ("choices.text.x", "choices names 'choices.text.x', which the row lacks"),
-        ("choices", "choices: expected a list of texts, got dict"),
+        (
+            "answerKey",
+            "choices: expected a list of texts, got the text 'A'; write the list as JSON, or split it in a template of "
+            "each option",
+        ),
     ],
 )
 def test_a_path_that_leads_nowhere_is_told_with_what_is_there(path: str, message: str, make_task: MakeTask) -> None:
@@ -82,7 +86,7 @@ def test_five_declared_labels_fit_rows_of_three_to_five_choices(make_task: MakeT
         (arc_row(["x", "y"], ["A", "A"], "A"), "gold: 'A' is not exactly one of the labels ['A', 'A']"),
         (arc_row(["x", "y", "z"], ["A", "B"], "A"), "labels: 2 of them for 3 choices"),
         (arc_row(["x", "y"], ["A", "B", "C"], "A"), "labels: 3 of them for 2 choices"),
-        (arc_row(["x", "y"], [1, 2], "1"), "labels: expected a list of texts, got list"),  # type: ignore[list-item]
+        (arc_row(["x", "y"], [None, "B"], "B"), "labels: expected a list of texts: 'choices.label[0]' is null"),  # type: ignore[list-item]
     ],
 )
 def test_labels_that_do_not_fit_the_row_are_told(row: dict[str, Any], message: str, make_task: MakeTask) -> None:
@@ -114,7 +118,7 @@ def test_every_reference_counts_as_right_and_the_target_is_the_answer(make_task:
     [
         ({"text": []}, "references: 'answers.text' is an empty list"),
         ({"text": "fox"}, "references: expected a list of texts, got str"),
-        ({"text": ["fox", None]}, "references: expected a list of texts, got list"),
+        ({"text": ["fox", None]}, "references: expected a list of texts: 'answers.text[1]' is null"),
         ({"texts": ["fox"]}, "references names 'answers.text', which the row lacks; did you mean 'texts'?"),
     ],
 )
@@ -197,7 +201,7 @@ def inputs(make_task: MakeTask, user: str, row: dict[str, Any]) -> Any:
         ("{{ a.upper() }} {{ a }}", {"a": "x"}, {"a": "x"}),
         ("{{ a }}", {"a": 5}, {"a": 5}),
         ("{{ a }}", {"a": 0.5}, {"a": 0.5}),
-        ("{{ a }}", {"a": True}, {"a": True}),
+        ("{{ 1 if a else 0 }}", {"a": True}, {"a": True}),
         ("{{ a or 1 }}", {"a": None}, {"a": ""}),
         ("{{ a[0] }}", {"a": ["x", "y"]}, {"a_1": "x", "a_2": "y"}),
         ("{{ a.k }}", {"a": {"k": "x", "l": 2}}, {"a_k": "x", "a_l": 2}),
