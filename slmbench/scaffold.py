@@ -6,14 +6,23 @@ import json
 import os
 import random
 import shutil
+from typing import Any
+
+from attrs import frozen
 
 from slmbench.catalog import Catalog, default_catalog
+from slmbench.drafts import Wishes, draft_task
 from slmbench.errors import UsageError
 from slmbench.files import disk_errors, write_atomically
 from slmbench.nano.words import COMPLAINTS, NAMES
 from slmbench.paths import shown
 from slmbench.schema import plain_name
+from slmbench.task import load_task_folder
 
+_IGNORED = """\
+# Rows of one's own, which may be private. Take this away to have them with the task.
+{file}
+"""
 TRAIN_ROWS = 40
 TEST_ROWS = 20
 GOLDEN_ROWS = 4
@@ -55,18 +64,31 @@ adapters:
   "{name}": {{tasks: ["{name}"]}}
 lora: {{rank: 16, alpha: 32}}
 optim: {{lr: 5e-3, batch: 8, steps: 60, warmup_steps: 5, schedule: linear}}
-max_tokens: 128
+max_tokens: {max_tokens}
 seed: 0
 evaluation: {{tasks: ["{name}"], batch: 20}}
 """
 
 
-def new_task(name: str, to: str, catalog: Catalog | None = None) -> list[str]:
-    """Writes `<to>/tasks/<name>/` and `<to>/registry/recipes/<name>.yaml`; returns the paths of all files.
+@frozen
+class NewTask:
+    """The files of a new task, and what a person should know of them."""
 
-    Where `to` holds task folders directly, so does it afterwards. catalog: whose names are taken; the default one
-    unless given. Raises UsageError for a name that is none or is taken, and where a file would be overwritten;
-    SlmbenchError where the disk refuses. Whatever it raises, nothing is left behind.
+    files: list[str]
+    notes: list[str]
+
+
+def new_task(
+    name: str, to: str, catalog: Catalog | None = None, *, rows_of: str | None = None, wishes: Wishes | None = None
+) -> NewTask:
+    """Writes `<to>/tasks/<name>/` and `<to>/registry/recipes/<name>.yaml`; the value has all their paths.
+
+    rows_of: a file of one's own whose rows the task is about, guessed and as `wishes` say; it is copied into the
+    folder, and kept out of git there. Where `to` holds task folders directly, so does it afterwards. catalog: whose
+    names are taken; the default one unless given.
+    Raises UsageError for a name that is none or is taken, where a file would be overwritten, and where guesses fail;
+    DataError for a file that can't be read or parted; SlmbenchError where the disk refuses. Whatever it raises, nothing
+    is left behind.
     """
     try:
         plain_name(name)
@@ -82,22 +104,46 @@ def new_task(name: str, to: str, catalog: Catalog | None = None) -> list[str]:
         taken = catalog.files(kind).get(name)
         if taken is not None:
             raise UsageError(f"{kind[:-1]} {name!r} is there already, in {shown(taken)}; choose another name")
-    files = {"task.yaml": _TASK.format(name=name)} | {part: _lines(rows) for part, rows in _rows().items()}
+    draft = draft_task(name, rows_of, wishes or Wishes()) if rows_of is not None else None
+    if draft is None:
+        files = {"task.yaml": _TASK.format(name=name)} | {part: _lines(rows) for part, rows in _rows().items()}
+        written = {part: text.encode() for part, text in files.items()}
+    else:
+        written = {
+            "task.yaml": draft.yaml.encode(),
+            draft.file: draft.data,
+            "samples.jsonl": _lines(draft.golden).encode(),
+            ".gitignore": _IGNORED.format(file=draft.file).encode(),
+        }
     temporary = os.path.join(os.path.dirname(folder), f".{name}.{os.getpid()}.tmp")
     made = [path for path in _missing_folders(os.path.dirname(folder), os.path.dirname(recipe))]
     try:
-        for part, text in files.items():
-            write_atomically(os.path.join(temporary, part), text.encode())
+        for part, data in written.items():
+            write_atomically(os.path.join(temporary, part), data)
         with disk_errors(folder):
             os.rename(temporary, folder)
         temporary = folder
-        write_atomically(recipe, _RECIPE.format(name=name).encode())
+        notes = list(draft.notes) if draft is not None else []
+        notes += _counted(folder, catalog) if draft is not None else []
+        max_tokens = draft.max_tokens if draft is not None else 128
+        write_atomically(recipe, _RECIPE.format(name=name, max_tokens=max_tokens).encode())
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for path in made:
             _remove_if_empty(path)
         raise
-    return [*(os.path.join(folder, part) for part in files), recipe]
+    return NewTask([*(os.path.join(folder, part) for part in written), recipe], notes)
+
+
+def _counted(folder: str, catalog: Catalog) -> list[str]:
+    """How many rows each split has, all of them made into examples, so that a draft that can't work is no task."""
+    task = load_task_folder(folder, catalog, run_plugin=False)
+    train, test = task.examples("train"), task.examples("test")
+    groups = ""
+    if task.spec.cluster is not None:
+        n = [len({example.cluster for example in part}) for part in (train, test)]
+        groups = f", of {n[0]} and {n[1]} groups"
+    return [f"{len(train):,} rows to train on, {len(test):,} held out to be evaluated{groups}"]
 
 
 def _tasks_folder(to: str) -> str:
@@ -146,5 +192,5 @@ def _rows() -> dict[str, list[dict[str, str]]]:
     return {"train.jsonl": rows[:TRAIN_ROWS], "test.jsonl": rows[TRAIN_ROWS:], "samples.jsonl": golden}
 
 
-def _lines(rows: list[dict[str, str]]) -> str:
+def _lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

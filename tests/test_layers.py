@@ -38,6 +38,7 @@ LAYERS: dict[str, int] = {
     "sandbox": 4,
     "models": 5,
     "datasets": 5,
+    "drafts": 6,
     "lengths": 6,
     "task": 6,
     "runs": 6,

@@ -25,7 +25,7 @@ def _everything(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ["findings", "123", "true", "1e3", "a.b-c_d"])
 def test_a_new_task_passes_check_and_its_recipe_loads(name: str, tmp_path: Path, nano_tokenizer: Any) -> None:
-    files = new_task(name, str(tmp_path))
+    files = new_task(name, str(tmp_path)).files
     assert all(os.path.isfile(path) for path in files)
     assert sorted(os.path.relpath(path, tmp_path) for path in files) == sorted(
         path for path in _everything(tmp_path) if (tmp_path / path).is_file()
@@ -40,7 +40,7 @@ def test_a_new_task_passes_check_and_its_recipe_loads(name: str, tmp_path: Path,
 
 
 def test_the_rows_are_the_same_every_time_and_in_one_file_only(tmp_path: Path) -> None:
-    first, second = new_task("one", str(tmp_path / "a")), new_task("two", str(tmp_path / "b"))
+    first, second = new_task("one", str(tmp_path / "a")).files, new_task("two", str(tmp_path / "b")).files
     seen: list[str] = []
     for path, other in zip(first, second, strict=True):
         if path.endswith(".jsonl"):
@@ -51,7 +51,7 @@ def test_the_rows_are_the_same_every_time_and_in_one_file_only(tmp_path: Path) -
 
 
 def test_the_golden_answers_are_what_the_reports_say_last(tmp_path: Path) -> None:
-    for path in new_task("findings", str(tmp_path)):
+    for path in new_task("findings", str(tmp_path)).files:
         if path.endswith(".jsonl"):
             for line in Path(path).read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)

@@ -22,13 +22,39 @@ def command() -> None:
     type=click.Path(file_okay=False),
     help="Where tasks/ and registry/ are made; the first folder of SLMBENCH_PATH unless told, else this one.",
 )
+@click.option("--from", "rows_of", type=click.Path(dir_okay=False), help="A file of your own rows: CSV, JSON, Parquet.")
+@click.option(
+    "--group", metavar="COLUMN", help="Of --from: whose row it is; rows of one are all trained on or all held out."
+)
+@click.option("--question", metavar="COLUMN", help="Of --from: what is asked; guessed unless told.")
+@click.option("--answer", metavar="COLUMN", help="Of --from: what is to be written or chosen; guessed unless told.")
+@click.option("--encoding", help="Of --from, where it is not UTF-8, as cp1252.")
+@click.option("--delimiter", help="Of --from, where the header doesn't show it.")
+@click.option("--real-samples", is_flag=True, help="Golden rows from the file; made up unless told, as they travel.")
 @click.option("--json", "as_json", is_flag=True, help="An array of the files on stdout, and nothing else there.")
-def task(name: str, to: str | None, as_json: bool) -> None:
+def task(
+    name: str,
+    to: str | None,
+    rows_of: str | None,
+    group: str | None,
+    question: str | None,
+    answer: str | None,
+    encoding: str | None,
+    delimiter: str | None,
+    real_samples: bool,
+    as_json: bool,
+) -> None:
+    from slmbench.drafts import Wishes
+    from slmbench.errors import UsageError
     from slmbench.scaffold import new_task
 
     roots = user_roots()
     root = to or (roots[0] if roots else os.curdir)
-    files = [os.path.normpath(path) for path in new_task(name, root)]
+    wishes = Wishes(group, question, answer, encoding, delimiter, real_samples)
+    if rows_of is None and wishes != Wishes():
+        raise UsageError("--group, --question, --answer and the like say how the file of --from is read; name one")
+    made = new_task(name, root, rows_of=rows_of, wishes=wishes)
+    files = [os.path.normpath(path) for path in made.files]
     if as_json:
         import json
 
@@ -37,6 +63,12 @@ def task(name: str, to: str | None, as_json: bool) -> None:
         for path in files:
             click.echo(shown(path))
     listed = os.path.realpath(root) in {os.path.realpath(folder) for folder in roots}
+    for note in made.notes:
+        say(f"note: {note}")
+    if rows_of is not None:
+        golden = "rows of the file" if real_samples else "made up, none of them is a row of the file"
+        say(f"note: {os.path.basename(rows_of)} was copied into the task's folder and is kept out of git; the golden")
+        say(f"  rows (samples.jsonl) are {golden}")
     say("next:")
     if not listed:
         import shlex
