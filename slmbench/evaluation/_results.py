@@ -75,6 +75,7 @@ def finish(
                     "n": found.n,
                     "n_error": 0,
                     "higher_is_better": scorer.higher_is_better,
+                    "range": scorer.range and list(scorer.range),
                     "chance": sum(guesses) / len(guesses) if guesses else None,
                 }
             )
@@ -88,7 +89,7 @@ def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Est
         assert scorer.pool is not None
         found, _ = jackknife(scorer.pool, [item["parts"][scorer.name] for item in items], clusters)
         return found
-    return {name: estimate([item["scores"][name] for item in items], clusters) for name in scorer.values}
+    return {name: estimate([item["scores"][name] for item in items], clusters, scorer.range) for name in scorer.values}
 
 
 def _samples(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from slmbench.metrics.estimate import Z_95, clustered_stderr
+from slmbench.metrics.clusters import MIN_EFFECTIVE_CLUSTERS, clustered_spread, members, sign_flip_p
 
-# The 80% point of the standard normal distribution: the power that a smallest detectable difference is stated for.
-Z_POWER_80 = 0.8416212335729143
+# The power that a smallest detectable difference is stated for.
+POWER = 0.8
 
 Scores = Mapping[str, float]
 Clusters = Mapping[str, "str | None"]
@@ -42,10 +41,10 @@ def paired_p(first: Scores, second: Scores, clusters: Clusters | None = None) ->
     """Two-sided p of "equally good on the same items"; first, second: score by item id.
 
     Only items that both have count; fewer than two of them, or no difference on any, give 1. 0/1 scores: exact McNemar.
-    Other scores: paired t. Where some item has a cluster, neither holds (items of a cluster move together), so it is a
-    t of the differences with the clustered standard error and clusters - 1 degrees of freedom, for any kind of score.
-    Where all differences are the same, no spread can be estimated, and it is the exact sign test over items (or
-    clusters).
+    Other scores: paired t. Where some item has a cluster, neither holds (items of a cluster move together), so it is
+    the test of signs over clusters (`sign_flip_p`), for any kind of score: exact for two models that are equally good,
+    never below 5% with fewer than six clusters, and 1 with fewer than three effective ones. Where all differences of
+    unclustered items are the same, no spread can be estimated, and it is the exact sign test.
     """
     items = sorted(first.keys() & second.keys())
     labels = [clusters.get(item) for item in items] if clusters else []
@@ -97,22 +96,32 @@ def rank_ranges(
 def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = None) -> float | None:
     """The difference of two entries' means that one uncorrected paired test at 5% finds with 80% power; None under 2.
 
-    (1.96 + 0.84) times the median standard error of the paired differences of all pairs. Pairs that agree on every item
-    say nothing about the spread and are left out. Source: Miller 2024, section 5.
+    t(97.5%) + t(80%) times the standard error of the paired differences, the median over all pairs; with clusters its
+    CR2 form and degrees of freedom (`clustered_spread`). Pairs that agree on every item say nothing about the spread
+    and are left out. Source: Miller 2024, section 5.
     """
-    errors: list[float] = []
+    found: list[float] = []
     for i in range(len(scores)):
         for j in range(i + 1, len(scores)):
             items = sorted(scores[i].keys() & scores[j].keys())
             differences = [scores[i][item] - scores[j][item] for item in items]
             if len(set(differences)) > 1:
                 labels = [clusters.get(item) if clusters else None for item in items]
-                errors.append(clustered_stderr(differences, labels)[0])
-    if not errors:
+                spread = clustered_spread(differences, labels)
+                if spread.freedom > 0:
+                    found.append(
+                        (_t_quantile(0.975, spread.freedom) + _t_quantile(POWER, spread.freedom)) * spread.stderr
+                    )
+    if not found:
         return None
-    errors.sort()
-    middle = (errors[(len(errors) - 1) // 2] + errors[len(errors) // 2]) / 2
-    return (Z_95 + Z_POWER_80) * middle
+    found.sort()
+    return (found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2
+
+
+def _t_quantile(share: float, freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))
 
 
 def _paired_t_p(differences: list[float]) -> float:
@@ -121,24 +130,15 @@ def _paired_t_p(differences: list[float]) -> float:
         return 1.0
     mean = math.fsum(differences) / n
     stderr = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1) / n)
-    return _t_p(mean, stderr, n - 1, differences)
+    if stderr <= 1e-12 * abs(mean) or stderr == 0:
+        return mcnemar_p(sum(1 for value in differences if value > 0), sum(1 for value in differences if value < 0))
+    from scipy.special import stdtr
+
+    return min(1.0, 2 * float(stdtr(n - 1, -abs(mean / stderr))))
 
 
 def _clustered_p(differences: list[float], labels: list[str | None]) -> float:
-    n = len(differences)
-    stderr, count = clustered_stderr(differences, labels)
-    if count < 2:
+    groups = members(labels)
+    if len(differences) ** 2 < MIN_EFFECTIVE_CLUSTERS * sum(len(group) ** 2 for group in groups):
         return 1.0
-    sums: dict[Hashable, float] = defaultdict(float)
-    for position, (value, label) in enumerate(zip(differences, labels, strict=True)):
-        sums[(position,) if label is None else label] += value
-    return _t_p(math.fsum(differences) / n, stderr, count - 1, list(sums.values()))
-
-
-def _t_p(mean: float, stderr: float, freedom: int, units: list[float]) -> float:
-    """p of a t test; units: the independent differences, for the sign test that stands in where stderr is 0."""
-    if stderr <= 1e-12 * abs(mean) or stderr == 0:
-        return mcnemar_p(sum(1 for unit in units if unit > 0), sum(1 for unit in units if unit < 0))
-    from scipy.special import stdtr
-
-    return min(1.0, 2 * float(stdtr(freedom, -abs(mean / stderr))))
+    return sign_flip_p([math.fsum(differences[position] for position in group) for group in groups])

@@ -18,7 +18,8 @@ class Scorer:
     name: what a declaration calls it. version: changes whenever a score could. kind: "text" reads what a model wrote,
     "choice" the log-likelihoods of the options, "code" one verdict a sample. values: the keys of every dict that
     `score` returns. score: pure; raises ValueError, naming the example, for an item that can't be scored. binary: each
-    value is 0.0 or 1.0, so that intervals for proportions apply. reads_choices: the options' texts are needed, not only
+    value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest
+    and highest value of an item, which no interval leaves; None where there is none. reads_choices: the options' texts are needed, not only
     their log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
     samples: how many samples an item needs, the k of pass@k.
 
@@ -40,6 +41,7 @@ class Scorer:
     binary: bool
     citation: str = ""
     higher_is_better: bool = True
+    range: tuple[float, float] | None = (0.0, 1.0)
     reads_choices: bool = False
     reads_whole: bool = False
     samples: int = 1

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from slmbench.metrics.clusters import clustered_spread, members
 from slmbench.values import Estimate
 
 # The 97.5% point of the standard normal distribution.
 Z_95 = 1.959963984540054
 
 
-def estimate(values: Sequence[float], clusters: Sequence[str | None] | None = None) -> Estimate:
+def estimate(
+    values: Sequence[float],
+    clusters: Sequence[str | None] | None = None,
+    range: tuple[float, float] | None = None,
+) -> Estimate:
     """Mean of item scores and its 95% interval.
 
     values: one finite number an item. clusters: one label an item (None: the item stands alone); items with the same
-    label aren't independent. Which interval is made, and what `method` says:
+    label aren't independent. range: the lowest and highest score that an item can have, None where there is none; no
+    interval leaves it. Which interval is made, and what `method` says:
 
-    - `wilson`: no cluster is named and every value is 0 or 1. Wilson's score interval; stderr is sqrt(p (1 - p) / n).
-    - `t`: no cluster is named. mean +- t(n - 1) * sd / sqrt(n), sd with ddof = 1.
-    - `clustered-t`: some cluster is named. CR0 standard error (sums of residuals by cluster), t with clusters - 1
-      degrees of freedom.
-    - `wilson-clusters`: clusters are named and every value is 0, or every value is 1. The residuals then say nothing,
-      so this is Wilson's interval with each cluster counted as one item.
-    - `none`: one real value, or one cluster: nothing can be said about the spread. stderr is 0 and both ends of the
-      interval are the value itself; a reader has to take this method as "no interval", not as certainty.
+    - `wilson`: no cluster is named and every value is an end of the range (0 or 1 where there is none). Wilson's score
+      interval; stderr is sqrt(p (1 - p) / n) times the range's width.
+    - `wilson-t`: no cluster is named, other values in a range. Wilson's interval of as many right-or-wrong items as
+      have the mean's variance, with Student's t (n - 1) in place of the normal. Where a few items make up the variance
+      (many scores at an end of the range), it is that of the values and one more at either end of weight
+      3 (kurtosis - 2) / n, at most 1: what was seen once in a hundred may have been missed. stderr is that of `t`.
+    - `wilson-cr2`: some cluster is named, values in a range. The same interval from the CR2 standard error and
+      Satterthwaite's degrees of freedom (`clustered_spread`).
+    - `t`, `cr2-t`: the same without a range: mean +- t * stderr.
+    - `wilson-clusters`: clusters are named and all values are the same end of the range: nothing varies. Wilson's
+      interval, with Kish's effective number of clusters for the number of items.
+    - `none`: one real value, one cluster, or no spread and no range: nothing can be said. stderr is 0 and both ends of
+      the interval are the value itself; a reader has to take this method as "no interval", not as certainty.
 
-    No end is clipped: a t interval may leave the metric's range, and a score below chance stays there.
-    Raises ValueError if values is empty or holds NaN or an infinity, or if clusters has another length.
-    Sources: Wilson 1927; Miller 2024, "Adding Error Bars to Evals", sections 2 and 3.
+    Raises ValueError if values is empty, holds NaN, an infinity or a value outside the range, or if clusters has
+    another length.
+    Sources: Wilson 1927; Miller 2024, "Adding Error Bars to Evals", section 2; Korn and Graubard 1998 for effective
+    sizes; docs/results.md for what was measured of each.
     """
     numbers = [float(value) for value in values]
     if not numbers:
@@ -38,21 +49,31 @@ def estimate(values: Sequence[float], clusters: Sequence[str | None] | None = No
     for position, number in enumerate(numbers):
         if not math.isfinite(number):
             raise ValueError(f"value {position} of {len(numbers)} is {number}; every item's score has to be finite")
+        if range is not None and not range[0] <= number <= range[1]:
+            raise ValueError(f"value {position} of {len(numbers)} is {number}, outside {range[0]} to {range[1]}")
     if clusters is not None and len(clusters) != len(numbers):
         raise ValueError(f"{len(clusters)} clusters for {len(numbers)} values; give one for each")
 
     n = len(numbers)
     mean = math.fsum(numbers) / n
-    binary = all(number in (0.0, 1.0) for number in numbers)
+    ends = range or (0.0, 1.0)
+    binary = all(number in ends for number in numbers)
+    bounds = ends if binary else range
     if clusters is not None and any(label is not None for label in clusters):
-        return _clustered(numbers, clusters, mean, binary)
+        return _clustered(numbers, clusters, mean, bounds)
     if binary:
-        low, high = wilson_interval(mean, n)
-        return Estimate(mean, math.sqrt(mean * (1 - mean) / n), low, high, n, "wilson")
+        share = numbers.count(ends[1]) / n
+        low, high = _scaled(ends, *wilson_interval(share, n))
+        stderr = (ends[1] - ends[0]) * math.sqrt(share * (1 - share) / n)
+        return Estimate(mean, stderr, min(low, mean), max(high, mean), n, "wilson")
     if n == 1:
         return Estimate(mean, 0.0, mean, mean, n, "none")
     variance = math.fsum((number - mean) ** 2 for number in numbers) / (n - 1)
-    return _t_estimate(mean, math.sqrt(variance / n), n, n - 1, "t")
+    stderr = math.sqrt(variance / n)
+    if bounds is None:
+        return _t_estimate(mean, stderr, n, n - 1, "t")
+    low, high = _bounded_interval(mean, _guarded_variance(numbers, mean, bounds) / n, n - 1, bounds)
+    return Estimate(mean, stderr, low, high, n, "wilson-t")
 
 
 def jackknife(
@@ -65,7 +86,8 @@ def jackknife(
     pool, parts: as of a pooled `Scorer`; parts: one an item. clusters: as in `estimate`. The estimate is pool(parts)
     itself, not the mean of the pseudo-values. Its standard error comes from leaving out one item, or one cluster, at a
     time: sqrt((g - 1) / g * sum of (theta_(-i) - their mean)^2) over g items or clusters; the interval is t with g - 1
-    degrees of freedom, clipped to [0, 1], its method `jackknife`. The method is `none`, as in `estimate`, where g is 1
+    degrees of freedom (Satterthwaite's of the pseudo-values where clusters are named), clipped to [0, 1], its method
+    `jackknife`. The method is `none`, as in `estimate`, where g is 1
     or no item's absence changes the value. The pseudo-value of item i is n * theta - (n - 1) * theta_(-i), of single
     items even where clusters are named; of one item it is theta.
 
@@ -80,7 +102,7 @@ def jackknife(
         raise ValueError(f"{len(clusters)} clusters for {n} items; give one for each")
     whole = pool(parts)
     single = [[position] for position in range(n)]
-    groups = _groups(clusters) if clusters is not None else single
+    groups = members(clusters) if clusters is not None else single
     without_item = _left_out(pool, parts, single)
     without_group = without_item if len(groups) == n else _left_out(pool, parts, groups)
     estimates, pseudo_values = {}, {}
@@ -88,16 +110,11 @@ def jackknife(
         left = [values[name] for values in without_group]
         if not all(map(math.isfinite, (value, *left))):
             raise ValueError(f"{name} is not finite over all items, or without one of them")
-        estimates[name] = _jackknifed(value, left, n)
-        pseudo_values[name] = [n * value - (n - 1) * values[name] for values in without_item] or [value]
+        pseudo = [n * value - (n - 1) * values[name] for values in without_item] or [value]
+        freedom = len(left) - 1.0 if clusters is None else clustered_spread(pseudo, clusters).freedom
+        estimates[name] = _jackknifed(value, left, n, freedom)
+        pseudo_values[name] = pseudo
     return estimates, pseudo_values
-
-
-def _groups(clusters: Sequence[str | None]) -> list[list[int]]:
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for position, label in enumerate(clusters):
-        groups[(position,) if label is None else label].append(position)
-    return list(groups.values())
 
 
 def _left_out(pool: Callable[..., dict[str, float]], parts: Sequence[Any], groups: list[list[int]]) -> list[dict]:
@@ -111,51 +128,86 @@ def _left_out(pool: Callable[..., dict[str, float]], parts: Sequence[Any], group
     return [pool([part for position, part in enumerate(parts) if position not in gone]) for gone in dropped]
 
 
-def _jackknifed(value: float, left: list[float], n: int) -> Estimate:
+def _jackknifed(value: float, left: list[float], n: int, freedom: float) -> Estimate:
     g = len(left)
     # Also where all are equal, rounding aside: that every item counts alike doesn't make the number certain.
     if g < 2 or max(left) - min(left) < 1e-12:
         return Estimate(value, 0.0, value, value, n, "none")
     mean = math.fsum(left) / g
     stderr = math.sqrt((g - 1) / g * math.fsum((each - mean) ** 2 for each in left))
-    made = _t_estimate(value, stderr, n, g - 1, "jackknife")
+    made = _t_estimate(value, stderr, n, freedom, "jackknife")
     return Estimate(value, stderr, max(0.0, made.ci_low), min(1.0, made.ci_high), n, "jackknife")
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% score interval (low, high) of a share in [0, 1] of n items. Source: Wilson 1927."""
-    shrink = 1 + Z_95**2 / n
-    middle = (share + Z_95**2 / (2 * n)) / shrink
-    half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / shrink
-    # At a share of 0 or 1 that end is exact; rounding may not carry it past the value.
-    return min(share, middle - half), max(share, middle + half)
+def wilson_interval(share: float, n: float, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's score interval (low, high) of a share in [0, 1] of n items, 95% unless z says otherwise.
 
-
-def clustered_stderr(values: Sequence[float], clusters: Sequence[str | None]) -> tuple[float, int]:
-    """CR0 standard error of the mean, and the number of clusters; an item whose cluster is None is one of its own.
-
-    Source: Miller 2024, section 2.2: sqrt(sum over clusters of (sum of residuals)^2) / n.
+    n: need not be whole, as effective numbers of items aren't. Source: Wilson 1927.
     """
-    n = len(values)
-    mean = math.fsum(values) / n
-    residuals: dict[Hashable, list[float]] = defaultdict(list)
-    for position, (value, label) in enumerate(zip(values, clusters, strict=True)):
-        residuals[(position,) if label is None else label].append(value - mean)
-    return math.sqrt(math.fsum(math.fsum(part) ** 2 for part in residuals.values())) / n, len(residuals)
+    shrink = 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / shrink
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n * n)) / shrink
+    # At a share of 0 or 1 that end is exact; rounding may not carry it past the value, nor out of the range.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def _clustered(numbers: list[float], clusters: Sequence[str | None], mean: float, binary: bool) -> Estimate:
+def _clustered(
+    numbers: list[float], clusters: Sequence[str | None], mean: float, bounds: tuple[float, float] | None
+) -> Estimate:
     n = len(numbers)
-    stderr, count = clustered_stderr(numbers, clusters)
-    if binary and mean in (0.0, 1.0):
-        low, high = wilson_interval(mean, count)
+    spread = clustered_spread(numbers, clusters)
+    if bounds is not None and mean in bounds:
+        low, high = _scaled(bounds, *wilson_interval(float(mean == bounds[1]), spread.effective))
         return Estimate(mean, 0.0, low, high, n, "wilson-clusters")
-    if count == 1:
+    if spread.clusters == 1:
         return Estimate(mean, 0.0, mean, mean, n, "none")
-    return _t_estimate(mean, stderr, n, count - 1, "clustered-t")
+    if bounds is None:
+        return _t_estimate(mean, spread.stderr, n, spread.freedom, "cr2-t")
+    low, high = _bounded_interval(mean, spread.stderr**2, spread.freedom, bounds)
+    return Estimate(mean, spread.stderr, low, high, n, "wilson-cr2")
 
 
-def _t_estimate(mean: float, stderr: float, n: int, freedom: int, method: str) -> Estimate:
+def _guarded_variance(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> float:
+    """The variance of one item's score, not smaller where it hangs on few items.
+
+    Of the values, and of one at either bound with the weight 3 (kurtosis - 2) / n, at least 0 and at most 1: the
+    kurtosis over n is one over the number of items that the variance hangs on.
+    """
+    n = len(numbers)
+    squares = [(number - mean) ** 2 for number in numbers]
+    second = math.fsum(squares)
+    if max(numbers) > min(numbers):
+        share = math.fsum(square * square for square in squares) / (second * second)
+        weight = min(1.0, max(0.0, 3 * (share - 2 / n)))
+    else:  # Scores that don't differ at all say nothing of their spread.
+        weight = 1.0
+    low, high = bounds
+    total = n + 2 * weight
+    middle = (math.fsum(numbers) + weight * (low + high)) / total
+    spread = math.fsum((number - middle) ** 2 for number in numbers)
+    spread += weight * ((low - middle) ** 2 + (high - middle) ** 2)
+    return spread / (total - 1)
+
+
+def _bounded_interval(mean: float, variance: float, freedom: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Wilson's interval of as many 0/1 items as would give the mean of scores in `bounds` this variance."""
+    from scipy.stats import t
+
+    low, high = bounds
+    share = (mean - low) / (high - low)
+    scaled = variance / (high - low) ** 2
+    if scaled == 0.0:
+        return mean, mean
+    items = share * (1 - share) / scaled
+    return _scaled(bounds, *wilson_interval(share, items, float(t.ppf(0.975, freedom))))
+
+
+def _scaled(bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    width = bounds[1] - bounds[0]
+    return bounds[0] + width * low, bounds[0] + width * high
+
+
+def _t_estimate(mean: float, stderr: float, n: int, freedom: float, method: str) -> Estimate:
     from scipy.stats import t
 
     half = float(t.ppf(0.975, freedom)) * stderr

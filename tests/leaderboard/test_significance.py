@@ -63,7 +63,12 @@ def test_items_of_one_cluster_count_less() -> None:
     first, second = scores([1] * 12), scores([0] * 12)
     assert paired_p(first, second) < 0.001
     two = {item: "a" if position < 6 else "b" for position, item in enumerate(first)}
-    assert paired_p(first, second, two) == mcnemar_p(2, 0)
+    assert paired_p(first, second, two) == 1.0
+    six = {item: str(position // 2) for position, item in enumerate(first)}
+    assert paired_p(first, second, six) == mcnemar_p(6, 0)
+    # A cluster of 50 beside five of one: not three clusters' worth, though six agree.
+    uneven = scores([1] * 55), scores([0] * 55)
+    assert paired_p(*uneven, {item: str(max(0, position - 49)) for position, item in enumerate(uneven[0])}) == 1.0
 
 
 def test_false_alarms_of_clustered_items_stay_near_5_percent() -> None:
@@ -121,12 +126,13 @@ def test_twenty_equal_models_are_rarely_told_apart_with_holm_and_mostly_without(
 
 
 def test_detectable_difference_is_2_8_standard_errors_of_the_paired_difference() -> None:
-    from scipy.stats import sem
+    from scipy.stats import sem, t
 
     rng = random.Random(5)
     first, second = [rng.random() for _ in range(80)], [rng.random() for _ in range(80)]
-    # CR0 divides by n where sem divides by n - 1.
-    stderr = sem([a - b for a, b in zip(first, second, strict=True)], ddof=0)
-    assert detectable_difference([scores(first), scores(second)]) == pytest.approx(2.8016 * stderr, rel=1e-4)
+    stderr = sem([a - b for a, b in zip(first, second, strict=True)])
+    found = detectable_difference([scores(first), scores(second)])
+    assert found == pytest.approx((t.ppf(0.975, 79) + t.ppf(0.8, 79)) * stderr)
+    assert found == pytest.approx(2.8 * stderr, rel=0.03)
     assert detectable_difference([scores(first)]) is None
     assert detectable_difference([scores(first), scores(first)]) is None

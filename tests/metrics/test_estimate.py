@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmbench.metrics.estimate import clustered_stderr, estimate, jackknife
+from slmbench.metrics.estimate import estimate, jackknife
 from slmbench.metrics.pooling import LabelF1, count_labels
 
 
@@ -40,24 +40,28 @@ def test_real_values_get_the_t_interval_of_scipy() -> None:
     assert (made.ci_low, made.ci_high) == pytest.approx((interval.low, interval.high))
 
 
-def test_an_interval_below_zero_is_not_clipped() -> None:
-    assert estimate([0.0, 0.0, 0.3]).ci_low < 0
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.3], [1.0, 1.0, 0.9], [0.0] * 40 + [0.01], [0.4, 0.4]])
+def test_no_interval_leaves_the_range_and_only_without_one_t_may(values: list[float]) -> None:
+    made = estimate(values, range=(0.0, 1.0))
+    assert made.method == "wilson-t"
+    assert 0.0 <= made.ci_low < made.value < made.ci_high <= 1.0
+    plain = estimate(values)
+    assert plain.method == "t"
+    assert plain.ci_high - plain.value == pytest.approx(plain.value - plain.ci_low)
 
 
-def test_clustered_stderr_is_the_sum_of_squared_cluster_residuals() -> None:
-    # Written out: mean 0.5; residual sums 0.5 + 0.5 = 1, -0.5 + 0.5 = 0, -0.5 - 0.5 = -1; sqrt(2) / 6.
-    stderr, count = clustered_stderr([1, 1, 0, 1, 0, 0], ["a", "a", "b", "b", "c", "c"])
-    assert stderr == pytest.approx(math.sqrt(2) / 6)
-    assert count == 3
+def test_a_range_scales_everything() -> None:
+    values = [0.1, 0.7, 0.2, 0.9, 1.0]
+    small, large = estimate(values, range=(0.0, 1.0)), estimate([100 * value for value in values], range=(0.0, 100.0))
+    assert attrs.astuple(large)[:4] == pytest.approx([100 * part for part in attrs.astuple(small)[:4]])
+    ends = estimate([100.0, 0.0, 100.0], range=(0.0, 100.0))
+    assert ends.method == "wilson"
+    assert ends.ci_low == pytest.approx(100 * estimate([1, 0, 1]).ci_low)
 
 
-def test_clustered_interval_uses_clusters_minus_one_degrees_of_freedom() -> None:
-    from scipy.stats import t
-
-    made = estimate([1, 1, 0, 1, 0, 0], ["a", "a", "b", "b", "c", "c"])
-    assert made.method == "clustered-t"
-    assert made.ci_high - made.value == pytest.approx(t.ppf(0.975, 2) * math.sqrt(2) / 6)
-    assert made.n == 6
+def test_a_value_outside_the_range_is_an_error_that_names_it() -> None:
+    with pytest.raises(ValueError, match=r"value 1 of 2 is 1\.5, outside 0\.0 to 1\.0"):
+        estimate([0.5, 1.5], range=(0.0, 1.0))
 
 
 def test_clustered_stderr_is_near_the_true_spread_where_the_naive_one_is_far_too_small() -> None:
@@ -80,7 +84,7 @@ def test_clustered_stderr_is_near_the_true_spread_where_the_naive_one_is_far_too
 
 def test_items_without_a_cluster_stand_alone() -> None:
     values = [1.0, 0.0, 0.5, 0.25]
-    assert clustered_stderr(values, ["a", None, None, "a"]) == clustered_stderr(values, ["a", "b", "c", "a"])
+    assert estimate(values, ["a", None, None, "a"]) == estimate(values, ["a", "b", "c", "a"])
 
 
 def test_clusters_that_are_all_none_are_no_clusters() -> None:
