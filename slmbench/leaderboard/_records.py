@@ -39,7 +39,8 @@ class RunProblems(SlmbenchError):
 class RunMetric:
     """What a run's record says of one metric. chance: the score of guessing, None where it is unknown.
 
-    pooled_by: the scorer of a metric that is no mean over items, as a micro-averaged F1; None for a mean.
+    pooled_by: the scorer of a metric that is no mean over items, as a micro-averaged F1; None for a mean. range: the
+    lowest and highest score of an item, None where there is none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RunMetric:
     higher_is_better: bool
     chance: float | None = None
     pooled_by: str | None = None
+    range: tuple[float, float] | None = None
 
 
 @frozen(eq=False)
@@ -254,8 +256,20 @@ def _checked_metrics(checker: RecordChecker) -> list[RunMetric]:
             checker.add(f"{at}.name", name, "a name that no other metric of the run has")
             continue
         pooled_by = checker.text(f"{at}.scorer") if checker.record["metrics"][position].get("pooled") else None
-        metrics.append(RunMetric(name, value, n, n_error, higher, chance, pooled_by))
+        metrics.append(RunMetric(name, value, n, n_error, higher, chance, pooled_by, _checked_range(checker, at)))
     return metrics
+
+
+def _checked_range(checker: RecordChecker, at: str) -> tuple[float, float] | None:
+    found = checker.value(f"{at}.range")
+    if found is None:  # None was written before metrics had one.
+        return None
+    if isinstance(found, list) and len(found) == 2:
+        low, high = (checker.finite(f"{at}.range.{position}") for position in (0, 1))
+        if low is not None and high is not None and low < high:
+            return low, high
+    checker.add(f"{at}.range", found, "null, or the lowest and the highest score of an item")
+    return None
 
 
 _Scores = tuple[dict[str, dict[str, float]], dict[str, str | None], int, dict[str, Estimate]]
@@ -308,6 +322,10 @@ def _read_scores(
         elif unscored > metric.n_error:
             message = f"metric {metric.name!r}: {unscored} samples have no score, but n_error is {metric.n_error}"
             problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
+        outside = [score for score in values if metric.range and not metric.range[0] <= score <= metric.range[1]]
+        if outside and metric.pooled_by is None:
+            message = f"score {metric.name!r} is {outside[0]!r}, outside the metric's range {list(metric.range or ())}"
+            problems.append(Problem(str(path), 0, 0, message))
         if metric.pooled_by is None and not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
             message = f"metric {metric.name!r} says {metric.value!r}, the mean of its samples' scores is {mean!r}"
             problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))

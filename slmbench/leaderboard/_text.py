@@ -49,6 +49,25 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
+SYMMETRIC = frozenset({"t", "cr2-t", "t-seeds"})
+"""Methods whose intervals are as wide below a value as above it."""
+INTERVALS = "\u00b1 and [ ]: 95% intervals, symmetric or not"
+
+
+def interval(low: float, high: float, method: str) -> str:
+    """` \u00b10.023`, ` [0.943, 0.989]` where it isn't symmetric by its method, or nothing for `none`."""
+    if method == "none":
+        return ""
+    if method in SYMMETRIC:
+        return f" \u00b1{number((high - low) / 2)}"
+    return f" [{number(low)}, {number(high)}]"
+
+
+def short_interval(low: float, high: float, method: str) -> str:
+    """`interval` without the zero before a decimal point, for narrow tables."""
+    return re.sub(r"(?<![0-9])0\.", ".", interval(low, high, method))
+
+
 def count(value: float) -> str:
     """A count in short: 950, 12.3k, 1.1M, 4.0B."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

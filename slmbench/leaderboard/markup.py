@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from slmbench.leaderboard._html import Html, json_script, notice_box, page_head, tag
-from slmbench.leaderboard._text import count, duration, number, size
+from slmbench.leaderboard._text import INTERVALS, count, duration, interval, number, size
 
 
 def page_style() -> str:
@@ -15,4 +15,17 @@ def page_style() -> str:
     return content.replace("\r\n", "\n")
 
 
-__all__ = ["Html", "count", "duration", "json_script", "notice_box", "number", "page_head", "page_style", "size", "tag"]
+__all__ = [
+    "INTERVALS",
+    "Html",
+    "count",
+    "duration",
+    "interval",
+    "json_script",
+    "notice_box",
+    "number",
+    "page_head",
+    "page_style",
+    "size",
+    "tag",
+]

@@ -303,7 +303,7 @@ def _estimate(run: Run, name: str) -> Estimate:
     if name in run.pooled:
         return run.pooled[name]
     scores = run.scores[name]
-    return estimate(list(scores.values()), [run.clusters[item] for item in scores])
+    return estimate(list(scores.values()), [run.clusters[item] for item in scores], _metric(run, name).range)
 
 
 def _row(key: _RowKey, cells: Mapping[str, Cell], runs: Sequence[Run]) -> Row:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slmbench.leaderboard._text import display_width, fit, number
+from slmbench.leaderboard._text import INTERVALS, display_width, fit, number, short_interval
 from slmbench.leaderboard.table import Column, Leaderboard, Row
 from slmbench.visible import visible
 
 GAP = 2
 MIN_NAME = 8
 MAX_NAME = 28
-# One score: "12.345 +-0.123 *" at most.
-MIN_CELL = 14
+# One score: "0.975 [.943, .989] *".
+MIN_CELL = 20
 MAX_CELL = 22
 
 _BOLD, _DIM, _GREEN, _YELLOW, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
@@ -21,7 +21,7 @@ _BOLD, _DIM, _GREEN, _YELLOW, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[3
 def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
     """The table as lines of at most width cells (at least 24 are used), ending in a newline.
 
-    A score is its mean and half of its 95% interval. `*` (and green, with color): no other ranked row is significantly
+    A score is its mean and its 95% interval. `*` (and green, with color): no other ranked row is significantly
     better. Columns that don't fit beside each other go below, in blocks that repeat the names. color: ANSI colours of
     our own; escapes in names are shown as signs, never sent.
     """
@@ -88,10 +88,8 @@ def _metric_lines(metric: str, width: int) -> tuple[str, str]:
 
 
 def _cell_width(column: Column, room: int) -> int:
-    return max(
-        MIN_CELL,
-        min(MAX_CELL, room - GAP, max(display_width(visible(column.task)), display_width(visible(column.metric)))),
-    )
+    names = max(display_width(visible(column.task)), display_width(visible(column.metric)))
+    return min(max(MIN_CELL, min(MAX_CELL, names)), room - GAP)
 
 
 def _blocks(columns: Sequence[Column], room: int) -> list[list[Column]]:
@@ -133,23 +131,25 @@ def _block_lines(
         parts = [_name(label, name_width)]
         for column, cells in zip(columns, widths, strict=True):
             cell = row.cells.get(column.key)
-            text = fit(_score(row, column), cells, right=True)
+            text = fit(_score(row, column, cells), cells, right=True)
             parts.append(paint(text, _GREEN) if cell is not None and cell.leads else text)
         lines.append(gap.join(parts))
     return lines
 
 
-def _score(row: Row, column: Column) -> str:
+def _score(row: Row, column: Column, width: int) -> str:
+    """Mean, interval and mark; the mean and the mark alone where a cell of this width has no room for the interval."""
     cell = row.cells.get(column.key)
     if cell is None:
         return "-  "
     made = cell.estimate
-    half = "" if made.method == "none" else f" \u00b1{number((made.ci_high - made.ci_low) / 2).removeprefix('0')}"
-    return f"{number(made.value)}{half} {'*' if cell.leads else ' '}"
+    mark = " *" if cell.leads else "  "
+    whole = number(made.value) + short_interval(made.ci_low, made.ci_high, made.method) + mark
+    return whole if display_width(whole) <= width else number(made.value) + mark
 
 
 def _legend(leaderboard: Leaderboard) -> str:
-    parts = ["\u00b1 half of the 95% interval"]
+    parts = [INTERVALS]
     if any(cell.leads for row in leaderboard.rows for cell in row.cells.values()):
         parts.append("* no other row is significantly better on the same items (paired test, Holm, 5%)")
     if any(row.badges for row in leaderboard.rows):

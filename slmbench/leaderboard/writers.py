@@ -14,7 +14,7 @@ from typing import Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.leaderboard._records import Run
-from slmbench.leaderboard._text import count, duration, json_ready, number, rank_range, size
+from slmbench.leaderboard._text import count, duration, interval, json_ready, number, rank_range, size
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.table import Column, Leaderboard, Row
 from slmbench.visible import visible
@@ -99,7 +99,7 @@ def render_markdown(leaderboard: Leaderboard) -> str:
         lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
         lines += [
             "",
-            "Each score is a mean, \u00b1 half of its 95% interval, then the ranks that the data leaves open (paired "
+            "Each score is a mean, its 95% interval, then the ranks that the data leaves open (paired "
             "tests on the same items, Holm-corrected, 5%). **Bold**: no other row is significantly better.",
             "",
         ]
@@ -136,10 +136,10 @@ def _markdown_score(row: Row, column: Column) -> str:
         return ""
     made = cell.estimate
     value = f"**{number(made.value)}**" if cell.leads else number(made.value)
-    half = "" if made.method == "none" else f" \u00b1{number((made.ci_high - made.ci_low) / 2)}"
+    around = interval(made.ci_low, made.ci_high, made.method)
     if cell.rank_low is None or cell.rank_high is None:
-        return f"{value}{half} (not ranked)"
-    return f"{value}{half} ({rank_range(cell.rank_low, cell.rank_high)})"
+        return f"{value}{around} (not ranked)"
+    return f"{value}{around} ({rank_range(cell.rank_low, cell.rank_high)})"
 
 
 def _markdown_cost(row: Row) -> list[str]:

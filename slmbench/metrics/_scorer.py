@@ -18,9 +18,9 @@ class Scorer:
     name: what a declaration calls it. version: changes whenever a score could. kind: "text" reads what a model wrote,
     "choice" the log-likelihoods of the options, "code" one verdict a sample. values: the keys of every dict that
     `score` returns. score: pure; raises ValueError, naming the example, for an item that can't be scored. binary: each
-    value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest
-    and highest value of an item, which no interval leaves; None where there is none. reads_choices: the options' texts are needed, not only
-    their log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
+    value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest and highest value of an item, which
+    no interval leaves; None where there is none. reads_choices: the options' texts are needed, not only their
+    log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
     samples: how many samples an item needs, the k of pass@k.
 
     parts and pool, both or neither: the metric of a run isn't the mean over its items. parts(example, output) is what

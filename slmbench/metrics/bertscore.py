@@ -135,6 +135,7 @@ def _scorer_of(settings: BertSettings) -> Scorer:
         description=METRIC_SUMMARIES["bertscore"],
         citation="Zhang et al. 2020, BERTScore: Evaluating Text Generation with BERT, arXiv:1904.09675",
         binary=False,
+        range=None,  # A cosine, and with a baseline whatever that makes of it.
         score_all=partial(_score_all, settings),
         remarks=partial(_remarks, settings),
         ready=partial(_ready, settings),

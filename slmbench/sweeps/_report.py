@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slmbench.files import write_atomically
-from slmbench.leaderboard.markup import count, duration, number, size
+from slmbench.leaderboard.markup import INTERVALS, count, duration, interval, number, size
 from slmbench.leaderboard.writers import csv_text, markdown_text
 from slmbench.sweeps._page import render_page
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep
@@ -147,8 +147,8 @@ def _legend(sweep: Sweep) -> str:
     spread = "over the items of one run"
     if "seeds" in sweep.spreads:
         seeds = max(len(row.seeds) for row in sweep.rows)
-        spread = f"t over {seeds} seeds" + (f"; {OF_ITEMS} {spread}" if "items" in sweep.spreads else "")
-    said = f"± half of the 95% interval ({spread}); * on the Pareto front of score against trainable parameters"
+        spread = f"over {seeds} seeds" + (f"; {OF_ITEMS} {spread}" if "items" in sweep.spreads else "")
+    said = f"{INTERVALS} ({spread}); * on the Pareto front of score against trainable parameters"
     metrics = ", ".join(f"{column.task}: {column.metric}" for column in sweep.columns)
     return f"{said}. Scores: {metrics}." if metrics else said + "."
 
@@ -165,8 +165,8 @@ def _shown(score: Score | None, mixed: bool) -> str:
     """mixed: some intervals of the table are over seeds and some over items, which are marked then."""
     if score is None:
         return ""
-    half = "" if score.method == "none" else f" ±{number((score.ci_high - score.ci_low) / 2)}"
-    return number(score.value) + half + (OF_ITEMS if mixed and score.spread == "items" else "")
+    around = interval(score.ci_low, score.ci_high, score.method)
+    return number(score.value) + around + (OF_ITEMS if mixed and score.spread == "items" else "")
 
 
 def _score(score: Score) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 from attrs import evolve, frozen
 
 from slmbench.errors import UsageError
+from slmbench.metrics.estimate import estimate
 from slmbench.runs import Run
 from slmbench.sweeps._grid import Axis
 from slmbench.sweeps._pareto import pareto_front
 from slmbench.sweeps._run import Outcome
 
-SEEDS = "t-seeds"
-"""The method of an interval over seeds."""
+SEEDS = {"t": "t-seeds", "wilson": "wilson-seeds", "wilson-t": "wilson-seeds"}
+"""The method of an interval over seeds, by that of `estimate`."""
 OF_ITEMS = "†"
 """Marks intervals over items in a table where others are over seeds."""
 
@@ -30,12 +31,13 @@ COSTS = {
 
 @frozen
 class Column:
-    """One metric of one task."""
+    """One metric of one task. range: the lowest and highest value of it, None where there is none."""
 
     task: str
     metric: str
     higher_is_better: bool
     chance: float | None
+    range: tuple[float, float] | None = None
 
     @property
     def key(self) -> str:
@@ -44,7 +46,7 @@ class Column:
 
 @frozen
 class Score:
-    """A mean with its 95% interval. method: `t-seeds` over seeds, else how the one run's own interval was made.
+    """A mean with its 95% interval. method: `t-seeds` or `wilson-seeds` over seeds, else that of the one run.
 
     n: seeds, or the run's items.
     """
@@ -58,7 +60,7 @@ class Score:
     @property
     def spread(self) -> str | None:
         """What the interval is over, `seeds` or `items`; None without one."""
-        return None if self.method == "none" else "seeds" if self.method == SEEDS else "items"
+        return None if self.method == "none" else "seeds" if self.method in SEEDS.values() else "items"
 
 
 @frozen
@@ -149,22 +151,19 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
     return Sweep(recipe, tuple(axes), tuple(columns), bases, fronts, failures, _notices(outcomes))
 
 
-def mean_over_seeds(values: Sequence[float]) -> Score:
-    """Mean and 95% t interval of one metric over seeds, one value a seed; at least two of them.
+def mean_over_seeds(values: Sequence[float], range: tuple[float, float] | None = None) -> Score:
+    """Mean and 95% interval of one metric over seeds, one value a seed; at least two of them.
 
-    The method is `none`, and both ends are the mean, where all seeds gave the same: that is no certainty.
+    range: the lowest and highest value of the metric, which the interval doesn't leave (`estimate`). The method is
+    `none`, and both ends are the mean, where all seeds gave the same: that is no certainty.
     """
-    from scipy.stats import t
-
     n = len(values)
     if n < 2:
         raise ValueError(f"an interval over seeds needs two of them, got {n}")
-    mean = math.fsum(values) / n
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    if deviation == 0:
-        return Score(mean, mean, mean, n, "none")
-    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Score(mean, mean - half, mean + half, n, SEEDS)
+    if max(values) == min(values):
+        return Score(values[0], values[0], values[0], n, "none")
+    made = estimate(values, range=range)
+    return Score(made.value, made.ci_low, made.ci_high, n, SEEDS[made.method])
 
 
 def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column]:
@@ -174,7 +173,7 @@ def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column
     for run in (run for outcome in outcomes for run in outcome.base):
         task = str(run.record["task"]["id"])
         for position, metric in enumerate(run.record["metrics"]):
-            column = Column(task, metric["name"], metric["higher_is_better"], metric.get("chance"))
+            column = Column(task, metric["name"], metric["higher_is_better"], metric.get("chance"), _range(metric))
             known[column.key] = None
             names = {metric["name"], column.key} & set(metrics)
             wanted |= names
@@ -184,6 +183,11 @@ def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column
     if missing and known:
         raise UsageError(f"no task here has the metric {', '.join(missing)}; they have {', '.join(known)}")
     return list(found.values())
+
+
+def _range(metric: Mapping[str, Any]) -> tuple[float, float] | None:
+    low, high = metric.get("range") or (None, None)
+    return None if low is None else (low, high)
 
 
 def _notices(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
@@ -207,11 +211,11 @@ def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[Column]) -> dict[st
             for metric in run.record["metrics"]:
                 score = Score(metric["value"], metric["ci_lo"], metric["ci_hi"], metric["n"], metric["method"])
                 found.setdefault(f"{run.record['task']['id']}/{metric['name']}", []).append(score)
-    return {column.key: _over_seeds(scores) for column in columns if (scores := found.get(column.key))}
+    return {column.key: _over_seeds(scores, column) for column in columns if (scores := found.get(column.key))}
 
 
-def _over_seeds(scores: Sequence[Score]) -> Score:
-    made = mean_over_seeds([score.value for score in scores]) if len(scores) > 1 else scores[0]
+def _over_seeds(scores: Sequence[Score], column: Column) -> Score:
+    made = mean_over_seeds([score.value for score in scores], column.range) if len(scores) > 1 else scores[0]
     # Seeds that agree say nothing of the spread; the items of each run still do.
     return scores[0] if made.method == "none" else made
 

@@ -112,6 +112,7 @@ def make_run(
                 "n_error": 0,
                 "higher_is_better": higher_is_better,
                 "chance": chance,
+                "range": [0.0, 1.0] if all(0 <= value <= 1 for value in values) else None,
             }
             for name, values in by_metric.items()
         ],

@@ -182,7 +182,7 @@ def test_clusters_of_the_samples_widen_the_interval(write_run, tmp_path) -> None
     values = [float(position // 10 % 2) for position in range(100)]
     write_run("base", values, clusters=[str(position // 10) for position in range(100)])
     made = build(tmp_path).rows[0].cells[KEY].estimate
-    assert made.method == "clustered-t"
+    assert made.method == "wilson-cr2"
     assert made.stderr > 2 * estimate(values).stderr
 
 

@@ -90,7 +90,7 @@ def test_csv_text_that_is_harmless_stays_as_it_is() -> None:
 
 def test_markdown_shows_scores_ranks_and_cost(table) -> None:
     text = render_markdown(table[0])
-    assert "| nano + note | **0.967** \u00b10.080 (1) |" in text
+    assert "| nano + note | **0.967** [0.833, 0.994] (1) |" in text
     assert "280k (25% of the model), 1.1 MB" in text
 
 

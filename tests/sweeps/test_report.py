@@ -145,9 +145,9 @@ def test_names_are_text_and_nothing_else(sweep, tmp_path):
 def test_the_terminal_table_marks_the_front(sweep):
     head, rows, legend = table_of(sweep)
     assert head == ["setting", "adapter", "sums", "trainable", "adapter", "training", "peak memory"]
-    assert rows[0] == ["nano", "none", "0.100 ±0.075†", "", "", "", ""]
+    assert rows[0] == ["nano", "none", "0.100 [0.050, 0.200]†", "", "", "", ""]
     assert [line[2].endswith(" *") for line in rows] == [False, True, True, False]
-    assert "sums: acc" in legend and "t over 3 seeds; † over the items of one run" in legend
+    assert "sums: acc" in legend and "over 3 seeds; † over the items of one run" in legend
 
 
 def test_an_interval_over_items_is_marked_only_beside_ones_over_seeds(sweep, tmp_path):
@@ -158,7 +158,7 @@ def test_an_interval_over_items_is_marked_only_beside_ones_over_seeds(sweep, tmp
     assert "0.100 [0.050, 0.200]†" in markup(sweep)
     alike = evolve(sweep, bases={})
     legend = table_of(alike)[2]
-    assert "t over 3 seeds" in legend and "†" not in legend + markup(alike)
+    assert "over 3 seeds" in legend and "†" not in legend + markup(alike)
     item = Score(0.5, 0.4, 0.6, 50, "wilson")
     single = evolve(sweep, rows=tuple(evolve(one, scores={"sums/acc": item}, seeds=(0,)) for one in sweep.rows))
     assert "(over the items of one run)" in table_of(single)[2] and "†" not in str(table_of(single))

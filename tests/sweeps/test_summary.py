@@ -40,6 +40,14 @@ def test_an_interval_over_seeds_is_students_t():
     assert (score.n, score.method) == (4, "t-seeds")
 
 
+def test_an_interval_over_seeds_stays_in_the_metrics_range():
+    values = [0.99, 0.97, 1.0]
+    assert mean_over_seeds(values).ci_high > 1
+    score = mean_over_seeds(values, (0.0, 1.0))
+    assert score.ci_low < min(values) and score.value < score.ci_high <= 1
+    assert (score.n, score.method, score.spread) == (3, "wilson-seeds", "seeds")
+
+
 def test_one_seed_has_no_interval_over_seeds():
     with pytest.raises(ValueError, match="needs two"):
         mean_over_seeds([0.5])
