@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from slmbench.errors import DataError, did_you_mean
+from slmbench.prints import NOTED, Printed, note, note_prints
 from slmbench.texts import AsWritten, NotText, as_text, to_date, to_int, to_json, to_string
 
 MAX_TEMPLATE_CHARS = 20_000
@@ -104,13 +105,22 @@ class Template:
 
     def render(self, fields: Mapping[str, Any]) -> str:
         """The text for one row's fields. Raises DataError for a field that the row lacks or a failing expression."""
+        return self._rendered(self._compiled, fields, {})
+
+    def printed(self, fields: Mapping[str, Any]) -> list[Printed]:
+        """What each `{{ }}` that names a field prints for one row, in order. Raises DataError as `render` does."""
+        found: list[Printed] = []
+        self._rendered(_compile_noting(self.source), fields, {NOTED: found})
+        return found
+
+    def _rendered(self, compiled: Any, fields: Mapping[str, Any], noted: Mapping[str, Any]) -> str:
         from jinja2 import TemplateError, UndefinedError
 
         chunks: list[str] = []
         size = 0
         try:
             # One mapping, not keywords: a column may be named `self`.
-            for chunk in self._compiled.generate({**fields, _LIMITS: _Limits()}):
+            for chunk in compiled.generate({**fields, _LIMITS: _Limits(), **noted}):
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MAX_OUTPUT_CHARS:
@@ -133,6 +143,28 @@ class Template:
 
 
 @lru_cache(maxsize=512)
+def _compile_noting(source: str) -> Any:
+    """The template, with a note of each value that it prints. Only for a source that `_compile` took."""
+    from jinja2 import meta
+
+    environment = _environment()
+    tree = environment.parse(source)
+    note_prints(tree, frozenset(meta.find_undeclared_variables(tree)))
+    _guard(tree)
+    return environment.from_string(tree)
+
+
+def _guard(tree: Any) -> None:
+    """Counts the steps of loops, and holds what is printed or joined to be a text."""
+    from jinja2 import nodes
+
+    for loop in tree.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, _LIMITS, [], [], None, None, lineno=loop.lineno)
+    for place in tree.find_all((nodes.Output, nodes.Concat)):
+        place.nodes = [one if isinstance(one, nodes.TemplateData) else _as_text(one) for one in place.nodes]
+
+
+@lru_cache(maxsize=512)
 def _compile(source: str) -> tuple[tuple[str, ...], Any]:
     from jinja2 import TemplateSyntaxError, meta, nodes
 
@@ -145,10 +177,7 @@ def _compile(source: str) -> tuple[tuple[str, ...], Any]:
         undeclared = meta.find_undeclared_variables(tree)
         read = (name.name for name in tree.find_all(nodes.Name))
         names = tuple(dict.fromkeys(name for name in read if name in undeclared))
-        for loop in tree.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, _LIMITS, [], [], None, None, lineno=loop.lineno)
-        for place in tree.find_all((nodes.Output, nodes.Concat)):
-            place.nodes = [one if isinstance(one, nodes.TemplateData) else _as_text(one) for one in place.nodes]
+        _guard(tree)
         return names, environment.from_string(tree)
     except TemplateSyntaxError as error:
         raise TemplateFault(f"Jinja syntax: {error.message} (line {error.lineno} of the template)") from error
@@ -265,6 +294,7 @@ def _environment() -> Any:
         "round": _round,
         "string": to_string,
         _TEXT: _text,
+        NOTED: pass_context(note),
     }
     environment.filters[_LIMITS] = pass_context(lambda context, items: context[_LIMITS].count(items))
     return environment

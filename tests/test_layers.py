@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "journal": 2,
     "schema": 2,
     "catalog": 2,
+    "prints": 1,
     "templates": 2,
     "nano": 3,
     "plugins": 4,

@@ -19,6 +19,7 @@ from slmbench.checks._programs import PROGRAM_ROWS, check_programs
 from slmbench.checks._report import CheckReport, Lengths, measure
 from slmbench.checks._rows import GOLDEN, Split, convert, is_local, local_rows
 from slmbench.checks._scores import check_choices, check_scores
+from slmbench.checks._shown import check_gold_is_hidden
 from slmbench.checks._targets import check_extraction, check_reasoning, check_room
 from slmbench.datasets import Row, Rows
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, TrustError, UsageError
@@ -228,6 +229,7 @@ def _check_group(group: _Group, n_checked: int, ruler: Ruler, found: Findings) -
         for example in examples:
             check_choices(example, found)
     where = "" if group.source == GOLDEN else group.split
+    check_gold_is_hidden(task, examples, ruler.tokenizer, where, group.mode, found)
     if check_extraction(task, rows, where, group.mode, found):
         check_scores(task, rows, where, group.mode, found)
     if not where or where == task.spec.split:

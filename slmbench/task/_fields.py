@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slmbench.errors import DataError, did_you_mean
+from slmbench.prints import LOOPED, Path, Printed
 from slmbench.schema import PromptSpec
 from slmbench.templates import Template
-from slmbench.texts import NotText, as_text, to_string
+from slmbench.texts import NotText, as_text
 
 
 def field_at(fields: Mapping[str, Any], path: str, key: str) -> Any:
@@ -34,32 +35,45 @@ def texts_at(fields: Mapping[str, Any], path: str, key: str) -> tuple[str, ...]:
 
 
 def inputs_of(prompt: PromptSpec, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's part as flat columns: those declared, else the fields that `user` names.
+    """The user's part as flat columns: those declared, else what `user` prints of the row's fields, and no more.
 
-    A list becomes columns name_1, name_2 ..., a struct name_key: nested values cost more tokens in toon than in JSON.
+    A column is named by the field's path: `qa.question` is qa_question, `turns[0].text` turns_1_text. What a loop
+    prints is numbered, and so are the pieces of a text that is printed in several.
     """
     if prompt.inputs is not None:
         return {name: Template(source).render(fields) for name, source in prompt.inputs.items()}
     flat: dict[str, Any] = {}
-    for name in Template(prompt.user).names_in_order:
-        for column, value in _flattened(name, fields[name]) if name in fields else ():
-            if column in flat:
-                raise DataError(f"two fields make the input {column!r}; declare prompt.inputs")
-            flat[column] = value
+    for column, value in _named(Template(prompt.user).printed(fields)):
+        if column in flat:
+            raise DataError(f"two fields make the input {column!r}; declare prompt.inputs")
+        # Of its own type, as `{{ n }}` of a number is.
+        flat[column] = value if type(value) in (str, int, float) else as_text(value, column)
     return flat
 
 
-def _flattened(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flattened(f"{name}_{key}", inner)
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value, 1):
-            yield from _flattened(f"{name}_{number}", inner)
-    elif value is None or isinstance(value, str | int | float):
-        yield name, "" if value is None else value
-    else:
-        try:
-            yield name, to_string(value)
-        except NotText as error:
-            raise DataError(f"prompt.inputs: {error}") from error
+def _named(printed: Sequence[Printed]) -> Iterator[tuple[str, Any]]:
+    """(column, value) in the order of printing. What a loop prints is there each time; else a value is there once, and
+    of a field that is printed whole no piece."""
+    whole = {one.path for one in printed if one.whole}
+    seen: dict[Path, list[Any]] = {}
+    for one in printed:
+        before = seen.setdefault(one.path, [])
+        looped = LOOPED in one.path
+        if looped or ((one.whole or one.path not in whole) and one.value not in before):
+            before.append(one.value)
+            yield _column(one.path, len(before)), one.value
+
+
+def _column(path: Path, number: int) -> str:
+    """The name of the number-th value of a path. Lists count from 1; from the end: last, last_2 ..."""
+    parts: list[str] = []
+    numbered = False
+    for part in path:
+        if part == LOOPED:
+            parts += [] if numbered else [str(number)]
+            numbered = True
+        elif isinstance(part, int):
+            parts.append(str(part + 1) if part >= 0 else "last" if part == -1 else f"last_{-part}")
+        else:
+            parts.append(part)
+    return "_".join(parts) if numbered or number == 1 else f"{'_'.join(parts)}_{number}"

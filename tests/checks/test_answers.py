@@ -261,7 +261,7 @@ def test_a_group_without_shots_is_a_problem(check: Check) -> None:
 def test_a_stop_string_that_cuts_a_few_answers_of_a_split_is_a_notice_with_their_number(
     check: Check, task_yaml: str
 ) -> None:
-    rows = [{"question": f"{i}?", "answer": f"{i}"} for i in range(50, 56)] + [{"question": "6?", "answer": "1,2"}]
+    rows = [{"question": f"n{i}?", "answer": f"{i}"} for i in range(50, 56)] + [{"question": "6?", "answer": "1,2"}]
     report = check(task_yaml + 'generation: {stop: [","]}\n', test=rows, name="few")
     assert report.problems == () and report.metrics == {"exact_match": "ok"}
     assert report.notices == (
@@ -392,7 +392,7 @@ def test_evaluated_answers_with_more_words_than_max_tokens_are_a_notice_with_the
     check: Check, task_yaml: str
 ) -> None:
     def rows(start: int) -> list[dict[str, Any]]:
-        return [{"question": f"{i}?", "answer": f"{i}"} for i in range(start, start + 3)]
+        return [{"question": f"n{i}?", "answer": f"{i}"} for i in range(start, start + 3)]
 
     long = {"question": "long?", "answer": "one two\nthree"}
     yaml = task_yaml + "generation: {max_tokens: 2}\n"

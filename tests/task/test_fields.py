@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_a_system_text_is_a_template_over_the_row(make_task: MakeTask) -> None:
 
 
 def inputs(make_task: MakeTask, user: str, row: dict[str, Any]) -> Any:
-    task = make_task("generate", f"prompt: {{user: '{user}'}}\nanswer: x", [row])
+    task = make_task("generate", f"prompt: {{user: {json.dumps(user)}}}\nanswer: x", [row])
     return dict(task.prompt(task.examples("test")[0]).inputs)
 
 
@@ -201,18 +202,41 @@ def inputs(make_task: MakeTask, user: str, row: dict[str, Any]) -> Any:
         ("{{ a.upper() }} {{ a }}", {"a": "x"}, {"a": "x"}),
         ("{{ a }}", {"a": 5}, {"a": 5}),
         ("{{ a }}", {"a": 0.5}, {"a": 0.5}),
-        ("{{ 1 if a else 0 }}", {"a": True}, {"a": True}),
-        ("{{ a or 1 }}", {"a": None}, {"a": ""}),
-        ("{{ a[0] }}", {"a": ["x", "y"]}, {"a_1": "x", "a_2": "y"}),
-        ("{{ a.k }}", {"a": {"k": "x", "l": 2}}, {"a_k": "x", "a_l": 2}),
-        ("{{ a.k[0] }}", {"a": {"k": ["x", {"m": None}]}}, {"a_k_1": "x", "a_k_2_m": ""}),
+        ("{{ 1 if a else 0 }}", {"a": True}, {}),
+        ("{{ a or 1 }}", {"a": None}, {"a": 1}),
+        ("{{ a.strip() }}", {"a": " x"}, {"a": "x"}),
+        ("{{ a[0] }}", {"a": ["x", "gold"]}, {"a_1": "x"}),
+        ("{{ a[-1] }}{{ a[-2] }}", {"a": ["gold", "x", "y"]}, {"a_last": "y", "a_last_2": "x"}),
+        ("{{ a.k }}", {"a": {"k": "x", "l": "gold"}}, {"a_k": "x"}),
+        ('{{ a["k"][0] }}', {"a": {"k": ["x", {"m": "gold"}]}}, {"a_k_1": "x"}),
         ("{% for x in a %}{{ x }}{{ b }}{% endfor %}", {"a": ["x"], "b": "y", "x": "z"}, {"a_1": "x", "b": "y"}),
-        ("x{{ a[0] if a else 1 }}", {"a": []}, {}),
-        ("{{ gone|default(1) }}{{ a }}", {"a": "x"}, {"a": "x"}),
+        (
+            '{% for x in a if x.r == "user" %}{{ loop.index }} {{ x.c }}{% endfor %}',
+            {"a": [{"r": "user", "c": "x"}, {"r": "bot", "c": "gold"}, {"r": "user", "c": "y"}]},
+            {"a_1_c": "x", "a_2_c": "y"},
+        ),
+        (
+            "{% for x in a[:-1] %}{{ x.r }}: {{ x.c.upper() }}{% endfor %}",
+            {"a": [{"r": "user", "c": "x"}, {"r": "bot", "c": "y"}, {"r": "user", "c": "gold"}]},
+            {"a_1_r": "user", "a_1_c": "X", "a_2_r": "bot", "a_2_c": "Y"},
+        ),
+        (
+            "{% for x in a %}{% for y in x %}{{ y }}{% endfor %}{% endfor %}",
+            {"a": ["xy", "z"]},
+            {"a_1": "x", "a_2": "y", "a_3": "z"},
+        ),
+        ('{{ a.split("###")[0] }}', {"a": "x###gold"}, {"a": "x"}),
+        ("{{ a[:2] }}{{ a[-1:] }}{{ a[:2] }}", {"a": "xygold"}, {"a": "xy", "a_2": "d"}),
+        ("{{ a[i] }}", {"a": ["x", "y"], "i": 1}, {"a_1": "y"}),
+        ('{{ a ~ ", " ~ b.k }}', {"a": "x", "b": {"k": "y", "l": "gold"}}, {"a_b_k": "x, y"}),
+        ('{{ a.replace(b, "_") }}', {"a": "x gold", "b": "gold"}, {"a": "x _"}),
+        ("x{{ a[0] if a else 1 }}", {"a": []}, {"a_1": 1}),
+        ('x{{ "y" if a else "n" }}{% if a %}{{ b }}{% endif %}', {"a": "", "b": "gold"}, {}),
+        ("{{ gone|default(1) }}{{ a }}", {"a": "x"}, {"gone": 1, "a": "x"}),
         ("fixed", {"a": "x"}, {}),
     ],
 )
-def test_inputs_are_the_fields_that_the_user_text_names_flat_and_in_its_order(
+def test_inputs_are_what_the_user_text_prints_of_the_row_flat_and_in_its_order(
     user: str, row: dict[str, Any], expected: dict[str, Any], make_task: MakeTask
 ) -> None:
     got = inputs(make_task, user, row)
