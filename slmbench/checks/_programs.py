@@ -6,6 +6,8 @@ import ast
 import warnings
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._formats import Written
 from slmbench.errors import SlmbenchError, TrustError
@@ -38,7 +40,7 @@ def check_programs(task: Task, rows: Sequence[Written], found: Findings) -> None
             continue
         golds += own
         if own and (hollow := _hollow(own[0][2].code)) is not None:
-            idle.append((row, "a program whose functions only `pass`", Program(hollow, own[0][2].tests)))
+            idle.append((row, "a program whose functions only `pass`", evolve(own[0][2], code=hollow)))
     programs = list(dict.fromkeys(program for _, _, program in golds + idle))
     try:
         verdicts = dict(zip(programs, open_sandbox().run(programs, timeout_s=TIMEOUT_S), strict=True))
@@ -52,7 +54,7 @@ def check_programs(task: Task, rows: Sequence[Written], found: Findings) -> None
 def _program(task: Task, row: Written, text: str, *, fenced: bool = False) -> Program:
     program = program_of(task, row.example, text, fenced=fenced)
     # Formats differ in the last line break; the same program is to run once.
-    return Program(program.code.rstrip() + "\n", program.tests)
+    return evolve(program, code=program.code.rstrip() + "\n")
 
 
 def _compare(

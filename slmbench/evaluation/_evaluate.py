@@ -15,7 +15,7 @@ from slmbench.errors import DataError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._engine import AUTO, Encoded, Engine, build_engine
 from slmbench.evaluation._harness import Judge, Request, build_harness_task, generation_kwargs, render_all
-from slmbench.evaluation._judge import TIMEOUT_S, judge_code, refuse_unscorable
+from slmbench.evaluation._judge import judge_code, refuse_unscorable, sandbox_record
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
@@ -172,7 +172,7 @@ def _prepare(
             # A metric with a model of its own is another metric with other weights.
             "weights": {s.name: [*s.values, s.weights_sha256()] for s in task.scorers if s.weights_sha256},
         },
-        "sandbox": {"tier": sandbox.tier, "timeout_s": TIMEOUT_S} if sandbox and task.kind == "code" else None,
+        "sandbox": sandbox_record(task, sandbox),
         "engine": engine.name,
         "engine_version": engine.version,
         "batch_size": engine.rows,
@@ -188,6 +188,8 @@ def _prepare(
     own = record.get("generation_config", {})
     if own.get("counts") and not task.spec.generation.temperature:
         asked.append(own)  # Greedy texts that a model's file has bent are no others' equals.
+    if "examine" in (record["sandbox"] or {}):
+        asked.append(record["sandbox"]["examine"])  # A weaker examination is another one.
     record["comparability_key"] = canonical_sha256(asked)
     identity = canonical_sha256(
         record

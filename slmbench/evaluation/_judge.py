@@ -66,6 +66,15 @@ def judge_code(
     return judge
 
 
+def sandbox_record(task: Task, sandbox: Sandbox | None) -> dict[str, Any] | None:
+    """What a run's record says of how programs are run; `examine` only where it is not the two processes."""
+    if sandbox is None or task.spec.code is None:
+        return None
+    examine = task.spec.code.examine
+    weaker = {} if examine == "two_processes" else {"examine": examine}
+    return {"tier": sandbox.tier, "timeout_s": TIMEOUT_S, **weaker}
+
+
 def _judged(answer: Answer, verdict: Verdict | None) -> Answer:
     if verdict is None:
         return evolve(answer, verdict="failed")

@@ -107,7 +107,7 @@ def _facts(run: Run, out: Path | None) -> Html:
         ("format", _plain(record.get("format"))),
         ("shots", _plain((record.get("fewshot") or {}).get("n")) if isinstance(record.get("fewshot"), dict) else None),
         ("chain of thought", _plain(record.get("cot")) if record.get("cot") not in (None, "off") else None),
-        ("sandbox", _plain((record.get("sandbox") or {}).get("tier"))),
+        ("sandbox", _joined(record.get("sandbox") or {}, "tier", "examine")),
         ("to mind", _joined_counts(record.get("remarks"))),
         ("task version", _plain(record["task"].get("version"))),
         ("seed", _plain(record.get("seed"))),

@@ -83,11 +83,13 @@ def _head(leaderboard: Leaderboard, layouts: Mapping[str, _Layout]) -> Html:
                 notes.append(f"n = {layouts[column.key].n}")
             if column.chance is not None:
                 notes.append(f"chance {number(column.chance)}")
+            marks = [tag("span", "in process", class_="badge")] if column.in_process else []
             metrics.append(
                 tag(
                     "th",
                     tag("span", breakable(column.metric), class_="sorter"),
                     *(tag("small", note) for note in notes),
+                    *marks,
                     scope="col",
                     role="columnheader",
                     class_="metric first" if place == 0 else "metric",

@@ -85,6 +85,12 @@ class Run:
         return adapter["name"] if adapter else None
 
     @property
+    def examined_in_process(self) -> bool:
+        """Whether the tests of programs ran in the programs' own process."""
+        sandbox = self.record.get("sandbox")
+        return isinstance(sandbox, dict) and sandbox.get("examine") == "in_process"
+
+    @property
     def quantization(self) -> str | None:
         """How the model's weights were held, as `nf4`; None where they were whole."""
         return self.record["model"].get("quantization")

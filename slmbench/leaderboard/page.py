@@ -118,6 +118,14 @@ def _legend(leaderboard: Leaderboard) -> Html:
     ]
     if any(column.chance is not None for column in leaderboard.columns):
         told.append(("Chance", "The upright tick in a bar: what guessing scores. A model below it is shown below it."))
+    if any(column.in_process for column in leaderboard.columns):
+        told.append(
+            (
+                "in process",
+                "The task\u2019s tests ran in the process of the program that they judge. A program that sets out to "
+                "cheat them can; elsewhere tests run in a process of their own.",
+            )
+        )
     if any(badge.startswith("limit ") for badge in badges):
         told.append(("limit N", "Only the first N items were run. A score to look at, not to rank."))
     if "samples" in badges:

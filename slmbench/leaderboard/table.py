@@ -28,7 +28,7 @@ class Column:
     """One metric of one task. chance: the score of guessing. ranked: how many rows are ranked in it.
 
     detectable: the difference of two rows that a paired test finds with 80% power, None where fewer than two are
-    ranked.
+    ranked. in_process: whether some row's programs were examined by tests in their own process, which holds less.
     """
 
     key: str
@@ -38,6 +38,7 @@ class Column:
     chance: float | None = None
     ranked: int = 0
     detectable: float | None = None
+    in_process: bool = False
 
 
 @frozen
@@ -279,7 +280,16 @@ def _task_columns(
                 cell = evolve(cell, rank_low=ranges[row].low, rank_high=ranges[row].high)
             by_row[row] = cell
         smallest = detectable_difference(scores, clusters)
-        column = Column(f"{task}/{name}", task, name, told.higher_is_better, told.chance, len(ranked), smallest)
+        column = Column(
+            f"{task}/{name}",
+            task,
+            name,
+            told.higher_is_better,
+            told.chance,
+            len(ranked),
+            smallest,
+            any(run.examined_in_process for run, _ in have.values()),
+        )
         yield column, by_row
 
 
@@ -363,6 +373,8 @@ def _column_json(column: Column) -> dict[str, Any]:
     }
     if column.chance is not None:
         content["chance"] = column.chance
+    if column.in_process:
+        content["in_process"] = True
     return content
 
 

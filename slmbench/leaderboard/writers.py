@@ -122,7 +122,8 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
 
 def _markdown_head(column: Column) -> str:
     direction = "" if column.higher_is_better else " (lower is better)"
-    return f"{markdown_text(column.task)}<br>{markdown_text(column.metric)}{direction}"
+    weaker = " (in process)" if column.in_process else ""
+    return f"{markdown_text(column.task)}<br>{markdown_text(column.metric)}{direction}{weaker}"
 
 
 def _markdown_name(row: Row) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 from slmbench.errors import SlmbenchError, TrustError
 
@@ -31,10 +31,13 @@ class Program:
 
     Tests name what the program defines (`assert add(1, 2) == 3`, or a `check(candidate)` and `check(add)`); such names
     stand for calls into the program's own process.
+    examine: "two_processes", or "in_process" for tests that can't do with such calls: they run in the program's process
+    after it, which holds less (docs/code.md).
     """
 
     code: str
     tests: str
+    examine: str = field(default="two_processes", validator=validators.in_(("two_processes", "in_process")))
 
 
 @frozen
@@ -77,7 +80,7 @@ class Sandbox:
             raise ValueError(f"timeout_s is above 0 and workers at least 1, got {timeout_s} and {workers}")
         findings = _hosts.run_all(
             lambda: _hosts.start_host(self.tier, timeout_s, self.bwrap),
-            [(program.code, program.tests) for program in programs],
+            [(program.code, program.tests, program.examine) for program in programs],
             timeout_s,
             workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)),
             progress,

@@ -8,7 +8,7 @@ import collections
 import re
 import symtable
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
@@ -100,6 +100,12 @@ def namesakes(code: str, tests: str, standard: set[str]) -> set[str]:
     return found if len(found) == 1 else set()
 
 
+def standard_names(names: Iterable[str], known: Container[str] = frozenset(dir(builtins))) -> dict[str, Any]:
+    """What names of the standard library, which tests read without importing them, stand for; builtins are `known`."""
+    found = {name: getattr(collections, name) for name in names if name in collections.__all__}
+    return found | {name: __import__(name) for name in names if name not in found and name not in known}
+
+
 def _is_module_attribute(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Attribute)
@@ -161,12 +167,7 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     try:
         free, standard = names_used(tests)
         ask("program", code=code)
-        names: dict[str, Any] = {"__name__": "tests"}
-        for name in standard:
-            if name in collections.__all__:
-                names[name] = getattr(collections, name)
-            elif not hasattr(builtins, name):
-                names[name] = __import__(name)
+        names: dict[str, Any] = {"__name__": "tests", **standard_names(standard)}
         # Only a function called like a builtin is left to be tested: MBPP/126 asks for a `sum` of its own.
         for name in free or namesakes(code, tests, standard):
             try:

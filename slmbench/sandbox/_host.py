@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from slmbench.sandbox import _jail
 from slmbench.sandbox._examiner import examine
+from slmbench.sandbox._inside import examine_inside
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, read_frame, write_frame
 from slmbench.sandbox._worker import serve
 
@@ -183,7 +184,8 @@ def play(channel: int, config: dict[str, Any]) -> NoReturn:
         read_frame(replies)  # The worker is confined, too.
         program = read_frame(channel, MAX_PROGRAM_BYTES)
         write_frame(channel, "go")
-        status, detail = examine(program["code"], program["tests"], ask, replies)
+        judge = {"two_processes": examine, "in_process": examine_inside}[program["examine"]]
+        status, detail = judge(program["code"], program["tests"], ask, replies)
         if status == "died":
             detail += _end_of(worker)
         write_frame(channel, [status, detail])

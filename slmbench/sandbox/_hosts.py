@@ -179,7 +179,7 @@ def _sweep(session: int) -> None:
             continue  # Gone meanwhile, or not a process of Linux.
 
 
-def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
+def judge(host: Host, code: str, tests: str, timeout_s: float, examine: str = "two_processes") -> Finding:
     """Runs one program. Raises HostFailed where worker or examiner did not come up."""
     ours, theirs = socket.socketpair()
     with ours:
@@ -192,7 +192,7 @@ def judge(host: Host, code: str, tests: str, timeout_s: float) -> Finding:
         _give_up_after(ours, START_S)
         try:
             ours.settimeout(None)
-            write_frame(ours.fileno(), {"code": code, "tests": tests}, MAX_PROGRAM_BYTES)
+            write_frame(ours.fileno(), {"code": code, "tests": tests, "examine": examine}, MAX_PROGRAM_BYTES)
             _next(host, ours, time.monotonic() + START_S)
         except BadFrame:
             _tell(host, b"k")
@@ -259,7 +259,7 @@ def _said(host: Host) -> str:
 
 def run_all(
     start: Callable[[], Host],
-    programs: list[tuple[str, str]],
+    programs: list[tuple[str, str, str]],
     timeout_s: float,
     workers: int,
     progress: Callable[[int], Any] | None,
@@ -291,7 +291,8 @@ def run_all(
                                     return
                                 host = start()
                                 hosts.append(host)
-                        finding = judge(host, *programs[index], timeout_s)
+                        code, tests, examine = programs[index]
+                        finding = judge(host, code, tests, timeout_s, examine)
                         break
                     except HostFailed:
                         if host is not None:

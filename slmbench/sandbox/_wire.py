@@ -32,10 +32,7 @@ class BadFrame(Exception):
 
 def read_frame(fd: int, max_bytes: int = MAX_FRAME_BYTES) -> Any:
     """The next frame's JSON. Raises EOFError at the end of the stream, BadFrame if too long or no JSON."""
-    size = int.from_bytes(_read(fd, 4), "big")
-    if size > max_bytes:
-        raise BadFrame(f"a frame of {size} bytes; at most {max_bytes} are taken")
-    data = _read(fd, size)
+    data = read_bytes(fd, max_bytes)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as err:
@@ -47,6 +44,19 @@ def write_frame(fd: int, message: Any, max_bytes: int = MAX_FRAME_BYTES) -> None
     data = json.dumps(message).encode("ascii")
     if len(data) > max_bytes:
         raise BadFrame(f"a message of {len(data)} bytes; at most {max_bytes} cross")
+    write_bytes(fd, data)
+
+
+def read_bytes(fd: int, max_bytes: int) -> bytes:
+    """What the next frame holds. Raises EOFError at the end of the stream, BadFrame if it is too long."""
+    size = int.from_bytes(_read(fd, 4), "big")
+    if size > max_bytes:
+        raise BadFrame(f"a frame of {size} bytes; at most {max_bytes} are taken")
+    return _read(fd, size)
+
+
+def write_bytes(fd: int, data: bytes | memoryview) -> None:
+    """Writes one frame that holds these bytes. Raises OSError if nobody reads."""
     data = memoryview(len(data).to_bytes(4, "big") + data)
     while data:
         data = data[os.write(fd, data) :]

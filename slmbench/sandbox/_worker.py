@@ -1,10 +1,11 @@
 """The untrusted side: runs a program and answers calls to its names. It is never shown a test.
 
-Requests: {"op": "program", "code"}, {"op": "get", "name"}, {"op": "call", "of", "args", "kwargs"},
-{"op": "attr", "of", "name"}, {"op": "set", "of", "name", "to"}, {"op": "iter" | "next" | "truth", "of"}. Replies:
-{"value"} or {"raised": [type name, names of its builtin bases, message, arguments or null]}; of a call also {"changed":
-[[number, value], ...]}, the mutable arguments that have other contents now, numbered as `decode` met them. Whatever the
-program does here, or writes to its pipe, is a reply and no more.
+Requests: {"op": "program", "code"}, {"op": "beside", "code"} (the tests come after it, see `_inside`),
+{"op": "get", "name"}, {"op": "call", "of", "args", "kwargs"}, {"op": "attr", "of", "name"},
+{"op": "set", "of", "name", "to"}, {"op": "iter" | "next" | "truth", "of"}.
+Replies: {"value"} or {"raised": [type name, names of its builtin bases, message, arguments or null]}; of a call also
+{"changed": [[number, value], ...]}, the mutable arguments that have other contents now, numbered as `decode` met them.
+Whatever the program does here, or writes to its pipe, is a reply and no more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import types
 from typing import Any
 
+from slmbench.sandbox._inside import prepare
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
 
 MAX_MESSAGE_CHARS = 1000
@@ -26,6 +28,7 @@ def serve(requests: int, replies: int) -> None:
     """Answers until the stream of requests ends."""
     module = types.ModuleType("program")  # Not "__main__": a script's own part is not to run.
     sys.modules["program"] = module
+    run_beside = prepare(requests, replies)
     kept: list[Any] = []
     number: dict[int, int] = {}
 
@@ -68,6 +71,8 @@ def serve(requests: int, replies: int) -> None:
             request = read_frame(requests, MAX_PROGRAM_BYTES)
         except EOFError:
             os._exit(0)
+        if request["op"] == "beside":
+            run_beside(request["code"], module)
         try:
             is_call = request["op"] == "call"
             write_frame(replies, call(request) if is_call else {"value": encode(answer(request), opaque)})

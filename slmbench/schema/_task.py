@@ -89,10 +89,14 @@ class GenerationSpec(Spec):
 
 
 class CodeSpec(Spec):
-    """How an output becomes a program: a template that also sees {{ completion }}; tests: Python that checks it."""
+    """How an output becomes a program: a template that also sees {{ completion }}; tests: Python that checks it.
+
+    examine: "in_process" runs the tests in the program's own process, where two can't carry them; it holds less.
+    """
 
     program: str = "{{ completion }}"
     tests: str
+    examine: Literal["two_processes", "in_process"] = "two_processes"
 
 
 class TaskSpec(Spec):

@@ -38,8 +38,8 @@ def program_of(task: Task, example: Example, completion: str, *, fenced: bool = 
             if defines.search(completion):
                 # The prompt's imports and helpers stay in front; its last function is written anew.
                 before = opened[: begun[-1].start()]
-                return Program(f"{before}\n{completion}" if before.strip() else completion, tests)
-        return Program(template.render({**example.fields, "completion": completion}), tests)
+                return Program(f"{before}\n{completion}" if before.strip() else completion, tests, spec.examine)
+        return Program(template.render({**example.fields, "completion": completion}), tests, spec.examine)
     except DataError as error:
         raise DataError(f"task {task.name!r}, item {example.id!r}: {error}") from error
 

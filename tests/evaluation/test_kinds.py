@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_a_program_that_several_samples_wrote_is_run_once(code_task: Task) -> No
     (answers,) = judge([[right, wrong, right, right, wrong]], [0])
     assert [answer.verdict for answer in answers] == ["passed", "failed", "passed", "passed", "failed"]
     assert len(run) == 2
+
+
+def test_tests_in_the_programs_process_are_declared_recorded_and_a_comparison_of_their_own(
+    code_task: Task, nano: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "weaker" / "small_code"
+    shutil.copytree(code_task.folder, folder)
+    (folder / "task.yaml").write_text(CODE_YAML.replace('"{{ test }}"}', '"{{ test }}", examine: in_process}'))
+    weaker = load_task_folder(str(folder), default_catalog())
+    runs = [evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)[0] for task in (code_task, weaker)]
+    assert [run.record["sandbox"].get("examine") for run in runs] == [None, "in_process"]
+    assert runs[0].record["comparability_key"] != runs[1].record["comparability_key"]
+    equal = "    class A:\n        def __eq__(self, o): return True\n    return A()\n"
+    assert [judged(task, [[equal]])[0] for task in (code_task, weaker)] == [["failed"], ["passed"]]
 
 
 def test_a_chat_models_fenced_function_replaces_the_one_that_the_prompt_began(code_task: Task) -> None:

@@ -33,6 +33,20 @@ def test_four_files_are_written_and_nothing_else(table, tmp_path) -> None:
     assert content == table[0].as_json()
 
 
+def test_a_column_whose_tests_ran_in_the_programs_process_says_so(write_run, tmp_path) -> None:
+    write_run("a", [0, 1], task="strict", changes={"sandbox": {"tier": "bubblewrap", "timeout_s": 3.0}})
+    weaker = {"tier": "namespaces", "timeout_s": 3.0, "examine": "in_process"}
+    write_run("b", [0, 1], task="weaker", changes={"sandbox": weaker})
+    runs, _ = load_runs(tmp_path)
+    table = build_leaderboard(runs)
+    assert [column.get("in_process") for column in table.as_json()["columns"]] == [None, True]
+    write_leaderboard(table, runs, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count('<span class="badge">in process</span>') == 1 and "namespaces, in_process" in page
+    assert "in the process of the program that they judge" in page
+    assert (tmp_path / "out" / "leaderboard.md").read_text().count("(in process)") == 1
+
+
 def test_writing_again_gives_the_same_bytes(table, tmp_path) -> None:
     first = {path.name: path.read_bytes() for path in write_leaderboard(*table, tmp_path / "one")}
     second = {path.name: path.read_bytes() for path in write_leaderboard(*table, tmp_path / "two")}
