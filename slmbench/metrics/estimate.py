@@ -72,7 +72,8 @@ def estimate(
     stderr = math.sqrt(variance / n)
     if bounds is None:
         return _t_estimate(mean, stderr, n, n - 1, "t")
-    low, high = _bounded_interval(mean, _guarded_variance(numbers, mean, bounds) / n, n - 1, bounds)
+    middle, variance = _guarded(numbers, mean, bounds)
+    low, high = _bounded_interval(mean, _items(middle, variance / n, bounds), n - 1, bounds)
     return Estimate(mean, stderr, low, high, n, "wilson-t")
 
 
@@ -163,12 +164,14 @@ def _clustered(
         return Estimate(mean, 0.0, mean, mean, n, "none")
     if bounds is None:
         return _t_estimate(mean, spread.stderr, n, spread.freedom, "cr2-t")
-    low, high = _bounded_interval(mean, spread.stderr**2, spread.freedom, bounds)
+    if spread.stderr == 0.0:
+        return Estimate(mean, 0.0, mean, mean, n, "none")
+    low, high = _bounded_interval(mean, _items(mean, spread.stderr**2, bounds), spread.freedom, bounds)
     return Estimate(mean, spread.stderr, low, high, n, "wilson-cr2")
 
 
-def _guarded_variance(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> float:
-    """The variance of one item's score, not smaller where it hangs on few items.
+def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """(mean, variance) of one item's score, the variance not smaller where it hangs on few items.
 
     Of the values, and of one at either bound with the weight 3 (kurtosis - 2) / n, at least 0 and at most 1: the
     kurtosis over n is one over the number of items that the variance hangs on.
@@ -186,20 +189,21 @@ def _guarded_variance(numbers: Sequence[float], mean: float, bounds: tuple[float
     middle = (math.fsum(numbers) + weight * (low + high)) / total
     spread = math.fsum((number - middle) ** 2 for number in numbers)
     spread += weight * ((low - middle) ** 2 + (high - middle) ** 2)
-    return spread / (total - 1)
+    return middle, spread / (total - 1)
 
 
-def _bounded_interval(mean: float, variance: float, freedom: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Wilson's interval of as many 0/1 items as would give the mean of scores in `bounds` this variance."""
+def _items(mean: float, variance: float, bounds: tuple[float, float]) -> float:
+    """How many right-or-wrong items give this variance of a mean of scores in `bounds`."""
+    low, high = bounds
+    return (mean - low) * (high - mean) / variance
+
+
+def _bounded_interval(mean: float, items: float, freedom: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Wilson's interval of a mean of scores in `bounds`, as if of `items` right-or-wrong ones; with Student's t."""
     from scipy.stats import t
 
     low, high = bounds
-    share = (mean - low) / (high - low)
-    scaled = variance / (high - low) ** 2
-    if scaled == 0.0:
-        return mean, mean
-    items = share * (1 - share) / scaled
-    return _scaled(bounds, *wilson_interval(share, items, float(t.ppf(0.975, freedom))))
+    return _scaled(bounds, *wilson_interval((mean - low) / (high - low), items, float(t.ppf(0.975, freedom))))
 
 
 def _scaled(bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
