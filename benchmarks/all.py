@@ -20,6 +20,7 @@ SCRIPTS = {
     "nano_gains.py": (),
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),
+    "intervals.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),
     "check_all.py": (),
     "token_economy.py": (),

@@ -30,6 +30,7 @@ def evaluate(
     cot: str | None = None,
     samples: int | None = None,
     allow_unsafe_code: bool = False,
+    no_texts: bool = False,
     catalog: Catalog | None = None,
 ) -> list[Run]:
     """Scores a model on tasks; one finished Run each, in the order of `tasks`, in `<out>/runs`.
@@ -40,7 +41,8 @@ def evaluate(
     batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
-    machine that has no sandbox for them. catalog: where names are looked up; `default_catalog()` unless given.
+    machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
+    names are looked up; `default_catalog()` unless given.
     The same call again returns the runs that are there already, and goes on with one that was cut off.
     Raises SlmbenchError's children, as the command line does.
     """
@@ -67,4 +69,5 @@ def evaluate(
             limit=limit,
             seed=seed,
             allow_unsafe_code=allow_unsafe_code,
+            no_texts=no_texts,
         )

@@ -56,6 +56,7 @@ def evaluate_all(
     latency: bool = False,
     allow_unsafe_code: bool = False,
     twin: bool = False,
+    no_texts: bool = False,
 ) -> list[Run]:
     """Runs of the base and of everything in `trained`, all on the same tasks.
 
@@ -85,6 +86,7 @@ def evaluate_all(
         "limit": limit,
         "seed": seed,
         "allow_unsafe_code": allow_unsafe_code,
+        "no_texts": no_texts,
         "progress": progress,
     }
     encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
@@ -181,7 +183,13 @@ def chosen_adapters(recipe: Recipe, only: Sequence[str]) -> list[str]:
 
 
 def show_leaderboard(
-    runs: Sequence[str], out: str, *, suite: str | None, tasks: Sequence[str] | None, as_json: bool
+    runs: Sequence[str],
+    out: str,
+    *,
+    suite: str | None,
+    tasks: Sequence[str] | None,
+    as_json: bool,
+    no_texts: bool = False,
 ) -> str:
     """Builds, writes and prints the leaderboard of runs (folders, or folders of runs); returns the page's path."""
     from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
@@ -191,7 +199,7 @@ def show_leaderboard(
     if not board.rows:
         raise SlmbenchError("no finished run to rank; see `slmbench eval`")
     folder = Path(out)
-    write_leaderboard(board, loaded, folder)
+    write_leaderboard(board, loaded, folder, no_texts=no_texts)
     if as_json:
         print(json.dumps(board.as_json(), indent=1, allow_nan=False))
     else:

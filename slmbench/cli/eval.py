@@ -68,6 +68,7 @@ BATCH = _Batch()
 @click.option("--seed", default=0, show_default=True)
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
+@click.option("--no-texts", is_flag=True, help="No prompts or outputs on the page: digests of them.")
 @click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else there.")
 def command(
     model: str,
@@ -90,6 +91,7 @@ def command(
     seed: int,
     data: str,
     out: str | None,
+    no_texts: bool,
     as_json: bool,
 ) -> None:
     from slmbench.recipe import load_suite
@@ -134,12 +136,14 @@ def command(
         seed=seed,
         allow_unsafe_code=allow_unsafe_code,
         twin=twin,
+        no_texts=no_texts,
     )
     if as_json:
         click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
-    show_leaderboard([folder], os.path.join(folder, "leaderboard"), suite=suite, tasks=names, as_json=False)
+    page = os.path.join(folder, "leaderboard")
+    show_leaderboard([folder], page, suite=suite, tasks=names, as_json=False, no_texts=no_texts)
 
 
 def _listed(flag: str, names: str) -> list[str]:

@@ -16,12 +16,13 @@ from slmbench.cli._work import DEFAULT_OUT, show_leaderboard
 @click.option(
     "--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard."
 )
+@click.option("--no-texts", is_flag=True, help="No prompts or outputs on the page: digests of them.")
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout.")
-def command(runs: tuple[str, ...], suite: str | None, out: str | None, as_json: bool) -> None:
+def command(runs: tuple[str, ...], suite: str | None, out: str | None, no_texts: bool, as_json: bool) -> None:
     from slmbench.recipe import suite_tasks
 
     tasks = suite_tasks(default_catalog(), suite) if suite else None
     if out is None:
         only = runs[0] if len(runs) == 1 and os.path.isdir(os.path.join(runs[0], "runs")) else DEFAULT_OUT
         out = os.path.join(only, "leaderboard")
-    show_leaderboard(runs, out, suite=suite, tasks=tasks, as_json=as_json)
+    show_leaderboard(runs, out, suite=suite, tasks=tasks, as_json=as_json, no_texts=no_texts)

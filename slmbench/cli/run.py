@@ -19,8 +19,16 @@ from slmbench.console import say
 @click.option(
     "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
 )
+@click.option("--no-texts", is_flag=True, help="No prompts or outputs on the page: digests of them.")
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout, and nothing else there.")
-def command(recipe_name: str, options: RecipeOptions, out: str | None, allow_unsafe_code: bool, as_json: bool) -> None:
+def command(
+    recipe_name: str,
+    options: RecipeOptions,
+    out: str | None,
+    allow_unsafe_code: bool,
+    no_texts: bool,
+    as_json: bool,
+) -> None:
     run_recipe(
         recipe_name,
         options,
@@ -28,6 +36,7 @@ def command(recipe_name: str, options: RecipeOptions, out: str | None, allow_uns
         out=out_folder(out, DEFAULT_OUT, options.twin),
         as_json=as_json,
         allow_unsafe_code=allow_unsafe_code,
+        no_texts=no_texts,
     )
 
 
@@ -39,6 +48,7 @@ def run_recipe(
     out: str,
     as_json: bool,
     allow_unsafe_code: bool = False,
+    no_texts: bool = False,
 ) -> str:
     """Everything a recipe says; returns the path of the leaderboard's page."""
     from slmbench.evaluation import refuse_unscorable
@@ -66,6 +76,7 @@ def run_recipe(
         seed=spec.seed,
         allow_unsafe_code=allow_unsafe_code,
         twin=twin,
+        no_texts=no_texts,
     )
     return show_leaderboard(
         [run.folder for run in runs],
@@ -73,4 +84,5 @@ def run_recipe(
         suite=spec.evaluation.suite,
         tasks=recipe.evaluation_tasks(catalog),
         as_json=as_json,
+        no_texts=no_texts,
     )

@@ -68,6 +68,7 @@ def evaluate_tasks(
     allow_unsafe_code: bool = False,
     encoded: Encoded | None = None,
     progress: Progress | None = None,
+    no_texts: bool = False,
 ) -> list[Run]:
     """Scores a model on tasks, one run each in `<out>/runs/<run_id>`; runs that are there already are not repeated.
 
@@ -76,6 +77,7 @@ def evaluate_tasks(
     the same tokenizer and format, as of a base and its adapters, so that each request is encoded once for all of them.
     progress(title, total) -> advance(n), for a bar.
     allow_unsafe_code: run the programs of code tasks without a sandbox where the machine has none.
+    no_texts: the new runs say that pages show digests in place of their texts.
     Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
     fails.
     """
@@ -91,7 +93,7 @@ def evaluate_tasks(
     finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
     todo = [job for job in jobs if job.task.name not in finished]
     if todo:
-        finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress)
+        finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress, no_texts)
     return [finished[name] for name in names]
 
 
@@ -257,6 +259,7 @@ def _run(
     sandbox: Sandbox | None,
     encoded: Encoded | None,
     progress: Progress | None,
+    no_texts: bool,
 ) -> dict[str, Run]:
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -269,6 +272,7 @@ def _run(
             with disk_errors(job.folder):
                 os.makedirs(job.folder, exist_ok=True)
             facts = {"code": code(), "packages": packages(), "hardware": hardware()}
+            facts |= {"no_texts": True} if no_texts else {}
             check = check_scored if job.task.kind == "choice" else check_written
             open_runs[job.task.name] = OpenRun(job.folder, {**job.record, **facts}, check)
         n_requests = sum(

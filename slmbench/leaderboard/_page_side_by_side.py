@@ -16,11 +16,14 @@ CHARS_SHOWN = 1200
 
 
 def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | None:
-    """One foldable part a task that two models or more wrote texts for, its first items in file order; else None."""
+    """One foldable part a task that two models or more wrote texts for, its first items in file order; else None.
+
+    Runs that keep their texts to themselves aren't in it.
+    """
     by_task: dict[str, dict[str, Run]] = {}
     for row in leaderboard.rows:
         for cell in row.cells.values():
-            if (run := runs.get(cell.run_id)) is not None:
+            if (run := runs.get(cell.run_id)) is not None and not run.no_texts:
                 by_task.setdefault(run.task, {})[row.name] = run
     parts = [part for task, named in by_task.items() if len(named) > 1 and (part := _task(task, named)) is not None]
     if not parts:

@@ -110,6 +110,11 @@ class Run:
         return self.record["task"]["id"]
 
     @property
+    def no_texts(self) -> bool:
+        """Whether pages show digests in place of what was asked and answered."""
+        return bool(self.record.get("no_texts"))
+
+    @property
     def comparability_key(self) -> str:
         return self.record["comparability_key"]
 
@@ -228,6 +233,7 @@ def _checked_created(checker: RecordChecker) -> datetime | None:
         checker.text("adapter.method", optional=True)
     checker.text("model.quantization", optional=True)
     checker.flag("model.twin", optional=True)
+    checker.flag("no_texts", optional=True)
     cost = checker.record.get("cost", {})
     if not isinstance(cost, dict):
         checker.add("cost", cost, "an object")

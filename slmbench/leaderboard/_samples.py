@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from slmbench.leaderboard._records import SAMPLES, Run
+
+TEXTS = (
+    "item_id",
+    "cluster_id",
+    "prompt",
+    "target",
+    "references",
+    "output",
+    "choices",
+    "verdict_detail",
+    "format_fault",
+    "parts",
+)
+"""The fields of a sample that may hold words of a data set or a model: ids too, as of patients."""
 
 
 def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
@@ -14,16 +29,31 @@ def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
 
     For 0/1 scores of the run's first metric: half right and half wrong where there are enough of both, always the first
     ones of the file. For other scores: spread evenly from the worst to the best. Nothing is chosen by hand or by
-    chance.
+    chance. Without texts, if the run says so.
     """
     try:
         with (run.folder / SAMPLES).open("rb") as file:
             scores = [_first_score(json.loads(line), run) for line in file]
         wanted = set(_positions(scores, most))
         with (run.folder / SAMPLES).open("rb") as file:
-            return [json.loads(line) for position, line in enumerate(file) if position in wanted]
+            picked = [json.loads(line) for position, line in enumerate(file) if position in wanted]
     except (OSError, ValueError):
         return []
+    return [without_texts(sample) for sample in picked] if run.no_texts else picked
+
+
+def without_texts(sample: dict[str, Any]) -> dict[str, Any]:
+    """A sample with the sha256 of each text of a data set or a model in the text's place; equal texts stay equal."""
+    hidden = {key: _digest(sample[key]) for key in TEXTS if key in sample}
+    return sample | hidden
+
+
+def _digest(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_digest(part) for part in value]
+    if not isinstance(value, str) or not value:
+        return value
+    return f"sha256 {hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def is_binary(run: Run, metric: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+
+from attrs import evolve
 
 from slmbench.leaderboard._html import Html, json_script, notice_box, page_head, tag
 from slmbench.leaderboard._page_latency import latency_table
@@ -18,16 +20,19 @@ from slmbench.leaderboard._text import number
 from slmbench.leaderboard.table import MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
 
 
-def render_page(leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None = None) -> str:
+def render_page(
+    leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None = None, *, no_texts: bool = False
+) -> str:
     """The whole page. runs: those that the leaderboard was built from (some of their samples are read here).
 
     out: the folder that the page is for, which its links to the runs' files start from; None: `leaderboard/` beside
     `runs/`. Every text of a run is a text node. The content security policy allows one style and one script, by their
     hashes, and nothing else: no address is loaded, no handler in markup runs. The numbers are in `#data` too, as
-    leaderboard.json has them.
+    leaderboard.json has them. no_texts: the texts and ids of items stay out, their sha256 stand in; so they do of
+    runs that were made so.
     """
     shown = {cell.run_id for row in leaderboard.rows for cell in row.cells.values()}
-    by_id = {run.run_id: run for run in runs if run.run_id in shown}
+    by_id = {run.run_id: _withheld(run) if no_texts else run for run in runs if run.run_id in shown}
     anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
     style, script = _asset("page.css"), _asset("page.js")
     title = "slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}")
@@ -46,7 +51,7 @@ def render_page(leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None 
         trained = training_section(leaderboard, by_id)
         body += [trained] if trained is not None else []
         sections = run_sections(leaderboard, by_id, anchors, out)
-        about = tag("p", "Every score, down to what the model was asked and what it wrote.", class_="lede")
+        about = tag("p", _about(by_id), class_="lede")
         body.append(tag("section", tag("h2", "Runs and samples"), about, sections, id="runs"))
     else:
         body.append(tag("p", "No finished runs."))
@@ -172,4 +177,20 @@ def _columns(leaderboard: Leaderboard) -> Html:
         "section",
         tag("h2", "What each column can show"),
         tag("div", table, class_="scroll", role="region", aria_label="Columns", tabindex=0),
+    )
+
+
+def _withheld(run: Run) -> Run:
+    return evolve(run, record={**run.record, "no_texts": True})
+
+
+def _about(runs: Mapping[str, Run]) -> str:
+    """What the samples show, and of which runs texts are kept out."""
+    kept = sum(run.no_texts for run in runs.values())
+    if not kept:
+        return "Every score, down to what the model was asked and what it wrote."
+    which = "all runs" if kept == len(runs) else f"{kept} of {len(runs)} runs"
+    return (
+        f"Prompts, outputs, targets and ids of items of {which} are kept out of this page (--no-texts): the sha256 of "
+        "each stands in its place, and the texts are in the runs' own folders alone."
     )

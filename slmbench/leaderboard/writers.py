@@ -24,18 +24,21 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 _MARKDOWN = re.compile(r"([\\`*\[\]<>&|~#!])")
 
 
-def write_leaderboard(leaderboard: Leaderboard, runs: Sequence[Run], out: Path) -> list[Path]:
+def write_leaderboard(
+    leaderboard: Leaderboard, runs: Sequence[Run], out: Path, *, no_texts: bool = False
+) -> list[Path]:
     """Writes leaderboard.json, leaderboard.csv, leaderboard.md and index.html into out; returns their paths.
 
-    runs: those that the leaderboard was built from; the page shows samples of them and links to their folders. Every
-    file is written beside its place and then renamed, after all four have been: an error (a full disk) leaves what was
-    there before, and no temporary file. Raises SlmbenchError where out can't be written.
+    runs: those that the leaderboard was built from; the page shows samples of them and links to their folders.
+    no_texts: digests of texts in place of them. Every file is written beside its place and then renamed, after all four
+    have been: an error (a full disk) leaves what was there before, and no temporary file. Raises SlmbenchError where
+    out can't be written.
     """
     contents = {
         "leaderboard.json": json.dumps(leaderboard.as_json(), indent=2, allow_nan=False) + "\n",
         "leaderboard.csv": render_csv(leaderboard),
         "leaderboard.md": render_markdown(leaderboard),
-        "index.html": render_page(leaderboard, runs, out),
+        "index.html": render_page(leaderboard, runs, out, no_texts=no_texts),
     }
     temporary = {out / name: out / f".{name}.{os.getpid()}.tmp" for name in contents}
     try:

@@ -293,3 +293,40 @@ def test_the_seconds_an_item_takes_stand_beside_the_cost(write_run, tmp_path) ->
     table = table[: table.index("</table>")]
     assert "nano_note" in table and "choice" not in table
     assert "12 ms / 2.0 s" in table
+
+
+SECRET = "Mrs Miller, born 1951"
+
+
+@pytest.mark.parametrize("where", ["page", "run"])
+def test_without_texts_no_word_of_an_item_is_on_the_page_and_equal_texts_stay_equal(write_run, tmp_path, where) -> None:
+    hidden = {
+        "item_id": f"{SECRET} 0",
+        "cluster_id": f"{SECRET} c",
+        "prompt": f"{SECRET} p",
+        "target": f"{SECRET} t",
+        "references": [f"{SECRET} r"],
+        "output": f"{SECRET} o",
+        "choices": [f"{SECRET} o", f"{SECRET} other"],
+        "loglikelihoods": [-1.0, -2.0],
+        "gold": 0,
+        "verdict_detail": f"{SECRET} d",
+        "format_fault": f"{SECRET} f",
+    }
+    changes = {"no_texts": True} if where == "run" else {}
+    texts = {"output": f"{SECRET} written", "prompt": f"{SECRET} asked"}
+    for adapter in (None, "note"):
+        write_run(f"run-{adapter}", [1, 0, 1], samples=[hidden, texts], adapter=adapter, changes=changes)
+    runs, notices = load_runs(tmp_path)
+    board = build_leaderboard(runs, notices=notices)
+    assert SECRET in render_page(board, runs) or where == "run"
+    write_leaderboard(board, runs, tmp_path / "leaderboard", no_texts=where == "page")
+    for path in (tmp_path / "leaderboard").iterdir():
+        assert SECRET not in path.read_text()
+    source = (tmp_path / "leaderboard" / "index.html").read_text()
+    digest = hashlib.sha256(f"{SECRET} o".encode()).hexdigest()
+    page = Page(source)
+    assert any("are kept out of this page" in text for _, text in page.texts)
+    assert "Side by side" not in source
+    assert sum(digest in text for _, text in page.texts) >= 2  # As the output, and as the choice that it is.
+    assert any("chosen" in text for _, text in page.texts)
