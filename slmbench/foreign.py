@@ -36,12 +36,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Limits:
     """What a file may take. bytes: of the file, or of a line of JSON Lines. depth: levels of lists and objects.
 
-    surrogates: whether a text may hold half a character, as `"\\ud800"`, which can't be written as UTF-8.
+    surrogates: whether a text may hold half a character, as `"\\ud800"`, which can't be written as UTF-8. infinity:
+    whether Infinity is a number, as configs of some models have it.
     """
 
     bytes: int = 16_000_000
     depth: int = 40
     surrogates: bool = False
+    infinity: bool = False
 
 
 LIMITS = Limits()
@@ -99,7 +101,7 @@ def decode_json(
         if len(data) > limits.bytes:
             raise ValueError(f"has more than {limits.bytes:,} bytes")
         check_depth(data, limits.depth)
-        value = _DECODER.decode(data.decode("utf-8-sig"))
+        value = (_DECODER_OF_INFINITY if limits.infinity else _DECODER).decode(data.decode("utf-8-sig"))
         if not limits.surrogates and _SURROGATE_ESCAPE.search(data):
             check_surrogates(value)
     except UnicodeDecodeError as error:
@@ -248,6 +250,15 @@ def decoder(*, nan_is_null: bool = False) -> json.JSONDecoder:
 
 
 _DECODER = decoder()
+
+
+def _infinity(name: str) -> float:
+    return float(name) if name != "NaN" else _no_number(name)
+
+
+_DECODER_OF_INFINITY = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_infinity
+)
 
 # What pydantic calls these names Python's types; who looks into a file knows JSON's.
 _EXPECTED: dict[str, str] = {

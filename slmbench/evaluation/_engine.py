@@ -15,6 +15,7 @@ from attrs import frozen
 
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
+from slmbench.evaluation.shared_prefix._generation_config import end_ids, tamed
 from slmbench.evaluation.shared_prefix._requests import check_pair, name_of
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
 from slmbench.journal import Journal
@@ -358,15 +359,17 @@ class _Journaled:
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         started = time.perf_counter()
-        if self.backend == "seq2seq":
-            made, written = decode(self, context, max_length - context.shape[1], stop, kwargs)
-        else:
-            made = self._generate_in_place(context, max_length, stop, kwargs)  # (batch, seq), prompt included
-            written = made[:, context.shape[1] :]
+        core = core_model(self.model)
+        with tamed([self.model, core], sampled=bool(kwargs.get("do_sample"))):
+            if self.backend == "seq2seq":
+                made, written = decode(self, context, max_length - context.shape[1], stop, kwargs)
+            else:
+                made = self._generate_in_place(context, max_length, stop, kwargs)  # (batch, seq), prompt included
+                written = made[:, context.shape[1] :]
         latency_ms = (time.perf_counter() - started) * 1000
-        eos = self.tokenizer.eos_token_id
+        ends = end_ids(core, self.tokenizer)
         for row in written.tolist():
-            ended = row.index(eos) if eos in row else None
+            ended = next((at for at, token in enumerate(row) if token in ends), None)
             text = self.tok_decode(row if ended is None else row[:ended])
             cut = any(ending and ending in text for ending in stop)
             reason = "stop" if cut else "eos" if ended is not None else "length"

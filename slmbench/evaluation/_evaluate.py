@@ -19,7 +19,7 @@ from slmbench.evaluation._judge import judge_code, refuse_unscorable, sandbox_re
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
-from slmbench.evaluation.shared_prefix._requests import surprises_of
+from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, dated, load_format
 from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
@@ -180,7 +180,7 @@ def _prepare(
         "batch_size": engine.rows,
         **({"latency": "single stream"} if engine.latency else {}),
         **({} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}),
-        **_generation_config(loaded, task, engine),
+        **_generation_config(loaded, task),
     }
     # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
     # hub, in a mirror or in a file, is no difference.
@@ -188,8 +188,6 @@ def _prepare(
     items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
     asked = [task.name, task.version, items, *(record[key] for key in compared)]
     own = record.get("generation_config", {})
-    if own.get("counts") and not task.spec.generation.temperature:
-        asked.append(own)  # Greedy texts that a model's file has bent are no others' equals.
     if "examine" in (record["sandbox"] or {}):
         asked.append(record["sandbox"]["examine"])  # A weaker examination is another one.
     record["comparability_key"] = canonical_sha256(asked)
@@ -199,8 +197,11 @@ def _prepare(
     )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
-    told = (*loaded.notices, *dated(style, loaded.tokenizer))
-    return _Job(task, examples, requests, os.path.join(out, "runs", run_id), {"run_id": run_id, **record}, told)
+    told = [*loaded.notices, *dated(style, loaded.tokenizer)]
+    if own.get("counts"):
+        names = ", ".join(name for name in own if name != "counts")
+        told.append(f"the model's generation_config.json has a say in the texts that are drawn ({names})")
+    return _Job(task, examples, requests, os.path.join(out, "runs", run_id), {"run_id": run_id, **record}, tuple(told))
 
 
 def _item(task: Task, example: Example) -> list[Any]:
@@ -209,12 +210,12 @@ def _item(task: Task, example: Example) -> list[Any]:
     return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
 
 
-def _generation_config(loaded: LoadedModel, task: Task, engine: Engine) -> dict[str, Any]:
+def _generation_config(loaded: LoadedModel, task: Task) -> dict[str, Any]:
     """What the model's own `generation_config.json` says of the next token, and whether it counts; {} if nothing."""
     found = surprises_of(getattr(core_model(loaded.model), "generation_config", None))
     if task.kind == "choice" or not found:
         return {}
-    counts = engine.name != "shared" or task.spec.generation.temperature > 0
+    counts = task.spec.generation.temperature > 0
     return {"generation_config": {"counts": counts, **found}}
 
 

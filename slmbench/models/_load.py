@@ -12,6 +12,8 @@ from attrs import evolve, frozen
 from slmbench.errors import OfflineError, SlmbenchError, UsageError
 from slmbench.hub import use_cache_alone
 from slmbench.models._digest import config_sha256, weights_sha256
+from slmbench.models._files import check_files
+from slmbench.models._settled import Settled, of_head, settle, take_ends
 from slmbench.models._source import ModelSource
 from slmbench.models._tokenizer import closing_tokens, left_open, take_lengths_off
 from slmbench.paths import shown
@@ -62,7 +64,8 @@ def load_model(
     import transformers
 
     tokenizer, notices = _tokenizer_of(source)
-    config = load_config(source)
+    settled = settled_config(source)
+    config, notices = settled.config, [*notices, *settled.notices]
     source = evolve(source, architecture="seq2seq" if config.is_encoder_decoder else "causal")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights_dtype = _dtype(source.dtype if dtype == "auto" else dtype, device)
@@ -74,6 +77,8 @@ def load_model(
                 "give the weights that it was made from"
             )
         options = {"quantization_config": _bitsandbytes(quantization, weights_dtype), "device_map": {"": device}}
+    if settled.changed:
+        options["config"] = config
     auto = transformers.AutoModelForSeq2SeqLM if source.architecture == "seq2seq" else transformers.AutoModelForCausalLM
     with _loading(source):
         model, report = auto.from_pretrained(
@@ -95,9 +100,12 @@ def load_model(
         if report.get(kind)
     ]
     if faults:
+        if {str(key).rpartition(".")[0].rpartition(".")[2] for key in report["missing_keys"]} == {"lm_head"}:
+            faults.append("config.json says that the head is no copy of the embeddings (tie_word_embeddings)")
         raise SlmbenchError(
             f"model {source.name!r} in {shown(source.location)}: config.json and weights don't fit: {'; '.join(faults)}"
         )
+    notices += [*of_head(model, settled), *take_ends(model, settled, tokenizer)]
     if _quantization_of(model) is None:
         model.to(device)
     _keep_packing(model)
@@ -142,12 +150,24 @@ def _is_no_causal_model(source: ModelSource, tokenizer: Any) -> bool:
 
 
 def load_config(source: ModelSource) -> Any:
-    """The transformers config alone, which costs no weights. Raises OfflineError or SlmbenchError."""
+    """The transformers config alone, which costs no weights, without what doesn't hold of these weights.
+
+    Raises OfflineError or SlmbenchError; FileError, with all faults, for a folder's files that hold the wrong things.
+    """
+    return settled_config(source).config
+
+
+def settled_config(source: ModelSource) -> Settled:
+    """`load_config`, with what the file itself says and what was changed."""
     import transformers
 
     _quiet(transformers)
+    options = _load_options(source)
     with _loading(source):
-        return transformers.AutoConfig.from_pretrained(source.location, **_load_options(source))
+        config = transformers.AutoConfig.from_pretrained(source.location, **options)
+        raw, _ = transformers.PreTrainedConfig.get_config_dict(source.location, **options)
+    with _loading(source):
+        return settle(config, raw, source.location, options)
 
 
 def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
@@ -221,11 +241,15 @@ def _load_options(source: ModelSource) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _loading(source: ModelSource) -> Iterator[None]:
-    from safetensors import SafetensorError
-
+    if os.path.isdir(source.location):
+        check_files(source.location)
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+    except SlmbenchError:
+        raise
+    except BaseException as error:  # Whatever transformers and its parts make of files of anyone's.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # Rust's, of the tokenizers.
+            raise
         said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         if os.path.isdir(source.location) or not isinstance(error, OSError):
             raise SlmbenchError(f"model {source.name!r} in {shown(source.location)} can't be loaded: {said}") from error

@@ -31,8 +31,9 @@ def load_base(source: ModelSource, spec: RecipeSpec) -> LoadedModel:
 def compute_dtype(loaded: LoadedModel, spec: RecipeSpec) -> str:
     """What the products of a step are made in, as `bfloat16`; where it isn't float32, they are made under autocast."""
     packed = getattr(loaded.model.config, "quantization_config", None)
-    if packed is not None:
-        return str(packed.bnb_4bit_compute_dtype).removeprefix("torch.")
+    compute = getattr(packed, "bnb_4bit_compute_dtype", None)  # Other ways of packing say nothing of it.
+    if compute is not None:
+        return str(compute).removeprefix("torch.")
     if spec.method == "full":
         return "float32" if spec.dtype == "auto" else spec.dtype
     return loaded.dtype

@@ -8,7 +8,8 @@ from typing import Any
 
 from slmbench.errors import DataError
 from slmbench.evaluation.shared_prefix._decoding import Decoder
-from slmbench.evaluation.shared_prefix._requests import Wanted, check_prompt, name_of, surprises_of, wanted_by
+from slmbench.evaluation.shared_prefix._generation_config import end_ids, surprises_of, tamed
+from slmbench.evaluation.shared_prefix._requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.evaluation.shared_prefix._sampling import Answer, Settings, stream_of
 
 
@@ -100,12 +101,11 @@ class Generation:
 
         which, texts = list(answers), list(answers.values())
         longest = max(len(one.prompt) + one.most_tokens for one in texts)
-        ends = getattr(self.core.generation_config, "eos_token_id", None)
         decoder = Decoder(
             self.core,
             self.tokenizer,
             self.core.get_output_embeddings(),
-            frozenset([ends] if isinstance(ends, int) else ends or ()),
+            end_ids(self.core, self.tokenizer),
             batch=rows,
             most_rows=min(len(texts), self.decoded_rows()),
             most_tokens=self.pass_tokens(rows, longest),
@@ -142,39 +142,21 @@ class Generation:
         # HFLM sorts by length; batches that are handed over one at a time have to be sorted before.
         greedy.sort(key=lambda at: -len(requests[at].args[0]))
         if plain and self.latency:
-            with self.unheard(), self.batch_of(1), self._tame_generation_config(wanted[plain[0]].settings):
+            with self.unheard(), self.batch_of(1), self._tamed(wanted[plain[0]].settings):
                 super().generate_until([requests[plain[0]]], True)  # Warms up.
         for low in range(0, len(greedy), step):
             part = greedy[low : low + step]
             alone = self.one_item() if self.latency else contextlib.nullcontext()
-            with alone, self.batch_of(step), self._tame_generation_config(wanted[part[0]].settings):
+            with alone, self.batch_of(step), self._tamed(wanted[part[0]].settings):
                 texts = super().generate_until([requests[at] for at in part], True)
             yield list(zip(part, texts, strict=True))
         for at in (at for at in plain if wanted[at].settings.sampled):
             stream = stream_of(self.seed, str(requests[at].doc_id), requests[at].args[0], repeats[at])
             alone = self.one_item() if self.latency else contextlib.nullcontext()
-            with alone, self.batch_of(1), self._tame_generation_config(wanted[at].settings), torch.random.fork_rng():
+            with alone, self.batch_of(1), self._tamed(wanted[at].settings), torch.random.fork_rng():
                 torch.manual_seed(stream.getrandbits(63))
                 (text,) = super().generate_until([requests[at]], True)
             yield [(at, text)]
 
-    @contextlib.contextmanager
-    def _tame_generation_config(self: Any, settings: Settings) -> Iterator[None]:
-        """For the length of the block, nothing but what was asked for changes which token comes next.
-
-        Where tokens are drawn, what the model's file says counts too.
-        """
-        import copy
-
-        holders = {id(one): one for one in (self.model, self.core)}.values()  # peft's wrapper has one of its own.
-        kept = [(holder, holder.generation_config) for holder in holders]
-        for holder, config in kept:
-            tame = copy.deepcopy(config)
-            for name in () if settings.sampled else surprises_of(config):
-                setattr(tame, name, None)
-            holder.generation_config = tame
-        try:
-            yield
-        finally:
-            for holder, config in kept:
-                holder.generation_config = config
+    def _tamed(self: Any, settings: Settings) -> Any:
+        return tamed([self.model, self.core], sampled=settings.sampled)  # peft's wrapper has a config of its own.

@@ -10,49 +10,12 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import DataError, UsageError
+from slmbench.evaluation.shared_prefix._generation_config import NEUTRAL
 from slmbench.evaluation.shared_prefix._sampling import WARPERS, Settings
 
 DEFAULT_TOP_K = 50
 """From how many tokens transformers' `generate` draws, and with it lm-eval, where neither task nor file says it."""
 KNOWN = {"until", "do_sample", "max_gen_toks", *WARPERS}
-# What a model's file may say that changes which token comes next. Ids of special tokens are none of it.
-SURPRISES = (
-    "repetition_penalty",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "encoder_no_repeat_ngram_size",
-    "exponential_decay_length_penalty",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "bad_words_ids",
-    "sequence_bias",
-    "min_length",
-    "min_new_tokens",
-    "num_beams",
-    "guidance_scale",
-    "renormalize_logits",
-)
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "repetition_penalty": (1.0,),
-    "temperature": (1.0, 0.0),
-    "top_k": (0,),
-    "top_p": (1.0,),
-    "typical_p": (1.0,),
-    "min_length": (0,),
-    "num_beams": (1,),
-    "no_repeat_ngram_size": (0,),
-    "encoder_no_repeat_ngram_size": (0,),
-    "epsilon_cutoff": (0.0,),
-    "eta_cutoff": (0.0,),
-    "renormalize_logits": (False,),
-}
 
 
 @frozen
@@ -78,16 +41,6 @@ def repeats_of(requests: Sequence[Any]) -> list[int]:
         key = (request.task_name, request.doc_id, request.args[0])
         found.append(seen[key])
         seen[key] += 1
-    return found
-
-
-def surprises_of(generation_config: Any) -> dict[str, Any]:
-    """What a model's `generation_config.json` says that changes which token comes next."""
-    found = {}
-    for name in SURPRISES:
-        value = getattr(generation_config, name, None)
-        if value is not None and value not in NEUTRAL.get(name, ()):
-            found[name] = value
     return found
 
 

@@ -239,4 +239,4 @@ def test_what_the_models_file_says_of_tokens_is_in_the_record(nano, tmp_path) ->
     (ours,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=2)
     (theirs,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=2, engine="hf", batch=1)
     assert ours.record["generation_config"] == {"counts": False, "repetition_penalty": 5.0}
-    assert theirs.record["generation_config"] == {"counts": True, "repetition_penalty": 5.0}
+    assert theirs.record["generation_config"] == {"counts": False, "repetition_penalty": 5.0}
