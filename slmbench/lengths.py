@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.catalog import Catalog
+from slmbench.errors import SlmbenchError
+from slmbench.foreign import read_json
 from slmbench.models import ModelSource, load_tokenizer, resolve_model
 from slmbench.paths import shown
 from slmbench.schema import ModelSpec, parse
@@ -78,8 +78,8 @@ def _context_tokens(name: str, source: ModelSource, tokenizer: Any, catalog: Cat
         if declared is not None:
             return declared
     try:
-        config = json.loads(Path(source.location, "config.json").read_bytes())
+        config = read_json(os.path.join(source.location, "config.json"))
         return int(next(config[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if key in config))
-    except (OSError, ValueError, TypeError, StopIteration):
+    except (SlmbenchError, OSError, ValueError, TypeError, StopIteration):
         limit = tokenizer.model_max_length
         return int(limit) if limit and limit < NO_LIMIT else None

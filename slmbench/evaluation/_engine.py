@@ -16,7 +16,7 @@ from attrs import frozen
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
 from slmbench.evaluation.shared_prefix._generation_config import end_ids, tamed
-from slmbench.evaluation.shared_prefix._requests import check_pair, name_of
+from slmbench.evaluation.shared_prefix._requests import check_known, check_pair, name_of
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
 from slmbench.journal import Journal
 from slmbench.models import LoadedModel, core_model, tokenizer_sha256
@@ -227,6 +227,7 @@ class _Journaled:
         self._repeats = []
         for request in requests:
             content, facts = self._key(kind, request.args)
+            self._check_tokens(kind, request)
             if kind == "loglikelihood":
                 self._check_choice(request, facts["tokens_out"])
             # The same request of an item again is the next sample of it.
@@ -254,6 +255,16 @@ class _Journaled:
     def repeats(self, requests: list[Any]) -> list[int]:
         """Which sample of its item each pending request is, those counted that the journal had."""
         return self._repeats
+
+    def _check_tokens(self, kind: str, request: Any) -> None:
+        """Raises DataError for what the tokenizer knows and the model doesn't, before anything is computed."""
+        context, second = request.args
+        if kind == "generate_until":
+            ids = self.tok_encode(context)
+        else:
+            ids = [*self._encode_pair(context, second)[1], *self._encode_pair(context, second)[0]] if context else []
+        embeddings = core_model(self.model).get_input_embeddings()
+        check_known(name_of(request), max(ids, default=0), getattr(embeddings, "num_embeddings", None))
 
     def _check_choice(self, request: Any, tokens: int) -> None:
         # lm-eval asserts both, without a word on whose choice it is.

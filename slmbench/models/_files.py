@@ -26,7 +26,7 @@ _KEPT_BUFFERS = ("attn.bias", "masked_bias", "position_ids", "inv_freq")
 Size = Annotated[int, Field(ge=1, le=10**9)]
 Sizes = Size | list[Size] | None
 Id = Annotated[int, Field(ge=-1, le=10**9)]
-Ids = Id | list[Id] | None
+Ids = Id | Annotated[list[Id], Field(min_length=1)] | None
 Number = Annotated[float, Field(ge=-(10**12), le=10**12)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Positive = Annotated[float, Field(gt=0, le=10**12)]
@@ -83,9 +83,9 @@ class ConfigFile(_File):
     tie_word_embeddings: bool | None = None
     dtype: str | dict[str, Any] | None = None
     torch_dtype: str | dict[str, Any] | None = None
-    bos_token_id: Ids = None
+    bos_token_id: Id | None = None
     eos_token_id: Ids = None
-    pad_token_id: Ids = None
+    pad_token_id: Id | None = None
     decoder_start_token_id: Ids = None
     quantization_config: dict[str, Any] | None = None
     use_cache: bool | None = None
@@ -95,9 +95,9 @@ class ConfigFile(_File):
 class GenerationFile(_File):
     """generation_config.json: where texts end, and how tokens are drawn."""
 
-    bos_token_id: Ids = None
+    bos_token_id: Id | None = None
     eos_token_id: Ids = None
-    pad_token_id: Ids = None
+    pad_token_id: Id | None = None
     decoder_start_token_id: Ids = None
     forced_bos_token_id: Ids = None
     forced_eos_token_id: Ids = None

@@ -175,7 +175,10 @@ def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
     notices: list[str] = []
     if not model.config.is_encoder_decoder:
         tokenizer, notices = left_open(tokenizer)
-    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+    known = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    beyond = known is not None and (tokenizer.pad_token_id or 0) >= known
+    if (tokenizer.pad_token_id is None or beyond) and tokenizer.eos_token_id is not None:
+        # As a padding token that was added without an embedding; nothing is read where it stands.
         tokenizer.pad_token = tokenizer.eos_token
     model.eval()
     if model.config.is_encoder_decoder:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.errors import UsageError, did_you_mean
+from slmbench.errors import SlmbenchError, UsageError, did_you_mean
+from slmbench.foreign import read_json
 from slmbench.paths import package_dir, shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.twins import build_twin
@@ -53,12 +53,28 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
     if os.path.isdir(name):
         config = os.path.join(name, "config.json")
         if not os.path.isfile(config):
-            raise UsageError(f"{shown(name)} holds no config.json, so it is no model's folder")
+            raise UsageError(f"{shown(name)} holds no config.json, so it is no model's folder{_other_folder(name)}")
         base = os.path.basename(os.path.abspath(name))
         return ModelSource(base, shown(name), os.path.abspath(name), architecture=_architecture(config))
+    if _is_path(name):
+        there = "is a file, and no model's folder" if os.path.exists(name) else "is no folder"
+        raise UsageError(f"{shown(name)} {there}; give a folder with config.json, weights and tokenizer")
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "/")):
         return ModelSource(name.split("/")[1], name, name)
     raise UsageError(f"unknown model {name!r}{did_you_mean(name, files)} (or give a folder, or a hub id as owner/name)")
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that is no folder can be nothing but a path: no hub id looks like it."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)
+
+
+def _other_folder(name: str) -> str:
+    """What a folder without config.json is after all, and what to do with it."""
+    if os.path.isfile(os.path.join(name, "adapter_config.json")):
+        return f": it is an adapter's; give its base as the model, and `--adapter {shown(name)}`"
+    inside = sorted(entry for entry in os.listdir(name) if os.path.isfile(os.path.join(name, entry, "config.json")))
+    return f"; {', '.join(inside[:3])} in it would be" if inside else ""
 
 
 def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelSource:
@@ -113,8 +129,7 @@ def _with_twins(files: dict[str, str]) -> str:
 def _architecture(config_path: str) -> str:
     # A folder that can't be read says so when it is loaded, with all that is wrong with it.
     try:
-        with open(config_path, encoding="utf-8") as file:
-            config = json.load(file)
-    except (OSError, ValueError):
+        config = read_json(config_path)
+    except (SlmbenchError, OSError):
         return "causal"
     return "seq2seq" if isinstance(config, dict) and config.get("is_encoder_decoder") is True else "causal"

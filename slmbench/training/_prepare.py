@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -139,6 +140,7 @@ def prepare_training(
             )
             rows += taken.rows
             dropped[task.name] = dict(taken.dropped)
+        _check_known(rows, source, config, tokenizer)
     with phases.phase("contamination"):
         evaluated = _evaluated_tasks(recipe, tasks, catalog, data)
         report = _contamination.contamination_of(tasks, rows, evaluated, spec.on_contamination)
@@ -210,6 +212,19 @@ def _remarks(
             )
         if spec.validation is not None and not aside[task]:
             yield f"{task}: none of its {part['rows']} rows can be kept aside, so it has no validation loss"
+
+
+def _check_known(rows: Sequence[TrainingRow], source: ModelSource, config: Any, tokenizer: Any) -> None:
+    """Raises UsageError for rows with tokens that the model has no embedding of."""
+    size = config.get_text_config().vocab_size
+    for row in rows:
+        largest = max(chain(row.prompt, row.answer), default=0)
+        if largest >= size:
+            raise UsageError(
+                f"task {row.task!r}, item {row.example.id!r}: its text has token {largest} "
+                f"({tokenizer.decode([largest])!r}), and {source.name!r} has {size} of them: this tokenizer is "
+                "another model's, or the model's embeddings have to be resized to it"
+            )
 
 
 def _sizes(rows: list[TrainingRow], batch: Sequence[int]) -> list[tuple[int, int]]:

@@ -97,17 +97,18 @@ def check_pair(
         fault = f"its continuation has {len(continuation)} tokens, and the model's window is {most}; shorten it"
     if fault:
         raise DataError(f"{where}: {fault}")
-    _check_known(where, max(*context, *continuation), vocabulary)
+    check_known(where, max(*context, *continuation), vocabulary)
 
 
 def check_prompt(where: str, ids: Any, vocabulary: int | None) -> None:
     """Raises DataError for a prompt that no model could go on from."""
     if not len(ids):
         raise DataError(f"{where}: its prompt is no token at all, and this tokenizer puts none before a text")
-    _check_known(where, int(ids.max()), vocabulary)
+    check_known(where, int(ids.max()), vocabulary)
 
 
-def _check_known(where: str, largest: int, vocabulary: int | None) -> None:
+def check_known(where: str, largest: int, vocabulary: int | None) -> None:
+    """Raises DataError for a token that the model has no embedding of."""
     if vocabulary is not None and largest >= vocabulary:
         raise DataError(
             f"{where}: its text has token {largest}, and the model has {vocabulary} of them, from 0 on; this tokenizer "
