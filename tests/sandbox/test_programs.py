@@ -1,0 +1,67 @@
+"""Right programs that pass in plain Python, of kinds that calls between two processes find hard."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slmbench.sandbox import Program, Sandbox
+
+# Blocks of `=== kind: name`, the program, `---`, its tests.
+FILE = Path(__file__).with_name("programs.txt")
+# How many pass in two processes at least; benchmarks/sandbox.py tells how many do.
+LEAST_IN_TWO_PROCESSES = 20
+
+
+def read_programs(examine: str) -> dict[str, Program]:
+    found = {}
+    for block in FILE.read_text(encoding="utf-8").split("=== ")[1:]:
+        name, _, rest = block.partition("\n")
+        code, _, tests = rest.partition("\n---\n")
+        found[name] = Program(code + "\n", tests, examine)
+    return found
+
+
+PLAIN = """
+import json, os, sys, types
+failed = []
+for name, code, tests in json.load(sys.stdin):
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        module = sys.modules["program"] = types.ModuleType("program")
+        exec(compile(code + tests, name, "exec", dont_inherit=True), module.__dict__)
+        os._exit(0)
+    failed += [name] if os.waitpid(pid, 0)[1] else []
+print(json.dumps(failed))
+"""
+
+
+def test_every_program_passes_in_plain_python(tmp_path: Path) -> None:
+    programs = read_programs("two_processes")
+    assert len(programs) >= 126
+    given = json.dumps([(name, program.code, program.tests) for name, program in programs.items()])
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN], input=given, capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={key: value for key, value in os.environ.items() if key != "APP_HOME"},
+    )  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1]) == [], done.stderr[-3000:]
+
+
+def test_every_program_passes_with_its_tests_in_its_process(jail: Sandbox) -> None:
+    programs = read_programs("in_process")
+    verdicts = jail.run(programs.values(), timeout_s=30)
+    assert [(n, v) for n, v in zip(programs, verdicts, strict=True) if v.status != "passed"] == []
+
+
+def test_programs_that_two_processes_carry_pass_and_the_others_say_why() -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("jails need Linux")
+    verdicts = Sandbox("namespaces").run(read_programs("two_processes").values(), timeout_s=30)
+    assert sum(verdict.status == "passed" for verdict in verdicts) >= LEAST_IN_TWO_PROCESSES
+    assert all(verdict.detail for verdict in verdicts if verdict.status != "passed")
