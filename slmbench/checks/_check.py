@@ -180,6 +180,7 @@ def _report(
         lengths=lengths,
         license=_license(task),
         notices=tuple(found.notices),
+        to_pull=found.to_pull,
     )
 
 
@@ -203,6 +204,7 @@ def _local_splits(task: Task, data: str, found: Findings) -> dict[str, Split]:
         where = "on the hub alone (see `slmbench data pull`)"
         if task.dataset.spec.local is not None:
             where = "a file of your own, and SLMBENCH_DATA has none"
+        found.to_pull = task.dataset.name if task.dataset.spec.hub is not None else ""
         but = "" if spec.split in splits else "; only the golden rows were checked, and no splits compared"
         found.note(f"{are} {where}{but}")
     return splits

@@ -19,6 +19,7 @@ class Findings:
     """Problems as they turn up. A fault that many rows share is kept once, with the first row and the count.
 
     failed: ("format" or "metric", name) of what a problem is about. unchecked: names of metrics that can't work here.
+    to_pull: the data set of which a split is on the hub alone, '' for none.
     """
 
     def __init__(self, document: Document) -> None:
@@ -26,6 +27,7 @@ class Findings:
         self.notices: list[str] = []
         self.failed: set[tuple[str, str]] = set()
         self.unchecked: set[str] = set()
+        self.to_pull = ""
         self._problems: list[Problem] = []
         self._of_rows: dict[tuple[Any, ...], list[Any]] = {}
 

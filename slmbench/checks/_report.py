@@ -63,6 +63,7 @@ class CheckReport:
     source: of the evaluated rows: mirror, file, generated or golden; '' where none could be had. rows: how many were
     rendered and scored, over all splits. splits: name -> rows that were read, the golden ones too. formats, metrics:
     name -> ok, failed, or (metrics that can't work here) unchecked. notices: what could not be checked, and why.
+    to_pull: the data set of which a split is on the hub alone, '' for none.
     """
 
     task: str
@@ -76,6 +77,7 @@ class CheckReport:
     lengths: Lengths | None = None
     license: str = ""
     notices: tuple[str, ...] = ()
+    to_pull: str = ""
 
     @property
     def ok(self) -> bool:

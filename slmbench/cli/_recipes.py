@@ -125,12 +125,30 @@ def evaluation_tasks(recipes: Sequence[Recipe], catalog: Catalog, options: Recip
             if notice not in told:
                 say(f"note: {notice}")
             told.add(notice)
-        for task in tasks:
-            task.examples(task.spec.split, spec.evaluation.limit)
         found.append(list(tasks))
+    _require_all_rows(recipes, found, catalog, options)
+    for recipe, tasks in zip(recipes, found, strict=True):
+        for task in tasks:
+            task.examples(task.spec.split, recipe.spec.evaluation.limit)
     if options.twin and recipes:
         say_golden(recipes[0], found[0], catalog)
     return found
+
+
+def _require_all_rows(
+    recipes: Sequence[Recipe], evaluated: Sequence[Sequence[Task]], catalog: Catalog, options: RecipeOptions
+) -> None:
+    """Raises OfflineError for all rows at once that trainings and evaluations need and that can't be had."""
+    from slmbench.task import Settings, evaluation_needs, load_task, require_rows, training_needs
+
+    needs = [need for tasks in evaluated for need in evaluation_needs(tasks)]
+    for spec in (recipe.spec for recipe in recipes):
+        names = dict.fromkeys(name for adapter in spec.adapters.values() for name in adapter.tasks)
+        tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of(
+            [load_task(name, catalog, data=options.data_mode) for name in names]
+        )
+        needs += training_needs(tasks)
+    require_rows(needs)
 
 
 def out_folder(out: str | None, default: str, twin: bool) -> str:

@@ -37,7 +37,7 @@ LICENSE_CHARS = 12
 def command(
     ctx: click.Context, names: tuple[str, ...], every: bool, model: str, as_json: bool, trust: bool, data: str
 ) -> None:
-    from slmbench.errors import UsageError
+    from slmbench.errors import UsageError, pulled_by
 
     catalog = default_catalog()
     chosen = list(dict.fromkeys((*names, *(catalog.files("tasks") if every else ()))))
@@ -65,6 +65,9 @@ def command(
         _print(reports, ruler, time.monotonic() - started)
     for notice, tasks in _by_notice(reports).items():
         say(visible(f"note: {', '.join(tasks)}: {notice}"))
+    to_pull = list(dict.fromkeys(report.to_pull for report in reports if report.to_pull))
+    if to_pull:
+        say(f"to have all rows here: {pulled_by(to_pull)}")
     if not all(report.ok for report in reports):
         ctx.exit(2)
 

@@ -95,7 +95,7 @@ def command(
     as_json: bool,
 ) -> None:
     from slmbench.recipe import load_suite
-    from slmbench.task import Settings, load_task
+    from slmbench.task import Settings, evaluation_needs, load_task, require_rows
 
     if (task_names is None) == (suite is None):
         raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
@@ -113,6 +113,7 @@ def command(
     tasks, notices = settings.of(declared_tasks)
     for notice in notices:
         say(f"note: {notice}")
+    require_rows(evaluation_needs(tasks))
     if limit is not None:
         say(f"--limit {limit}: only the first {limit} items of each task; these rows will be badged and not ranked")
     if data == "samples":

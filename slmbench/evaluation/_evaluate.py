@@ -34,7 +34,7 @@ from slmbench.runs import (
     reset_peak_memory,
 )
 from slmbench.sandbox import Sandbox
-from slmbench.task import Task
+from slmbench.task import Task, evaluation_needs, require_rows
 from slmbench.values import Example
 
 TWIN_MARK = "slmbench_twin"
@@ -89,6 +89,7 @@ def evaluate_tasks(
     chosen = Engine(engine, batch, kv_budget_bytes, latency)
     style = load_format(format)
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
+    require_rows(evaluation_needs(tasks))
     jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
     finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
     todo = [job for job in jobs if job.task.name not in finished]

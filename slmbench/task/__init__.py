@@ -1,6 +1,7 @@
 """Tasks: a declaration, its hooks and its metrics bound into the one object that training and evaluation both ask."""
 
 from slmbench.task._load import load_task, load_task_folder, templates_of, validate_all
+from slmbench.task._missing import evaluation_needs, require_rows, training_needs
 from slmbench.task._program import program_of
 from slmbench.task._settings import Settings
 from slmbench.task._task import Task, extracted
@@ -8,10 +9,13 @@ from slmbench.task._task import Task, extracted
 __all__ = [
     "Settings",
     "Task",
+    "evaluation_needs",
     "extracted",
     "load_task",
     "load_task_folder",
     "program_of",
+    "require_rows",
     "templates_of",
+    "training_needs",
     "validate_all",
 ]

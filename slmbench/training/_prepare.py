@@ -18,7 +18,7 @@ from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
 from slmbench.schema import LoraSpec, RecipeSpec
-from slmbench.task import Settings, Task, load_task
+from slmbench.task import Settings, Task, load_task, require_rows, training_needs
 from slmbench.training import _contamination
 from slmbench.training._budget import check_budget
 from slmbench.training._forecast import forecast_memory
@@ -126,6 +126,9 @@ def prepare_training(
     with phases.phase("rows"):
         declared = [load_task(task, catalog, data=data) for task in spec.adapters[name].tasks]
         tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of(declared)
+        evaluated = _evaluated_tasks(recipe, tasks, catalog, data)
+        compared = [(task, task.spec.split) for task in (*tasks, *evaluated)] if spec.on_contamination != "warn" else []
+        require_rows(training_needs(tasks), compared)
         aside = spec.validation.rows if spec.validation is not None else 0
         rows: list[TrainingRow] = []
         dropped: dict[str, dict[str, int]] = {}
@@ -142,7 +145,6 @@ def prepare_training(
             dropped[task.name] = dict(taken.dropped)
         _check_known(rows, source, config, tokenizer)
     with phases.phase("contamination"):
-        evaluated = _evaluated_tasks(recipe, tasks, catalog, data)
         report = _contamination.contamination_of(tasks, rows, evaluated, spec.on_contamination)
         for shown in report.lines():
             say(shown)
