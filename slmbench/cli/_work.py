@@ -98,11 +98,9 @@ def evaluate_all(
     for folder, whole_dtype in whole.items():
         runs += evaluate_tasks(_as_trained(source, folder, catalog, whole_dtype), tasks, out=out, **options)
     for run in runs:
+        n = run.record["dataset"]["n"]
         for remark, count in run.record.get("remarks", {}).items():
-            say(f"{run.run_id}: {remark}: {count}")
-        cut, n = run.record["cost"]["n_truncated"], run.record["dataset"]["n"]
-        if cut:
-            say(f"{run.run_id}: {cut} of {n} prompts were longer than the model's context and lost their beginning")
+            say(f"{run.run_id}: {remark}: {count} of {n}")
     return runs
 
 

@@ -16,10 +16,13 @@ from slmbench.formats import Format
 from slmbench.metrics import Scorer
 from slmbench.metrics.estimate import estimate, jackknife
 from slmbench.runs import OpenRun, Run, peak_memory_bytes, peak_vram_bytes
-from slmbench.task import Task
+from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Estimate, Example, Output
 
 MEAN_TOLERANCE = 1e-9
+# What is said of items in a run's remarks.
+OWN_SHOT = "shown with its answer among its own shots, so that it scores too high"
+CUT = "prompt longer than the model's window: cut at its beginning, the question's end and the answer's place kept"
 
 
 def finish(
@@ -51,6 +54,8 @@ def finish(
             if why := row.pop("plain"):
                 remarks[why] += row["epoch"] == 0
         remarks.update(_remarks(task, examples[index], made[0], format))
+        remarks[OWN_SHOT] += is_among_its_shots(task, examples[index])
+        remarks[CUT] += made[0]["truncated"]
     if engine.backend == "seq2seq" and task.kind != "choice":
         targets = (format.write(task.target(example)) for example in examples)
         remarks["target has what the tokenizer can't write"] = sum(not can_write(engine.tokenizer, t) for t in targets)

@@ -4,6 +4,7 @@ from slmbench.task._load import load_task, load_task_folder, templates_of, valid
 from slmbench.task._missing import evaluation_needs, require_rows, training_needs
 from slmbench.task._program import program_of
 from slmbench.task._settings import Settings
+from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task, extracted
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Task",
     "evaluation_needs",
     "extracted",
+    "is_among_its_shots",
     "load_task",
     "load_task_folder",
     "program_of",

@@ -16,17 +16,29 @@ UNKNOWN = 0
 # thirteen signs and digits of a sum would be no text.
 _SIGNS = "-+*/%^=<>"
 _SIGN = -1
-_WORD = re.compile(rf"[^\W_]+|[{re.escape(_SIGNS)}](?=\s*\d)")
+_SIGN_HERE = rf"[{re.escape(_SIGNS)}](?=\s*\d)"
+_WORD = re.compile(rf"[^\W_]+|{_SIGN_HERE}")
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese set no blanks between words, so that a sentence would be one: there
+# each character is a word, with the marks that stand on it.
+_UNSPACED = (
+    "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u103f\u1780-\u17d3\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_MARKS = "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd\u102b-\u103e\u17b4-\u17d3"
+_ANY_WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W_{_UNSPACED}]+|{_SIGN_HERE}")
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _FILTER_BITS = 22
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in lower case and NFKC, and the signs before its numbers; no other punctuation."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_DASHES)
-    return _WORD.findall(text.lower())
+    """The words of a text, in lower case and NFKC, and the signs before its numbers; no other punctuation.
+
+    Of scripts that set no blanks between words each character is one.
+    """
+    if text.isascii():
+        return _WORD.findall(text.lower())
+    return _ANY_WORD.findall(unicodedata.normalize("NFKC", text).translate(_DASHES).lower())
 
 
 @frozen
