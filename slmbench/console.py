@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -22,22 +23,51 @@ from slmbench.visible import visible
 TICK_S = 0.25
 SHOWN_AFTER_S = 0.3
 """So long a terminal shows nothing: what is done by then needs no line."""
-LOG_AFTER_S = 1.0
+LOG_AFTER_S = 0.7
 LOG_EVERY_S = 15.0
 TOLD_FROM_S = 2.0
 """A phase that took so long leaves a line that says so."""
 WIDTH = 100
+COLORS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
+_PAINT = re.compile(r"(\x1b\[(?:0|1|2|31|32|33)m)")
 
 
 class Stage:
-    """Something under way. total: of `unit`s, None for a phase; before: those that an earlier process did."""
+    """Something under way for the length of a `with` block.
 
-    def __init__(self, console: Console, name: str, total: int | None = None, unit: str = "", before: int = 0) -> None:
+    total: how many `unit`s it has, None for a phase; before: those of them that an earlier process did. told: whether
+    it may leave a line when it is over. heads: stages inside it are called after it.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        name: str,
+        total: int | None = None,
+        unit: str = "",
+        before: int = 0,
+        told: bool = True,
+        heads: bool = False,
+    ) -> None:
         self._console = console
+        self.told, self.heads = told, heads
         self.name, self.total, self.unit = visible(name), total, unit
         self.done = self.before = before
         self.started = self.logged = time.monotonic()
         self.is_logged = False
+
+    def __enter__(self) -> Stage:
+        self.started = self.logged = time.monotonic()
+        self._console.begin(self)
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self._console.end(self, finished=kind is None)
+
+    def expect(self, n: int) -> None:
+        """n units more are to be done than was known."""
+        self.total = (self.total or 0) + n
+        self._console.refresh()
 
     def advance(self, n: int = 1) -> None:
         """n units more are done."""
@@ -64,7 +94,7 @@ class Stage:
             return self._meter(width)
         left = self.remaining_s()
         text = f"{self.name}: {self.done:,}/{self.total:,} {self.unit} in {self.seconds:.0f} s"
-        return text if not left or self.done >= self.total else f"{text}, about {_duration(left)} left"
+        return text if not left or self.done >= self.total else f"{text}, about {duration(left)} left"
 
     def _meter(self, width: int) -> str:
         from tqdm import tqdm
@@ -92,7 +122,7 @@ class Console:
         self._lock = threading.RLock()
         self._stages: list[Stage] = []
         self._drawn = 0
-        self._redrawn = 0.0
+        self._redrawn = self._spoke = 0.0
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
@@ -101,27 +131,39 @@ class Console:
         """A line for the person, on stderr."""
         self._write(sys.stderr, visible(text))
 
-    def show(self, text: str) -> None:
-        """A line of data, on stdout."""
-        self._write(sys.stdout, visible(text, keep="\n\t"))
+    def show(self, text: str, keep: str = "", *, painted: bool = False) -> None:
+        """A line of data, on stdout. painted: `paint` has made it; its colours go where nobody sees them."""
+        if not painted:
+            self._write(sys.stdout, visible(text, keep))
+            return
+        colors = (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR")
+        # Every second part is an escape that `paint` writes; others are none of ours.
+        parts = _PAINT.split(text)
+        parts[::2] = [visible(part, keep) for part in parts[::2]]
+        parts[1::2] = [part if colors else "" for part in parts[1::2]]
+        self._write(sys.stdout, "".join(parts))
 
-    @contextlib.contextmanager
-    def stage(self, name: str, total: int | None = None, unit: str = "", before: int = 0) -> Iterator[Stage]:
-        """Something is under way for the length of the block."""
-        made = Stage(self, name, total, unit, before)
+    def show_json(self, value: Any) -> None:
+        """A value as JSON on stdout, in ASCII. Raises ValueError for NaN."""
+        import json
+
+        self._write(sys.stdout, json.dumps(value, indent=1, allow_nan=False))
+
+    def begin(self, stage: Stage) -> None:
+        """A stage is under way; the innermost one is shown."""
         with self._lock:
-            self._stages.append(made)
-        self._tick(made)
-        finished = False
-        try:
-            yield made
-            finished = True
-        finally:
-            with self._lock:
-                self._stages.remove(made)
-            if self._live and finished:
-                self._close(made)
-            self.refresh(at_once=True)
+            head = next((one.name for one in reversed(self._stages) if one.heads), None)
+            stage.name = stage.name if head is None else f"{head}: {stage.name}"
+            self._stages.append(stage)
+        self._tick(stage)
+
+    def end(self, stage: Stage, *, finished: bool) -> None:
+        """A stage is over; one that took its time, and came to its end, leaves a line."""
+        with self._lock:
+            self._stages.remove(stage)
+        if self._live and finished:
+            self._close(stage)
+        self.refresh(at_once=True)
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Draws what is under way, unless it was drawn just now."""
@@ -156,13 +198,16 @@ class Console:
                 self._clear()
                 if stage is not None and now - self._began >= SHOWN_AFTER_S:
                     self._draw(stage)
-            elif stage is not None and now - stage.logged >= (LOG_EVERY_S if stage.is_logged else LOG_AFTER_S):
+            elif stage is not None and now - max(stage.logged, self._spoke) >= self._log_every_s(stage):
                 stage.logged, stage.is_logged = now, True
                 self._write(sys.stderr, stage.line())
 
+    def _log_every_s(self, stage: Stage) -> float:
+        """What stands around all else is told where nothing was, for a sign within seconds."""
+        return LOG_AFTER_S if not stage.is_logged and (stage.told or not self._spoke) else LOG_EVERY_S
+
     def _close(self, stage: Stage) -> None:
-        told = stage.total is not None or stage.is_logged or stage.seconds >= TOLD_FROM_S
-        if told:
+        if stage.told and (stage.total is not None or stage.seconds >= TOLD_FROM_S):
             self._write(sys.stderr, stage.line(_width() if _moves() else None))
 
     def _draw(self, stage: Stage) -> None:
@@ -189,6 +234,8 @@ class Console:
                 encoding = stream.encoding or "ascii"
                 stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             stream.flush()
+            if stream is sys.stderr:
+                self._spoke = time.monotonic()
 
 
 _CURRENT: ContextVar[Console | None] = ContextVar("console", default=None)
@@ -215,19 +262,29 @@ def say(text: str) -> None:
     current().say(text)
 
 
-def show(text: str) -> None:
-    """A line of data on stdout, safe to look at."""
-    current().show(text)
+def show(text: str = "", keep: str = "", *, painted: bool = False) -> None:
+    """A line of data on stdout, safe to look at. keep: control characters that stay. painted: see `paint`."""
+    current().show(text, keep, painted=painted)
 
 
-def phase(name: str) -> contextlib.AbstractContextManager[Stage]:
-    """For the length of the block, `name` is what is under way, with the seconds since it began."""
-    return current().stage(name)
+def show_json(value: Any) -> None:
+    """A value as JSON on stdout, in ASCII. Raises ValueError for NaN."""
+    current().show_json(value)
 
 
-def bar(title: str, total: int, unit: str, *, before: int = 0) -> contextlib.AbstractContextManager[Stage]:
-    """For the length of the block, a bar of `total` units, which the block advances. before: of an earlier process."""
-    return current().stage(title, total, unit, before)
+def paint(text: str, *codes: str, keep: str = "") -> str:
+    """text made safe to look at, in colour, for `show(..., painted=True)`. codes: names in `COLORS`."""
+    return "".join(f"\x1b[{COLORS[code]}m" for code in codes) + visible(text, keep) + ("\x1b[0m" if codes else "")
+
+
+def phase(name: str, *, told: bool = True, heads: bool = False) -> Stage:
+    """For the length of a `with` block, `name` is what is under way, with the seconds since it began."""
+    return Stage(current(), name, told=told, heads=heads)
+
+
+def bar(title: str, total: int, unit: str, *, before: int = 0, told: bool = True) -> Stage:
+    """For the length of a `with` block, a bar of `total` units, which the block advances."""
+    return Stage(current(), title, total, unit, before, told)
 
 
 def _moves() -> bool:
@@ -245,7 +302,8 @@ def _width() -> int:
         return WIDTH
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `40 s`, `12 min`, `3.5 h`."""
     whole: Any = round(seconds)
     if whole < 120:
         return f"{whole} s"

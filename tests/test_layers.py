@@ -21,6 +21,7 @@ LAYERS: dict[str, int] = {
     "visible": -1,
     "console": 0,
     "texts": 1,
+    "interrupts": 1,
     "values": 1,
     "yamlfile": 1,
     "files": 1,
@@ -171,3 +172,15 @@ def test_nothing_in_the_tree_names_a_folder_of_one_machine() -> None:
         if path.is_file() and (found := machine.search(path.read_bytes())):
             named.append(f"{name}: {found[0]!r}")
     assert named == []
+
+
+def test_nothing_is_written_to_a_terminal_but_by_the_console() -> None:
+    own = {"print", "click.echo", "click.secho", "error.show", "sys.stdout.write", "sys.stderr.write"}
+    writes = [
+        f"{path.relative_to(TOP)}:{node.lineno}: {ast.unparse(node.func)}"
+        for path in FILES
+        if part_of(path) != "console"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in own
+    ]
+    assert writes == []

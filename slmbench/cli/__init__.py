@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from slmbench.console import Console, phase, say, using
+from slmbench.interrupts import interruptible
+
 COMMANDS = {
     "quickstart": "The whole story on the embedded model, offline, in about two minutes.",
     "list": "What there is: tasks, models, datasets, recipes, suites, metrics, formats.",
@@ -26,33 +29,48 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 ok, 1 failed, 2 usage, 3 trust, 4 offline, 130 interrupted."""
     argv = sys.argv[1:] if arguments is None else arguments
     _share_cores()
-    try:
-        # Listing is what shells and editors call most: it goes past click, whose import costs more than the answer.
-        if argv and argv[0] == "list":
-            from slmbench.cli.list import print_list, quick_options
+    with using(Console(live=True)), interruptible() as interrupt:
+        try:
+            with phase(f"slmbench {argv[0]}" if argv and argv[0] in COMMANDS else "slmbench", told=False):
+                return _run(argv)
+        except BrokenPipeError:  # `slmbench list | head`: nobody reads any more.
+            sys.stdout = None  # type: ignore[assignment]
+            return 0
+        except BaseException as error:
+            if interrupt or isinstance(error, KeyboardInterrupt):
+                # A library may have made another error of it, as one whose import was cut short.
+                say("interrupted")
+                return 130
+            if not isinstance(error, Exception):
+                raise
+            return _tell(error)
 
-            options = quick_options(argv[1:])
-            if options is not None:
-                print_list(*options)
-                return 0
-        return _run_click(argv)
-    except KeyboardInterrupt:
-        kept = "finished adapters, runs and requests are kept, and the same command goes on from there"
-        print(f"interrupted; {kept}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `slmbench list | head`: nobody reads any more.
-        sys.stdout = None  # type: ignore[assignment]
-        return 0
-    except Exception as error:
-        from slmbench.errors import SlmbenchError
-        from slmbench.visible import visible
 
-        if not isinstance(error, SlmbenchError):
-            raise
-        for line in str(error).splitlines():
-            line = visible(line)
-            print(f"error: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+def _run(argv: list[str]) -> int:
+    # Listing is what shells and editors call most: it goes past click, whose import costs more than the answer.
+    if argv and argv[0] == "list":
+        from slmbench.cli.list import print_list, quick_options
+
+        options = quick_options(argv[1:])
+        if options is not None:
+            print_list(*options)
+            return 0
+    return _run_click(argv)
+
+
+def _tell(error: Exception) -> int:
+    """Says what went wrong; returns the exit code."""
+    from slmbench.errors import SlmbenchError
+
+    if isinstance(error, SlmbenchError):
+        for line in str(error).split("\n"):
+            say(f"error: {line}" if not line.startswith(" ") else line)
         return error.exit_code
+    import traceback
+
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        say(line)
+    return 1
 
 
 def _share_cores() -> None:
@@ -72,8 +90,18 @@ def _run_click(argv: list[str]) -> int:
 
     try:
         result = build_group()(argv, prog_name="slmbench", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        for line in error.format_message().split("\n"):
+            say(line)
+        return 2
     except click.ClickException as error:
-        error.show(sys.stderr)
+        # As click says it, but through the one writer: names in it may be anybody's.
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            for line in error.ctx.get_usage().split("\n"):
+                say(line)
+            say(f"Try '{error.ctx.command_path} --help' for help.")
+            say("")
+        say(f"Error: {error.format_message()}")
         return 2 if isinstance(error, click.UsageError) else error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None

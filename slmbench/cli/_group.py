@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from slmbench.cli import COMMANDS
+from slmbench.console import show
 
 
 class LazyGroup(click.Group):
@@ -39,7 +40,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"slmbench {version('slmbench')}")
+        show(f"slmbench {version('slmbench')}")
         ctx.exit()
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from slmbench.catalog import Catalog
-from slmbench.cli._table import Cell, print_lines, table_lines
 from slmbench.console import say
 from slmbench.errors import FileError, UsageError
 from slmbench.paths import shown
@@ -227,33 +226,3 @@ def bertscore_by_twin(model: str, catalog: Catalog, twin: bool) -> Iterator[None
         yield
     finally:
         del os.environ[BERTSCORE]
-
-
-def print_plan(recipe: Recipe, name: str, catalog: Catalog, *, out: str, data: str, twin: bool) -> None:
-    """What a training would be, on stdout: rows, steps, mixture, memory. Contamination is told on stderr.
-
-    Raises whatever the training itself would raise before it loads weights.
-    """
-    from slmbench.models import resolve_model
-    from slmbench.training import prepare_training
-
-    source = resolve_model(recipe.spec.model, catalog, twin=twin)
-    prepared = prepare_training(recipe, name, catalog, source, data=data, say=say)
-    plan = prepared.as_json()
-    spec, optim, mixed = recipe.spec, recipe.optim_of(name), plan["mixture"]
-    tasks = ", ".join(spec.adapters[name].tasks)
-    click.echo(f"{shown(trained_folder(recipe, name, out))}: {plan['model']} on {tasks}, {plan['steps']} steps")
-    rank = "all weights" if spec.method == "full" else f"{spec.method}, rank {spec.lora.rank}"
-    a_step = f"{optim.batch} x {optim.accumulate} rows"
-    if spec.packing:
-        a_step = f"{optim.accumulate} x {optim.batch * spec.max_tokens:,} tokens, packed"
-    click.echo(f"  {rank}; {a_step} a step; {mixed['rows']:,} rows and {mixed['tokens']:,} tokens in all")
-    header = ("task", "rows", "tokens", "cut", "left out", "kept aside", "trained on", "share")
-    rows = []
-    for task, part in plan["tasks"].items():
-        drawn = mixed["tasks"].get(task, {"rows": 0, "share": 0.0})
-        counts = (part["rows"], part["tokens"], part["truncated_rows"] + part["truncated_answers"])
-        counts = (*counts, part["dropped_rows"], plan["validation_rows"].get(task, 0), drawn["rows"])
-        rows.append([Cell(task), *(Cell(f"{n:,}") for n in counts), Cell(f"{drawn['share']:.1%}")])
-    print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
-    click.echo(f"  memory, forecast: {prepared.forecast.total_bytes / 1e9:.2f} GB")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-import click
-from attrs import frozen
+from attrs import field, frozen
+
+from slmbench.console import paint, show
+from slmbench.visible import visible
 
 GAP = "  "
 
 
 @frozen
 class Cell:
-    """Text of one line. color: of click's names, or None."""
+    """Text of one line, made safe to look at. color: of the console's names, or None."""
 
-    text: str
+    text: str = field(converter=visible)
     color: str | None = None
 
 
@@ -27,11 +28,11 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, right:
         parts = []
         for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
             room = " " * (width - len(cell.text))
-            text = click.style(cell.text, fg=cell.color) if cell.color else cell.text
+            text = paint(cell.text, cell.color) if cell.color else cell.text
             last = i == len(widths) - 1
             parts.append(room + text if header[i] in right else text if last else text + room)
         line = GAP.join(parts)
-        lines.append(click.style(line, bold=True) if number == 0 else line)
+        lines.append(paint(line, "bold") if number == 0 else line)
     return lines
 
 
@@ -51,9 +52,9 @@ def column_blocks(header: Sequence[str], rows: Sequence[Sequence[Cell]], width: 
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Lines on stdout; their colours go where that is no terminal, or NO_COLOR is set."""
+    """Painted lines on stdout; their colours go where that is no terminal, or NO_COLOR is set."""
     for line in lines:
-        click.echo(line, color=False if os.environ.get("NO_COLOR") else None)
+        show(line, painted=True)
 
 
 def shortened(text: str, width: int) -> str:

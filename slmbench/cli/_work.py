@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmbench.catalog import Catalog
-from slmbench.cli._progress import progress
-from slmbench.console import say
+from slmbench.console import phase, say, show, show_json
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.paths import shown
 
@@ -74,7 +71,8 @@ def evaluate_all(
     dtype, quantization = held_as(adapters)
     if quantization is not None:
         say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
-    loaded = load_model(source, dtype=dtype, quantization=quantization)
+    with phase(f"loading {source.name}"):
+        loaded = load_model(source, dtype=dtype, quantization=quantization)
     for folder in adapters:
         check_base(loaded, folder)
     options: dict[str, Any] = {
@@ -87,7 +85,6 @@ def evaluate_all(
         "seed": seed,
         "allow_unsafe_code": allow_unsafe_code,
         "no_texts": no_texts,
-        "progress": progress,
     }
     encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
     runs = evaluate_tasks(loaded, tasks, out=out, encoded=encoded, **options)
@@ -164,7 +161,7 @@ def train_recipe(
     from slmbench.training import train_adapter
 
     source = resolve_model(recipe.spec.model, catalog, twin=twin)
-    options: dict[str, Any] = {"out": out, "data": data, "progress": progress, "resume": resume, "say": say}
+    options: dict[str, Any] = {"out": out, "data": data, "resume": resume}
     folders = []
     for name in chosen_adapters(recipe, only):
         folders.append(train_adapter(recipe, name, catalog, source, **options))
@@ -192,17 +189,27 @@ def show_leaderboard(
     """Builds, writes and prints the leaderboard of runs (folders, or folders of runs); returns the page's path."""
     from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
 
-    loaded, notices = load_runs([Path(run) for run in runs])
-    board = build_leaderboard(loaded, suite=suite, tasks=list(tasks) if tasks else None, notices=notices)
-    if not board.rows:
-        raise SlmbenchError("no finished run to rank; see `slmbench eval`")
-    folder = Path(out)
-    write_leaderboard(board, loaded, folder, no_texts=no_texts)
+    with phase("leaderboard"):
+        loaded, notices = load_runs([Path(run) for run in runs])
+        board = build_leaderboard(loaded, suite=suite, tasks=list(tasks) if tasks else None, notices=notices)
+        if not board.rows:
+            raise SlmbenchError("no finished run to rank; see `slmbench eval`")
+        folder = Path(out)
+        write_leaderboard(board, loaded, folder, no_texts=no_texts)
     if as_json:
-        print(json.dumps(board.as_json(), indent=1, allow_nan=False))
+        show_json(board.as_json())
     else:
         width = shutil.get_terminal_size((100, 24)).columns
-        print(render_text(board, width=width, color=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+        for line in render_text(board, width=width, color=True).split("\n"):
+            show(line, painted=True)
     page = folder / "index.html"
     say(f"page: {page}")
     return str(page)
+
+
+def listed(flag: str, names: str) -> list[str]:
+    """Names with commas between, at least one. Raises UsageError."""
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    if not listed:
+        raise UsageError(f"{flag} {names!r} names nothing; give names with commas between")
+    return listed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
 from slmbench.cli._work import quiet_libraries
-from slmbench.console import say
+from slmbench.console import bar, say, show, show_json
 from slmbench.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from slmbench.checks import CheckReport
     from slmbench.lengths import Ruler
@@ -52,19 +51,17 @@ def command(
     quiet_libraries()
     started = time.monotonic()
     ruler = open_ruler(model, catalog)
-    advance = _bar(len(chosen))
     reports = []
-    for name in chosen:
-        reports.append(check_task(name, catalog, trust=trust, data=data, ruler=ruler))
-        advance(1)
+    with bar("check", len(chosen), "tasks") as done:
+        for name in chosen:
+            reports.append(check_task(name, catalog, trust=trust, data=data, ruler=ruler))
+            done.advance()
     if as_json:
-        import json
-
-        click.echo(json.dumps([report.as_json() for report in reports], indent=1))
+        show_json([report.as_json() for report in reports])
     else:
         _print(reports, ruler, time.monotonic() - started)
     for notice, tasks in _by_notice(reports).items():
-        say(visible(f"note: {', '.join(tasks)}: {notice}"))
+        say(f"note: {', '.join(tasks)}: {notice}")
     to_pull = list(dict.fromkeys(report.to_pull for report in reports if report.to_pull))
     if to_pull:
         say(f"to have all rows here: {pulled_by(to_pull)}")
@@ -72,24 +69,19 @@ def command(
         ctx.exit(2)
 
 
-def _bar(total: int) -> Callable[[int], object]:
-    if total == 1 or not sys.stderr.isatty():
-        return lambda n: None
-    from slmbench.cli._progress import progress
-
-    return progress("check", total)
-
-
 def _print(reports: Sequence[CheckReport], ruler: Ruler, seconds: float) -> None:
     context = f", which reads {ruler.context_tokens:,}; > is longer than that" if ruler.context_tokens else ""
-    click.echo(f"p50, p99, max of prompts and p99 of answers: in tokens of {visible(ruler.model)}{context}.")
+    show(f"p50, p99, max of prompts and p99 of answers: in tokens of {ruler.model}{context}.")
     print_lines(_table(reports))
     if len(reports) == 1:
         print_lines(_details(reports[0]))
     for report in reports:
         for problem in report.problems:
-            click.echo(visible(str(problem), keep="\n"))
-    click.echo(_summary(reports, seconds))
+            first, *rest = str(problem).split("\n")
+            show(first)
+            for line in rest:  # Not at the margin: a name with a line break in it would begin a line of its own.
+                show(line if line.startswith(" ") else f"  {line}")
+    show(_summary(reports, seconds))
 
 
 def _table(reports: Sequence[CheckReport]) -> list[str]:

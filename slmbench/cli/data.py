@@ -8,7 +8,7 @@ import click
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.cli._work import quiet_libraries
-from slmbench.console import say
+from slmbench.console import say, show, show_json
 from slmbench.paths import mirror_dir, shown
 
 if TYPE_CHECKING:
@@ -39,12 +39,10 @@ def pull_command(names: tuple[str, ...], to: str, as_json: bool) -> None:
     quiet_libraries()
     files = pull(names, to, default_catalog(), progress=say)
     if as_json:
-        import json
-
-        click.echo(json.dumps(files, indent=1))
+        show_json(files)
     else:
         for path in files:
-            click.echo(shown(path))
+            show(shown(path))
     carried = os.path.basename(os.path.abspath(to))
     say(f"carry the folder over, then: export SLMBENCH_DATA={carried}; slmbench data verify")
 
@@ -65,16 +63,14 @@ def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...
         raise UsageError("no mirror named; give its folder, or set SLMBENCH_DATA to it")
     report = verify(where, default_catalog(), names or None)
     if as_json:
-        import json
-
         problems = [{"path": one.path, "line": one.line, "message": one.message} for one in report.problems]
         value = {"ok": report.ok, "files": report.files, "problems": problems, "notices": list(report.notices)}
-        click.echo(json.dumps(value, indent=1))
+        show_json(value)
     else:
         verdict = "ok" if report.ok else f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
-        click.echo(f"{shown(where)}: {report.files} file{'' if report.files == 1 else 's'}, {verdict}")
+        show(f"{shown(where)}: {report.files} file{'' if report.files == 1 else 's'}, {verdict}")
         for problem in report.problems:
-            click.echo(str(problem))
+            show(str(problem))
     for notice in report.notices:
         say(f"note: {notice}")
     if not report.ok:
@@ -129,7 +125,7 @@ def export_command(
         write_export(export, path, force=force)
         source = "golden rows" if export.source == "samples" else export.source
         say(f"{export.task}: {export.rows:,} rows of split {split!r} ({source}), {len(export.data):,} bytes")
-        click.echo(shown(path))
+        show(shown(path))
 
 
 @command.command(
@@ -154,9 +150,7 @@ def tokens_command(
     ruler = open_ruler(model, catalog)
     costs = [token_costs(task, ruler, n) for task in tasks]
     if as_json:
-        import json
-
-        click.echo(json.dumps([one.as_json() for one in costs], indent=1))
+        show_json([one.as_json() for one in costs])
         return
     print_costs(costs, ruler.model, n)
 
@@ -164,12 +158,11 @@ def tokens_command(
 def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
     """The table of `data tokens`, and below it where Toon costs more."""
     from slmbench.cli._table import Cell, print_lines, table_lines
-    from slmbench.visible import visible
 
     header = ("task", "rows", "from", "plain", "chat", "json", "toon", "v json", "v plain", "array", "table", "v array")
     rows = [
         [
-            Cell(visible(one.task)),
+            Cell(one.task),
             Cell(str(one.rows)),
             Cell(one.source),
             *(Cell("-" if x is None else f"{x:.1f}") for x in (one.plain, one.chat, one.json, one.toon)),
@@ -179,10 +172,8 @@ def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
         ]
         for one in costs
     ]
-    click.echo(f"Mean tokens a record, prompt and answer without shots, in the tokenizer of {visible(model)}.")
-    click.echo(
-        f"plain, chat, json, toon: one record alone. array, table: its share in JSON and Toon of up to {n} at once."
-    )
+    show(f"Mean tokens a record, prompt and answer without shots, in the tokenizer of {model}.")
+    show(f"plain, chat, json, toon: one record alone. array, table: its share in JSON and Toon of up to {n} at once.")
     print_lines(table_lines(header, rows, right=header[1:2] + header[3:]))
     comparisons = (
         ("JSON, a record alone", lambda one: one.toon_against_json),
@@ -192,11 +183,11 @@ def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
     for what, difference in comparisons:
         dearer = sorted((one for one in costs if difference(one) >= 0.005), key=difference, reverse=True)
         if dearer:
-            said = ", ".join(f"{visible(one.task)} {difference(one):.0%}" for one in dearer[:8])
+            said = ", ".join(f"{one.task} {difference(one):.0%}" for one in dearer[:8])
             more = f" and {len(dearer) - 8} more" if len(dearer) > 8 else ""
-            click.echo(f"toon costs more than {what}: {said}{more}")
+            show(f"toon costs more than {what}: {said}{more}")
         else:
-            click.echo(f"toon never costs more than {what}")
+            show(f"toon never costs more than {what}")
 
 
 def _percent(share: float) -> Cell:

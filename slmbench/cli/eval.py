@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -10,8 +9,8 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import bertscore_by_twin, data_mode, out_folder, say_golden
-from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, show_leaderboard
-from slmbench.console import say
+from slmbench.cli._work import DEFAULT_OUT, evaluate_all, listed, quiet_libraries, show_leaderboard
+from slmbench.console import say, show_json
 from slmbench.errors import UsageError
 
 
@@ -104,9 +103,9 @@ def command(
         declared = load_suite(catalog, suite)
         names, format_name = list(declared.tasks), format_name or declared.format
     else:
-        names = _listed("--tasks", str(task_names))
+        names = listed("--tasks", str(task_names))
     folder = out_folder(out, DEFAULT_OUT, twin)
-    metrics = tuple(_listed("--metrics", metric_names)) if metric_names is not None else None
+    metrics = tuple(listed("--metrics", metric_names)) if metric_names is not None else None
     settings = Settings(shots, cot, samples, metrics, max_tokens)
     with bertscore_by_twin(model, catalog, twin):
         declared_tasks = [load_task(name, catalog, data=data_mode(data, twin)) for name in names]
@@ -140,16 +139,8 @@ def command(
         no_texts=no_texts,
     )
     if as_json:
-        click.echo(json.dumps([run.record for run in runs], indent=1, allow_nan=False))
+        show_json([run.record for run in runs])
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page = os.path.join(folder, "leaderboard")
     show_leaderboard([folder], page, suite=suite, tasks=names, as_json=False, no_texts=no_texts)
-
-
-def _listed(flag: str, names: str) -> list[str]:
-    """Names with commas between, at least one. Raises UsageError."""
-    listed = [name.strip() for name in names.split(",") if name.strip()]
-    if not listed:
-        raise UsageError(f"{flag} {names!r} names nothing; give names with commas between")
-    return listed

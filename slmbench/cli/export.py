@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._work import DEFAULT_OUT, quiet_libraries
-from slmbench.console import say
+from slmbench.console import say, show, show_json
 from slmbench.errors import SlmbenchError
 
 
@@ -42,9 +40,9 @@ def command(adapter: str, to: str, model: str | None, dtype: str, out: str, as_j
     for notice in made.notices:
         say(f"note: {notice}")
     if as_json:
-        click.echo(json.dumps(made.record | {"folder": made.folder}, indent=1, allow_nan=False))
+        show_json(made.record | {"folder": made.folder})
     else:
-        click.echo(made.folder)
+        show(made.folder)
     for line in made.commands:
         say(f"next: {line}")
     for problem in made.problems:

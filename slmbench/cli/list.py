@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from slmbench.catalog import KINDS, Entry, default_catalog
-from slmbench.visible import visible
+from slmbench.console import say, show, show_json
 
 
 def quick_options(arguments: list[str]) -> tuple[str | None, bool] | None:
@@ -26,23 +24,21 @@ def print_list(kind: str | None, as_json: bool) -> None:
     catalog = default_catalog()
     entries = [entry for name in ((kind,) if kind else KINDS) for entry in catalog.entries(name)]
     if as_json:
-        import json
-
-        print(json.dumps([{key: getattr(entry, key) for key in Entry.__slots__} for entry in entries], indent=1))
+        show_json([{key: getattr(entry, key) for key in Entry.__slots__} for entry in entries])
         return
     if not entries:
-        print(f"no {kind or 'entries'}", file=sys.stderr)
+        say(f"no {kind or 'entries'}")
         return
     width = max(len(entry.name) for entry in entries)
     shown = None
-    lines = []
     for entry in entries:
         if kind is None and entry.kind != shown:
-            lines.append(f"{'' if shown is None else chr(10)}{entry.kind}")
+            if shown is not None:
+                show()
+            show(entry.kind)
             shown = entry.kind
         indent = "" if kind else "  "
-        lines.append(visible(f"{indent}{entry.name:<{width}}  {entry.summary}"))
-    print("\n".join(lines))
+        show(f"{indent}{entry.name:<{width}}  {entry.summary}")
 
 
 def __getattr__(name: str) -> object:

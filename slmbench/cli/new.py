@@ -6,7 +6,7 @@ import os
 
 import click
 
-from slmbench.console import say
+from slmbench.console import say, show, show_json
 from slmbench.paths import shown, user_roots
 
 
@@ -56,12 +56,10 @@ def task(
     made = new_task(name, root, rows_of=rows_of, wishes=wishes)
     files = [os.path.normpath(path) for path in made.files]
     if as_json:
-        import json
-
-        click.echo(json.dumps(files, indent=1))
+        show_json(files)
     else:
         for path in files:
-            click.echo(shown(path))
+            show(shown(path))
     listed = os.path.realpath(root) in {os.path.realpath(folder) for folder in roots}
     for note in made.notes:
         say(f"note: {note}")

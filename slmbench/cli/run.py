@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import click
 
 from slmbench.catalog import Catalog, default_catalog
+from slmbench.cli._plans import print_evaluation, print_plans
 from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options, refuse_to_replace
-from slmbench.cli._work import DEFAULT_OUT, evaluate_all, quiet_libraries, show_leaderboard, train_recipe
+from slmbench.cli._work import (
+    DEFAULT_OUT,
+    chosen_adapters,
+    evaluate_all,
+    listed,
+    quiet_libraries,
+    show_leaderboard,
+    train_recipe,
+)
 from slmbench.console import say
+from slmbench.errors import UsageError
 
 
 @click.command("run", help="Train a RECIPE's adapters, evaluate base and adapters, write the leaderboard.")
 @click.argument("recipe_name", metavar="RECIPE")
+@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
+@click.option("--metrics", "metric_names", help="Only these of the tasks' metrics, with commas between.")
+@click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
+@click.option("--dry-run", is_flag=True, help="What would be trained and asked, memory and time; nothing is written.")
 @recipe_options
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
 @click.option(
@@ -24,11 +39,17 @@ from slmbench.console import say
 def command(
     recipe_name: str,
     options: RecipeOptions,
+    only: tuple[str, ...],
+    metric_names: str | None,
+    limit: int | None,
+    dry_run: bool,
     out: str | None,
     allow_unsafe_code: bool,
     no_texts: bool,
     as_json: bool,
 ) -> None:
+    if dry_run and as_json:
+        raise UsageError("--json is the leaderboard's, and a dry run makes none; leave one of the two out")
     run_recipe(
         recipe_name,
         options,
@@ -37,6 +58,10 @@ def command(
         as_json=as_json,
         allow_unsafe_code=allow_unsafe_code,
         no_texts=no_texts,
+        only=only,
+        metrics=None if metric_names is None else listed("--metrics", metric_names),
+        limit=limit,
+        dry_run=dry_run,
     )
 
 
@@ -49,18 +74,35 @@ def run_recipe(
     as_json: bool,
     allow_unsafe_code: bool = False,
     no_texts: bool = False,
-) -> str:
-    """Everything a recipe says; returns the path of the leaderboard's page."""
+    only: Sequence[str] = (),
+    metrics: Sequence[str] | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+) -> str | None:
+    """Everything a recipe says; returns the path of the leaderboard's page, None of a dry run.
+
+    only: these of its adapters. metrics, limit: in place of the recipe's own.
+    """
     from slmbench.evaluation import refuse_unscorable
 
     recipe, twin = options.recipe(recipe_name, catalog), options.twin
+    told = {"evaluation.metrics": metrics and list(metrics), "evaluation.limit": limit}
+    given = {key: value for key, value in told.items() if value is not None}
+    recipe = recipe.with_overrides(given, blame="the command line")
+    names = chosen_adapters(recipe, only)
     spec = recipe.spec
     if twin:
-        refuse_to_replace(recipe, list(spec.adapters), out)
+        refuse_to_replace(recipe, names, out)
     [tasks] = evaluation_tasks([recipe], catalog, options)
     quiet_libraries()
     refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
-    folders = train_recipe(recipe, catalog, out=out, data=options.data_mode, twin=twin, resume=options.resume)
+    if dry_run:
+        print_plans(recipe, names, catalog, out=out, data=options.data_mode, twin=twin)
+        print_evaluation(recipe, names, tasks, catalog, twin=twin, unsafe=allow_unsafe_code)
+        return None
+    folders = train_recipe(
+        recipe, catalog, out=out, data=options.data_mode, only=only, twin=twin, resume=options.resume
+    )
     if spec.evaluation.limit is not None:
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged and not ranked")
     runs = evaluate_all(

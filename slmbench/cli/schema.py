@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
+
+from slmbench.console import show_json
 
 KINDS = ("recipe", "task", "model", "dataset", "suite")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -14,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 @click.command("schema", help="The JSON schema of a KIND of declaration: editors complete and check YAML by it.")
 @click.argument("kind", type=click.Choice(KINDS))
 def command(kind: str) -> None:
-    click.echo(json.dumps(json_schema(kind), indent=1, ensure_ascii=False))
+    show_json(json_schema(kind))
 
 
 def json_schema(kind: str) -> dict[str, Any]:

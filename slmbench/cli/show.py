@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from slmbench.catalog import FILE_KINDS, default_catalog
+from slmbench.console import paint, show, show_json
 from slmbench.errors import UsageError
 from slmbench.paths import shown
-from slmbench.visible import visible
 
 
 @click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
@@ -61,17 +60,16 @@ def command(
         spec = _spec(kind, path)
     if as_json:
         value = {"kind": kind, "name": name, "path": path, "spec": spec.model_dump(mode="json")}
-        click.echo(json.dumps(value | ({"prompts": shown_prompts} if kind == "task" else {}), indent=1))
+        show_json(value | ({"prompts": shown_prompts} if kind == "task" else {}))
         return
-    click.secho(f"# {shown(path)}", dim=True)
-    click.echo(visible(dump_spec(spec), keep="\n\t"), nl=False)
+    show(paint(f"# {shown(path)}", "dim"), painted=True)
+    show(dump_spec(spec).removesuffix("\n"), keep="\n\t")
     for one in shown_prompts:
-        click.echo()
-        click.secho(
-            f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer", dim=True
-        )
-        prompt, answer = (visible(text, keep="\n\t") for text in (one["prompt"], one["delimiter"] + one["answer"]))
-        click.echo(prompt + click.style(answer, fg="green"))
+        show()
+        counted = f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer"
+        show(paint(counted, "dim"), painted=True)
+        prompt = paint(one["prompt"], keep="\n\t")
+        show(prompt + paint(one["delimiter"] + one["answer"], "green", keep="\n\t"), keep="\n\t", painted=True)
 
 
 def _spec(kind: str, path: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options
 from slmbench.cli._table import Cell, column_blocks, print_lines, table_lines
 from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, train_recipe
-from slmbench.console import say
+from slmbench.console import say, show, show_json
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def command(
     sweep = summarise(recipe.name, axes, outcomes, metrics)
     paths = write_sweep(sweep, os.path.join(folder, "sweep"))
     if as_json:
-        click.echo(_read(paths[0]))
+        show_json(_read(paths[0]))
     elif sweep.rows:
         _print_sweep(sweep)
     for notice in sweep.notices:
@@ -132,10 +132,10 @@ def _check_metrics(metrics: Sequence[str], tasks: Sequence[Task]) -> None:
 def _print_points(points: Sequence[Point], as_json: bool) -> None:
     if as_json:
         made = [{"name": point.name, "changed": dict(point.changed)} for point in points]
-        click.echo(json.dumps(made, indent=1, allow_nan=False))
+        show_json(made)
         return
     for point in points:
-        click.echo(f"{point.name}: {', '.join(f'{key}={value}' for key, value in point.changed.items())}")
+        show(f"{point.name}: {', '.join(f'{key}={value}' for key, value in point.changed.items())}")
 
 
 def _print_sweep(sweep: Sweep) -> None:
@@ -160,6 +160,6 @@ def _print_sweep(sweep: Sweep) -> None:
     print_lines(textwrap.wrap(legend, min(100, width)))
 
 
-def _read(path: str) -> str:
+def _read(path: str) -> Any:
     with open(path, encoding="utf-8") as file:
-        return file.read().rstrip("\n")
+        return json.load(file)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._plans import print_plans
 from slmbench.cli._recipes import (
     RecipeOptions,
     out_folder,
-    print_plan,
     recipe_options,
     refuse_to_replace,
     say_golden,
 )
 from slmbench.cli._work import DEFAULT_OUT, chosen_adapters, quiet_libraries, train_recipe
+from slmbench.console import show
 
 
 @click.command("train", help="Train the adapters of a RECIPE (a name, or a YAML file).")
@@ -21,7 +22,7 @@ from slmbench.cli._work import DEFAULT_OUT, chosen_adapters, quiet_libraries, tr
 @click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
 @recipe_options
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
-@click.option("--dry-run", is_flag=True, help="Rows, steps, tokens, memory, contamination; nothing is trained.")
+@click.option("--dry-run", is_flag=True, help="Rows, steps, tokens, memory, contamination, time; nothing is trained.")
 def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out: str | None, dry_run: bool) -> None:
     catalog, twin = default_catalog(), options.twin
     recipe = options.recipe(recipe_name, catalog)
@@ -32,8 +33,7 @@ def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out
     quiet_libraries()
     data = options.data_mode
     if dry_run:
-        for name in names:
-            print_plan(recipe, name, catalog, out=folder, data=data, twin=twin)
+        print_plans(recipe, names, catalog, out=folder, data=data, twin=twin)
         return
     for trained in train_recipe(recipe, catalog, out=folder, data=data, only=only, twin=twin, resume=options.resume):
-        click.echo(trained)
+        show(trained)

@@ -13,8 +13,10 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.console import bar
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
+from slmbench.evaluation._waiting import Waiting, most_tokens, sample_key, tag
 from slmbench.evaluation.shared_prefix._generation_config import end_ids, tamed
 from slmbench.evaluation.shared_prefix._requests import check_known, check_pair, name_of
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
@@ -25,6 +27,7 @@ ENGINES = ("shared", "hf")
 AUTO = "auto"
 Encoded = dict[tuple[str, str], tuple[list[int], list[int]]]
 """(context, continuation) -> the token ids of both."""
+_VERBS = {"loglikelihood": "scoring", "generate_until": "writing"}
 HF_BATCH = 32
 """What `auto` is for lm-eval's own engine, which would run its largest window some times over to find it."""
 
@@ -153,7 +156,8 @@ class _Journaled:
         self.identity = identity
         self.progress = progress
         self.records: dict[str, dict[str, Any]] = {}
-        self._waiting: dict[str, list[_Waiting]] = defaultdict(list)
+        self._told = bar("answers", 0, "tokens", told=False)
+        self._waiting: dict[str, list[Waiting]] = defaultdict(list)
         self._keys: dict[str, tuple[str, dict[str, Any]]] = {}
         self._pairs = encoded
         self._prompt_ids = lru_cache(maxsize=64)(lambda text: tuple(prompt_ids(format, loaded.tokenizer, text)))
@@ -233,7 +237,7 @@ class _Journaled:
             # The same request of an item again is the next sample of it.
             epoch = seen[request.task_name, request.doc_id, content]
             seen[request.task_name, request.doc_id, content] += 1
-            key = _sample_key(content, request.args, request.doc_id, epoch)
+            key = sample_key(content, request.args, request.doc_id, epoch)
             keys.append((request.task_name, key))
             journal = self.journals.get(request.task_name)
             if journal is not None and key in journal.entries:
@@ -244,10 +248,13 @@ class _Journaled:
                 known.add((request.task_name, key))
                 pending.append(request)
                 self._repeats.append(epoch)
-                waiting = _Waiting(request.task_name, key, facts, epoch, request.doc_id)
-                self._waiting[_tag(kind, request.args)].append(waiting)
+                work = most_tokens(request.args, facts, self.max_gen_toks)
+                waiting = Waiting(request.task_name, key, facts, epoch, request.doc_id, work)
+                self._waiting[tag(kind, request.args)].append(waiting)
         if pending:
-            compute(pending, disable_tqdm=True)
+            total = sum(one.work for waiting in self._waiting.values() for one in waiting)
+            with bar(_VERBS[kind], total, "tokens", told=False) as self._told:
+                compute(pending, disable_tqdm=True)
         if again and self.progress is not None:
             self.progress(again)
         return [self.records[task + "\0" + key] for task, key in keys]
@@ -281,10 +288,10 @@ class _Journaled:
             check_pair(name_of(request), *pair, self.max_length, getattr(embeddings, "num_embeddings", None))
 
     def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
-        tag = _tag(kind, args)
-        if tag not in self._keys:
-            self._keys[tag] = self._key_of(kind, args)
-        return self._keys[tag]
+        asked = tag(kind, args)
+        if asked not in self._keys:
+            self._keys[asked] = self._key_of(kind, args)
+        return self._keys[asked]
 
     def _key_of(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
         context, second = args
@@ -314,11 +321,12 @@ class _Journaled:
         told = getattr(self, "timing", None)
         measured = dict(told) if told is not None else self._measured(kind)
         which = measured.pop("which", None)
-        waiting = self._waiting[_tag(kind, args)]
+        waiting = self._waiting[tag(kind, args)]
         one = next((one for one in waiting if which in (None, (one.task, one.item, one.epoch))), None)
         if one is None:  # Of a batch that ran out of memory, and was begun again.
             return
         waiting.remove(one)
+        self._told.advance(one.work)
         task = one.task
         if kind == "generate_until":
             record = {"text": answer, **one.facts, **measured}
@@ -356,7 +364,7 @@ class _Journaled:
     def record_of(self, task: str, kind: str, args: tuple[Any, ...], item: int, epoch: int = 0) -> dict[str, Any]:
         """The journaled facts of a request: tokens, latency, how it ended. item: lm-eval's doc_id."""
         content, _ = self._key(kind, args)
-        return self.records[task + "\0" + _sample_key(content, args, item, epoch)]
+        return self.records[task + "\0" + sample_key(content, args, item, epoch)]
 
     def _model_call(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
@@ -412,25 +420,3 @@ class _Journaled:
         pad_id = self.tokenizer.pad_token_id
         filled = [torch.nn.functional.pad(ids, (0, width - len(ids)), value=pad_id) for _, ids in sorted(parts.items())]
         return torch.stack(filled)
-
-
-@frozen(eq=False)
-class _Waiting:
-    """A request that the engine is to answer. item: lm-eval's doc_id. epoch: which sample of its item it is."""
-
-    task: str
-    key: str
-    facts: dict[str, Any]
-    epoch: int
-    item: Any
-
-
-def _sample_key(content: str, args: tuple[Any, ...], item: Any, epoch: int) -> str:
-    """The journal's key of a request. Of drawn texts each item has its own, even where two ask the same."""
-    drawn = isinstance(args[1], dict) and args[1].get("do_sample")
-    key = f"{content}@{item}" if drawn else content
-    return f"{key}#{epoch}" if epoch else key
-
-
-def _tag(kind: str, args: tuple[Any, ...]) -> str:
-    return json.dumps([kind, *args], sort_keys=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.console import phase, say
 from slmbench.datasets import digest_rows
 from slmbench.errors import DataError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
@@ -23,6 +24,7 @@ from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, dated, load_format
 from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
+from slmbench.paths import shown
 from slmbench.runs import (
     OpenRun,
     Run,
@@ -90,11 +92,14 @@ def evaluate_tasks(
     style = load_format(format)
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
     require_rows(evaluation_needs(tasks))
-    jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
-    finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
-    todo = [job for job in jobs if job.task.name not in finished]
-    if todo:
-        finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress, no_texts)
+    who = loaded.source.name + (f" + {loaded.adapter.name}" if loaded.adapter else "")
+    with phase(f"evaluate {who}", heads=True):
+        with phase("importing lm_eval, writing prompts"):
+            jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
+        finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
+        todo = [job for job in jobs if job.task.name not in finished]
+        if todo:
+            finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress, no_texts)
     return [finished[name] for name in names]
 
 
@@ -280,8 +285,9 @@ def _run(
         n_requests = sum(
             len(example.choices) or job.task.spec.generation.samples for job in jobs for example in job.examples
         )
-        who = loaded.source.name + (f" + {loaded.adapter.name}" if loaded.adapter else "")
-        advance = progress(f"evaluate {who}", n_requests) if progress else None
+        if resumed := sum(run.resumed for run in open_runs.values()):
+            say(f"{resumed:,} of {n_requests:,} answers are there from a call before")
+        advance = progress("evaluate", n_requests) if progress else None
         engine = build_engine(
             loaded,
             style,
@@ -309,20 +315,27 @@ def _run(
                 )
         except ValueError as error:
             raise DataError(f"scoring failed: {error}") from error
-        return {
-            job.task.name: finish(
-                job.task,
-                job.examples,
-                job.requests,
-                style,
-                open_runs[job.task.name],
-                engine,
-                results,
-                chosen.latency,
-                job.remarks,
-            )
-            for job in jobs
-        }
+        finished = {}
+        for job in jobs:
+            run = open_runs[job.task.name]
+            with phase(f"metrics of {job.task.name}"):
+                finished[job.task.name] = finish(
+                    job.task,
+                    job.examples,
+                    job.requests,
+                    style,
+                    run,
+                    engine,
+                    results,
+                    chosen.latency,
+                    job.remarks,
+                )
+        return finished
+    except KeyboardInterrupt:
+        if kept := sum(len(run.journal.entries) for run in open_runs.values()):
+            where = shown(os.path.dirname(jobs[0].folder))
+            say(f"{kept:,} answers are kept in {where}, and the same command goes on from there")
+        raise
     finally:
         for run in open_runs.values():
             run.close()
@@ -331,4 +344,4 @@ def _run(
 def _judge(job: _Job, style: Format, sandbox: Sandbox | None) -> Judge | None:
     if job.task.kind != "code" or sandbox is None:
         return None
-    return judge_code(job.task, job.examples, style, sandbox, None, job.requests[0].delimiter)
+    return judge_code(job.task, job.examples, style, sandbox, job.requests[0].delimiter)

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from slmbench.console import bar
 from slmbench.formats import Format, FormatFault
 from slmbench.sandbox import Program, Sandbox, Verdict, open_sandbox
 from slmbench.task import Task, program_of
@@ -38,7 +39,6 @@ def judge_code(
     examples: Sequence[Example],
     format: Format,
     sandbox: Sandbox,
-    progress: Callable[[int], Any] | None,
     delimiter: str = "",
 ) -> Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]:
     """Runs every sample of every item of a code task, in the sandbox, several at a time.
@@ -60,7 +60,9 @@ def judge_code(
                 read[-1].append((answer, program))
         # Samples of one problem are often the same text; it is run once.
         programs = list(dict.fromkeys(program for one in read for _, program in one if program is not None))
-        verdicts = dict(zip(programs, sandbox.run(programs, timeout_s=TIMEOUT_S, progress=progress), strict=True))
+        with bar("running programs", len(programs), "programs") as told:
+            made = sandbox.run(programs, timeout_s=TIMEOUT_S, progress=told.advance)
+        verdicts = dict(zip(programs, made, strict=True))
         return [[_judged(answer, verdicts[program] if program else None) for answer, program in one] for one in read]
 
     return judge

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from slmbench.console import phase
 from slmbench.errors import OfflineError, SlmbenchError, UsageError
 from slmbench.hub import use_cache_alone
 from slmbench.models._digest import config_sha256, weights_sha256
@@ -60,8 +61,9 @@ def load_model(
     on a CPU and bfloat16 or float16 on a GPU. quantization: the linear layers are packed by bitsandbytes, but not the
     head. Raises OfflineError, UsageError for a model that is packed already, or SlmbenchError.
     """
-    import torch
-    import transformers
+    with phase("importing torch, transformers"):
+        import torch
+        import transformers
 
     tokenizer, notices = _tokenizer_of(source)
     settled = settled_config(source)

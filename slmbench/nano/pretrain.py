@@ -12,13 +12,13 @@ import argparse
 import hashlib
 import json
 import random
-import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from slmbench.console import say, show_json
 from slmbench.nano.corpus import EARLY_DOCUMENTS, documents
 
 VOCAB_SIZE = 1024
@@ -152,7 +152,7 @@ def pretrain(out: Path, steps: int, seed: int = 0, schedule_steps: int | None = 
             seconds = time.perf_counter() - started
             rate = tokens / seconds
             recent = sum(losses[-50:]) / len(losses[-50:])
-            print(f"step {step + 1}/{steps}  loss {recent:.4f}  {rate:,.0f} tokens/s  {seconds:.0f} s", file=sys.stderr)
+            say(f"step {step + 1}/{steps}  loss {recent:.4f}  {rate:,.0f} tokens/s  {seconds:.0f} s")
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
     # Half precision on disk halves the package; it is loaded in float32.
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     record = pretrain(args.out, args.steps, args.seed, args.schedule_steps)
-    print(json.dumps(record, indent=2))
+    show_json(record)
 
 
 if __name__ == "__main__":

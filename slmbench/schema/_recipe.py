@@ -58,9 +58,13 @@ class ValidationSpec(Spec):
 
 
 class CheckpointSpec(Spec):
-    """After how many steps a training can be taken up again, and how many such places are kept."""
+    """After how many steps, and after how many minutes at most, a training can be taken up again; keep: such places.
+
+    Ctrl-C makes one at once, whatever these say.
+    """
 
     every_steps: int = Field(default=50, ge=1)
+    every_minutes: float = Field(default=5.0, gt=0)
     keep: int = Field(default=2, ge=1, le=100)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from slmbench import console
 from slmbench.catalog import Catalog
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format, dated, load_format
@@ -27,16 +28,35 @@ from slmbench.training._refusals import refuse_impossible
 from slmbench.training._rows import TrainingRow, mixture, split_validation, take_rows
 
 Say = Callable[[str], Any]
+_LABELS = {
+    "imports": "importing torch, transformers, trl",
+    "rows": "reading and encoding rows",
+    "contamination": "looking for rows that are also evaluated",
+    "plan": "order of the steps",
+    "forecast": "forecast of memory",
+    "load": "loading the model",
+    "parity": "comparing prompts with the evaluation's",
+    "model": "adapter",
+    "save": "saving",
+}
 
 
 @frozen(eq=False)
 class Phases:
-    """Seconds by phase, as `steps`; a phase that is entered twice is summed."""
+    """Seconds by phase, as `steps`; a phase that is entered twice is summed. of: what the console calls it all."""
 
+    of: str = ""
     seconds: dict[str, float] = field(factory=dict)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        """For the length of the block the console says that it is under way."""
+        with console.phase(f"{self.of}: {_LABELS.get(name, name)}"), self.timed(name):
+            yield
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """The same, for what shows itself otherwise."""
         started = time.perf_counter()
         try:
             yield
@@ -100,8 +120,8 @@ def prepare_training(
 
     Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError where rows are evaluated too.
     """
-    spec, phases = recipe.spec, phases or Phases()
-    say = say or (lambda _: None)
+    spec, phases = recipe.spec, phases or Phases(name)
+    say = say or console.say
     if name not in spec.adapters:
         raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, spec.adapters)}")
     optim = recipe.optim_of(name)

@@ -6,14 +6,16 @@ import contextlib
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import evolve
 
+from slmbench import console
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, only_writer, restore_swapped, write_json
+from slmbench.interrupts import deferred
 from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
@@ -21,7 +23,7 @@ from slmbench.runs import canonical_sha256, reset_peak_memory
 from slmbench.training._allocator import give_back_large_blocks, spares_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
-from slmbench.training._folders import TrainingFolders, refuse_foreign, refuse_unwritable
+from slmbench.training._folders import TrainingFolders, is_finished, refuse_foreign, refuse_unwritable
 from slmbench.training._forecast import calibrate
 from slmbench.training._methods import (
     compute_dtype,
@@ -57,14 +59,14 @@ def train_adapter(
     With `method: full` a whole model is trained, into `<out>/models/<name>`, which `resolve_model` takes as a folder.
     One that is there already and was made by the same settings on the same rows and weights is kept; one of other
     settings is set aside, beside it. One that was killed goes on from its last checkpoint, to the same weights as if
-    it had not been; resume=False starts anew whatever there is. say: a line for the person, of each log step, of a
-    resume, of checkpoints that are no use.
+    it had not been; resume=False starts anew whatever there is. progress(title, total) -> advance(n), and say, a line
+    for the person, take the console's place. Ctrl-C ends it after the step under way, with a checkpoint.
 
     Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError where a loss is no
     number (the last good checkpoint is kept) or the disk is full (so is everything that was written whole).
     """
-    say = say or (lambda _: None)
-    phases = Phases()
+    say = say or console.say
+    phases = Phases(name)
     place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
     refuse_foreign(os.path.join(place, name))
     refuse_unwritable(place)
@@ -90,13 +92,8 @@ def train_adapter(
         try:
             shutil.rmtree(folders.finished, ignore_errors=True)
             _train(recipe, name, prepared, loaded, folders, phases, progress, say)
-            with disk_errors(folders.result):
-                folders.put(folders.finished, say)
-            shutil.rmtree(folders.partial, ignore_errors=True)
         except KeyboardInterrupt:
-            step = newest_step(folders.checkpoints)
-            if step is not None:
-                say(f"interrupted; the same command goes on from step {step} (in {shown(folders.checkpoints)})")
+            say(_what_is_kept(name, folders, prepared.plan.steps))
             raise
         finally:
             if newest_step(folders.checkpoints) is None:
@@ -116,7 +113,7 @@ def _train(
     progress: Progress | None,
     say: Say,
 ) -> None:
-    """Makes the steps and writes `folders.finished`."""
+    """Makes the steps and puts the result in its place. Raises KeyboardInterrupt where it is asked to end."""
     import torch
     import transformers
 
@@ -130,6 +127,11 @@ def _train(
         autocast = compute_dtype(loaded, spec)
         model = trainable_model(loaded, spec)
         flat = prepare_model(model)
+    before = 0 if checkpoint is None else checkpoint.step
+    bar = console.bar(f"train {name}", prepared.plan.steps, "steps", before=before)
+    advance = progress(f"train {name}", prepared.plan.steps) if progress else bar.advance
+    if progress and before:
+        advance(before)
     job = Job(
         plan=prepared.plan,
         optim=recipe.optim_of(name),
@@ -142,12 +144,13 @@ def _train(
         identity=folders.identity,
         keep=spec.checkpoint.keep,
         checkpoint_steps=spec.checkpoint.every_steps,
+        checkpoint_s=spec.checkpoint.every_minutes * 60,
         log_steps=spec.log_every_steps,
         validation=_validation_rows(prepared, loaded.architecture),
         validation_steps=spec.validation.every_steps if spec.validation is not None else 0,
         lr_ratio=spec.lora.lr_ratio if spec.method != "full" else None,
         say=say,
-        advance=progress(f"train {name}", prepared.plan.steps) if progress else lambda _: None,
+        advance=advance,
     )
     with phases.phase("trainer"):
         fp16 = autocast == "float16" and torch.cuda.is_available()
@@ -157,9 +160,33 @@ def _train(
     if checkpoint is not None:
         say(f"going on from step {checkpoint.step} of {prepared.plan.steps} ({shown(checkpoint.folder)})")
     reset_peak_memory()
-    with phases.phase("steps"):
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
-    job.memory.note()
+    told = f"{name}: the step under way is brought to its end and kept; Ctrl-C again ends at once"
+    with deferred(job.interrupted, told):
+        with phases.timed("steps"), bar:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
+        if trainer.state.global_step < prepared.plan.steps:
+            raise KeyboardInterrupt
+        job.memory.note()
+        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases)
+        with disk_errors(folders.result):
+            folders.put(folders.finished, say)
+        shutil.rmtree(folders.partial, ignore_errors=True)
+
+
+def _write(
+    recipe: Recipe,
+    name: str,
+    prepared: Preparation,
+    loaded: LoadedModel,
+    folders: TrainingFolders,
+    trainer: Any,
+    compared: Mapping[str, int],
+    phases: Phases,
+) -> None:
+    """Writes `folders.finished`: what was trained, and its record."""
+    import torch
+
+    job, model = trainer.job, trainer.model
     model.eval()
     broken = [key for key, p in model.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
     if broken:
@@ -169,7 +196,7 @@ def _train(
         )
     with phases.phase("save"), disk_errors(folders.finished):
         os.makedirs(folders.finished)
-        if spec.method == "full":
+        if recipe.spec.method == "full":
             save_model(model, loaded.tokenizer, folders.finished)
         else:
             write_weights(model, lambda file, data: write_synced(os.path.join(folders.finished, file), data))
@@ -191,6 +218,19 @@ def _train(
     with contextlib.suppress(AttributeError):  # Its references keep the model alive, and the next one has to fit too.
         trainer.callback_handler.model = None
     write_json(os.path.join(folders.finished, "training.json"), record)
+
+
+def _what_is_kept(name: str, folders: TrainingFolders, steps: int) -> str:
+    """What an interrupted training leaves behind, as a line."""
+    if is_finished(folders.result, folders.identity):
+        return f"{name}: its training was at its end: {shown(folders.result)} is whole"
+    step = newest_step(folders.checkpoints)
+    if step is None:
+        return f"{name}: interrupted before its first checkpoint; nothing of this training is kept"
+    return (
+        f"{name}: interrupted; the same command goes on from step {step} of {steps}, whose checkpoint is kept in "
+        f"{shown(folders.checkpoints)}"
+    )
 
 
 def _hold_parity(prepared: Preparation, loaded: LoadedModel, dataset: Any) -> dict[str, int]:

@@ -15,6 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
+from slmbench.interrupts import Interrupt
 from slmbench.paths import shown
 from slmbench.schema import OptimSpec
 from slmbench.training._checkpoints import (
@@ -42,6 +43,7 @@ class Job:
 
     names: the tasks, in the order of their ids. validation: task -> its rows kept aside, as fed. flat: whether rows lie
     end to end. autocast: the dtype of products where it isn't the weights' own. place: where checkpoints are.
+    checkpoint_steps, checkpoint_s: one is made when either has passed; interrupted: when it is asked to end, too.
     """
 
     plan: Plan
@@ -55,12 +57,14 @@ class Job:
     identity: str
     keep: int
     checkpoint_steps: int
+    checkpoint_s: float
     log_steps: int
     validation: Mapping[str, Sequence[Mapping[str, Any]]] = field(factory=dict)
     validation_steps: int = 0
     lr_ratio: float | None = None
     say: Callable[[str], Any] = lambda _: None
     advance: Callable[[int], Any] = lambda _: None
+    interrupted: Interrupt = field(factory=Interrupt)
     memory: PeakMemory = field(factory=PeakMemory)
 
     def collate(self, rows: Sequence[Any]) -> dict[str, Any]:
@@ -245,9 +249,7 @@ def _watch(trainer: Any) -> Any:
         first = True
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            trainer.started = time.perf_counter()
-            if state.global_step:
-                job.advance(state.global_step)
+            trainer.started = trainer.saved = time.perf_counter()
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if job.optim.schedule == "plateau" and state.global_step <= args.warmup_steps:
@@ -267,6 +269,9 @@ def _watch(trainer: Any) -> Any:
             if job.validation and (last or state.global_step % job.validation_steps == 0):
                 control.should_evaluate = True
             job.advance(1)
+            control.should_save |= time.perf_counter() - trainer.saved >= job.checkpoint_s
+            if job.interrupted and not last:
+                control.should_save = control.should_training_stop = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if "loss" in (logs or {}):
@@ -368,6 +373,7 @@ def _save(trainer: Any) -> None:
         write(CURVES, json.dumps(trainer.curves.state()).encode())
         write(TIMES, json.dumps(times).encode())
         write(STATE, json.dumps(dataclasses.asdict(trainer.state), sort_keys=True).encode())
+    trainer.saved = time.perf_counter()
 
 
 def _restore(trainer: Any, checkpoint: str) -> None:

@@ -94,9 +94,10 @@ def test_a_notice_of_several_tasks_is_told_once_with_their_names() -> None:
     assert result.stdout.splitlines()[-1].endswith(": 2 ok (2 with notes, *)")
 
 
-def test_there_is_colour_for_a_terminal_alone(own_task: Path) -> None:
+def test_there_is_colour_for_a_terminal_alone(own_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" not in CliRunner().invoke(command, [str(own_task)]).stdout
-    assert "\x1b[32mok\x1b[0m" in CliRunner().invoke(command, [str(own_task)], color=True).stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[32mok\x1b[0m" in CliRunner().invoke(command, [str(own_task)]).stdout
     quiet = CliRunner(env={"NO_COLOR": "1"}).invoke(command, [str(own_task)], color=True)
     assert "\x1b[" not in quiet.stdout
 

@@ -140,7 +140,7 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_samples(tmp_path):
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert "interrupted; finished adapters, runs and requests are kept" in errors
+    assert "answers are kept in" in errors and errors.endswith("interrupted\n")
     assert "Traceback" not in errors
     assert journal and journal[0].read_bytes().count(b"\n") >= 3
 
@@ -241,3 +241,31 @@ def test_wrong_adapter_comes_to_light_before_anything_is_scored(tmp_path, capsys
 def test_dry_run_knows_the_adapters(capsys):
     assert main(["train", "nano-quickstart", "--dry-run", "--adapter", "nope"]) == 2
     assert "has no adapter 'nope'" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_a_whole_recipe_writes_nothing_and_says_how_long_it_takes(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["run", "nano-quickstart", "--dry-run", "--adapter", "note", "--limit", "3", "--set", "rows=40"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "nano_note, 240 steps" in said and "choice" not in said.split("evaluation of")[0].replace("nano_choice", "")
+    assert "time, steps alone: about" in said
+    assert "evaluation of the base and 1 trained, each on 9 items" in said
+    assert "time: at most about" in said
+    assert not out.exists()
+
+
+def test_a_run_takes_fewer_adapters_metrics_and_items_as_its_parts_do(tmp_path, capsys):
+    few = ["--adapter", "note", "--metrics", "exact_match,accuracy", "--limit", "2"]
+    small = ["--set", "rows=20", "--set", "adapters.note.steps=2", "--json"]
+    assert main(["run", "nano-quickstart", *few, *small, "--out", str(tmp_path)]) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in board["rows"]].count("nano") == 1 and len(board["rows"]) == 2
+    metrics = {key.split("/")[1] for row in board["rows"] for key in row["scores"]}
+    assert metrics == {"exact_match", "accuracy"}
+    assert {score["n"] for row in board["rows"] for score in row["scores"].values()} == {2}
+
+
+def test_a_dry_run_has_no_json(capsys):
+    assert main(["run", "nano-quickstart", "--dry-run", "--json"]) == 2
+    assert "--json is the leaderboard's" in capsys.readouterr().err

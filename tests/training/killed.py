@@ -2,11 +2,11 @@
 
     python tests/training/killed.py < cases.json > results.json
 
-A case: {"name", "model", "adapter", "out", "overrides": [...], "kills": [step, ...], "at": "step" | "rename",
-"disk_kb": null}. It is trained once without a kill, and once more, elsewhere, killed at each of `kills` in turn and
-then let go to its end. at: where in a step it is killed, after the optimiser's step, or between the writing and the
-renaming of a checkpoint. disk_kb: in place of kills, the second training is on a disk of that size, which is then made
-larger; needs root, without which the result is null.
+A case: {"name", "model", "adapter", "out", "overrides": [...], "kills": [step, ...], "at": "step" | "rename" |
+"interrupt", "disk_kb": null}. It is trained once without a kill, and once more, elsewhere, killed at each of `kills` in
+turn and then let go to its end. at: where in a step it is killed, after the optimiser's step, or between the writing
+and the renaming of a checkpoint; interrupt: it is sent Ctrl-C's signal after the step. disk_kb: in place of kills, the
+second training is on a disk of that size, which is then made larger; needs root, without which the result is null.
 Everything heavy is imported once, before the forks; no tensor is made there.
 """
 
@@ -35,13 +35,15 @@ def train(case: dict[str, Any], out: str, kill: int | None) -> None:
         try:
             run(case, out, kill)
             status = 0
+        except KeyboardInterrupt:
+            status = 130
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
     _, ended = os.waitpid(child, 0)
-    expected = -signal.SIGKILL if kill is not None else 0
+    expected = 0 if kill is None else 130 if case["at"] == "interrupt" else -signal.SIGKILL
     if os.waitstatus_to_exitcode(ended) != expected:
         raise SystemExit(f"{case['name']}: ended with {os.waitstatus_to_exitcode(ended)}, not with {expected}")
 
@@ -62,6 +64,8 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
         made += n
         if kill is not None and case["at"] == "step" and made >= kill:
             os.kill(os.getpid(), signal.SIGKILL)
+        if kill == made and case["at"] == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
 
     rename = os.replace
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,54 @@ def test_an_interrupted_training_says_from_where_it_goes_on(train, tmp_path):
     assert [line.split(" (")[0] for line in said if "going on" in line] == ["going on from step 2 of 4"]
     assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
     assert read_adapter(folder).sha256 == read_adapter(train(tmp_path / "whole", "note")).sha256
+
+
+def _signal_at(step, signals):
+    """A progress that sends this process signals after a step, as Ctrl-C and `kill` do."""
+    made = 0
+
+    def advance(n):
+        nonlocal made
+        made += n
+        if made == step:
+            for number in signals:
+                os.kill(os.getpid(), number)
+            signal.getsignal(signal.SIGINT)  # A point at which the interpreter hands signals over.
+
+    return lambda *_: advance
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_after_its_step_with_a_checkpoint_of_it(train, tmp_path, number, capsys):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", "checkpoint.every_steps=100", progress=_signal_at(3, [number]))
+    assert signal.getsignal(number) is before
+    (checkpoint,) = tmp_path.glob("adapters/.note-*.partial/checkpoints/*")
+    assert checkpoint.name == "step-00000003"
+    assert "note: interrupted; the same command goes on from step 3 of 4" in capsys.readouterr().err
+
+
+def test_a_second_signal_ends_at_once_and_what_is_said_is_what_is_kept(train, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", "checkpoint.every_steps=100", progress=_signal_at(3, [signal.SIGINT, signal.SIGTERM]))
+    assert list((tmp_path / "adapters").iterdir()) == []
+    assert "nothing of this training is kept" in capsys.readouterr().err
+
+
+def test_a_signal_in_the_last_step_leaves_the_whole_adapter(train, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", progress=_signal_at(4, [signal.SIGINT]))
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
+    assert "is whole" in capsys.readouterr().err
+
+
+def test_checkpoints_are_made_by_time_as_well(train, tmp_path):
+    often = ("checkpoint.every_steps=100", "checkpoint.every_minutes=1e-9", "checkpoint.keep=100")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "note", *often, progress=_interrupt_at(4))
+    (place,) = tmp_path.glob("adapters/.note-*.partial/checkpoints")
+    assert sorted(path.name for path in place.iterdir()) == [f"step-0000000{n}" for n in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("how", ["another recipe", "anew"])

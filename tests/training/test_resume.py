@@ -43,6 +43,7 @@ CASES = {
     ),
     "encoder-decoder": ("lora.targets=[q, v]", "optim.lr=1e-3", "lora.dropout=0.1"),
     "killed in a checkpoint": ("lora.dropout=0.2", "optim.accumulate=2"),
+    "interrupted": ("lora.dropout=0.2", "optim.accumulate=2", "checkpoint.every_steps=100"),
     "disk full": ("lora.dropout=0.2", "optim.accumulate=2"),
 }
 
@@ -55,7 +56,7 @@ def results(tmp_path_factory, small_t5):
         rng = random.Random(f"kills {name}")
         # Before there is a checkpoint, and after one.
         kills = [rng.randint(1, 3), rng.randint(4, STEPS - 1)][number % 3 > 0 :]
-        at = "rename" if name == "killed in a checkpoint" else "step"
+        at = {"killed in a checkpoint": "rename", "interrupted": "interrupt"}.get(name, "step")
         cases.append(
             {
                 "name": name,
@@ -63,7 +64,7 @@ def results(tmp_path_factory, small_t5):
                 "adapter": "multi" if "mixed" in name else "note",
                 "out": str(top / str(number)),
                 "overrides": [*BASE, *overrides],
-                "kills": [6] if at == "rename" else kills,
+                "kills": {"rename": [6], "interrupt": [2, 7]}.get(at, kills),
                 "at": at,
                 # Room for one checkpoint (about 560 kB), not for a second one beside it.
                 "disk_kb": 900 if name == "disk full" else None,

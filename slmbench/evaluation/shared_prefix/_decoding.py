@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from slmbench.console import Stage
 from slmbench.evaluation.shared_prefix._attention import Pass
 from slmbench.evaluation.shared_prefix._passes import hidden_states
 from slmbench.evaluation.shared_prefix._prompts import Prompt, lay_out_prompts
@@ -20,7 +21,7 @@ class Decoder:
 
     batch: rows whose memory may be taken, as if they shared nothing; as they do, more are decoded at once, `most_rows`
     at most. most_tokens: of prompts, computed in one pass. most_context_tokens: held for rows to share. head: hidden
-    states (rows, width) -> logits (rows, vocab). end_ids: tokens that end an answer.
+    states (rows, width) -> logits (rows, vocab). end_ids: tokens that end an answer. told: is told of each token.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Decoder:
         most_rows: int,
         most_tokens: int,
         most_context_tokens: int,
+        told: Stage,
     ) -> None:
+        self.told = told
         self.core = core
         self.tokenizer = tokenizer
         self.head = head
@@ -54,6 +57,9 @@ class Decoder:
         The answers themselves are filled in.
         """
         prompts = lay_out_prompts([answer.prompt for answer in answers], self.most_context_tokens)
+        contexts = {segment for prompt in prompts for segment in prompt.context}
+        self.told.expect(sum(map(len, contexts)) + sum(prompt.own_tokens for prompt in prompts))
+        self.told.expect(sum(answer.most_tokens for answer in answers))
         slots = self.slots = Slots(self._rows_at_once(prompts, answers))
         self._context_of = {row: prompt.context for prompt in prompts for row in prompt.rows}
         queue = deque(prompts)
@@ -65,6 +71,8 @@ class Decoder:
         while queue or ready or rows:
             chosen = self._admit(queue, slots.most - len(rows) - sum(len(one[3]) for one in ready))
             started = time.perf_counter()
+            first = {segment for prompt in chosen for segment in prompt.context} & contexts
+            contexts -= first
             logits, own = self._step(chosen, [answers[row].tokens[-1] for row in rows])
             for line, (prompt, keys_values) in enumerate(zip(chosen, own, strict=True), start=len(rows)):
                 begun.update(dict.fromkeys(prompt.rows, started))
@@ -87,6 +95,9 @@ class Decoder:
             working = [*busy, *(row for prompt in chosen for row in prompt.rows)]
             for row in working:
                 share[row] += (now - started) * 1000 / len(working)
+            self.told.advance(sum(map(len, first)) + sum(prompt.own_tokens for prompt in chosen) + len(working))
+            # What an answer leaves unwritten is done with its end.
+            self.told.advance(sum(answers[row].most_tokens - len(answers[row].tokens) for row in done))
             for row in done:
                 yield row, (now - begun[row]) * 1000, share[row]
 

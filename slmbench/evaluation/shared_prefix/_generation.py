@@ -101,6 +101,7 @@ class Generation:
 
         which, texts = list(answers), list(answers.values())
         longest = max(len(one.prompt) + one.most_tokens for one in texts)
+        told = self.told("writing")
         decoder = Decoder(
             self.core,
             self.tokenizer,
@@ -110,8 +111,9 @@ class Generation:
             most_rows=min(len(texts), self.decoded_rows()),
             most_tokens=self.pass_tokens(rows, longest),
             most_context_tokens=self.context_tokens(rows, longest),
+            told=told,
         )
-        with self.model_ready():
+        with self.model_ready(), told:
             for index, latency_ms, share_ms in decoder.write(texts):
                 answer = texts[index]
                 text = postprocess_generated_text(self.tok_decode(answer.tokens), list(answer.stops), None)

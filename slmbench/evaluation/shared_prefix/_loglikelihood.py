@@ -156,8 +156,8 @@ class Loglikelihood:
             pairs.append((whole[:-1], whole[len(whole) - len(rest) :]))
         tokens = self.pass_tokens(rows, longest)
         store = PrefixStore(self.context_tokens(rows, longest))
-        with self.model_ready():
-            for done in score(self.core, pairs, store, tokens, self.core.get_output_embeddings()):
+        with self.model_ready(), self.told("scoring") as told:
+            for done in score(self.core, pairs, store, tokens, self.core.get_output_embeddings(), told):
                 yield [(which[index], (total, greedy)) for index, total, greedy in done]
 
     def _score_plainly(self: Any, requests: list[Pair], rows: int) -> list[Scored]:

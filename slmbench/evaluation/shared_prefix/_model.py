@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from slmbench.console import Console, Stage, bar
 from slmbench.errors import UsageError
 from slmbench.evaluation.shared_prefix._attention import tree_attention
 from slmbench.evaluation.shared_prefix._generation import Generation
@@ -164,6 +165,12 @@ class SharedPrefix(Generation, Loglikelihood):
             yield
         finally:
             self.item_begun = None
+
+    def told(self, what: str) -> Stage:
+        """A bar of the tokens that are computed; with `latency`, where items are counted, one that nobody sees."""
+        if self.latency:
+            return Stage(Console(), what, 0, "tokens")
+        return bar(what, 0, "tokens", told=False)
 
     @contextlib.contextmanager
     def unheard(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slmbench.console import Stage
 from slmbench.evaluation.shared_prefix._head import Head
 from slmbench.evaluation.shared_prefix._passes import PrefixStore, hidden_states, passes
 from slmbench.evaluation.shared_prefix._trie import Node, build_trie, lay_out
@@ -16,11 +17,12 @@ def score(
     store: PrefixStore,
     most_tokens: int,
     head: Any,
+    told: Stage,
 ) -> Iterator[list[tuple[int, float, bool]]]:
     """For each forward pass, (index of a pair, its log-likelihood, whether every token is the likeliest) of those done.
 
     pairs: (input, continuation), int32 arrays; the input ends one token before the continuation's end. head: the
-    module that makes logits (rows, vocab) of hidden states (rows, width).
+    module that makes logits (rows, vocab) of hidden states (rows, width). told: of each token that is computed.
     """
     import numpy as np
     import torch
@@ -40,9 +42,12 @@ def score(
     del paths
     total = np.zeros(len(pairs), dtype=np.float64)
     greedy = np.ones(len(pairs), dtype=bool)
-    for one, new in passes(lay_out(root, most_tokens), store, most_tokens):
+    segments = lay_out(root, most_tokens)
+    told.expect(sum(map(len, segments)))
+    for one, new in passes(segments, store, most_tokens):
         with torch.no_grad():
             hidden = hidden_states(core, one)  # (tokens, width)
+        told.advance(sum(map(len, new)))
         at, begin = 0, {}
         for segment in one.segments:
             begin[segment] = at

@@ -1,0 +1,127 @@
+"""What --dry-run prints: what a training would be, what an evaluation would ask, and how long both would take."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slmbench.catalog import Catalog
+from slmbench.cli._recipes import trained_folder
+from slmbench.cli._table import Cell, print_lines, table_lines
+from slmbench.cli._work import evaluate_all
+from slmbench.console import duration, phase, say, show
+from slmbench.errors import SlmbenchError
+from slmbench.paths import shown
+
+if TYPE_CHECKING:
+    from slmbench.recipe import Recipe
+    from slmbench.task import Task
+    from slmbench.training import Preparation
+
+MEASURED_ITEMS = 4
+MEASURED_TOKENS = 16
+
+
+def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, *, out: str, data: str, twin: bool) -> None:
+    """What trainings would be, on stdout: rows, steps, mixture, memory, time. Contamination is told on stderr.
+
+    Raises whatever the trainings themselves would raise before they load weights.
+    """
+    from slmbench.models import resolve_model
+    from slmbench.training import prepare_training
+
+    source = resolve_model(recipe.spec.model, catalog, twin=twin)
+    rate: float | None = None
+    for number, name in enumerate(names):
+        prepared = prepare_training(recipe, name, catalog, source, data=data)
+        if number == 0:
+            rate = _rate(recipe, prepared)
+        _print_plan(recipe, name, prepared, out)
+        if rate is not None:
+            seconds = rate * prepared.plan.realised(prepared.rows)["tokens"]
+            show(f"  time, steps alone: about {duration(seconds)}, give or take a third (a few micro-batches measured)")
+
+
+def _rate(recipe: Recipe, prepared: Preparation) -> float | None:
+    from slmbench.training import seconds_per_token
+
+    try:
+        with phase("time of a step"):
+            return seconds_per_token(recipe, prepared)
+    except SlmbenchError as error:
+        say(f"note: how long it takes is not measured: {error}")
+        return None
+
+
+def _print_plan(recipe: Recipe, name: str, prepared: Preparation, out: str) -> None:
+    plan = prepared.as_json()
+    spec, optim, mixed = recipe.spec, recipe.optim_of(name), plan["mixture"]
+    tasks = ", ".join(spec.adapters[name].tasks)
+    show(f"{shown(trained_folder(recipe, name, out))}: {plan['model']} on {tasks}, {plan['steps']} steps")
+    rank = "all weights" if spec.method == "full" else f"{spec.method}, rank {spec.lora.rank}"
+    a_step = f"{optim.batch} x {optim.accumulate} rows"
+    if spec.packing:
+        a_step = f"{optim.accumulate} x {optim.batch * spec.max_tokens:,} tokens, packed"
+    show(f"  {rank}; {a_step} a step; {mixed['rows']:,} rows and {mixed['tokens']:,} tokens in all")
+    header = ("task", "rows", "tokens", "cut", "left out", "kept aside", "trained on", "share")
+    rows = []
+    for task, part in plan["tasks"].items():
+        drawn = mixed["tasks"].get(task, {"rows": 0, "share": 0.0})
+        counts = (part["rows"], part["tokens"], part["truncated_rows"] + part["truncated_answers"])
+        counts = (*counts, part["dropped_rows"], plan["validation_rows"].get(task, 0), drawn["rows"])
+        rows.append([Cell(task), *(Cell(f"{n:,}") for n in counts), Cell(f"{drawn['share']:.1%}")])
+    print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
+    show(f"  memory, forecast: {prepared.forecast.total_bytes / 1e9:.2f} GB")
+
+
+def print_evaluation(
+    recipe: Recipe, names: Sequence[str], tasks: Sequence[Task], catalog: Catalog, *, twin: bool, unsafe: bool
+) -> None:
+    """What a recipe's evaluation would ask, and how long it would take, from a few short answers of the base."""
+    from slmbench.task import Settings
+
+    evaluation = recipe.spec.evaluation
+    items = {task.name: len(task.examples(task.spec.split, evaluation.limit)) for task in tasks}
+    models = 1 + len(names)
+    show(f"evaluation of the base and {models - 1} trained, each on {sum(items.values()):,} items:")
+    # Metrics are not asked: a program, or a model that scores, takes a time of its own.
+    short, _ = Settings(max_tokens=MEASURED_TOKENS).of([task.with_samples(1) for task in tasks])
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = evaluate_all(
+                recipe.spec.model,
+                (),
+                short,
+                catalog,
+                out=folder,
+                format=recipe.spec.format,
+                batch=evaluation.batch,
+                engine=evaluation.engine,
+                limit=MEASURED_ITEMS,
+                seed=recipe.spec.seed,
+                allow_unsafe_code=unsafe,
+                twin=twin,
+            )
+    except SlmbenchError as error:
+        say(f"note: how long it takes is not measured: {error}")
+        return
+    header, rows, total = ("task", "items", "tokens asked", "tokens written", "at most"), [], 0.0
+    for task, run in zip(tasks, runs, strict=True):
+        n, cost = run.record["dataset"]["n"], run.record["cost"]
+        share = items[task.name] / n
+        written = cost["tokens_out"] * share
+        longer = 1.0
+        if task.kind != "choice":
+            written = items[task.name] * task.max_tokens * task.spec.generation.samples
+            longer = max(1.0, written / max(1, cost["tokens_out"]) / share)
+        seconds = cost["seconds"] * share * longer
+        total += seconds
+        numbers = (items[task.name], round(cost["tokens_in"] * share), round(written))
+        rows.append([Cell(task.name), *(Cell(f"{value:,}") for value in numbers), Cell(duration(seconds))])
+    print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
+    show(
+        f"  time: at most about {duration(total)} for the base, {duration(total * models)} for all {models}; measured "
+        f"on {MEASURED_ITEMS} items a task with {MEASURED_TOKENS} tokens, reckoned up to the longest answers; many "
+        "items at once, and answers that end sooner, take a fraction of it"
+    )

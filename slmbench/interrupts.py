@@ -1,0 +1,74 @@
+"""Ctrl-C and the polite kill (SIGINT, SIGTERM): at once where nothing is lost by it, after the step under way else."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from slmbench.console import current
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Whether the person has asked for an end. asked: how often."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __bool__(self) -> bool:
+        return self.asked > 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """For the length of the block SIGTERM does what Ctrl-C does: it raises KeyboardInterrupt.
+
+    What is yielded says whether it came, also where a library made another error of it, as half-done imports do.
+    """
+    made = Interrupt()
+
+    def raise_at_once(*_: Any) -> None:
+        made.asked += 1
+        raise KeyboardInterrupt
+
+    with _handled_by(raise_at_once):
+        yield made
+
+
+@contextlib.contextmanager
+def deferred(noted: Interrupt, told: str) -> Iterator[None]:
+    """For the length of the block the first signal is noted and `told`; a second one raises KeyboardInterrupt at once.
+
+    The block looks at `noted` and ends itself. Where it has come to its own end instead, KeyboardInterrupt is raised
+    after it. Outside the main thread, which alone gets signals, nothing is deferred.
+    """
+    console = current()
+
+    def note(*_: Any) -> None:
+        noted.asked += 1
+        if noted.asked > 1:
+            raise KeyboardInterrupt
+        # Not from here: the signal may have come in the middle of a write.
+        threading.Thread(target=console.say, args=(told,), daemon=True).start()
+
+    with _handled_by(note):
+        yield
+    if noted:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, kept in before.items():
+            signal.signal(number, signal.SIG_DFL if kept is None else kept)
