@@ -5,19 +5,23 @@ from __future__ import annotations
 import ast
 import builtins
 import collections
+import os
 import re
 import symtable
 import sys
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
+from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
 
 MAX_DETAIL_CHARS = 500
 COMPARED = " (an object of the program that has no plain value was compared: it equals only itself)"
 # What tests may name without importing it. They get the real ones; a program could bring its own `Counter` or `abs`.
 STANDARD = set(dir(builtins)) | set(collections.__all__)
-MUTABLE = (list, dict, set, bytearray, collections.deque)
+MUTABLE = (list, dict, set, bytearray, collections.deque, *FILES.values())
+
+
+OF_FUNCTIONS = {"__name__", "__qualname__", "__module__", "__wrapped__", "__annotations__"}
 
 
 class Gone(BaseException):
@@ -47,7 +51,7 @@ class Opaque:
         return self._ask("call", of=self, args=list(args), kwargs=kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name not in OF_FUNCTIONS:
             raise AttributeError(name)
         return self._ask("attr", of=self, name=name)
 
@@ -60,8 +64,21 @@ class Opaque:
     def __next__(self) -> Any:
         return self._ask("next", of=self)
 
+    # What it says of itself is a value for the tests to look at, as one that is returned.
     def __bool__(self) -> bool:
-        return self._ask("truth", of=self)
+        return self._ask("truth", of=self) is True
+
+    def __len__(self) -> int:
+        return self._ask("len", of=self)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._ask("item", of=self, key=key)
+
+    def __str__(self) -> str:
+        return self._ask("str", of=self)
+
+    def __repr__(self) -> str:
+        return self._ask("repr", of=self)
 
 
 def names_used(tests: str) -> tuple[set[str], set[str]]:
@@ -117,6 +134,7 @@ def _is_module_attribute(node: ast.AST) -> bool:
 def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, str]:
     """(status, detail) of a program. requests, replies: pipes to a worker that is ready."""
     lost: list[tuple[str, str]] = []
+    started_with = [*sys.argv], dict(os.environ), sys.stdout, sys.stderr
     opaques: dict[int, Opaque] = {}
     compared: list[Any] = []
 
@@ -137,9 +155,12 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
             request["of"] = number_of(request["of"])
         compared.clear()
         mutables: list[Any] = []
-        for key in ("args", "kwargs", "to"):
+        known: dict[int, int] = {}
+        if op == "call":
+            request |= set_by_tests(started_with)
+        for key in ("args", "kwargs", "stdin", "to", "key"):
             if key in request:
-                request[key] = encode(request[key], number_of, mutables)
+                request[key] = encode(request[key], number_of, mutables, known)
         try:
             write_frame(requests, {"op": op, **request}, MAX_PROGRAM_BYTES)
             reply = read_frame(replies)
@@ -147,8 +168,12 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
                 raise BadFrame("a reply is an object")
             for number, value in reply.get("changed", ()):
                 change(mutables[number], decode(value, opaque_of, refs=mutables))
+            for name, text in reply.get("printed", {}).items():
+                if name not in request["printed"]:
+                    raise BadFrame("what was not asked for was printed")
+                getattr(sys, name).write(decode(text, opaque_of))
             if "value" in reply:
-                return decode(reply["value"], opaque_of)
+                return decode(reply["value"], opaque_of, mutables)
             name, bases, message, arguments = reply["raised"]
             if arguments is not None:
                 arguments = decode(arguments, opaque_of)
@@ -181,6 +206,20 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     return lost[0] if lost else ("passed", "")
 
 
+def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> dict[str, Any]:
+    """What of arguments, environment and standard streams tests have set, for the program to find."""
+    argv, environ, *streams = started_with
+    around: dict[str, Any] = {}
+    if sys.argv != argv:
+        around["argv"] = [str(part) for part in sys.argv]
+    if dict(os.environ) != environ:
+        around["environ"] = dict(os.environ)
+    if type(sys.stdin) in FILES.values():
+        around["stdin"] = sys.stdin
+    caught = [name for name, own in zip(("stdout", "stderr"), streams, strict=True) if getattr(sys, name) is not own]
+    return around | ({"printed": caught} if caught else {})
+
+
 def change(target: Any, new: Any) -> None:
     """Gives a mutable argument the contents that it has in the program. Raises BadFrame where types differ."""
     if type(new) not in MUTABLE or not isinstance(target, type(new)):
@@ -188,11 +227,20 @@ def change(target: Any, new: Any) -> None:
     if isinstance(new, list | bytearray):
         target[:] = new
         return
+    if isinstance(new, tuple(FILES.values())):
+        if new.closed:
+            target.close()
+            return
+        target.seek(0)
+        target.truncate()
+        target.write(new.getvalue())
+        target.seek(new.tell())
+        return
     target.clear()
     (target.extend if isinstance(new, collections.deque) else target.update)(new)
 
 
-def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | None) -> Exception:
+def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | None) -> BaseException:
     """The builtin exception of a name, or one of that name under the first of its builtin bases that can be made.
 
     arguments: what it was raised with, if that is plain; else it gets the message.
@@ -200,7 +248,7 @@ def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | N
     ways = [[message]] if arguments is None else [arguments, [message]]
     for base in [*bases[:20], "RuntimeError"]:
         kind = getattr(builtins, base, None) if isinstance(base, str) else None
-        if not isinstance(kind, type) or not issubclass(kind, Exception):
+        if not isinstance(kind, type) or not issubclass(kind, (Exception, SystemExit)):
             continue
         for given in ways:
             try:
@@ -224,7 +272,10 @@ def _has_a_safe_range(err: Exception) -> bool:
 
 def detail_of(err: BaseException, tests: str) -> str:
     """One line on what went wrong; of a failed assert its source."""
-    text = f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
+    try:
+        text = f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
+    except BaseException:  # What it holds may be an object of a program that is gone.
+        text = type(err).__name__
     line, trace = 0, err.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == "<tests>":

@@ -181,6 +181,7 @@ def play(channel: int, config: dict[str, Any]) -> NoReturn:
         os.close(requests)
         os.close(answer)
         _confine(config, _jail.NOBODY - 1, "examiner")
+        sys.argv = ["program"]
         read_frame(replies)  # The worker is confined, too.
         program = read_frame(channel, MAX_PROGRAM_BYTES)
         write_frame(channel, "go")

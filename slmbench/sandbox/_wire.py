@@ -6,11 +6,14 @@ rebuilt from the types of `encode` alone, so an object with methods of its own c
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
-from collections import deque
+from collections import deque, namedtuple
 from collections.abc import Callable, Sequence
+from io import BytesIO, StringIO
+from keyword import iskeyword
 from typing import Any
 
 MAX_FRAME_BYTES = 8 << 20
@@ -23,6 +26,8 @@ PARTS = {
     "datetime": ("datetime", ("year", "month", "day", "hour", "minute", "second", "microsecond")),
     "timedelta": ("datetime", ("days", "seconds", "microseconds")),
 }
+PATHS = ("PosixPath", "PurePosixPath")
+FILES = {"StringIO": StringIO, "BytesIO": BytesIO}
 TYPES = {t.__name__: t for t in (int, float, complex, bool, str, bytes, list, tuple, set, frozenset, dict, object)}
 
 
@@ -81,10 +86,12 @@ def encode(
 ) -> Any:
     """JSON of a value. A subclass of a builtin type goes as the builtin; other objects as `{"opaque": opaque(value)}`.
 
-    mutables: gets the lists, dicts, sets, byte arrays and deques in the value, in an order that `decode` repeats.
-    known: what stands for the object of an id inside the value, `{"ref": known[id]}`.
+    mutables: gets the lists, dicts, sets, byte arrays, deques and files in memory that are in the value, in an order
+    that `decode` repeats. known: number of the object of an id, which goes as `{"ref": number}`; with mutables it gets
+    theirs, so that one in two places is one there.
     Raises BadFrame where it is nested deeper than MAX_DEPTH.
     """
+    known = {} if known is None else known
 
     def items(values: Any, depth: int) -> list[Any]:
         return [one(item, depth + 1) for item in values]
@@ -92,7 +99,7 @@ def encode(
     def one(value: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
-        if known and depth and id(value) in known:
+        if id(value) in known and (depth or mutables is not None):
             return {"ref": known[id(value)]}
         kind = type(value)
         if value is None or kind is bool:
@@ -108,11 +115,14 @@ def encode(
             value = str.__str__(value)
             # A pair of lone surrogates would come back from JSON as one character.
             return {"str": value.encode("utf-8", "surrogatepass").hex()} if _has_surrogates(value) else value
-        message = mutable(value, kind, depth)
-        if message is not None:
+        if issubclass(kind, (list, dict, set, bytearray)) or kind in (deque, StringIO, BytesIO):
             if mutables is not None:
+                known[id(value)] = len(mutables)
                 mutables.append(value)
-            return message
+            return mutable(value, kind, depth)
+        names = _field_names(kind)
+        if names:
+            return {"named": [kind.__name__[:100], names, items(tuple.__iter__(value), depth)]}
         for base in (tuple, frozenset):
             if issubclass(kind, base):
                 return {base.__name__: items(base.__iter__(value), depth)}
@@ -124,6 +134,8 @@ def encode(
             return {kind.__name__: items([value.start, value.stop, value.step], depth)}
         if kind is type and TYPES.get(value.__name__) is value:
             return {"type": value.__name__}
+        if kind is memoryview and value.readonly and value.format == "B" and value.c_contiguous:
+            return {"memoryview": value.hex()}
         parts = _standard_parts(value)
         return {"opaque": opaque(value)} if parts is None else {kind.__name__: parts}
 
@@ -138,7 +150,10 @@ def encode(
             return {"bytearray": bytearray.hex(value)}
         if kind is deque:
             return {"deque": [items(value, depth), value.maxlen]}
-        return None
+        if value.closed:
+            return {kind.__name__: [None, 0]}
+        whole = value.getvalue()
+        return {kind.__name__: [one(whole, depth + 1), value.tell()]}
 
     return one(value, 0)
 
@@ -148,6 +163,8 @@ def _standard_parts(value: Any) -> Any:
     kind = type(value)
     if kind is getattr(sys.modules.get("decimal"), "Decimal", None):
         return str(value)
+    if kind.__name__ in PATHS and kind is getattr(sys.modules.get("pathlib"), kind.__name__, None):
+        return str(value)
     module, names = PARTS.get(kind.__name__, ("", ()))
     if not names or kind is not getattr(sys.modules.get(module), kind.__name__, None):
         return None
@@ -155,6 +172,23 @@ def _standard_parts(value: Any) -> Any:
         return None
     parts = [getattr(value, name) for name in names]
     return [part if abs(part) < 1 << 53 else {"int": hex(part)} for part in parts]
+
+
+def _field_names(kind: type) -> list[str] | None:
+    """Names of the fields of a `namedtuple`; None of another type, and where they could not be made anew."""
+    names = getattr(kind, "_fields", None) if issubclass(kind, tuple) and kind is not tuple else None
+    if type(names) is not tuple or not 0 < len(names) <= 100 or {*map(type, names)} != {str}:
+        return None
+    return list(names) if all(map(_is_field, (kind.__name__, *names))) else None
+
+
+def _is_field(name: Any) -> bool:
+    return type(name) is str and name.isidentifier() and not name.startswith("_") and not iskeyword(name)
+
+
+@functools.lru_cache(1000)
+def _named(name: str, names: tuple[str, ...]) -> type:
+    return namedtuple(name, names)
 
 
 def _has_surrogates(text: str) -> bool:
@@ -173,8 +207,15 @@ def decode(
 ) -> Any:
     """The value of `encode`'s JSON; `opaque` gets what stood for an object. Raises BadFrame for anything else.
 
-    mutables: as in `encode`. refs: what `{"ref": n}` stands for.
+    mutables: as in `encode`, with what refers to them. refs: what else `{"ref": n}` stands for.
     """
+    refs = mutables if mutables is not None and not refs else refs
+
+    def kept(value: Any) -> Any:
+        # Before what is in it, which can refer to it.
+        if mutables is not None:
+            mutables.append(value)
+        return value
 
     def items(values: Any, depth: int) -> list[Any]:
         if type(values) is not list:
@@ -185,7 +226,9 @@ def decode(
         if depth > MAX_DEPTH + 1:
             raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
         if type(message) is list:
-            value = items(message, depth)
+            value = kept([])
+            value += items(message, depth)
+            return value
         elif type(message) is not dict:
             return message
         elif len(message) != 1:
@@ -195,18 +238,41 @@ def decode(
             if tag == "opaque":
                 return opaque(body)
             try:
-                value = tagged(tag, body, depth)
+                return tagged(tag, body, depth)
             except (TypeError, ValueError, KeyError, ArithmeticError, IndexError) as err:
                 raise BadFrame(f"no value of {tag!r:.40}: {str(err)[:100]}") from None
-            if tag == "ref":
-                return value
-        if mutables is not None and isinstance(value, list | dict | set | bytearray | deque):
-            mutables.append(value)
-        return value
 
     def tagged(tag: str, body: Any, depth: int) -> Any:
         if tag == "dict":
-            return dict(items(pair, depth) for pair in body)
+            made = kept({})
+            made.update(items(pair, depth) for pair in body)
+            return made
+        if tag == "set":
+            made = kept(set())
+            made.update(items(body, depth))
+            return made
+        if tag == "bytearray":
+            return kept(bytearray.fromhex(body))
+        if tag in FILES:
+            whole, place = body
+            made = kept(FILES[tag]())
+            if whole is None:
+                made.close()
+                return made
+            made.write(one(whole, depth + 1))
+            made.seek(place)
+            return made
+        if tag == "named":
+            name, names, values = body
+            if not names or len(names) > 100 or not all(map(_is_field, (name, *names))):
+                raise ValueError("no names of fields")
+            return _named(name, tuple(names))(*items(values, depth))
+        if tag == "memoryview":
+            return memoryview(bytes.fromhex(body))
+        if tag in PATHS and type(body) is str:
+            import pathlib
+
+            return getattr(pathlib, tag)(body)
         if tag == "type":
             return TYPES[body]
         if tag == "int":
@@ -215,10 +281,10 @@ def decode(
             return bytes.fromhex(body).decode("utf-8", "surrogatepass")
         if tag == "float" and body in ("nan", "inf", "-inf"):
             return float(body)
-        if tag in ("tuple", "set", "frozenset"):
+        if tag in ("tuple", "frozenset"):
             return TYPES[tag](items(body, depth))
-        if tag in ("bytes", "bytearray"):
-            return {"bytes": bytes, "bytearray": bytearray}[tag].fromhex(body)
+        if tag == "bytes":
+            return bytes.fromhex(body)
         if tag == "complex":
             return complex(*map(float, items(body, depth)))
         if tag in ("range", "slice"):
@@ -227,7 +293,9 @@ def decode(
             return refs[body]
         if tag == "deque":
             values, maxlen = body
-            return deque(items(values, depth), maxlen)
+            made = kept(deque(maxlen=maxlen))
+            made.extend(items(values, depth))
+            return made
         if tag == "Decimal" and type(body) is str:
             from decimal import Decimal
 

@@ -2,7 +2,8 @@
 
 Requests: {"op": "program", "code"}, {"op": "beside", "code"} (the tests come after it, see `_inside`),
 {"op": "get", "name"}, {"op": "call", "of", "args", "kwargs"}, {"op": "attr", "of", "name"},
-{"op": "set", "of", "name", "to"}, {"op": "iter" | "next" | "truth", "of"}.
+{"op": "set", "of", "name", "to"}, {"op": "item", "of", "key"}, {"op": "iter" | "next" | "truth" | "len" | "str" |
+"repr", "of"}. A call can have "argv", "environ", "stdin" and "printed", what of the streams is to come back.
 Replies: {"value"} or {"raised": [type name, names of its builtin bases, message, arguments or null]}; of a call also
 {"changed": [[number, value], ...]}, the mutable arguments that have other contents now, numbered as `decode` met them.
 Whatever the program does here, or writes to its pipe, is a reply and no more.
@@ -10,15 +11,18 @@ Whatever the program does here, or writes to its pipe, is a reply and no more.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import operator
 import os
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from slmbench.sandbox._inside import prepare
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
+from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
 
 MAX_MESSAGE_CHARS = 1000
 MAX_ARGUMENTS_CHARS = 100_000
@@ -50,20 +54,30 @@ def serve(requests: int, replies: int) -> None:
             return getattr(of, request["name"])
         if op == "set":
             return setattr(of, request["name"], decode(request["to"], kept.__getitem__))
-        return {"iter": iter, "next": next, "truth": truth}[op](of)
+        if op == "item":
+            return of[decode(request["key"], kept.__getitem__)]
+        return {"iter": iter, "next": next, "truth": bool, "len": len, "str": str, "repr": repr}[op](of)
 
     def call(request: dict[str, Any]) -> dict[str, Any]:
         met: list[Any] = []
         args = decode(request["args"], kept.__getitem__, met)
         kwargs = decode(request["kwargs"], kept.__getitem__, met)
+        stdin = decode(request["stdin"], kept.__getitem__, met) if "stdin" in request else None
         mutables = tuple(met)
         before = tuple(map(contents, mutables))
-        try:
-            reply = {"value": encode(kept[request["of"]](*args, **kwargs), opaque)}
-        except BaseException as err:
-            reply = {"raised": raised(err)}
+        with surroundings(request, stdin) as printed:
+            try:
+                value = kept[request["of"]](*args, **kwargs)
+                known = {id(one): i for i, one in enumerate(mutables)}
+                reply = {"value": encode(value, opaque, list(mutables), known)}
+            except BaseException as err:
+                reply = {"raised": raised(err)}
         changed = changes(mutables, before, opaque)
-        return {**reply, "changed": changed} if changed else reply
+        if changed:
+            reply["changed"] = changed
+        if printed:
+            reply["printed"] = {name: encode(out.getvalue(), opaque) for name, out in printed}
+        return reply
 
     write_frame(replies, {"value": "ready"})
     while True:
@@ -81,9 +95,11 @@ def serve(requests: int, replies: int) -> None:
 
 
 def contents(value: Any) -> Any:
-    """A copy of what is in a list, dict, set, byte array or deque."""
+    """A copy of what is in a list, dict, set, byte array, deque or file in memory."""
     if type(value) is bytearray:
         return bytes(value)
+    if type(value) in FILES.values():
+        return [None, 0] if value.closed else [value.getvalue(), value.tell()]
     return [*value.keys(), *value.values()] if type(value) is dict else list(value)
 
 
@@ -93,19 +109,36 @@ def changes(mutables: tuple[Any, ...], before: tuple[Any, ...], opaque: Any) -> 
     found = []
     for i, (value, old) in enumerate(zip(mutables, before, strict=True)):
         new = contents(value)
-        same = new == old if type(old) is bytes else len(new) == len(old) and all(map(operator.is_, new, old))
+        same = (
+            new == old
+            if type(old) is bytes or type(value) in FILES.values()
+            else len(new) == len(old) and all(map(operator.is_, new, old))
+        )
         if not same:
             found.append([i, encode(value, opaque, known=known)])
     return found
 
 
-def truth(value: Any) -> bool:
-    """Whether an object is true. Raises TypeError where its class says so itself, in Python: that could be a lie."""
-    for name in ("__bool__", "__len__"):
-        method = getattr(type(value), name, None)
-        if method is not None and type(method) is not types.WrapperDescriptorType:
-            raise TypeError("the test asks for the truth of an object that is no plain value")
-    return bool(value)
+@contextlib.contextmanager
+def surroundings(request: dict[str, Any], stdin: Any) -> Iterator[tuple[tuple[str, io.StringIO], ...]]:
+    """Arguments, environment and standard input that tests have set, for a call; what is printed, where they look."""
+    printed = tuple((name, io.StringIO()) for name in request.get("printed", ()))
+    kept = sys.argv, sys.stdin, sys.stdout, sys.stderr
+    sys.argv = request.get("argv", sys.argv)
+    sys.stdin = sys.stdin if stdin is None else stdin
+    for name, out in printed:
+        setattr(sys, name, out)
+    if "environ" in request:
+        environ = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(request["environ"])
+    try:
+        yield printed
+    finally:
+        sys.argv, sys.stdin, sys.stdout, sys.stderr = kept
+        if "environ" in request:
+            os.environ.clear()
+            os.environ.update(environ)
 
 
 def raised(err: BaseException) -> list[Any]:
