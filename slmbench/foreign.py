@@ -14,10 +14,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from slmbench.errors import FileError, Problem
 from slmbench.paths import shown
@@ -60,6 +60,16 @@ class Foreign(BaseModel):
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _is_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value
+
+
+AnyText = Annotated[Any, AfterValidator(_is_text)]
+"""A text that may hold half a character, as a tokenizer may decode to one; pydantic's own `str` refuses it."""
 
 
 def read_model(path: str | os.PathLike[str], model: type[ModelT], limits: Limits = LIMITS, *, todo: str = "") -> ModelT:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from slmbench.foreign import Foreign, parse
+from slmbench.foreign import AnyText, Foreign, parse
 
 # A sum of logarithms of probabilities, but for what float32 leaves of a zero.
 _NOT_ABOVE = 1e-3
-
-
-def _is_text(value: Any) -> Any:
-    # Not pydantic's own text, which has no room for half a character; a tokenizer may decode to one.
-    if not isinstance(value, str):
-        raise ValueError("a text")
-    return value
 
 
 class _Answer(Foreign):
@@ -38,7 +31,7 @@ class Scored(_Answer):
 class Written(_Answer):
     """A text."""
 
-    text: Annotated[Any, AfterValidator(_is_text)]
+    text: AnyText
     finish_reason: Literal["stop", "eos", "length"]
 
 

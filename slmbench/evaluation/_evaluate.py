@@ -96,7 +96,8 @@ def evaluate_tasks(
     with phase(f"evaluate {who}", heads=True):
         with phase("importing lm_eval, writing prompts"):
             jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
-        finished = {job.task.name: run for job in jobs if (run := finished_run(job.folder)) is not None}
+        kept = {job.task.name: finished_run(job.folder, job.record) for job in jobs}
+        finished = {name: run for name, run in kept.items() if run is not None}
         todo = [job for job in jobs if job.task.name not in finished]
         if todo:
             finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress, no_texts)

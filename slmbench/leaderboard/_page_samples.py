@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from slmbench.leaderboard._html import Html, preformatted, tag
 from slmbench.leaderboard._page_table import interval_text
-from slmbench.leaderboard._records import RECORD, SAMPLES, Run
+from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._samples import is_binary, pick_samples
 from slmbench.leaderboard._text import duration, number
 from slmbench.leaderboard.table import Leaderboard, Row
+from slmbench.runs import RECORD, SAMPLES
 from slmbench.values import Estimate
 from slmbench.visible import visible
 

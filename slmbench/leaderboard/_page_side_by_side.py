@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slmbench.errors import FileError
 from slmbench.leaderboard._html import Html, preformatted, tag
-from slmbench.leaderboard._records import SAMPLES, Run
+from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._samples import read_samples
 from slmbench.leaderboard._text import number
 from slmbench.leaderboard.table import Leaderboard
 
@@ -46,15 +47,13 @@ def _first_samples(run: Run) -> dict[str, dict[str, Any]]:
     """Item id -> its first sample; {} of a run that scored choices, or whose file has gone."""
     found: dict[str, dict[str, Any]] = {}
     try:
-        with (run.folder / SAMPLES).open("rb") as file:
-            for line in file:
-                sample = json.loads(line)
-                if sample.get("choices"):
-                    return {}
-                found.setdefault(str(sample["item_id"]), sample)
-                if len(found) > ITEMS_SHOWN:
-                    break
-    except (OSError, ValueError):
+        for sample in read_samples(run):
+            if sample.get("choices"):
+                return {}
+            found.setdefault(str(sample["item_id"]), sample)
+            if len(found) > ITEMS_SHOWN:
+                break
+    except (OSError, FileError):
         return {}
     return dict(list(found.items())[:ITEMS_SHOWN])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -12,14 +11,12 @@ from typing import Any
 
 from attrs import field, frozen
 
-from slmbench.errors import Problem, SlmbenchError, UsageError
-from slmbench.leaderboard._checks import RecordChecker
+from slmbench.errors import FileError, Problem, SlmbenchError, UsageError
 from slmbench.leaderboard._pooled import pooled_values
+from slmbench.runs import LEFT_OUT, RECORD, SAMPLES, read_record, read_sample
 from slmbench.values import Estimate
 from slmbench.visible import visible
 
-RECORD = "run.json"
-SAMPLES = "samples.jsonl"
 TWIN = "twin"
 # A recorded mean may differ from the recomputed one by rounding alone.
 MEAN_TOLERANCE = 1e-9
@@ -188,100 +185,39 @@ def _run_folders(path: Path) -> list[Path]:
 
 def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> Run | None:
     """The run in folder, or None after a problem or a notice was added."""
-    where = str(folder / RECORD)
     try:
-        record = json.loads((folder / RECORD).read_bytes())
+        record = read_record(folder)
     except FileNotFoundError:
         notices.append(f"{visible(str(folder))}: unfinished run (no run.json yet); left out")
         return None
-    except OSError as error:
-        problems.append(Problem(where, 0, 0, f"can't be read: {error.strerror or error}"))
+    except FileError as error:
+        problems.extend(error.problems)
         return None
-    except (ValueError, RecursionError) as error:
-        problems.append(Problem(where, 0, 0, f"is not valid JSON ({error}); it was cut off or edited"))
-        return None
-    if not isinstance(record, dict):
-        problems.append(Problem(where, 0, 0, f"holds a JSON {type(record).__name__}, not an object"))
-        return None
-    status = record.get("status")
-    if status in ("started", "error", "invalidated"):
+    if (status := record["status"]) in LEFT_OUT:
         said = {"started": "unfinished run; run the same command again to resume it", "error": "failed run"}
         name = visible(str(record.get("run_id") or folder.name))
         notices.append(f"{name}: {said.get(status, 'invalidated run')}; left out")
         return None
-    checker = RecordChecker(where, record)
-    created = _checked_created(checker)
-    metrics = _checked_metrics(checker)
-    if created is None or checker.problems:
-        problems.extend(checker.problems)
-        return None
+    metrics = [
+        RunMetric(
+            metric["name"],
+            metric["value"],
+            metric["n"],
+            metric.get("n_error") or 0,
+            metric["higher_is_better"],
+            metric.get("chance"),
+            (metric.get("scorer") or metric["name"]) if metric.get("pooled") else None,
+            (metric["range"][0], metric["range"][1]) if metric.get("range") else None,
+        )
+        for metric in record["metrics"]
+    ]
     samples = _read_scores(folder / SAMPLES, record, metrics, problems)
     if samples is None:
         return None
     scores, clusters, lines, pooled = samples
+    created = datetime.fromisoformat(record["created"])
+    created = created if created.tzinfo else created.replace(tzinfo=UTC)
     return Run(folder, record, created, tuple(metrics), scores, clusters, lines, pooled)
-
-
-def _checked_created(checker: RecordChecker) -> datetime | None:
-    checker.one_of("schema", [1])
-    checker.one_of("status", ["ok"])
-    for name in ("run_id", "model.name", "task.id", "comparability_key", "samples_sha256", "dataset.source"):
-        checker.text(name)
-    checker.whole("limit", optional=True)
-    if checker.record.get("adapter") is not None:
-        checker.text("adapter.name")
-        checker.text("adapter.method", optional=True)
-    checker.text("model.quantization", optional=True)
-    checker.flag("model.twin", optional=True)
-    checker.flag("no_texts", optional=True)
-    cost = checker.record.get("cost", {})
-    if not isinstance(cost, dict):
-        checker.add("cost", cost, "an object")
-    created = checker.text("created")
-    if created is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(created)
-    except ValueError:
-        checker.add("created", created, "an ISO 8601 time")
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _checked_metrics(checker: RecordChecker) -> list[RunMetric]:
-    entries = checker.record.get("metrics")
-    if not isinstance(entries, list) or not entries:
-        checker.add("metrics", entries, "a list with at least one metric")
-        return []
-    metrics: list[RunMetric] = []
-    for position in range(len(entries)):
-        at = f"metrics.{position}"
-        name = checker.text(f"{at}.name")
-        value = checker.finite(f"{at}.value")
-        n = checker.whole(f"{at}.n")
-        n_error = checker.whole(f"{at}.n_error", optional=True) or 0
-        higher = checker.flag(f"{at}.higher_is_better")
-        chance = checker.finite(f"{at}.chance", optional=True)
-        if name is None or value is None or n is None or higher is None:
-            continue
-        if any(name == metric.name for metric in metrics):
-            checker.add(f"{at}.name", name, "a name that no other metric of the run has")
-            continue
-        pooled_by = checker.text(f"{at}.scorer") if checker.record["metrics"][position].get("pooled") else None
-        metrics.append(RunMetric(name, value, n, n_error, higher, chance, pooled_by, _checked_range(checker, at)))
-    return metrics
-
-
-def _checked_range(checker: RecordChecker, at: str) -> tuple[float, float] | None:
-    found = checker.value(f"{at}.range")
-    if found is None:  # None was written before metrics had one.
-        return None
-    if isinstance(found, list) and len(found) == 2:
-        low, high = (checker.finite(f"{at}.range.{position}") for position in (0, 1))
-        if low is not None and high is not None and low < high:
-            return low, high
-    checker.add(f"{at}.range", found, "null, or the lowest and the highest score of an item")
-    return None
 
 
 _Scores = tuple[dict[str, dict[str, float]], dict[str, str | None], int, dict[str, Estimate]]
@@ -307,8 +243,12 @@ def _read_scores(
             for line_number, line in enumerate(file, 1):
                 digest.update(line)
                 lines += 1
-                message = _take_sample(line, scores, clusters, epochs, parts)
-                if message:
+                try:
+                    sample = read_sample(line, path, line_number)
+                except FileError as error:
+                    faults.extend(error.problems)
+                    continue
+                if message := _take_sample(sample, scores, clusters, epochs, parts):
                     faults.append(Problem(str(path), line_number, 1, message))
     except OSError as error:
         problems.append(Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}"))
@@ -365,47 +305,26 @@ def _read_scores(
 
 
 def _take_sample(
-    line: bytes,
+    sample: dict[str, Any],
     scores: dict[str, dict[str, list[float]]],
     clusters: dict[str, str | None],
     epochs: dict[str, set[Any]],
     parts: dict[str, dict[str, Any]],
 ) -> str | None:
-    """Adds one line's scores; returns what is wrong with the line, or None."""
-    try:
-        sample = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return f"is not valid JSON ({error})"
-    if not isinstance(sample, dict):
-        return f"holds a JSON {type(sample).__name__}, not an object"
-    item = sample.get("item_id")
-    if not isinstance(item, str):
-        return f"item_id is {item!r}, not text"
-    epoch = sample.get("epoch", 0)
-    if type(epoch) is not int:
-        return f"epoch is {epoch!r}, not a whole number"
+    """Adds one sample's scores; returns what is wrong with it, or None."""
+    item, epoch = sample["item_id"], sample.get("epoch", 0)
     if epoch in epochs.setdefault(item, set()):
         return f"item_id {item!r} is there more than once; an item counts once"
     epochs[item].add(epoch)
     cluster = sample.get("cluster_id")
-    if cluster is not None and not isinstance(cluster, str):
-        return f"cluster_id of item {item!r} is {cluster!r}, neither text nor null"
     if clusters.setdefault(item, cluster) != cluster:
         return f"item {item!r} is in cluster {cluster!r} here and in {clusters[item]!r} elsewhere"
-    given = sample.get("scores")
-    if not isinstance(given, dict):
-        return f"scores of item {item!r} are {given!r}, not an object"
     for name, by_item in scores.items():
-        value = given.get(name)
         # An item that an error kept from being scored has no score here; n in run.json has to agree with that.
-        if value is None:
-            continue
-        # Compared before it is made a float: an int may be too large for one.
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
-            return f"score {name!r} of item {item!r} is {value!r}, not a finite number"
-        by_item.setdefault(item, []).append(float(value))
+        if (value := sample["scores"].get(name)) is not None:
+            by_item.setdefault(item, []).append(float(value))
     for name, part_of in parts.items():
-        if not isinstance(sample.get("parts"), dict) or name not in sample["parts"]:
+        if name not in (sample.get("parts") or {}):
             return f"item {item!r} has no parts for {name!r}, which is pooled"
         part_of[item] = sample["parts"][name]
     return None

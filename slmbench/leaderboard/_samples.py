@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from slmbench.leaderboard._records import SAMPLES, Run
+from slmbench.errors import FileError
+from slmbench.leaderboard._records import Run
+from slmbench.runs import SAMPLES, read_sample
 
 TEXTS = (
     "item_id",
@@ -32,12 +33,10 @@ def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
     chance. Without texts, if the run says so.
     """
     try:
-        with (run.folder / SAMPLES).open("rb") as file:
-            scores = [_first_score(json.loads(line), run) for line in file]
+        scores = [_first_score(sample, run) for sample in read_samples(run)]
         wanted = set(_positions(scores, most))
-        with (run.folder / SAMPLES).open("rb") as file:
-            picked = [json.loads(line) for position, line in enumerate(file) if position in wanted]
-    except (OSError, ValueError):
+        picked = [sample for position, sample in enumerate(read_samples(run)) if position in wanted]
+    except (OSError, FileError):
         return []
     return [without_texts(sample) for sample in picked] if run.no_texts else picked
 
@@ -54,6 +53,14 @@ def _digest(value: Any) -> Any:
     if not isinstance(value, str) or not value:
         return value
     return f"sha256 {hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()}"
+
+
+def read_samples(run: Run) -> Iterator[dict[str, Any]]:
+    """The lines of a run's samples.jsonl. Raises OSError or FileError where it was changed since the run was loaded."""
+    path = run.folder / SAMPLES
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            yield read_sample(line, path, number)
 
 
 def is_binary(run: Run, metric: str) -> bool:

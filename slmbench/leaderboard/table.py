@@ -9,10 +9,11 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from slmbench.errors import Problem
-from slmbench.leaderboard._records import RECORD, Run, RunMetric, RunProblems
+from slmbench.leaderboard._records import Run, RunMetric, RunProblems
 from slmbench.leaderboard._text import json_ready
 from slmbench.leaderboard.significance import detectable_difference, rank_ranges
 from slmbench.metrics.estimate import estimate
+from slmbench.runs import RECORD
 from slmbench.values import Estimate
 from slmbench.visible import visible
 

@@ -9,9 +9,14 @@ from slmbench.runs._machine import (
     peak_vram_bytes,
     reset_peak_memory,
 )
+from slmbench.runs._record import LEFT_OUT, RECORD, SAMPLES, NewerRecord, read_record, read_sample
 from slmbench.runs._store import OpenRun, Run, canonical_sha256, finished_run, now
 
 __all__ = [
+    "LEFT_OUT",
+    "RECORD",
+    "SAMPLES",
+    "NewerRecord",
     "OpenRun",
     "Run",
     "available_bytes",
@@ -23,5 +28,7 @@ __all__ = [
     "packages",
     "peak_memory_bytes",
     "peak_vram_bytes",
+    "read_record",
+    "read_sample",
     "reset_peak_memory",
 ]

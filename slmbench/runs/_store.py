@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.console import say
-from slmbench.errors import SlmbenchError
+from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import write_atomically, write_json
+from slmbench.foreign import faults, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
+from slmbench.runs._record import RECORD, SAMPLES, SCHEMA, NewerRecord, read_record, read_sample
 
-SCHEMA = 1
+# A recorded mean may differ from the recomputed one by rounding alone.
+MEAN_TOLERANCE = 1e-9
 
 
 @frozen(repr=False)
@@ -42,12 +46,15 @@ class Run:
 
     def samples(self) -> list[dict[str, Any]]:
         """Every item's record, as written. Raises SlmbenchError where the file isn't what was written."""
-        path = os.path.join(self.folder, "samples.jsonl")
-        with open(path, "rb") as file:
-            data = file.read()
-        if hashlib.sha256(data).hexdigest() != self.record["samples_sha256"]:
+        path = os.path.join(self.folder, SAMPLES)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise FileError([Problem(shown(path), 0, 0, f"can't be read: {error.strerror}")], "run it again") from error
+        if hashlib.sha256(data).hexdigest() != self.record["samples_sha256"].removeprefix("sha256:"):
             raise SlmbenchError(f"{shown(path)} was changed after the run; run it again")
-        return [json.loads(line) for line in data.splitlines()]
+        return [read_sample(line, path, number) for number, line in enumerate(data.splitlines(), 1)]
 
 
 class OpenRun:
@@ -63,16 +70,16 @@ class OpenRun:
             say(f"note: {self.journal.damage_said()}; what stood there is computed again")
         self.resumed = len(self.journal.entries)
         self.record = {"schema": SCHEMA, **record, "status": "started", "created": now(), "ended": None}
-        write_json(os.path.join(folder, "run.json"), self.record)
+        write_json(os.path.join(folder, RECORD), self.record)
 
     def finish(self, samples: list[dict[str, Any]], results: dict[str, Any]) -> Run:
         """Writes the samples, then the record that vouches for them; the journal has served and goes."""
         lines = [json.dumps(sample, ensure_ascii=True, allow_nan=False) + "\n" for sample in samples]
         data = "".join(lines).encode()
-        write_atomically(os.path.join(self.folder, "samples.jsonl"), data)
+        write_atomically(os.path.join(self.folder, SAMPLES), data)
         digest = hashlib.sha256(data).hexdigest()
         self.record |= {**results, "status": "ok", "ended": now(), "samples_sha256": digest}
-        write_json(os.path.join(self.folder, "run.json"), self.record)
+        write_json(os.path.join(self.folder, RECORD), self.record)
         self.journal.close()
         os.unlink(self.journal.path)
         return Run(self.folder, self.record)
@@ -81,27 +88,68 @@ class OpenRun:
         self.journal.close()
 
 
-def finished_run(folder: str) -> Run | None:
-    """The run of a folder if it ended well and its samples are as they were written, else None."""
-    path = os.path.join(folder, "run.json")
+def finished_run(folder: str, expected: Mapping[str, Any] | None = None) -> Run | None:
+    """The run of a folder if it ended well and is as it was written, else None; what is damaged is said.
+
+    expected: what its record holds beside its results, as the run's id is made of it. Raises FileError for a run that a
+    newer slmbench wrote, which must not be written over.
+    """
     try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError):
+        record = read_record(folder)
+        if record["status"] != "ok":
+            return None
+        run = Run(folder, record)
+        _check(run, expected or {})
+    except FileNotFoundError:
         return None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("status") != "ok":
-        return None
-    run = Run(folder, record)
-    try:
-        run.samples()
-    except (OSError, SlmbenchError, ValueError):  # Damaged or changed: it is no longer what ended well.
+    except NewerRecord:
+        raise
+    except SlmbenchError as error:
+        say(f"note: {'; '.join(str(error).splitlines())}; this task is run again")
         return None
     return run
 
 
+def _check(run: Run, expected: Mapping[str, Any]) -> None:
+    path = os.path.join(run.folder, RECORD)
+    wanted = json.loads(json.dumps(dict(expected)))  # As it would be read back: a tuple is a list there.
+    there = dict(run.record)
+    if there.get("adapter") and wanted.get("adapter"):
+        # The same weights may have been trained twice, in other seconds.
+        for record in (wanted, there):
+            record["adapter"] = {key: record["adapter"].get(key) for key in ("name", "sha256")}
+    # As JSON: to Python, false is 0 and 1.0 is 1.
+    odd = [
+        (key, there.get(key), short(value)) for key, value in wanted.items() if _json(there.get(key)) != _json(value)
+    ]
+    if odd:
+        raise faults(path, odd)
+    scores: dict[str, list[float]] = {}
+    for sample in run.samples():
+        for name, score in sample["scores"].items():
+            if sample.get("epoch", 0) == 0 and score is not None:
+                scores.setdefault(name, []).append(score)
+    for position, metric in enumerate(run.record["metrics"]):
+        found = scores.get(metric["name"], [])
+        if len(found) != metric["n"]:
+            odd.append((f"metrics.{position}.n", metric["n"], f"{len(found)}, as in {SAMPLES}"))
+        elif found and not metric.get("pooled"):
+            mean = math.fsum(found) / len(found)
+            if abs(mean - metric["value"]) > MEAN_TOLERANCE * max(1.0, abs(mean)):
+                odd.append((f"metrics.{position}.value", metric["value"], f"{mean!r}, the mean of {SAMPLES}"))
+        if not metric["ci_lo"] - MEAN_TOLERANCE <= metric["value"] <= metric["ci_hi"] + MEAN_TOLERANCE:
+            odd.append((f"metrics.{position}.ci_lo", metric["ci_lo"], "one end of an interval around the value"))
+    if odd:
+        raise faults(path, odd)
+
+
 def canonical_sha256(value: Any) -> str:
     """sha256 of a value's canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_json(value).encode()).hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def now() -> str:

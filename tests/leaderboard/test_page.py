@@ -149,7 +149,7 @@ def test_hostile_text_anywhere_is_text(write_run, tmp_path, attack) -> None:
     changes = {"dataset.id": attack, "engine": attack, "hardware": {"cpu": attack}, "created": "2026-11-20T10:00:00Z"}
     write_run(
         "odd", {attack: [1.0, 0.0]}, model=attack, adapter=attack, task=attack, key=attack, samples=[sample],
-        changes={**changes, "run_id": attack, "ended": attack, "adapter.recipe": attack, "format": attack},
+        changes={**changes, "run_id": attack, "adapter.recipe": attack, "format": attack},
     )  # fmt: skip
     page = render(tmp_path, attack, out=tmp_path / attack.replace("/", "_").replace("\x00", "").replace("\ud800", ""))
     assert page.open == []

@@ -137,16 +137,28 @@ def test_an_item_without_a_score_needs_an_error_in_the_record(write_run, tmp_pat
     assert [run.run_id for run in load_runs(tmp_path / "runs" / "honest")[0]] == ["honest"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", [], 10**400])
-def test_a_score_that_is_no_finite_number_is_found(write_run, tmp_path, value) -> None:
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (float("nan"), "holds NaN, which is no number of JSON"),
+        (float("inf"), "holds Infinity, which is no number of JSON"),
+        (True, "field scores.exact_match/strict is true, has to be a number"),
+        ("1", 'field scores.exact_match/strict is "1", has to be a number'),
+        ([], "field scores.exact_match/strict is an empty list, has to be a number"),
+        (1e301, "field scores.exact_match/strict is 1e+301, has to be less than 1e+300"),
+        (10**400, "holds a number of 401 digits"),
+    ],
+)
+def test_a_score_that_is_no_finite_number_is_found(write_run, tmp_path, value, said) -> None:
     write_run("odd", [1, 0], samples=[{"scores": {"exact_match/strict": value}}])
-    assert "samples.jsonl:1:1: score 'exact_match/strict' of item 'item-0000' is" in messages(tmp_path)
+    assert f"samples.jsonl:1:1: {said}" in messages(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("schema", 2),
+        ("schema", "1"),
+        ("schema", 0),
         ("status", "fine"),
         ("run_id", ""),
         ("created", "yesterday"),
@@ -193,7 +205,12 @@ def test_one_id_with_two_records_is_a_problem_and_a_copy_is_not(write_run, tmp_p
 
 def test_a_deeply_nested_record_is_a_problem_and_not_a_crash(write_run, tmp_path) -> None:
     (write_run("deep", [1]) / "run.json").write_text("[" * 200_000)
-    assert "run.json: is not valid JSON" in messages(tmp_path)
+    assert "run.json: is nested more than 40 levels deep" in messages(tmp_path)
+
+
+def test_a_record_of_a_newer_version_is_refused_by_name(write_run, tmp_path) -> None:
+    rewrite(write_run("new", [1, 0]), schema=2, status="splendid", metrics="elsewhere")
+    assert "run.json: has schema 2, and this slmbench reads 1: a newer one wrote it" in messages(tmp_path)
 
 
 def test_problems_show_terminal_escapes_as_signs(write_run, tmp_path) -> None:

@@ -88,9 +88,9 @@ def test_two_packings_of_one_model_are_two_rows(write_run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"model.twin": "no"}, "field model.twin is 'no', has to be true or false"),
-        ({"model.quantization": 4}, "field model.quantization is 4, has to be text"),
-        ({"adapter.method": ["lora"]}, "field adapter.method is ['lora'], has to be text"),
+        ({"model.twin": "no"}, 'field model.twin is "no", has to be true or false'),
+        ({"model.quantization": 4}, "field model.quantization is 4, has to be a text"),
+        ({"adapter.method": ["lora"]}, "field adapter.method is a list of 1, has to be a text"),
     ],
 )
 def test_a_record_that_says_it_in_another_type_is_refused(write_run, tmp_path, changes, told) -> None:

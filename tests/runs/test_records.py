@@ -1,0 +1,234 @@
+"""A run's files with anything in any place: refused by a message that names the file, or no number is another."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slmbench.catalog import default_catalog
+from slmbench.errors import FileError
+from slmbench.evaluation import evaluate_tasks
+from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
+from slmbench.leaderboard._records import RunProblems
+from slmbench.models import load_model, resolve_model
+from slmbench.runs import _record, finished_run, read_record
+from slmbench.task import load_task
+
+# One of each kind that JSON has, and the numbers that trip readers.
+OTHERS: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    7,
+    10**30,
+    0.5,
+    -1e300,
+    "",
+    "x",
+    "nan",
+    [],
+    [1],
+    ["x"],
+    {},
+    {"a": 1},
+)
+RAW = ("NaN", "1e999", "-Infinity", "9" * 5000, '"\\ud800"', "[" * 3000 + "]" * 3000, '{"a": 1, "a": 2}')
+RESULTS = {"metrics", "cost", "remarks", "created", "ended", "status", "schema", "samples_sha256"}
+# Whether the items are all that there are, and that a metric had a range before ranges were written, no file can tell.
+UNKNOWABLE = {("limit",), *(("metrics", position, "range") for position in range(3))}
+FACTS = {"code", "packages", "hardware"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of two real runs, one of choices and one of texts."""
+    out = tmp_path_factory.mktemp("written")
+    nano = load_model(resolve_model("nano", default_catalog()))
+    evaluate_tasks(nano, [load_task("nano_choice"), load_task("nano_arithmetic")], out=str(out), limit=3)
+    return out
+
+
+@pytest.fixture
+def run(written: Path, tmp_path: Path) -> Path:
+    """The folder of a copy of the run of choices."""
+    (folder,) = written.glob("runs/*nano_choice*")
+    return Path(shutil.copytree(folder, tmp_path / "runs" / folder.name))
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, inside in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        yield (*at, key)
+        yield from places(inside, (*at, key))
+
+
+def put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    """A copy with something else in a place; ... takes it away."""
+    made = found = copy.deepcopy(value)
+    for part in place[:-1]:
+        found = found[part]
+    if new is ...:
+        del found[place[-1]]
+    else:
+        found[place[-1]] = new
+    return made
+
+
+def read(value: Any, place: tuple[Any, ...]) -> Any:
+    for part in place:
+        value = value[part]
+    return value
+
+
+def numbers(folder: Path) -> Any:
+    """What a leaderboard makes of a run, but for what it only shows; its page is made, too."""
+    runs, _ = load_runs(folder)
+    board = build_leaderboard(runs)
+    write_leaderboard(board, runs, folder.parent.parent / "leaderboard")
+    made = board.as_json()
+    return [(row["name"], row["scores"]) for row in made["rows"]], [column["key"] for column in made["columns"]]
+
+
+def outcome(folder: Path) -> Any:
+    """The numbers, or the message of the refusal."""
+    try:
+        return numbers(folder)
+    except RunProblems as error:
+        assert all(str(folder) in problem.path or folder.name in problem.path for problem in error.problems)
+        return str(error)
+
+
+def test_a_run_as_it_was_written_holds_what_the_models_say_and_nothing_else(written: Path) -> None:
+    for folder in written.glob("runs/*"):
+        record = read_record(folder)
+        checked = _record.Record.model_validate(record)
+        assert record.keys() - {"schema"} <= checked.model_fields_set
+        for part in ("model", "task", "dataset", "fewshot", "scorer", "code", "cost"):
+            assert record[part].keys() == getattr(checked, part).model_fields_set, part
+        assert all(m.keys() == c.model_fields_set for m, c in zip(record["metrics"], checked.metrics, strict=True))
+        for line in (folder / "samples.jsonl").read_bytes().splitlines():
+            assert json.loads(line).keys() == _record.Sample.model_validate(json.loads(line)).model_fields_set
+
+
+def test_anything_in_any_place_of_a_record_is_refused_or_changes_no_number(run: Path) -> None:
+    path = run / "run.json"
+    record = json.loads(path.read_text())
+    whole, refused = numbers(run), 0
+    for place in places(record):
+        for other in (*OTHERS, ...):
+            was = read(record, place)
+            if type(other) is type(was) or (other is ... and isinstance(place[-1], int)):
+                continue  # Another text or number of the same kind is for the checks of means and hashes.
+            path.write_text(json.dumps(put(record, place, other)))
+            found = outcome(run)
+            if isinstance(found, str):
+                refused += 1
+                # The field, or the one around it.
+                assert f"field {place[0]}" in found or "samples.jsonl" in found or "metric" in found, (place, other)
+            elif place not in UNKNOWABLE:
+                assert found == whole, (place, other)
+    assert refused > 1000
+
+
+@pytest.mark.parametrize("raw", RAW, ids=lambda raw: raw[:12])
+def test_numbers_that_are_none_and_depth_are_refused_wherever_they_stand(raw: str, run: Path) -> None:
+    path = run / "run.json"
+    record = json.loads(path.read_text())
+    for place in (("schema",), ("cost", "seconds"), ("metrics", 0, "value"), ("hardware", "memory_B"), ("unknown",)):
+        path.write_text(json.dumps(put(record, place, "HERE")).replace('"HERE"', raw))
+        if raw == '"\\ud800"' and place[0] in ("unknown", "hardware"):
+            numbers(run)  # A text like any other, which is shown as a sign.
+            continue
+        with pytest.raises(RunProblems, match=r"run\.json: "):
+            load_runs(run)
+
+
+def test_anything_in_any_place_of_a_sample_is_refused_or_changes_no_number(run: Path) -> None:
+    path, record = run / "samples.jsonl", json.loads((run / "run.json").read_text())
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole, sample, refused = numbers(run), json.loads(lines[1]), 0
+    for place in places(sample):
+        for other in (*OTHERS, ...):
+            if type(other) is type(read(sample, place)) or (other is ... and isinstance(place[-1], int)):
+                continue
+            if place == ("cluster_id",) and isinstance(other, str):
+                continue  # Items of one cluster are less than their number: another interval, and rightly.
+            data = lines[0] + json.dumps(put(sample, place, other)).encode() + b"\n" + b"".join(lines[2:])
+            path.write_bytes(data)
+            # Its hash is mended, so that only what is read can tell.
+            (run / "run.json").write_text(json.dumps(record | {"samples_sha256": hashlib.sha256(data).hexdigest()}))
+            found = outcome(run)
+            if isinstance(found, str):
+                refused += 1
+                assert f"field {place[0]}" in found or "metric" in found, (place, other)
+            else:
+                assert found == whole, (place, other)
+    assert refused > 200
+
+
+def test_a_finished_run_is_taken_again_only_as_it_was_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run / "run.json"
+    record = json.loads(path.read_text())
+    expected = {key: value for key, value in record.items() if key not in RESULTS | FACTS}
+    assert finished_run(str(run), expected).record == record
+    for place in places(record):
+        for other in (*OTHERS, ...):
+            was = read(record, place)
+            same = other is ... and (was is None or isinstance(place[-1], int))
+            if same or (isinstance(other, bool) == isinstance(was, bool) and other == was):
+                continue  # 0 is 0.0.
+            changed = put(record, place, other)
+            path.write_text(json.dumps(changed))
+            capsys.readouterr()
+            try:
+                found = finished_run(str(run), expected)
+            except FileError as error:
+                assert "a newer one wrote it" in str(error) and place == ("schema",)
+                continue
+            said = capsys.readouterr().err
+            if found is None:
+                assert "run.json: field" in said or "samples.jsonl" in said, (place, other)
+                assert said.endswith("this task is run again\n")
+            else:
+                assert place[0] in RESULTS | FACTS, (place, other)
+                assert place[0] != "metrics" or place[2:] in ALLOWED, (place, other)
+                assert repr(found)
+
+
+# What a metric's entry says beside its value, its interval and its n.
+ALLOWED = {("se",), ("chance",), ("n_error",), ("scorer",), ("pooled",), ("method",), ("name",), ("higher_is_better",),
+           ("ci_lo",), ("ci_hi",), ("range",), ("range", 0), ("range", 1)}  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(start=st.integers(0, 4000), length=st.integers(0, 6), new=st.binary(max_size=6), name=st.integers(0, 1))
+def test_bytes_written_over_a_file_of_a_run_end_in_no_traceback(
+    start: int, length: int, new: bytes, name: int, written: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder,) = written.glob("runs/*nano_choice*")
+    copied = tmp_path_factory.getbasetemp() / "bytes" / "runs" / folder.name
+    shutil.rmtree(copied, ignore_errors=True)
+    shutil.copytree(folder, copied)
+    path = copied / ("run.json", "samples.jsonl")[name]
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + new + data[start + length :])
+    try:
+        runs, _ = load_runs(copied)
+    except RunProblems as error:
+        assert path.name in str(error)
+    else:
+        assert name == 0 or path.read_bytes() == data
+        build_leaderboard(runs).as_json()
+    finished_run(str(copied))
