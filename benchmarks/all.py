@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 SCRIPTS = {
     "quickstart.py": (),
     "list_tasks.py": (),
+    "startup.py": (),
     "nano_gains.py": (),
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),

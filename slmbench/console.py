@@ -297,7 +297,8 @@ def _moves() -> bool:
 
 def _width() -> int:
     try:
-        return max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        return max(20, columns - 1) if columns else WIDTH
     except (OSError, ValueError, AttributeError):
         return WIDTH
 

@@ -86,7 +86,7 @@ def _share_cores() -> None:
 def _run_click(argv: list[str]) -> int:
     import click
 
-    from slmbench.cli._group import build_group
+    from slmbench.cli._group import Interrupted, build_group
 
     try:
         result = build_group()(argv, prog_name="slmbench", standalone_mode=False)
@@ -103,7 +103,7 @@ def _run_click(argv: list[str]) -> int:
             say("")
         say(f"Error: {error.format_message()}")
         return 2 if isinstance(error, click.UsageError) else error.exit_code
-    except click.Abort:
+    except (click.Abort, Interrupted):
         raise KeyboardInterrupt from None
     except SystemExit:
         # Click's way with a closed pipe, which is no failure: whoever read has read enough.

@@ -11,6 +11,10 @@ from slmbench.cli import COMMANDS
 from slmbench.console import show
 
 
+class Interrupted(BaseException):
+    """KeyboardInterrupt on its way through click, which would write an empty line of its own at that."""
+
+
 class LazyGroup(click.Group):
     """Commands by name; each lives in the module of that name as `command`."""
 
@@ -22,6 +26,12 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"slmbench.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from slmbench.errors import UsageError, did_you_mean
