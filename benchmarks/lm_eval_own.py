@@ -113,11 +113,14 @@ def own_tasks(
     ]
 
 
-def own_requests(name: str, root: Path, *, shots: int, yaml: str | None = None) -> list[tuple[str, tuple[Any, ...]]]:
-    """(kind, arguments) of every request of lm-eval's own task, in the order of the rows."""
+def own_requests(
+    name: str, root: Path, *, shots: int, yaml: str | None = None, chat: Any = None
+) -> list[tuple[str, tuple[Any, ...]]]:
+    """(kind, arguments) of every request of lm-eval's own task, in the order of the rows. chat: a tokenizer, with whose
+    template prompts are written, a turn a shot."""
     of_row: dict[int, list[tuple[str, tuple[Any, ...]]]] = {}
     for numbers, task in own_tasks(name, root, shots=shots, yaml=yaml):
-        for request in _sent(task):
+        for request in _sent(task, chat):
             text, second = request.arguments
             if isinstance(second, dict):
                 second = {**UNSAID, **second}
@@ -177,8 +180,19 @@ def _score_name(metric: str, filter_name: str) -> str:
     return metric if filter_name == "none" else f"{metric}/{filter_name}"
 
 
-def _sent(task: Any) -> list[Any]:
-    task.build_all_requests(limit=None, rank=0, world_size=1)
+def _sent(task: Any, chat: Any = None) -> list[Any]:
+    def written(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        # As HFLM.apply_chat_template, which needs a model.
+        text = chat.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )
+        return str(text)
+
+    options: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": written}
+    task.build_all_requests(limit=None, rank=0, world_size=1, **(options if chat is not None else {}))
     # squadv2 also asks how likely "unanswerable" is, which has no meaning where every question has an answer.
     kind = "loglikelihood" if task.OUTPUT_TYPE == "multiple_choice" else "generate_until"
     return [one for one in task.instances if one.request_type == kind]

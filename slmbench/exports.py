@@ -18,7 +18,7 @@ from attrs import frozen
 from slmbench.datasets import Rows, fetch_rows, read_rows
 from slmbench.errors import DataError, UsageError
 from slmbench.files import write_atomically
-from slmbench.formats import messages_of
+from slmbench.formats import load_format, messages_of
 from slmbench.formats.toon import encode_toon
 from slmbench.paths import shown
 from slmbench.task import Task
@@ -63,6 +63,8 @@ def export_task(task: Task, form: str, split: str, limit: int | None = None) -> 
     ending_of(form)
     rows = _rows(task, split, limit)
     bare = task.with_shots(0)
+    if form == "chat":
+        bare = bare.in_format(load_format("chat"))
     examples = [bare.example(row, number, split) for number, row in enumerate(rows.rows)]
     where = f"task {task.name!r}, split {split!r}"
     if form == "chat":

@@ -105,6 +105,8 @@ def _rows_at_hand(task: Task, n: int) -> tuple[list[Row], str]:
 
 def _written(task: Task, example: Example, format: str, ruler: Ruler) -> str:
     style = load_format(format)
+    task = task.in_format(style)
+    example = task.rebound(example)
     # System text is the task's, the same for every record, and JSON has no place for it.
     prompt = evolve(task.prompt(example), system="")
     rendered = style.render(prompt, ruler.tokenizer)

@@ -45,11 +45,15 @@ class Target:
 
 @frozen
 class Shot:
-    """A worked example shown before the question: the user's part, its fields, and the target."""
+    """A worked example shown before the question: the user's part, its fields, and the target.
+
+    prefix: what opens its answer, None for the prompt's own.
+    """
 
     user: str
     target: Target
     inputs: Mapping[str, Any] = field(factory=dict)
+    prefix: str | None = None
 
 
 @frozen

@@ -57,18 +57,19 @@ def _write(
     task: Task, example: Example, styles: Sequence[Format], tokenizer: Any, mode: str, found: Findings
 ) -> Written:
     try:
-        prompts = [task.prompt(example)]
-        if example.continuation is not None:
-            prompts = [task.prompt(example, choice) for choice in range(len(example.choices))]
+        task.prompt(example)
     except SlmbenchError as error:
         location, message = fault_of_templates(task, example.fields, str(error))
         found.of_row("prompt", found.document.problem(location, message), example.id)
         return Written(example, None, "", ())
     asked = example.gold or 0 if example.continuation is not None else 0
+    choices = range(len(example.choices)) if example.continuation is not None else [None]
     prompt, answer, readings = None, "", []
     for style in styles:
         try:
-            rendered = [style.render(one, tokenizer) for one in prompts][asked]
+            bound = task.in_format(style)
+            own = bound.rebound(example)
+            rendered = [style.render(bound.prompt(own, choice), tokenizer) for choice in choices][asked]
             if not rendered.text.strip():
                 found.of_format(style.name, ("prompt",), f"the prompt is empty{mode}", example.id)
             if style.name == "plain":
@@ -76,7 +77,7 @@ def _write(
             if task.kind == "choice":
                 _check_choices_read_back(example, style, rendered, found)
             else:
-                readings.append(_read_back(task, example, style, rendered, mode, found))
+                readings.append(_read_back(bound, own, style, rendered, mode, found))
         except (SlmbenchError, FormatFault) as error:
             found.of_format(style.name, ("prompt",), f"{error}{mode}", example.id)
     return Written(example, prompt, answer, tuple(readings))

@@ -13,6 +13,7 @@ from attrs import frozen
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._formats import Reading, Written, distinct, until_stop
 from slmbench.errors import SlmbenchError
+from slmbench.formats import load_format
 from slmbench.metrics import Scorer
 from slmbench.task import Task
 from slmbench.values import Example, Output
@@ -111,7 +112,9 @@ def _gold_faults(
     stopped_by = reading.stopped_by
     # References lack the reasoning and the mark, so that in a chain of thought they say nothing of what is cut there.
     excusable = bool(stopped_by) and example.reasoning is None
-    others = (until_stop(f" {text}", task.stop)[0] for text in example.references if excusable)
+    style = load_format(reading.format)
+    stop = style.stop(task.in_format(style).stop)
+    others = (until_stop(f" {text}", stop)[0] for text in example.references if excusable)
     if any(_is_full(_score(task, scorer, example, text)) for text in others):
         return  # Another text that counts as right comes through.
     after = f"; the stop string {stopped_by!r} cuts it off" if stopped_by else ""

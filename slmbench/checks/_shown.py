@@ -52,7 +52,8 @@ def _held(task: Task, example: Example, tokenizer: Any) -> dict[str, str]:
     for name in FORMAT_SUMMARIES:
         style = load_format(name)
         try:
-            prompt = evolve(task.prompt(example), shots=())
+            bound = task.in_format(style)
+            prompt = evolve(bound.prompt(bound.rebound(example)), shots=())
             text = f"{style.render(prompt, tokenizer).text}\n{_cells(prompt) if name == 'toon' else ''}"
         except SlmbenchError:  # Told where every prompt is written down.
             continue

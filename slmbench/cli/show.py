@@ -89,6 +89,7 @@ def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> l
     style = load_format(format_name)
     tokenizer = load_tokenizer(resolve_model(model, catalog))
     found = []
+    task = task.in_format(style)
     for example in task.examples(task.spec.split, n):
         rendered = style.render(task.prompt(example), tokenizer)
         prompt, answer = training_ids(style, tokenizer, rendered, style.write(task.target(example)))

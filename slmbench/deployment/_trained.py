@@ -128,7 +128,7 @@ def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]
         try:
             task = load_task(name, catalog, data="samples")
             cot = settings.cot if task.spec.cot else None
-            found += Settings(shots=settings.shots, cot=cot).of([task])[0]
+            found += [one.in_format(trained.format) for one in Settings(shots=settings.shots, cot=cot).of([task])[0]]
         except SlmbenchError:
             missing.append(name)
     return found, missing

@@ -90,6 +90,7 @@ def evaluate_tasks(
         raise UsageError(f"limit is {limit}; it has to be at least 1")
     chosen = Engine(engine, batch, kv_budget_bytes, latency)
     style = load_format(format)
+    tasks = [task.in_format(style) for task in tasks]
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
     require_rows(evaluation_needs(tasks))
     who = loaded.source.name + (f" + {loaded.adapter.name}" if loaded.adapter else "")
@@ -194,6 +195,8 @@ def _prepare(
     compared = ("format", "fewshot_sha256", "cot", "generation", "scorer")
     items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
     asked = [task.name, task.version, items, *(record[key] for key in compared)]
+    if style.kind != "completion":  # How an answer is taken out of turns or objects is a part of its score.
+        asked.append([style.version, task.declared_form()])
     own = record.get("generation_config", {})
     if "examine" in (record["sandbox"] or {}):
         asked.append(record["sandbox"]["examine"])  # A weaker examination is another one.

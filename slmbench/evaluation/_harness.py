@@ -54,7 +54,7 @@ def generation_kwargs(task: Task, format: Format) -> dict[str, Any]:
     generation = task.spec.generation
     sampled = generation.temperature > 0
     return {
-        "until": format.stop(task.stop),
+        "until": format.stop(task.in_format(format).stop),
         "do_sample": sampled,
         "temperature": generation.temperature,
         "max_gen_toks": task.max_tokens,

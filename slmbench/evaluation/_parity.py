@@ -36,6 +36,7 @@ def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], 
 
     Whole, before anything that is too long for the model is cut.
     """
+    task = task.in_format(format)
     engine = build_engine(loaded, format)
     requests = render_all(task, examples, format, loaded.tokenizer)
     harness = build_harness_task(task, examples, requests, format)

@@ -42,7 +42,9 @@ class Format:
     render(prompt, tokenizer) -> Rendered. special_tokens: None where the tokenizer adds BOS and the like as it is set
     up to; False where the rendered text holds all of them itself. ends_turn(tokenizer) -> the ids that close an answer.
     write(target) -> the answer's text. read(output, reasoned) -> the bare text that metrics see; raises FormatFault.
-    stop(declared) -> the stop strings of a generation in this format.
+    stop(declared) -> the stop strings of a generation in this format, of those that the task declares for its kind.
+    kind: completion (a text that goes on), turns (a chat's), or object (fields written down); a task may declare
+    prompt, stops and extraction for each.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Format:
     write: Callable[[Target], str] = _text_of
     read: Callable[[str, bool], str] = _as_written
     stop: Callable[[Sequence[str]], list[str]] = _as_declared
+    kind: str = "completion"
 
 
 def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:

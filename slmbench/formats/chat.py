@@ -38,8 +38,9 @@ def messages_of(prompt: Prompt, target: Target | None = None) -> list[dict[str, 
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
     opening = prompt.prefix + prompt.delimiter if prompt.prefix else ""
     for shot in prompt.shots:
+        own = opening if shot.prefix is None else shot.prefix + prompt.delimiter
         messages.append({"role": "user", "content": shot.user})
-        messages.append({"role": "assistant", "content": opening + shot.target.text})
+        messages.append({"role": "assistant", "content": own + shot.target.text})
     messages.append({"role": "user", "content": prompt.user})
     if target is not None:
         messages.append({"role": "assistant", "content": opening + target.text})
@@ -110,4 +111,21 @@ def _ends_turn(tokenizer: Any) -> list[int]:
     return [int(i) for i in ids[: ids.index(eos) + 1]]
 
 
-CHAT = Format(name="chat", version="3", special_tokens=False, render=_render, ends_turn=_ends_turn)
+def _without_thoughts(output: str, reasoned: bool) -> str:
+    """What follows a thinking model's thoughts, which its template, not the answer, may have opened."""
+    _, closed, answer = output.rpartition("</think>")
+    if closed:
+        return answer
+    # Cut off while it thought: there is no answer.
+    return "" if output.lstrip().startswith("<think>") else output
+
+
+CHAT = Format(
+    name="chat",
+    version="4",
+    special_tokens=False,
+    render=_render,
+    ends_turn=_ends_turn,
+    read=_without_thoughts,
+    kind="turns",
+)

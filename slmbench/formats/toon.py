@@ -103,17 +103,18 @@ def _scalar(key: str, value: Any, document: str) -> str:
 
 
 def _stop(declared: Sequence[str]) -> list[str]:
-    # Values are one line each; an empty line is the end of the object. The task's own stop strings are for bare text.
-    return [_END]
+    # Values are one line each; an empty line is the end of the object.
+    return [_END, *declared]
 
 
 TOON = Format(
     name="toon",
-    version="1",
+    version="2",
     special_tokens=None,
     render=_render,
     ends_turn=eos_ids,
     write=_write,
     read=_read,
     stop=_stop,
+    kind="object",
 )

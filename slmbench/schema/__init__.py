@@ -14,7 +14,17 @@ from slmbench.schema._recipe import (
     SuiteSpec,
     ValidationSpec,
 )
-from slmbench.schema._task import CodeSpec, CotMode, CotSpec, FewshotSpec, GenerationSpec, PromptSpec, TaskSpec
+from slmbench.schema._task import (
+    CodeSpec,
+    CotMode,
+    CotSpec,
+    FewshotSpec,
+    FormPromptSpec,
+    FormSpec,
+    GenerationSpec,
+    PromptSpec,
+    TaskSpec,
+)
 
 __all__ = [
     "AdapterSpec",
@@ -26,6 +36,8 @@ __all__ = [
     "DatasetSpec",
     "EvaluationSpec",
     "FewshotSpec",
+    "FormPromptSpec",
+    "FormSpec",
     "GenerationSpec",
     "HoldoutSpec",
     "LoraSpec",

@@ -38,6 +38,10 @@ class PromptSpec(Spec):
     inputs: dict[Name, str] | None = None
 
 
+class FormPromptSpec(PromptSpec):
+    """A prompt whose prefix is a template, too: what opens the answer may hold what was asked."""
+
+
 class CotSpec(Spec):
     """Chain of thought: where the reasoning is, how the final answer is marked, and how it is found again.
 
@@ -99,6 +103,20 @@ class CodeSpec(Spec):
     examine: Literal["two_processes", "in_process"] = "two_processes"
 
 
+class FormSpec(Spec):
+    """What a task declares otherwise for a kind of format: of turns (chat), or of objects (toon).
+
+    prompt, answer, program: in place of the task's own; None leaves those. stop: the stop strings; the task's own are
+    made for bare completion and hold there alone. extract: group 1 of its last match is what metrics see.
+    """
+
+    prompt: FormPromptSpec | None = None
+    answer: str | None = None
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    extract: str | None = None
+    program: str | None = None
+
+
 class TaskSpec(Spec):
     """A task: its data, its prompt, its answer, how it is generated and scored.
 
@@ -126,6 +144,7 @@ class TaskSpec(Spec):
     code: CodeSpec | None = None
     fewshot: FewshotSpec = FewshotSpec()
     generation: GenerationSpec = GenerationSpec()
+    formats: dict[Literal["turns", "object"], FormSpec] = Field(default_factory=dict)
     metrics: list[str] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -180,6 +199,13 @@ class TaskSpec(Spec):
         ]
         faults = [(location, message) for broken, location, message in rules if broken]
         faults += _cot_faults(self.cot) if self.cot is not None else []
+        for kind, form in self.formats.items():
+            at: Location = ("formats", kind)
+            faults += _pattern_faults(form.extract, (*at, "extract")) if form.extract is not None else []
+            if form.program is not None and not is_code:
+                faults.append(((*at, "program"), "'program' belongs to a task of kind code"))
+            if form.answer is not None and is_choice:
+                faults.append(((*at, "answer"), "a choice task has no 'answer': its answer is the gold choice"))
         if faults:
             raise Misfits(faults)
         return self
@@ -190,11 +216,14 @@ def _cot_faults(cot: CotSpec) -> list[tuple[Location, str]]:
     if cot.mode == "zero" and not cot.instruction:
         faults.append((("cot", "mode"), "mode zero asks by cot.instruction, which is empty"))
     if cot.extract is not None:
-        try:
-            groups = re.compile(cot.extract).groups
-        except re.error as error:
-            faults.append((("cot", "extract"), f"cot.extract is no regular expression: {error}"))
-        else:
-            if groups != 1:
-                faults.append((("cot", "extract"), f"cot.extract needs one group, the answer; it has {groups}"))
+        faults += _pattern_faults(cot.extract, ("cot", "extract"))
     return faults
+
+
+def _pattern_faults(pattern: str, location: Location) -> list[tuple[Location, str]]:
+    key = ".".join(map(str, location))
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        return [(location, f"{key} is no regular expression: {error}")]
+    return [] if groups == 1 else [(location, f"{key} needs one group, the answer; it has {groups}")]

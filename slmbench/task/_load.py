@@ -65,6 +65,12 @@ def templates_of(spec: TaskSpec) -> list[tuple[Location, str]]:
         found += [(("cot", "reasoning"), spec.cot.reasoning), (("cot", "answer"), spec.cot.answer)]
     if spec.code is not None:
         found += [(("code", "program"), spec.code.program), (("code", "tests"), spec.code.tests)]
+    for kind, form in spec.formats.items():
+        at: Location = ("formats", kind)
+        found += [((*at, "answer"), form.answer), ((*at, "program"), form.program)]
+        if form.prompt is not None:
+            found += [((*at, "prompt", key), getattr(form.prompt, key)) for key in ("user", "system", "prefix")]
+            found += [((*at, "prompt", "inputs", name), source) for name, source in (form.prompt.inputs or {}).items()]
     if isinstance(spec.choices, list):
         found += [(("choices", i), source) for i, source in enumerate(spec.choices)]
     return [(location, source) for location, source in found if source is not None]
@@ -77,6 +83,15 @@ def _template_problems(spec: TaskSpec, document: Document) -> list[Problem]:
             Template(source)
         except TemplateFault as fault:
             problems.append(document.problem(location, f"{'.'.join(map(str, location))}: {fault}"))
+    for kind, form in spec.formats.items():
+        if form.program is not None and "completion" not in _names(form.program):
+            key = f"formats.{kind}.program"
+            message = f"{key} never names {{{{ completion }}}}, so no output would be run"
+            problems.append(document.problem(("formats", kind, "program"), message))
+        if form.prompt is not None and form.prompt.delimiter and form.prompt.prefix != form.prompt.prefix.rstrip():
+            key = f"formats.{kind}.prompt.prefix"
+            message = f"{key} ends in white space, which makes other tokens of what follows; take it off"
+            problems.append(document.problem(("formats", kind, "prompt", "prefix"), message))
     prompt = spec.prompt
     if "{{" in prompt.prefix or "{%" in prompt.prefix:
         problems.append(document.problem(("prompt", "prefix"), "prompt.prefix is fixed text and takes no template"))

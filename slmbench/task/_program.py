@@ -3,67 +3,117 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from slmbench.errors import DataError
 from slmbench.sandbox import Program
+from slmbench.task._blocks import blocks_of, definitions_of, from_first_code, future_first, look_at, up_to_prose
 from slmbench.task._task import Task
 from slmbench.templates import Template
 from slmbench.values import Example
 
-# Of a line on its own: indent, at least three marks, what language it is. Backticks in one line of prose open nothing.
-_OPENING = re.compile(r"([ \t]*)(`{3,}|~{3,})([^`~\n]*)")
 _PYTHON = {"python", "py", "python3", "py3", "python2"}
+_DEFINED = re.compile(r"^(?:async +)?def +(\w+)", re.MULTILINE)
+_CALLED = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
 
 
 def program_of(task: Task, example: Example, completion: str, *, fenced: bool = False) -> Program:
     """The program of one output of a code task.
 
-    fenced: what stands in a fenced block is the output (chat models write prose around code). Of several it is the one
-    that defines the function that the prompt began, else one that is marked as Python, else one that names no
-    language, else the first. Where it defines that function, the prompt's own beginning of it is left out.
-    Raises DataError where a template fails.
+    fenced: the output is a chat's, with prose around its code. What stands in a fenced block is the code, a block that
+    the prompt opened among them. Of several it is the one that writes out the function that the prompt began or that
+    the tests call, else one that is marked as Python, else one that names no language, else the first; what it needs of
+    the others comes before it. Where it defines the prompt's function, the prompt's own beginning of it is left out.
+    Without a fence it is the text from its first line of code on, or a body that goes on with the prompt; either ends
+    where it stops to be Python. Raises DataError where a template fails.
     """
     spec = task.spec.code
     assert spec is not None
     template = Template(spec.program)
     try:
         tests = Template(spec.tests).render(example.fields)
-        blocks = blocks_of(completion) if fenced else []
-        if blocks:
-            opened = template.render({**example.fields, "completion": ""})
-            begun = list(re.finditer(r"^(?:async +)?def +(\w+)", opened, re.MULTILINE))
-            defines = re.compile(rf"^(?:async +)?def +{begun[-1][1]}\b" if begun else r"(?!)", re.MULTILINE)
-            ranks = [(bool(defines.search(code)), language in _PYTHON, language == "") for language, code in blocks]
-            _, completion = blocks[ranks.index(max(ranks))]
-            if defines.search(completion):
-                # The prompt's imports and helpers stay in front; its last function is written anew.
-                before = opened[: begun[-1].start()]
-                return Program(f"{before}\n{completion}" if before.strip() else completion, tests, spec.examine)
-        return Program(template.render({**example.fields, "completion": completion}), tests, spec.examine)
+        if not fenced:
+            return Program(template.render({**example.fields, "completion": completion}), tests, spec.examine)
+        opened = template.render({**example.fields, "completion": ""})
+        prompt = task.prompt_opening(example)
+        pieces = _Pieces(template, example, opened, frozenset(_CALLED.findall(tests)))
+        return Program(pieces.program(completion, prompt), tests, spec.examine)
     except DataError as error:
         raise DataError(f"task {task.name!r}, item {example.id!r}: {error}") from error
 
 
-def blocks_of(text: str) -> list[tuple[str, str]]:
-    """(language in lower case, code) of the fenced blocks of a Markdown text.
+class _Pieces:
+    """The readings of a chat's answer as a program. opened: the program of an empty answer. called: by the tests."""
 
-    A fence is a line of three or more backticks or tildes, indented or not. One with no more indent, the same mark and
-    at least as many of them closes it, and so does the end of the text. The fence's indent is taken off the code.
-    """
-    blocks, opening, lines = [], None, []
-    for line in [*text.split("\n"), None]:
-        if opening is None:
-            opening = None if line is None else _OPENING.fullmatch(line.rstrip())
-            lines = []
-        elif line is None or _closes(line.rstrip(), *opening.group(1, 2)):
-            language = "".join(re.findall(r"\w+", opening[3])[:1]).lower()
-            blocks.append((language, "\n".join(line.removeprefix(opening[1]) for line in lines)))
-            opening = None
-        else:
-            lines.append(line)
-    return blocks
+    def __init__(self, template: Template, example: Example, opened: str, called: frozenset[str]) -> None:
+        self.template, self.example, self.opened = template, example, opened
+        begun = list(_DEFINED.finditer(opened))
+        self.before = opened[: begun[-1].start()] if begun else opened
+        self.wanted = frozenset([begun[-1][1]]) if begun else called
+
+    def program(self, answer: str, opening: str) -> str:
+        """The first reading that writes out what is wanted, is Python, and has all that it needs; else the first that
+        comes nearest to it. opening: what the prompt wrote of the answer."""
+        answer = answer.replace("\r\n", "\n")
+        readings = [future_first(one) for one in dict.fromkeys(self._readings(answer, opening))]
+        looks = [look_at(one) for one in readings]
+        ranks = [(bool(look.works & self.wanted), look.parses, not look.needs) for look in looks]
+        return readings[ranks.index(max(ranks))]
+
+    def _readings(self, answer: str, opening: str) -> Iterator[str]:
+        # The first fence of an answer that was opened closes it, unless it names a language: then it begins anew.
+        is_open = _is_open(opening) and not (blocks_of(answer) and blocks_of(answer)[0][0])
+        if is_open:
+            yield self._of_blocks(blocks_of(opening + answer))
+            if _is_open(opening + answer):
+                yield self._of_blocks(_without_loose_end(blocks_of(opening + answer)))
+        own = blocks_of(answer)
+        if own:
+            yield self._of_blocks(own)
+            if _is_open(answer):
+                yield self._of_blocks(_without_loose_end(own))
+            if not is_open:
+                return
+        yield up_to_prose(self._continued(answer))
+        if (code := from_first_code(answer)) is not None:
+            yield self._whole(code)
+        if answer.strip() and not answer[:1].isspace():
+            # A body alone, that a chat wrote without its indent.
+            yield up_to_prose(self._continued("\n".join(f"    {line}" for line in answer.split("\n"))))
+
+    def _of_blocks(self, blocks: list[tuple[str, str]]) -> str:
+        looks = [look_at(code) for _, code in blocks]
+        ranks = []
+        for (language, code), look in zip(blocks, looks, strict=True):
+            defined = bool(self.wanted & set(_DEFINED.findall(code)))
+            ranks.append((bool(self.wanted & look.works), defined, language in _PYTHON, language == ""))
+        which = ranks.index(max(ranks))
+        chosen = self._whole(blocks[which][1])
+        needed = set(look_at(chosen).needs)
+        helpers = []
+        for number, ((language, code), look) in enumerate(zip(blocks, looks, strict=True)):
+            if number != which and language in (*_PYTHON, "") and needed & look.defines:
+                helpers.append(definitions_of(code))
+        return "\n".join([*helpers, chosen])
+
+    def _whole(self, code: str) -> str:
+        """A program of a piece of code: the prompt's imports and helpers stay in front of a function written anew."""
+        if self.wanted & set(_DEFINED.findall(code)):
+            before = self.before if self.opened != self.before else ""
+            return f"{before}\n{code}" if before.strip() else code
+        return self._continued(code)
+
+    def _continued(self, completion: str) -> str:
+        return self.template.render({**self.example.fields, "completion": completion})
 
 
-def _closes(line: str, indent: str, marks: str) -> bool:
-    fence = line.lstrip()
-    return len(line) - len(fence) <= len(indent) and len(fence) >= len(marks) and fence == marks[0] * len(fence)
+def _without_loose_end(blocks: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The blocks, the last of them up to where it stops to be Python: nothing closed it, and prose or half a function
+    may be at its end."""
+    *others, (language, code) = blocks
+    return [*others, (language, up_to_prose(code))]
+
+
+def _is_open(opening: str) -> bool:
+    """Whether the prompt left a fence open: a closing one makes no block more, but an opening one would."""
+    return bool(blocks_of(opening)) and len(blocks_of(opening + "\n```\n")) == len(blocks_of(opening))

@@ -17,7 +17,7 @@ from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
-from slmbench.schema import CotSpec, TaskSpec
+from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
 from slmbench.task._choices import gold_of, options_of
 from slmbench.task._fields import field_at, inputs_of, texts_at
 from slmbench.task._twin_rows import part_of_golden
@@ -34,6 +34,7 @@ class Task:
 
     examples(split) fetches and converts the rows; prompt(example), target(example) and score(example, output) are pure.
     cot: off, zero or few; off where the task declares none. n_shots: in place of the declared number; None for that.
+    form: the kind of format that the declaration is bound to; `in_format` binds it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task:
     data: str = "auto"
     cot: str = "off"
     n_shots: int | None = None
+    form: str = "completion"
     _rows: dict[str, Rows] = field(factory=dict, repr=False)
     _examples: dict[str, tuple[Example, ...]] = field(factory=dict, repr=False)
     _shots: dict[str, tuple[Shot, ...]] = field(factory=dict, repr=False)
@@ -136,7 +138,7 @@ class Task:
         return Example(item_id, fields, marked, reasoning, references=references, cluster=cluster)
 
     def prompt(self, example: Example, choice: int | None = None) -> Prompt:
-        """What a model is asked for an example, shots included.
+        """What a model is asked for an example in this form, shots included.
 
         choice: whose prompt, where each choice has its own (a task with `continuation`); the gold one's unless given.
         """
@@ -148,7 +150,7 @@ class Task:
             user,
             system,
             shots,
-            spec.prefix,
+            self._prefix(example),
             spec.delimiter,
             inputs,
             example.reasoning is not None,
@@ -156,8 +158,11 @@ class Task:
         )
 
     def render(self, format: Format, tokenizer: Any, example: Example, choice: int | None = None) -> Rendered:
-        """The prompt of an example, written down. Raises DataError naming the item where the format can't say it."""
-        prompt = self.prompt(example, choice)
+        """The prompt of an example, written down, by what the task declares for the format's kind.
+
+        Raises DataError naming the item where the format can't say it.
+        """
+        prompt = self.in_format(format).prompt(example, choice)
         with self._told_of(example, prompt.inputs):
             return format.render(prompt, tokenizer)
 
@@ -208,9 +213,19 @@ class Task:
         with self._told_of(example, example.fields):
             return str(field_at(example.fields, self.spec.fewshot.same, "fewshot.same"))
 
-    def _shot_parts(self, shown: Example) -> tuple[str, Target, dict[str, Any]]:
+    def _shot_parts(self, shown: Example) -> tuple[str, Target, dict[str, Any], str | None]:
         user, inputs = self._asked(shown)
-        return user, self.target(shown), inputs
+        prefix = self._prefix(shown)
+        return user, self.target(shown), inputs, None if prefix == self.spec.prompt.prefix else prefix
+
+    def prompt_opening(self, example: Example) -> str:
+        """What the prompt itself writes of the answer, with the delimiter behind it; '' where it opens none."""
+        prefix = self._prefix(example)
+        return prefix + self.spec.prompt.delimiter if prefix else ""
+
+    def _prefix(self, example: Example) -> str:
+        spec = self.spec.prompt
+        return self._render(spec.prefix, example.fields, example) if isinstance(spec, FormPromptSpec) else spec.prefix
 
     @property
     def shot_count(self) -> int:
@@ -272,14 +287,18 @@ class Task:
         """What a scorer is handed: the extracted answer of a chain of thought, the text whose likelihoods these are."""
         if example.continuation is not None:
             return evolve(example, choices=(example.continuation,) * len(example.choices)), output
-        cot = self._reasoning()
-        if cot is None or cot.extract is None or scorer.kind != "text" or scorer.reads_whole:
+        cot, form = self._reasoning(), self.spec.formats.get(self.form)  # type: ignore[call-overload]
+        pattern = (cot.extract if cot is not None else None) or (form.extract if form is not None else None)
+        if pattern is None or scorer.kind != "text" or scorer.reads_whole:
             return example, output
-        answer = extracted(cot.extract, output.text)
+        answer = extracted(pattern, output.text)
         return example, output if answer is None else evolve(output, text=answer)
 
     def digest(self, format: Format) -> str:
         """sha256 over task.yaml, plugin.py, the format's and metrics' versions and the data set's declaration."""
+        bound = self.in_format(format)
+        if bound is not self:
+            return bound.digest(format)
         digest = hashlib.sha256()
         for name in ("task.yaml", "plugin.py"):
             path = Path(self.folder) / name
@@ -292,9 +311,44 @@ class Task:
             "few-shot": self.spec.fewshot.model_dump(mode="json") | {"n": self.shot_count},
             "cot": [self.cot, self.max_tokens],
             "generation": self.spec.generation.model_dump(mode="json"),
-        }
+        } | ({} if self.form == "completion" else {"form": self.declared_form()})
         digest.update(json.dumps(parts, sort_keys=True).encode())
         return digest.hexdigest()
+
+    def in_format(self, format: Format) -> Task:
+        """The same task bound to what it declares for the format's kind: prompt, answer, stops, program, extraction.
+
+        The stops of bare completion hold there alone: "\\ndef" ends a completion, and would cut a chat answer at its
+        import line. Raises ValueError for a task that is bound to another kind.
+        """
+        if format.kind == self.form:
+            return self
+        if self.form != "completion":
+            raise ValueError(f"task {self.name!r} is bound to formats of kind {self.form}, not {format.kind}")
+        spec = self.spec
+        own = spec.formats.get(format.kind) or FormSpec()  # type: ignore[call-overload]
+        changes: dict[str, Any] = {"generation": spec.generation.model_copy(update={"stop": own.stop})}
+        if spec.cot is not None:
+            changes["cot"] = spec.cot.model_copy(update={"stop": None})
+        if own.prompt is not None:
+            changes["prompt"] = own.prompt
+        if own.answer is not None:
+            changes["answer"] = own.answer
+        if own.program is not None and spec.code is not None:
+            changes["code"] = spec.code.model_copy(update={"program": own.program})
+        # What was worked out of another prompt or answer must not stay.
+        fresh = {} if own.prompt is None and own.answer is None else {"examples": {}, "shots": {}}
+        return evolve(self, spec=spec.model_copy(update=changes), form=format.kind, **fresh)
+
+    def declared_form(self) -> dict[str, Any]:
+        """What the task declares for the kind of format that it is bound to, as plain data."""
+        form = self.spec.formats.get(self.form)  # type: ignore[call-overload]
+        return {self.form: form.model_dump(mode="json") if form is not None else None}
+
+    def rebound(self, example: Example) -> Example:
+        """An example that was made before the task was bound to a kind of format, as it is in this form."""
+        form = self.spec.formats.get(self.form)  # type: ignore[call-overload]
+        return example if form is None or form.answer is None else self._bind(dict(example.fields), example.id)
 
     def with_shots(self, n: int | None) -> Task:
         """The same task with another number of shots; None leaves it as declared. Raises UsageError."""

@@ -149,6 +149,7 @@ def prepare_training(
         evaluated = _evaluated_tasks(recipe, tasks, catalog, data)
         compared = [(task, task.spec.split) for task in (*tasks, *evaluated)] if spec.on_contamination != "warn" else []
         require_rows(training_needs(tasks), compared)
+        tasks = [task.in_format(style) for task in tasks]
         aside = spec.validation.rows if spec.validation is not None else 0
         rows: list[TrainingRow] = []
         dropped: dict[str, dict[str, int]] = {}

@@ -68,6 +68,7 @@ def take_rows(
     """
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
+    task = task.in_format(format)
     examples = _without_shots(task, limit)
     rows = []
     for example in examples:

@@ -350,8 +350,16 @@ def test_a_canonical_solution_that_fails_is_a_problem_with_what_it_said(check: C
 @pytest.mark.usefixtures("sandboxed")
 def test_a_stop_string_that_cuts_a_program_is_a_problem(check: Check) -> None:
     report = _check_code(check, CODE + 'generation: {stop: ["# a"]}\n')
-    assert report.formats == {"plain": "ok", "chat": "failed", "toon": "ok"}
+    assert report.formats == {"plain": "ok", "chat": "ok", "toon": "ok"}
     assert _messages(report)[0].startswith("the canonical solution failed: ")
+
+
+@pytest.mark.usefixtures("sandboxed")
+def test_a_stop_string_of_turns_that_cuts_an_answer_as_chat_models_write_it_is_a_problem(check: Check) -> None:
+    report = _check_code(check, CODE + 'formats: {turns: {stop: ["\\ndef"]}}\n')
+    assert report.formats == {"plain": "ok", "chat": "failed", "toon": "ok"}
+    (told,) = _messages(report)
+    assert told.startswith("format 'chat': the canonical solution in a fence, cut by the stop string '\\ndef' failed: ")
 
 
 @pytest.mark.usefixtures("sandboxed")

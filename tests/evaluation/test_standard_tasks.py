@@ -88,10 +88,11 @@ def mirror(whole_mirror, monkeypatch):
     return whole_mirror
 
 
-def _ours(task):
-    plain = load_format("plain")
+def _ours(task, format="plain", tokenizer=None):
+    style = load_format(format)
+    task = task.in_format(style)
     examples = task.examples(task.spec.split)
-    harness = build_harness_task(task, examples, render_all(task, examples, plain, None), plain)
+    harness = build_harness_task(task, examples, render_all(task, examples, style, tokenizer), style)
     harness.build_all_requests(limit=None, rank=0, world_size=1)
     return [(request.request_type, request.arguments) for request in harness.instances]
 
@@ -117,6 +118,30 @@ def test_requests_are_lm_evals_own(lm_eval_own, mirror, name, n, shots):
     own = lm_eval_own.own_requests(name, mirror, shots=shots)
     assert _ours(task) == own
     assert len(own) == n
+
+
+@pytest.mark.parametrize(
+    ("name", "yaml", "shots"),
+    [
+        ("human_eval", "humaneval/humaneval_instruct.yaml", 0),
+        ("human_eval", "humaneval/humaneval_64_instruct.yaml", 0),
+        ("mbpp", "mbpp/mbpp_instruct.yaml", 0),
+        ("mbpp", "mbpp/mbpp_instruct.yaml", 3),
+    ],
+)
+def test_chat_models_are_asked_for_code_as_by_lm_evals_instruct_tasks(
+    lm_eval_own, mirror, nano_tokenizer, name, yaml, shots
+):
+    task = load_task(name).with_shots(shots)
+    task = task if "64" in yaml else task.with_samples(1)
+    own = lm_eval_own.own_requests(name, mirror, shots=shots, yaml=yaml, chat=nano_tokenizer)
+    ours = _ours(task, "chat", nano_tokenizer)
+    if name == "human_eval":
+        # Its instruct task keeps the stops of bare completion, which cut an answer with a second function in it.
+        assert {tuple(arguments[1].pop("until")) for _, arguments in own} == {tuple(task.stop)}
+        assert {tuple(arguments[1].pop("until")) for _, arguments in ours} == {()}
+    assert ours == own
+    assert len(own) == (164 if name == "human_eval" else 200)
 
 
 def test_human_evals_sampling_is_that_of_lm_evals_humaneval_64(lm_eval_own, mirror):
