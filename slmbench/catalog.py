@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+from functools import lru_cache
 
 from slmbench import paths
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 
 KINDS = ("tasks", "models", "datasets", "recipes", "suites", "metrics", "formats")
 FILE_KINDS = ("models", "datasets", "recipes", "suites")
-ENTRY_POINT_GROUP = "slmbench.tasks"
 FORMAT_SUMMARIES = {
     "plain": "The bare text of the prompt, as lm-eval's own tasks send it.",
     "chat": "The tokenizer's own chat template, one turn a shot.",
@@ -46,22 +45,33 @@ class Entry:
 
 
 class Catalog:
-    """The declarations below some folders. A root holds `tasks/` and `registry/`, or task folders directly."""
+    """The declarations below some folders.
 
-    def __init__(self, roots: list[str], task_dirs: list[str] | None = None) -> None:
+    A root holds `tasks/` and `registry/`, or task folders directly, or is a task's folder. installed: roots that
+    packages bring. They give way: of a name that is there already, theirs is left out, and said.
+    """
+
+    def __init__(self, roots: list[str], installed: list[str] | None = None) -> None:
         self.roots = roots
-        self.task_dirs = task_dirs or []
+        self.installed = installed or []
 
     def files(self, kind: str) -> dict[str, str]:
         """name -> YAML file, sorted by name. Raises DeclarationError where a name is defined twice."""
         found: dict[str, str] = {}
         real: dict[str, str] = {}
         problems: list[Problem] = []
-        for path in self._walk(kind):
+        walked = [(path, False) for path in self._walk(kind, self.roots)]
+        walked += [(path, True) for path in self._walk(kind, self.installed)]
+        for path, installed in walked:
             name = os.path.basename(os.path.dirname(path)) if kind == "tasks" else os.path.basename(path)[:-5]
-            if name not in found or (kind == "datasets" and _replaces(path) and not _replaces(found[name])):
+            if name not in found or (
+                kind == "datasets" and not installed and _replaces(path) and not _replaces(found[name])
+            ):
                 found[name] = path
             elif real.setdefault(found[name], os.path.realpath(found[name])) != os.path.realpath(path):
+                if installed:
+                    _say_once(f"{kind[:-1]} {name!r} of {path} is left out: {found[name]} has that name already")
+                    continue
                 way = ", or add `replaces: true` to yours" if kind == "datasets" else ""
                 message = (
                     f"{kind[:-1]} {name!r} is defined twice: here and in {paths.shown(found[name])}; rename one{way}"
@@ -73,7 +83,8 @@ class Catalog:
 
     def replaced(self, kind: str, name: str) -> str | None:
         """The file of a name that another one stands in for, or None where none does."""
-        there = [path for path in self._walk(kind) if os.path.basename(path) == f"{name}.yaml"]
+        everywhere = [*self.roots, *self.installed]
+        there = [path for path in self._walk(kind, everywhere) if os.path.basename(path) == f"{name}.yaml"]
         originals = [path for path in there if not _replaces(path)] if len(there) > 1 else []
         return originals[0] if originals else None
 
@@ -96,16 +107,15 @@ class Catalog:
             raise UsageError(f"unknown {kind[:-1]} {name!r}{did_you_mean(name, files)}")
         return files[name]
 
-    def _walk(self, kind: str) -> list[str]:
+    def _walk(self, kind: str, roots: list[str]) -> list[str]:
         found: list[str] = []
         if kind == "tasks":
-            for root in self.roots:
-                inner = os.path.join(root, "tasks")
+            for root in roots:
+                inner, own = os.path.join(root, "tasks"), os.path.join(root, "task.yaml")
+                found += [own] if os.path.isfile(own) else []
                 found += _task_files(inner if os.path.isdir(inner) else root)
-            for folder in self.task_dirs:
-                found += _task_files(folder)
         elif kind in FILE_KINDS:
-            for root in self.roots:
+            for root in roots:
                 found += _yaml_files(os.path.join(root, "registry", kind))
         else:
             raise UsageError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
@@ -113,13 +123,31 @@ class Catalog:
 
 
 def default_catalog() -> Catalog:
-    """The bundled declarations, those of `SLMBENCH_PATH`, and those of installed packages."""
+    """The bundled declarations, those of `SLMBENCH_PATH`, and those of installed packages.
+
+    A package whose entry point is broken is said on stderr, and hides nothing else. Raises UsageError.
+    """
     roots = [paths.bundled_root()]
     for root in paths.user_roots():
         if not os.path.isdir(root):
             raise UsageError(f"SLMBENCH_PATH names {root!r}, which is no folder")
         roots.append(root)
-    return Catalog(roots, _installed_task_dirs())
+    from slmbench.installed import brought
+
+    installed: list[str] = []
+    for one in brought():
+        installed += one.folders
+        if one.notice:
+            _say_once(str(one))
+    return Catalog(roots, list(dict.fromkeys(installed)))
+
+
+@lru_cache
+def _say_once(text: str) -> None:
+    # A catalog is made anew wherever a name is looked up, and one telling is enough.
+    from slmbench.console import say
+
+    say(f"warning: {text}")
 
 
 def _replaces(path: str) -> bool:
@@ -176,49 +204,3 @@ def _yaml_files(folder: str) -> list[str]:
             return [child.path for child in children if child.name.endswith(".yaml") and not child.name.startswith(".")]
     except OSError:
         return []
-
-
-def _installed_task_dirs() -> list[str]:
-    """The folders behind entry points of `slmbench.tasks`, found without importing or executing their packages."""
-    found: list[str] = []
-    for folder in sys.path:
-        try:
-            with os.scandir(folder or ".") as children:
-                metadata = [child.path for child in children if child.name.endswith((".dist-info", ".egg-info"))]
-        except OSError:
-            continue
-        for path in metadata:
-            try:
-                with open(os.path.join(path, "entry_points.txt"), encoding="utf-8") as file:
-                    text = file.read()
-            except (OSError, UnicodeDecodeError):
-                continue
-            if f"[{ENTRY_POINT_GROUP}]" in text:
-                found += _package_dirs(text, path)
-    return found
-
-
-def _package_dirs(entry_points: str, metadata: str) -> list[str]:
-    from importlib.machinery import PathFinder
-
-    dirs: list[str] = []
-    inside = False
-    for line in entry_points.splitlines():
-        line = line.strip()
-        if line.startswith("["):
-            inside = line == f"[{ENTRY_POINT_GROUP}]"
-        elif inside and "=" in line:
-            package = line.split("=", 1)[1].strip()
-            top, *rest = package.split(".")
-            spec = None
-            for finder in [PathFinder, *sys.meta_path]:  # An editable install brings a finder of its own.
-                spec = finder.find_spec(top, None) if hasattr(finder, "find_spec") else None
-                if spec is not None and spec.submodule_search_locations:
-                    break
-            locations = list(spec.submodule_search_locations or []) if spec else []
-            folders = [os.path.join(location, *rest) for location in locations]
-            if not any(os.path.isdir(folder) for folder in folders):
-                message = f"entry point {line!r} of {ENTRY_POINT_GROUP} leads to no folder; reinstall that package"
-                raise DeclarationError([Problem(metadata, 0, 0, message)])
-            dirs += [folder for folder in folders if os.path.isdir(folder)]
-    return dirs

@@ -23,6 +23,7 @@ from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
 from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, dated, load_format
+from slmbench.installed import package_of
 from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
 from slmbench.paths import shown
 from slmbench.runs import (
@@ -159,7 +160,8 @@ def _prepare(
         "tokenizer_sha256": tokenizer_sha256(loaded.tokenizer),
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
         "format": style.name,
-        "task": {"id": task.name, "version": task.version, "digest": task.digest(style), "kind": task.kind},
+        "task": {"id": task.name, "version": task.version, "digest": task.digest(style), "kind": task.kind}
+        | _package(task),
         "dataset": {
             "id": task.dataset.spec.hub or task.dataset.name,
             "revision": rows.revision,
@@ -212,6 +214,12 @@ def _prepare(
         names = ", ".join(name for name in own if name != "counts")
         told.append(f"the model's generation_config.json has a say in the texts that are drawn ({names})")
     return _Job(task, examples, requests, os.path.join(out, "runs", run_id), {"run_id": run_id, **record}, tuple(told))
+
+
+def _package(task: Task) -> dict[str, Any]:
+    """The installed package that brings a task; {} for a task of slmbench's own or of a folder."""
+    found = package_of(task.folder)
+    return {} if found is None else {"package": {"name": found[0], "version": found[1]}}
 
 
 def _item(task: Task, example: Example) -> list[Any]:

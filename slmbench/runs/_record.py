@@ -79,11 +79,17 @@ class AdapterPart(Foreign):
     tasks: list[AnyText] | None = None
 
 
+class PackagePart(Foreign):
+    name: AnyText | None = None
+    version: AnyText | None = None
+
+
 class TaskPart(Foreign):
     id: Filled
     version: int | AnyText | None = None
     digest: AnyText | None = None
     kind: AnyText | None = None
+    package: PackagePart | None = None
 
 
 class DatasetPart(Foreign):
@@ -183,7 +189,6 @@ class Record(Foreign):
     comparability_key: Filled
     code: CodePart | None = None
     packages: dict[AnyText, AnyText] | None = None
-    plugins: dict[AnyText, AnyText] | None = None
     hardware: dict[AnyText, Any] | None = None
     metrics: list[MetricPart] = Field(min_length=1)
     cost: CostPart
