@@ -1,8 +1,9 @@
 """How far our engine's log-likelihoods are from those of lm-eval's HFLM, on every request of every choice task.
 
-    SLMBENCH_DATA=mirror SLMBENCH_STORIES260K=folder python benchmarks/engine_equality.py [--limit N]
+    SLMBENCH_DATA=mirror SLMBENCH_STORIES260K=folder python benchmarks/engine_equality.py [--limit N] [--model PATH]
 
-Models: stories260K, the embedded model, and the twin of each other model in the registry, in float32. Tasks: all of
+Models: stories260K, the embedded model, the twin of each other model in the registry, and SmolLM2-135M-Instruct where
+SLMBENCH_SMOLLM2 or `--model` names it, in float32. Tasks: all of
 kind `choice`, as declared, on all rows that the mirror has of the evaluated split, in the plain format. Both sides are
 slmbench's own (`--engine shared` and `--engine hf --batch 16`), with the same requests. A line a model: the largest
 difference of all requests, on how many of them `is_greedy` is the same, and on how many tasks every metric is. Of the
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from stories260k import load as load_stories
 
 from slmbench.catalog import Catalog, default_catalog
@@ -38,14 +40,17 @@ from slmbench.values import Example, Output
 TOLERANCE_NATS = 1e-4
 HF_BATCH = 16
 STORIES = "stories260K"
+REAL = "real"
 
 
-def models_of(catalog: Catalog) -> Iterator[LoadedModel]:
-    """stories260K, nano, and the twins of all others."""
+def models_of(catalog: Catalog, real: str | None) -> Iterator[LoadedModel]:
+    """stories260K, nano, the twins of all others, and a real model where one is given."""
     model, tokenizer = load_stories(Path(os.environ["SLMBENCH_STORIES260K"]))
     yield bind_model(ModelSource(STORIES, "karpathy/tinyllamas", "memory"), model, tokenizer)
     for name in sorted(catalog.files("models")):
         yield load_model(resolve_model(name, catalog, twin=name != "nano"), dtype="float32")
+    if real:
+        yield load_model(evolve(resolve_model(real, catalog), name=REAL), dtype="float32")
 
 
 def choice_tasks(catalog: Catalog, limit: int | None) -> list[tuple[Task, tuple[Example, ...]]]:
@@ -140,7 +145,8 @@ def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--limit", type=int, help="items of each task")
-    parser.add_argument("--only", metavar="MODEL")
+    parser.add_argument("--only", metavar="MODEL", help="a name, or `real`")
+    parser.add_argument("--model", metavar="PATH", default=os.environ.get("SLMBENCH_SMOLLM2"), help="a real model")
     arguments = parser.parse_args()
     if missing := [name for name in ("SLMBENCH_DATA", "SLMBENCH_STORIES260K") if not os.environ.get(name)]:
         sys.exit(f"set {' and '.join(missing)}")
@@ -149,7 +155,9 @@ def main() -> None:
     catalog = default_catalog()
     tasks = choice_tasks(catalog, arguments.limit)
     chosen = (
-        loaded for loaded in models_of(catalog) if arguments.only in (None, loaded.source.name.removesuffix("-twin"))
+        loaded
+        for loaded in models_of(catalog, arguments.model)
+        if arguments.only in (None, loaded.source.name.removesuffix("-twin"))
     )
     if missed := [loaded.source.name for loaded in chosen if not compare(loaded, tasks)]:
         sys.exit(f"missed: {', '.join(missed)}")

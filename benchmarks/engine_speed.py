@@ -1,10 +1,12 @@
 """Seconds and peak memory of our engine (SharedPrefixLM) and of lm-eval's HFLM, on the same requests, in one run.
 
-    SLMBENCH_DATA=mirror python benchmarks/engine_speed.py [--only CASE] [--documents N] [--layers N]
+    SLMBENCH_DATA=mirror python benchmarks/engine_speed.py [--only CASE] [--documents N] [--layers N] [--model PATH]
 
 SmolLM2-135M's geometry with random weights in float32, 6 of its layers and all 30, and the tokenizer of
 training_speed.py: a byte-level BPE of 32,768 pieces, trained on the mirror's texts. The weights are drawn with a
-deviation of 0.04, twice the usual one, so that the likeliest token stands clear of the next one.
+deviation of 0.04, twice the usual one, so that the likeliest token stands clear of the next one. Where `--model` or
+SLMBENCH_SMOLLM2 names SmolLM2-135M-Instruct, a folder or a GGUF file, the cases `own-...` are run on its own weights in
+float32, with its own tokenizer.
 
 Requests are those of our tasks on the mirror's rows, plain format. Where `train` has fewer than 40 rows (HellaSwag and
 ARC in a small mirror), the last 40 of the evaluated rows are set apart for shots, and the documents are the first of
@@ -43,9 +45,11 @@ from typing import Any
 from attrs import evolve, frozen
 from training_speed import tokenizer_of
 
+from slmbench.catalog import default_catalog
 from slmbench.cli._work import quiet_libraries
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import load_format
+from slmbench.models import load_tokenizer, resolve_model
 from slmbench.runs import peak_memory_bytes
 from slmbench.task import Task, load_task
 from slmbench.values import Example, Output
@@ -80,6 +84,11 @@ class Case:
     memory: int = 0
     adapters: int = 0
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it is run on a real model's own weights."""
+        return self.name.startswith(OWN)
+
 
 CASES = (
     Case("hellaswag-0", "hellaswag", 0, 100, 30, 3, memory=100),
@@ -103,7 +112,13 @@ CASES = (
     ),
     Case("adapters", "hellaswag", 0, 40, 6, 2.5, adapters=ADAPTERS, memory=10),
 )
-BF16 = "bf16"
+OWN = "own-"
+REAL_CASES = (
+    Case("own-hellaswag-0", "hellaswag", 0, 100, 30, 2.5, memory=100),
+    Case("own-hellaswag-10", "hellaswag", 10, 20, 30, 10, batches=(8,)),
+    Case("own-gsm8k-5", "gsm8k", 5, 20, 30, 2, batches=(8, 16), own=16, max_tokens=64),
+)
+BF16, REAL = "bf16", "real"
 
 
 @frozen
@@ -153,6 +168,13 @@ def _middle_subject(rows: Sequence[dict[str, Any]]) -> str:
         written = len(row["question"]) + sum(map(len, row["choices"]))
         length[row["subject"]] = length.get(row["subject"], 0) + written
     return sorted(length, key=lambda subject: (length[subject], subject))[len(length) // 2]
+
+
+def real_model(folder: Path) -> Any:
+    """A real model in float32, with its own weights."""
+    import transformers
+
+    return transformers.AutoModelForCausalLM.from_pretrained(folder / REAL, dtype="float32").eval()
 
 
 def model_of(layers: int) -> Any:
@@ -273,7 +295,7 @@ def measure(case: Case, side: str, model: Any, tokenizer: Any, batch: int, reque
 def compare(case: Case, folder: Path, tokenizer: Any) -> set[str]:
     """Runs both sides, prints the case's line and that of its memory; returns what was missed."""
     requests = requests_of(case, tokenizer, case.documents)
-    model = model_of(case.layers)
+    model = real_model(folder) if case.is_real else model_of(case.layers)
     if case.adapters:
         model = with_adapters(model, case.adapters)
     tried = [measure(case, "hflm", model, tokenizer, batch, requests) for batch in case.batches]
@@ -373,9 +395,9 @@ def peak_of(side: str, case: Case, folder: Path, batch: int, documents: int) -> 
 def run_child(side: str, case: Case, folder: Path, batch: int) -> None:
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / (REAL if case.is_real else "tokenizer"))
     requests = requests_of(case, tokenizer, case.documents)
-    model = model_of(case.layers)
+    model = real_model(folder) if case.is_real else model_of(case.layers)
     if case.adapters:
         model = with_adapters(model, case.adapters)
     answer_all(case, side, model, tokenizer, batch, requests.make)
@@ -405,7 +427,8 @@ def compare_bf16(tokenizer: Any, documents: int, layers: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", metavar="CASE", choices=[*(case.name for case in CASES), BF16])
+    parser.add_argument("--only", metavar="CASE", choices=[*(case.name for case in (*CASES, *REAL_CASES)), BF16, OWN])
+    parser.add_argument("--model", metavar="PATH", default=os.environ.get("SLMBENCH_SMOLLM2"), help="a real model")
     parser.add_argument("--documents", type=int, help="at most so many in each case")
     parser.add_argument("--layers", type=int, help="so many in every case")
     parser.add_argument("--child", nargs=2, metavar=("SIDE", "CASE"), help=argparse.SUPPRESS)
@@ -416,11 +439,13 @@ def main() -> None:
 
     def sized(case: Case) -> Case:
         documents = min(case.documents, arguments.documents or case.documents)
-        return evolve(case, documents=documents, layers=arguments.layers or case.layers)
+        return evolve(
+            case, documents=documents, layers=case.layers if case.is_real else arguments.layers or case.layers
+        )
 
     if arguments.child:
         side, name = arguments.child
-        (case,) = (sized(case) for case in CASES if case.name == name)
+        (case,) = (sized(case) for case in (*CASES, *REAL_CASES) if case.name == name)
         run_child(side, case, arguments.folder, arguments.batch)
         return
     mirror = os.environ.get("SLMBENCH_DATA")
@@ -439,6 +464,12 @@ def main() -> None:
         for case in CASES:
             if arguments.only in (None, case.name):
                 missed |= compare(sized(case), folder, tokenizer)
+        if arguments.model:
+            source = resolve_model(arguments.model, default_catalog())
+            os.symlink(source.location, folder / REAL)
+            for case in REAL_CASES:
+                if arguments.only in (None, OWN, case.name):
+                    missed |= compare(sized(case), folder, load_tokenizer(source))
         if arguments.only in (None, BF16):
             documents = min(BF16_DOCUMENTS, arguments.documents or BF16_DOCUMENTS)
             compare_bf16(tokenizer, documents, arguments.layers or BF16_LAYERS)

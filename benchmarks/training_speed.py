@@ -1,6 +1,6 @@
 """Real tokens a second and peak memory of `train_adapter` and of a plain trl script (trl_peer.py), in one run.
 
-    SLMBENCH_DATA=mirror python benchmarks/training_speed.py
+    SLMBENCH_DATA=mirror python benchmarks/training_speed.py [--model PATH] [--only 6 | 30 | own]
 
 SmolLM2-135M's geometry with random weights, 6 of its layers and all 30; the mirror's 400 GSM8K rows, question and
 worked answer, plain format; batch 8, LoRA of rank 16 on all linear layers, a constant rate of 2e-4. SmolLM2's own
@@ -8,11 +8,13 @@ tokenizer is not needed: a byte-level BPE of 32,768 pieces with single digits is
 gives GSM8K rows of about 190 tokens. Both sides get the same rows in the same order from the same first weights, each
 in a process of its own, in turns; a round's speed is that of all its steps but the first, and of two rounds the faster
 counts. Real tokens are those of prompt and answer: padding doesn't count. trl has its defaults but for the dtype:
-float32, mixed (its own default) and bfloat16 weights.
+float32, mixed (its own default) and bfloat16 weights. Where `--model` or SLMBENCH_SMOLLM2 names SmolLM2-135M-Instruct,
+a folder or a GGUF file, the same is done with its own weights and tokenizer (`own`).
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -49,10 +51,11 @@ log_every_steps: 1
 seed: 0
 evaluation: {{tasks: [gsm8k]}}
 """
-# layers -> the dtypes of ours, those of trl's, and the steps of a run.
-OURS = {6: ("float32", "bfloat16"), 30: ("float32",)}
-TRL = {6: ("float32", "mixed", "bfloat16"), 30: ("float32",)}
-STEPS = {6: 6, 30: 3}
+# layers, or own for a real model's weights -> the dtypes of ours, those of trl's, and the steps of a run.
+OURS = {"6": ("float32", "bfloat16"), "30": ("float32",), "own": ("float32",)}
+TRL = {"6": ("float32", "mixed", "bfloat16"), "30": ("float32",), "own": ("float32",)}
+STEPS = {"6": 6, "30": 3, "own": 3}
+AT_LEAST = {"6": 4.0, "30": 2.0, "own": 2.0}
 
 
 def texts(mirror: Path) -> Iterator[str]:
@@ -93,13 +96,13 @@ def build_models(folder: Path, mirror: Path) -> None:
     import transformers
 
     tokenizer = tokenizer_of(mirror)
-    for layers in OURS:
+    for layers in ("6", "30"):
         torch.manual_seed(0)
         config = transformers.LlamaConfig(
             vocab_size=49152,
             hidden_size=576,
             intermediate_size=1536,
-            num_hidden_layers=layers,
+            num_hidden_layers=int(layers),
             num_attention_heads=9,
             num_key_value_heads=3,
             max_position_embeddings=8192,
@@ -109,18 +112,22 @@ def build_models(folder: Path, mirror: Path) -> None:
             eos_token_id=0,
             pad_token_id=0,
         )
-        place = folder / str(layers)
+        place = folder / layers
         transformers.LlamaForCausalLM(config).save_pretrained(place)
         tokenizer.save_pretrained(place)
 
 
-def recipe_of(folder: Path, layers: int, dtype: str) -> Recipe:
+def _named(layers: str) -> str:
+    return "own weights" if layers == "own" else f"{layers} layers"
+
+
+def recipe_of(folder: Path, layers: str, dtype: str) -> Recipe:
     path = folder / f"speed-{layers}-{dtype}.yaml"
-    path.write_text(RECIPE.format(folder=folder / str(layers), steps=STEPS[layers], dtype=dtype), encoding="utf-8")
+    path.write_text(RECIPE.format(folder=folder / layers, steps=STEPS[layers], dtype=dtype), encoding="utf-8")
     return load_recipe(str(path), default_catalog())
 
 
-def write_rows(folder: Path, layers: int) -> list[int]:
+def write_rows(folder: Path, layers: str) -> list[int]:
     """Writes the rows for trl, in the order of our steps; returns the real tokens of each of our steps."""
     recipe = recipe_of(folder, layers, "float32")
     catalog = default_catalog()
@@ -136,7 +143,7 @@ def write_rows(folder: Path, layers: int) -> list[int]:
     return tokens
 
 
-def run_ours(folder: Path, layers: int, dtype: str, out: Path) -> None:
+def run_ours(folder: Path, layers: str, dtype: str, out: Path) -> None:
     """One training in this process, by the product's own path; its seconds, losses and peak go into `out`."""
     quiet_libraries()
     catalog = default_catalog()
@@ -158,25 +165,25 @@ def run_ours(folder: Path, layers: int, dtype: str, out: Path) -> None:
     out.write_text(json.dumps(found), encoding="utf-8")
 
 
-def run_child(folder: Path, side: str, layers: int, dtype: str) -> dict[str, Any]:
+def run_child(folder: Path, side: str, layers: str, dtype: str) -> dict[str, Any]:
     out = folder / f"{side}-{layers}-{dtype}.json"
     if side == "slmbench":
-        command = [str(HERE / "training_speed.py"), "ours", str(folder), str(layers), dtype, str(out)]
+        command = [str(HERE / "training_speed.py"), "ours", str(folder), layers, dtype, str(out)]
     else:
         rows, steps = folder / f"rows-{layers}.jsonl", str(STEPS[layers])
-        peer = [str(folder / str(layers)), str(rows), str(out)]
+        peer = [str(folder / layers), str(rows), str(out)]
         command = [str(HERE / "trl_peer.py"), *peer, "--steps", steps, "--dtype", dtype]
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as file:
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
         done = subprocess.run([sys.executable, *command], stdout=file, stderr=file, env=environment)
     if done.returncode:
-        sys.exit(f"{side}, {layers} layers, {dtype}: exit code {done.returncode}\n{log.read_text()[-2000:]}")
+        sys.exit(f"{side}, {_named(layers)}, {dtype}: exit code {done.returncode}\n{log.read_text()[-2000:]}")
     found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return found
 
 
-def compare(folder: Path, layers: int) -> bool:
+def compare(folder: Path, layers: str) -> bool:
     """Runs both sides in turns, prints their lines, and returns whether every bound is kept."""
     tokens = write_rows(folder, layers)
     speeds: dict[tuple[str, str], list[float]] = {}
@@ -196,16 +203,16 @@ def compare(folder: Path, layers: int) -> bool:
     for (side, dtype), values in speeds.items():
         peak = runs[side, dtype]["peak_bytes"] / 2**30
         shown = ", ".join(f"{value:.0f}" for value in values)
-        print(f"{layers} layers, {dtype}, {side}: {shown} real tokens/s in rounds; peak {peak:.2f} GiB")
+        print(f"{_named(layers)}, {dtype}, {side}: {shown} real tokens/s in rounds; peak {peak:.2f} GiB")
     kept = []
 
     def bound(name: str, value: float, at_least: float | None, at_most: float | None, form: str) -> None:
         wanted = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
         kept.append(value >= at_least if at_least is not None else value <= float(at_most or 0))
-        print(f"{layers} layers, {name}: {value:{form}} ({wanted}){'' if kept[-1] else ' NOT KEPT'}")
+        print(f"{_named(layers)}, {name}: {value:{form}} ({wanted}){'' if kept[-1] else ' NOT KEPT'}")
 
     ratio = speed["slmbench", "float32"] / speed["trl", "float32"]
-    bound("float32, slmbench / trl", ratio, {6: 4.0, 30: 2.0}[layers], None, ".2f")
+    bound("float32, slmbench / trl", ratio, AT_LEAST[layers], None, ".2f")
     if "bfloat16" in OURS[layers]:
         best = max(TRL[layers], key=lambda dtype: speed["trl", dtype])
         own = max(OURS[layers], key=lambda dtype: speed["slmbench", dtype])
@@ -213,7 +220,7 @@ def compare(folder: Path, layers: int) -> bool:
         bound(f"each its best dtype, slmbench {own} / trl {best}", ratio, 6.0, None, ".2f")
     pairs = list(zip(runs["slmbench", "float32"]["losses"], runs["trl", "float32"]["losses"], strict=True))
     print(
-        f"{layers} layers, float32, losses by step: "
+        f"{_named(layers)}, float32, losses by step: "
         + ", ".join(f"{ours:.6f} / {theirs:.6f}" for ours, theirs in pairs)
     )
     bound("float32, largest difference of a step's loss", max(abs(a - b) for a, b in pairs), None, 1e-4, ".1e")
@@ -224,6 +231,10 @@ def compare(folder: Path, layers: int) -> bool:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", metavar="PATH", default=os.environ.get("SLMBENCH_SMOLLM2"), help="a real model")
+    parser.add_argument("--only", choices=OURS)
+    arguments = parser.parse_args()
     mirror = os.environ.get("SLMBENCH_DATA")
     if not mirror:
         sys.exit("set SLMBENCH_DATA to a mirror with gsm8k")
@@ -231,12 +242,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         build_models(folder, Path(mirror))
-        kept = [compare(folder, layers) for layers in OURS]
+        if arguments.model:
+            os.symlink(resolve_model(arguments.model, default_catalog()).location, folder / "own")
+        there = [layers for layers in OURS if layers != "own" or arguments.model]
+        kept = [compare(folder, layers) for layers in there if arguments.only in (None, layers)]
     sys.exit(0 if all(kept) else 1)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["ours"]:
-        run_ours(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))
+        run_ours(Path(sys.argv[2]), sys.argv[3], sys.argv[4], Path(sys.argv[5]))
     else:
         main()

@@ -39,7 +39,7 @@ MODELS = {
     "qwen2": "qwen2.5-0.5b",
     "phi3": "phi-3.5-mini-instruct",
     "tinyllama": "tinyllama-1.1b-chat",
-    "smollm2": "smollm2-135m",
+    "smollm2": "smollm2-135m-instruct",
     "t5": "flan-t5-small",
     "nano": "nano",
 }
@@ -54,6 +54,7 @@ REFUSED_FORMATS: dict[tuple[str, str, str], str] = {
 REFUSED_RECIPES: dict[tuple[str, str], str] = {
     ("qwen2", "smollm2-deepthink"): _NO_EOS,
     ("qwen2", "phi35-multitask"): _NO_EOS,
+    ("qwen2", "smollm2-gsm8k"): _NO_EOS,
     ("smollm2", "nano-code"): "ends in white space",
     ("t5", "tinyllama-discharge-toon"): "no line breaks",
 }

@@ -39,6 +39,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "evaluated": {"deepthink_reasoning"},
         "model": "smollm2-360m-twin",
     },
+    "smollm2-gsm8k": {
+        "adapters": {"gsm8k": ["gsm8k"]},
+        "evaluated": {"gsm8k", "hellaswag"},
+        "model": "smollm2-135m-instruct-twin",
+    },
     "phi35-multitask": {
         "adapters": {"multitask": ["ropes", "web_search_summarization", "gsm8k"]},
         "evaluated": {"ropes", "web_search_summarization", "gsm8k"},

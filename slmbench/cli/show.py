@@ -44,6 +44,9 @@ def command(
     if kind != "recipe" and (variant is not None or overrides):
         raise UsageError(f"--variant and --set are for recipes; a {kind} is shown as it is declared")
     recipe = load_recipe(name, catalog, overrides, variant=variant) if kind == "recipe" else None
+    if kind == "model" and name not in catalog.files("models") and (told := _of_file(name)) is not None:
+        _show_file(name, told, as_json)
+        return
     path = recipe.path if recipe is not None else catalog.find(f"{kind}s", name)
     shown_prompts: list[dict[str, Any]] = []
     if kind == "task":
@@ -70,6 +73,22 @@ def command(
         show(paint(counted, "dim"), painted=True)
         prompt = paint(one["prompt"], keep="\n\t")
         show(prompt + paint(one["delimiter"] + one["answer"], "green", keep="\n\t"), keep="\n\t", painted=True)
+
+
+def _of_file(name: str) -> dict[str, Any] | None:
+    """What a GGUF file says of itself; None for a name that is no such file."""
+    from slmbench.models import describe_gguf, is_gguf
+
+    return describe_gguf(name) if is_gguf(name) else None
+
+
+def _show_file(name: str, told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json({"kind": "model", "name": name, "path": name, "file": told})
+        return
+    show(paint(f"# {shown(name)}", "dim"), painted=True)
+    for key, value in told.items():
+        show(f"{key}: {value}")
 
 
 def _spec(kind: str, path: str) -> Any:

@@ -20,6 +20,7 @@ from slmbench.models import (
     ModelSource,
     TrainedBase,
     TrainingFile,
+    is_model_here,
     is_whole_model,
     read_adapter,
     read_training,
@@ -77,7 +78,7 @@ def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
     peft_said = info.config.base_model_name_or_path
     # A folder's name alone may be another model's name in the registry: paths first.
     for place in (base.location if base else None, peft_said):
-        if place and os.path.isabs(os.path.expanduser(place)) and os.path.isfile(os.path.join(place, "config.json")):
+        if place and os.path.isabs(os.path.expanduser(place)) and is_model_here(place):
             found = resolve_model(place, catalog)
             return _named_as(found, base, known, catalog)
     was_folder = base is not None and os.path.isabs(base.location)

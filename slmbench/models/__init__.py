@@ -4,8 +4,9 @@ from slmbench.models._adapters import AdapterInfo, is_whole_model, read_adapter
 from slmbench.models._attach import adapter_on, attach_adapter, check_base
 from slmbench.models._core import core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
+from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
-from slmbench.models._source import ModelSource, resolve_model
+from slmbench.models._source import ModelSource, is_model_here, resolve_model
 from slmbench.models._training_file import (
     TRAINING,
     TRAINING_SCHEMA,
@@ -29,8 +30,11 @@ __all__ = [
     "bind_model",
     "check_base",
     "core_model",
+    "describe_gguf",
     "dispatches_attention",
     "exchange_attention",
+    "is_gguf",
+    "is_model_here",
     "is_whole_model",
     "load_config",
     "load_model",

@@ -111,7 +111,7 @@ def load_model(
     if _quantization_of(model) is None:
         model.to(device)
     _keep_packing(model)
-    loaded = evolve(bind_model(source, model, tokenizer), notices=tuple(notices))
+    loaded = evolve(bind_model(source, model, tokenizer), notices=(*source.notices, *notices))
     if adapter is None:
         return loaded
     from slmbench.models._attach import attach_adapter
@@ -262,7 +262,7 @@ def _loading(source: ModelSource) -> Iterator[None]:
         raise OfflineError(
             f"model {source.name!r} ({source.id}) is neither in the local cache nor to be had from the hub: {said}. "
             f"On a connected machine {licence}download it with `hf download {source.location}`, and give its folder as "
-            "the model"
+            f"the model{'; ' + source.ways if source.ways else ''}"
         ) from error
 
 

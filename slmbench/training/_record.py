@@ -29,10 +29,8 @@ def result_sha256(folder: str, method: str) -> str:
 
 def _base(source: ModelSource) -> dict[str, Any]:
     """What finds the base again: a name alone may be another model's by then."""
-    there = os.path.isdir(source.location)
-    location = os.path.abspath(source.location) if there else source.location
     return TrainedBase(
-        name=source.name, id=source.id, location=location, revision=source.revision, twin=source.twin
+        name=source.name, id=source.id, location=source.given, revision=source.revision, twin=source.twin
     ).model_dump()
 
 

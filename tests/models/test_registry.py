@@ -27,6 +27,7 @@ PUBLISHED = {
         {"vocab_size": 32000, "intermediate_size": 5632, "num_key_value_heads": 4, "tie_word_embeddings": False},
     ),
     "smollm2-360m": ("Llama", 960, 32, 15, SMOLLM2 | {"intermediate_size": 2560, "num_key_value_heads": 5}),
+    "smollm2-135m-instruct": ("Llama", 576, 30, 9, SMOLLM2 | {"intermediate_size": 1536, "num_key_value_heads": 3}),
     "smollm2-135m": ("Llama", 576, 30, 9, SMOLLM2 | {"intermediate_size": 1536, "num_key_value_heads": 3}),
 }
 

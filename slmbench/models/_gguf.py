@@ -1,0 +1,325 @@
+"""A GGUF file as a model: dequantised once into a folder of the cache, which is then loaded like any other."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.console import phase, say
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.files import disk_errors, write_json
+from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
+from slmbench.models._gguf_header import GgufHead, read_gguf_head
+from slmbench.models._gguf_tokenizer import set_cuts
+from slmbench.paths import cache_dir, shown
+
+SUFFIX = ".gguf"
+MANIFEST = "gguf.json"
+STALE_S = 3600.0
+"""A folder that is still being written after that long was left by a process that was killed."""
+_SHARD_BYTES = 4 * 10**9
+_BUILDING = ".building-"
+
+
+@frozen
+class GgufFolder:
+    """A file's folder in transformers' layout. notices: what a person should know of how it was read."""
+
+    folder: str
+    notices: tuple[str, ...]
+
+
+def is_gguf(path: str) -> bool:
+    """Whether a model that is given is a GGUF file, by its name or, of a file, by how it begins."""
+    if path.lower().endswith(SUFFIX):
+        return os.path.isfile(path) or not os.path.isdir(path)
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.read(4) == b"GGUF"
+    return False
+
+
+def gguf_folder(path: str) -> GgufFolder:
+    """The folder that a GGUF file was dequantised into; made where it is missing or damaged, which is said.
+
+    It lies in the cache, under a name made of the file's sha256 and the versions of what reads it, so that the same
+    weights are found wherever the file lies. Each tensor has the narrowest of float16, bfloat16 and float32 that holds
+    it exactly. Two processes may ask at once. Raises UsageError for a file that can't be read as a model, SlmbenchError
+    where the cache can't be written.
+    """
+    if not os.path.isfile(path):
+        raise UsageError(f"{shown(path)} is not there; give a GGUF file, a folder, a registry name or a hub id")
+    shelf = os.path.join(cache_dir(), "gguf")
+    place = os.path.join(shelf, _key(path))
+    if (notices := _notices_of(place)) is not None:  # No head is checked then, for which transformers is imported.
+        return GgufFolder(place, notices)
+    head = read_gguf_head(path)
+    _need_gguf(path)
+    check_head(head)
+    say(
+        f"{shown(path)} is dequantised once ({head.numbers / 1e6:,.0f} million numbers, {packing_of(head)}; about "
+        f"{_bytes(head) / 1e9:.1f} GB below {shown(shelf)})"
+    )
+    with disk_errors(shelf):
+        os.makedirs(shelf, exist_ok=True)
+        _sweep(shelf)
+        _need_room(shelf, _bytes(head))
+        partial = os.path.join(shelf, f"{_BUILDING}{os.getpid()}-{secrets.token_hex(6)}")
+        os.mkdir(partial)
+    try:
+        with phase(f"dequantising {os.path.basename(path)}"):
+            said = _fill(partial, head)
+        with disk_errors(shelf):
+            _put(partial, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return GgufFolder(place, said)
+
+
+def describe_gguf(path: str) -> dict[str, Any]:
+    """What a GGUF file says of itself, without loading it. Raises UsageError where it can't be read as a model."""
+    head = read_gguf_head(path)
+    check_head(head)
+    said = head.of_architecture()
+    return {
+        "architecture": head.architecture,
+        "name": head.metadata.get("general.name"),
+        "parameters": head.numbers,
+        "packing": packing_of(head),
+        "context_tokens": said.get("context_length"),
+        "layers": said.get("block_count"),
+        "license": head.metadata.get("general.license"),
+        "tokenizer": head.metadata.get("tokenizer.ggml.model"),
+        "chat_template": "tokenizer.chat_template" in head.metadata,
+        "file_bytes": head.size,
+    }
+
+
+def _fill(folder: str, head: GgufHead) -> tuple[str, ...]:
+    """Writes a file's model and tokenizer into a folder of transformers' layout; returns what is to be known."""
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    place, name = os.path.dirname(os.path.abspath(head.path)), os.path.basename(head.path)
+    with _reading(head), _read_once():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, gguf_file=name, local_files_only=True)
+        notices = set_cuts(tokenizer, head)
+        model, report = _class_of(place, name).from_pretrained(
+            place, gguf_file=name, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    _check_placed(model, report, head)
+    # What transformers looks at before it saves: the weights are whole numbers of float32 by now, packed no more.
+    for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
+        vars(model).pop(attribute, None)
+    for config in (model.config, model.config.get_text_config()):
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+    if (rotation := scaled_rotation(head)) is not None:
+        model.config.rope_parameters = {**model.config.rope_parameters, **rotation}
+    for parameter in model.parameters():
+        parameter.data = _narrowed(parameter.data)
+    kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dim() > 1}
+    with disk_errors(folder):
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=_SHARD_BYTES)
+    _settle(folder, dtype=kinds.pop() if len(kinds) == 1 else "float32")
+    files = {}
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        os.chmod(path, 0o644)
+        files[entry] = {"bytes": os.path.getsize(path), "sha256": None if _is_weights(entry) else _sha256(path)}
+    write_json(os.path.join(folder, MANIFEST), {"schema": 1, "notices": list(notices), "files": files})
+    return tuple(notices)
+
+
+def _class_of(place: str, name: str) -> Any:
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
+    return transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+
+
+def _check_placed(model: Any, report: dict[str, Any], head: GgufHead) -> None:
+    """Raises UsageError where a model isn't just what the file holds: transformers drops and makes up in silence."""
+    for kind, said in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
+        odd = sorted(map(str, report.get(kind) or ()))
+        if odd:
+            raise UsageError(f"{shown(head.path)} {said} {len(odd)} tensors of its model, as {odd[0]}; fetch it again")
+    tied = bool(getattr(model.config, "tie_word_embeddings", False))
+    spare = {"rope_freqs.weight"} | ({"output.weight"} if tied else set())
+    there = sum(tensor.numbers for name, tensor in head.tensors.items() if name not in spare)
+    placed = sum(parameter.numel() for parameter in model.parameters())
+    placed += sum(buffer.numel() for key, buffer in model.state_dict().items() if key in dict(model.named_buffers()))
+    if there != placed:
+        raise UsageError(
+            f"{shown(head.path)} holds {there:,} numbers, and what transformers makes of it {placed:,}: it would be "
+            f"another model; give {_elsewhere(head)}"
+        )
+
+
+def _narrowed(tensor: Any) -> Any:
+    import torch
+
+    for dtype in (torch.float16, torch.bfloat16):
+        narrow = tensor.to(dtype)
+        if torch.equal(narrow.to(torch.float32), tensor):
+            return narrow
+    return tensor
+
+
+def _settle(folder: str, *, dtype: str) -> None:
+    path = os.path.join(folder, "config.json")
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    # The general.name of a file is no place; what is said of a tokenizer's way here isn't either.
+    config.pop("_name_or_path", None), config.pop("_model_name_or_path", None)
+    write_json(path, {key: _as_written(value) for key, value in config.items()} | {"dtype": dtype})
+    path = os.path.join(folder, "tokenizer_config.json")
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    write_json(path, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})
+
+
+def _as_written(value: Any) -> Any:
+    """A number of float32 as a person wrote it: 1e-05 where the file has 9.999999747378752e-06."""
+    import numpy
+
+    if isinstance(value, float) and value == float(numpy.float32(value)):
+        return float(str(numpy.float32(value)))
+    return value
+
+
+def _bytes(head: GgufHead) -> int:
+    return 4 * head.numbers
+
+
+def _need_room(shelf: str, wanted: int) -> None:
+    free = shutil.disk_usage(shelf).free
+    if free < wanted:
+        raise SlmbenchError(
+            f"{shown(shelf)}: {free / 1e9:.1f} GB are free, and the dequantised model takes up to {wanted / 1e9:.1f} "
+            "GB; free some space, or set SLMBENCH_CACHE to another disk"
+        )
+
+
+def _need_gguf(path: str) -> None:
+    try:
+        import gguf  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            f"{shown(path)} is read by the package gguf, which is not installed: pip install gguf"
+        ) from None
+
+
+def _elsewhere(head: GgufHead) -> str:
+    origin = head.metadata.get("general.base_model.0.repo_url") or head.metadata.get("general.repo_url")
+    return "the folder or hub id that it was made of" + (f" ({origin})" if isinstance(origin, str) else "")
+
+
+@contextlib.contextmanager
+def _reading(head: GgufHead) -> Iterator[None]:
+    """A stranger's file reaches all of transformers' code, which raises what it likes."""
+    try:
+        yield
+    except MemoryError:
+        raise SlmbenchError(f"{shown(head.path)}: dequantised it doesn't fit into memory") from None
+    except Exception as error:
+        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        raise UsageError(
+            f"{shown(head.path)} can't be read as a model by transformers {version('transformers')}: {said}; give "
+            f"{_elsewhere(head)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _read_once() -> Iterator[None]:
+    """Has transformers parse a file once and build the table of tensor names once, without a bar, for a block.
+
+    It builds that table for each of a model's modules and parses the head three times over: of SmolLM2-135M's 43 s of
+    CPU time, 31 are that. Its bar heeds only tqdm's own switch.
+    """
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    kept = [(gguf, "GGUFReader"), (gguf, "get_tensor_name_map"), (reader, "tqdm")]
+    before = [(module, name, getattr(module, name)) for module, name in kept]
+    gguf.GGUFReader = functools.cache(gguf.GGUFReader)
+    gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)
+    reader.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _put(partial: str, place: str) -> None:
+    # A folder can't be swapped for another in one step: what stands there is moved off only if it is damaged.
+    for attempt in range(10):
+        with contextlib.suppress(OSError):
+            os.rename(partial, place)
+            return
+        if _notices_of(place) is not None:  # Another process was faster.
+            return
+        damaged = f"{partial}-damaged-{attempt}"
+        with contextlib.suppress(OSError):
+            os.rename(place, damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+    raise SlmbenchError(f"{shown(place)}: can't be put in place; delete that folder and run the same command again")
+
+
+def _notices_of(place: str) -> tuple[str, ...] | None:
+    """What was noted when a folder was made; None where it isn't there or not whole. Weights are held to their size."""
+    try:
+        with open(os.path.join(place, MANIFEST), encoding="utf-8") as file:
+            manifest = json.load(file)
+        for name, said in manifest["files"].items():
+            path = os.path.join(place, name)
+            if os.path.getsize(path) != said["bytes"] or (said["sha256"] and _sha256(path) != said["sha256"]):
+                return None
+        return tuple(map(str, manifest["notices"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _sweep(shelf: str) -> None:
+    """Removes what killed processes left behind."""
+    for entry in os.scandir(shelf):
+        with contextlib.suppress(OSError):
+            if entry.name.startswith(_BUILDING) and time.time() - entry.stat().st_mtime > STALE_S:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _key(path: str) -> str:
+    digest = hashlib.sha256(bytes.fromhex(_sha256(path)))
+    here = os.path.dirname(os.path.abspath(__file__))
+    for name in sorted(os.listdir(here)):
+        if name.startswith("_gguf") and name.endswith(".py"):
+            digest.update(bytes.fromhex(_sha256(os.path.join(here, name))))
+    for package in ("gguf", "tokenizers", "transformers"):
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{package} {version(package)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

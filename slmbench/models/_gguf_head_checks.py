@@ -1,0 +1,209 @@
+"""What a GGUF file has to be, so that transformers makes of it the model that llama.cpp makes of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from slmbench.errors import UsageError, did_you_mean
+from slmbench.models._gguf_header import GgufHead
+from slmbench.paths import shown
+
+_ROTATION = "rope_freqs.weight"
+# Settings that transformers doesn't read and that change nothing it computes, or nothing by these values.
+_HARMLESS = {
+    "vocab_size", "rope.dimension_count", "rope.scaling.finetuned", "attention.causal", "tensor_data_layout",
+    "attention.key_length", "attention.value_length", "use_parallel_residual",
+    "attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "decoder_start_token_id", "decoder_block_count",
+    "attention.relative_buckets_count", "rope.dimension_sections", "attention.key_length_swa",
+    "attention.value_length_swa", "rope.dimension_count_swa",
+}  # fmt: skip
+_NOTHING: dict[str, tuple[Any, ...]] = {
+    "rope.scaling.type": ("none", ""),
+    "rope.scaling.factor": (0.0, 1.0),
+    "rope.scale_linear": (0.0, 1.0),
+    "rope.scaling.attn_factor": (1.0,),
+    "expert_count": (0,),
+    "expert_used_count": (0,),
+}
+# Where transformers' own config has it under this name and the same value, nothing is lost.
+_IN_CONFIG = {
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "attention.sliding_window": "sliding_window",
+}
+# What Llama 3.1 and 3.2 were published with; a file keeps only the resulting factors.
+_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_LLAMA3_FACTORS = (8.0, 32.0)
+
+
+def check_head(head: GgufHead) -> None:
+    """Raises UsageError, with every reason, for a file that is no whole model, or one that would be read as another."""
+    _refuse_other_kinds(head)
+    _refuse_cut(head)
+    _refuse_unread(head)
+
+
+def packing_of(head: GgufHead) -> str:
+    """What most of a file's numbers are packed in, as `Q4_1`."""
+    shares: dict[int, int] = {}
+    for tensor in head.tensors.values():
+        shares[tensor.kind] = shares.get(tensor.kind, 0) + tensor.numbers
+    kind = max(shares, key=lambda one: shares[one], default=-1)
+    return {number: name for name, number in _kinds().items()}.get(kind, f"type {kind}")
+
+
+def scaled_rotation(head: GgufHead) -> dict[str, Any] | None:
+    """Llama 3's rope scaling, found again from the factors that a file keeps of it; None for a file without any.
+
+    Raises UsageError where no published setting gives those factors.
+    """
+    tensor = head.tensors.get(_ROTATION)
+    if tensor is None:
+        return None
+    factors = _floats(head, _ROTATION)
+    if all(factor == 1.0 for factor in factors):
+        return None
+    base = float(head.of_architecture().get("rope.freq_base", 10000.0))
+    for factor in _LLAMA3_FACTORS:
+        wanted = _llama3_factors(base, 2 * len(factors), factor)
+        if all(math.isclose(got, said, rel_tol=1e-4) for got, said in zip(factors, wanted, strict=True)):
+            return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
+    raise UsageError(
+        f"{shown(head.path)} turns its positions by factors of its own ({_ROTATION}) that are none of Llama 3.1's or "
+        "3.2's, and transformers would leave them out; give the folder or hub id that it was made of"
+    )
+
+
+def _llama3_factors(base: float, width: int, factor: float) -> list[float]:
+    # Grattafiori et al. 2024, arXiv:2407.21783; as llama.cpp's converter writes them.
+    original = _LLAMA3["original_max_position_embeddings"]
+    low, high = _LLAMA3["low_freq_factor"], _LLAMA3["high_freq_factor"]
+    found = []
+    for i in range(0, width, 2):
+        wavelength = 2 * math.pi * base ** (i / width)
+        if wavelength < original / high:
+            found.append(1.0)
+        elif wavelength > original / low:
+            found.append(factor)
+        else:
+            smooth = (original / wavelength - low) / (high - low)
+            found.append(1 / ((1 - smooth) / factor + smooth))
+    return found
+
+
+def _floats(head: GgufHead, name: str) -> list[float]:
+    import struct
+
+    tensor = head.tensors[name]
+    if tensor.kind != 0:
+        raise UsageError(f"{shown(head.path)}: {name} is not in float32")
+    with open(head.path, "rb") as file:
+        file.seek(head.data_start + tensor.offset)
+        return list(struct.unpack(f"<{tensor.numbers}f", file.read(4 * tensor.numbers)))
+
+
+def _refuse_other_kinds(head: GgufHead) -> None:
+    said = head.metadata
+    parts = said.get("split.count", 0)
+    if isinstance(parts, int) and parts > 1:
+        raise UsageError(
+            f"{shown(head.path)} is one part of {parts}; make one file of them with "
+            "`llama-gguf-split --merge FIRST_PART WHOLE.gguf`"
+        )
+    kind = str(said.get("general.type", "model"))
+    if kind == "adapter":
+        raise UsageError(
+            f"{shown(head.path)} is a LoRA adapter for llama.cpp, and no model; give its base as the model, and an "
+            "adapter in peft's layout (adapter_config.json, adapter_model.safetensors) with --adapter"
+        )
+    if kind in ("mmproj", "projector") or head.architecture in ("clip", "mmproj"):
+        raise UsageError(
+            f"{shown(head.path)} is the part of a model that reads pictures (mmproj), and writes no text; give the "
+            "text model's own GGUF file"
+        )
+    if kind != "model":
+        raise UsageError(f"{shown(head.path)} holds no model: its general.type is {kind!r}")
+    if not head.architecture:
+        raise UsageError(f"{shown(head.path)} says no general.architecture, so nobody can tell what it is")
+    if not head.tensors:
+        raise UsageError(f"{shown(head.path)} holds a vocabulary and no weights")
+
+
+def _refuse_cut(head: GgufHead) -> None:
+    sizes, kinds = _sizes(), {number: name for name, number in _kinds().items()}
+    for name, tensor in head.tensors.items():
+        if tensor.kind not in kinds:
+            raise UsageError(
+                f"{shown(head.path)}: {name} is packed in ggml's type {tensor.kind}, which the installed gguf package "
+                "doesn't know; update it with `pip install -U gguf`"
+            )
+        block, width = sizes[tensor.kind]
+        if not tensor.numbers or tensor.shape[-1] % block:
+            raise UsageError(f"{shown(head.path)} is damaged: {name} has shape {list(tensor.shape)}")
+        end = head.data_start + tensor.offset + tensor.numbers // block * width
+        if end > head.size:
+            raise UsageError(
+                f"{shown(head.path)} is cut: it has {head.size:,} bytes, and {name} ends at {end:,}; fetch it again"
+            )
+
+
+def _refuse_unread(head: GgufHead) -> None:
+    from transformers.integrations import GGUF_CONFIG_MAPPING
+    from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
+
+    if head.architecture in GGUF_CONFIG_ARCHS:
+        return
+    named = head.architecture.replace("-", "_")
+    named = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "t5encoder": "t5"}.get(named, named)
+    known = set(GGUF_CONFIG_MAPPING) - {"general"} | set(GGUF_CONFIG_ARCHS)
+    if named not in known:
+        raise UsageError(
+            f"{shown(head.path)} is of architecture {head.architecture!r}, which transformers doesn't read from GGUF"
+            f"{did_you_mean(head.architecture, known)}; give the folder or hub id that it was made of"
+        )
+    read, defaults = GGUF_CONFIG_MAPPING[named], _config_of(named)
+    lost = []
+    for key, value in head.of_architecture().items():
+        if key in _NOTHING:
+            fine = value in _NOTHING[key]
+        elif key in _IN_CONFIG and read.get(key) is None:
+            fine = _same(getattr(defaults, _IN_CONFIG[key], None), value, head)
+        else:
+            fine = key in read or key in _HARMLESS  # Named there for None, it is left out on purpose.
+        if not fine:
+            lost.append(f"{key} ({value})")
+    lost += [name for name in head.tensors if name.startswith("rope_factors_")]
+    if lost:
+        raise UsageError(
+            f"{shown(head.path)} says what transformers doesn't read from GGUF, so that it would be another model: "
+            f"{', '.join(lost)}; give the folder or hub id that it was made of"
+        )
+
+
+def _same(ours: Any, value: Any, head: GgufHead) -> bool:
+    reach = head.of_architecture().get("context_length", 0)
+    if ours is None and isinstance(value, int) and isinstance(reach, int):
+        return value >= reach > 0 or value == 0  # A window wider than the context is none.
+    return bool(ours == value)
+
+
+def _config_of(named: str) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoConfig.for_model(named)
+    except ValueError:
+        return None
+
+
+def _kinds() -> dict[str, int]:
+    from gguf import GGMLQuantizationType
+
+    return {kind.name: int(kind) for kind in GGMLQuantizationType}
+
+
+def _sizes() -> dict[int, tuple[int, int]]:
+    from gguf import GGML_QUANT_SIZES
+
+    return {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()}
