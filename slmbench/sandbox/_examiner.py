@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
+from slmbench.sandbox._calls import MUTABLE, Lender
 from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
 
 MAX_DETAIL_CHARS = 500
 COMPARED = " (an object of the program that has no plain value was compared: it equals only itself)"
 # What tests may name without importing it. They get the real ones; a program could bring its own `Counter` or `abs`.
 STANDARD = set(dir(builtins)) | set(collections.__all__)
-MUTABLE = (list, dict, set, bytearray, collections.deque, *FILES.values())
 
 
 OF_FUNCTIONS = {"__name__", "__qualname__", "__module__", "__wrapped__", "__annotations__"}
@@ -138,15 +138,19 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     opaques: dict[int, Opaque] = {}
     compared: list[Any] = []
 
-    def opaque_of(number: Any) -> Opaque:
+    def opaque_of(number: Any) -> Any:
         if type(number) is not int:
-            raise BadFrame("an object has a number")
+            return lender.lent(number)
         return opaques.setdefault(number, Opaque(number, ask, compared))
 
-    def number_of(value: Any) -> int:
+    def number_of(value: Any) -> Any:
         if type(value) is not Opaque:
+            if (lent := lender.lend(value)) is not None:
+                return lent
             raise TypeError(f"the tests hand over a {type(value).__name__}, which can't cross to the program")
         return object.__getattribute__(value, "_number")
+
+    lender = Lender(number_of, opaque_of)
 
     def ask(op: str, **request: Any) -> Any:
         if lost:
@@ -163,7 +167,8 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
                 request[key] = encode(request[key], number_of, mutables, known)
         try:
             write_frame(requests, {"op": op, **request}, MAX_PROGRAM_BYTES)
-            reply = read_frame(replies)
+            while type(reply := read_frame(replies)) is dict and "back" in reply:
+                write_frame(requests, lender.serve(reply), MAX_PROGRAM_BYTES)
             if type(reply) is not dict:
                 raise BadFrame("a reply is an object")
             for number, value in reply.get("changed", ()):

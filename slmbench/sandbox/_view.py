@@ -43,7 +43,7 @@ module.main()
 )
 INSIDE = f"{BOOT}from slmbench.sandbox._host import play_inside\nplay_inside()\n"
 # In the order in which they import each other.
-_MODULES = ("_jail", "_wire", "_examiner", "_inside", "_worker", "_host")
+_MODULES = ("_jail", "_wire", "_calls", "_examiner", "_inside", "_worker", "_host")
 
 
 @frozen

@@ -13,19 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import operator
 import os
 import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
+from slmbench.sandbox._calls import Borrowed, changes, contents, raised
 from slmbench.sandbox._inside import prepare
-from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
-
-MAX_MESSAGE_CHARS = 1000
-MAX_ARGUMENTS_CHARS = 100_000
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, decode, encode, read_frame, write_frame
 
 
 def serve(requests: int, replies: int) -> None:
@@ -36,11 +32,31 @@ def serve(requests: int, replies: int) -> None:
     kept: list[Any] = []
     number: dict[int, int] = {}
 
-    def opaque(value: Any) -> int:
+    def opaque(value: Any) -> Any:
+        if (lent := borrowed.number_of(value)) is not None:
+            return {"lent": lent}
         if id(value) not in number:
             number[id(value)] = len(kept)
             kept.append(value)
         return number[id(value)]
+
+    def object_of(body: Any) -> Any:
+        return kept[body] if type(body) is int else borrowed.stand_in(body)
+
+    def wait() -> dict[str, Any]:
+        """The answer to what a stand-in has asked; the tests may call the program before they give it."""
+        while "op" in (message := read_frame(requests, MAX_PROGRAM_BYTES)):
+            respond(message)
+        return message
+
+    def respond(request: dict[str, Any]) -> None:
+        try:
+            is_call = request["op"] == "call"
+            write_frame(replies, call(request) if is_call else {"value": encode(answer(request), opaque)})
+        except BaseException as err:
+            write_frame(replies, {"raised": raised(err)})
+
+    borrowed = Borrowed(lambda message: write_frame(replies, message), wait, opaque, object_of)
 
     def answer(request: dict[str, Any]) -> Any:
         op = request["op"]
@@ -53,16 +69,16 @@ def serve(requests: int, replies: int) -> None:
         if op == "attr":
             return getattr(of, request["name"])
         if op == "set":
-            return setattr(of, request["name"], decode(request["to"], kept.__getitem__))
+            return setattr(of, request["name"], decode(request["to"], object_of))
         if op == "item":
-            return of[decode(request["key"], kept.__getitem__)]
+            return of[decode(request["key"], object_of)]
         return {"iter": iter, "next": next, "truth": bool, "len": len, "str": str, "repr": repr}[op](of)
 
     def call(request: dict[str, Any]) -> dict[str, Any]:
         met: list[Any] = []
-        args = decode(request["args"], kept.__getitem__, met)
-        kwargs = decode(request["kwargs"], kept.__getitem__, met)
-        stdin = decode(request["stdin"], kept.__getitem__, met) if "stdin" in request else None
+        args = decode(request["args"], object_of, met)
+        kwargs = decode(request["kwargs"], object_of, met)
+        stdin = decode(request["stdin"], object_of, met) if "stdin" in request else None
         mutables = tuple(met)
         before = tuple(map(contents, mutables))
         with surroundings(request, stdin) as printed:
@@ -87,36 +103,7 @@ def serve(requests: int, replies: int) -> None:
             os._exit(0)
         if request["op"] == "beside":
             run_beside(request["code"], module)
-        try:
-            is_call = request["op"] == "call"
-            write_frame(replies, call(request) if is_call else {"value": encode(answer(request), opaque)})
-        except BaseException as err:
-            write_frame(replies, {"raised": raised(err)})
-
-
-def contents(value: Any) -> Any:
-    """A copy of what is in a list, dict, set, byte array, deque or file in memory."""
-    if type(value) is bytearray:
-        return bytes(value)
-    if type(value) in FILES.values():
-        return [None, 0] if value.closed else [value.getvalue(), value.tell()]
-    return [*value.keys(), *value.values()] if type(value) is dict else list(value)
-
-
-def changes(mutables: tuple[Any, ...], before: tuple[Any, ...], opaque: Any) -> list[Any]:
-    """[number, value] of each that has other contents than before; what was in the arguments goes as a reference."""
-    known = {id(value): i for i, value in enumerate(mutables)}
-    found = []
-    for i, (value, old) in enumerate(zip(mutables, before, strict=True)):
-        new = contents(value)
-        same = (
-            new == old
-            if type(old) is bytes or type(value) in FILES.values()
-            else len(new) == len(old) and all(map(operator.is_, new, old))
-        )
-        if not same:
-            found.append([i, encode(value, opaque, known=known)])
-    return found
+        respond(request)
 
 
 @contextlib.contextmanager
@@ -139,26 +126,3 @@ def surroundings(request: dict[str, Any], stdin: Any) -> Iterator[tuple[tuple[st
         if "environ" in request:
             os.environ.clear()
             os.environ.update(environ)
-
-
-def raised(err: BaseException) -> list[Any]:
-    """What is told of an exception; its arguments only if all of them are plain and short."""
-    try:
-        arguments = encode(list(err.args), _refuse)
-        if len(json.dumps(arguments)) > MAX_ARGUMENTS_CHARS:
-            arguments = None
-    except BaseException:
-        arguments = None
-    bases = [base.__name__ for base in type(err).__mro__ if base.__module__ == "builtins"]
-    return [type(err).__name__[:100], bases, message_of(err), arguments]
-
-
-def _refuse(value: Any) -> Any:
-    raise BadFrame("no plain value")
-
-
-def message_of(err: BaseException) -> str:
-    try:
-        return str(err)[:MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode()
-    except BaseException:
-        return ""

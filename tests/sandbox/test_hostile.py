@@ -131,7 +131,7 @@ PROGRAMS = {
         "passed",
         "",
     ),
-    "zip bomb as the result": ("def f(x): return [[0] * 1000 for _ in range(9000)]", "failed", "at most"),
+    "zip bomb as the result": ("def f(x): return [[0] * 1000 for _ in range(3500)]", "failed", "at most"),
     "10,000 levels of recursion": ("def f(x, n=10000): return f(x, n - 1) if n else 4", "failed", "RecursionError"),
     "10,000 levels of recursion, allowed": (
         "import sys\nsys.setrecursionlimit(20000)\ndef f(x, n=10000): return f(x, n - 1) if n else 4",

@@ -221,9 +221,14 @@ WRONG = {
     "a tuple for a list": ("def f(): return (1,)", "assert f() == [1]", "AssertionError"),
     "nan": ("def f(): return float('nan')", "assert f() == f()", "AssertionError"),
     "True where the type counts": ("def f(): return True", "assert type(f()) is int", "AssertionError"),
-    "a function as an argument": (
-        "def f(g): return g()",
-        "assert f(lambda: 1) == 1",
+    "a view of what can change as an argument": (
+        "def f(v): return v[0]",
+        "assert f(memoryview(bytearray(b'a'))) == 97",
+        "the tests hand over a memoryview, which can't cross to the program",
+    ),
+    "a function that does what it is told": (
+        "def f(g): return g('1')",
+        "assert f(lambda s: eval(s)) == 1",
         "the tests hand over a function, which can't cross to the program",
     ),
     "an annotation of an unknown name": ("def f(x: List[int]): return x", "assert f(1) == 1", "NameError: name 'List'"),
@@ -338,6 +343,32 @@ FORGED = {
         "RuntimeError: StopIteration: x",
     ),
 }
+
+
+LENT = {
+    "does what a function can't": ("ask('close', 0, (), {})", "what is lent can't do that"),
+    "asks for what was not lent": ("ask('call', 7, (), {})", "an object has a number"),
+    "asks by no number": ("ask('call', 'x', (), {})", "an object has a number"),
+    "gives what can't be read": (
+        "borrowed._write({'back': 'call', 'of': 0, 'args': {'x': 1}, 'kwargs': {'dict': []}})",
+        "can't be read",
+    ),
+    "gives no arguments": ("borrowed._write({'back': 'call', 'of': 0})", "can't be read"),
+    "hands back what was not lent": (
+        "borrowed._numbers[id(f)] = 9\n    return f",
+        "an object has a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LENT)
+def test_a_program_gets_no_more_of_a_lent_function_than_calls_when_it(name: str, judge: Judge) -> None:
+    step, detail = LENT[name]
+    code = "import gc, slmbench.sandbox._calls as calls\n"
+    code += "(borrowed,) = [o for o in gc.get_objects() if type(o) is calls.Borrowed]\nask = borrowed._ask\n"
+    code += f"def f(g):\n    {step}\n    return 1"
+    verdict = judge(code, "assert f(lambda: 1) == 1", timeout_s=30)
+    assert verdict.status == "failed" and detail in verdict.detail, verdict
 
 
 @pytest.mark.parametrize("name", FORGED)
