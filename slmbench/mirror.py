@@ -20,8 +20,9 @@ from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
-from slmbench.errors import DataError, Problem, UsageError, did_you_mean
+from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
 from slmbench.files import write_atomically, write_json
+from slmbench.foreign import read_json
 from slmbench.paths import hub_is_offline, shown
 
 CHECKSUMS = "checksums.json"
@@ -177,9 +178,9 @@ def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dic
         problems.append(Problem(shown(path), 0, 0, message))
 
     try:
-        value = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        fault(f"can't be read: {error}")
+        value = read_json(path)
+    except (OSError, FileError) as error:
+        fault(f"can't be read: {str(error).removeprefix(f'{shown(path)}: ')}")
         return None
     files = value.get("files") if isinstance(value, dict) else None
     if not isinstance(files, dict) or value.get("schema") != SCHEMA:
@@ -188,7 +189,7 @@ def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dic
     good: dict[str, dict[str, Any]] = {}
     for name, entry in files.items():
         # A name from outside must not lead out of the folder.
-        if name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name:
+        if name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name or "\0" in name:
             fault(f"lists {name!r}, which is no file's name")
         elif not isinstance(entry, dict) or not {"sha256", "rows", "bytes"} <= set(entry):
             fault(f"has no sha256, rows and bytes for {name!r}")
@@ -288,8 +289,8 @@ def _refuse_foreign_files(dataset: Dataset, folder: str) -> None:
     """Raises UsageError where a file would be overwritten that an earlier pull didn't write."""
     listed: Any = {}
     try:
-        listed = json.loads(Path(folder, CHECKSUMS).read_bytes()).get("files", {})
-    except (OSError, ValueError, AttributeError):
+        listed = read_json(os.path.join(folder, CHECKSUMS)).get("files", {})
+    except (OSError, FileError, AttributeError):
         pass
     for split in _file_stems(dataset):
         path = os.path.join(folder, f"{split}.jsonl")

@@ -230,6 +230,26 @@ def test_lines_that_are_no_json_or_lack_a_column_are_told_with_their_numbers(cat
         assert part in told
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[" * 100_000, "nested more than 60 levels deep"),
+        ('{"q": 1, "a": ' + "[" * 5000 + "]" * 5000 + "}", "nested more than 60 levels deep"),
+        ('{"q": 1, "a": ' + "7" * 9000 + "}", "a number of 9,000 digits"),
+        ('{"q": 1, "a": 2, "\\ud800": 3}', "half a character"),
+        ('{"q": 1, "a": 2, "a": 3}', 'has the key "a" twice'),
+        ('{"q": 1, "a": Infinity}', "no number"),
+        ('{"q": 1, "a": 2, "\0": 3}', "not JSON"),
+    ],
+)
+def test_hostile_lines_are_told_and_end_no_check(line: str, said: str, catalog: Catalog, mirror: Path) -> None:
+    (mirror / "plain" / "train.jsonl").write_text('{"q": 1, "a": 2}\n' + line + "\n")
+    told = _told(catalog, mirror, ["plain"])
+    assert any(said in one and one.startswith("train.jsonl:2: ") for one in told), told
+    (mirror / "plain" / "train.jsonl").write_text(line + "\n")
+    assert any("train.jsonl" in one for one in _told(catalog, mirror, ["plain"]))
+
+
 def test_many_bad_lines_are_counted_and_the_first_shown(catalog: Catalog, mirror: Path) -> None:
     (mirror / "plain" / "train.jsonl").write_text("{oops\n" * 30)
     told = _told(catalog, mirror)
@@ -285,7 +305,12 @@ def test_a_split_that_is_declared_later_is_missing_from_the_checksums(
 
 
 @pytest.mark.parametrize(
-    "text", ["{oops", "[]", "{}", '{"schema": 9, "files": {}}', '{"schema": 1, "files": {"x.jsonl": 3}}']
+    "text",
+    [
+        *("{oops", "[]", "{}", '{"schema": 9, "files": {}}', '{"schema": 1, "files": {"x.jsonl": 3}}'),
+        *("[" * 100_000, '{"schema": ' + "9" * 9000 + "}", '{"schema": 1, "files": {"\\ud800": {}}}'),
+        '{"schema": 1, "files": {"a\\u0000.jsonl": {"sha256": "", "rows": 1, "bytes": 1}}}',
+    ],
 )
 def test_broken_checksums_are_a_problem_and_no_traceback(text: str, catalog: Catalog, mirror: Path) -> None:
     (mirror / "plain" / "checksums.json").write_text(text)

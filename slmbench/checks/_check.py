@@ -197,7 +197,8 @@ def _local_splits(task: Task, data: str, found: Findings) -> dict[str, Split]:
             away.append(name)
         elif (rows := local_rows(task, name, found)) is not None:
             for column, n in rows.left_out.items():
-                found.note(f"{n:,} rows of split {name!r} are left out, as they have no {column!r} (`filled`)")
+                when = "before rows are held out" if task.dataset.spec.holdout is not None else f"of split {name!r}"
+                found.note(f"rows left out {when}, as they have no {column!r} (`filled`): {n:,}")
             splits[name] = convert(task, rows, found)
     if away:
         are = f"splits {', '.join(map(repr, away))} are" if len(away) > 1 else f"split {away[0]!r} is"

@@ -102,7 +102,7 @@ def evaluation_tasks(recipes: Sequence[Recipe], catalog: Catalog, options: Recip
 
     Before anything is trained, so that a broken task doesn't come to light after hours.
     """
-    from slmbench.task import Settings, load_task
+    from slmbench.task import Settings, evaluation_needs, left_out_notes, load_task
 
     found: list[list[Task]] = []
     told: set[str] = set()
@@ -126,6 +126,8 @@ def evaluation_tasks(recipes: Sequence[Recipe], catalog: Catalog, options: Recip
             told.add(notice)
         found.append(list(tasks))
     _require_all_rows(recipes, found, catalog, options)
+    for notice in left_out_notes(need for tasks in found for need in evaluation_needs(tasks)):
+        say(f"note: {notice}")
     for recipe, tasks in zip(recipes, found, strict=True):
         for task in tasks:
             task.examples(task.spec.split, recipe.spec.evaluation.limit)

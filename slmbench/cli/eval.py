@@ -94,7 +94,7 @@ def command(
     as_json: bool,
 ) -> None:
     from slmbench.recipe import load_suite
-    from slmbench.task import Settings, evaluation_needs, load_task, require_rows
+    from slmbench.task import Settings, evaluation_needs, left_out_notes, load_task, require_rows
 
     if (task_names is None) == (suite is None):
         raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
@@ -113,6 +113,8 @@ def command(
     for notice in notices:
         say(f"note: {notice}")
     require_rows(evaluation_needs(tasks))
+    for notice in left_out_notes(evaluation_needs(tasks)):
+        say(f"note: {notice}")
     if limit is not None:
         say(f"--limit {limit}: only the first {limit} items of each task; these rows will be badged and not ranked")
     if data == "samples":

@@ -1,7 +1,7 @@
 """Tasks: a declaration, its hooks and its metrics bound into the one object that training and evaluation both ask."""
 
 from slmbench.task._load import load_task, load_task_folder, templates_of, validate_all
-from slmbench.task._missing import evaluation_needs, require_rows, training_needs
+from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
 from slmbench.task._settings import Settings
 from slmbench.task._shown import is_among_its_shots
@@ -13,6 +13,7 @@ __all__ = [
     "evaluation_needs",
     "extracted",
     "is_among_its_shots",
+    "left_out_notes",
     "load_task",
     "load_task_folder",
     "program_of",

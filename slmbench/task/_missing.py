@@ -40,6 +40,16 @@ def require_rows(needs: Iterable[Need], compared: Iterable[Need] = ()) -> None:
     raise error
 
 
+def left_out_notes(needs: Iterable[Need]) -> list[str]:
+    """What to say of rows that `filled` leaves out of the splits that are read. Reads their rows."""
+    notes = []
+    for task, split in needs:
+        when = " before rows are held out" if task.dataset.spec.holdout is not None else f" of split {split!r}"
+        for column, n in task.rows(split).left_out.items() if task.dataset.spec.filled else ():
+            notes.append(f"{task.name}: rows left out{when}, as they have no {column!r}: {n:,}")
+    return list(dict.fromkeys(notes))
+
+
 def _missing(needs: Iterable[Need]) -> list[MissingData]:
     found: dict[tuple[str, str], MissingData] = {}
     asked: set[tuple[str, str]] = set()

@@ -96,7 +96,8 @@ def take_rows(
             f"{where}: all {len(rows)} rows were truncated: every answer alone is longer than max_tokens "
             f"({max_tokens}), so that none is seen to end; set max_tokens to {needed} or more"
         )
-    return TaskRows(task.name, rows, {"no answer": empty} if empty else {})
+    left_out = {f"no {column}": n for column, n in task.rows(str(task.spec.train_split)).left_out.items()}
+    return TaskRows(task.name, rows, left_out | ({"no answer": empty} if empty else {}))
 
 
 def _without_shots(task: Task, limit: int | None) -> list[Example]:

@@ -74,7 +74,10 @@ def journey(home: Path, model: str, capsys: Any, *settings: str, limit: int) -> 
 
     adapter = str(out / "adapters" / "notes")
     words = ("eval", model, "--adapter", adapter, "--tasks", "notes", "--out", str(out), "--limit", str(limit))
-    slmbench(*words, env=env, offline=True)
+    said = slmbench(*words, env=env, offline=True).stderr
+    assert "rows left out before rows are held out, as they have no 'diagnosis': 1" in said
+    training = json.loads((out / "adapters" / "notes" / "training.json").read_text())
+    assert training["tasks"]["notes"]["dropped"]["no diagnosis"] == 1
     runs = [json.loads(path.read_text()) for path in sorted((out / "runs").glob("*/run.json"))]
     assert sorted(run["adapter"]["name"] if run["adapter"] else "" for run in runs) == ["", "notes"]
     assert all(run["dataset"]["n"] == limit for run in runs)
