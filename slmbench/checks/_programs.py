@@ -6,9 +6,7 @@ import ast
 import warnings
 from collections.abc import Iterator, Sequence
 
-from attrs import frozen
-
-from attrs import evolve
+from attrs import evolve, frozen
 
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._formats import Written, until_stop
