@@ -18,6 +18,7 @@ def evaluate(
     tasks: str | Task | Sequence[str | Task],
     *,
     adapter: str | None = None,
+    force_base: bool = False,
     out: str = "slmbench-out",
     format: str = "plain",
     batch: int | str = "auto",
@@ -37,7 +38,8 @@ def evaluate(
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
     tasks: a task's name, or several with commas between, or a Task, or a sequence of names and Tasks.
-    adapter: a peft folder, put on the model for the length of the call. format: plain, chat or toon.
+    adapter: a peft folder, put on the model for the length of the call. force_base: whatever model it was made on.
+    format: plain, chat or toon.
     batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
@@ -56,7 +58,7 @@ def evaluate(
     adjusted, _ = Settings(shots, cot, samples).of(ready)
     given = model if isinstance(model, LoadedModel) else load_model(resolve_model(model, catalog))
     # A LoadedModel is the caller's: it is given back without the adapter's layers.
-    with nullcontext(given) if adapter is None else adapter_on(given, adapter) as loaded:
+    with nullcontext(given) if adapter is None else adapter_on(given, adapter, force_base=force_base) as loaded:
         return evaluate_tasks(
             loaded,
             adjusted,

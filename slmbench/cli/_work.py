@@ -54,11 +54,13 @@ def evaluate_all(
     allow_unsafe_code: bool = False,
     twin: bool = False,
     no_texts: bool = False,
+    force_base: bool = False,
 ) -> list[Run]:
     """Runs of the base and of everything in `trained`, all on the same tasks.
 
     trained: folders of adapters, or of whole models where all weights were trained. The base is held as the adapters
-    were trained on it: in their dtype, and packed into four bits where they are QLoRA's.
+    were trained on it: in their dtype, and packed into four bits where they are QLoRA's. force_base: on this base
+    whatever they say of theirs.
     """
     from slmbench.evaluation import Engine, evaluate_tasks
     from slmbench.models import adapter_on, check_base, is_whole_model, load_model, resolve_model
@@ -74,7 +76,7 @@ def evaluate_all(
     with phase(f"loading {source.name}"):
         loaded = load_model(source, dtype=dtype, quantization=quantization)
     for folder in adapters:
-        check_base(loaded, folder)
+        check_base(loaded, folder, force=force_base)
     options: dict[str, Any] = {
         "format": format,
         "batch": batch,
@@ -89,8 +91,9 @@ def evaluate_all(
     encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
     runs = evaluate_tasks(loaded, tasks, out=out, encoded=encoded, **options)
     for folder in adapters:
-        with adapter_on(loaded, folder) as tuned:
-            runs += evaluate_tasks(tuned, tasks, out=out, encoded=encoded, **options)
+        with adapter_on(loaded, folder, force_base=force_base) as tuned:
+            shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
+            runs += evaluate_tasks(tuned, tasks, out=out, encoded=shared, **options)
     del loaded
     for folder, whole_dtype in whole.items():
         runs += evaluate_tasks(_as_trained(source, folder, catalog, whole_dtype), tasks, out=out, **options)
@@ -111,7 +114,9 @@ def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
 
     wanted: dict[tuple[str, QuantizationSpec | None], str] = {}
     for folder in adapters:
-        training = read_adapter(folder).record
+        training = read_adapter(folder).training
+        if training is None:  # Made elsewhere: it takes the base as it is held for others.
+            continue
         wanted.setdefault((training.dtype, training.packing), folder)
     if len(wanted) > 1:
         said = "; ".join(

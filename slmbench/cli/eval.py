@@ -39,6 +39,7 @@ BATCH = _Batch()
 @click.option(
     "--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more."
 )
+@click.option("--force-base", is_flag=True, help="Adapters on this model whatever they were made on; the runs say so.")
 @click.option("--twin", is_flag=True, help="The model's tiny random copy in its place, offline; badged, never ranked.")
 @click.option("--tasks", "task_names", help="Names, with commas between.")
 @click.option("--suite")
@@ -72,6 +73,7 @@ BATCH = _Batch()
 def command(
     model: str,
     adapters: tuple[str, ...],
+    force_base: bool,
     twin: bool,
     task_names: str | None,
     suite: str | None,
@@ -139,6 +141,7 @@ def command(
         allow_unsafe_code=allow_unsafe_code,
         twin=twin,
         no_texts=no_texts,
+        force_base=force_base,
     )
     if as_json:
         show_json([run.record for run in runs])

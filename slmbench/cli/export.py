@@ -14,6 +14,8 @@ from slmbench.errors import SlmbenchError
 @click.argument("adapter", type=click.Path(exists=True, file_okay=False))
 @click.option("--to", required=True, type=click.Choice(["merged", "ollama", "gguf-ready"]))
 @click.option("--model", metavar="M", help="The base, where the adapter doesn't say: a name, a folder, or a hub id.")
+@click.option("--force-base", is_flag=True, help="Into this base, whatever the adapter was made on.")
+@click.option("--format", "format_name", help="plain, chat or toon: how it was trained, where the adapter doesn't say.")
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
@@ -23,11 +25,29 @@ from slmbench.errors import SlmbenchError
 )
 @click.option("--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="The record as JSON on stdout, and nothing else there.")
-def command(adapter: str, to: str, model: str | None, dtype: str, out: str, as_json: bool) -> None:
+def command(
+    adapter: str,
+    to: str,
+    model: str | None,
+    force_base: bool,
+    format_name: str | None,
+    dtype: str,
+    out: str,
+    as_json: bool,
+) -> None:
     from slmbench.deployment import export_adapter
 
     quiet_libraries()
-    made = export_adapter(adapter, to, default_catalog(), out=out, model=model, dtype=dtype)  # type: ignore[arg-type]
+    made = export_adapter(
+        adapter,
+        to,  # type: ignore[arg-type]
+        default_catalog(),
+        out=out,
+        model=model,
+        dtype=dtype,
+        format=format_name,
+        force_base=force_base,
+    )
     measured = made.record["merge"]
     if "largest_difference" in measured:
         evaluated = measured["as_evaluated"]

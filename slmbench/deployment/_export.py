@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.deployment._files import copy_pieces, make_readable_elsewhere, write_model
@@ -25,9 +25,9 @@ from slmbench.deployment._trained import Trained, asking_of, probes_of, read_tra
 from slmbench.deployment._turns import Turns
 from slmbench.errors import UsageError
 from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_atomically, write_json
-from slmbench.formats import chat_template_of, prompt_ids
+from slmbench.formats import chat_template_of, load_format, prompt_ids
 from slmbench.formats.chat import TODAY
-from slmbench.models import load_config, load_model, load_tokenizer
+from slmbench.models import has_template, load_config, load_model, load_tokenizer, own_tokenizer
 from slmbench.paths import shown
 from slmbench.runs import code, now, packages
 from slmbench.task import Task
@@ -57,24 +57,34 @@ def export_adapter(
     out: str,
     model: str | None = None,
     dtype: str = "auto",
+    format: str | None = None,
+    force_base: bool = False,
 ) -> Export:
     """Writes `<out>/models/<name>-<to>`, whole or not at all, and returns what is in it.
 
     folder: an adapter's, or that of a model whose weights were all trained. model: the base, where the adapter doesn't
-    say. dtype: of the weights; auto: for `merged` as the base was held in training, else bfloat16 where it was held so
+    say. format: the layout that it was trained on, where it doesn't say. force_base: whatever base it was made on.
+    dtype: of the weights; auto: for `merged` as the base was held in training, else bfloat16 where it was held so
     and float16 otherwise. Raises UsageError for an adapter of another base or one that is damaged, for an architecture
     that the target can't run, and for a folder in the way that no export made; OfflineError where the base is missing;
     SlmbenchError where merging changes what the model says, or where nothing can be written.
     """
-    trained = read_trained(folder, catalog, model)
+    trained = read_trained(folder, catalog, model, format)
     place = os.path.join(out, "models", f"{trained.name}-{to}")
     if os.path.isdir(place) and not os.path.isfile(os.path.join(place, _RECORD)):
         raise UsageError(f"{shown(place)} is there already and no export made it; give another --out")
     config = load_config(trained.source)
     _refuse(config, to, trained)
-    tokenizer = load_tokenizer(trained.source)
+    tokenizer = base_tokenizer = load_tokenizer(trained.source)
+    told: list[str] = []
+    if trained.info is not None:
+        seq2seq = trained.source.architecture == "seq2seq"
+        tokenizer, told = own_tokenizer(trained.info, base_tokenizer, seq2seq=seq2seq)
+    if trained.layout_unknown:
+        trained, said = _with_layout(trained, tokenizer, is_own=tokenizer is not base_tokenizer, to=to)
+        told += said
     tasks, missing = tasks_of(trained, catalog)
-    notices = [f"task {name!r} is not here any more; it was left out of the measurement" for name in missing]
+    notices = [*told, *(f"task {name!r} is not here any more; it was left out of the measurement" for name in missing)]
     # What a TEMPLATE can't say comes to light before gigabytes are merged.
     turns, asking, told = _layout(trained, tokenizer, tasks) if to == "ollama" else (None, Asking(), [])
     notices += told
@@ -85,8 +95,8 @@ def export_adapter(
         with disk_errors(partial):
             os.makedirs(partial)
         try:
-            record, told = _write(trained, tokenizer, tasks, config, to, dtype, partial)
-            notices += told
+            record, told = _write(trained, tokenizer, tasks, config, to, dtype, partial, force_base)
+            notices += [one for one in told if one not in notices]
             if turns is not None:
                 notices += _write_modelfiles(partial, trained, tokenizer, config, turns, asking, record["dtype"])
             problems = [] if to == "merged" else gguf_problems(partial, own_tokenizer=_own_tokenizer(trained))
@@ -136,8 +146,28 @@ def _layout(trained: Trained, tokenizer: Any, tasks: list[Task]) -> tuple[Turns,
     return turns, asking, told
 
 
+def _with_layout(trained: Trained, tokenizer: Any, *, is_own: bool, to: Target) -> tuple[Trained, list[str]]:
+    """With the layout that an adapter made elsewhere was most likely trained on, and what to tell of that."""
+    if not tokenizer.chat_template:
+        return trained, []
+    if to == "ollama" and trained.info is not None and not is_own and not has_template(trained.folder):
+        raise UsageError(
+            f"adapter {shown(trained.folder)} doesn't say how its prompts were laid out, and {trained.source.name!r} "
+            "has a chat template: give --format chat if it was trained through that, --format plain if on bare texts"
+        )
+    told = "it is laid out by its chat template, as tools that tune chat models do; --format plain if it was not"
+    return evolve(trained, format=load_format("chat"), layout_unknown=False), [told]
+
+
 def _write(
-    trained: Trained, tokenizer: Any, tasks: list[Task], config: Any, to: Target, dtype: str, partial: str
+    trained: Trained,
+    tokenizer: Any,
+    tasks: list[Task],
+    config: Any,
+    to: Target,
+    dtype: str,
+    partial: str,
+    force_base: bool,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(the record, what a person should know of the base); writes the model."""
     probes = probes_of(trained, tasks, tokenizer, config)
@@ -155,6 +185,7 @@ def _write(
             held_in=held_in,
             quantization=trained.quantization,
             dtype=written,
+            force_base=force_base,
         )
     # Without the padding token that loading may have put in.
     write_model(partial, merged.model, tokenizer)
@@ -163,12 +194,13 @@ def _write(
         chat = chat_template_of(tokenizer) if trained.format.name == "chat" else tokenizer.chat_template
         bos = _begins_with_bos(trained, tokenizer)
         make_readable_elsewhere(partial, tokenizer, chat_template=chat, begins_with_bos=bos)
-    info = trained.info
+    info = merged.base.adapter
     record = {
         "schema": 1,
         "target": to,
         "model": {"name": trained.source.name, "id": trained.source.id, "revision": trained.source.revision},
         "adapter": None if info is None else {"name": info.name, "sha256": info.sha256, "rank": info.rank},
+        **({"forced_base": info.forced} if info is not None and info.forced else {}),
         "recipe": trained.record.recipe,
         "tasks": [task.name for task in tasks],
         "format": trained.format.name,

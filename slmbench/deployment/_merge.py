@@ -48,6 +48,7 @@ def merge_adapter(
     held_in: str,
     quantization: QuantizationSpec | None,
     dtype: str,
+    force_base: bool = False,
 ) -> Merged:
     """The base with the adapter's weights added to its own.
 
@@ -58,8 +59,10 @@ def merge_adapter(
     TOLERANCE of the largest, or where a weight doesn't fit into float16.
     """
     base = load_model(source, dtype=held_in, quantization=quantization)
-    refuse_unmergeable(check_base(base, adapter))
-    with adapter_on(base, adapter) as tuned:
+    info = check_base(base, adapter, force=force_base)
+    refuse_unmergeable(info)
+    with adapter_on(base, adapter, force_base=force_base) as tuned:
+        notices = tuned.notices
         evaluated = _logits(tuned.model, probes)
     packing = base.quantization
     if packing is not None:
@@ -106,7 +109,7 @@ def merge_adapter(
         "same_next_token": _agreement(evaluated, written),
     }
     measured["dtype"] = dtype
-    return Merged(model, base.tokenizer, base, measured)
+    return Merged(model, base.tokenizer, evolve(base, adapter=info, notices=notices), measured)
 
 
 def refuse_unmergeable(info: AdapterInfo) -> None:

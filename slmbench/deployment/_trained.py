@@ -51,12 +51,14 @@ class Trained:
     held_in: str
     quantization: QuantizationSpec | None
     format: Format
+    layout_unknown: bool = False
 
 
-def read_trained(folder: str, catalog: Catalog, model: str | None) -> Trained:
+def read_trained(folder: str, catalog: Catalog, model: str | None, format: str | None = None) -> Trained:
     """What a folder of an adapter, or of a model whose weights were all trained, holds.
 
-    model: its base, where the folder doesn't say or says what isn't there. Raises UsageError, FileError.
+    model: its base, where the folder doesn't say or says what isn't there. format: its layout, where it doesn't say.
+    Raises UsageError, FileError.
     """
     name = os.path.basename(os.path.abspath(folder))
     if is_whole_model(folder):
@@ -65,11 +67,11 @@ def read_trained(folder: str, catalog: Catalog, model: str | None) -> Trained:
         except FileNotFoundError:
             record = TrainingFile()
         source = resolve_model(os.path.abspath(folder), catalog)
-        return Trained(name, folder, None, record, source, record.dtype, None, _format(record))
+        return Trained(name, folder, None, record, source, record.dtype, None, *_format(record, format))
     info = read_adapter(folder)
     source = _base_of(info, catalog) if model is None else resolve_model(model, catalog)
     record = info.record
-    return Trained(name, folder, info, record, source, record.dtype, record.packing, _format(record))
+    return Trained(name, folder, info, record, source, record.dtype, record.packing, *_format(record, format))
 
 
 def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
@@ -117,8 +119,12 @@ def _of_name(given: str, catalog: Catalog) -> ModelSource:
     return resolve_model(given, catalog)
 
 
-def _format(record: TrainingFile) -> Format:
-    return load_format(record.settings.format)
+def _format(record: TrainingFile, asked: str | None) -> tuple[Format, bool]:
+    """(the layout of the prompts, whether nothing says so). Raises UsageError for one that the record contradicts."""
+    told = record.settings.format if record.settings.method is not None else None
+    if asked and told and asked != told:
+        raise UsageError(f"--format {asked}: it was trained on {told}, by its training.json; leave --format out")
+    return load_format(told or asked or "plain"), not (told or asked)
 
 
 def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]:

@@ -156,6 +156,7 @@ def _prepare(
             "train_seed": training.seed,
             "train_s": training.train_s,
             "tasks": list(training.tasks),
+            **({"forced_base": adapter.forced} if adapter.forced else {}),
         },
         "tokenizer_sha256": tokenizer_sha256(loaded.tokenizer),
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,

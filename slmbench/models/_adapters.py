@@ -7,7 +7,7 @@ import math
 import os
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.errors import UsageError
 from slmbench.models._adapter_files import (
@@ -29,7 +29,7 @@ class AdapterInfo:
     """What identifies an adapter folder.
 
     kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, None for
-    adapters made elsewhere.
+    adapters made elsewhere. forced: why the base that it is on is not its own, None where it is.
     """
 
     name: str
@@ -40,6 +40,11 @@ class AdapterInfo:
     shapes: dict[str, list[int]]
     config: AdapterConfig
     training: TrainingFile | None = None
+    forced: str | None = None
+
+    def with_forced(self, why: str) -> AdapterInfo:
+        """This one, put on a base that it wasn't made on."""
+        return evolve(self, forced=why)
 
     @property
     def parameters(self) -> int:

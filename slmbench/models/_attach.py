@@ -11,7 +11,9 @@ from attrs import evolve
 
 from slmbench.errors import UsageError
 from slmbench.models._adapters import AdapterInfo, read_adapter
+from slmbench.models._base import check_base, judge_base
 from slmbench.models._load import LoadedModel
+from slmbench.models._own_tokenizer import own_tokenizer, unembedded
 from slmbench.models._peft_config import check_config
 from slmbench.models._wiring import note_wiring
 from slmbench.paths import shown
@@ -26,14 +28,16 @@ _SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.
 
 
 @contextlib.contextmanager
-def adapter_on(loaded: LoadedModel, folder: str, *, strict: bool = True) -> Iterator[LoadedModel]:
+def adapter_on(
+    loaded: LoadedModel, folder: str, *, strict: bool = True, force_base: bool = False
+) -> Iterator[LoadedModel]:
     """The model with an adapter on it for the length of the block; then the base as it was, bit for bit.
 
     Raises what `attach_adapter` raises.
     """
     restore = note_wiring(loaded.model, numbers=_writes_over(read_adapter(folder)))
     try:
-        yield attach_adapter(loaded, folder, strict=strict)
+        yield attach_adapter(loaded, folder, strict=strict, force_base=force_base)
     finally:
         restore()
 
@@ -44,25 +48,36 @@ def _writes_over(info: AdapterInfo) -> bool:
     return info.kind not in _LEAVES_NUMBERS or (isinstance(begun, str) and begun not in ("gaussian", "orthogonal"))
 
 
-def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True) -> LoadedModel:
-    """The model with an adapter on it. Raises UsageError where the adapter was trained on another base.
+def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, force_base: bool = False) -> LoadedModel:
+    """The model with an adapter on it, and with the tokenizer that the adapter was trained with.
 
-    strict: the base's weights, as they are in memory, are those of the training: the same model, dtype and packing.
-    Without it names and shapes have to fit, as where an adapter of a packed base is merged into the whole one. Where it
-    raises, the base is as it was.
+    strict: the base is that of the training: the same weights, dtype and packing where the adapter has their digest,
+    else the model that it names. force_base: it may be another, and the result says so. Without strict names and shapes
+    have to fit, as where an adapter of a packed base is merged into the whole one. Raises UsageError or FileError, and
+    then the base is as it was.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
-    info = check_base(loaded, folder) if strict else read_adapter(folder)
+    info = check_base(loaded, folder, force=force_base) if strict else read_adapter(folder)
     check_config(info, loaded.model)
+    tokenizer, notices = own_tokenizer(info, loaded.tokenizer, seq2seq=loaded.architecture == "seq2seq")
+    if info.forced:
+        notices.insert(0, f"on a base that is not its own, as was asked for: adapter {info.name!r} {info.forced}")
+    elif strict and (remark := judge_base(info, loaded).remark):
+        notices.insert(0, remark)
     restore = note_wiring(loaded.model, numbers=_writes_over(info))
     try:
+        saved = _fit_embeddings(loaded, info, tokenizer)
         model = PeftModel.from_pretrained(loaded.model, folder)
         # peft only warns of tensors that match nothing, and an adapter of which nothing is loaded scores as the base.
-        there = {key: list(tensor.shape) for key, tensor in get_peft_model_state_dict(model).items()}
+        state = get_peft_model_state_dict(model, save_embedding_layers=saved)
+        there = {key: list(tensor.shape) for key, tensor in state.items()}
         model.eval()
         if there == info.shapes:
             _try(model)
+    except UsageError:
+        restore()
+        raise
     except Exception as error:  # A stranger's settings reach all of peft's code.
         restore()
         raise UsageError(f"adapter {shown(folder)} doesn't fit {loaded.source.name!r}: {_said(error)}") from error
@@ -73,7 +88,37 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True) -> 
             f"adapter {shown(folder)} doesn't fit {loaded.source.name!r}: {len(odd)} tensors differ in name or shape, "
             f"as {odd[0]}"
         )
-    return evolve(loaded, model=model, adapter=info)
+    return evolve(loaded, model=model, adapter=info, tokenizer=tokenizer, notices=(*loaded.notices, *notices))
+
+
+def _fit_embeddings(loaded: LoadedModel, info: AdapterInfo, tokenizer: Any) -> bool:
+    """Gives the base as many embeddings as the adapter was saved with; whether it was saved with them.
+
+    Raises UsageError for tokens that neither has.
+    """
+    base = loaded.model
+    embeddings = base.get_input_embeddings()
+    name = next((name for name, module in base.named_modules() if module is embeddings), "")
+    rows = int(embeddings.weight.shape[0])
+    saved = next((info.shapes[key] for key in (f"{_PREFIX}{name}.weight",) if key in info.shapes), None)
+    if saved and saved[0] != rows and len(saved) == 2 and saved[1] == embeddings.weight.shape[1]:
+        base.resize_token_embeddings(saved[0], mean_resizing=False)
+        rows = saved[0]
+    trained = info.config.trainable_token_indices or []
+    numbers = trained if isinstance(trained, list) else [number for some in trained.values() for number in some]
+    if beyond := [number for number in numbers if number >= rows]:
+        raise UsageError(
+            f"adapter {shown(info.folder)} trained the token {beyond[0]}, and {loaded.source.name!r} has {rows:,} "
+            "embeddings; write base and adapter to one folder where the base was enlarged"
+        )
+    if tokenizer is not loaded.tokenizer and (beyond := unembedded(tokenizer, rows)):
+        number, token = beyond[0]
+        raise UsageError(
+            f"adapter {shown(info.folder)}: its tokenizer has {len(beyond)} tokens more than there are embeddings, as "
+            f"{token!r} ({number}, and {loaded.source.name!r} has {rows:,}); save the adapter with the enlarged "
+            "embeddings (save_embedding_layers=True)"
+        )
+    return saved is not None
 
 
 def _try(model: Any) -> None:
@@ -96,38 +141,3 @@ def _said(error: Exception) -> str:
             f"({given.strip('[]')} where {wanted.strip('[]')} fits); it was trained on a model of another shape"
         )
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def check_base(loaded: LoadedModel, folder: str) -> AdapterInfo:
-    """What an adapter says of itself. Raises UsageError where it was trained on another base than the loaded one."""
-    info = read_adapter(folder)
-    if odd := _other_base(info, loaded):
-        raise UsageError(f"adapter {shown(folder)} {odd}")
-    return info
-
-
-def _other_base(info: AdapterInfo, loaded: LoadedModel) -> str | None:
-    """What sets the base in memory apart from that of the training; None where nothing does, or nothing is known."""
-    said = info.record
-    if said.base_weights_sha256 is None:
-        return None
-    if said.quantization != loaded.quantization:
-        return (
-            f"was trained on {said.model!r} {_packed(said.quantization)}, but {loaded.source.name!r} is here "
-            f"{_packed(loaded.quantization)}; load the base as it was in training"
-        )
-    if said.base_weights_sha256 == loaded.weights_sha256:
-        return None
-    if said.model == loaded.source.name and said.dtype not in ("auto", loaded.dtype):
-        return (
-            f"was trained on {said.model!r} in {said.dtype}, but its weights are here in {loaded.dtype}; "
-            f"load the base with dtype {said.dtype}"
-        )
-    return (
-        f"was trained on {said.model!r} with weights {said.base_weights_sha256[:12]}, but "
-        f"{loaded.source.name!r} here has {loaded.weights_sha256[:12]} in {loaded.dtype}; train it again on these"
-    )
-
-
-def _packed(quantization: Any) -> str:
-    return f"packed as {quantization}" if quantization else "unpacked"

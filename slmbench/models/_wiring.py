@@ -52,7 +52,6 @@ def _put(there: dict[str, Any], state: dict[str, tuple[Any, Any]]) -> None:
     there.clear()
     for key, (value, holding) in state.items():
         there[key] = value
-        if holding is None or (value == holding and list(value) == list(holding)):
-            continue
-        value.clear()
-        value.extend(holding) if isinstance(value, list) else value.update(holding)
+        if holding is not None:
+            value.clear()
+            value.extend(holding) if isinstance(value, list) else value.update(holding)

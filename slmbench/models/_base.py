@@ -1,0 +1,140 @@
+"""Whether an adapter was made on the base that it is put on: what is certain, and what is only likely."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.errors import UsageError
+from slmbench.models._adapters import AdapterInfo, read_adapter
+from slmbench.models._load import LoadedModel
+from slmbench.paths import shown
+
+FORCE = "--force-base (force_base=True) puts it on this one all the same, and its runs say so"
+_CACHED = re.compile(r"models--([^/\\]+?)--([^/\\]+)(?:[/\\]snapshots[/\\][^/\\]+)?[/\\]?$")
+_FILE_KIND = re.compile(r"[.-](?:gguf|i?q\d\w*|bf16|f16|f32|fp16)$", re.IGNORECASE)
+# Names that people and tools give to any model's folder.
+_ANYBODYS = frozenset("model base merged output out checkpoint final hf llm weights snapshot latest".split())
+
+
+@frozen
+class Judgement:
+    """refusal: why it is another base, '' where nothing says so. remark: what a person should know, '' if nothing."""
+
+    refusal: str = ""
+    remark: str = ""
+
+
+def check_base(loaded: LoadedModel, folder: str, *, force: bool = False) -> AdapterInfo:
+    """What an adapter says of itself. Raises UsageError where it was made on another base than the loaded one.
+
+    force: it is taken all the same, and `forced` has what was against it.
+    """
+    info = read_adapter(folder)
+    found = judge_base(info, loaded)
+    if not found.refusal:
+        return info
+    if not force:
+        raise UsageError(f"adapter {shown(folder)} {found.refusal}")
+    return info.with_forced(found.refusal.partition("; ")[0])
+
+
+def judge_base(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
+    """By the weights' digest where a training left one, by the name that the adapter's config gives otherwise."""
+    if info.record.base_weights_sha256 is not None:
+        return Judgement(_other_weights(info, loaded))
+    return _by_name(info, loaded)
+
+
+def _other_weights(info: AdapterInfo, loaded: LoadedModel) -> str:
+    """What sets the base in memory apart from that of the training; '' where nothing does."""
+    said = info.record
+    if said.quantization != loaded.quantization:
+        return (
+            f"was trained on {said.model!r} {_packed(said.quantization)}, but {loaded.source.name!r} is here "
+            f"{_packed(loaded.quantization)}; load the base as it was in training, or {FORCE}"
+        )
+    if said.base_weights_sha256 == loaded.weights_sha256:
+        return ""
+    if said.model == loaded.source.name and said.dtype not in ("auto", loaded.dtype):
+        return (
+            f"was trained on {said.model!r} in {said.dtype}, but its weights are here in {loaded.dtype}; "
+            f"load the base with dtype {said.dtype}, or {FORCE}"
+        )
+    return (
+        f"was trained on {said.model!r} with weights {str(said.base_weights_sha256)[:12]}, but "
+        f"{loaded.source.name!r} here has {loaded.weights_sha256[:12]} in {loaded.dtype}; train it again on these, or "
+        f"{FORCE}"
+    )
+
+
+def _packed(quantization: Any) -> str:
+    return f"packed as {quantization}" if quantization else "unpacked"
+
+
+def _by_name(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
+    said, source = info.config.base_model_name_or_path, loaded.source
+    if not said:
+        return Judgement(remark=f"adapter {info.name!r} doesn't say what it was made on; that it was this, is trust")
+    here = source.name if source.name == source.id else f"{source.name} ({source.id})"
+    if os.path.isabs(said) and os.path.isfile(os.path.join(said, "config.json")) and os.path.isdir(source.location):
+        same = os.path.realpath(said) == os.path.realpath(source.location) or _same_files(said, source.location)
+        refusal = f"was made on {shown(said)}, whose weights are not those of {here}; give that folder as the model, or"
+        return Judgement() if same else Judgement(f"{refusal} {FORCE}")
+    if _identity(said) in {_identity(name) for name in (source.id, source.location) if name}:
+        theirs, ours = info.config.revision, source.revision
+        if theirs and ours and theirs != ours and "main" not in (theirs, ours):
+            return Judgement(remark=f"adapter {info.name!r} was made on revision {theirs} of {said}; here it is {ours}")
+        return Judgement()
+    names = {_bare(name) for name in (source.name, source.id, source.location)}
+    if _bare(said) in names - _ANYBODYS:
+        told = f"adapter {info.name!r} was made on {shown(said)}; that {here} is the same model, its name alone says"
+        return Judgement(remark=told)
+    return Judgement(
+        f"was made on {shown(said)}, by its adapter_config.json, and the base here is {here}: on another of "
+        f"the same shape its numbers mean nothing; give the model that it was made on, or {FORCE}"
+    )
+
+
+def _identity(name: str) -> tuple[str, ...]:
+    """A hub id in small letters, whether as it is or as the hub's cache has it; of a path its end, as tools move it."""
+    cached = _CACHED.search(name)
+    if cached:
+        return cached[1].lower(), cached[2].lower()
+    parts = [part for part in re.split(r"[/\\]+", name) if part not in ("", ".", "~")]
+    if os.path.isabs(name) or "\\" in name or len(parts) != 2 or name.startswith((".", "~")):
+        # The embedded model lies in another place in every environment.
+        return tuple(parts[-3:]) if tuple(parts[-3::2]) == ("slmbench", "model") else (os.path.abspath(name),)
+    return parts[0].lower(), parts[1].lower()
+
+
+def _bare(name: str) -> str:
+    """The last part of a name, in small letters, without what says how its file is packed."""
+    cached = _CACHED.search(name)
+    last = cached[2] if cached else re.split(r"[/\\]+", name.rstrip("/\\"))[-1]
+    while (shorter := _FILE_KIND.sub("", last)) != last:
+        last = shorter
+    return last.lower()
+
+
+def _same_files(one: str, other: str) -> bool:
+    """Whether two models' folders hold the same weights, by the digests of their files."""
+    with contextlib.suppress(OSError):
+        sizes = [
+            {path.name: path.stat().st_size for path in Path(place).glob("*.safetensors")} for place in (one, other)
+        ]
+        if not sizes[0] or sizes[0] != sizes[1]:
+            return False
+        return all(_digest(os.path.join(one, name)) == _digest(os.path.join(other, name)) for name in sizes[0])
+    return False
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
