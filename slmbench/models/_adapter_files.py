@@ -97,7 +97,7 @@ def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
 
 def _wanted_of(said: Any) -> str:
     """What a header's entry has to be, where it isn't; else ''."""
-    if not isinstance(said, dict) or said.get("dtype") not in _BITS or not isinstance(said["dtype"], str):
+    if not isinstance(said, dict) or not isinstance(said.get("dtype"), str) or said["dtype"] not in _BITS:
         return f"an object with a dtype of safetensors ({', '.join(sorted(_BITS))})"
     shape, offsets = said.get("shape"), said.get("data_offsets")
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:

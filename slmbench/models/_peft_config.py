@@ -16,7 +16,7 @@ from slmbench.models._adapter_files import AGAIN, CONFIG
 from slmbench.models._adapters import AdapterInfo
 from slmbench.paths import shown
 
-PATTERN_SECONDS = 5.0
+PATTERN_SECONDS = 3.0
 _SMALL = 4096
 # Settings that say how much is made, whatever the kind; each is a side of some tensor of the file.
 _SIZES = (

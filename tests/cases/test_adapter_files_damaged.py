@@ -89,7 +89,7 @@ def _with(value, path, new):
     return made
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_field_of_training_json_is_a_value_or_a_named_error(sound, nano, data):
     record = RECORD | {"base_weights_sha256": nano.weights_sha256}
@@ -123,7 +123,7 @@ def test_a_record_of_another_type_is_named_and_never_taken_for_none(sound, chang
 
 
 @settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
 @given(data=st.data())
 def test_any_field_of_adapter_config_is_a_value_or_an_error_and_the_base_stays(sound, nano, data):

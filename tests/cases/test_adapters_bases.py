@@ -163,7 +163,7 @@ def test_an_adapter_is_asked_through_the_tokenizer_that_it_was_trained_with(nano
 
             base = copy.deepcopy(nano.model)
         elif change == "template":
-            assert next(run.samples())["prompt"].startswith("<user>")
+            assert run.samples()[0]["prompt"].startswith("<user>")
     assert nano.model.config.to_dict() == before
     if change == "token":
         ids = torch.tensor([own.encode("2 + 2 <thought> 4")])
