@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -18,7 +18,6 @@ from slmbench.formats import Format, encoder_decoder_ids, load_format, training_
 from slmbench.models import (
     AdapterInfo,
     ModelSource,
-    TrainedBase,
     TrainingFile,
     is_model_here,
     is_whole_model,
@@ -76,37 +75,43 @@ def read_trained(folder: str, catalog: Catalog, model: str | None, format: str |
 
 def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
     """Where an adapter's base is, by what its files say. Raises UsageError, which says where it was looked for."""
-    said, base, known = info.record.model, info.record.base, catalog.files("models")
+    said, base = info.record.model, info.record.base
     peft_said = info.config.base_model_name_or_path
     # A folder's name alone may be another model's name in the registry: paths first.
     for place in (base.location if base else None, peft_said):
-        if place and os.path.isabs(os.path.expanduser(place)) and is_model_here(place):
-            found = resolve_model(place, catalog)
-            return _named_as(found, base, known, catalog)
-    was_folder = base is not None and os.path.isabs(base.location)
-    names = [] if was_folder and base.name not in known else [said, peft_said]
-    tried = [name for name in (base.location if base else None, *names) if name]
-    if not tried:
-        raise UsageError(f"adapter {shown(info.folder)} doesn't say what its base is; give it with --model")
+        if place and os.path.isabs(place) and is_model_here(place):
+            return _named(place, base.name if base else said, catalog)
+    names = [said, peft_said]
+    if base is not None and os.path.isabs(base.location):
+        # The registry's own folders lie elsewhere in another environment; a person's are found by their path alone.
+        names = [base.name] if _is_folder_of_registry(base.name, catalog) else []
     for name in filter(None, names):
         with contextlib.suppress(UsageError):
             return _of_name(name, catalog)
-    where = " nor ".join(shown(place) for place in dict.fromkeys(tried))
+    tried = [name for name in (base.location if base else None, *names) if name]
+    if not tried:
+        raise UsageError(f"adapter {shown(info.folder)} doesn't say what its base is; give it with --model")
+    where = " or ".join(shown(place) for place in dict.fromkeys(tried))
     raise UsageError(
-        f"adapter {shown(info.folder)}: its base is not here, as {'neither ' if ' nor ' in where else ''}{where} "
-        f"{'is a model on this machine' if ' nor ' not in where else 'are a model on this machine'}; "
-        "give its folder or name with --model"
+        f"adapter {shown(info.folder)} was made on {where}, and no such model is here; give its folder or name with "
+        "--model"
     )
 
 
-def _named_as(found: ModelSource, base: TrainedBase | None, known: Mapping[str, str], catalog: Catalog) -> ModelSource:
-    """The registry's own entry of a folder that it declares or builds, which knows more of it; else the folder."""
-    if base is not None and (base.name in known or base.name.removesuffix("-twin") in known):
+def _named(place: str, name: str | None, catalog: Catalog) -> ModelSource:
+    """A folder as the registry's entry of this name, where it is that one's, as that knows more of it."""
+    if name is not None:
         with contextlib.suppress(SlmbenchError):
-            declared = _of_name(base.name, catalog)
-            if os.path.realpath(declared.location) == os.path.realpath(found.location):
+            declared = _of_name(name, catalog)
+            if os.path.realpath(declared.location) == os.path.realpath(place):
                 return declared
-    return found
+    return resolve_model(place, catalog)
+
+
+def _is_folder_of_registry(name: str, catalog: Catalog) -> bool:
+    with contextlib.suppress(SlmbenchError):
+        return name.removesuffix("-twin") in catalog.files("models") and os.path.isabs(_of_name(name, catalog).location)
+    return False
 
 
 def _of_name(given: str, catalog: Catalog) -> ModelSource:
