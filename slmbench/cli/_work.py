@@ -76,7 +76,9 @@ def evaluate_all(
     with phase(f"loading {source.name}"):
         loaded = load_model(source, dtype=dtype, quantization=quantization)
     for folder in adapters:
-        check_base(loaded, folder, force=force_base)
+        if check_base(loaded, folder, force=force_base).training is None:
+            with adapter_on(loaded, folder, force_base=force_base):
+                pass  # What another tool made is put on once, so that whatever is odd about it is told now.
     options: dict[str, Any] = {
         "format": format,
         "batch": batch,
