@@ -126,7 +126,7 @@ def _of_name(given: str, catalog: Catalog) -> ModelSource:
 
 def _format(record: TrainingFile, asked: str | None) -> tuple[Format, bool]:
     """(the layout of the prompts, whether nothing says so). Raises UsageError for one that the record contradicts."""
-    told = record.settings.format if record.settings.method is not None else None
+    told = record.settings.format if "format" in record.settings.model_fields_set else None
     if asked and told and asked != told:
         raise UsageError(f"--format {asked}: it was trained on {told}, by its training.json; leave --format out")
     return load_format(told or asked or "plain"), not (told or asked)
