@@ -167,6 +167,13 @@ def unpack(model: Any) -> None:
             delattr(model, attribute)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+    # How a file of packed weights was read, which transformers would turn around to write one and can't.
+    if conversions := getattr(model, "_weight_conversions", None):
+        model._weight_conversions = [one for one in conversions if not _of_packing(one)] or None
+
+
+def _of_packing(conversion: Any) -> bool:
+    return any("Bnb" in type(step).__name__ for step in getattr(conversion, "operations", ()))
 
 
 def _logits(model: Any, probes: Sequence[Probe]) -> list[Any]:
