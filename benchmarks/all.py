@@ -31,6 +31,7 @@ SCRIPTS = {
     "training_speed.py": ("SLMBENCH_DATA",),
     "training_overhead.py": ("SLMBENCH_DATA",),
     "memory_forecast.py": (),
+    "smollm2_gsm8k.py": ("SLMBENCH_DATA", "SLMBENCH_SMOLLM2"),
 }
 
 
