@@ -66,7 +66,7 @@ class ConfigFile(_File):
     vocab_size: Size | None = None
     hidden_size: Sizes = None
     intermediate_size: Sizes = None
-    num_hidden_layers: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    num_hidden_layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
     num_attention_heads: Sizes = None
     num_key_value_heads: Sizes = None
     head_dim: Size | None = None
@@ -204,9 +204,10 @@ FILES: dict[str, type[_File]] = {
 
 @frozen
 class Stored:
-    """The tensors of a folder: name -> dtype, as safetensors names it."""
+    """The tensors of a folder: name -> dtype, as safetensors names it. sides: the lengths that they have."""
 
     dtypes: Mapping[str, str]
+    sides: frozenset[int] = frozenset()
 
     @property
     def packed(self) -> list[str]:
@@ -235,7 +236,7 @@ def stored_tensors(folder: str) -> Stored | None:
     index = os.path.join(folder, _INDEX)
     whole = os.path.join(folder, _WHOLE)
     if os.path.lexists(whole):  # As transformers prefers it.
-        return Stored({name: head.dtype for name, head in tensor_heads(whole).items()})
+        return _stored(tensor_heads(whole))
     if not os.path.lexists(index):
         return None
     places = parse(IndexFile, read_json(index, Limits(bytes=HEADER_BYTES), todo=_TODO), index, todo=_TODO).weight_map
@@ -250,14 +251,19 @@ def stored_tensors(folder: str) -> Stored | None:
     if missing:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise FileError([Problem(shown(index), 0, 0, f"names files that are not there: {names}")], "copy them too")
-    found: dict[str, str] = {}
+    found: dict[str, TensorHead] = {}
     for file in sorted(set(places.values())):
-        found |= {name: head.dtype for name, head in tensor_heads(os.path.join(folder, file)).items()}
+        found |= tensor_heads(os.path.join(folder, file))
     lacking = sorted(set(places) - set(found))
     if lacking:
         said = f"names {len(lacking)} tensors that are in none of its files, as {lacking[0][:80]!r}"
         raise FileError([Problem(shown(index), 0, 0, said)], _TODO)
-    return Stored(found)
+    return _stored(found)
+
+
+def _stored(heads: Mapping[str, TensorHead]) -> Stored:
+    sides = frozenset(side for head in heads.values() for side in head.shape)
+    return Stored({name: head.dtype for name, head in heads.items()}, sides)
 
 
 def tensor_heads(path: str) -> dict[str, TensorHead]:

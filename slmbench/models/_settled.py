@@ -43,6 +43,7 @@ def settle(config: Any, raw: Mapping[str, Any], location: str, options: Mapping[
                 f"({stored.dtypes[packed[0]]}), but config.json has no quantization_config that says how; take it over "
                 "from the model that they come from, or give the whole weights"
             )
+        _check_sizes(raw, stored, location)
         return Settled(config, raw)
     if stored.packed:
         return Settled(config, raw)
@@ -51,6 +52,23 @@ def settle(config: Any, raw: Mapping[str, Any], location: str, options: Mapping[
     del config.quantization_config
     notice = f"config.json says {method}, but the weights beside it are whole: loaded as they are"
     return Settled(config, raw, True, (notice,))
+
+
+def _check_sizes(raw: Mapping[str, Any], stored: Stored, location: str) -> None:
+    """Raises UsageError for sizes that the weights can't have, before any memory is taken for them."""
+    for name in ("hidden_size", "vocab_size"):
+        said = raw.get(name)
+        if type(said) is int and stored.sides and said not in stored.sides:
+            raise UsageError(
+                f"{shown(location)}: config.json says {name} {said:,}, and no tensor of the weights has such a side: "
+                "they have another shape; take config and weights of one model"
+            )
+    layers = raw.get("num_hidden_layers")
+    if type(layers) is int and layers > len(stored.dtypes):
+        raise UsageError(
+            f"{shown(location)}: config.json says {layers:,} layers, and the weights are {len(stored.dtypes):,} "
+            "tensors: tensors are missing; take config and weights of one model"
+        )
 
 
 def _fetched_tensors(location: str, options: Mapping[str, Any]) -> Stored | None:

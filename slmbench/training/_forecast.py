@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from slmbench.errors import UsageError
 from slmbench.models import ModelSource
 from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
 from slmbench.training._allocator import give_back_freed
@@ -202,7 +203,11 @@ def _training_model(plan: TrainingPlan) -> tuple[Any, _Sizes]:
 
     spec, source = plan.spec, plan.source
     dtype = getattr(torch, weights_dtype(spec, source, plan.device))
-    model = empty_model(plan.config, source.architecture, torch.float32 if spec.method == "full" else dtype)
+    try:
+        model = empty_model(plan.config, source.architecture, torch.float32 if spec.method == "full" else dtype)
+    except Exception as error:  # Of a config of anyone's, which names what there isn't.
+        said = " ".join(str(error).split())[:200]
+        raise UsageError(f"the config of {source.name!r} makes no model: {type(error).__name__}: {said}") from error
     model.config.use_cache = False
     model.requires_grad_(spec.method == "full")
     if spec.method == "qlora":

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import FileError, SlmbenchError
-from slmbench.models import load_config, load_tokenizer, resolve_model
+from slmbench.models import load_config, load_model, load_tokenizer, resolve_model
 from slmbench.models._files import stored_tensors
 from slmbench.paths import package_dir
+from slmbench.recipe import load_recipe
+from slmbench.training import prepare_training
 
 NANO = Path(package_dir()) / "nano" / "model"
 JSON_VALUES = (
@@ -129,6 +131,54 @@ def test_all_faults_of_a_folder_are_told_at_once(clone, edit):
     with pytest.raises(FileError) as caught:
         load_config(resolve_model(str(folder), default_catalog()))
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"hidden_size": 10**9}, "says hidden_size 1,000,000,000, and no tensor"),
+        ({"vocab_size": 7}, "says vocab_size 7, and no tensor"),
+        ({"num_hidden_layers": 900}, "says 900 layers, and the weights are 38 tensors"),
+    ],
+)
+def test_sizes_that_the_weights_do_not_have_take_no_memory(clone, edit, sizes, said):
+    folder = clone()
+    edit(folder / "config.json", **sizes)
+    with pytest.raises(SlmbenchError, match=said):
+        load_config(resolve_model(str(folder), default_catalog()))
+
+
+RECIPE = """\
+summary: Two steps.
+model: {model}
+adapters: {{note: {{tasks: [nano_note]}}}}
+rows: 4
+optim: {{steps: 2, batch: 2}}
+on_contamination: warn
+evaluation: {{tasks: [nano_note], limit: 2}}
+"""
+
+
+@pytest.mark.parametrize(
+    "values", [{"hidden_act": "x"}, {"model_type": "x"}, {"auto_map": {"AutoConfig": "x.Y"}}, {"head_dim": 7}]
+)
+def test_a_config_that_makes_no_model_is_a_named_error_before_and_at_loading(clone, edit, tmp_path, values):
+    folder = clone()
+    edit(folder / "config.json", **values)
+    path = tmp_path / "odd.yaml"
+    path.write_text(RECIPE.format(model=folder))
+    catalog = default_catalog()
+    source = resolve_model(str(folder), catalog)
+    try:
+        prepare_training(load_recipe(str(path), catalog), "note", catalog, source)
+    except SlmbenchError as error:
+        assert "other" in str(error)
+    try:
+        load_model(source)
+    except SlmbenchError as error:
+        assert "other" in str(error)
+    else:
+        assert "auto_map" in values  # Code of a model's own is not asked for, and a class of that kind is known.
 
 
 def _write(path, header, data=b"\0" * 16):
