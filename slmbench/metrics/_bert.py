@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -14,7 +13,8 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.errors import UsageError
+from slmbench.errors import FileError, UsageError
+from slmbench.foreign import read_json
 from slmbench.hub import use_cache_alone
 from slmbench.paths import shown
 
@@ -66,9 +66,10 @@ class BertSettings:
 
 def _last_layer(folder: str) -> int | None:
     try:
-        config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-        return next(config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config)
-    except (OSError, ValueError, TypeError, StopIteration):
+        config = read_json(Path(folder, "config.json"))
+        found = next(config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config)
+        return found if type(found) is int else None
+    except (FileError, OSError, TypeError, StopIteration):
         return None
 
 

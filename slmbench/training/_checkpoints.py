@@ -13,7 +13,9 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.errors import FileError
 from slmbench.files import disk_errors, sync_folder
+from slmbench.foreign import Foreign, parse, read_json
 from slmbench.paths import shown
 from slmbench.runs import packages
 
@@ -127,28 +129,39 @@ def _steps_in(place: str) -> list[tuple[int, str]]:
     return sorted((int(number), name) for name, number in digits.items() if number.isdigit())
 
 
+class _File(Foreign):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(Foreign):
+    identity_sha256: str
+    files: dict[str, _File]
+
+
 def _read(folder: str) -> tuple[dict[str, Any], str | None]:
     """(manifest, what is wrong with the checkpoint)."""
     try:
-        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
-            manifest = json.load(file)
-        files, known = manifest["files"], manifest["schema"] == _SCHEMA and str(manifest["identity_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        manifest = read_json(os.path.join(folder, MANIFEST))
+        if isinstance(manifest, dict) and manifest.get("schema", _SCHEMA) != _SCHEMA:
+            return {}, "was written by another version"
+        files = parse(_Manifest, manifest, os.path.join(folder, MANIFEST)).files
+    except FileNotFoundError:
         return {}, f"is torn: it has no readable {MANIFEST}"
-    if not known or not isinstance(files, dict):
-        return {}, "was written by another version"
+    except FileError as error:
+        return {}, f"is torn: it has no readable {MANIFEST}: {error.problems[0].message}"
     for name, expected in files.items():
         path = os.path.join(folder, name)
         try:
             size = os.path.getsize(path)
-            if size != expected["bytes"]:
-                return {}, f"is torn: {name} has {size:,} bytes instead of {expected['bytes']:,}"
-            if _sha256(path) != expected["sha256"]:
+            if size != expected.bytes:
+                return {}, f"is torn: {name} has {size:,} bytes instead of {expected.bytes:,}"
+            if _sha256(path) != expected.sha256:
                 return {}, f"is torn: {name} has another sha256 than was written"
         except OSError as error:
             return {}, f"is torn: {name}: {error.strerror}"
-        except (KeyError, TypeError):
-            return {}, f"is torn: its {MANIFEST} doesn't say what {name} holds"
+        except ValueError:  # A NUL in the name.
+            return {}, f"is torn: its {MANIFEST} names no file"
     return manifest, None
 
 

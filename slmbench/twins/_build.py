@@ -11,8 +11,9 @@ import shutil
 import time
 from importlib.metadata import version
 
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, write_json
+from slmbench.foreign import read_json
 from slmbench.nano import corpus, words
 from slmbench.paths import cache_dir, shown
 from slmbench.schema import ModelSpec
@@ -94,10 +95,9 @@ def _put(partial: str, place: str) -> str:
 
 def _is_whole(place: str) -> bool:
     try:
-        with open(os.path.join(place, MANIFEST), encoding="utf-8") as file:
-            files = json.load(file)["files"]
+        files = read_json(os.path.join(place, MANIFEST))["files"]
         return bool(files) and all(_sha256(os.path.join(place, name)) == said for name, said in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

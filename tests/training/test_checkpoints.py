@@ -39,6 +39,13 @@ def _tear(folder, how):
         (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:40])
     elif how == "manifest of something else":
         (folder / MANIFEST).write_text('{"steps": 3}')
+    elif how == "manifest without an end":
+        (folder / MANIFEST).write_text("[" * 100_000)
+    elif how == "manifest of texts":
+        manifest = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).write_text(
+            json.dumps(manifest | {"files": {"optimizer.pt": {"bytes": "2000", "sha256": ""}}})
+        )
     elif how == "manifest of other fields":
         manifest = json.loads((folder / MANIFEST).read_text())
         (folder / MANIFEST).write_text(json.dumps(manifest | {"files": {"optimizer.pt": 2000}}))
@@ -65,7 +72,9 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path):
         ("no manifest", "no readable checkpoint.json"),
         ("half a manifest", "no readable checkpoint.json"),
         ("manifest of something else", "no readable checkpoint.json"),
-        ("manifest of other fields", "checkpoint.json doesn't say what optimizer.pt holds"),
+        ("manifest of other fields", "field files.optimizer.pt is 2000, has to be an object"),
+        ("manifest of texts", 'field files.optimizer.pt.bytes is "2000", has to be a whole number'),
+        ("manifest without an end", "is nested more than 40 levels deep"),
         ("shorter", "optimizer.pt has 1,999 bytes instead of 2,000"),
         ("one bit", "optimizer.pt has another sha256"),
         ("no file", "optimizer.pt: No such file"),
