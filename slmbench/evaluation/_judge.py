@@ -27,10 +27,16 @@ class Answer:
 
 
 def read_answer(format: Format, example: Example, output: str) -> Answer:
-    """The bare text of an output; of one that isn't in the format, the empty text and the fault."""
+    """The bare text of an output; of one that isn't in the format, the empty text and the fault.
+
+    Of one that ends within its value it is what was written so far.
+    """
     try:
         return Answer(format.read(output, example.reasoning is not None))
     except FormatFault as fault:
+        # It was cut within its answer, which is counted as such and is no fault of its form.
+        if (so_far := format.partial(output, example.reasoning is not None)) is not None:
+            return Answer(so_far)
         return Answer("", str(fault))
 
 

@@ -19,6 +19,8 @@ from slmbench.runs import OpenRun, Run, peak_memory_bytes, peak_vram_bytes
 from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Estimate, Example, Output
 
+AT_LIMIT = "cut at max_tokens"
+AT_STOP = "ended by a stop string"
 MEAN_TOLERANCE = 1e-9
 # What is said of items in a run's remarks.
 OWN_SHOT = "shown with its answer among its own shots, so that it scores too high"
@@ -51,6 +53,9 @@ def finish(
         rows += made
         for row in made:
             remarks[f"not in format {format.name}"] += row["format_fault"] is not None
+            remarks[AT_LIMIT] += row["finish_reason"] == "length"
+            # An object's end is a stop string, too.
+            remarks[AT_STOP] += row["finish_reason"] == "stop" and format.kind != "object"
             if why := row.pop("plain"):
                 remarks[why] += row["epoch"] == 0
         remarks.update(_remarks(task, examples[index], made[0], format))

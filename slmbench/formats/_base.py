@@ -31,6 +31,10 @@ def _as_written(text: str, reasoned: bool) -> str:
     return text
 
 
+def _nothing(output: str, reasoned: bool) -> str | None:
+    return None
+
+
 def _as_declared(stop: Sequence[str]) -> list[str]:
     return list(stop)
 
@@ -44,7 +48,8 @@ class Format:
     write(target) -> the answer's text. read(output, reasoned) -> the bare text that metrics see; raises FormatFault.
     stop(declared) -> the stop strings of a generation in this format, of those that the task declares for its kind.
     kind: completion (a text that goes on), turns (a chat's), or object (fields written down); a task may declare
-    prompt, stops and extraction for each.
+    prompt, stops and extraction for each. partial(output, reasoned) -> the text so far of an output that ends within a
+    value, None for an output with any other fault.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Format:
     read: Callable[[str, bool], str] = _as_written
     stop: Callable[[Sequence[str]], list[str]] = _as_declared
     kind: str = "completion"
+    partial: Callable[[str, bool], str | None] = _nothing
 
 
 def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:

@@ -102,6 +102,27 @@ def _scalar(key: str, value: Any, document: str) -> str:
     return next(line for line in document.splitlines() if line.startswith(f"{key}:")).partition(":")[2].strip()
 
 
+def _partial(output: str, reasoned: bool) -> str | None:
+    """What stands before the end of an output within an open quote: a value that was cut. None for any other fault."""
+    keys = ["reasoning", "answer"] if reasoned else ["answer"]
+    document = f"{keys[0]}: {output.strip(_BLANKS)}"
+    if re.match(r'(?:reasoning|answer): *"', document.rpartition("\n")[2]) is None:
+        return None
+    # Half an escape is no character yet.
+    whole = re.sub(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?$", r"\1", document)
+    try:
+        value = decode_toon(f'{whole}"')
+    except FormatFault:
+        return None
+    if (
+        not isinstance(value, dict)
+        or list(value) != keys[: len(value)]
+        or not all(isinstance(v, str) for v in value.values())
+    ):
+        return None
+    return "\n".join(text for text in value.values() if text)
+
+
 def _stop(declared: Sequence[str]) -> list[str]:
     # Values are one line each; an empty line is the end of the object.
     return [_END, *declared]
@@ -115,6 +136,7 @@ TOON = Format(
     ends_turn=eos_ids,
     write=_write,
     read=_read,
+    partial=_partial,
     stop=_stop,
     kind="object",
 )

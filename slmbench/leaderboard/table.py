@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from slmbench.errors import Problem
+from slmbench.leaderboard._endings import endings_of, notices_of
 from slmbench.leaderboard._records import Run, RunMetric, RunProblems
 from slmbench.leaderboard._text import json_ready
 from slmbench.leaderboard.significance import detectable_difference, rank_ranges
@@ -81,12 +82,14 @@ class Leaderboard:
 
     rows: those that lead most columns first, then by mean lowest rank, then by name. There is no average over columns:
     it would change with the set of models and hide what can't be told apart. notices: what a reader has to know.
+    endings: by run id, how many answers were cut at max_tokens, and how many a stop string ended.
     """
 
     suite: str | None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notices: tuple[str, ...] = field(default=())
+    endings: Mapping[str, tuple[int, int]] = field(factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The content of leaderboard.json: no NaN, no lone surrogates; null where an interval can't be made."""
@@ -143,9 +146,13 @@ def build_leaderboard(
             columns.append(column)
             for row, cell in by_row.items():
                 cells[row][column.key] = cell
-    said.extend(_unranked([run for picked in shown.values() for run in picked]))
+    every = [run for picked in shown.values() for run in picked]
+    said.extend(_unranked(every))
+    said.extend(notices_of(every))
     rows = [_row(key, cells[key], picked) for key, picked in shown.items()]
-    return Leaderboard(suite, tuple(columns), tuple(sorted(rows, key=_row_order)), tuple(dict.fromkeys(said)))
+    return Leaderboard(
+        suite, tuple(columns), tuple(sorted(rows, key=_row_order)), tuple(dict.fromkeys(said)), endings_of(every)
+    )
 
 
 def _row_key(run: Run) -> _RowKey:

@@ -67,7 +67,7 @@ def render_csv(leaderboard: Leaderboard) -> str:
     head = ["name", "model", "adapter", "badges", "column", "task", "metric", "higher_is_better", "chance"]
     scores = ["value", "stderr", "ci_low", "ci_high", "n", "rank_low", "rank_high", "run_id"]
     how = ["quantization", "method"]
-    writer.writerow([*head, *scores, *costs, *how])
+    writer.writerow([*head, *scores, *costs, *how, "n_cut_at_max_tokens", "n_ended_by_stop"])
     for row, content in zip(leaderboard.rows, leaderboard.as_json()["rows"], strict=True):
         for column in leaderboard.columns:
             score = content["scores"].get(json_ready(column.key))
@@ -79,7 +79,8 @@ def render_csv(leaderboard: Leaderboard) -> str:
             line += [str(column.higher_is_better).lower(), column.chance]
             line += [csv_text(score[key]) if key == "run_id" else score.get(key) for key in scores]
             line += [content["cost"][key] for key in costs]
-            writer.writerow([*line, *(csv_text(getattr(row, key) or "") for key in how)])
+            ends = leaderboard.endings.get(row.cells[column.key].run_id, (None, None))
+            writer.writerow([*line, *(csv_text(getattr(row, key) or "") for key in how), *ends])
     return buffer.getvalue()
 
 

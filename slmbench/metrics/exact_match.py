@@ -11,12 +11,9 @@ import string
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from slmbench.metrics._numbers import final_number
 from slmbench.metrics._scorer import Scorer, single_value, text_score
 from slmbench.metrics.names import METRIC_SUMMARIES
-
-ANCHOR = "####"
-MAX_DIGITS = 1_000
-"""A longer run of digits is a model that got stuck, not a number."""
 
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
@@ -26,22 +23,6 @@ _NO_MATCH = "[invalid]"
 # nq_open's own, its twice named "The " included.
 _ARTICLE = re.compile(r"\b(?:The |the |An |A |The |a |an )")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-_THIN_SPACES = "\u00a0\u2007\u2009\u202f"
-
-
-def _number_pattern(spaces: str) -> re.Pattern[str]:
-    """A signed decimal number: a currency sign after the sign, thousands in threes by commas or one of the spaces."""
-    grouped = rf"[0-9]{{1,3}}(?P<separator>,|\{{,\}}|[{spaces}])[0-9]{{3}}(?:(?P=separator)[0-9]{{3}})*(?![0-9])"
-    return re.compile(
-        # A hyphen after a word, a digit or a bracket joins or subtracts: 17-18 ends in 18, not in -18.
-        r"(?P<sign>(?<![\w)])[-\u2212])?(?:\\?[$€£¥]\s?)?"
-        rf"(?:(?P<whole>{grouped}|[0-9]+)(?P<fraction>\.[0-9]+)?|(?P<bare_fraction>(?<![0-9])\.[0-9]+))"
-    )
-
-
-_NUMBER = _number_pattern(_THIN_SPACES)
-_NUMBER_WITH_SPACES = _number_pattern(" " + _THIN_SPACES)
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
@@ -108,31 +89,6 @@ def extract_flexible(text: str) -> str:
     return found
 
 
-def final_number(text: str) -> Decimal | None:
-    """The last number after the last `####`; without such, the last of the whole text; None where there is none.
-
-    Currency signs and thousands separators (comma, thin or no-break space, LaTeX's {,}) go. An ordinary space separates
-    thousands only after the anchor or where the number is the whole text: in prose it stands between two numbers.
-    A number of more than MAX_DIGITS characters counts as none.
-    """
-    _, anchor, tail = text.rpartition(ANCHOR)
-    found = _last(_NUMBER_WITH_SPACES, tail) if anchor else None
-    found = found or _NUMBER_WITH_SPACES.fullmatch(text.strip()) or _last(_NUMBER, text)
-    if found is None or len(found[0]) > MAX_DIGITS:
-        return None
-    whole = re.sub(r"[^0-9]", "", found["whole"] or "")
-    number = Decimal(whole + (found["fraction"] or found["bare_fraction"] or ""))
-    # Not by unary minus, which rounds to the context's 28 digits.
-    return number.copy_negate() if found["sign"] else number
-
-
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match
-    return found
-
-
 def _reference_number(reference: str) -> Decimal:
     number = final_number(reference)
     if number is None:
@@ -168,11 +124,16 @@ def _required(references: Sequence[str]) -> Sequence[str]:
 
 
 def _scorer(
-    name: str, measure: Callable[[str, Sequence[str]], float], citation: str = "", *, reads_whole: bool = False
+    name: str,
+    measure: Callable[[str, Sequence[str]], float],
+    citation: str = "",
+    *,
+    reads_whole: bool = False,
+    version: str = "1",
 ) -> Scorer:
     return Scorer(
         name=name,
-        version="1",
+        version=version,
         kind="text",
         values=(name,),
         score=text_score(single_value(name, measure)),
@@ -190,6 +151,6 @@ SCORERS: tuple[Scorer, ...] = (
     _scorer("exact_match", exact_match),
     _scorer("exact_match/strict", exact_match_strict, _GSM8K, reads_whole=True),
     _scorer("exact_match/flexible", exact_match_flexible, _GSM8K, reads_whole=True),
-    _scorer("exact_match/decimal", exact_match_decimal, _GSM8K, reads_whole=True),
+    _scorer("exact_match/decimal", exact_match_decimal, _GSM8K, reads_whole=True, version="2"),
     _scorer("exact_match/open", exact_match_open, _NQ_OPEN),
 )

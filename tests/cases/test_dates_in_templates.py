@@ -35,7 +35,7 @@ def dated(clone):
 def test_prompts_do_not_follow_the_calendar_and_the_run_says_so(dated, load, scored):
     (run,) = scored(load(dated), "nano_note", format="chat")
     assert all(row["prompt"].startswith("<|system|>Today is 26 July 2024.") for row in run.samples())
-    assert run.record["remarks"] == {TOLD: 3}
+    assert run.record["remarks"][TOLD] == 3
     (plain,) = scored(load(dated), "nano_note")
     assert TOLD not in plain.record["remarks"]
 

@@ -41,7 +41,7 @@ SPELLINGS = [
     ("#### 1 200", "#### 1200", 0, 0, 1),
     (r"\boxed{18}", "#### 18", 0, 1, 1),
     ("18. That took 3 steps.", "#### 18", 0, 0, 0),
-    ("9 + 9 = 18\n#### 18\n\nQuestion: what is 2 + 3?\n2 + 3 = 5\n#### 5", "#### 18", 1, 0, 0),
+    ("9 + 9 = 18\n#### 18\n\nQuestion: what is 2 + 3?\n2 + 3 = 5\n#### 5", "#### 18", 1, 0, 1),
     ("#### 17\nNo, that is wrong.\n#### 18", "#### 18", 0, 1, 1),
     ("17 or 18", "#### 18", 0, 1, 1),
 ]
@@ -157,12 +157,12 @@ def test_plain_exact_match_forgives_spacing_only() -> None:
         ("1 200", "1200"),
         ("#### 1 200 apples", "1200"),
         ("the winners are 17 200 times", "200"),
-        ("12,34", "34"),
-        ("1,2345", "2345"),
+        ("12,34", "12.34"),
+        ("1,2345", "1.2345"),
         ("1234,567", "567"),
         ("#### 18\n####", "18"),
         ("#### Step 1\nadd\n#### Answer: 18", "18"),
-        ("#### 18 apples in 3 boxes", "3"),
+        ("#### 18 apples in 3 boxes", "18"),
     ],
 )
 def test_final_number_reads(text: str, number: str) -> None:
