@@ -15,6 +15,8 @@ from hypothesis import settings
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # Workers share the cores: a thread each, read when torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As the command line has it: tests share cores with the processes that they start.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # A shell has what it starts in the background ignore SIGINT, and that goes on to every process that a test interrupts.
@@ -39,8 +41,10 @@ settings.load_profile("tests")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    # Twins are built once for all tests, and not where the person keeps theirs.
-    os.environ.setdefault("SLMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # Twins are built once for all tests and workers, and not where the person keeps theirs.
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ.setdefault("SLMBENCH_CACHE", str(shared / "cache"))
 
 
 @pytest.fixture(autouse=True)
