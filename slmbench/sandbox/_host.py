@@ -31,8 +31,8 @@ from slmbench.sandbox._worker import serve
 
 # What programs import most often, and what each jail is made with: paid once.
 PRELOADED = (
-    "fcntl array bisect cmath collections copy datetime fractions functools hashlib heapq itertools math operator random re "
-    "statistics string sys typing"
+    "array bisect cmath collections copy datetime fcntl fractions functools hashlib heapq itertools math operator "
+    "random re statistics string sys typing"
 ).split()
 END_S = 5.0
 
