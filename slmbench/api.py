@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import UsageError
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import choose_format, evaluate_tasks
 from slmbench.models import LoadedModel, adapter_on, load_model, resolve_model
 from slmbench.runs import Run
 from slmbench.task import Settings, Task, load_task
@@ -20,7 +20,7 @@ def evaluate(
     adapter: str | None = None,
     force_base: bool = False,
     out: str = "slmbench-out",
-    format: str = "plain",
+    format: str | None = None,
     batch: int | str = "auto",
     engine: str = "shared",
     kv_budget_bytes: float | None = None,
@@ -39,7 +39,7 @@ def evaluate(
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
     tasks: a task's name, or several with commas between, or a Task, or a sequence of names and Tasks.
     adapter: a peft folder, put on the model for the length of the call. force_base: whatever model it was made on.
-    format: plain, chat or toon.
+    format: plain, chat or toon; unless told that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
@@ -57,13 +57,14 @@ def evaluate(
     ready = [load_task(task, catalog) if isinstance(task, str) else task for task in listed]
     adjusted, _ = Settings(shots, cot, samples).of(ready)
     given = model if isinstance(model, LoadedModel) else load_model(resolve_model(model, catalog))
+    chosen = choose_format(given, [] if adapter is None else [adapter], format)
     # A LoadedModel is the caller's: it is given back without the adapter's layers.
     with nullcontext(given) if adapter is None else adapter_on(given, adapter, force_base=force_base) as loaded:
         return evaluate_tasks(
             loaded,
             adjusted,
             out=out,
-            format=format,
+            format=chosen,
             batch=batch,
             engine=engine,
             kv_budget_bytes=kv_budget_bytes,

@@ -44,7 +44,7 @@ def evaluate_all(
     catalog: Catalog,
     *,
     out: str,
-    format: str,
+    format: str | None,
     batch: int | str,
     limit: int | None,
     seed: int,
@@ -60,9 +60,10 @@ def evaluate_all(
 
     trained: folders of adapters, or of whole models where all weights were trained. The base is held as the adapters
     were trained on it: in their dtype, and packed into four bits where they are QLoRA's. force_base: on this base
-    whatever they say of theirs.
+    whatever they say of theirs. format: that of the trainings, else plain, where it is None.
     """
-    from slmbench.evaluation import Engine, evaluate_tasks
+    from slmbench.evaluation import Engine, choose_format, evaluate_tasks, format_remarks
+    from slmbench.formats import load_format
     from slmbench.models import adapter_on, check_base, is_whole_model, load_model, resolve_model
 
     Engine(engine, batch, kv_budget_bytes, latency)  # Refused before anything is loaded.
@@ -75,6 +76,7 @@ def evaluate_all(
         say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
     with phase(f"loading {source.name}"):
         loaded = load_model(source, dtype=dtype, quantization=quantization)
+    format = choose_format(loaded, trained, format)
     for folder in adapters:
         if check_base(loaded, folder, force=force_base).training is None:
             with adapter_on(loaded, folder, force_base=force_base):
@@ -91,18 +93,24 @@ def evaluate_all(
         "no_texts": no_texts,
     }
     encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
+    style = load_format(format)
+    said = set(format_remarks(loaded, style))
     runs = evaluate_tasks(loaded, tasks, out=out, encoded=encoded, **options)
     for folder in adapters:
         with adapter_on(loaded, folder, force_base=force_base) as tuned:
+            said |= set(format_remarks(tuned, style))
             shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
             runs += evaluate_tasks(tuned, tasks, out=out, encoded=shared, **options)
     del loaded
     for folder, whole_dtype in whole.items():
-        runs += evaluate_tasks(_as_trained(source, folder, catalog, whole_dtype), tasks, out=out, **options)
+        alone = _as_trained(source, folder, catalog, whole_dtype)
+        said |= set(format_remarks(alone, style))
+        runs += evaluate_tasks(alone, tasks, out=out, **options)
     for run in runs:
         n = run.record["dataset"]["n"]
         for remark, count in run.record.get("remarks", {}).items():
-            say(f"{run.run_id}: {remark}: {count} of {n}")
+            if remark not in said:  # Told before the first of its runs.
+                say(f"{run.run_id}: {remark}: {count} of {n}")
     return runs
 
 

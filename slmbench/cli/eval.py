@@ -43,7 +43,7 @@ BATCH = _Batch()
 @click.option("--twin", is_flag=True, help="The model's tiny random copy in its place, offline; badged, never ranked.")
 @click.option("--tasks", "task_names", help="Names, with commas between.")
 @click.option("--suite")
-@click.option("--format", "format_name", help="plain, chat or toon; the suite's, or plain, unless told.")
+@click.option("--format", "format_name", help="plain, chat or toon; the suite's, the adapter's, or plain, unless told.")
 @click.option("--shots", type=click.IntRange(0, 100), help="Worked examples in every prompt; as declared unless told.")
 @click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought; as declared unless told.")
 @click.option("--samples", type=click.IntRange(1, 1000), help="Samples an item, of code tasks; 1 is greedy.")
@@ -131,7 +131,7 @@ def command(
         tasks,
         catalog,
         out=folder,
-        format=format_name or "plain",
+        format=format_name,
         batch=batch,
         engine=engine,
         kv_budget_bytes=None if kv_budget_gb is None else kv_budget_gb * 1e9,

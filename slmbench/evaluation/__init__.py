@@ -4,8 +4,17 @@ from slmbench.evaluation._engine import Engine
 from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._parity import SentRequest, sent_requests
+from slmbench.evaluation._trained_format import choose_format, format_remarks
 from slmbench.evaluation.shared_prefix import register
 
-__all__ = ["Engine", "SentRequest", "evaluate_tasks", "refuse_unscorable", "sent_requests"]
+__all__ = [
+    "Engine",
+    "SentRequest",
+    "choose_format",
+    "evaluate_tasks",
+    "format_remarks",
+    "refuse_unscorable",
+    "sent_requests",
+]
 
 register()

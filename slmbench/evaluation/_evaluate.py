@@ -20,6 +20,7 @@ from slmbench.evaluation._judge import judge_code, refuse_unscorable, sandbox_re
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
+from slmbench.evaluation._trained_format import format_remarks
 from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, dated, load_format
@@ -95,6 +96,8 @@ def evaluate_tasks(
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
     require_rows(evaluation_needs(tasks))
     who = loaded.source.name + (f" + {loaded.adapter.name}" if loaded.adapter else "")
+    for remark in format_remarks(loaded, style):
+        say(f"note: {who}: {remark}")
     with phase(f"evaluate {who}", heads=True):
         with phase("importing lm_eval, writing prompts"):
             jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
@@ -210,7 +213,7 @@ def _prepare(
     )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
-    told = [*loaded.notices, *dated(style, loaded.tokenizer)]
+    told = [*loaded.notices, *dated(style, loaded.tokenizer), *format_remarks(loaded, style)]
     if own.get("counts"):
         names = ", ".join(name for name in own if name != "counts")
         told.append(f"the model's generation_config.json has a say in the texts that are drawn ({names})")

@@ -59,7 +59,7 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
         raise UsageError("this model's tokenizer has neither a chat template nor an EOS token; use `--format plain`")
     from jinja2 import TemplateError
 
-    own = tokenizer.get_chat_template() if tokenizer.chat_template else DEFAULT_TEMPLATE
+    own = _own_template(tokenizer) if tokenizer.chat_template else DEFAULT_TEMPLATE
     variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": open_turn}
     try:
         return render_chat_template(str(own), {**tokenizer.special_tokens_map, **variables, "date_string": TODAY})
@@ -71,11 +71,43 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
         raise UsageError(f"the chat template of {whose} can't be used: {error}; use `--format plain`") from error
 
 
+def _own_template(tokenizer: Any) -> str:
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:  # Several named ones, and none of them the default.
+        names = ", ".join(map(str, tokenizer.chat_template)) if isinstance(tokenizer.chat_template, dict) else ""
+        raise UsageError(
+            f"the model has several chat templates ({names}) and none is named default; keep the one that is meant as "
+            "its only one (chat_template.jinja), or use `--format plain`"
+        ) from error
+
+
+def _refuse_left_out(messages: list[dict[str, str]], text: str) -> None:
+    """Raises UsageError where a prompt lacks what a turn says: the model would be asked something else.
+
+    A template may trim what is said, and leave out the thoughts before an assistant's answer.
+    """
+    at = 0
+    for message in messages:
+        said = message["content"].strip()
+        if message["role"] == "assistant":
+            said = said.rpartition("</think>")[2].strip()
+        # Templates gather the system turns, or put them into the user's, so only the others' order is held.
+        found = text.find(said, 0 if message["role"] == "system" else at)
+        if found < 0:
+            raise UsageError(
+                f"the model's chat template leaves out what the {message['role']} says; use `--format plain`"
+            )
+        if message["role"] != "system":
+            at = found + len(said)
+
+
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
     messages = messages_of(prompt)
     # Where a task lets nothing stand before an answer (indented code), nothing does.
     bare = not tokenizer.chat_template and not prompt.prefix and not prompt.delimiter
     text = _apply(tokenizer, [turn | {"bare": "yes"} for turn in messages] if bare else messages, open_turn=True)
+    _refuse_left_out(messages, text)
     if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
         end = _end_of_text(tokenizer)
         if prompt.prefix:
