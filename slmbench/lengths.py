@@ -23,11 +23,15 @@ NO_LIMIT = 10**9
 
 @frozen(eq=False)
 class Ruler:
-    """A model's tokenizer. context_tokens: how many the model reads, None where it isn't known."""
+    """A model's tokenizer. context_tokens: how many the model reads, None where it isn't known.
+
+    for_answers: a person asked for this model, so that gold answers are held against max_tokens in its tokens.
+    """
 
     model: str
     tokenizer: Any
     context_tokens: int | None = None
+    for_answers: bool = False
 
     def lengths(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[int]:
         """Tokens of each text. special_tokens: BOS and the like count where the tokenizer adds them by itself.

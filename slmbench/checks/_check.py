@@ -20,7 +20,7 @@ from slmbench.checks._report import CheckReport, Lengths, measure
 from slmbench.checks._rows import GOLDEN, Split, convert, is_local, local_rows
 from slmbench.checks._scores import check_choices, check_scores
 from slmbench.checks._shown import check_gold_is_hidden
-from slmbench.checks._targets import check_extraction, check_reasoning, check_room
+from slmbench.checks._targets import check_extraction, check_reasoning, check_room, check_room_in_tokens
 from slmbench.datasets import Row, Rows
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, TrustError, UsageError
 from slmbench.lengths import Ruler, open_ruler
@@ -237,6 +237,8 @@ def _check_group(group: _Group, n_checked: int, ruler: Ruler, found: Findings) -
         check_scores(task, rows, where, group.mode, found)
     if not where or where == task.spec.split:
         check_room(task, rows, where, group.mode, found)
+        if ruler.for_answers:
+            check_room_in_tokens(task, rows, where, group.mode, ruler, found)
     if not where or where != task.spec.split:
         check_reasoning(task, group.examples, where, found)
     return rows

@@ -18,11 +18,15 @@ from slmbench.values import Example, Target
 
 @frozen
 class Reading:
-    """What metrics see of the gold answer. stopped_by: the stop string that cut it, '' where none did."""
+    """What metrics see of the gold answer. stopped_by: the stop string that cut it, '' where none did.
+
+    written: as a model has to write it, up to there.
+    """
 
     format: str
     text: str
     stopped_by: str
+    written: str
 
 
 @frozen
@@ -93,7 +97,7 @@ def _read_back(task: Task, example: Example, style: Format, rendered: Rendered, 
     if text not in (wanted, target.text) and not stopped_by:
         message = f"the gold answer comes back changed{mode}: {short(target.text)} as {short(text)}"
         found.of_format(style.name, ("answer",), message, example.id)
-    return Reading(style.name, text, stopped_by)
+    return Reading(style.name, text, stopped_by, cut)
 
 
 def _check_choices_read_back(example: Example, style: Format, rendered: Rendered, found: Findings) -> None:

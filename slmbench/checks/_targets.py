@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._formats import Reading, Written
+from slmbench.lengths import Ruler
 from slmbench.task import Task, extracted
 from slmbench.values import Example
 from slmbench.yamlfile import Location
@@ -18,9 +19,7 @@ def check_room(task: Task, rows: Sequence[Written], where: str, mode: str, found
     """
     if task.kind == "choice":
         return
-    said: Location = ("generation", "max_tokens")
-    if task.cot != "off" and task.spec.cot is not None and task.spec.cot.max_tokens is not None:
-        said = ("cot", "max_tokens")
+    said = _limit_of(task)
     words = {row.example.id: len(task.answer(row.example).split()) for row in rows}
     over = {item: n for item, n in words.items() if n > task.max_tokens}
     allowed = f"{'.'.join(map(str, said))} ({task.max_tokens})"
@@ -31,6 +30,40 @@ def check_room(task: Task, rows: Sequence[Written], where: str, mode: str, found
     for item, n in over.items():
         message = f"the gold answer has {n} words, more than {allowed} allows tokens{mode}"
         found.of_row("max_tokens", found.document.problem(said, message), item)
+
+
+def check_room_in_tokens(
+    task: Task, rows: Sequence[Written], where: str, mode: str, ruler: Ruler, found: Findings
+) -> None:
+    """Finds formats in which gold answers have more of a model's tokens than max_tokens allows.
+
+    A notice with their share and the largest; a problem where they are more than half. where: as for `check_room`.
+    """
+    formats: dict[tuple[int, int, int], list[str]] = {}
+    for name in dict.fromkeys(reading.format for row in rows for reading in row.readings):
+        texts = [reading.written for row in rows for reading in row.readings if reading.format == name]
+        lengths = ruler.lengths(texts, special_tokens=False)
+        over = sum(n > task.max_tokens for n in lengths)
+        if over:
+            formats.setdefault((over, len(lengths), max(lengths)), []).append(name)
+    said = _limit_of(task)
+    golds = f"gold answers of split {where!r}" if where else "golden answers"
+    for (over, n, largest), names in formats.items():
+        message = (
+            f"{over} of {n} {golds} ({', '.join(names)}) have more tokens of {ruler.model} than "
+            f"{'.'.join(map(str, said))} ({task.max_tokens}) allows, the largest {largest:,}{mode}"
+        )
+        if 2 * over > n:
+            found.at(said, f"{message}: most answers would be cut")
+        else:
+            found.note(message)
+
+
+def _limit_of(task: Task) -> Location:
+    """Where task.yaml says how many tokens an answer may have."""
+    if task.cot != "off" and task.spec.cot is not None and task.spec.cot.max_tokens is not None:
+        return ("cot", "max_tokens")
+    return ("generation", "max_tokens")
 
 
 def check_extraction(task: Task, rows: Sequence[Written], where: str, mode: str, found: Findings) -> bool:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
@@ -28,7 +29,12 @@ LICENSE_CHARS = 12
 @click.command("check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks.")
 @click.argument("names", nargs=-1, metavar="[NAME_OR_PATH...]")
 @click.option("--all", "every", is_flag=True, help="Every task that there is.")
-@click.option("--model", default="nano", show_default=True, help="Whose tokens prompts are counted in.")
+@click.option(
+    "--model",
+    default="nano",
+    show_default=True,
+    help="Whose tokens prompts are counted in, and answers where it is given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="An array of {task, ok, problems, ...} on stdout.")
 @click.option("--trust", is_flag=True, help="Run the plugin.py of folders given by path.")
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
@@ -50,7 +56,8 @@ def command(
         find_task(name, catalog, trust=trust)
     quiet_libraries()
     started = time.monotonic()
-    ruler = open_ruler(model, catalog)
+    named = ctx.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT
+    ruler = evolve(open_ruler(model, catalog), for_answers=named)
     reports = []
     with bar("check", len(chosen), "tasks") as done:
         for name in chosen:

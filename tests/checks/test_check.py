@@ -361,7 +361,7 @@ def _scored(values: Callable[..., dict[str, float]], kind: Any, example: Example
     scorer = Scorer("broken", "1", kind, ("broken",), values, "A metric of the tests.", binary=True)
     found = Findings(parse_yaml(b"metrics: [broken]\n", "task.yaml"))
     task = evolve(load_task("nano_note"), scorers=(scorer,))
-    row = Written(example, "", " b", (Reading("plain", " b", ""),))
+    row = Written(example, "", " b", (Reading("plain", " b", "", " b"),))
     check_scores(task, [row], "", "", found)
     return [problem.message for problem in found.all()]
 
@@ -521,3 +521,24 @@ def test_a_mirror_that_is_no_folder_is_told_once(nano_ruler: Ruler, monkeypatch:
         from slmbench.datasets import local_source
 
         local_source(load_task("gsm8k").dataset, "test")
+
+
+def test_answers_are_held_against_max_tokens_in_the_tokens_of_a_model_that_was_asked_for(
+    check: Check, task_yaml: str, nano_ruler: Ruler
+) -> None:
+    asked = evolve(nano_ruler, for_answers=True)
+    longest = "supercalifragilisticexpialidocious"
+    n = max(nano_ruler.lengths([f" {longest}"], special_tokens=False))
+    rows = [{"question": f"{i}+1?", "answer": longest if i == 50 else "no"} for i in range(50, 54)]
+    yaml = task_yaml + "generation: {max_tokens: 6}\n"
+    assert check(yaml, test=rows, name="unasked").notices == ()
+    report = check(yaml, test=rows, name="asked", ruler=asked)
+    notices = [one for one in report.notices if "more tokens of nano" in one]
+    assert report.ok and notices[0] == (
+        f"1 of 4 gold answers of split 'test' (plain, chat, toon) have more tokens of nano than generation.max_tokens (6) "
+        f"allows, the largest {n}"
+    )
+    rows = [{"question": row["question"], "answer": longest} for row in rows]
+    problems = [one for one in check(yaml, test=rows, ruler=asked).problems if "more tokens of nano" in one.message]
+    assert problems and problems[0].line == 1 + yaml[: yaml.index("generation")].count("\n")
+    assert "4 of 4" in problems[0].message and problems[0].message.endswith("most answers would be cut")
