@@ -535,8 +535,8 @@ def test_answers_are_held_against_max_tokens_in_the_tokens_of_a_model_that_was_a
     report = check(yaml, test=rows, name="asked", ruler=asked)
     notices = [one for one in report.notices if "more tokens of nano" in one]
     assert report.ok and notices[0] == (
-        f"1 of 4 gold answers of split 'test' (plain, chat, toon) have more tokens of nano than generation.max_tokens (6) "
-        f"allows, the largest {n}"
+        "1 of 4 gold answers of split 'test' (plain, chat, toon) have more tokens of nano than "
+        f"generation.max_tokens (6) allows, the largest {n}"
     )
     rows = [{"question": row["question"], "answer": longest} for row in rows]
     problems = [one for one in check(yaml, test=rows, ruler=asked).problems if "more tokens of nano" in one.message]
