@@ -1,8 +1,9 @@
 """Tests in the program's own process, for those that two processes can't carry: weaker, as docs/code.md says.
 
-The program is run to its end before tests or nonce are in its process. What runs the tests then was taken hold of
-before: the program may have replaced everything that is looked up by name. The nonce, without which nothing passes,
-is left in the pipe until the tests are over.
+The program is run before tests and nonce are sent, and what runs the tests was taken hold of before it: the program
+may have replaced everything that is looked up by name. All of that holds against programs that don't know this
+protocol, and against no other: worker and program share one process and its pipes. A program can say itself that it
+ran, read tests and nonce from the pipe and answer with them, while it is loaded or while a test calls it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.evaluation._judge import judge_code, read_answer
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
-from slmbench.sandbox import open_sandbox
+from slmbench.sandbox import Program, Sandbox, Verdict, open_sandbox
 from slmbench.task import Settings, Task, load_task, load_task_folder
 
 PLAIN, CHAT, TOON = (load_format(name) for name in ("plain", "chat", "toon"))
@@ -52,7 +53,7 @@ def code_task(tmp_path: Path) -> Task:
 
 def judged(task: Task, outputs: list[list[str]], style: Any = PLAIN) -> list[list[str]]:
     examples = task.examples("test")
-    judge = judge_code(task, examples, style, open_sandbox(), None)
+    judge = judge_code(task, examples, style, open_sandbox())
     return [[answer.verdict for answer in one] for one in judge(outputs, list(range(len(outputs))))]
 
 
@@ -65,8 +66,14 @@ def test_verdicts_are_of_the_prompt_and_what_was_written_after_it(code_task: Tas
 
 
 def test_a_program_that_several_samples_wrote_is_run_once(code_task: Task) -> None:
-    examples, run = code_task.examples("test"), []
-    judge = judge_code(code_task, examples, PLAIN, open_sandbox(), run.append)
+    opened, run = open_sandbox(), []
+
+    class Listening(Sandbox):
+        def run(self, programs: Iterable[Program], **settings: Any) -> list[Verdict]:
+            run.extend(programs)
+            return opened.run(programs, **settings)
+
+    judge = judge_code(code_task, code_task.examples("test"), PLAIN, Listening(opened.tier, opened.bwrap))
     right, wrong = ROWS[0]["solution"], "    pass\n"
     (answers,) = judge([[right, wrong, right, right, wrong]], [0])
     assert [answer.verdict for answer in answers] == ["passed", "failed", "passed", "passed", "failed"]
@@ -95,13 +102,19 @@ def test_a_chat_models_fenced_function_replaces_the_one_that_the_prompt_began(co
 
 def test_the_blank_of_a_default_chat_template_is_no_part_of_a_program(code_task: Task) -> None:
     examples = code_task.examples("test")
-    judge = judge_code(code_task, examples, CHAT, open_sandbox(), None, " ")
+    judge = judge_code(code_task, examples, CHAT, open_sandbox(), " ")
     assert [answer.verdict for answer in judge([[" " + row["solution"]] for row in ROWS], [0, 1, 2])[0]] == ["passed"]
 
 
 def test_an_output_that_is_not_in_its_format_fails_without_being_taken_for_code(code_task: Task) -> None:
-    right, unquoted = '"    return x + 1"', "    return x + 1"  # Without quotes, Toon has no blanks at its start.
-    assert judged(code_task, [[right, unquoted, "[1, 2"]], TOON)[0] == ["passed", "failed", "failed"]
+    body, whole = "    return x + 1\n", "def one(x):\n    return x + 1\n"
+    assert judged(code_task, [[body, whole, f"Here:\n```python\n{whole}```"]], CHAT)[0] == ["passed"] * 3
+    assert judged(code_task, [[whole, f"Here:\n```python\n{whole}```", "[1, 2"]], TOON)[0] == ["failed"] * 3
+
+
+def test_blanks_that_toon_takes_off_an_unquoted_body_cost_it_nothing(code_task: Task) -> None:
+    outputs = ['"    return x + 1"', "    return x + 1", "    return x - 1"]
+    assert judged(code_task, [outputs], TOON)[0] == ["passed", "passed", "failed"]
 
 
 def test_samples_of_a_code_task_are_drawn_run_and_recorded_one_by_one(

@@ -152,6 +152,15 @@ CHEATS = {
         "        except OSError: pass\n    os._exit(0)",
         "assert f(2) == 4",
     ),
+    "both sides of the protocol played before the tests are there": (
+        "import os\ndef take(size):\n    data = b''\n"
+        "    while len(data) < size: data += os.read(3, size - len(data))\n    return data\n"
+        "def frame(): return take(int.from_bytes(take(4), 'big'))\n"
+        "def tell(data):\n    for fd in range(4, 30):\n"
+        "        try: os.write(fd, len(data).to_bytes(4, 'big') + data)\n        except OSError: pass\n"
+        "tell(b'ran')\ntests = frame()\ntell(frame() + b'passed')\nos._exit(0)",
+        "assert f(2) == 4",
+    ),
 }
 
 
