@@ -42,9 +42,10 @@ def test_a_dry_run_tells_rows_steps_and_memory_and_trains_nothing(
     printed = capsys.readouterr()
     assert "nano on nano_note, 4 steps" in printed.out
     assert "lora, rank 16; 1 x 512 tokens, packed a step" in printed.out
-    task, memory = printed.out.splitlines()[-2:]
+    task, memory, time = printed.out.splitlines()[-3:]
     assert task.split()[:2] == ["nano_note", "12"]
     assert memory.startswith("  memory, forecast: ")
+    assert time.startswith("  time, steps alone: about ")
     assert "contamination" in printed.err
     assert not (tmp_path / "x").exists()
 
@@ -118,7 +119,10 @@ def test_what_is_set_holds_for_a_twin_too(recipe: str, tmp_path: Path, capsys: p
     assert main([*arguments, "--set", "optim.steps=9", "--set", "rows=7"]) == 0
     printed = capsys.readouterr().out
     assert "9 steps" in printed
-    assert printed.splitlines()[-2].split()[:2] == ["nano_note", "7"]
+    task, memory, time = printed.splitlines()[-3:]
+    assert task.split()[:2] == ["nano_note", "7"]
+    assert memory.startswith("  memory, forecast: ")
+    assert time.startswith("  time, steps alone: about ")
 
 
 @pytest.mark.parametrize(
