@@ -101,8 +101,8 @@ def test_gold_is_an_index_or_the_text_of_one_choice(row: str, gold: int, write_t
         ('{"question": "q", "options": ["x", "y"], "gold": -1}', "gold: '-1' is neither"),
         ('{"question": "q", "options": ["x", "y"], "gold": "²"}', "gold: '²' is neither"),
         ('{"question": "q", "options": ["x", "x", "y"], "gold": "x"}', "gold: 'x' is neither"),
-        ('{"question": "q", "options": "xy", "gold": 0}', "choices: expected a list of texts, got str"),
-        ('{"question": "q", "options": [1, 2], "gold": 0}', "choices: expected a list of texts"),
+        ('{"question": "q", "options": "xy", "gold": 0}', "choices: expected a list of texts, got the text 'xy'"),
+        ('{"question": "q", "options": [[1], [2]], "gold": 0}', "choices: "),
         ('{"question": "q", "options": ["x"], "gold": 0}', "choices: expected at least two texts"),
         (
             '{"question": "q", "options": ["x", ""], "gold": 0}',
@@ -112,7 +112,7 @@ def test_gold_is_an_index_or_the_text_of_one_choice(row: str, gold: int, write_t
             '{"question": "q", "option": ["x", "y"], "gold": 0}',
             "choices names 'options', which the row lacks; did you mean 'option'?",
         ),
-        ('{"question": "q", "options": ["x", "y"], "gold": null}', "the value is null"),
+        ('{"question": "q", "options": ["x", "y"], "gold": null}', "'gold' is null"),
     ],
 )
 def test_a_choice_row_that_makes_no_sense_is_told_by_task_split_and_row(

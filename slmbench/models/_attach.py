@@ -70,8 +70,12 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, for
         saved = _fit_embeddings(loaded, info, tokenizer)
         model = PeftModel.from_pretrained(loaded.model, folder)
         # peft only warns of tensors that match nothing, and an adapter of which nothing is loaded scores as the base.
-        state = get_peft_model_state_dict(model, save_embedding_layers=saved)
-        there = {key: list(tensor.shape) for key, tensor in state.items()}
+        # Whether it was saved with the embeddings that it stands on says the file alone.
+        for embeddings in (saved, not saved):
+            state = get_peft_model_state_dict(model, save_embedding_layers=embeddings)
+            there = {key: list(tensor.shape) for key, tensor in state.items()}
+            if there == info.shapes:
+                break
         model.eval()
         if there == info.shapes:
             _try(model)

@@ -56,6 +56,7 @@ def test_families_are_wired_as_their_models():
         "qwen2.5-0.5b": "Qwen2ForCausalLM",
         "qwen2.5-1.5b": "Qwen2ForCausalLM",
         "smollm2-135m": "LlamaForCausalLM",
+        "smollm2-135m-instruct": "LlamaForCausalLM",
         "smollm2-360m": "LlamaForCausalLM",
         "tinyllama-1.1b-chat": "LlamaForCausalLM",
     }
