@@ -100,6 +100,21 @@ metrics: [exact_match]
 """
 
 
+def test_texts_that_are_withheld_once_stay_off_every_later_page(write_task, tmp_path):
+    from slmbench.cli import main
+
+    secret = '{"question": "Mrs Miller?", "answer": "2"}\n'
+    write_task("sums", root=tmp_path, test=secret, train=secret)
+    task = slmbench.load_task("sums", slmbench.Catalog([str(tmp_path)]))
+    out = tmp_path / "out"
+    (first,) = slmbench.evaluate("nano", task, out=str(out))
+    (again,) = slmbench.evaluate("nano", task, out=str(out), no_texts=True)
+    assert again.run_id == first.run_id
+    assert main(["leaderboard", str(out)]) == 0
+    page = (out / "leaderboard" / "index.html").read_text(encoding="utf-8")
+    assert "Mrs Miller" not in page and "kept out of this page" in page
+
+
 def test_evaluate_takes_what_is_asked_in_place_of_the_declared(write_task, tmp_path):
     write_task("worked", WORKED)
     catalog = slmbench.Catalog([str(tmp_path)])

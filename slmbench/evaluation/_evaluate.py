@@ -81,7 +81,7 @@ def evaluate_tasks(
     the same tokenizer and format, as of a base and its adapters, so that each request is encoded once for all of them.
     progress(title, total) -> advance(n), for a bar.
     allow_unsafe_code: run the programs of code tasks without a sandbox where the machine has none.
-    no_texts: the new runs say that pages show digests in place of their texts.
+    no_texts: the runs, those that are there already too, say that pages show digests in place of their texts.
     Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
     fails.
     """
@@ -102,7 +102,7 @@ def evaluate_tasks(
         with phase("importing lm_eval, writing prompts"):
             jobs = [_prepare(loaded, task, style, out, chosen, limit, seed, sandbox) for task in tasks]
         kept = {job.task.name: finished_run(job.folder, job.record) for job in jobs}
-        finished = {name: run for name, run in kept.items() if run is not None}
+        finished = {name: run.without_texts() if no_texts else run for name, run in kept.items() if run is not None}
         todo = [job for job in jobs if job.task.name not in finished]
         if todo:
             finished |= _run(loaded, todo, style, chosen, seed, sandbox, encoded, progress, no_texts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,18 +43,29 @@ def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
     return [without_texts(sample) for sample in picked] if run.no_texts else picked
 
 
+# New in every process, so that nobody finds a short text or a patient's number by trying all of them.
+_KEY = secrets.token_bytes(32)
+
+
 def without_texts(sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample with the sha256 of each text of a data set or a model in the text's place; equal texts stay equal."""
+    """A sample with a keyed digest of each text of a data set or a model in its place.
+
+    Texts that are equal stay equal within a page; the key is thrown away with the process. What right is (`gold`) goes
+    too: beside a task's declaration it would be a text.
+    """
     hidden = {key: _digest(sample[key]) for key in TEXTS if key in sample}
-    return sample | hidden
+    return sample | hidden | {"gold": None}
 
 
 def _digest(value: Any) -> Any:
     if isinstance(value, list):
         return [_digest(part) for part in value]
+    if isinstance(value, dict):
+        return {str(_digest(str(key))): _digest(part) for key, part in value.items()}
     if not isinstance(value, str) or not value:
         return value
-    return f"sha256 {hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()}"
+    made = hmac.new(_KEY, value.encode(errors="surrogatepass"), hashlib.sha256)
+    return f"digest {made.hexdigest()[:32]}"
 
 
 def read_samples(run: Run) -> Iterator[dict[str, Any]]:

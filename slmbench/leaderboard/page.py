@@ -28,7 +28,7 @@ def render_page(
     out: the folder that the page is for, which its links to the runs' files start from; None: `leaderboard/` beside
     `runs/`. Every text of a run is a text node. The content security policy allows one style and one script, by their
     hashes, and nothing else: no address is loaded, no handler in markup runs. The numbers are in `#data` too, as
-    leaderboard.json has them. no_texts: the texts and ids of items stay out, their sha256 stand in; so they do of
+    leaderboard.json has them. no_texts: the texts and ids of items stay out, keyed digests stand in; so they do of
     runs that were made so.
     """
     shown = {cell.run_id for row in leaderboard.rows for cell in row.cells.values()}
@@ -191,6 +191,6 @@ def _about(runs: Mapping[str, Run]) -> str:
         return "Every score, down to what the model was asked and what it wrote."
     which = "all runs" if kept == len(runs) else f"{kept} of {len(runs)} runs"
     return (
-        f"Prompts, outputs, targets and ids of items of {which} are kept out of this page (--no-texts): the sha256 of "
-        "each stands in its place, and the texts are in the runs' own folders alone."
+        f"Prompts, outputs, targets and ids of items of {which} are kept out of this page (--no-texts): a keyed digest "
+        "of each stands in its place, and the texts are in the runs' own folders alone."
     )

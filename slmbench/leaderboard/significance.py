@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from slmbench.metrics.clusters import MIN_EFFECTIVE_CLUSTERS, clustered_spread, members, sign_flip_p
+from slmbench.metrics.clusters import (
+    MIN_CLUSTERS,
+    MIN_EFFECTIVE_CLUSTERS,
+    clustered_spread,
+    effective_clusters,
+    members,
+    sign_flip_p,
+)
 
 # The power that a smallest detectable difference is stated for.
 POWER = 0.8
@@ -98,7 +105,8 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
 
     t(97.5%) + t(80%) times the standard error of the paired differences, the median over all pairs; with clusters its
     CR2 form and degrees of freedom (`clustered_spread`). Pairs that agree on every item say nothing about the spread
-    and are left out. Source: Miller 2024, section 5.
+    and are left out, and so are pairs on so few clusters that `paired_p` can't tell them apart whatever they score.
+    Source: Miller 2024, section 5.
     """
     found: list[float] = []
     for i in range(len(scores)):
@@ -108,7 +116,7 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
             if len(set(differences)) > 1:
                 labels = [clusters.get(item) if clusters else None for item in items]
                 spread = clustered_spread(differences, labels)
-                if spread.freedom > 0:
+                if spread.freedom > 0 and not (clusters and _too_few(labels)):
                     found.append(
                         (_t_quantile(0.975, spread.freedom) + _t_quantile(POWER, spread.freedom)) * spread.stderr
                     )
@@ -139,6 +147,12 @@ def _paired_t_p(differences: list[float]) -> float:
 
 def _clustered_p(differences: list[float], labels: list[str | None]) -> float:
     groups = members(labels)
-    if len(differences) ** 2 < MIN_EFFECTIVE_CLUSTERS * sum(len(group) ** 2 for group in groups):
+    if effective_clusters(groups) < MIN_EFFECTIVE_CLUSTERS:
         return 1.0
     return sign_flip_p([math.fsum(differences[position] for position in group) for group in groups])
+
+
+def _too_few(labels: Sequence[str | None]) -> bool:
+    """Whether no result at all on these clusters could tell two entries apart."""
+    groups = members(labels)
+    return len(groups) < MIN_CLUSTERS or effective_clusters(groups) < MIN_EFFECTIVE_CLUSTERS

@@ -13,6 +13,8 @@ from attrs import frozen
 ENUMERATED = 28
 # Beyond, so many of the largest still have their signs gone through.
 LARGE = 8
+MIN_CLUSTERS = 6
+"""With fewer, no pattern of signs is rare enough for 5%."""
 MIN_EFFECTIVE_CLUSTERS = 3.0
 """Below so many (Kish's number) two models are never told apart: a cluster or two decide the mean."""
 
@@ -39,6 +41,11 @@ def members(clusters: Sequence[str | None]) -> list[list[int]]:
     return list(found.values())
 
 
+def effective_clusters(groups: Sequence[Sequence[int]]) -> float:
+    """Kish's number of equal clusters that uneven ones are worth: n^2 / sum of sizes^2."""
+    return sum(map(len, groups)) ** 2 / sum(len(group) ** 2 for group in groups)
+
+
 def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) -> ClusteredSpread:
     """The CR2 standard error of the mean and Satterthwaite's degrees of freedom; one cluster label a value.
 
@@ -54,7 +61,7 @@ def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) ->
     numbers = np.asarray(values, dtype=float)
     n = len(numbers)
     sizes = np.array([len(group) for group in groups], dtype=float)  # (clusters,)
-    effective = float(n * n / np.sum(sizes**2))
+    effective = effective_clusters(groups)
     if len(groups) == 1:
         return ClusteredSpread(0.0, 0.0, 1, effective)
     centred = numbers - numbers.mean()
@@ -107,13 +114,14 @@ def sign_flip_p(sums: Sequence[float]) -> float:
     """Two-sided p of "each cluster's sum of differences could as well have had the other sign". sums: one a cluster.
 
     Two models that are equally good can exchange their names within any cluster, which flips the sign of its sum. p is
-    the share of all patterns of signs under which the total is at least as large: exact, however few and uneven the
-    clusters are, and never below 2 / 2^(clusters whose sum isn't 0), so that fewer than six can't reach 5%. It is the
-    wild cluster bootstrap with the null imposed and Rademacher's signs, over all of them. Up to ENUMERATED clusters the
-    patterns are counted; beyond, Lugannani and Rice's saddlepoint stands for them, with the signs of the largest gone
-    through. Sources: Cameron, Gelbach and
-    Miller 2008, "Bootstrap-based improvements for inference with clustered errors"; Robinson 1982, "Saddlepoint
-    approximations for permutation tests and confidence intervals".
+    the share of all patterns of signs under which the total is at least as large. It is exact for such models, however
+    few and uneven the clusters are; where only their means are equal it is approximate. It is never below 2 /
+    2^(clusters whose sum isn't 0), so that fewer than six can't reach 5%. This is the wild cluster bootstrap with the
+    null imposed and Rademacher's signs, over all of them. Up to ENUMERATED clusters the patterns are counted; beyond,
+    Lugannani and Rice's saddlepoint stands for them, with the signs of the largest gone through.
+
+    Sources: Cameron, Gelbach and Miller 2008, "Bootstrap-based improvements for inference with clustered errors";
+    Robinson 1982, "Saddlepoint approximations for permutation tests and confidence intervals".
     """
     import numpy as np
 

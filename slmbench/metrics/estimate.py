@@ -33,7 +33,7 @@ def estimate(
     - `wilson-cr2`: some cluster is named, values in a range. The same interval from the CR2 standard error and
       Satterthwaite's degrees of freedom (`clustered_spread`).
     - `t`, `cr2-t`: the same without a range: mean +- t * stderr.
-    - `wilson-clusters`: clusters are named and all values are the same end of the range: nothing varies. Wilson's
+    - `wilson-clusters`: clusters are named and all of them have the same mean: nothing varies between them. Wilson's
       interval, with Kish's effective number of clusters for the number of items.
     - `none`: one real value, one cluster, or no spread and no range: nothing can be said. stderr is 0 and both ends of
       the interval are the value itself; a reader has to take this method as "no interval", not as certainty.
@@ -164,8 +164,9 @@ def _clustered(
         return Estimate(mean, 0.0, mean, mean, n, "none")
     if bounds is None:
         return _t_estimate(mean, spread.stderr, n, spread.freedom, "cr2-t")
-    if spread.stderr == 0.0:
-        return Estimate(mean, 0.0, mean, mean, n, "none")
+    if _nothing(spread.stderr, bounds[1] - bounds[0]):  # Clusters that agree say nothing of how they differ.
+        low, high = _scaled(bounds, *wilson_interval((mean - bounds[0]) / (bounds[1] - bounds[0]), spread.effective))
+        return Estimate(mean, 0.0, min(low, mean), max(high, mean), n, "wilson-clusters")
     low, high = _bounded_interval(mean, _items(mean, spread.stderr**2, bounds), spread.freedom, bounds)
     return Estimate(mean, spread.stderr, low, high, n, "wilson-cr2")
 
@@ -211,8 +212,15 @@ def _scaled(bounds: tuple[float, float], low: float, high: float) -> tuple[float
     return bounds[0] + width * low, bounds[0] + width * high
 
 
+def _nothing(stderr: float, scale: float) -> bool:
+    """Whether a standard error is 0 but for rounding."""
+    return stderr <= 1e-12 * scale
+
+
 def _t_estimate(mean: float, stderr: float, n: int, freedom: float, method: str) -> Estimate:
     from scipy.stats import t
 
+    if _nothing(stderr, abs(mean)):
+        return Estimate(mean, 0.0, mean, mean, n, "none")
     half = float(t.ppf(0.975, freedom)) * stderr
     return Estimate(mean, stderr, mean - half, mean + half, n, method)

@@ -44,6 +44,14 @@ class Run:
     def run_id(self) -> str:
         return str(self.record["run_id"])
 
+    def without_texts(self) -> Run:
+        """The run, which from now on says that pages keep its texts to themselves."""
+        if self.record.get("no_texts"):
+            return self
+        record = self.record | {"no_texts": True}
+        write_json(os.path.join(self.folder, RECORD), record)
+        return Run(self.folder, record)
+
     def samples(self) -> list[dict[str, Any]]:
         """Every item's record, as written. Raises SlmbenchError where the file isn't what was written."""
         path = os.path.join(self.folder, SAMPLES)

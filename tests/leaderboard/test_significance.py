@@ -136,3 +136,13 @@ def test_detectable_difference_is_2_8_standard_errors_of_the_paired_difference()
     assert found == pytest.approx(2.8 * stderr, rel=0.03)
     assert detectable_difference([scores(first)]) is None
     assert detectable_difference([scores(first), scores(first)]) is None
+
+
+@pytest.mark.parametrize("sizes", [[20] * 4, [60, *[2] * 10]])
+def test_no_difference_is_promised_where_the_test_can_tell_none_apart(sizes: list[int]) -> None:
+    first, second = scores([1] * sum(sizes)), scores([0] * (sum(sizes) - 1) + [1])
+    labels = [str(cluster) for cluster, size in enumerate(sizes) for _ in range(size)]
+    clusters = dict(zip(first, labels, strict=True))
+    assert paired_p(first, second, clusters) > 0.05
+    assert detectable_difference([first, second], clusters) is None
+    assert detectable_difference([first, second]) is not None

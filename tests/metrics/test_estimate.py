@@ -40,7 +40,7 @@ def test_real_values_get_the_t_interval_of_scipy() -> None:
     assert (made.ci_low, made.ci_high) == pytest.approx((interval.low, interval.high))
 
 
-@pytest.mark.parametrize("values", [[0.0, 0.0, 0.3], [1.0, 1.0, 0.9], [0.0] * 40 + [0.01], [0.4, 0.4]])
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.3], [1.0, 1.0, 0.9], [0.0] * 40 + [0.01], [0.4, 0.5]])
 def test_no_interval_leaves_the_range_and_only_without_one_t_may(values: list[float]) -> None:
     made = estimate(values, range=(0.0, 1.0))
     assert made.method == "wilson-t"
@@ -48,6 +48,11 @@ def test_no_interval_leaves_the_range_and_only_without_one_t_may(values: list[fl
     plain = estimate(values)
     assert plain.method == "t"
     assert plain.ci_high - plain.value == pytest.approx(plain.value - plain.ci_low)
+
+
+def test_equal_scores_in_a_range_are_no_certainty() -> None:
+    made = estimate([0.4, 0.4], range=(0.0, 1.0))
+    assert made.ci_low < 0.3 and made.ci_high > 0.5
 
 
 def test_a_range_scales_everything() -> None:
@@ -105,6 +110,21 @@ def test_where_no_interval_can_be_made_the_method_says_so(values: list[float], c
     made = estimate(values, clusters)
     assert made.method == "none"
     assert (made.ci_low, made.ci_high, made.stderr) == (made.value, made.value, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters"),
+    [([0.7] * 7, "aaabbbc"), ([0.1] * 7, "aaabbbc"), ([0.1, 0.3, 0.2, 0.2], "aabb"), ([0.0, 1.0, 0.0, 1.0], "aabb")],
+)
+def test_clusters_that_agree_get_an_interval_of_as_many_items(values: list[float], clusters: str) -> None:
+    made = estimate(values, list(clusters), (0.0, 1.0))
+    assert made.method == "wilson-clusters"
+    assert made.ci_low < made.value - 0.05 and made.value + 0.05 < made.ci_high
+
+
+@pytest.mark.parametrize("clusters", [None, list("aabbc")])
+def test_scores_without_range_and_spread_have_no_interval(clusters: list[str] | None) -> None:
+    assert estimate([-0.7] * 5, clusters).method == "none"
 
 
 def test_no_values_are_an_error() -> None:
