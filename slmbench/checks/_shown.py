@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -24,8 +24,9 @@ def check_gold_is_hidden(
 ) -> None:
     """Finds formats whose prompt holds a gold answer that the plain prompt doesn't, shots aside.
 
-    What the plain prompt holds is the author's own: options, a passage that the answer is quoted from. Where that is so
-    in more than half of a split's rows of a task that writes its answer, a notice says it. A short answer that a format
+    What the plain prompt holds is the author's own: options, a passage that the answer is quoted from. Where the whole
+    answer is one of the values that it prints, in more than half of a split's rows of a task that writes its answer, a
+    notice says it. A short answer that a format
     alone holds is a fault only if it is there in more than half of the rows: others may be chance.
     """
     held: dict[str, list[tuple[Example, str]]] = {name: [] for name in FORMAT_SUMMARIES}
@@ -40,8 +41,8 @@ def check_gold_is_hidden(
     if where and task.kind != "choice" and 2 * len(held["plain"]) > len(examples):
         first, gold = held["plain"][0]
         found.note(
-            f"{len(held['plain'])} of {len(examples)} prompts of split {where!r} hold their gold answer, as they "
-            f"should only where it is to be found in the text ({first.id} first: {short(gold)})"
+            f"{len(held['plain'])} of {len(examples)} prompts of split {where!r} print their gold answer as it is, as "
+            f"they should only where it is one of several to choose from ({first.id} first: {short(gold)})"
         )
 
 
@@ -57,11 +58,24 @@ def _held(task: Task, example: Example, tokenizer: Any) -> dict[str, str]:
             text = f"{style.render(prompt, tokenizer).text}\n{_cells(prompt) if name == 'toon' else ''}"
         except SlmbenchError:  # Told where every prompt is written down.
             continue
-        if gold := next((gold for gold in golds if _holds(text, gold)), ""):
-            found[name] = gold
         if name == "plain":
+            printed = set(_texts_in(list(prompt.inputs.values())))
+            if gold := next((gold for gold in golds if gold.strip() in printed), ""):
+                found[name] = gold
             golds = [gold for gold in golds if not _holds(text, gold)]
+        elif gold := next((gold for gold in golds if _holds(text, gold)), ""):
+            found[name] = gold
     return found
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts of a printed value, those inside of lists and structs too."""
+    parts = value if isinstance(value, list | tuple) else value.values() if isinstance(value, Mapping) else None
+    if parts is None:
+        yield str(value).strip()
+    else:
+        for part in parts:
+            yield from _texts_in(part)
 
 
 def _cells(prompt: Prompt) -> str:

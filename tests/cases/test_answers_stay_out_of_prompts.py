@@ -105,9 +105,9 @@ def test_an_answer_in_every_format_is_the_authors_own_and_is_said(
     folder_of: Callable[..., Path], nano_tokenizer: Any
 ) -> None:
     row, _, answer = COLUMNS["pair"]
-    folder = folder_of(row, "{{ pair | join(' ') }}", answer)
+    folder = folder_of(row, "{{ pair[0] }} {{ pair[1] }}", answer)
     report = check_task(str(folder), default_catalog(), ruler=Ruler("nano", nano_tokenizer, 1024))
     assert report.ok
     assert [notice.split(",")[0] for notice in report.notices] == [
-        f"4 of 4 prompts of split {split!r} hold their gold answer" for split in ("test", "train")
+        f"4 of 4 prompts of split {split!r} print their gold answer as it is" for split in ("test", "train")
     ]

@@ -199,10 +199,10 @@ def test_the_answer_is_bounded_by_learnt_positions_alone(tiny_t5, t5, tmp_path) 
 def test_a_choice_that_no_token_spells_is_told_of(t5, tmp_path, write_task) -> None:
     yaml = (
         "summary: White space.\nversion: 1\ndataset: {files: {train: train.jsonl, test: test.jsonl}}\nkind: choice\n"
-        'prompt: {user: "{{ question }}"}\nchoices: ["\\u200b", "two"]\ngold: "1"\nmetrics: [accuracy]\n'
+        'prompt: {user: "{{ question }}"}\nchoices: ["\\n", "two"]\ngold: "1"\nmetrics: [accuracy]\n'
     )
     task = load_task_folder(str(write_task("blank", yaml)), default_catalog())
-    with pytest.raises(DataError, match=r"task 'blank': the choice ' *.u200b' has 0 of this model's tokens"):
+    with pytest.raises(DataError, match=r"task 'blank'.*choices: number 1 of 2 is white space alone"):
         evaluate_tasks(t5, [task], out=str(tmp_path))
 
 
