@@ -1,6 +1,6 @@
 """How often intervals hold their true value, and how often equal models are told apart, beside the textbook's t.
 
-python benchmarks/intervals.py [--tables 400]
+python benchmarks/intervals.py [--tables 100]
 
 Peers, by numpy and scipy alone: Student's t of the mean (scipy.stats.t) and, for clusters, the CR0 standard error with
 clusters - 1 degrees of freedom (Miller 2024's formula). Every draw is seeded. Exits with 1 where an
@@ -108,7 +108,7 @@ def equal_models(tables: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", type=int, default=400, help="simulated tables a line")
+    parser.add_argument("--tables", type=int, default=100, help="simulated tables a line")
     tables = parser.parse_args().tables
     held = [rare(5 * tables), clustered(2 * tables), equal_models(max(1, tables // 2))]
     return 0 if all(held) else 1

@@ -101,7 +101,7 @@ def test_a_stale_quantisation_is_told_in_runs_trainings_and_exports(clone, edit,
     folder = clone()
     edit(folder / "config.json", quantization_config=STALE["bitsandbytes"])
     (run,) = scored(load(folder), "nano_choice")
-    (told,) = run.record["remarks"]
+    (told,) = (remark for remark in run.record["remarks"] if remark.startswith("config.json"))
     assert told.startswith("config.json says bitsandbytes")
     said = []
     adapter = train(folder, said.append)

@@ -114,6 +114,7 @@ def test_from_a_spreadsheet_to_a_leaderboard(
     assert {column["task"] for column in board["columns"]} == {"notes"}
 
 
+@pytest.mark.slow
 @pytest.mark.realmodel
 def test_with_a_real_model(
     smollm2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
