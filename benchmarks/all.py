@@ -1,6 +1,7 @@
 """Runs every benchmark that can run here and writes RESULTS.md from what they print.
 
-python benchmarks/all.py [SCRIPT...]        # these alone; the others' blocks stay as they are
+python benchmarks/all.py [SCRIPT...]        # these alone, an argument each, as "training_speed.py --only own"; the
+                                            # others' blocks stay as they are
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from slmbench.runs import hardware, packages
 
 HERE = Path(__file__).parent
+REAL = "SLMBENCH_SMOLLM2"
 SCRIPTS = {
     "quickstart.py": (),
     "list_tasks.py": (),
@@ -31,7 +33,11 @@ SCRIPTS = {
     "training_speed.py": ("SLMBENCH_DATA",),
     "training_overhead.py": ("SLMBENCH_DATA",),
     "memory_forecast.py": (),
-    "smollm2_gsm8k.py": ("SLMBENCH_DATA", "SLMBENCH_SMOLLM2"),
+    "smollm2_gsm8k.py": ("SLMBENCH_DATA", REAL),
+    # The same comparisons on a real model's own weights; the scripts by themselves are run without them.
+    "engine_speed.py --only own-": ("SLMBENCH_DATA", REAL),
+    "engine_equality.py --only real --limit 20": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K", REAL),
+    "training_speed.py --only own": ("SLMBENCH_DATA", REAL),
 }
 
 
@@ -63,7 +69,9 @@ def main() -> None:
             continue
         parts.append(f"{where}\n")
         print(f"{script} ...", file=sys.stderr, flush=True)
-        done = subprocess.run([sys.executable, script], cwd=HERE, stdout=subprocess.PIPE, text=True)
+        environment = {name: value for name, value in os.environ.items() if name != REAL or REAL in needs}
+        command = [sys.executable, *script.split()]
+        done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True)
         parts.append(f"```text\n{done.stdout.strip()}\n```\n")
         if done.returncode:
             failed.append(script)

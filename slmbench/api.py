@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import UsageError
 from slmbench.evaluation import choose_format, evaluate_tasks
-from slmbench.models import LoadedModel, adapter_on, load_model, resolve_model
+from slmbench.models import LoadedModel, adapter_on, held_as, load_model, refuse_unknown, resolve_model
 from slmbench.runs import Run
 from slmbench.task import Settings, Task, load_task
 
@@ -38,7 +38,8 @@ def evaluate(
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
     tasks: a task's name, or several with commas between, or a Task, or a sequence of names and Tasks.
-    adapter: a peft folder, put on the model for the length of the call. force_base: whatever model it was made on.
+    adapter: a peft folder, put on the model for the length of the call; a model that is given by name is held as the
+    adapter was trained on it, in its dtype and packed where it is QLoRA's. force_base: whatever model it was made on.
     format: plain, chat or toon; unless told that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
@@ -54,10 +55,13 @@ def evaluate(
     listed = [tasks] if isinstance(tasks, Task) else list(tasks)
     if not listed:
         raise UsageError('no task to evaluate; give a name, as "nano_note" (`slmbench list tasks` shows them)')
+    if not isinstance(model, LoadedModel):
+        refuse_unknown(model, catalog)
     ready = [load_task(task, catalog) if isinstance(task, str) else task for task in listed]
     adjusted, _ = Settings(shots, cot, samples).of(ready)
-    given = model if isinstance(model, LoadedModel) else load_model(resolve_model(model, catalog))
-    chosen = choose_format(given, [] if adapter is None else [adapter], format)
+    trained = [] if adapter is None else [adapter]
+    given = model if isinstance(model, LoadedModel) else _load(model, trained, catalog)
+    chosen = choose_format(given, trained, format)
     # A LoadedModel is the caller's: it is given back without the adapter's layers.
     with nullcontext(given) if adapter is None else adapter_on(given, adapter, force_base=force_base) as loaded:
         return evaluate_tasks(
@@ -74,3 +78,9 @@ def evaluate(
             allow_unsafe_code=allow_unsafe_code,
             no_texts=no_texts,
         )
+
+
+def _load(model: str, adapters: Sequence[str], catalog: Catalog) -> LoadedModel:
+    source = resolve_model(model, catalog)
+    dtype, quantization = held_as(adapters)
+    return load_model(source, dtype=dtype, quantization=quantization)

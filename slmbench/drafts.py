@@ -95,14 +95,20 @@ def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
         raise UsageError(f"{shown(path)} is no file")
     read = ReadSpec(encoding=wishes.encoding, delimiter=wishes.delimiter)
     rows = read_rows(path, read=read)
+    theirs = list(rows[0]) if rows else []
+    faults = [
+        f"{key}: there is no column {column!r}{did_you_mean(column, theirs)}"
+        for key, column in (("--group", wishes.group), ("--question", wishes.question), ("--answer", wishes.answer))
+        if column is not None and column not in theirs
+    ]
     if len(rows) < MIN_ROWS:
-        raise DataError(
-            f"{shown(path)}: {len(rows)} rows; a task that is trained and evaluated needs {MIN_ROWS} or more"
-        )
-    theirs = list(rows[0])
-    for key, column in (("--group", wishes.group), ("--question", wishes.question), ("--answer", wishes.answer)):
-        if column is not None and column not in theirs:
-            raise UsageError(f"{key}: {shown(path)} has no column {column!r}{did_you_mean(column, theirs)}")
+        there = f"it has {len(rows)} row{'s' * (len(rows) != 1)}"
+        too_few = f"{there}, and a task that is trained and evaluated needs {MIN_ROWS} or more"
+        if not faults:
+            raise DataError(f"{shown(path)}: {too_few}")
+        faults.append(too_few)
+    if faults:
+        raise UsageError(f"{shown(path)}: {'; '.join(faults)}")
     ours = _our_names(theirs)
     shape = _shape_of(rows, theirs, ours, wishes, path)
     used = list(dict.fromkeys([*shape.columns, *([wishes.group] if wishes.group else [])]))

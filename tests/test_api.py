@@ -34,6 +34,12 @@ def test_the_public_names_are_shown_before_any_of_them_is_used():
     assert done.stdout.strip() == "[]"
 
 
+def test_nothing_but_the_public_names_is_shown():
+    code = "import slmbench; print([n for n in dir(slmbench) if n not in slmbench.__all__ and n[:2] != '__'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_evaluate_takes_names_and_returns_runs(tmp_path):
     (run,) = slmbench.evaluate("nano", ["nano_choice"], out=str(tmp_path), limit=3)
     assert run.record["task"]["id"] == "nano_choice"

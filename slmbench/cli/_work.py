@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from slmbench.models import LoadedModel, ModelSource
     from slmbench.recipe import Recipe
     from slmbench.runs import Run
-    from slmbench.schema import QuantizationSpec
     from slmbench.task import Task
 
 DEFAULT_OUT = "slmbench-out"
@@ -64,7 +63,7 @@ def evaluate_all(
     """
     from slmbench.evaluation import Engine, choose_format, evaluate_tasks, format_remarks
     from slmbench.formats import load_format
-    from slmbench.models import adapter_on, check_base, is_whole_model, load_model, resolve_model
+    from slmbench.models import adapter_on, check_base, held_as, is_whole_model, load_model, resolve_model
 
     Engine(engine, batch, kv_budget_bytes, latency)  # Refused before anything is loaded.
     source = resolve_model(model, catalog, twin=twin)
@@ -72,11 +71,11 @@ def evaluate_all(
     whole = {folder: _held_whole(folder) for folder in trained if folder not in adapters}
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
     dtype, quantization = held_as(adapters)
+    format = choose_format(source, trained, format)
     if quantization is not None:
         say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
     with phase(f"loading {source.name}"):
         loaded = load_model(source, dtype=dtype, quantization=quantization)
-    format = choose_format(loaded, trained, format)
     for folder in adapters:
         if check_base(loaded, folder, force=force_base).training is None:
             with adapter_on(loaded, folder, force_base=force_base):
@@ -112,29 +111,6 @@ def evaluate_all(
             if remark not in said:  # Told before the first of its runs.
                 say(f"{run.run_id}: {remark}: {count} of {n}")
     return runs
-
-
-def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
-    """(dtype, quantisation) of the base that these adapters were trained on.
-
-    ("auto", None) where none of them says so. Raises UsageError where a folder holds no adapter, or where adapters
-    want the base held in several ways.
-    """
-    from slmbench.models import read_adapter
-
-    wanted: dict[tuple[str, QuantizationSpec | None], str] = {}
-    for folder in adapters:
-        training = read_adapter(folder).training
-        if training is None:  # Made elsewhere: it takes the base as it is held for others.
-            continue
-        wanted.setdefault((training.dtype, training.packing), folder)
-    if len(wanted) > 1:
-        said = "; ".join(
-            f"{folder}: {dtype}" + (f", {packing.type}" if packing else "")
-            for (dtype, packing), folder in wanted.items()
-        )
-        raise UsageError(f"these adapters were trained on a base held in different ways ({said}); evaluate them apart")
-    return next(iter(wanted), ("auto", None))
 
 
 def _held_whole(folder: str) -> str:

@@ -95,12 +95,14 @@ def command(
     no_texts: bool,
     as_json: bool,
 ) -> None:
+    from slmbench.models import refuse_unknown
     from slmbench.recipe import load_suite
     from slmbench.task import Settings, evaluation_needs, left_out_notes, load_task, require_rows
 
     if (task_names is None) == (suite is None):
         raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
     catalog = default_catalog()
+    refuse_unknown(model, catalog)
     if suite:
         declared = load_suite(catalog, suite)
         names, format_name = list(declared.tasks), format_name or declared.format

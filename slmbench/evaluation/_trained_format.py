@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from slmbench.console import say
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, load_format
-from slmbench.models import LoadedModel, TrainingFile, is_whole_model, read_adapter, read_training
+from slmbench.models import LoadedModel, ModelSource, TrainingFile, is_whole_model, read_adapter, read_training
 from slmbench.paths import shown
 
 PLAIN = "plain"
 HAS_TEMPLATE = "the model has a chat template; this run is in format plain"
 
 
-def choose_format(loaded: LoadedModel, trained: Sequence[str], given: str | None) -> str:
+def choose_format(model: LoadedModel | ModelSource, trained: Sequence[str], given: str | None) -> str:
     """The format of an evaluation: the given one, else that of the trainings, else plain.
 
-    loaded: its own training counts where nothing is put on it. trained: folders of adapters, or of
+    model: its own training counts where nothing is put on it. trained: folders of adapters, or of
     whole models that a training left. A format that comes from a training is said. Raises UsageError for an unknown
     one, and where the trainings name several.
     """
@@ -26,8 +26,9 @@ def choose_format(loaded: LoadedModel, trained: Sequence[str], given: str | None
         return load_format(given).name
     named = {shown(folder): name for folder in trained if (name := _of_folder(folder))}
     if not trained:
-        name = format_trained_in(loaded)
-        named = {loaded.source.name: name} if name else {}
+        source = model.source if isinstance(model, LoadedModel) else model
+        name = format_trained_in(model) if isinstance(model, LoadedModel) else _of_whole(source.location)
+        named = {source.name: name} if name else {}
     if len(set(named.values())) > 1:
         said = "; ".join(f"{folder}: {name}" for folder, name in named.items())
         raise UsageError(

@@ -98,6 +98,11 @@ class Run:
         return (self.record.get("adapter") or {}).get("method")
 
     @property
+    def forced_base(self) -> str | None:
+        """Why the adapter's base isn't the one that it was made on; None where it is."""
+        return (self.record.get("adapter") or {}).get("forced_base")
+
+    @property
     def name(self) -> str:
         model = self.model if self.quantization is None else f"{self.model} ({self.quantization})"
         return model if self.adapter is None else f"{model} + {self.adapter}"

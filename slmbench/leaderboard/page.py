@@ -17,7 +17,7 @@ from slmbench.leaderboard._page_table import cost_table, score_table
 from slmbench.leaderboard._page_training import training_section
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._text import number
-from slmbench.leaderboard.table import MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
+from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
 
 
 def render_page(
@@ -143,6 +143,8 @@ def _legend(leaderboard: Leaderboard) -> Html:
         )
     if MIXED_WEIGHTS in badges:
         told.append((MIXED_WEIGHTS, "The row\u2019s runs share a name, but not the same weights."))
+    if FORCED_BASE in badges:
+        told.append((FORCED_BASE, "The adapter was made on another model than the one that it is on here."))
     pairs = [tag("div", tag("dt", term), tag("dd", words)) for term, words in told]
     return tag("section", tag("h2", "How to read this"), tag("dl", *pairs, class_="legend"))
 

@@ -21,6 +21,7 @@ from slmbench.visible import visible
 SCHEMA = 1
 NOT_COMPARABLE = "not comparable"
 MIXED_WEIGHTS = "mixed weights"
+FORCED_BASE = "forced base"
 
 _RowKey = tuple[str, "str | None", "str | None"]
 
@@ -149,6 +150,11 @@ def build_leaderboard(
     every = [run for picked in shown.values() for run in picked]
     said.extend(_unranked(every))
     said.extend(notices_of(every))
+    said.extend(
+        f"{visible(run.name)}: its adapter {visible(run.forced_base)}, and was put on this base as was asked for"
+        for run in every
+        if run.forced_base
+    )
     rows = [_row(key, cells[key], picked) for key, picked in shown.items()]
     return Leaderboard(
         suite, tuple(columns), tuple(sorted(rows, key=_row_order)), tuple(dict.fromkeys(said)), endings_of(every)
@@ -329,6 +335,8 @@ def _row(key: _RowKey, cells: Mapping[str, Cell], runs: Sequence[Run]) -> Row:
     badges = list(dict.fromkeys(badge for cell in cells.values() for badge in cell.badges))
     if len({_weights(run) for run in runs}) > 1:
         badges.append(MIXED_WEIGHTS)
+    if any(run.forced_base for run in runs):  # Ranked all the same: it is what this base and this adapter score.
+        badges.append(FORCED_BASE)
     method = max(runs, key=lambda run: run.created).method
     return Row(runs[0].name, model, adapter, tuple(badges), dict(cells), _cost(runs), quantization, method)
 

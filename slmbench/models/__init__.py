@@ -1,6 +1,6 @@
 """Models and adapters: from a name to weights in memory, with what identifies both."""
 
-from slmbench.models._adapters import AdapterInfo, is_whole_model, read_adapter
+from slmbench.models._adapters import AdapterInfo, held_as, is_whole_model, read_adapter
 from slmbench.models._attach import adapter_on, attach_adapter
 from slmbench.models._base import check_base
 from slmbench.models._core import core_model, dispatches_attention, exchange_attention
@@ -8,7 +8,7 @@ from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
-from slmbench.models._source import ModelSource, is_model_here, resolve_model
+from slmbench.models._source import ModelSource, is_model_here, refuse_unknown, resolve_model
 from slmbench.models._training_file import (
     TRAINING,
     TRAINING_SCHEMA,
@@ -36,6 +36,7 @@ __all__ = [
     "dispatches_attention",
     "exchange_attention",
     "has_template",
+    "held_as",
     "is_gguf",
     "is_model_here",
     "is_whole_model",
@@ -45,6 +46,7 @@ __all__ = [
     "own_tokenizer",
     "read_adapter",
     "read_training",
+    "refuse_unknown",
     "resolve_model",
     "tokenizer_sha256",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -20,6 +21,7 @@ from slmbench.models._adapter_files import (
 )
 from slmbench.models._training_file import TrainingFile, read_training
 from slmbench.paths import shown
+from slmbench.schema import QuantizationSpec
 
 MODEL_CONFIG = "config.json"
 
@@ -82,6 +84,27 @@ def read_adapter(folder: str) -> AdapterInfo:
     name = os.path.basename(os.path.abspath(folder))
     size = os.path.getsize(weights_path)
     return AdapterInfo(name, folder, digest.hexdigest(), config.peft_type, size, shapes, config, training)
+
+
+def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
+    """(dtype, quantisation) of the base that these adapters were trained on.
+
+    ("auto", None) where none of them says so. Raises UsageError where a folder holds no adapter, or where adapters
+    want the base held in several ways.
+    """
+    wanted: dict[tuple[str, QuantizationSpec | None], str] = {}
+    for folder in adapters:
+        training = read_adapter(folder).training
+        if training is None:  # Made elsewhere: it takes the base as it is held for others.
+            continue
+        wanted.setdefault((training.dtype, training.packing), folder)
+    if len(wanted) > 1:
+        said = "; ".join(
+            f"{shown(folder)}: {dtype}" + (f", {packing.type}" if packing else "")
+            for (dtype, packing), folder in wanted.items()
+        )
+        raise UsageError(f"these adapters were trained on a base held in different ways ({said}); evaluate them apart")
+    return next(iter(wanted), ("auto", None))
 
 
 def is_whole_model(folder: str) -> bool:

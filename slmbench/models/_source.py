@@ -63,6 +63,7 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
         return _declared(name, files[name], files, twin)
     if twin:
         raise UsageError(f"{name!r} is not declared in the registry, so it has no twin{_with_twins(files)}")
+    refuse_unknown(name, catalog)
     if is_gguf(name):
         return _of_file(name)
     if os.path.isdir(name):
@@ -71,14 +72,20 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
             raise UsageError(f"{shown(name)} holds no config.json, so it is no model's folder{_other_folder(name)}")
         base = os.path.basename(os.path.abspath(name))
         return ModelSource(base, shown(name), os.path.abspath(name), architecture=_architecture(config))
+    return ModelSource(name.split("/")[1], name, name)
+
+
+def refuse_unknown(name: str, catalog: Catalog) -> None:
+    """Raises UsageError where a name can be no model's: what is told before anything is read or built."""
+    files = catalog.files("models")
+    if name in files or is_gguf(name) or os.path.isdir(name):
+        return
     if _is_path(name):
         there = "is a file, and no model's folder" if os.path.exists(name) else "is no folder"
-        raise UsageError(f"{shown(name)} {there}; give a folder with config.json, weights and tokenizer")
-    if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "/")):
-        return ModelSource(name.split("/")[1], name, name)
-    raise UsageError(
-        f"unknown model {name!r}{did_you_mean(name, files)} (or give a folder, a GGUF file, or a hub id as owner/name)"
-    )
+        raise UsageError(f"{name} {there}; give a folder with config.json, weights and tokenizer")
+    if name.count("/") != 1 or not all(name.split("/")):
+        told = f"unknown model {name!r}{did_you_mean(name, files)}"
+        raise UsageError(f"{told} (or give a folder, a GGUF file, or a hub id as owner/name)")
 
 
 def is_model_here(place: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.errors import UsageError
+from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.models import adapter_on, attach_adapter, load_model, resolve_model
 
 NAMES = {
@@ -95,6 +96,11 @@ def test_a_folder_of_the_same_name_with_other_weights_is_another_base(make, nano
         attach_adapter(same, make(str(other), "again"))
 
 
+def _board(folder):
+    runs, notices = load_runs(folder)
+    return build_leaderboard(runs, notices=notices)
+
+
 def test_a_forced_base_is_in_the_runs_record_and_its_id(make, tmp_path):
     folder = make("acme/other")
     with pytest.raises(UsageError, match="--force-base"):
@@ -103,6 +109,9 @@ def test_a_forced_base_is_in_the_runs_record_and_its_id(make, tmp_path):
     (forced,) = slmbench.evaluate("nano", "nano_choice", force_base=True, **options)
     assert "was made on acme/other" in forced.record["adapter"]["forced_base"]
     assert any("on a base that is not its own" in notice for notice in forced.record["remarks"])
+    board = _board(tmp_path / "o")
+    assert "forced base" in board.rows[0].badges
+    assert any("was made on acme/other" in notice and "as was asked for" in notice for notice in board.notices)
     path = tmp_path / "adapter" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "slmbench/nano"}))
     (own,) = slmbench.evaluate("nano", "nano_choice", **options)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
-from slmbench.cli._work import held_as
 from slmbench.errors import UsageError
+from slmbench.models import held_as
 from slmbench.task import load_task
 
 RECIPE = """\
@@ -181,6 +182,12 @@ def test_a_base_is_held_as_its_adapters_were_trained_on_it(recipe: str, tmp_path
     assert held_as([half, half]) == ("bfloat16", None)
     with pytest.raises(UsageError, match="held in different ways"):
         held_as([str(plain), packed])
+    # Python's way in holds it so too: in another dtype the weights would be refused as another base's.
+    short = ["--set", "optim.steps=1", "--set", "dtype=bfloat16"]
+    assert main(["train", recipe, "--out", str(tmp_path / "y"), *short]) == 0
+    trained = str(tmp_path / "y" / "adapters" / "note")
+    (run,) = slmbench.evaluate("nano", "nano_choice", adapter=trained, limit=2, out=str(tmp_path / "y"))
+    assert run.record["model"]["dtype"] == "bfloat16" and "forced_base" not in run.record["adapter"]
 
 
 def test_a_metric_that_cannot_work_comes_to_light_before_anything_is_trained(
