@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import IO, Annotated, Any, NoReturn, TypeVar
 
 from attrs import frozen
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -85,15 +85,31 @@ def read_json(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: st
     return decode_json(read_bytes(path, limits.bytes, todo=todo), path, limits, todo=todo)
 
 
+def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> dict[str, Any]:
+    """A file's JSON object, for who passes its other keys on. Raises as `read_json`, and FileError for no object."""
+    value = read_json(path, limits, todo=todo)
+    if not isinstance(value, dict):
+        raise faults(path, [("", value, "an object")], todo=todo)
+    return value
+
+
+def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A plain file, to be read. Raises OSError: also for a pipe, which would wait for ever, and a name with a NUL."""
+    try:
+        return open(path, "rb", opener=_open_regular)
+    except ValueError as error:  # A NUL in the name.
+        raise OSError(None, str(error)) from None
+
+
 def read_bytes(path: str | os.PathLike[str], most: int, *, todo: str = "") -> bytes:
     """A file's bytes, of which there may be `most`. Raises FileError; FileNotFoundError where there is no such file."""
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open_plain(path) as file:
             data = file.read(most + 1)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
-        _refuse(path, 0, f"can't be read: {getattr(error, 'strerror', None) or error}", todo)
+    except OSError as error:
+        _refuse(path, 0, f"can't be read: {error.strerror or error}", todo)
     if len(data) > most:
         _refuse(path, 0, f"has more than {most:,} bytes, which no such file has", todo)
     return data
@@ -132,7 +148,7 @@ def read_lines(
     A line that is too long ends the file. Raises FileError where it can't be read; FileNotFoundError without one.
     """
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open_plain(path) as file:
             number = 0
             while line := file.readline(limits.bytes + 1):
                 number += 1
@@ -145,8 +161,8 @@ def read_lines(
                     return
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
-        _refuse(path, 0, f"can't be read: {getattr(error, 'strerror', None) or error}", todo)
+    except OSError as error:
+        _refuse(path, 0, f"can't be read: {error.strerror or error}", todo)
 
 
 def parse(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import hashlib
@@ -12,23 +13,45 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from attrs import evolve, frozen
+from pydantic import Field
 
 from slmbench.catalog import Catalog
 from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
 from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
 from slmbench.files import write_atomically, write_json
-from slmbench.foreign import read_json
+from slmbench.foreign import Foreign, read_model
 from slmbench.paths import hub_is_offline, shown
 
 CHECKSUMS = "checksums.json"
 SCHEMA = 1
 PROBLEMS_A_FILE = 5
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_AGAIN = "pull the data set again"
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Listed(Foreign):
+    """A file of a mirror. bytes: as it lies there."""
+
+    sha256: str
+    rows: Count
+    bytes: Count
+
+
+class _Checksums(Foreign):
+    """`checksums.json`: of what a mirror's folder is, and its files."""
+
+    version: Literal[1] = Field(alias="schema")
+    dataset: str
+    hub: str | None
+    config: str | None
+    revision: str | None
+    files: dict[str, _Listed]
 
 
 @frozen
@@ -154,7 +177,7 @@ def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices:
     return len(listed)
 
 
-def _verify_file(dataset: Dataset, path: str, wanted: dict[str, Any], problems: list[Problem]) -> None:
+def _verify_file(dataset: Dataset, path: str, wanted: _Listed, problems: list[Problem]) -> None:
     def fault(message: str) -> None:
         problems.append(Problem(shown(path), 0, 0, message))
 
@@ -164,46 +187,46 @@ def _verify_file(dataset: Dataset, path: str, wanted: dict[str, Any], problems: 
         fault(f"is in {CHECKSUMS}, but can't be read: {error.strerror}")
         return
     digest = hashlib.sha256(data).hexdigest()
-    if len(data) != wanted["bytes"]:
-        fault(f"has {len(data):,} bytes, not {wanted['bytes']:,}; copy it again")
-    elif digest != wanted["sha256"]:
-        fault(f"has sha256 {digest[:12]}..., not {str(wanted['sha256'])[:12]}...; copy it again")
+    if len(data) != wanted.bytes:
+        fault(f"has {len(data):,} bytes, not {wanted.bytes:,}; copy it again")
+    elif digest != wanted.sha256:
+        fault(f"has sha256 {digest[:12]}..., not {wanted.sha256[:12]}...; copy it again")
     n = _read_checked(dataset, path, problems)
-    if n is not None and n != wanted["rows"]:
-        fault(f"has {n:,} rows, not {wanted['rows']:,}; copy it again")
+    if n is not None and n != wanted.rows:
+        fault(f"has {n:,} rows, not {wanted.rows:,}; copy it again")
 
 
-def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dict[str, dict[str, Any]] | None:
+def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dict[str, _Listed] | None:
     def fault(message: str) -> None:
         problems.append(Problem(shown(path), 0, 0, message))
 
     try:
-        value = read_json(path)
-    except (OSError, FileError) as error:
-        fault(f"can't be read: {str(error).removeprefix(f'{shown(path)}: ')}")
+        found = read_model(path, _Checksums)
+    except FileError as error:
+        problems += [Problem(one.path, one.line, one.column, f"{one.message}; {_AGAIN}") for one in error.problems]
         return None
-    files = value.get("files") if isinstance(value, dict) else None
-    if not isinstance(files, dict) or value.get("schema") != SCHEMA:
-        fault(f"is no list of checksums of schema {SCHEMA}; pull the data set again")
+    except OSError as error:
+        fault(f"can't be read: {error.strerror}")
         return None
-    good: dict[str, dict[str, Any]] = {}
-    for name, entry in files.items():
-        # A name from outside must not lead out of the folder.
-        if name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name or "\0" in name:
-            fault(f"lists {name!r}, which is no file's name")
-        elif not isinstance(entry, dict) or not {"sha256", "rows", "bytes"} <= set(entry):
-            fault(f"has no sha256, rows and bytes for {name!r}")
-        elif not isinstance(entry["rows"], int) or not isinstance(entry["bytes"], int):
-            fault(f"has rows and bytes that are no numbers for {name!r}")
-        else:
-            good[name] = entry
+    # A name from outside must not lead out of the folder.
+    good = {name: listed for name, listed in found.files.items() if not _leads_away(name)}
+    for name in found.files.keys() - good.keys():
+        fault(f"lists {name!r}, which is no file's name")
     spec = dataset.spec
-    for key, declared in (("dataset", dataset.name), ("hub", spec.hub), ("config", spec.config)):
-        if value.get(key) != declared:
-            fault(f"is for {key} {value.get(key)!r}; the declaration has {declared!r}")
-    if spec.revision and _COMMIT.fullmatch(spec.revision) and value.get("revision") != spec.revision:
-        fault(f"is for revision {value.get('revision')!r}; the declaration has {spec.revision!r}")
+    for key, said, declared in (
+        ("dataset", found.dataset, dataset.name),
+        ("hub", found.hub, spec.hub),
+        ("config", found.config, spec.config),
+    ):
+        if said != declared:
+            fault(f"is for {key} {said!r}; the declaration has {declared!r}")
+    if spec.revision and _COMMIT.fullmatch(spec.revision) and found.revision != spec.revision:
+        fault(f"is for revision {found.revision!r}; the declaration has {spec.revision!r}")
     return good
+
+
+def _leads_away(name: str) -> bool:
+    return name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name or "\0" in name
 
 
 def _read_checked(dataset: Dataset, path: str, problems: list[Problem]) -> int | None:
@@ -287,11 +310,9 @@ def _commit_of(hub: str, revision: str | None) -> str | None:
 
 def _refuse_foreign_files(dataset: Dataset, folder: str) -> None:
     """Raises UsageError where a file would be overwritten that an earlier pull didn't write."""
-    listed: Any = {}
-    try:
-        listed = read_json(os.path.join(folder, CHECKSUMS)).get("files", {})
-    except (OSError, FileError, AttributeError):
-        pass
+    listed: Mapping[str, _Listed] = {}
+    with contextlib.suppress(OSError, FileError):
+        listed = read_model(os.path.join(folder, CHECKSUMS), _Checksums).files
     for split in _file_stems(dataset):
         path = os.path.join(folder, f"{split}.jsonl")
         if os.path.lexists(path) and os.path.basename(path) not in listed:

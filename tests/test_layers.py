@@ -185,3 +185,30 @@ def test_nothing_is_written_to_a_terminal_but_by_the_console() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in own
     ]
     assert writes == []
+
+
+# Whatever else reads JSON reads what it has made itself a moment ago, or what must not import the package.
+OWN_JSON = {
+    "deployment/_go_template.py": "a text's escapes in a template that was written here",
+    "foreign.py": "the one way in",
+    "models/_digest.py": "the tokenizer in memory, as tokenizers writes it",
+    "models/_peft_config.py": "what the child that matches patterns printed",
+    "models/_tokenizer.py": "the tokenizer in memory, as tokenizers writes it",
+    "runs/_store.py": "a record in memory, to compare it as it would be read back",
+    "sandbox/_wire.py": "bounded frames, in a process that has nothing but the sandbox; checked there",
+    "twins/_configs.py": "the config in memory, as transformers writes it",
+    "twins/_tokenizers.py": "the tokenizer in memory, as tokenizers writes it",
+}
+PARSERS = {"json.load", "json.loads", "yaml.load", "yaml.safe_load", "json.JSONDecoder", "tomllib.load", "pickle.load"}
+
+
+def test_json_that_somebody_else_may_have_written_is_read_by_one_module() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix(): ast.unparse(node)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in PARSERS
+    }
+    strangers = {path: call for path, call in found.items() if path not in OWN_JSON}
+    assert strangers == {}, "read it by slmbench.foreign and a model, or say in OWN_JSON why it is our own"
+    assert OWN_JSON.keys() == found.keys()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -58,7 +57,7 @@ def command(
     as_json: bool,
 ) -> int:
     from slmbench.evaluation import refuse_unscorable
-    from slmbench.sweeps import axes_of, points_of, run_sweep, seeds_of, summarise, write_sweep
+    from slmbench.sweeps import axes_of, points_of, run_sweep, seeds_of, summarise, sweep_json, write_sweep
 
     catalog = default_catalog()
     recipe, twin = options.recipe(recipe_name, catalog), options.twin
@@ -104,7 +103,7 @@ def command(
     sweep = summarise(recipe.name, axes, outcomes, metrics)
     paths = write_sweep(sweep, os.path.join(folder, "sweep"))
     if as_json:
-        show_json(_read(paths[0]))
+        show_json(sweep_json(sweep))
     elif sweep.rows:
         _print_sweep(sweep)
     for notice in sweep.notices:
@@ -158,8 +157,3 @@ def _print_sweep(sweep: Sweep) -> None:
             [*table_lines([head[i] for i in block], [[row[i] for i in block] for row in cells], right=head[2:]), ""]
         )
     print_lines(textwrap.wrap(legend, min(100, width)))
-
-
-def _read(path: str) -> Any:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)

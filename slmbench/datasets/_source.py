@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import os
-import stat
 import zlib
 from collections.abc import Iterator
 from typing import IO
@@ -14,6 +12,7 @@ from typing import IO
 from attrs import field, frozen
 
 from slmbench.errors import DataError
+from slmbench.foreign import open_plain
 from slmbench.paths import shown
 from slmbench.schema import ReadSpec
 
@@ -58,7 +57,7 @@ class Source:
     def open(self) -> IO[bytes]:
         """The file's bytes, unpacked, from their beginning on. Raises DataError for a kind that isn't read."""
         try:
-            file = open(self.path, "rb", opener=_open_regular)  # noqa: SIM115  (the caller closes it)
+            file = open_plain(self.path)
         except OSError as error:
             raise DataError(f"{self.where}: can't be read: {error.strerror}") from error
         start = file.read(16)
@@ -151,12 +150,3 @@ def _not_in(encoding: str, data: bytes, error: UnicodeDecodeError) -> str:
         f"{message}, which is {there!r} if it is Windows' cp1252; save the file as UTF-8, or declare "
         "`read: {encoding: cp1252}` in the data set"
     )
-
-
-def _open_regular(path: str, flags: int) -> int:
-    # A named pipe would wait for ever, and a device has no end.
-    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(None, "is no plain file")
-    return handle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from slmbench.deployment._trained import Trained, asking_of, probes_of, read_tra
 from slmbench.deployment._turns import Turns
 from slmbench.errors import UsageError
 from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_atomically, write_json
+from slmbench.foreign import Foreign, read_model
 from slmbench.formats import chat_template_of, load_format, prompt_ids
 from slmbench.formats.chat import TODAY
 from slmbench.models import has_template, load_config, load_model, load_tokenizer, own_tokenizer
@@ -36,6 +36,13 @@ from slmbench.values import Prompt
 Target = Literal["merged", "ollama", "gguf-ready"]
 TARGETS: tuple[Target, ...] = ("merged", "ollama", "gguf-ready")
 _RECORD = "export.json"
+_AGAIN = "take the base's own files again"
+
+
+class _Ends(Foreign):
+    """Of generation_config.json the ids that end a text."""
+
+    eos_token_id: int | list[int] | None = None
 
 
 @frozen
@@ -236,8 +243,7 @@ def _write_modelfiles(
     if _begins_with_bos(trained, tokenizer):
         turns = without_bos(turns, tokenizer.bos_token)
     stop = [tokenizer.decode(trained.format.ends_turn(tokenizer)[-1:])]
-    with open(os.path.join(partial, "generation_config.json"), encoding="utf-8") as file:
-        ends = json.load(file).get("eos_token_id")
+    ends = read_model(os.path.join(partial, "generation_config.json"), _Ends, todo=_AGAIN).eos_token_id
     stop += [tokenizer.decode([end]) for end in (ends if isinstance(ends, list) else [])]
     context = getattr(config, "max_position_embeddings", None)
     gguf = os.path.basename(next_commands(".", trained.name, dtype, ollama=True)[1].rpartition(" ")[2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,11 +11,13 @@ from typing import Any
 from slmbench.deployment._trained import Trained
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, write_json
+from slmbench.foreign import Limits, read_object
 from slmbench.hub import use_cache_alone
 from slmbench.paths import shown
 
 SHARD_BYTES = 4 * 10**9
 _PIECES = ("tokenizer.model", "spiece.model")
+_LIMITS = Limits(bytes=64_000_000)
 
 
 def write_model(folder: str, model: Any, tokenizer: Any) -> None:
@@ -100,9 +101,8 @@ def _add_rope_keys(config: dict[str, Any]) -> None:
 
 
 def _read(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        value: dict[str, Any] = json.load(file)
-    return value
+    # transformers wrote it, but of values that the base's files hold.
+    return read_object(path, _LIMITS, todo="take the model's own files again")
 
 
 @contextlib.contextmanager

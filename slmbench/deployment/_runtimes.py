@@ -7,9 +7,12 @@ docs/import.mdx, as they were in 2026.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from slmbench.foreign import AnyText, Foreign, Limits, ModelT, read_model
 
 GGUF_ARCHITECTURES = {
     "LlamaForCausalLM": "LLAMA",
@@ -55,33 +58,89 @@ _OLLAMA_CUTS = {
 }
 
 
+_LIMITS = Limits(bytes=64_000_000, surrogates=True)
+_AGAIN = "take the base's own files again, and export anew"
+Size = Annotated[int, Field(ge=1)]
+
+
+class _Config(Foreign):
+    """Of config.json what converters look at."""
+
+    architectures: list[str] | None = None
+    vocab_size: Size | None = None
+    num_attention_heads: Size | None = None
+    hidden_size: Size | None = None
+    head_dim: Size | None = None
+    quantization_config: Any = None
+
+    @property
+    def architecture(self) -> str:
+        return (self.architectures or [""])[0]
+
+
+class _Vocabulary(Foreign):
+    """vocab: pieces by their ids, or in Unigram's way a list of [piece, score], whose places are the ids."""
+
+    type: str | None = None
+    byte_fallback: bool | None = None
+    vocab: dict[AnyText, int] | list[list[Any]] | None = None
+
+
+class _Added(Foreign):
+    id: int
+
+
+class _Pattern(Foreign):
+    regex: AnyText = Field("", alias="Regex")
+
+
+class _Step(Foreign):
+    type: str | None = None
+    pattern: _Pattern | None = None
+
+
+class _Cutting(Foreign):
+    pretokenizers: list[_Step] | None = None
+
+
+class _Tokenizer(Foreign):
+    """Of tokenizer.json what converters look at."""
+
+    model: _Vocabulary = _Vocabulary()
+    added_tokens: list[_Added] | None = None
+    pre_tokenizer: _Cutting | None = None
+
+
+class _TokenizerConfig(Foreign):
+    tokenizer_class: str | None = None
+
+
 def gguf_problems(folder: str, *, own_tokenizer: bool) -> list[str]:
     """What llama.cpp's converter would refuse of a model's folder, each `name: what, and what to do`.
 
     own_tokenizer: whether the tokenizer was made here, as a twin's and nano's are.
     """
-    config, tokenizer, tokenizer_config = (
-        _json(folder, name) for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
-    )
+    config, tokenizer = _config(folder), _tokenizer(folder)
+    tokenizer_config = _read(folder, "tokenizer_config.json", _TokenizerConfig) or _TokenizerConfig()
     problems = []
-    architecture = str((config.get("architectures") or [""])[0])
+    architecture = config.architecture
     if architecture not in GGUF_ARCHITECTURES:
         problems.append(f"architecture: {architecture or 'none'} is not among those known here; see its `--help`")
-    if "quantization_config" in config:
+    if "quantization_config" in config.model_fields_set:
         problems.append("quantization: config.json has a quantization_config; export with --to merged again")
     if not any(name.endswith(".safetensors") for name in os.listdir(folder)):
         problems.append("weights: no safetensors file is there")
-    if not tokenizer:
+    if tokenizer is None:
         problems.append("tokenizer: tokenizer.json is missing; the base's tokenizer is of a kind without one")
-    rows, known = config.get("vocab_size"), _highest_id(tokenizer)
+    rows, known = config.vocab_size, _highest_id(tokenizer)
     if rows is not None and known is not None and known >= rows:
         problems.append(
             f"vocabulary: the tokenizer has ids up to {known}, but the model {rows} embeddings; use the base's own "
             "tokenizer, or resize the embeddings before training"
         )
-    model = tokenizer.get("model") or {}
-    pieces = architecture in ("T5ForConditionalGeneration", "Phi3ForCausalLM") or model.get("type") == "Unigram"
-    if tokenizer_config.get("tokenizer_class") == "GPT2Tokenizer":
+    model = _Vocabulary() if tokenizer is None else tokenizer.model
+    pieces = architecture in ("T5ForConditionalGeneration", "Phi3ForCausalLM") or model.type == "Unigram"
+    if tokenizer_config.tokenizer_class == "GPT2Tokenizer":
         pieces = False
     if pieces and not _has(folder, "tokenizer.model", "spiece.model"):
         wanted = "spiece.model" if architecture.startswith("T5") else "tokenizer.model"
@@ -89,7 +148,7 @@ def gguf_problems(folder: str, *, own_tokenizer: bool) -> list[str]:
             f"sentencepiece: the converter reads {wanted} for {architecture}, and it is not here; copy it from the "
             "base's files"
         )
-    elif own_tokenizer and not model.get("byte_fallback"):
+    elif own_tokenizer and not model.byte_fallback:
         problems.append(
             "pre-tokenizer: this tokenizer was made here, and the converter refuses a BPE that it doesn't know by its "
             "digest; the folder of a published base has none of this"
@@ -99,20 +158,19 @@ def gguf_problems(folder: str, *, own_tokenizer: bool) -> list[str]:
 
 def ollama_notices(folder: str) -> list[str]:
     """What a version of Ollama that converts safetensors itself would misread, each with the way round."""
-    config, tokenizer = _json(folder, "config.json"), _json(folder, "tokenizer.json")
+    config, tokenizer = _config(folder), _tokenizer(folder) or _Tokenizer()
     by_gguf = "make a GGUF file first and use Modelfile.gguf"
     found = []
-    architecture = str((config.get("architectures") or [""])[0])
+    architecture = config.architecture
     if architecture not in OLLAMA_ARCHITECTURES:
         found.append(f"Ollama converts no {architecture} from safetensors; {by_gguf}")
-    heads, hidden, width = (config.get(key) for key in ("num_attention_heads", "hidden_size", "head_dim"))
+    heads, hidden, width = config.num_attention_heads, config.hidden_size, config.head_dim
     if heads and hidden and width and width * heads != hidden:
         found.append(
             f"Ollama's converter takes hidden_size / heads ({hidden // heads}) for the width of a head, which is "
             f"{width}; {by_gguf}"
         )
-    model = tokenizer.get("model") or {}
-    if model.get("byte_fallback") or model.get("type") == "Unigram":
+    if tokenizer.model.byte_fallback or tokenizer.model.type == "Unigram":
         if not _has(folder, "tokenizer.model"):
             found.append(
                 "this is a SentencePiece tokenizer, which Ollama's converter reads from tokenizer.model alone; copy it "
@@ -127,8 +185,7 @@ def ollama_notices(folder: str) -> list[str]:
 
 def padding_ids(folder: str) -> int:
     """How many embeddings a model has beyond its tokenizer's ids."""
-    rows = _json(folder, "config.json").get("vocab_size")
-    known = _highest_id(_json(folder, "tokenizer.json"))
+    rows, known = _config(folder).vocab_size, _highest_id(_tokenizer(folder))
     return max(0, rows - known - 1) if rows is not None and known is not None else 0
 
 
@@ -144,21 +201,21 @@ def next_commands(folder: str, name: str, dtype: str, *, ollama: bool) -> list[s
     return [convert, f"llama.cpp/build/bin/llama-quantize {gguf} {packed} Q4_K_M"]
 
 
-def _cut_by(tokenizer: dict[str, Any]) -> str | None:
+def _cut_by(tokenizer: _Tokenizer) -> str | None:
     """How Ollama takes a tokenizer to cut words; None where it takes its default for another way.
 
     Without any pattern it takes its default too, and that is not how digits apart, or a plain byte level, are cut.
     """
-    steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers") or []
-    patterns = [(step.get("pattern") or {}).get("Regex", "") for step in steps if step.get("type") == "Split"]
+    steps = (tokenizer.pre_tokenizer or _Cutting()).pretokenizers or []
+    patterns = [(step.pattern or _Pattern()).regex for step in steps if step.type == "Split"]
     return _OLLAMA_CUTS.get(hashlib.sha256("".join(patterns).encode()).hexdigest())
 
 
-def _highest_id(tokenizer: dict[str, Any]) -> int | None:
-    vocabulary = (tokenizer.get("model") or {}).get("vocab") or {}
-    # Unigram: a list of [piece, score], whose places are the ids.
+def _highest_id(tokenizer: _Tokenizer | None) -> int | None:
+    tokenizer = tokenizer or _Tokenizer()
+    vocabulary = tokenizer.model.vocab or {}
     ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
-    ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
+    ids += [token.id for token in tokenizer.added_tokens or []]
     return max(ids, default=None)
 
 
@@ -166,10 +223,17 @@ def _has(folder: str, *names: str) -> bool:
     return any(os.path.isfile(os.path.join(folder, name)) for name in names)
 
 
-def _json(folder: str, name: str) -> dict[str, Any]:
+def _config(folder: str) -> _Config:
+    return _read(folder, "config.json", _Config) or _Config()
+
+
+def _tokenizer(folder: str) -> _Tokenizer | None:
+    return _read(folder, "tokenizer.json", _Tokenizer)
+
+
+def _read(folder: str, name: str, model: type[ModelT]) -> ModelT | None:
+    """A file of a model's folder; None where it isn't there. Raises FileError."""
     try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            value = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return read_model(os.path.join(folder, name), model, _LIMITS, todo=_AGAIN)
+    except FileNotFoundError:
+        return None

@@ -8,23 +8,56 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from attrs import evolve
+
 from slmbench.errors import FileError
 from slmbench.leaderboard._records import Run
-from slmbench.runs import SAMPLES, read_sample
+from slmbench.runs import SAMPLES, Sample, read_sample
 
-TEXTS = (
-    "item_id",
-    "cluster_id",
-    "prompt",
-    "target",
-    "references",
-    "output",
-    "choices",
-    "verdict_detail",
-    "format_fault",
-    "parts",
+OPEN = frozenset(
+    {
+        "compute_ms",
+        "epoch",
+        "finish_reason",
+        "latency_ms",
+        "loglikelihoods",
+        "scores",
+        "tokens_in",
+        "tokens_out",
+        "truncated",
+        "verdict",
+    }
 )
-"""The fields of a sample that may hold words of a data set or a model: ids too, as of patients."""
+"""The fields of a sample that are shown where texts are withheld: none can hold a word of a data set or a model."""
+OPEN_OF_RECORD = frozenset(
+    {
+        "adapter",
+        "batch_size",
+        "comparability_key",
+        "cost",
+        "cot",
+        "created",
+        "dataset",
+        "ended",
+        "engine",
+        "fewshot",
+        "format",
+        "generation_config",
+        "hardware",
+        "latency",
+        "limit",
+        "metrics",
+        "model",
+        "no_texts",
+        "remarks",
+        "run_id",
+        "sandbox",
+        "seed",
+        "status",
+        "task",
+    }
+)
+"""The fields of a run's record that pages may show then. What a plugin's remarks say is of kinds, not of items."""
 
 
 def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
@@ -43,18 +76,24 @@ def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
     return [without_texts(sample) for sample in picked] if run.no_texts else picked
 
 
+def withheld(run: Run) -> Run:
+    """The run as pages without texts have it: of its record the OPEN_OF_RECORD alone."""
+    kept = {key: value for key, value in run.record.items() if key in OPEN_OF_RECORD}
+    return evolve(run, record=kept | {"no_texts": True})
+
+
 # New in every process, so that nobody finds a short text or a patient's number by trying all of them.
 _KEY = secrets.token_bytes(32)
 
 
 def without_texts(sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample with a keyed digest of each text of a data set or a model in its place.
+    """A sample's OPEN fields, and of every other one a keyed digest of each text in it.
 
-    Texts that are equal stay equal within a page; the key is thrown away with the process. What right is (`gold`) goes
-    too: beside a task's declaration it would be a text.
+    Texts that are equal stay equal within a page; the key is thrown away with the process. Numbers go: which choice is
+    right (`gold`), beside a task's declaration, is a text. What no field of a sample is called goes too.
     """
-    hidden = {key: _digest(sample[key]) for key in TEXTS if key in sample}
-    return sample | hidden | {"gold": None}
+    known = sample.keys() & Sample.model_fields.keys()
+    return {key: sample[key] if key in OPEN else _digest(sample[key]) for key in sample if key in known}
 
 
 def _digest(value: Any) -> Any:
@@ -62,7 +101,9 @@ def _digest(value: Any) -> Any:
         return [_digest(part) for part in value]
     if isinstance(value, dict):
         return {str(_digest(str(key))): _digest(part) for key, part in value.items()}
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
+        return None
+    if not value:
         return value
     made = hmac.new(_KEY, value.encode(errors="surrogatepass"), hashlib.sha256)
     return f"digest {made.hexdigest()[:32]}"

@@ -7,8 +7,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from attrs import evolve
-
 from slmbench.leaderboard._html import Html, json_script, notice_box, page_head, tag
 from slmbench.leaderboard._page_latency import latency_table
 from slmbench.leaderboard._page_samples import run_sections
@@ -16,6 +14,7 @@ from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import cost_table, score_table
 from slmbench.leaderboard._page_training import training_section
 from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._samples import withheld
 from slmbench.leaderboard._text import number
 from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
 
@@ -32,7 +31,7 @@ def render_page(
     runs that were made so.
     """
     shown = {cell.run_id for row in leaderboard.rows for cell in row.cells.values()}
-    by_id = {run.run_id: _withheld(run) if no_texts else run for run in runs if run.run_id in shown}
+    by_id = {run.run_id: withheld(run) if no_texts or run.no_texts else run for run in runs if run.run_id in shown}
     anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
     style, script = _asset("page.css"), _asset("page.js")
     title = "slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}")
@@ -180,10 +179,6 @@ def _columns(leaderboard: Leaderboard) -> Html:
         tag("h2", "What each column can show"),
         tag("div", table, class_="scroll", role="region", aria_label="Columns", tabindex=0),
     )
-
-
-def _withheld(run: Run) -> Run:
-    return evolve(run, record={**run.record, "no_texts": True})
 
 
 def _about(runs: Mapping[str, Run]) -> str:

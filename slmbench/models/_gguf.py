@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated, Any
 
 from attrs import frozen
+from pydantic import Field
 
 from slmbench.console import phase, say
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, write_json
+from slmbench.foreign import Foreign, Limits, read_model, read_object
 from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
 from slmbench.models._gguf_tokenizer import set_cuts
@@ -30,6 +31,22 @@ STALE_S = 3600.0
 """A folder that is still being written after that long was left by a process that was killed."""
 _SHARD_BYTES = 4 * 10**9
 _BUILDING = ".building-"
+_LIMITS = Limits(bytes=64_000_000)
+
+
+class _File(Foreign):
+    """sha256: None of weights, which are held to their size."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str | None
+
+
+class _Manifest(Foreign):
+    """What was written into a folder, and what a person should know of it."""
+
+    version: Annotated[int, Field(alias="schema", ge=1, le=1)]
+    notices: list[str]
+    files: dict[str, _File] = Field(min_length=1)
 
 
 @frozen
@@ -183,14 +200,12 @@ def _narrowed(tensor: Any) -> Any:
 
 def _settle(folder: str, *, dtype: str) -> None:
     path = os.path.join(folder, "config.json")
-    with open(path, encoding="utf-8") as file:
-        config = json.load(file)
+    config = read_object(path, _LIMITS)
     # The general.name of a file is no place; what is said of a tokenizer's way here isn't either.
     config.pop("_name_or_path", None), config.pop("_model_name_or_path", None)
     write_json(path, {key: _as_written(value) for key, value in config.items()} | {"dtype": dtype})
     path = os.path.join(folder, "tokenizer_config.json")
-    with open(path, encoding="utf-8") as file:
-        config = json.load(file)
+    config = read_object(path, _LIMITS)
     write_json(path, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})
 
 
@@ -285,14 +300,15 @@ def _put(partial: str, place: str) -> None:
 def _notices_of(place: str) -> tuple[str, ...] | None:
     """What was noted when a folder was made; None where it isn't there or not whole. Weights are held to their size."""
     try:
-        with open(os.path.join(place, MANIFEST), encoding="utf-8") as file:
-            manifest = json.load(file)
-        for name, said in manifest["files"].items():
+        manifest = read_model(os.path.join(place, MANIFEST), _Manifest)
+        if manifest.files.keys() != set(os.listdir(place)) - {MANIFEST}:
+            return None
+        for name, said in manifest.files.items():
             path = os.path.join(place, name)
-            if os.path.getsize(path) != said["bytes"] or (said["sha256"] and _sha256(path) != said["sha256"]):
+            if os.path.getsize(path) != said.bytes or (not _is_weights(name) and _sha256(path) != said.sha256):
                 return None
-        return tuple(map(str, manifest["notices"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return tuple(manifest.notices)
+    except (OSError, FileError):
         return None
 
 

@@ -9,7 +9,7 @@ from slmbench.runs._machine import (
     peak_vram_bytes,
     reset_peak_memory,
 )
-from slmbench.runs._record import LEFT_OUT, RECORD, SAMPLES, NewerRecord, read_record, read_sample
+from slmbench.runs._record import LEFT_OUT, RECORD, SAMPLES, NewerRecord, Record, Sample, read_record, read_sample
 from slmbench.runs._store import OpenRun, Run, canonical_sha256, finished_run, now
 
 __all__ = [
@@ -18,7 +18,9 @@ __all__ = [
     "SAMPLES",
     "NewerRecord",
     "OpenRun",
+    "Record",
     "Run",
+    "Sample",
     "available_bytes",
     "canonical_sha256",
     "code",

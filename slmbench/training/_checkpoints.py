@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
+from pydantic import Field
 
-from slmbench.errors import FileError
+from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import disk_errors, sync_folder
-from slmbench.foreign import Foreign, parse, read_json
+from slmbench.foreign import Foreign, open_plain, parse, read_json
 from slmbench.paths import shown
 from slmbench.runs import packages
 
@@ -81,11 +82,14 @@ def write_synced(path: str, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def latest(place: str, identity: str, say: Say | None = None) -> Checkpoint | None:
+def latest(
+    place: str, identity: str, say: Say | None = None, check: Callable[[str, int], object] = lambda folder, step: None
+) -> Checkpoint | None:
     """The newest whole checkpoint of a training, None where there is none.
 
     Those of another training (a changed recipe, other rows or weights) are removed, torn ones are passed over and
-    removed, each with a line to `say`.
+    removed, each with a line to `say`. check(folder, step) raises FileError or OSError for one whose files don't hold
+    what they should.
     """
     say = say or (lambda _: None)
     with contextlib.suppress(OSError):
@@ -94,20 +98,24 @@ def latest(place: str, identity: str, say: Say | None = None) -> Checkpoint | No
                 shutil.rmtree(os.path.join(place, name), ignore_errors=True)
     for step, name in reversed(_steps_in(place)):
         folder = os.path.join(place, name)
-        manifest, fault = _read(folder)
-        if fault is None and manifest["identity_sha256"] != identity:
+        manifest, fault = _read(folder, step)
+        if manifest is not None and manifest.identity_sha256 != identity:
             fault = "is of a training with other settings, rows or weights"
-        if fault is None:
-            _tell_packages(manifest.get("packages"), folder, say)
+        if manifest is not None and fault is None:
+            try:
+                check(folder, step)
+            except (FileError, OSError) as error:
+                fault = f"can't be gone on from: {'; '.join(str(error).splitlines())}"
+        if manifest is not None and fault is None:
+            _tell_packages(manifest.packages or {}, folder, say)
             return Checkpoint(folder, step)
         say(f"checkpoint {shown(folder)} {fault}; it is removed")
         shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
-def _tell_packages(before: Any, folder: str, say: Say) -> None:
+def _tell_packages(before: Mapping[str, str], folder: str, say: Say) -> None:
     now = packages()
-    before = before if isinstance(before, dict) else {}
     changed = [f"{name} {old} then, {now.get(name)} now" for name, old in before.items() if now.get(name) != old]
     if changed:
         said = ", ".join(changed)
@@ -135,39 +143,46 @@ class _File(Foreign):
 
 
 class _Manifest(Foreign):
+    step: int
     identity_sha256: str
-    files: dict[str, _File]
+    files: dict[str, _File] = Field(min_length=1)
+    packages: dict[str, str | None] | None = None
 
 
-def _read(folder: str) -> tuple[dict[str, Any], str | None]:
-    """(manifest, what is wrong with the checkpoint)."""
+def _read(folder: str, step: int) -> tuple[_Manifest | None, str | None]:
+    """(manifest, what is wrong with the checkpoint), one of which is None."""
+    path = os.path.join(folder, MANIFEST)
     try:
-        manifest = read_json(os.path.join(folder, MANIFEST))
-        if isinstance(manifest, dict) and manifest.get("schema", _SCHEMA) != _SCHEMA:
-            return {}, "was written by another version"
-        files = parse(_Manifest, manifest, os.path.join(folder, MANIFEST)).files
+        value = read_json(path)
+        if isinstance(value, dict) and value.get("schema", _SCHEMA) != _SCHEMA:
+            return None, "was written by another version"
+        manifest = parse(_Manifest, value, path)
     except FileNotFoundError:
-        return {}, f"is torn: it has no readable {MANIFEST}"
+        return None, f"is torn: it has no readable {MANIFEST}"
     except FileError as error:
-        return {}, f"is torn: it has no readable {MANIFEST}: {error.problems[0].message}"
-    for name, expected in files.items():
-        path = os.path.join(folder, name)
+        return None, f"is torn: it has no readable {MANIFEST}: {error.problems[0].message}"
+    if manifest.step != step:
+        return None, f"is torn: its {MANIFEST} is of step {manifest.step}"
+    # A file that the manifest doesn't name is held to nothing.
+    if unnamed := sorted(set(os.listdir(folder)) - manifest.files.keys() - {MANIFEST}):
+        return None, f"is torn: its {MANIFEST} doesn't name {unnamed[0]}"
+    for name, expected in manifest.files.items():
         try:
-            size = os.path.getsize(path)
+            size = os.path.getsize(os.path.join(folder, name))
             if size != expected.bytes:
-                return {}, f"is torn: {name} has {size:,} bytes instead of {expected.bytes:,}"
-            if _sha256(path) != expected.sha256:
-                return {}, f"is torn: {name} has another sha256 than was written"
+                return None, f"is torn: {name} has {size:,} bytes instead of {expected.bytes:,}"
+            if _sha256(os.path.join(folder, name)) != expected.sha256:
+                return None, f"is torn: {name} has another sha256 than was written"
         except OSError as error:
-            return {}, f"is torn: {name}: {error.strerror}"
+            return None, f"is torn: {name}: {error.strerror}"
         except ValueError:  # A NUL in the name.
-            return {}, f"is torn: its {MANIFEST} names no file"
+            return None, f"is torn: its {MANIFEST} names no file"
     return manifest, None
 
 
 def _sha256(path: str) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -183,10 +198,24 @@ def to_bytes(value: Any) -> bytes:
 
 
 def load_state(path: str) -> Any:
-    """What `to_bytes` made, on the CPU; nothing in it is run."""
+    """What `to_bytes` made, on the CPU; nothing in it is run. Raises FileError for anything else."""
     import torch
 
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with restoring(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextlib.contextmanager
+def restoring(path: str) -> Iterator[None]:
+    """For what is done with a file of a checkpoint: whatever torch raises is a FileError that names the file."""
+    try:
+        yield
+    except (SlmbenchError, MemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        todo = f"delete {shown(path if os.path.isdir(path) else os.path.dirname(path))} and run the same command again"
+        raise FileError([Problem(shown(path), 0, 0, f"can't be gone on from: {said}")], todo) from error
 
 
 def random_states() -> dict[str, Any]:

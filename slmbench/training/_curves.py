@@ -5,9 +5,77 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from slmbench.foreign import Foreign
 
 Point = dict[str, Any]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+class _Own(Foreign):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Trained(_Own):
+    loss: float | None
+    tokens: Count
+    rows: Count
+
+
+class _Held(_Own):
+    loss: float | None
+    tokens: Count
+
+
+class _TrainPoint(_Own):
+    step: Count
+    lr: float
+    loss: float | None
+    grad_norm: float | None
+    seconds: Amount
+    tasks: dict[str, _Trained]
+
+
+class _HeldPoint(_Own):
+    step: Count
+    loss: float | None
+    tasks: dict[str, _Held]
+
+
+def _are_sums(parts: list[list[Any]]) -> list[list[Any]]:
+    if len(parts) != 3 or not all(type(n) is int and n >= 0 for counts in parts[1:] for n in counts):
+        raise ValueError("the losses, tokens and rows of each task")
+    return parts
+
+
+class CurvesState(_Own):
+    """What `Curves.state` made, as it is read back. since: sums of losses, tokens and rows by task since a point."""
+
+    names: list[str]
+    points: list[_TrainPoint]
+    validation: list[_HeldPoint]
+    since: Annotated[list[list[int | float]], AfterValidator(_are_sums)]
+
+    def fault(self, names: Sequence[str], step: int) -> tuple[str, Any, str] | None:
+        """(field, what was got, what has to be there) of a state of other tasks, or of another step; None for sound."""
+        if self.names != list(names):
+            return "names", self.names, f"the tasks {', '.join(names)}"
+        for number, part in enumerate(self.since):
+            if len(part) != len(names):
+                return f"since.{number}", part, f"a list of {len(names)}"
+        for kind in ("points", "validation"):
+            last = -1
+            for number, point in enumerate(getattr(self, kind)):
+                if not last <= point.step <= step:
+                    return f"{kind}.{number}.step", point.step, f"from {max(last, 0)} to {step}"
+                if odd := point.tasks.keys() - set(names):
+                    return f"{kind}.{number}.tasks", sorted(odd), "of the training's own tasks"
+                last = point.step
+        return None
 
 
 class Curves:

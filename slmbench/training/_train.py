@@ -34,6 +34,7 @@ from slmbench.training._methods import (
 )
 from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Phases, Preparation, prepare_training
+from slmbench.training._progress import progress_check
 from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
 from slmbench.training._trainer import Job, build_trainer
@@ -121,7 +122,7 @@ def _train(
     dataset = as_dataset(prepared.rows, names, loaded.architecture)
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
-    checkpoint = latest(folders.checkpoints, folders.identity, say)
+    checkpoint = latest(folders.checkpoints, folders.identity, say, progress_check(names))
     with phases.phase("model"):
         transformers.set_seed(spec.seed)
         autocast = compute_dtype(loaded, spec)

@@ -23,6 +23,7 @@ from slmbench.training._checkpoints import (
     load_state,
     newest_step,
     random_states,
+    restoring,
     set_random_states,
     to_bytes,
     writing,
@@ -32,9 +33,9 @@ from slmbench.training._forward import collate, row_losses
 from slmbench.training._measured import PeakMemory
 from slmbench.training._methods import loraplus_optimizer, read_weights, write_weights
 from slmbench.training._mixing import Plan
+from slmbench.training._progress import CURVES, STATE, TIMES, read_progress
 
 OPTIMIZER, SCHEDULER, SCALER, RANDOM = "optimizer.pt", "scheduler.pt", "scaler.pt", "random.pt"
-CURVES, TIMES, STATE = "curves.json", "times.json", "trainer_state.json"
 
 
 @frozen(eq=False)
@@ -223,17 +224,22 @@ def _subclass(base: Any) -> Any:
             _save(self)
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            read_weights(self.model, resume_from_checkpoint)
+            with restoring(resume_from_checkpoint):
+                read_weights(self.model, resume_from_checkpoint)
 
         def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
             if checkpoint is not None:
-                self.optimizer.load_state_dict(load_state(os.path.join(checkpoint, OPTIMIZER)))
-                self.lr_scheduler.load_state_dict(load_state(os.path.join(checkpoint, SCHEDULER)))
+                for name, what in ((OPTIMIZER, self.optimizer), (SCHEDULER, self.lr_scheduler)):
+                    path = os.path.join(checkpoint, name)
+                    with restoring(path):
+                        what.load_state_dict(load_state(path))
                 _restore(self, checkpoint)
 
         def _load_rng_state(self, checkpoint: str | None) -> None:
             if checkpoint is not None:
-                set_random_states(load_state(os.path.join(checkpoint, RANDOM)))
+                path = os.path.join(checkpoint, RANDOM)
+                with restoring(path):
+                    set_random_states(load_state(path))
 
     return PlanTrainer
 
@@ -377,10 +383,8 @@ def _save(trainer: Any) -> None:
 
 
 def _restore(trainer: Any, checkpoint: str) -> None:
-    with open(os.path.join(checkpoint, CURVES), encoding="utf-8") as file:
-        trainer.curves.restore(json.load(file))
-    with open(os.path.join(checkpoint, TIMES), encoding="utf-8") as file:
-        times = json.load(file)
-    trainer.seconds_before = float(times["seconds"])
-    trainer.job.memory.add(times["memory"])
-    trainer.resumed_from = [*times["resumed_from"], trainer.state.global_step]
+    curves, times = read_progress(checkpoint, trainer.job.names, trainer.state.global_step)
+    trainer.curves.restore(curves.model_dump())
+    trainer.seconds_before = times.seconds
+    trainer.job.memory.add(times.memory.model_dump())
+    trainer.resumed_from = [*times.resumed_from, trainer.state.global_step]

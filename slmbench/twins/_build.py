@@ -10,10 +10,13 @@ import secrets
 import shutil
 import time
 from importlib.metadata import version
+from typing import Literal
+
+from pydantic import Field
 
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, write_json
-from slmbench.foreign import read_json
+from slmbench.foreign import Foreign, read_model
 from slmbench.nano import corpus, words
 from slmbench.paths import cache_dir, shown
 from slmbench.schema import ModelSpec
@@ -23,6 +26,14 @@ STALE_S = 600.0
 """A folder that is still being built after that long was left by a process that was killed."""
 
 _BUILDING = ".building-"
+
+
+class _Manifest(Foreign):
+    """files: the sha256 of each."""
+
+    version: Literal[1] = Field(alias="schema")
+    family: str
+    files: dict[str, str] = Field(min_length=1)
 
 
 def build_twin(name: str, spec: ModelSpec) -> str:
@@ -95,9 +106,12 @@ def _put(partial: str, place: str) -> str:
 
 def _is_whole(place: str) -> bool:
     try:
-        files = read_json(os.path.join(place, MANIFEST))["files"]
-        return bool(files) and all(_sha256(os.path.join(place, name)) == said for name, said in files.items())
-    except (FileError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        files = read_model(os.path.join(place, MANIFEST), _Manifest).files
+        # A file that the manifest doesn't name is held to nothing.
+        return files.keys() == set(os.listdir(place)) - {MANIFEST} and all(
+            _sha256(os.path.join(place, name)) == said for name, said in files.items()
+        )
+    except (FileError, OSError):
         return False
 
 

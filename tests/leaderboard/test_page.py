@@ -13,8 +13,9 @@ import pytest
 
 from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
 from slmbench.leaderboard._html import json_script, preformatted, tag
-from slmbench.leaderboard._samples import pick_samples, without_texts
+from slmbench.leaderboard._samples import OPEN, OPEN_OF_RECORD, pick_samples, withheld, without_texts
 from slmbench.leaderboard.page import render_page
+from slmbench.runs import Record, Sample
 
 _ALLOWED = """
 html head meta title style body main header nav aside section div p h1 h2 h3 h4 h5 span a b small wbr code pre
@@ -331,3 +332,53 @@ def test_without_texts_no_word_of_an_item_is_on_the_page_and_equal_texts_stay_eq
     assert "Side by side" not in source
     assert sum(digest in text for _, text in page.texts) >= 2  # As the output, and as the choice that it is.
     assert any("chosen" in text for _, text in page.texts)
+
+
+# A new field belongs here, where its texts or what is told by its numbers must stay in the run's folder, or among OPEN.
+KEPT_BACK = {
+    "choices",
+    "cluster_id",
+    "format_fault",
+    "gold",
+    "item_id",
+    "output",
+    "parts",
+    "prompt",
+    "prompt_sha256",
+    "references",
+    "target",
+    "verdict_detail",
+}
+KEPT_BACK_OF_RECORD = {
+    "chat_template_sha256",
+    "code",
+    "engine_version",
+    "fewshot_sha256",
+    "generation",
+    "kv_budget_B",
+    "packages",
+    "prompts_sha256",
+    "samples_sha256",
+    "schema_",
+    "scorer",
+    "tokenizer_sha256",
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "shown", "kept_back"), [(Sample, OPEN, KEPT_BACK), (Record, OPEN_OF_RECORD, KEPT_BACK_OF_RECORD)]
+)
+def test_every_field_is_open_or_kept_back_on_pages_without_texts(model, shown, kept_back) -> None:
+    assert shown | kept_back == model.model_fields.keys()
+    assert not shown & kept_back
+
+
+def test_what_is_not_open_is_withheld_whatever_it_holds_and_whatever_it_is_called(write_run, tmp_path) -> None:
+    odd = {"parts": {SECRET: [SECRET, 3]}, "gold": 1, "choices": [SECRET, 7], "new": SECRET, "verdict": "failed"}
+    made = without_texts({"item_id": SECRET, "scores": {"m": 1.0}} | odd)
+    assert SECRET not in json.dumps(made) and "new" not in made
+    assert made["gold"] is None and made["choices"][1] is None and next(iter(made["parts"].values()))[1] is None
+    assert made["scores"] == {"m": 1.0} and made["verdict"] == "failed"
+    write_run("one", [1], changes={"generation": {"stop": [SECRET]}, "note": SECRET})
+    (run,), _ = load_runs(tmp_path)
+    assert SECRET in json.dumps(run.record) and SECRET not in json.dumps(withheld(run).record)
