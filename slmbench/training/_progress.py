@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -75,19 +74,19 @@ def read_progress(folder: str, names: Sequence[str], step: int) -> tuple[CurvesS
     return curves, times
 
 
-def progress_check(names: Sequence[str]) -> Callable[[str, int], object]:
-    """check(folder, step), which raises FileError or OSError for a checkpoint that no training can go on from."""
+def progress_check(names: Sequence[str], known: Collection[str]) -> Callable[[str, int], object]:
+    """check(folder, step), which raises FileError or OSError for a checkpoint that no training can go on from.
+
+    names: the tasks. known: the fields of the installed transformers' `TrainerState`, which takes no others.
+    """
 
     def check(folder: str, step: int) -> None:
-        import transformers
-
         read_progress(folder, names, step)
         path = os.path.join(folder, STATE)
         state = read_object(path, _LIMITS)
         if parse(TrainerState, state, path).global_step != step:
             raise faults(path, [("global_step", state["global_step"], str(step))])
-        known = {field.name for field in dataclasses.fields(transformers.TrainerState)}
-        if strange := sorted(state.keys() - known):
+        if strange := sorted(state.keys() - set(known)):
             raise faults(path, [(strange[0], state[strange[0]], "a field that the installed transformers knows")])
 
     return check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import shutil
@@ -122,7 +123,8 @@ def _train(
     dataset = as_dataset(prepared.rows, names, loaded.architecture)
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
-    checkpoint = latest(folders.checkpoints, folders.identity, say, progress_check(names))
+    known = {field.name for field in dataclasses.fields(transformers.TrainerState)}
+    checkpoint = latest(folders.checkpoints, folders.identity, say, progress_check(names, known))
     with phases.phase("model"):
         transformers.set_seed(spec.seed)
         autocast = compute_dtype(loaded, spec)
