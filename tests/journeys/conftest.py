@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.journeys.steps import MARK, Step, namespaces, without_network
+
 HERE = Path(__file__).parent
 
 
-@cache
-def without_network() -> str:
-    """What a command is put behind to have no network: a namespace without one where the machine lets us, else `env`
-    with the hub switched off."""
-    apart = ["unshare", "--user", "--map-root-user", "--net"]
-    try:
-        done = subprocess.run([*apart, "true"], capture_output=True, check=False, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return "env HF_HUB_OFFLINE=1"
-    return " ".join(apart) if done.returncode == 0 else "env HF_HUB_OFFLINE=1"
+@pytest.fixture(scope="session")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words before a command that has to do without a network."""
+    return without_network(tmp_path_factory.mktemp("offline") / "bin", apart=namespaces())
 
 
 @pytest.fixture
-def journey(tmp_path: Path) -> Callable[..., str]:
-    """journey(script, *arguments) -> what it printed; it ran in tmp_path/journey, and every command of it ended well.
+def journey(tmp_path: Path, offline: list[str]) -> Callable[..., list[Step]]:
+    """journey(script, *arguments) -> its steps; it ran in tmp_path/journey, and every command of it ended well.
 
     $OFFLINE in a script stands before what has to do without a network.
     """
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    told = tools / "slmbench"
+    real = shlex.quote(os.path.join(os.path.dirname(sys.executable), "slmbench"))
+    told.write_text(f'#!/bin/sh\necho "{MARK}slmbench $*"\nexec {real} "$@"\n', encoding="utf-8")
+    told.chmod(0o755)
 
-    def run(script: str, *arguments: str) -> str:
+    def run(script: str, *arguments: str) -> list[Step]:
         folder = tmp_path / "journey"
-        folder.mkdir(exist_ok=True)
-        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        folder.mkdir()
+        path = os.pathsep.join([str(tools), os.path.dirname(sys.executable), os.environ.get("PATH", "")])
         done = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", str(HERE / script), *arguments],
             cwd=folder,
-            env=os.environ | {"PATH": path, "OFFLINE": without_network()},
-            capture_output=True,
+            env=os.environ | {"PATH": path, "OFFLINE": shlex.join(offline)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in done.stdout
+        steps = [part.partition("\n") for part in ("\n" + done.stdout).split(f"\n{MARK}")[1:]]
+        return [Step(command, said) for command, _, said in steps]
 
     return run

@@ -27,11 +27,13 @@ evaluation: {tasks: [drawers]}
 Y
 slmbench check drawers
 slmbench train ./drawers.yaml --dry-run
+[ ! -e slmbench-out ] || { echo "a dry run wrote slmbench-out" >&2; exit 1; }
 slmbench run ./drawers.yaml
 
-# The runs are there already, in the adapter's own format, unasked.
-runs=$(ls slmbench-out/runs)
+# The runs are there already, in the adapter's own format, unasked: nothing is computed again.
+runs=$(cd slmbench-out/runs && sha256sum -- */*)
 $OFFLINE slmbench eval "$model" --adapter slmbench-out/adapters/drawer --tasks drawers
-[ "$(ls slmbench-out/runs)" = "$runs" ] || { echo "eval did not find the runs of run again: $(ls slmbench-out/runs)" >&2; exit 1; }
-$OFFLINE slmbench export slmbench-out/adapters/drawer --to merged --model "$model"
+again=$(cd slmbench-out/runs && sha256sum -- */*)
+[ "$again" = "$runs" ] || { echo "eval did not find the runs of run again: $again" >&2; exit 1; }
+$OFFLINE slmbench export slmbench-out/adapters/drawer --to merged --model "$model" --dtype float32
 $OFFLINE slmbench leaderboard slmbench-out --no-texts
