@@ -5,7 +5,8 @@ A tokenizer without one gets DEFAULT_TEMPLATE, which needs no token beyond EOS, 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
@@ -26,6 +27,11 @@ TODAY = DAY.strftime("%d %b %Y")
 """What a template that names today's date is told, as Llama 3.2's does: else no prompt would be the same tomorrow."""
 
 _PROBE = "slmbench-probe"
+
+_PARTS = (
+    "the model's chat template takes what is said as a list of parts (text, image), as models that see do, and not as "
+    "a text; use `--format plain`, or write message['content'] where its chat_template.jinja goes through the parts"
+)
 
 
 def chat_template_of(tokenizer: Any) -> str:
@@ -59,16 +65,34 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
         raise UsageError("this model's tokenizer has neither a chat template nor an EOS token; use `--format plain`")
     from jinja2 import TemplateError
 
-    own = _own_template(tokenizer) if tokenizer.chat_template else DEFAULT_TEMPLATE
-    variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": open_turn}
     try:
-        return render_chat_template(str(own), {**tokenizer.special_tokens_map, **variables, "date_string": TODAY})
+        return _written(tokenizer, messages, open_turn=open_turn)
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise UsageError(f"the model's chat template refuses the turns {roles}: {error}") from error
+        said = f"the model's chat template refuses the turns {roles}: {error}"
+        raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said) from error
     except ChatTemplateFault as error:
         whose = shown(str(getattr(tokenizer, "name_or_path", "") or "the model"))
-        raise UsageError(f"the chat template of {whose} can't be used: {error}; use `--format plain`") from error
+        said = f"the chat template of {whose} can't be used: {error}; use `--format plain`"
+        raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said) from error
+
+
+def _written(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, open_turn: bool) -> str:
+    """Raises jinja2's TemplateError or ChatTemplateFault where the template fails."""
+    own = _own_template(tokenizer) if tokenizer.chat_template else DEFAULT_TEMPLATE
+    variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": open_turn}
+    return render_chat_template(own, {**tokenizer.special_tokens_map, **variables, "date_string": TODAY})
+
+
+def _takes_parts(tokenizer: Any, messages: list[dict[str, str]]) -> bool:
+    """Whether the template, which failed on texts or left them out, writes them where they come as lists of parts."""
+    from jinja2 import TemplateError
+
+    parts = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in messages]
+    try:
+        return _left_out(messages, _written(tokenizer, parts, open_turn=True)) is None
+    except (TemplateError, ChatTemplateFault):
+        return False
 
 
 def _own_template(tokenizer: Any) -> str:
@@ -82,8 +106,8 @@ def _own_template(tokenizer: Any) -> str:
         ) from error
 
 
-def _refuse_left_out(messages: list[dict[str, str]], text: str) -> None:
-    """Raises UsageError where a prompt lacks what a turn says: the model would be asked something else.
+def _left_out(messages: list[dict[str, str]], text: str) -> str | None:
+    """Whose turn a prompt lacks, None where it has them all.
 
     A template may trim what is said, and leave out the thoughts before an assistant's answer.
     """
@@ -95,11 +119,16 @@ def _refuse_left_out(messages: list[dict[str, str]], text: str) -> None:
         # Templates gather the system turns, or put them into the user's, so only the others' order is held.
         found = text.find(said, 0 if message["role"] == "system" else at)
         if found < 0:
-            raise UsageError(
-                f"the model's chat template leaves out what the {message['role']} says; use `--format plain`"
-            )
+            return message["role"]
         if message["role"] != "system":
             at = found + len(said)
+    return None
+
+
+def _refuse(tokenizer: Any, messages: list[dict[str, str]], who: str) -> NoReturn:
+    """Raises UsageError of a prompt that lacks what a turn says: the model would be asked something else."""
+    said = f"the model's chat template leaves out what the {who} says; use `--format plain`"
+    raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said)
 
 
 def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
@@ -107,7 +136,8 @@ def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
     # Where a task lets nothing stand before an answer (indented code), nothing does.
     bare = not tokenizer.chat_template and not prompt.prefix and not prompt.delimiter
     text = _apply(tokenizer, [turn | {"bare": "yes"} for turn in messages] if bare else messages, open_turn=True)
-    _refuse_left_out(messages, text)
+    if who := _left_out(messages, text):
+        _refuse(tokenizer, messages, who)
     if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
         end = _end_of_text(tokenizer)
         if prompt.prefix:
@@ -131,7 +161,7 @@ def _ends_turn(tokenizer: Any) -> list[int]:
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
     _, found, closing = _apply(tokenizer, turns, open_turn=False).rpartition(_PROBE)
     if not found:
-        raise UsageError("the model's chat template leaves out what the assistant says; use `--format plain`")
+        _refuse(tokenizer, turns, "assistant")
     ids = list(tokenizer.encode(closing, add_special_tokens=False))
     eos = tokenizer.eos_token_id
     if eos not in ids:

@@ -89,14 +89,18 @@ def test_a_chat_model_in_plain_is_remarked_on(clone, load, scored):
 
 
 TURN = "{{ m['content'] }}{{ eos_token }}"
-PARTS = "{% for c in m['content'] %}{{ c['text'] }}{% endfor %}{{ eos_token }}"
+PARTS = [
+    "{% for c in m['content'] %}{{ c['text'] }}{% endfor %}{{ eos_token }}",
+    "{% for c in m.content if c.type == 'text' %}{{ '<|user|>' + c.text }}{% endfor %}{{ eos_token }}",
+    "{{ m['content'][0]['text'] + eos_token }}",
+    "{{ (m['content'] | selectattr('type', 'equalto', 'text') | first)['text'] }}{{ eos_token }}",
+]
 
 
 @pytest.mark.parametrize(
     ("turn", "who"),
     [
         (f"{{% if m['role'] != 'user' %}}{TURN}{{% endif %}}", "user"),
-        (PARTS, "user"),
         (f"{{% if m['role'] != 'system' %}}{TURN}{{% endif %}}", "system"),
         (f"{{% if m['role'] != 'assistant' %}}{TURN}{{% endif %}}", "assistant"),
     ],
@@ -107,6 +111,16 @@ def test_a_template_that_leaves_out_what_was_said_is_refused_in_evaluation(turn,
     prompt = evolve(task.prompt(task.examples("test", 1)[0]), system="Be short." if who == "system" else "")
     with pytest.raises(UsageError, match=f"leaves out what the {who} says"):
         load_format("chat").render(prompt, tokenizer)
+
+
+@pytest.mark.parametrize("turn", PARTS)
+def test_a_template_of_models_that_see_is_told_by_what_it_takes(turn):
+    tokenizer = load_tokenizer_with(f"{{% for m in messages %}}{turn}{{% endfor %}}")
+    task = load_task("nano_arithmetic").with_shots(1)
+    with pytest.raises(UsageError, match=r"as a list of parts .*; use `--format plain`, or write message\['content'\]"):
+        load_format("chat").render(task.prompt(task.examples("test", 1)[0]), tokenizer)
+    with pytest.raises(UsageError, match="as a list of parts"):
+        load_format("chat").ends_turn(tokenizer)
 
 
 def test_a_template_may_trim_and_drop_thoughts_and_a_default_is_needed_among_several():
