@@ -7,7 +7,9 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from slmbench.errors import SlmbenchError
@@ -27,28 +29,70 @@ def disk_errors(path: str) -> Iterator[None]:
         raise SlmbenchError(message) from error
 
 
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """For the length of the block, which has to be short, SIGINT and SIGTERM wait: they are acted on after it.
+
+    For several renames that are one step to whoever reads. Outside the main thread nothing waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    # No mask of this thread: the system would hand the signal to one of torch's.
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in signals}
+    try:
+        yield
+    finally:
+        for number, kept in before.items():
+            signal.signal(number, signal.SIG_DFL if kept is None else kept)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def write_atomically(path: str, data: bytes) -> None:
     """Writes a file so that a reader sees the old one or the new one, never half. Raises SlmbenchError."""
-    folder = os.path.dirname(path) or "."
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.tmp")
-    with disk_errors(path):
-        try:
-            os.makedirs(folder, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[str, bytes]) -> None:
+    """Writes files, path -> data: all or none of them where it is interrupted or the disk is full.
+
+    A kill in the middle of the renames leaves the first of them new. Raises SlmbenchError.
+    """
+    temporary = {
+        path: os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp") for path in contents
+    }
+    try:
+        for path, data in contents.items():
+            with disk_errors(path):
+                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+                with open(temporary[path], "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        with unbroken():
+            for path, beside in temporary.items():
+                with disk_errors(path):
+                    os.replace(beside, path)
+    except BaseException:
+        for beside in temporary.values():
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+                os.unlink(beside)
+        raise
+    for folder in {os.path.dirname(path) or "." for path in contents}:
         sync_folder(folder)
 
 
 def write_json(path: str, value: Any) -> None:
     """Writes JSON, indented, atomically. Raises ValueError for NaN, SlmbenchError where it can't be written."""
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode())
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as it is written to files, indented. Raises ValueError for NaN."""
+    return (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
 def sync_folder(folder: str) -> None:
@@ -110,10 +154,11 @@ def swap_folder(new: str, place: str) -> None:
     """Puts a folder in the place of another; a kill in between loses neither (see `restore_swapped`)."""
     old = _swapped(place)
     shutil.rmtree(old, ignore_errors=True)
-    if os.path.isdir(place):
-        os.replace(place, old)
-    os.replace(new, place)
-    shutil.rmtree(old, ignore_errors=True)
+    with unbroken():
+        if os.path.isdir(place):
+            os.replace(place, old)
+        os.replace(new, place)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def restore_swapped(place: str) -> None:

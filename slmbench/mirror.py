@@ -23,7 +23,7 @@ from pydantic import Field
 from slmbench.catalog import Catalog
 from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
 from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
-from slmbench.files import write_atomically, write_json
+from slmbench.files import json_bytes, write_together
 from slmbench.foreign import Foreign, read_model
 from slmbench.paths import hub_is_offline, shown
 
@@ -70,9 +70,9 @@ class MirrorReport:
 def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[str], object] | None = None) -> list[str]:
     """Fetches data sets of the hub, every declared split of each, and writes them into a mirror; returns the paths.
 
-    Only declared columns are written. A data set's files are written when all of its splits are there, its checksums
-    last. progress: is told a line for each split. Raises UsageError for a name that isn't a data set of the hub and for
-    files in the way that were not written here; OfflineError or DataError as `fetch_rows` does.
+    Only declared columns are written. A data set's files are written when all of its splits are there, all or none of
+    them. progress: is told a line for each split. Raises UsageError for a name that isn't a data set of the hub and
+    for files in the way that were not written here; OfflineError or DataError as `fetch_rows` does.
     """
     datasets = [load_dataset_spec(catalog, name) for name in dict.fromkeys(names)]
     for dataset in datasets:
@@ -81,8 +81,17 @@ def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[st
             raise UsageError(f"data set {dataset.name!r} is {why}; nothing to pull")
         _refuse_foreign_files(dataset, os.path.join(to, dataset.name))
     written: list[str] = []
-    for dataset in datasets:
-        written += _pull_one(dataset, os.path.join(to, dataset.name), progress or (lambda line: None))
+    told = progress or (lambda line: None)
+    for number, dataset in enumerate(datasets):
+        try:
+            written += _pull_one(dataset, os.path.join(to, dataset.name), told)
+        except KeyboardInterrupt:
+            whole = ", ".join(one.name for one in datasets[:number])
+            told(
+                f"{dataset.name}: interrupted; none of its files is new"
+                + (f"; whole in {shown(to)}: {whole}" * bool(whole))
+            )
+            raise
     return written
 
 
@@ -100,8 +109,6 @@ def _pull_one(dataset: Dataset, folder: str, progress: Callable[[str], object]) 
         rows = fetch_rows(dataset, split, use_mirror=False).rows
         contents[f"{stem}.jsonl"] = (_as_lines(dataset, stem, rows), len(rows))
         progress(f"{dataset.name}: {stem}, {len(rows):,} rows")
-    for name, (data, _) in contents.items():
-        write_atomically(os.path.join(folder, name), data)
     files = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "rows": n, "bytes": len(data)}
         for name, (data, n) in contents.items()
@@ -115,7 +122,9 @@ def _pull_one(dataset: Dataset, folder: str, progress: Callable[[str], object]) 
         "license": spec.license,
         "files": files,
     }
-    write_json(os.path.join(folder, CHECKSUMS), checksums)
+    # The checksums are renamed first: files that they don't list would be taken for somebody else's.
+    texts = {CHECKSUMS: json_bytes(checksums)} | {name: data for name, (data, _) in contents.items()}
+    write_together({os.path.join(folder, name): data for name, data in texts.items()})
     return [os.path.join(folder, name) for name in (*contents, CHECKSUMS)]
 
 

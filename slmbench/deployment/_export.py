@@ -9,6 +9,7 @@ from typing import Any, Literal
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
+from slmbench.console import say
 from slmbench.deployment._files import copy_pieces, make_readable_elsewhere, write_model
 from slmbench.deployment._merge import Merged, merge_adapter, written_in
 from slmbench.deployment._modelfile import Asking, modelfile, turns_of, without_bos
@@ -119,6 +120,11 @@ def export_adapter(
             write_json(os.path.join(partial, _RECORD), record)
             with disk_errors(place):
                 swap_folder(partial, place)
+        except KeyboardInterrupt:
+            left = "is as it was" if os.path.isdir(partial) else "is whole"
+            there = os.path.isdir(place)
+            say(f"{trained.name}: interrupted; " + (f"{shown(place)} {left}" if there else "nothing of it is kept"))
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Export(place, record, tuple(notices), tuple(problems), tuple(commands))

@@ -12,11 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
+from slmbench.files import unbroken
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._text import count, duration, interval, json_ready, number, rank_range, size
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.paths import shown
 from slmbench.visible import visible
 
 # A spreadsheet takes text that starts with one of these for a formula.
@@ -34,6 +37,7 @@ def write_leaderboard(
     have been: an error (a full disk) leaves what was there before, and no temporary file. Raises SlmbenchError where
     out can't be written.
     """
+    done = False
     contents = {
         "leaderboard.json": json.dumps(leaderboard.as_json(), indent=2, allow_nan=False) + "\n",
         "leaderboard.csv": render_csv(leaderboard),
@@ -48,8 +52,16 @@ def write_leaderboard(
                 file.write(contents[path.name])
                 file.flush()
                 os.fsync(file.fileno())
-        for path, beside in temporary.items():
-            beside.replace(path)
+        with unbroken():
+            for path, beside in temporary.items():
+                beside.replace(path)
+            done = True
+    except KeyboardInterrupt:
+        say(
+            f"{shown(out)}: its leaderboard was being written; "
+            + ("it is whole" if done else "its files are as they were")
+        )
+        raise
     except OSError as error:
         raise SlmbenchError(f"{out}: the leaderboard can't be written ({error.strerror or error})") from error
     finally:

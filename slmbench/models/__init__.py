@@ -5,6 +5,7 @@ from slmbench.models._attach import adapter_on, attach_adapter
 from slmbench.models._base import check_base
 from slmbench.models._core import core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
+from slmbench.models._files import asked_by
 from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
@@ -28,6 +29,7 @@ __all__ = [
     "TrainedTask",
     "TrainingFile",
     "adapter_on",
+    "asked_by",
     "attach_adapter",
     "bind_model",
     "check_base",

@@ -11,7 +11,7 @@ from attrs import frozen
 from pydantic import AfterValidator, ConfigDict, Field
 
 from slmbench.errors import FileError, Problem
-from slmbench.foreign import Foreign, Limits, faults, parse, read_json
+from slmbench.foreign import Foreign, Limits, faults, parse, read_json, read_object
 from slmbench.paths import shown
 
 HEADER_BYTES = 100_000_000
@@ -226,6 +226,17 @@ def check_files(folder: str) -> None:
             problems += _problems_of(lambda path=path, model=model: parse(model, _object(path), path))  # type: ignore[misc]
     if problems:
         raise FileError(problems, _TODO)
+
+
+def asked_by(error: BaseException, settings: Mapping[str, Any]) -> str:
+    """`, the value of hidden_act`: which settings ask for what a table of transformers lacks; '' for other errors."""
+    names = [name for name, value in settings.items() if isinstance(error, KeyError) and error.args == (value,)]
+    return f", the value of {' and '.join(names)}" if names else ""
+
+
+def check_json(path: str) -> None:
+    """Raises FileError where a large file of a model's folder is no sound JSON object."""
+    read_object(path, Limits(bytes=HEADER_BYTES), todo=_TODO)
 
 
 def stored_tensors(folder: str) -> Stored | None:

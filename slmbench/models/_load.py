@@ -11,9 +11,10 @@ from attrs import evolve, frozen
 
 from slmbench.console import phase
 from slmbench.errors import OfflineError, SlmbenchError, UsageError
+from slmbench.foreign import read_object
 from slmbench.hub import use_cache_alone
 from slmbench.models._digest import config_sha256, weights_sha256
-from slmbench.models._files import check_files
+from slmbench.models._files import asked_by, check_files, check_json
 from slmbench.models._settled import Settled, of_head, settle, take_ends
 from slmbench.models._source import ModelSource
 from slmbench.models._tokenizer import closing_tokens, left_open, take_lengths_off
@@ -133,7 +134,7 @@ def _tokenizer_of(source: ModelSource) -> tuple[Any, list[str]]:
     import transformers
 
     _quiet(transformers)
-    with _loading(source):
+    with _loading(source, of="tokenizer.json"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source.location, **_load_options(source))
         take_lengths_off(tokenizer)
     return (tokenizer, []) if _is_no_causal_model(source, tokenizer) else left_open(tokenizer)
@@ -245,7 +246,8 @@ def _load_options(source: ModelSource) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _loading(source: ModelSource) -> Iterator[None]:
+def _loading(source: ModelSource, of: str = "") -> Iterator[None]:
+    """Errors of whatever lies in a model's place, as ours. of: the file that is most likely at fault."""
     if os.path.isdir(source.location):
         check_files(source.location)
     try:
@@ -257,6 +259,13 @@ def _loading(source: ModelSource) -> Iterator[None]:
             raise
         said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         if os.path.isdir(source.location) or not isinstance(error, OSError):
+            file = os.path.join(source.location, of)
+            config = os.path.join(source.location, "config.json")
+            if isinstance(error, KeyError) and os.path.isfile(config):
+                said = f"it asks for {said}" + asked_by(error, read_object(config))
+            if of and os.path.isfile(file):
+                check_json(file)
+                said = f"{of}: {said}"
             raise SlmbenchError(f"model {source.name!r} in {shown(source.location)} can't be loaded: {said}") from error
         licence = "accept its licence on the hub, log in with `hf auth login`, then " if source.gated else ""
         raise OfflineError(

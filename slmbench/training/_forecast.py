@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from slmbench.errors import UsageError
-from slmbench.models import ModelSource
+from slmbench.models import ModelSource, asked_by
 from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
 from slmbench.training._allocator import give_back_freed
 from slmbench.training._methods import with_adapter
@@ -206,7 +206,7 @@ def _training_model(plan: TrainingPlan) -> tuple[Any, _Sizes]:
     try:
         model = empty_model(plan.config, source.architecture, torch.float32 if spec.method == "full" else dtype)
     except Exception as error:  # Of a config of anyone's, which names what there isn't.
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split())[:200] + asked_by(error, plan.config.to_dict())
         raise UsageError(f"the config of {source.name!r} makes no model: {type(error).__name__}: {said}") from error
     model.config.use_cache = False
     model.requires_grad_(spec.method == "full")

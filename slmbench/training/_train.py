@@ -72,7 +72,11 @@ def train_adapter(
     place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
     refuse_foreign(os.path.join(place, name))
     refuse_unwritable(place)
-    prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
+    try:
+        prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
+    except KeyboardInterrupt:
+        say(f"{name}: interrupted before its training began; what was in {shown(place)} is as it was")
+        raise
     with only_writer(os.path.join(place, f".{name}.lock")):
         restore_swapped(os.path.join(place, name))
         if spares_memory(recipe.spec, recipe.optim_of(name)):

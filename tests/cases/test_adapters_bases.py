@@ -166,15 +166,15 @@ def test_an_adapter_is_asked_through_the_tokenizer_that_it_was_trained_with(nano
     with adapter_on(nano, folder) as tuned:
         assert tuned.tokenizer is not nano.tokenizer and tuned.tokenizer.get_vocab() == own.get_vocab()
         assert any("a tokenizer of its own" in notice for notice in tuned.notices)
-        (run,) = slmbench.evaluate(tuned, "nano_choice", limit=2, format="chat", out=str(tmp_path / "out"))
-        if change == "token":
-            from peft import PeftModel
-
-            base = copy.deepcopy(nano.model)
-        elif change == "template":
-            assert run.samples()[0]["prompt"].startswith("<user>")
+        if change == "template":
+            (run,) = slmbench.evaluate(tuned, "nano_choice", limit=2, format="chat", out=str(tmp_path / "out"))
+            assert all(sample["prompt"].startswith("<user>") for sample in run.samples())
+        elif change == "eos":
+            assert tuned.tokenizer.eos_token_id == 10 != nano.tokenizer.eos_token_id
     assert nano.model.config.to_dict() == before
     if change == "token":
+        from peft import PeftModel
+
         ids = torch.tensor([own.encode("2 + 2 <thought> 4")])
         base = load_model(resolve_model("nano", default_catalog())).model
         base.resize_token_embeddings(len(own))

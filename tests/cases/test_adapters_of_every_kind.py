@@ -81,13 +81,18 @@ def test_the_base_is_bit_for_bit_the_base_when_an_adapter_has_come_off(nano, mak
     import torch
 
     ids = torch.arange(20, 60)[None]
+    if kind == "alora":  # It acts from these tokens on, and is the base before them.
+        invoked = nano.tokenizer.encode("Answer:", add_special_tokens=False)
+        ids = torch.cat([ids, torch.tensor([invoked]), ids[:, :9]], 1)
     names, config = list(nano.model.state_dict()), nano.model.config.to_dict()
     with torch.no_grad():
         before = nano.model(input_ids=ids).logits.clone()
         with adapter_on(nano, make(kind)) as tuned:
-            during = tuned.model(input_ids=ids).logits[:, -40:]
+            during = tuned.model(input_ids=ids).logits[:, -ids.shape[1] :]
         after = nano.model(input_ids=ids).logits
-    assert not torch.equal(before, during) or kind == "alora"
+    assert not torch.allclose(before[:, -9:], during[:, -9:], atol=1e-3)
+    if kind == "alora":
+        assert torch.allclose(before[:, :40], during[:, :40], atol=1e-5)
     assert torch.equal(before, after)
     assert list(nano.model.state_dict()) == names and nano.model.config.to_dict() == config
     assert weights_sha256(nano.model) == nano.weights_sha256
@@ -141,12 +146,15 @@ def test_a_run_says_what_plain_peft_says_to_a_ten_thousandth(nano, make, tmp_pat
         made, margins = _reference(nano, folder, nano.tokenizer.encode(sample["prompt"]), 24, torch.float64)
         if min(margins) < 1e-4:  # Within what float32 leaves of a logit, either token is right.
             continue
-        text = nano.tokenizer.decode(made, skip_special_tokens=True)
+        text, ended = nano.tokenizer.decode(made, skip_special_tokens=True), len(made) < 24
         for stop in generate.record["generation"]["until"]:
-            text = text.partition(stop)[0]
-        n = min(len(text), len(sample["output"]))
-        assert sample["output"][:n].rstrip() == text[:n].rstrip() and (n or not text)
-        compared += n > 0
+            text, stopped, _ = text.partition(stop)
+            ended = ended or bool(stopped)
+        if ended:
+            assert sample["output"].rstrip() == text.rstrip()
+        else:  # Its last character may be a part of one.
+            assert len(text) > 8 and sample["output"].startswith(text[:-1].rstrip())
+        compared += bool(text.strip())
     assert compared >= 2
 
 

@@ -6,11 +6,12 @@ import csv
 
 import pytest
 
+from slmbench.catalog import default_catalog
 from slmbench.evaluation import evaluate_tasks
 from slmbench.evaluation._judge import read_answer
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
-from slmbench.task import load_task
+from slmbench.task import load_task, load_task_folder
 from slmbench.values import Target
 
 TOON = load_format("toon")
@@ -34,17 +35,20 @@ def test_what_is_no_toon_for_another_reason_is_still_none(output: str) -> None:
     assert answer.text == "" and answer.fault
 
 
-def test_cut_and_stopped_answers_are_counted_in_record_csv_and_on_every_page(nano, tmp_path) -> None:
+def test_cut_and_stopped_answers_are_counted_in_record_csv_and_on_every_page(
+    nano, tmp_path, write_task, task_yaml
+) -> None:
     note = load_task("nano_note").with_max_tokens(9)
-    choices = {"limit": 6, "out": str(tmp_path)}
-    runs = evaluate_tasks(nano, [note, load_task("nano_arithmetic")], **choices)
+    stopped = write_task("stopped", task_yaml + 'generation: {max_tokens: 40, stop: ["e", "0", "1", "2"]}\n')
+    tasks = [note, load_task_folder(str(stopped), default_catalog())]
+    runs = evaluate_tasks(nano, tasks, limit=6, out=str(tmp_path))
     counts = []
     for run in runs:
         reasons = [row["finish_reason"] for row in run.samples()]
         told = [run.record["remarks"].get(f"{what}", 0) for what in ("cut at max_tokens", "ended by a stop string")]
         assert told == [reasons.count("length"), reasons.count("stop")]
         counts.append(told)
-    assert counts[0][0] > 0
+    assert counts[0][0] > 0 and sum(stopped for _, stopped in counts) > 0
     loaded, notices = load_runs([tmp_path])
     board = build_leaderboard(loaded, suite=None, tasks=None, notices=notices)
     write_leaderboard(board, loaded, tmp_path / "board")
@@ -54,7 +58,7 @@ def test_cut_and_stopped_answers_are_counted_in_record_csv_and_on_every_page(nan
         assert line in (tmp_path / "board" / page).read_text(encoding="utf-8")
     with open(tmp_path / "board" / "leaderboard.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    for (cut, stopped), task in zip(counts, ("nano_note", "nano_arithmetic"), strict=True):
+    for (cut, stopped), task in zip(counts, ("nano_note", "stopped"), strict=True):
         of_task = [row for row in rows if row["task"] == task]
         assert of_task and {(row["n_cut_at_max_tokens"], row["n_ended_by_stop"]) for row in of_task} == {
             (str(cut), str(stopped))

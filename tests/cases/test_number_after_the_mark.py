@@ -55,5 +55,6 @@ def test_a_part_of_a_number_or_what_follows_it_does_not(text: str, gold: str) ->
 
 
 def test_decimal_is_as_forgiving_as_strict_where_a_text_runs_on() -> None:
-    for text, gold in RIGHT:
-        assert exact_match_decimal(text, [gold]) >= exact_match_strict(text, [gold])
+    strict = [exact_match_strict(text, [gold]) for text, gold in RIGHT]
+    assert 1.0 in strict and 0.0 in strict
+    assert [exact_match_decimal(text, [gold]) for text, gold in RIGHT] == [1.0] * len(RIGHT)

@@ -177,7 +177,7 @@ def test_no_row_of_the_file_is_in_what_travels_unless_told(tmp_path: Path) -> No
     new = new_task("real", str(tmp_path / "open"), rows_of=str(path), wishes=Wishes(real_samples=True))
     golden = [json.loads(line) for line in (tmp_path / "open/tasks/real/samples.jsonl").read_text().splitlines()]
     assert [row["note"] for row in golden] == [row["note"] for row in rows[:4]]
-    assert new.files
+    assert all(Path(written).is_file() for written in new.files) and len(new.files) > 3
 
 
 def test_an_excel_file_of_another_country_is_read_as_it_is_told(tmp_path: Path, nano_tokenizer: Any) -> None:
@@ -287,5 +287,7 @@ def test_the_command_says_what_it_guessed(tmp_path: Path, capsys: pytest.Capture
     assert "'patient_id' may say whose row it is: add --group patient_id" in said
     assert "made up, none of them is a row of the file" in said
     assert main(["new", "task", "x", "--group", "a", "--to", str(tmp_path)]) == 2
-    with pytest.raises(UsageError):
+    assert "--from" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"nothere\.csv"):
         new_task("y", str(tmp_path), rows_of=str(tmp_path / "nothere.csv"))
+    assert not (tmp_path / "tasks").exists()

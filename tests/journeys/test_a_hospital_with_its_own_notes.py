@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from slmbench.cli import main
+from tests.journeys.steps import board_of, runs_of
 
 FINDINGS = {"R05": "a dry cough", "R07": "chest pain", "M54": "low back pain", "H57": "a red eye"}
 
@@ -37,62 +37,69 @@ def spreadsheet(path: Path, patients: int = 24) -> list[dict[str, str]]:
     return rows
 
 
-def without_network() -> list[str]:
-    """What to put before a command so that it has no network, [] where the machine can't do that."""
-    tool = shutil.which("unshare")
-    if tool and subprocess.run([tool, "-rn", "true"], capture_output=True, check=False).returncode == 0:
-        return [tool, "-rn"]
-    return []
-
-
-def slmbench(*words: str, env: dict[str, str], offline: bool = False) -> subprocess.CompletedProcess[str]:
-    before = without_network() if offline else []
-    command = [*before, sys.executable, "-m", "slmbench", *words]
-    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def journey(home: Path, model: str, capsys: Any, *settings: str, limit: int) -> dict[str, Any]:
+def journey(
+    home: Path, model: str, name: str, capsys: Any, offline: list[str], *settings: str, steps: int, limit: int
+) -> None:
+    """From the file to a leaderboard, and the outcome of each step."""
     rows = spreadsheet(home / "notes.csv")
-    env = {"SLMBENCH_PATH": str(home), "HF_HUB_OFFLINE": "1"}
     drafted = ["new", "task", "notes", "--from", str(home / "notes.csv"), "--group", "patient_id", "--to", str(home)]
     assert main(drafted) == 0
     said = capsys.readouterr().err
     assert f"1 of {len(rows)} rows have no 'diagnosis' and are left out" in said
     assert "'note' asks, 'diagnosis' is one of 4 labels" in said
+    assert "made up, none of them is a row of the file" in said
+    golden = (home / "tasks" / "notes" / "samples.jsonl").read_text(encoding="utf-8")
+    assert golden and not [row for row in rows if json.dumps(row["note"])[1:-1] in golden]
 
     assert main(["check", "notes", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
-    assert report["ok"] and report["splits"]["train"] + report["splits"]["test"] == len(rows) - 1
+    assert report["ok"] and report["problems"] == []
+    assert set(report["formats"].values()) == {"ok"}
+    assert report["splits"]["train"] + report["splits"]["test"] == len(rows) - 1
+    assert report["splits"]["test"] >= limit
 
     overrides = [word for setting in (f"model={model}", *settings) for word in ("--set", setting)]
     out = home / "out"
     assert main(["train", "notes", "--out", str(out), *overrides]) == 0
-    capsys.readouterr()
-    assert (out / "adapters" / "notes" / "adapter_model.safetensors").is_file()
+    said = capsys.readouterr().err
+    assert "contamination: " in said and "none shared" in said
+    adapter = out / "adapters" / "notes"
+    training = json.loads((adapter / "training.json").read_text(encoding="utf-8"))
+    assert training["steps"] == steps and training["base"]["name"] == name
+    trained_on = training["tasks"]["notes"]
+    assert trained_on["rows"] == report["splits"]["train"] and trained_on["dropped"]["no diagnosis"] == 1
 
-    adapter = str(out / "adapters" / "notes")
-    words = ("eval", model, "--adapter", adapter, "--tasks", "notes", "--out", str(out), "--limit", str(limit))
-    said = slmbench(*words, env=env, offline=True).stderr
-    assert "rows left out before rows are held out, as they have no 'diagnosis': 1" in said
-    training = json.loads((out / "adapters" / "notes" / "training.json").read_text())
-    assert training["tasks"]["notes"]["dropped"]["no diagnosis"] == 1
-    runs = [json.loads(path.read_text()) for path in sorted((out / "runs").glob("*/run.json"))]
-    assert sorted(run["adapter"]["name"] if run["adapter"] else "" for run in runs) == ["", "notes"]
-    assert all(run["dataset"]["n"] == limit for run in runs)
-    board: dict[str, Any] = json.loads((out / "leaderboard" / "leaderboard.json").read_text())
-    assert (out / "leaderboard" / "index.html").is_file()
+    # Behind the hospital's wall: nothing is fetched, and no note goes onto a page.
+    words = ("eval", model, "--adapter", str(adapter), "--tasks", "notes", "--out", str(out), "--limit", str(limit))
+    done = subprocess.run(
+        [*offline, sys.executable, "-m", "slmbench", *words, "--no-texts"],
+        env=os.environ | {"SLMBENCH_PATH": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "rows left out before rows are held out, as they have no 'diagnosis': 1" in done.stderr
+    runs, board = runs_of(out), board_of(out / "leaderboard")
+    assert sorted(runs) == sorted(board) == [name, f"{name} + notes"]
+    for row, record in runs.items():
+        assert (record["dataset"]["n"], record["status"]) == (limit, "ok")
+        right = [sample["scores"]["accuracy"] for sample in record["samples"]]
+        picked = [max(range(4), key=sample["loglikelihoods"].__getitem__) for sample in record["samples"]]
+        assert right == [float(at == sample["gold"]) for at, sample in zip(picked, record["samples"], strict=True)]
+        assert board[row]["scores"]["notes/accuracy"]["value"] == pytest.approx(sum(right) / limit)
+    likelihoods = [[sample["loglikelihoods"] for sample in record["samples"]] for record in runs.values()]
+    assert likelihoods[0] != likelihoods[1]
+    written = {path.name: path.read_text(encoding="utf-8") for path in (out / "leaderboard").iterdir()}
+    assert "are kept out of this page" in written["index.html"]
+    for text in written.values():
+        assert "of patient" not in text and not [finding for finding in FINDINGS.values() if finding in text]
     # No patient is on both sides.
-    sides = [_patients(out), _patients_trained(home)]
+    sides = [{str(sample["cluster_id"]) for sample in runs[name]["samples"]}, _patients_trained(home)]
     assert sides[0] and sides[1] and not sides[0] & sides[1]
-    return board
-
-
-def _patients(out: Path) -> set[str]:
-    """Whose notes were evaluated, by what the runs say of each item."""
-    lines = [line for file in (out / "runs").glob("*/samples.jsonl") for line in file.read_text().splitlines()]
-    return {str(json.loads(line)["cluster_id"]) for line in lines}
+    assert (sides[0] | sides[1]) <= {row["patient_id"] for row in rows}
 
 
 def _patients_trained(home: Path) -> set[str]:
@@ -105,22 +112,24 @@ def _patients_trained(home: Path) -> set[str]:
 
 
 def test_from_a_spreadsheet_to_a_leaderboard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], offline: list[str]
 ) -> None:
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    board = journey(tmp_path, "nano", capsys, "optim.steps=12", "optim.batch=4", "max_tokens=96", limit=8)
-    assert {row["model"] for row in board["rows"]} == {"nano"} and len(board["rows"]) == 2
-    assert {column["task"] for column in board["columns"]} == {"notes"}
+    settings = ("optim.steps=12", "optim.batch=4", "max_tokens=96")
+    journey(tmp_path, "nano", "nano", capsys, offline, *settings, steps=12, limit=8)
 
 
 @pytest.mark.slow
 @pytest.mark.realmodel
 def test_with_a_real_model(
-    smollm2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    smollm2: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    offline: list[str],
 ) -> None:
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     settings = ("optim.steps=2", "optim.batch=1", "optim.lr=1e-4", "optim.warmup_steps=0", "max_tokens=128")
-    board = journey(tmp_path, str(smollm2), capsys, *settings, limit=2)
-    assert len(board["rows"]) == 2
+    journey(tmp_path, smollm2, Path(smollm2).name, capsys, offline, *settings, steps=2, limit=2)

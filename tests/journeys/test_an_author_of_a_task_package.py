@@ -18,6 +18,7 @@ import pytest
 import slmbench
 from slmbench.cli import main
 from slmbench.paths import bundled_root
+from tests.journeys.steps import board_of, runs_of
 
 ENTRY_POINTS = "[slmbench.tasks]\ngreetings = slm_greetings\nbroken = slm_greetings.not_there\n"
 
@@ -43,16 +44,9 @@ def build_wheel(source: Path, to: Path) -> Path:
     return path
 
 
-def without_network() -> list[str]:
-    tool = shutil.which("unshare")
-    if tool and subprocess.run([tool, "-rn", "true"], capture_output=True, check=False).returncode == 0:
-        return [tool, "-rn"]
-    return []
-
-
 @pytest.mark.slow
 def test_a_package_with_task_recipe_and_model_from_the_wheel_to_the_leaderboard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], offline: list[str]
 ) -> None:
     package, site, out = tmp_path / "source" / "slm_greetings", tmp_path / "site", tmp_path / "out"
     package.mkdir(parents=True)
@@ -69,30 +63,51 @@ def test_a_package_with_task_recipe_and_model_from_the_wheel_to_the_leaderboard(
     monkeypatch.syspath_prepend(str(site))
     capsys.readouterr()
 
-    assert main(["list"]) == 0
+    assert main(["list", "--json"]) == 0
     shown = capsys.readouterr()
-    assert all(name in shown.out for name in ("greet ", "greeter ", "nano_note "))
+    listed = {(entry["kind"], entry["name"]): entry["path"] for entry in json.loads(shown.out)}
+    for kind, name in (("tasks", "greet"), ("recipes", "greet"), ("models", "greeter")):
+        assert listed[kind, name].startswith(str(site / "slm_greetings"))
+    assert ("tasks", "nano_note") in listed
     broken = "warning: package slm-greetings 0.3: entry point 'broken = slm_greetings.not_there' of slmbench.tasks"
     assert broken in shown.err
 
     assert main(["check", "greet", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
-    assert report["ok"]
+    assert report["ok"] and report["problems"] == [] and set(report["formats"].values()) == {"ok"}
     settings = ["--set", "optim.steps=3", "--set", "optim.warmup_steps=1"]
     assert main(["train", "greet", "--out", str(out), *settings]) == 0
     adapter = out / "adapters" / "greet"
+    training = json.loads((adapter / "training.json").read_text(encoding="utf-8"))
+    assert (training["steps"], training["base"]["name"], list(training["tasks"])) == (3, "greeter", ["greet"])
+    capsys.readouterr()
 
-    def offline(*words: str) -> str:
-        command = [*without_network(), sys.executable, "-m", "slmbench", *words]
+    def run(*words: str) -> str:
         places = os.pathsep.join([str(site), str(Path(slmbench.__file__).parents[1])])
-        env = os.environ | {"PYTHONPATH": places, "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            [*offline, sys.executable, "-m", "slmbench", *words],
+            env=os.environ | {"PYTHONPATH": places},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
         return done.stdout
 
     words = ("eval", "greeter", "--adapter", str(adapter), "--tasks", "greet", "--limit", "3", "--out", str(out))
-    runs: list[dict[str, Any]] = json.loads(offline(*words, "--json"))
-    assert [run["task"]["package"] for run in runs] == [{"name": "slm-greetings", "version": "0.3"}] * 2
-    assert [run["adapter"] and run["adapter"]["name"] for run in runs] == [None, "greet"]
-    board = json.loads(offline("leaderboard", str(out), "--json"))
-    assert [row["name"] for row in board["rows"]] and {row["model"] for row in board["rows"]} == {"greeter"}
+    records: list[dict[str, Any]] = json.loads(run(*words, "--json"))
+    assert [record["task"]["package"] for record in records] == [{"name": "slm-greetings", "version": "0.3"}] * 2
+    assert [record["adapter"] and record["adapter"]["name"] for record in records] == [None, "greet"]
+    runs = runs_of(out)
+    assert sorted(runs) == ["greeter", "greeter + greet"]
+    board = {row["name"]: row for row in json.loads(run("leaderboard", str(out), "--json"))["rows"]}
+    assert board == board_of(out / "leaderboard") and sorted(board) == sorted(runs)
+    for name, record in runs.items():
+        assert (record["dataset"]["n"], record["status"]) == (3, "ok")
+        (cell,) = board[name]["scores"].values()
+        (metric,) = record["samples"][0]["scores"]
+        values = [sample["scores"][metric] for sample in record["samples"]]
+        assert values == [float(sample["output"].strip() == sample["target"]) for sample in record["samples"]]
+        assert (cell["n"], cell["value"]) == (3, pytest.approx(sum(values) / 3))
