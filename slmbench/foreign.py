@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Annotated, Any, NoReturn, TypeVar
 
 from attrs import frozen
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from slmbench.errors import FileError, Problem
 from slmbench.paths import shown
@@ -72,6 +72,12 @@ AnyText = Annotated[Any, AfterValidator(_is_text)]
 """A text that may hold half a character, as a tokenizer may decode to one; pydantic's own `str` refuses it."""
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, lt=1e300)]
+Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
+"""Of these, sums and differences stay within float64."""
+
+
 def read_model(path: str | os.PathLike[str], model: type[ModelT], limits: Limits = LIMITS, *, todo: str = "") -> ModelT:
     """A file's JSON as a model's value. todo: what a person can do about a bad one, as `train it again`.
 
@@ -99,6 +105,13 @@ def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
         return open(path, "rb", opener=_open_regular)
     except ValueError as error:  # A NUL in the name.
         raise OSError(None, str(error)) from None
+
+
+def plain_lines(path: str | os.PathLike[str], most: int = LIMITS.bytes) -> Iterator[bytes]:
+    """The lines of a plain file with their ends; one of more than `most` bytes comes in parts. Raises OSError."""
+    with open_plain(path) as file:
+        while line := file.readline(most + 1):
+            yield line
 
 
 def read_bytes(path: str | os.PathLike[str], most: int, *, todo: str = "") -> bytes:
@@ -148,17 +161,14 @@ def read_lines(
     A line that is too long ends the file. Raises FileError where it can't be read; FileNotFoundError without one.
     """
     try:
-        with open_plain(path) as file:
-            number = 0
-            while line := file.readline(limits.bytes + 1):
-                number += 1
-                try:
-                    value = decode_json(line, path, limits, line=number, todo=todo)
-                except FileError as error:
-                    value = error
-                yield number, line, value
-                if len(line) > limits.bytes:
-                    return
+        for number, line in enumerate(plain_lines(path, limits.bytes), 1):
+            try:
+                value = decode_json(line, path, limits, line=number, todo=todo)
+            except FileError as error:
+                value = error
+            yield number, line, value
+            if len(line) > limits.bytes:
+                return
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -15,7 +15,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from attrs import evolve, frozen
 from pydantic import Field
@@ -24,7 +24,7 @@ from slmbench.catalog import Catalog
 from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
 from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
 from slmbench.files import json_bytes, write_together
-from slmbench.foreign import Foreign, read_model
+from slmbench.foreign import Count, Foreign, read_model
 from slmbench.paths import hub_is_offline, shown
 
 CHECKSUMS = "checksums.json"
@@ -32,7 +32,6 @@ SCHEMA = 1
 PROBLEMS_A_FILE = 5
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _AGAIN = "pull the data set again"
-Count = Annotated[int, Field(ge=0)]
 
 
 class _Listed(Foreign):

@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "foreign": 1,
     "hub": 1,
     "journal": 2,
+    "seal": 2,
     "installed": 1,
     "schema": 2,
     "catalog": 2,

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slmbench.catalog import Catalog
 from slmbench.datasets import Rows, fetch_rows, load_dataset_spec
 from slmbench.errors import DataError, OfflineError, UsageError
+from slmbench.foreign import decode_json
 from slmbench.mirror import pull, verify
 from slmbench.paths import bundled_root, shown
+from tests.damage import Damage, damages
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PLAIN = "hub: someone/plain\nrevision: main\nlicense: mit\ncolumns: [q, a]\nsplits: {train: train, test: validation}\n"
@@ -315,6 +319,36 @@ def test_a_split_that_is_declared_later_is_missing_from_the_checksums(
 def test_broken_checksums_are_a_problem_and_no_traceback(text: str, catalog: Catalog, mirror: Path) -> None:
     (mirror / "plain" / "checksums.json").write_text(text)
     assert _told(catalog, mirror, ["plain"])
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_checksums_are_a_problem_that_names_them_or_say_what_they_said(
+    data: st.DataObject, catalog: Catalog, mirror: Path, checksums: dict[str, Any]
+) -> None:
+    damage: Damage = data.draw(damages(checksums))
+    (mirror / "plain" / "checksums.json").write_bytes(damage.data)
+    told = _told(catalog, mirror, ["plain"])
+    if not told:
+        read = decode_json(damage.data, "")
+        held = ("dataset", "hub", "config", "files")
+        assert all(read[key] == checksums[key] for key in held)
+    problems = verify(str(mirror), catalog, ["plain"]).problems
+    assert all(one.path.startswith(shown(str(mirror / "plain"))) for one in problems)
+
+
+@pytest.mark.parametrize("files", [1, "train.jsonl", ["train.jsonl"], {"train.jsonl": 1}, None])
+def test_pull_writes_over_nothing_that_odd_checksums_seem_to_list(files: Any, catalog: Catalog, mirror: Path) -> None:
+    path = mirror / "plain" / "checksums.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
+    with pytest.raises(UsageError, match="was not written by `data pull`"):
+        pull(["plain"], str(mirror), catalog)
+
+
+@pytest.fixture
+def checksums(mirror: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((mirror / "plain" / "checksums.json").read_text())
+    return read
 
 
 def test_checksums_cannot_name_a_file_outside_the_folder(catalog: Catalog, mirror: Path) -> None:

@@ -6,25 +6,25 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from slmbench.foreign import AnyText, Foreign, parse
+from slmbench.foreign import Amount, AnyText, Count, Foreign, parse
 
 # A sum of logarithms of probabilities, but for what float32 leaves of a zero.
 _NOT_ABOVE = 1e-3
 
 
 class _Answer(Foreign):
-    tokens_in: int = Field(ge=0)
-    tokens_out: int = Field(ge=0)
+    tokens_in: Count
+    tokens_out: Count
     truncated: bool
-    latency_ms: float = Field(ge=0)
-    share_ms: float = Field(ge=0)
+    latency_ms: Amount
+    share_ms: Amount
     plain: str | None = None
 
 
 class Scored(_Answer):
     """The answer to a choice."""
 
-    loglikelihood: float = Field(le=_NOT_ABOVE)
+    loglikelihood: float = Field(gt=-1e300, le=_NOT_ABOVE)
     greedy: bool
 
 

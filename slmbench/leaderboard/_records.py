@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from slmbench.errors import FileError, Problem, SlmbenchError, UsageError
+from slmbench.foreign import plain_lines
 from slmbench.leaderboard._pooled import pooled_values
 from slmbench.runs import LEFT_OUT, RECORD, SAMPLES, read_record, read_sample
 from slmbench.values import Estimate
@@ -244,17 +245,16 @@ def _read_scores(
     lines = 0
     faults: list[Problem] = []
     try:
-        with path.open("rb") as file:
-            for line_number, line in enumerate(file, 1):
-                digest.update(line)
-                lines += 1
-                try:
-                    sample = read_sample(line, path, line_number)
-                except FileError as error:
-                    faults.extend(error.problems)
-                    continue
-                if message := _take_sample(sample, scores, clusters, epochs, parts):
-                    faults.append(Problem(str(path), line_number, 1, message))
+        for line_number, line in enumerate(plain_lines(path), 1):
+            digest.update(line)
+            lines += 1
+            try:
+                sample = read_sample(line, path, line_number)
+            except FileError as error:
+                faults.extend(error.problems)
+                continue
+            if message := _take_sample(sample, scores, clusters, epochs, parts):
+                faults.append(Problem(str(path), line_number, 1, message))
     except OSError as error:
         problems.append(Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}"))
         return None

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from slmbench.errors import FileError
+from slmbench.foreign import plain_lines
 from slmbench.leaderboard._records import Run
 from slmbench.runs import SAMPLES, Sample, read_sample
 
@@ -112,9 +113,8 @@ def _digest(value: Any) -> Any:
 def read_samples(run: Run) -> Iterator[dict[str, Any]]:
     """The lines of a run's samples.jsonl. Raises OSError or FileError where it was changed since the run was loaded."""
     path = run.folder / SAMPLES
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            yield read_sample(line, path, number)
+    for number, line in enumerate(plain_lines(path), 1):
+        yield read_sample(line, path, number)
 
 
 def is_binary(run: Run, metric: str) -> bool:

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from slmbench.foreign import Foreign, Limits, read_model
+from slmbench.foreign import Amount, Count, Foreign, Limits, Number, parse, read_json
 from slmbench.schema import QuantizationSpec
+from slmbench.seal import check_seal
 
 TRAINING = "training.json"
 TRAINING_SCHEMA = 3
@@ -17,8 +18,6 @@ _LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
 _AGAIN = "train it again, or leave the file out to have the adapter taken as one that was made elsewhere"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
 
 
 class TrainedBase(Foreign):
@@ -37,7 +36,7 @@ class LoraSettings(Foreign):
     rank: Count | None = None
     rslora: bool = False
     dora: bool = False
-    lr_ratio: float | None = None
+    lr_ratio: Number | None = None
 
 
 class PackingSettings(Foreign):
@@ -81,7 +80,7 @@ class TrainedTask(Foreign):
 class TaskLoss(Foreign):
     """A task's part of a point. loss: None where it was no number. tokens: that it is the mean of."""
 
-    loss: float | None = None
+    loss: Number | None = None
     tokens: Count | None = None
 
 
@@ -102,7 +101,7 @@ class Curves(Foreign):
 class TaskShare(Foreign):
     """A task's share of what the steps saw."""
 
-    share: float | None = None
+    share: Number | None = None
 
 
 class Mixture(Foreign):
@@ -145,7 +144,8 @@ class TrainingFile(Foreign):
     mixture: Mixture = Mixture()
     memory: MeasuredMemory = MeasuredMemory()
     ram_peak_bytes: Count | None = None
-    train_s: Seconds | None = None
+    train_s: Amount | None = None
+    record_sha256: Sha256 | None = None
 
     @property
     def packing(self) -> QuantizationSpec | None:
@@ -168,4 +168,8 @@ class TrainingFile(Foreign):
 
 def read_training(folder: str | os.PathLike[str]) -> TrainingFile:
     """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError where there is none."""
-    return read_model(os.path.join(folder, TRAINING), TrainingFile, _LIMITS, todo=_AGAIN)
+    path = os.path.join(folder, TRAINING)
+    record = read_json(path, _LIMITS, todo=_AGAIN)
+    made = parse(TrainingFile, record, path, todo=_AGAIN)
+    check_seal(record, path, todo=_AGAIN)
+    return made

@@ -10,7 +10,8 @@ from slmbench.runs._machine import (
     reset_peak_memory,
 )
 from slmbench.runs._record import LEFT_OUT, RECORD, SAMPLES, NewerRecord, Record, Sample, read_record, read_sample
-from slmbench.runs._store import OpenRun, Run, canonical_sha256, finished_run, now
+from slmbench.runs._store import OpenRun, Run, finished_run, now
+from slmbench.seal import canonical_sha256
 
 __all__ = [
     "LEFT_OUT",

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from slmbench.errors import FileError, Problem
-from slmbench.foreign import AnyText, Foreign, Limits, decode_json, parse, read_json
+from slmbench.foreign import Amount, AnyText, Count, Foreign, Limits, Number, decode_json, parse, read_json
 from slmbench.paths import shown
+from slmbench.seal import check_seal
 
 RECORD = "run.json"
 SAMPLES = "samples.jsonl"
@@ -44,11 +45,9 @@ def _is_range(ends: list[float]) -> list[float]:
     return ends
 
 
-Range = Annotated[list[float], AfterValidator(_is_range)]
+Range = Annotated[list[Number], AfterValidator(_is_range)]
 Filled = Annotated[AnyText, AfterValidator(_is_not_empty)]
 Time = Annotated[AnyText, AfterValidator(_is_time)]
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
 
 
 class ModelPart(Foreign):
@@ -128,15 +127,15 @@ class CodePart(Foreign):
 
 class MetricPart(Foreign):
     name: Filled
-    value: float
+    value: Number
     n: Count
     higher_is_better: bool
-    ci_lo: float
-    ci_hi: float
+    ci_lo: Number
+    ci_hi: Number
     method: AnyText
-    se: float | None = None
+    se: Amount | None = None
     n_error: Count | None = None
-    chance: float | None = None
+    chance: Number | None = None
     scorer: Filled | None = None
     pooled: bool | None = None
     range: Range | None = None
@@ -195,6 +194,7 @@ class Record(Foreign):
     no_texts: bool | None = None
     remarks: dict[AnyText, Count] = Field(default_factory=dict)
     samples_sha256: Filled
+    record_sha256: AnyText | None = None
 
 
 class Sample(Foreign):
@@ -212,7 +212,7 @@ class Sample(Foreign):
     verdict: AnyText | None = None
     verdict_detail: AnyText | None = None
     choices: list[AnyText] | None = None
-    loglikelihoods: list[float] | None = None
+    loglikelihoods: list[Number] | None = None
     gold: int | None = None
     finish_reason: AnyText | None = None
     tokens_in: Count | None = None
@@ -221,7 +221,7 @@ class Sample(Foreign):
     latency_ms: Amount | None = None
     compute_ms: Amount | None = None
     # An item that an error kept from being scored has no score; sums of larger ones would overflow.
-    scores: dict[AnyText, Annotated[float, Field(gt=-1e300, lt=1e300)] | None]
+    scores: dict[AnyText, Number | None]
     parts: dict[AnyText, Any] | None = None
 
 
@@ -242,6 +242,7 @@ def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> dict[str, 
             names = [metric.name for metric in checked.metrics]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 problems = [Problem(shown(path), 0, 0, f"field metrics has {twice[0]!r} more than once")]
+            check_seal(record, path)
         except FileError as error:
             problems = error.problems
         if problems:

@@ -15,10 +15,11 @@ from attrs import frozen
 from slmbench.console import say
 from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import write_atomically, write_json
-from slmbench.foreign import faults, short
+from slmbench.foreign import faults, open_plain, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
 from slmbench.runs._record import RECORD, SAMPLES, SCHEMA, NewerRecord, read_record, read_sample
+from slmbench.seal import SEAL, canonical_json, sealed
 
 # A recorded mean may differ from the recomputed one by rounding alone.
 MEAN_TOLERANCE = 1e-9
@@ -49,6 +50,8 @@ class Run:
         if self.record.get("no_texts"):
             return self
         record = self.record | {"no_texts": True}
+        if SEAL in record:
+            record = sealed(record)
         write_json(os.path.join(self.folder, RECORD), record)
         return Run(self.folder, record)
 
@@ -56,7 +59,7 @@ class Run:
         """Every item's record, as written. Raises SlmbenchError where the file isn't what was written."""
         path = os.path.join(self.folder, SAMPLES)
         try:
-            with open(path, "rb") as file:
+            with open_plain(path) as file:
                 data = file.read()
         except OSError as error:
             raise FileError([Problem(shown(path), 0, 0, f"can't be read: {error.strerror}")], "run it again") from error
@@ -87,6 +90,7 @@ class OpenRun:
         write_atomically(os.path.join(self.folder, SAMPLES), data)
         digest = hashlib.sha256(data).hexdigest()
         self.record |= {**results, "status": "ok", "ended": now(), "samples_sha256": digest}
+        self.record = sealed(self.record)
         write_json(os.path.join(self.folder, RECORD), self.record)
         self.journal.close()
         os.unlink(self.journal.path)
@@ -128,7 +132,9 @@ def _check(run: Run, expected: Mapping[str, Any]) -> None:
             record["adapter"] = {key: record["adapter"].get(key) for key in ("name", "sha256")}
     # As JSON: to Python, false is 0 and 1.0 is 1.
     odd = [
-        (key, there.get(key), short(value)) for key, value in wanted.items() if _json(there.get(key)) != _json(value)
+        (key, there.get(key), short(value))
+        for key, value in wanted.items()
+        if canonical_json(there.get(key)) != canonical_json(value)
     ]
     if odd:
         raise faults(path, odd)
@@ -149,15 +155,6 @@ def _check(run: Run, expected: Mapping[str, Any]) -> None:
             odd.append((f"metrics.{position}.ci_lo", metric["ci_lo"], "one end of an interval around the value"))
     if odd:
         raise faults(path, odd)
-
-
-def canonical_sha256(value: Any) -> str:
-    """sha256 of a value's canonical JSON."""
-    return hashlib.sha256(_json(value).encode()).hexdigest()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def now() -> str:

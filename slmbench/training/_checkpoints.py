@@ -16,7 +16,7 @@ from pydantic import Field
 
 from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import disk_errors, sync_folder
-from slmbench.foreign import Foreign, open_plain, parse, read_json
+from slmbench.foreign import Count, Foreign, open_plain, parse, read_json
 from slmbench.paths import shown
 from slmbench.runs import packages
 
@@ -138,12 +138,12 @@ def _steps_in(place: str) -> list[tuple[int, str]]:
 
 
 class _File(Foreign):
-    bytes: int
+    bytes: Count
     sha256: str
 
 
 class _Manifest(Foreign):
-    step: int
+    step: Count
     identity_sha256: str
     files: dict[str, _File] = Field(min_length=1)
     packages: dict[str, str | None] | None = None

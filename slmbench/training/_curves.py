@@ -7,13 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict
 
-from slmbench.foreign import Foreign
+from slmbench.foreign import Amount, Count, Foreign, Number
 
 Point = dict[str, Any]
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
 
 
 class _Own(Foreign):
@@ -21,28 +19,28 @@ class _Own(Foreign):
 
 
 class _Trained(_Own):
-    loss: float | None
+    loss: Number | None
     tokens: Count
     rows: Count
 
 
 class _Held(_Own):
-    loss: float | None
+    loss: Number | None
     tokens: Count
 
 
 class _TrainPoint(_Own):
     step: Count
-    lr: float
-    loss: float | None
-    grad_norm: float | None
+    lr: Number
+    loss: Number | None
+    grad_norm: Number | None
     seconds: Amount
     tasks: dict[str, _Trained]
 
 
 class _HeldPoint(_Own):
     step: Count
-    loss: float | None
+    loss: Number | None
     tasks: dict[str, _Held]
 
 
@@ -58,7 +56,7 @@ class CurvesState(_Own):
     names: list[str]
     points: list[_TrainPoint]
     validation: list[_HeldPoint]
-    since: Annotated[list[list[int | float]], AfterValidator(_are_sums)]
+    since: Annotated[list[list[int | Number]], AfterValidator(_are_sums)]
 
     def fault(self, names: Sequence[str], step: int) -> tuple[str, Any, str] | None:
         """(field, what was got, what has to be there) of a state of other tasks, or of another step; None for sound."""
@@ -108,7 +106,7 @@ class Curves:
                 kept[task] += value
         self._open = self._nothing()
 
-    def log(self, step: int, lr: float, grad_norm: float | None, seconds: float) -> Point:
+    def log(self, step: int, lr: float, grad_norm: Number | None, seconds: float) -> Point:
         """One point over the steps that were closed since the last one. seconds: since the training began."""
         sums, counts, rows = self._closed
         self._closed = self._nothing()
@@ -189,7 +187,7 @@ def _mean(total: float, tokens: int) -> float | None:
     return total / tokens if tokens else None
 
 
-def _shown(loss: float | None) -> str:
+def _shown(loss: Number | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
 
 

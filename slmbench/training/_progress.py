@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
-from slmbench.foreign import Foreign, Limits, faults, parse, read_model, read_object
+from slmbench.foreign import Amount, Count, Foreign, Limits, faults, parse, read_model, read_object
 from slmbench.training._curves import CurvesState
 
 CURVES, TIMES, STATE = "curves.json", "times.json", "trainer_state.json"
 _LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
-
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
 
 
 class Memory(Foreign):

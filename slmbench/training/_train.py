@@ -21,6 +21,7 @@ from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256, reset_peak_memory
+from slmbench.seal import sealed
 from slmbench.training._allocator import give_back_large_blocks, spares_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
@@ -224,7 +225,7 @@ def _write(
     record["identity_sha256"] = folders.identity
     with contextlib.suppress(AttributeError):  # Its references keep the model alive, and the next one has to fit too.
         trainer.callback_handler.model = None
-    write_json(os.path.join(folders.finished, "training.json"), record)
+    write_json(os.path.join(folders.finished, "training.json"), sealed(record))
 
 
 def _what_is_kept(name: str, folders: TrainingFolders, steps: int) -> str:

@@ -72,36 +72,6 @@ def sound(folder, nano):
     (folder / "adapter_model.safetensors").write_bytes(weights)
 
 
-def _paths(value, at=()):
-    """The place of every field of a JSON value."""
-    found = [at] if at else []
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        found += _paths(inner, (*at, key))
-    return found
-
-
-def _with(value, path, new):
-    made = copy.deepcopy(value)
-    inner = made
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = new
-    return made
-
-
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(data=st.data())
-def test_any_field_of_training_json_is_a_value_or_a_named_error(sound, nano, data):
-    record = RECORD | {"base_weights_sha256": nano.weights_sha256}
-    path = data.draw(st.sampled_from(_paths(record)))
-    (sound / "training.json").write_text(json.dumps(_with(record, path, data.draw(ODD))))
-    try:
-        info = read_adapter(str(sound))
-        info.record.how(), info.record.packing
-    except FileError as error:
-        assert "training.json" in str(error) and "field" in str(error)
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -163,7 +163,7 @@ def write_adapter(folder: Path, source: Path, **record: object) -> str:
 
     shutil.copytree(source, folder)
     told = json.loads((folder / "training.json").read_text())
-    (folder / "training.json").write_text(json.dumps(told | record))
+    (folder / "training.json").write_text(json.dumps(told | record | {"record_sha256": None}))
     return str(folder)
 
 
@@ -205,7 +205,8 @@ def test_an_adapter_of_other_weights_is_refused_before_the_base_is_scored(
 ) -> None:
     assert main(["train", recipe, "--out", str(tmp_path / "x")]) == 0
     record = tmp_path / "x" / "adapters" / "note" / "training.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"base_weights_sha256": "0" * 64}))
+    changed = {"base_weights_sha256": "0" * 64, "record_sha256": None}
+    record.write_text(json.dumps(json.loads(record.read_text()) | changed))
     capsys.readouterr()
     command = ["eval", "nano", "--adapter", str(record.parent), "--tasks", "nano_choice", "--limit", "2"]
     assert main([*command, "--out", str(tmp_path / "y")]) == 2

@@ -358,6 +358,7 @@ KEPT_BACK_OF_RECORD = {
     "kv_budget_B",
     "packages",
     "prompts_sha256",
+    "record_sha256",
     "samples_sha256",
     "schema_",
     "scorer",

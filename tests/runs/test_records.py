@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,15 @@ from hypothesis import strategies as st
 from slmbench.catalog import default_catalog
 from slmbench.errors import FileError
 from slmbench.evaluation import evaluate_tasks
-from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
+from slmbench.foreign import decode_json
+from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.leaderboard._records import RunProblems
+from slmbench.leaderboard.page import render_page
+from slmbench.leaderboard.writers import render_csv, render_markdown
 from slmbench.models import load_model, resolve_model
 from slmbench.runs import _record, finished_run, read_record
 from slmbench.task import load_task
+from tests.damage import GONE, Damage, damages, filled, places, put
 
 # One of each kind that JSON has, and the numbers that trip readers.
 OTHERS: tuple[Any, ...] = (
@@ -44,9 +46,9 @@ OTHERS: tuple[Any, ...] = (
     {"a": 1},
 )
 RAW = ("NaN", "1e999", "-Infinity", "9" * 5000, '"\\ud800"', "[" * 3000 + "]" * 3000, '{"a": 1, "a": 2}')
-RESULTS = {"metrics", "cost", "remarks", "created", "ended", "status", "schema", "samples_sha256"}
-# Whether the items are all that there are, and what range a metric has, no file of the run can tell.
-UNKNOWABLE = {("limit",), *(("metrics", position, "range") for position in range(3))}
+RESULTS = {"metrics", "cost", "remarks", "created", "ended", "status", "schema", "samples_sha256", "record_sha256"}
+# Who was scored, whether the items are all that there are, and what range a metric has, no other file can tell.
+UNKNOWABLE = {("limit",), ("adapter",), ("model", "quantization"), *(("metrics", n, "range") for n in range(3))}
 FACTS = {"code", "packages", "hardware"}
 
 
@@ -66,24 +68,13 @@ def run(written: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "runs" / folder.name))
 
 
-def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    for key, inside in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        yield (*at, key)
-        yield from places(inside, (*at, key))
-
-
-def put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
-    """A copy with something else in a place; ... takes it away."""
-    made = found = copy.deepcopy(value)
-    for part in place[:-1]:
-        found = found[part]
-    if new is ...:
-        del found[place[-1]]
-    else:
-        found[place[-1]] = new
-    return made
+@pytest.fixture
+def unsealed(run: Path) -> Path:
+    """The same, as an earlier version wrote it, or as somebody who leaves the digest of the record's fields out."""
+    record = json.loads((run / "run.json").read_text())
+    del record["record_sha256"]
+    (run / "run.json").write_text(json.dumps(filled(_record.Record, record) | {"record_sha256": None}))
+    return run
 
 
 def read(value: Any, place: tuple[Any, ...]) -> Any:
@@ -96,7 +87,7 @@ def numbers(folder: Path) -> Any:
     """What a leaderboard makes of a run, but for what it only shows; its page is made, too."""
     runs, _ = load_runs(folder)
     board = build_leaderboard(runs)
-    write_leaderboard(board, runs, folder.parent.parent / "leaderboard")
+    assert render_page(board, runs) and render_csv(board) and render_markdown(board)
     made = board.as_json()
     return [(row["name"], row["scores"]) for row in made["rows"]], [column["key"] for column in made["columns"]]
 
@@ -122,14 +113,14 @@ def test_a_run_as_it_was_written_holds_what_the_models_say_and_nothing_else(writ
             assert json.loads(line).keys() == _record.Sample.model_validate(json.loads(line)).model_fields_set
 
 
-def test_anything_in_any_place_of_a_record_is_refused_or_changes_no_number(run: Path) -> None:
-    path = run / "run.json"
+def test_anything_in_any_place_of_a_record_is_refused_or_changes_no_number(unsealed: Path) -> None:
+    run, path = unsealed, unsealed / "run.json"
     record = json.loads(path.read_text())
     whole, refused = numbers(run), 0
     for place in places(record):
-        for other in (*OTHERS, ...):
+        for other in (*OTHERS, GONE):
             was = read(record, place)
-            if type(other) is type(was) or (other is ... and isinstance(place[-1], int)):
+            if type(other) is type(was) or (other is GONE and isinstance(place[-1], int)):
                 continue  # Another text or number of the same kind is for the checks of means and hashes.
             path.write_text(json.dumps(put(record, place, other)))
             found = outcome(run)
@@ -143,8 +134,8 @@ def test_anything_in_any_place_of_a_record_is_refused_or_changes_no_number(run: 
 
 
 @pytest.mark.parametrize("raw", RAW, ids=lambda raw: raw[:12])
-def test_numbers_that_are_none_and_depth_are_refused_wherever_they_stand(raw: str, run: Path) -> None:
-    path = run / "run.json"
+def test_numbers_that_are_none_and_depth_are_refused_wherever_they_stand(raw: str, unsealed: Path) -> None:
+    run, path = unsealed, unsealed / "run.json"
     record = json.loads(path.read_text())
     for place in (("schema",), ("cost", "seconds"), ("metrics", 0, "value"), ("hardware", "memory_B"), ("unknown",)):
         path.write_text(json.dumps(put(record, place, "HERE")).replace('"HERE"', raw))
@@ -155,20 +146,27 @@ def test_numbers_that_are_none_and_depth_are_refused_wherever_they_stand(raw: st
             load_runs(run)
 
 
-def test_anything_in_any_place_of_a_sample_is_refused_or_changes_no_number(run: Path) -> None:
+def test_anything_in_any_place_of_a_sample_is_refused_or_changes_no_number(unsealed: Path) -> None:
+    run = unsealed
     path, record = run / "samples.jsonl", json.loads((run / "run.json").read_text())
     lines = path.read_bytes().splitlines(keepends=True)
-    whole, sample, refused = numbers(run), json.loads(lines[1]), 0
+    sample, refused = filled(_record.Sample, json.loads(lines[1])), 0
+
+    def write(changed: Any) -> None:
+        data = lines[0] + json.dumps(changed).encode() + b"\n" + b"".join(lines[2:])
+        path.write_bytes(data)
+        # Its hash is mended, so that only what is read can tell.
+        (run / "run.json").write_text(json.dumps(record | {"samples_sha256": hashlib.sha256(data).hexdigest()}))
+
+    write(sample)
+    whole = numbers(run)
     for place in places(sample):
-        for other in (*OTHERS, ...):
-            if type(other) is type(read(sample, place)) or (other is ... and isinstance(place[-1], int)):
+        for other in (*OTHERS, GONE):
+            if type(other) is type(read(sample, place)) or (other is GONE and isinstance(place[-1], int)):
                 continue
-            if place == ("cluster_id",) and isinstance(other, str):
+            if place == ("cluster_id",) and (other is None or other is GONE or isinstance(other, str)):
                 continue  # Items of one cluster are less than their number: another interval, and rightly.
-            data = lines[0] + json.dumps(put(sample, place, other)).encode() + b"\n" + b"".join(lines[2:])
-            path.write_bytes(data)
-            # Its hash is mended, so that only what is read can tell.
-            (run / "run.json").write_text(json.dumps(record | {"samples_sha256": hashlib.sha256(data).hexdigest()}))
+            write(put(sample, place, other))
             found = outcome(run)
             if isinstance(found, str):
                 refused += 1
@@ -178,15 +176,17 @@ def test_anything_in_any_place_of_a_sample_is_refused_or_changes_no_number(run: 
     assert refused > 200
 
 
-def test_a_finished_run_is_taken_again_only_as_it_was_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run / "run.json"
+def test_a_finished_run_is_taken_again_only_as_it_was_written(
+    unsealed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, path = unsealed, unsealed / "run.json"
     record = json.loads(path.read_text())
     expected = {key: value for key, value in record.items() if key not in RESULTS | FACTS}
     assert finished_run(str(run), expected).record == record
     for place in places(record):
-        for other in (*OTHERS, ...):
+        for other in (*OTHERS, GONE):
             was = read(record, place)
-            same = other is ... and (was is None or isinstance(place[-1], int))
+            same = other is GONE and (was is None or isinstance(place[-1], int))
             if same or (isinstance(other, bool) == isinstance(was, bool) and other == was):
                 continue  # 0 is 0.0.
             changed = put(record, place, other)
@@ -202,14 +202,44 @@ def test_a_finished_run_is_taken_again_only_as_it_was_written(run: Path, capsys:
                 assert "run.json: field" in said or "samples.jsonl" in said, (place, other)
                 assert said.endswith("this task is run again\n")
             else:
-                assert place[0] in RESULTS | FACTS, (place, other)
+                assert place[0] in RESULTS | FACTS or place in TOLD, (place, other)
                 assert place[0] != "metrics" or place[2:] in ALLOWED, (place, other)
                 assert repr(found)
 
 
+# What an adapter's record says of the training: the same weights may have been trained twice.
+TOLD = {("adapter", name) for name in _record.AdapterPart.model_fields} - {("adapter", "name"), ("adapter", "sha256")}
+TOLD |= {("adapter", "tasks", 0)}
 # What a metric's entry says beside its value, its interval and its n.
 ALLOWED = {("se",), ("chance",), ("n_error",), ("scorer",), ("pooled",), ("method",), ("name",), ("higher_is_better",),
            ("ci_lo",), ("ci_hi",), ("range",), ("range", 0), ("range", 1)}  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_whatever_is_changed_in_a_record_is_refused_or_left_out_and_said(
+    data: st.DataObject, written: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (sound,) = written.glob("runs/*nano_choice*")
+    folder = tmp_path_factory.getbasetemp() / "sealed" / "runs" / sound.name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(sound, folder)
+    record = json.loads((sound / "run.json").read_text())
+    damage: Damage = data.draw(damages(record))
+    (folder / "run.json").write_bytes(damage.data)
+    try:
+        runs, notices = load_runs(folder)
+    except RunProblems as error:
+        assert "run.json" in str(error)
+        assert finished_run(str(folder)) is None
+        return
+    if not runs:
+        assert len(notices) == 1 and damage.place == ("status",)
+        return
+    kept = decode_json(damage.data, "")
+    # What no digest can tell of is the digest's own loss.
+    digests = {"record_sha256": None, "record_sha256_": None}
+    assert runs[0].record == kept and kept | digests == record | digests
 
 
 @settings(max_examples=150)

@@ -17,6 +17,7 @@ from slmbench.training._checkpoints import (
     load_state,
     newest_step,
     random_states,
+    restoring,
     set_random_states,
     to_bytes,
     writing,
@@ -174,6 +175,26 @@ def test_random_states_come_back_as_they_were(tmp_path):
         assert [draw() for _ in range(3)] == expected
     finally:
         set_random_states(before)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"PK\x03\x04", b"\x80\x02", to_bytes({"a": torch.ones(3)})[:-30], b"[" * 9999]
+)
+def test_a_state_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, data):
+    path = tmp_path / "optimizer.pt"
+    path.write_bytes(data)
+    with pytest.raises(
+        FileError, match=r"optimizer\.pt: can't be gone on from: .*; delete .* and run the same command"
+    ):
+        load_state(str(path))
+
+
+def test_a_state_of_another_kind_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "random.pt"
+    for state in ([], {}, {"python": 3}, random_states() | {"numpy": None}, random_states() | {"torch": torch.ones(2)}):
+        path.write_bytes(to_bytes(state))
+        with pytest.raises(FileError, match=r"random\.pt"), restoring(str(path)):
+            set_random_states(load_state(str(path)))
 
 
 def test_nothing_in_a_state_is_run(tmp_path):

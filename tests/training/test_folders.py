@@ -169,7 +169,7 @@ def test_a_result_whose_record_says_nothing_is_set_aside_too(train, tmp_path):
     folder = Path(train(tmp_path, "note"))
     before = read_adapter(str(folder))
     record = json.loads((folder / "training.json").read_text())
-    (folder / "training.json").write_text(json.dumps(record | {"identity_sha256": None}))
+    (folder / "training.json").write_text(json.dumps(record | {"identity_sha256": None, "record_sha256": None}))
     said = []
     train(tmp_path, "note", say=said.append)
     (aside,) = [path for path in folder.parent.iterdir() if path.name.startswith("note-")]

@@ -131,7 +131,7 @@ def test_a_validation_loss_that_is_no_number_is_told_as_what_it_is(train, tmp_pa
 def test_adapter_of_other_weights_is_refused(train, tmp_path):
     folder = train(tmp_path, "note")
     path = Path(folder) / "training.json"
-    record = json.loads(path.read_text()) | {"base_weights_sha256": "0" * 64}
+    record = json.loads(path.read_text()) | {"base_weights_sha256": "0" * 64, "record_sha256": None}
     path.write_text(json.dumps(record))
     with pytest.raises(UsageError, match=r"was trained on 'nano' with weights 000000000000"):
         attach_adapter(_nano(), folder)
