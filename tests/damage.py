@@ -120,44 +120,37 @@ def put(value: Any, place: Place, new: Any) -> Any:
 
 @frozen
 class Damage:
-    """A damaged file. data: its bytes. value: what they say in JSON, None where they were damaged as bytes."""
+    """A damaged file. data: its bytes. place: of the value that was damaged, () where it is all of them."""
 
     data: bytes
     how: str
     place: Place
-    value: Any = None
 
 
 @st.composite
-def damages(draw: st.DrawFn, value: Any, text: str | None = None) -> Damage:
-    """One damage to a file that holds a value. text: the file's own text, where it isn't plain JSON."""
-    text = json.dumps(value) if text is None else text
+def damages(draw: st.DrawFn, value: Any) -> Damage:
+    """One damage to a file that holds a value."""
+    text = json.dumps(value)
     place = draw(st.sampled_from([(), *places(value)]))
     how = draw(st.sampled_from(["value"] * 6 + ["gone", "raw", "renamed", "twice", "cut", "bytes", "encoding"]))
     if how == "cut":
         return Damage(text.encode()[: draw(st.integers(0, len(text) - 1))], how, ())
     if how == "bytes":
-        data, start = text.encode(), draw(st.integers(0, len(text)))
-        return Damage(data[:start] + draw(st.binary(max_size=4)) + data[start + draw(st.integers(0, 4)) :], how, ())
+        start, end = draw(st.integers(0, len(text))), draw(st.integers(0, 4))
+        return Damage(text[:start].encode() + draw(st.binary(max_size=4)) + text[start + end :].encode(), how, ())
     if how == "encoding":
         return Damage(text.encode(draw(st.sampled_from(ENCODINGS))), how, ())
-    if how == "raw" or not place:
-        if how == "raw" and place:
-            raw = json.dumps(put(value, place, "<here>")).replace('"<here>"', draw(st.sampled_from(RAW)))
-            return Damage(raw.encode(errors="surrogatepass"), how, place)
-        how, new = "value", draw(VALUES)
-    elif how == "gone":
-        new = GONE
-    elif how in ("renamed", "twice") and isinstance(place[-1], str):
-        old = json.dumps(place[-1]) + ":"
-        marked = json.dumps(put(put(value, place, GONE), (*place[:-1], "<key>"), _at(value, place)))
-        doubled = f"{old} 1, {old}" if how == "twice" else json.dumps(place[-1] + "_") + ":"
-        data = marked.replace('"<key>":', doubled).encode()
-        return Damage(data, how, place, None if how == "twice" else json.loads(data))
-    else:
-        how, new = "value", draw(VALUES)
-    made = put(value, place, new)
-    return Damage(json.dumps(made).encode(), how, place, made)
+    if how == "raw":
+        raw = json.dumps(put(value, place, "<here>")).replace('"<here>"', draw(st.sampled_from(RAW)))
+        return Damage(raw.encode(), how, place)
+    if how == "gone" and place:
+        return Damage(json.dumps(put(value, place, GONE)).encode(), how, place)
+    if how in ("renamed", "twice") and place and isinstance(place[-1], str):
+        old = json.dumps(place[-1])
+        keys = f"{old}: 1, {old}" if how == "twice" else json.dumps(f"{place[-1]}_")
+        moved = put(put(value, place, GONE), (*place[:-1], "<key>"), _at(value, place))
+        return Damage(json.dumps(moved).replace('"<key>"', keys).encode(), how, place)
+    return Damage(json.dumps(put(value, place, draw(VALUES))).encode(), "value", place)
 
 
 def _at(value: Any, place: Place) -> Any:

@@ -17,7 +17,7 @@ from slmbench.paths import shown
 
 SHARD_BYTES = 4 * 10**9
 _PIECES = ("tokenizer.model", "spiece.model")
-_LIMITS = Limits(bytes=64_000_000)
+_LIMITS = Limits(bytes=64_000_000, surrogates=True)
 
 
 def write_model(folder: str, model: Any, tokenizer: Any) -> None:

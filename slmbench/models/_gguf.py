@@ -31,7 +31,7 @@ STALE_S = 3600.0
 """A folder that is still being written after that long was left by a process that was killed."""
 _SHARD_BYTES = 4 * 10**9
 _BUILDING = ".building-"
-_LIMITS = Limits(bytes=64_000_000)
+_LIMITS = Limits(bytes=64_000_000, surrogates=True)
 
 
 class _File(Foreign):

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from slmbench.console import say
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, write_json
 from slmbench.foreign import Foreign, read_model
@@ -49,6 +50,8 @@ def build_twin(name: str, spec: ModelSpec) -> str:
     place = os.path.join(shelf, f"{name}-{_key(spec)}")
     if _is_whole(place):
         return place
+    if os.path.isdir(place):
+        say(f"note: {shown(place)} is not as it was built; the twin is built again")
     with disk_errors(shelf):
         os.makedirs(shelf, exist_ok=True)
         _sweep(shelf)

@@ -63,7 +63,7 @@ def test_a_twin_that_is_there_is_not_built_again(spec_of, own_cache):
 
 
 @pytest.mark.parametrize("harm", ["cut", "bit", "gone", "manifest", "no manifest", "empty"])
-def test_a_damaged_twin_is_built_again(spec_of, own_cache, harm):
+def test_a_damaged_twin_is_built_again_and_that_is_said(spec_of, own_cache, harm, capsys):
     folder = Path(build_twin("smollm2-135m", spec_of("smollm2-135m")))
     expected = _files(folder)
     weights, manifest = folder / "model.safetensors", folder / "twin.json"
@@ -79,7 +79,9 @@ def test_a_damaged_twin_is_built_again(spec_of, own_cache, harm):
         manifest.unlink()
     else:
         manifest.write_text(json.dumps({"files": {}}))
+    capsys.readouterr()
     assert build_twin("smollm2-135m", spec_of("smollm2-135m")) == str(folder)
+    assert f"{folder} is not as it was built; the twin is built again" in capsys.readouterr().err
     assert _files(folder) == expected
     assert [path.name for path in own_cache.iterdir()] == [folder.name]
 
