@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from slmbench.catalog import FORMAT_SUMMARIES
 from slmbench.checks._findings import Findings, short
@@ -72,9 +72,6 @@ def _write(
     for style in styles:
         try:
             bound = task.in_format(style)
-            # Its shots stay those at hand, so that none are asked of the hub.
-            at_hand = {split: tuple(map(bound.rebound, rows)) for split, rows in task._examples.items()}
-            bound = bound if bound is task else evolve(bound, examples=at_hand)
             own = bound.rebound(example)
             rendered = [style.render(bound.prompt(own, choice), tokenizer) for choice in choices][asked]
             if not rendered.text.strip():

@@ -336,9 +336,12 @@ class Task:
             changes["answer"] = own.answer
         if own.program is not None and spec.code is not None:
             changes["code"] = spec.code.model_copy(update={"program": own.program})
-        # What was worked out of another prompt or answer must not stay.
-        fresh = {} if own.prompt is None and own.answer is None else {"examples": {}, "shots": {}}
-        return evolve(self, spec=spec.model_copy(update=changes), form=format.kind, **fresh)
+        bound = evolve(self, spec=spec.model_copy(update=changes), form=format.kind)
+        if own.prompt is None and own.answer is None:
+            return bound
+        # What was worked out of another prompt or answer must not stay; rows that are at hand aren't fetched again.
+        at_hand = {split: tuple(map(bound.rebound, rows)) for split, rows in self._examples.items()}
+        return evolve(bound, examples=at_hand, shots={})
 
     def declared_form(self) -> dict[str, Any]:
         """What the task declares for the kind of format that it is bound to, as plain data."""
