@@ -87,16 +87,16 @@ def means(
     return {name: statistics.fmean(each) for name, each in scores.items()}
 
 
-def in_float64(loaded: LoadedModel, context: list[int], continuation: list[int]) -> float:
+def in_float64(given: Any, architecture: str, context: list[int], continuation: list[int]) -> float:
     """A log-likelihood computed in float64, as HFLM cuts and shifts it."""
     import copy
 
     import torch
 
-    model = copy.deepcopy(loaded.model).double().eval()
+    model = copy.deepcopy(given).double().eval()
     wanted = torch.tensor(continuation)
     with torch.no_grad():
-        if loaded.architecture == "seq2seq":
+        if architecture == "seq2seq":
             logits = model(input_ids=torch.tensor([context]), labels=wanted[None]).logits[0]
         else:
             most = int(model.config.max_position_embeddings)
@@ -129,7 +129,7 @@ def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]
         each = [means(task, examples, instances, [value for value, _ in answers[name]]) for name in seconds]
         equal += each[0] == each[1]
     assert farthest is not None
-    exact = in_float64(loaded, *farthest[0])
+    exact = in_float64(loaded.model, loaded.architecture, *farthest[0])
     off = [abs(side - exact) for side in farthest[1:]]
     same = min(worst, off[0]) <= TOLERANCE_NATS and alike == count and equal == len(tasks)
     print(
