@@ -1,3 +1,5 @@
+"""What tests of odd inputs share: models made of the embedded one, and how they are edited, loaded and scored."""
+
 from __future__ import annotations
 
 import json

@@ -202,7 +202,7 @@ def test_an_excel_file_of_another_country_is_read_as_it_is_told(tmp_path: Path, 
         (
             "question,answer\n1,2\n",
             {"group": "patient", "answer": "answr"},
-            "'patient'; --answer: there is no column 'answr' .*'answer'.*; it has 1 row,",
+            "'patient'; known: .*; --answer: there is no column 'answr'; did you mean 'answer'.*; it has 1 row,",
         ),
         ("question,answer\n" + "1,2\n" * 9, {"answer": "anwser"}, "--answer: .*'anwser'; did you mean 'answer'"),
         ("id,question,answer\n" + "".join(f"1,q{i},a{i}\n" for i in range(9)), {"group": "id"}, "two groups of 'id'"),

@@ -22,6 +22,7 @@ model: $model
 format: $format
 adapters: {drawer: {tasks: [drawers]}}
 lora: {rank: 16, alpha: 32}
+log_every_steps: 4
 optim: {steps: $steps, batch: 8, lr: $rate, warmup_steps: 3}
 evaluation: {tasks: [drawers]}
 Y

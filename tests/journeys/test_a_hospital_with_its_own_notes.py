@@ -132,4 +132,4 @@ def test_with_a_real_model(
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     settings = ("optim.steps=2", "optim.batch=1", "optim.lr=1e-4", "optim.warmup_steps=0", "max_tokens=128")
-    journey(tmp_path, smollm2, Path(smollm2).name, capsys, offline, *settings, steps=2, limit=2)
+    journey(tmp_path, smollm2, Path(smollm2).stem, capsys, offline, *settings, steps=2, limit=2)

@@ -78,5 +78,5 @@ def test_a_students_adapter_beats_the_base_and_goes_along(journey: Any, tmp_path
 @pytest.mark.realmodel
 @pytest.mark.slow
 def test_a_students_adapter_on_a_real_instruct_model(journey: Any, tmp_path: Path, smollm2: str) -> None:
-    name = Path(smollm2).name
+    name = Path(smollm2).stem
     follow(journey, tmp_path / "journey", smollm2, name, style="chat", steps=12, rate="0.001", items=40)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.errors import DeclarationError, SlmbenchError, UsageError
@@ -261,6 +262,26 @@ def test_the_commands_take_a_file(file, tmp_path, capsys):
     assert main(["show", "model", str(file)]) == 0
     shown = capsys.readouterr().out
     assert "architecture: llama" in shown and "packing: F16" in shown and "context_tokens: 1024" in shown
+
+
+def test_tokens_checks_and_pythons_way_in_take_a_file(file, nano, tmp_path, capsys):
+    found = []
+    for model in (str(file), "nano"):
+        assert main(["data", "tokens", "nano_note", "--n", "3", "--model", model, "--json"]) == 0
+        (costs,) = json.loads(capsys.readouterr().out)
+        assert costs.pop("model") == ("mine.F16" if model == str(file) else "nano")
+        assert main(["check", "nano_note", "--model", model, "--json"]) == 0
+        (report,) = json.loads(capsys.readouterr().out)
+        assert report["ok"] and report["tokens"].pop("model") == ("mine.F16" if model == str(file) else "nano")
+        (run,) = slmbench.evaluate(model, "nano_choice", limit=2, out=str(tmp_path / costs["task"]))
+        found.append((costs, report["tokens"], [sample["loglikelihoods"] for sample in run.samples()]))
+    assert found[0] == found[1]
+    with pytest.raises(UsageError, match=r"nothere\.gguf"):
+        slmbench.evaluate(str(tmp_path / "nothere.gguf"), "nano_choice", out=str(tmp_path / "out"))
+    for words in (["data", "tokens", "nano_note"], ["check", "nano_note"]):
+        assert main([*words, "--model", str(tmp_path / "nothere.gguf")]) == 2
+        said = capsys.readouterr().err
+        assert "nothere.gguf" in said and "Traceback" not in said
 
 
 def test_an_adapter_trained_on_a_file_is_exported_and_reloaded(file, tmp_path, capsys):

@@ -100,3 +100,17 @@ def test_an_adapter_is_evaluated_exported_and_reloaded(loaded, trained, tmp_path
     merged = load_model(resolve_model(str(folder), default_catalog()))
     with torch.no_grad():
         assert (merged.model(ids).logits - wanted).abs().max() < 1e-3
+
+
+def test_costs_and_checks_are_counted_in_its_own_tokens(loaded, smollm2, capsys):
+    task = load_task("nano_note")
+    assert main(["data", "tokens", "nano_note", "--n", "3", "--model", smollm2, "--json"]) == 0
+    (costs,) = json.loads(capsys.readouterr().out)
+    assert (costs["model"], costs["rows"]) == (loaded.source.name, 3)
+    assert main(["check", "nano_note", "--model", smollm2, "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    prompts = [task.question(example) for split in ("train", "test") for example in task.examples(split)]
+    longest = max(len(loaded.tokenizer.encode(prompt)) for prompt in prompts)
+    assert report["ok"] and report["tokens"]["model"] == loaded.source.name
+    # The golden rows, which the check reads too, have other lengths.
+    assert longest <= report["tokens"]["prompt"]["max"] <= longest + 2
