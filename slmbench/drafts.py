@@ -80,13 +80,14 @@ class Wishes:
 
 @frozen
 class _Shape:
-    """How rows ask and answer. keys: of task.yaml, as YAML. columns: those that it reads."""
+    """How rows ask and answer. keys: of task.yaml, as YAML. columns: those that it reads. options: that of choices."""
 
     columns: tuple[str, ...]
     keys: str
     answers: str
     classes: tuple[str, ...] = ()
     said: str = ""
+    options: str | None = None
 
 
 def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
@@ -99,7 +100,7 @@ def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
     faults = [
         f"{key}: there is no column {column!r}{did_you_mean(column, theirs)}"
         for key, column in (("--group", wishes.group), ("--question", wishes.question), ("--answer", wishes.answer))
-        if column is not None and column not in theirs
+        if rows and column is not None and column not in theirs
     ]
     if len(rows) < MIN_ROWS:
         there = f"it has {len(rows)} row{'s' * (len(rows) != 1)}"
@@ -168,7 +169,12 @@ def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
 def _shape_of(rows: list[Row], theirs: list[str], ours: Mapping[str, str], wishes: Wishes, path: str) -> _Shape:
     low = {column.strip().lower(): column for column in reversed(theirs)}
     turns = next((low[name] for name in _TURNS if name in low), None)
-    if wishes.question is None and wishes.answer is None and turns is not None and isinstance(rows[0][turns], list):
+    if (
+        wishes.question is None
+        and wishes.answer is None
+        and turns is not None
+        and isinstance(_first(rows, turns), list)
+    ):
         return _conversation(rows, turns, ours[turns], path)
     answer = wishes.answer or next(
         (low[name] for name in _ANSWERS if name in low and low[name] != wishes.question), None
@@ -189,19 +195,14 @@ def _shape_of(rows: list[Row], theirs: list[str], ours: Mapping[str, str], wishe
             "add --question COLUMN and --answer COLUMN"
         )
     options = next((low[name] for name in _OPTIONS if name in low), None)
-    if options is not None and not isinstance(rows[0][options], str | int | float):
+    if options is not None and isinstance(_first(rows, options), list | dict):
         return _choice(asks, answer, options, ours)
     return _question(rows, asks, answer, ours)
 
 
 def _conversation(rows: list[Row], column: str, name: str, path: str) -> _Shape:
-    turn = rows[0][column][0] if rows[0][column] else {}
-    pairs = (("role", "content"), ("from", "value"))
-    keys = next((pair for pair in pairs if isinstance(turn, dict) and set(pair) <= set(turn)), None)
-    if keys is None:
-        raise UsageError(f"{shown(path)}: {column!r} holds no turns with role and content, or from and value")
-    role, said = keys
-    several = any(len([one for one in row[column] if one.get(role) != "system"]) > 2 for row in rows)
+    role, said = _turn_keys(rows, column, path)
+    several = any(len([one for one in row[column] or () if one.get(role) != "system"]) > 2 for row in rows)
     user = f"{{{{ {name}[-2].{said} }}}}"
     if several:
         user = (
@@ -210,11 +211,36 @@ def _conversation(rows: list[Row], column: str, name: str, path: str) -> _Shape:
         )
     system = f"{{% if {name}[0].{role} == 'system' %}}{{{{ {name}[0].{said} }}}}{{% endif %}}"
     answer = f"{{{{ {name}[-1].{said} }}}}"
-    answers = [str(row[column][-1].get(said, "")) for row in rows if row[column]]
+    answers = [row[column][-1][said] for row in rows if row[column]]
     inputs = f"\n  inputs: {{question: {_quoted(user)}}}"
     keys_ = _generate(f"\n  system: {_quoted(system)}\n  user: {_quoted(user)}{inputs}", answer, answers)
     told = f"{column!r} are conversations: what is said last is the answer"
     return _Shape((column,), keys_, column, said=told)
+
+
+def _turn_keys(rows: list[Row], column: str, path: str) -> tuple[str, str]:
+    """The keys of a turn's speaker and words. Raises DataError with each row that holds something else than turns."""
+    turn = _first(rows, column)[0]
+    pairs = (("role", "content"), ("from", "value"))
+    keys = next((pair for pair in pairs if isinstance(turn, dict) and set(pair) <= set(turn)), None)
+    if keys is None:
+        raise UsageError(f"{shown(path)}: {column!r} holds no turns with role and content, or from and value")
+    odd = [
+        str(number)
+        for number, row in enumerate(rows, 1)
+        if not _is_empty(row[column])
+        and not (
+            isinstance(row[column], list)
+            and all(isinstance(one, dict) and all(isinstance(one.get(key), str) for key in keys) for one in row[column])
+        )
+    ]
+    if odd:
+        listed = f"row{'s' * (len(odd) > 1)} {', '.join(odd[:5])}" + f" and {len(odd) - 5} more" * (len(odd) > 5)
+        raise DataError(
+            f"{shown(path)}: {listed}: {column!r} is no list of turns that each have a text in {keys[0]!r} and "
+            f"{keys[1]!r}; correct it, or take such rows out"
+        )
+    return keys
 
 
 def _choice(asks: Sequence[str], answer: str, options: str, ours: Mapping[str, str]) -> _Shape:
@@ -224,7 +250,7 @@ def _choice(asks: Sequence[str], answer: str, options: str, ours: Mapping[str, s
         f"gold: {_quoted('{{ ' + ours[answer] + ' }}')}\nmetrics: [accuracy, accuracy_norm]"
     )
     told = f"{_listed(asks)} asks, {answer!r} is one of {options!r}"
-    return _Shape((*asks, options, answer), keys, answer, said=told)
+    return _Shape((*asks, options, answer), keys, answer, said=told, options=options)
 
 
 def _question(rows: list[Row], asks: Sequence[str], answer: str, ours: Mapping[str, str]) -> _Shape:
@@ -288,30 +314,64 @@ def _golden(
 
 
 def _made_up(rows: list[Row], column: str, number: int, shape: _Shape, types: Mapping[str, str]) -> Any:
-    example = next((row[column] for row in rows if not _is_empty(row.get(column))), "")
+    """A value of a column's kind, with no word of the rows in it but the labels of a classification."""
+    example = _first(rows, column)
     if column == shape.answers and shape.classes:
         return shape.classes[number % len(shape.classes)]
+    if column == shape.options:
+        return _made_options(example)
+    if column == shape.answers and shape.options is not None:
+        return _made_gold(rows, column, shape.options)
     if isinstance(example, list) and example and isinstance(example[0], dict):  # Turns of a conversation.
         role, said = ("role", "content") if "role" in example[0] else ("from", "value")
         names = ("user", "assistant") if role == "role" else ("human", "gpt")
         texts = (f"A made-up question, the {_ORDINALS[number]}.", f"Reply {number + 1}")
         return [{role: name, said: text} for name, text in zip(names, texts, strict=True)]
-    if isinstance(example, dict) and isinstance(example.get("text"), list):
-        return {
-            **example,
-            "text": [f"option {letter}" for letter, _ in zip("abcdefghij", example["text"], strict=False)],
-        }
-    if isinstance(example, dict):
-        return {key: f"option {key}" for key in example}
-    if isinstance(example, list):
-        return [f"option {letter}" for letter, _ in zip("abcdefghij", example, strict=False)]
-    if column == shape.answers and "choices: " in shape.keys:
-        return _plain(example)
+    if isinstance(example, dict | list):
+        return _made_options(example)
     if types.get(column) == "int" or (isinstance(example, int) and not isinstance(example, bool)):
         return number + 1
     if column == shape.answers:
         return f"value {number + 1}"
     return f"A made-up text, the {_ORDINALS[number]}." if column in shape.columns else f"made-up-{number + 1}"
+
+
+def _made_options(example: Any) -> Any:
+    """Four choices in the form that a row has them in: a list, texts beside labels, or a dict from label to text."""
+    texts = [f"option {letter}" for letter in "abcd"]
+    if not isinstance(example, dict):
+        return texts
+    if isinstance(example.get("text"), list):
+        labels = example.get("label")
+        if not isinstance(labels, list):
+            return {"text": texts}
+        numbers = all(isinstance(label, int) for label in labels)
+        return {"text": texts, "label": [1, 2, 3, 4] if numbers else list("ABCD")}
+    return dict(zip("ABCD", texts, strict=True))
+
+
+def _made_gold(rows: list[Row], answer: str, options: str) -> Any:
+    """What names the first of `_made_options`, in the way in which a row names its right one."""
+    row = next((row for row in rows if not _is_empty(row.get(answer)) and not _is_empty(row.get(options))), rows[0])
+    gold, choices = row[answer], row[options]
+    made = _made_options(choices)
+    if isinstance(choices, dict):
+        texts = choices.get("text") if isinstance(choices.get("text"), list) else list(choices.values())
+        labels = choices.get("label") if isinstance(choices.get("text"), list) else list(choices)
+        if str(gold) in {str(label) for label in labels or ()}:
+            return made["label"][0] if isinstance(made.get("label"), list) else "A"
+    else:
+        texts = choices
+    if gold in texts:
+        return "option a"
+    if isinstance(gold, str) and gold.strip().isalpha():
+        return "A"
+    return 1 if isinstance(gold, int) else "1"
+
+
+def _first(rows: list[Row], column: str) -> Any:
+    """A column's first value that isn't empty; "" where there is none."""
+    return next((row[column] for row in rows if not _is_empty(row.get(column))), "")
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ class _Batch(click.ParamType):
 BATCH = _Batch()
 
 
-@click.command("eval", help="Score MODEL (a registry name, a folder, or a hub id) on tasks or a suite.")
+@click.command("eval", help="Score MODEL (a registry name, a folder, a .gguf file, or a hub id) on tasks or a suite.")
 @click.argument("model")
 @click.option(
     "--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more."

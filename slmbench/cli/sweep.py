@@ -42,6 +42,7 @@ DEFAULT_SWEEP_OUT = "slmbench-sweep"
 @click.option(
     "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
 )
+@click.option("--no-texts", is_flag=True, help="No prompts or outputs on pages made of these runs: digests of them.")
 @click.option("--dry-run", is_flag=True, help="Show the points, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else there.")
 def command(
@@ -53,6 +54,7 @@ def command(
     options: RecipeOptions,
     out: str | None,
     allow_unsafe_code: bool,
+    no_texts: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -97,6 +99,7 @@ def command(
             seed=recipe.spec.seed,
             allow_unsafe_code=allow_unsafe_code,
             twin=twin,
+            no_texts=no_texts,
         )
 
     outcomes = run_sweep(points, train=train, evaluate=evaluate, out=folder, say=say)

@@ -125,9 +125,10 @@ class Source:
         return start
 
 
+_NEW = " (`slmbench new task`: --encoding)"
 _NUL = (
     "holds a NUL character, which is in no text; the file is damaged, or UTF-16 without a mark: declare "
-    "`read: {encoding: utf-16-le}` in the data set"
+    f"`read: {{encoding: utf-16-le}}` in the data set{_NEW}"
 )
 
 
@@ -145,8 +146,8 @@ def _not_in(encoding: str, data: bytes, error: UnicodeDecodeError) -> str:
     try:
         there = bytes(data[error.start : error.start + 1]).decode("cp1252")
     except UnicodeDecodeError:
-        return f"{message}; save the file as UTF-8, or declare its encoding, as in `read: {{encoding: latin-1}}`"
+        return f"{message}; save the file as UTF-8, or declare its encoding, as in `read: {{encoding: latin-1}}`{_NEW}"
     return (
         f"{message}, which is {there!r} if it is Windows' cp1252; save the file as UTF-8, or declare "
-        "`read: {encoding: cp1252}` in the data set"
+        f"`read: {{encoding: cp1252}}` in the data set{_NEW}"
     )

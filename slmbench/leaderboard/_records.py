@@ -185,7 +185,9 @@ def _run_folders(path: Path) -> list[Path]:
         if child.is_dir() and any((child / mark).exists() for mark in marks)
     ]
     if not found:
-        raise UsageError(f"{path}: no runs here (runs/<run_id>/run.json); run `slmbench eval --out {path}` first")
+        raise UsageError(
+            f"{path}: no runs here (runs/<run_id>/run.json); `slmbench eval MODEL --tasks a,b --out {path}` makes some"
+        )
     return found
 
 

@@ -67,6 +67,8 @@ def read_adapter(folder: str) -> AdapterInfo:
 
     Raises UsageError where it is none, FileError where one of its files doesn't hold what it has to.
     """
+    if not os.path.isdir(folder):
+        raise UsageError(f"adapter {folder}: there is no such folder")
     for name in (CONFIG, WEIGHTS):
         if not os.path.isfile(os.path.join(folder, name)):
             raise UsageError(f"{shown(folder)} is no adapter's folder: it has no {name}{_instead(folder)}")
@@ -118,6 +120,4 @@ def _instead(folder: str) -> str:
         return f"; it holds a whole model: give it as the model, as in `slmbench eval {shown(folder)}`"
     if os.path.isfile(os.path.join(folder, "adapter_model.bin")):
         return "; adapter_model.bin is a pickle, which can run code: save it as safetensors where it was made"
-    if not os.path.isdir(folder):
-        return "; there is no such folder"
     return ""

@@ -202,7 +202,7 @@ def test_an_excel_file_of_another_country_is_read_as_it_is_told(tmp_path: Path, 
         (
             "question,answer\n1,2\n",
             {"group": "patient", "answer": "answr"},
-            "'patient'; known: .*; --answer: there is no column 'answr'; did you mean 'answer'.*; it has 1 row,",
+            "'patient'.*; --answer: there is no column 'answr'; did you mean 'answer'.*; it has 1 row,",
         ),
         ("question,answer\n" + "1,2\n" * 9, {"answer": "anwser"}, "--answer: .*'anwser'; did you mean 'answer'"),
         ("id,question,answer\n" + "".join(f"1,q{i},a{i}\n" for i in range(9)), {"group": "id"}, "two groups of 'id'"),
@@ -291,3 +291,67 @@ def test_the_command_says_what_it_guessed(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(UsageError, match=r"nothere\.csv"):
         new_task("y", str(tmp_path), rows_of=str(tmp_path / "nothere.csv"))
     assert not (tmp_path / "tasks").exists()
+
+
+SECRET = "Meyer"
+
+
+def private(i: int) -> dict[str, dict[str, Any]]:
+    """form -> a row in which every text, and every key that is no column's, names a person."""
+    texts = [f"{SECRET} took {name} on day {i}" for name in ("aspirin", "iron", "zinc")]
+    return {
+        "answers": {"question": f"Who is {SECRET} {i}?", "answer": f"{SECRET} is number {i}"},
+        "extra_context": {"question": f"{SECRET} {i}?", "context": f"{SECRET} came {i}", "answer": f"{SECRET}: {i}"},
+        "texts_as_gold": {"question": f"{SECRET} {i}?", "choices": texts, "answer": texts[i % 3]},
+        "labels_beside_texts": {
+            "question": f"{SECRET} {i}?",
+            "choices": {"text": texts, "label": ["A", "B", "C"], "explained": f"{SECRET} {i}"},
+            "answer": "ABC"[i % 3],
+        },
+        "texts_beside_labels_as_gold": {
+            "question": f"{SECRET} {i}?",
+            "choices": {"text": texts, "label": [f"{SECRET} 1", f"{SECRET} 2", f"{SECRET} 3"]},
+            "answer": f"{SECRET} {i % 3 + 1}",
+        },
+        "texts_by_label": {
+            "question": f"{SECRET} {i}?",
+            "choices": dict(zip("ABC", texts, strict=True)),
+            "answer": "ABC"[i % 3],
+        },
+        "number_as_gold": {"question": f"{SECRET} {i}?", "choices": texts, "answer": i % 3},
+        "messages": {"messages": [{"role": r, "content": f"{SECRET} {i}, {r}"} for r in ("user", "assistant")]},
+    }
+
+
+@pytest.mark.parametrize("form", list(private(0)))
+def test_no_word_of_the_rows_leaves_the_file(form: str, tmp_path: Path, nano_tokenizer: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(private(i)[form]) + "\n" for i in range(20)))
+    _, _, catalog = drafted(path, tmp_path / "home")
+    report = check_task("mine", catalog, ruler=Ruler("nano", nano_tokenizer))
+    assert report.problems == ()
+    golden = (tmp_path / "home" / "tasks" / "mine" / "samples.jsonl").read_text()
+    assert json.loads(golden.splitlines()[0]).keys() == private(0)[form].keys()
+    for file in (tmp_path / "home").rglob("*"):
+        if file.is_file() and file.name != "rows.jsonl":
+            assert SECRET not in file.read_text(), file
+
+
+@pytest.mark.parametrize("odd", [["text", "b"], "no turns", [{"role": "user"}], [{"role": "user", "content": None}], 7])
+def test_a_conversation_of_another_form_is_told_with_its_row(odd: Any, tmp_path: Path) -> None:
+    rows = [{"messages": messages(i)} for i in range(20)]
+    rows[3]["messages"] = odd
+    rows[11]["messages"] = odd
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"t\.json: rows 4, 12: 'messages' is no list of turns"):
+        drafted(tmp_path / "t.json", tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("first", [None, []])
+def test_a_conversation_that_is_empty_is_left_out(first: Any, tmp_path: Path) -> None:
+    rows = [{"messages": first}, *({"messages": messages(i)} for i in range(20))]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    made, task, _ = drafted(tmp_path / "t.json", tmp_path / "home")
+    assert "1 of 21 rows have no 'messages' and are left out" in made.notes
+    assert len(task.examples("train")) + len(task.examples("test")) == 20
