@@ -76,6 +76,8 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, lt=1e300)]
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
 """Of these, sums and differences stay within float64."""
+SchemaOne = Annotated[int, Field(ge=1, le=1)]
+"""The number of a first schema; a Literal of an int ends in an OverflowError where a file has one beyond 64 bits."""
 
 
 def read_model(path: str | os.PathLike[str], model: type[ModelT], limits: Limits = LIMITS, *, todo: str = "") -> ModelT:

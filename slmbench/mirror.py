@@ -15,7 +15,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from attrs import evolve, frozen
 from pydantic import Field
@@ -24,7 +24,7 @@ from slmbench.catalog import Catalog
 from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
 from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
 from slmbench.files import json_bytes, write_together
-from slmbench.foreign import Count, Foreign, read_model
+from slmbench.foreign import Count, Foreign, SchemaOne, read_model
 from slmbench.paths import hub_is_offline, shown
 
 CHECKSUMS = "checksums.json"
@@ -45,7 +45,7 @@ class _Listed(Foreign):
 class _Checksums(Foreign):
     """`checksums.json`: of what a mirror's folder is, and its files."""
 
-    version: Literal[1] = Field(alias="schema")
+    version: SchemaOne = Field(alias="schema")
     dataset: str
     hub: str | None
     config: str | None

@@ -273,3 +273,15 @@ def test_a_damaged_file_of_an_export_is_an_error_that_names_it_or_is_told_of(
         assert all(isinstance(one, str) for one in told) and _runtimes.padding_ids(str(folder)) >= 0
     except FileError as error:
         assert name in str(error) and "export anew" in str(error)
+
+
+@pytest.mark.parametrize("number", [2**63, 2**70, 10**60, -(2**70), -(10**99)])
+def test_a_whole_number_beyond_64_bits_is_a_value_or_a_named_error_in_every_field(number: int) -> None:
+    for model, sound in SOUND.items():
+        for key in sound:
+            try:
+                made = parse(model, sound | {key: number}, "file.json")
+            except FileError as error:
+                assert f"field {key}" in str(error)
+            else:
+                _hold_equal(made, sound | {key: number})

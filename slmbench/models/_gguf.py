@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any
 
 from attrs import frozen
 from pydantic import Field
@@ -19,7 +19,7 @@ from pydantic import Field
 from slmbench.console import phase, say
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, write_json
-from slmbench.foreign import Count, Foreign, Limits, read_model, read_object
+from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read_object
 from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
 from slmbench.models._gguf_tokenizer import set_cuts
@@ -44,7 +44,7 @@ class _File(Foreign):
 class _Manifest(Foreign):
     """What was written into a folder, and what a person should know of it."""
 
-    version: Literal[1] = Field(alias="schema")
+    version: SchemaOne = Field(alias="schema")
     notices: list[str]
     files: dict[str, _File] = Field(min_length=1)
 

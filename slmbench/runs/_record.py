@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from slmbench.errors import FileError, Problem
-from slmbench.foreign import Amount, AnyText, Count, Foreign, Limits, Number, decode_json, parse, read_json
+from slmbench.foreign import (
+    Amount,
+    AnyText,
+    Count,
+    Foreign,
+    Limits,
+    Number,
+    SchemaOne,
+    decode_json,
+    parse,
+    read_json,
+)
 from slmbench.paths import shown
 from slmbench.seal import check_seal
 
@@ -158,7 +169,7 @@ class CostPart(Foreign):
 class Record(Foreign):
     """A finished run's `run.json`. What other versions write beside these keys is left as it is."""
 
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: SchemaOne = Field(alias="schema")
     run_id: Filled
     status: Literal["ok"]
     created: Time

@@ -10,14 +10,13 @@ import secrets
 import shutil
 import time
 from importlib.metadata import version
-from typing import Literal
 
 from pydantic import Field
 
 from slmbench.console import say
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, write_json
-from slmbench.foreign import Foreign, read_model
+from slmbench.foreign import Foreign, SchemaOne, read_model
 from slmbench.nano import corpus, words
 from slmbench.paths import cache_dir, shown
 from slmbench.schema import ModelSpec
@@ -32,7 +31,7 @@ _BUILDING = ".building-"
 class _Manifest(Foreign):
     """files: the sha256 of each."""
 
-    version: Literal[1] = Field(alias="schema")
+    version: SchemaOne = Field(alias="schema")
     family: str
     files: dict[str, str] = Field(min_length=1)
 
