@@ -33,8 +33,9 @@ def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, *, out: 
 
     source = resolve_model(recipe.spec.model, catalog, twin=twin)
     rate: float | None = None
+    loaded: dict[str, Task] = {}  # What several adapters are trained or held on is read once.
     for number, name in enumerate(names):
-        prepared = prepare_training(recipe, name, catalog, source, data=data)
+        prepared = prepare_training(recipe, name, catalog, source, data=data, loaded=loaded)
         if number == 0:
             rate = _rate(recipe, prepared)
         _print_plan(recipe, name, prepared, out)

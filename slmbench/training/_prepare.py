@@ -115,9 +115,11 @@ def prepare_training(
     data: str = "auto",
     say: Say | None = None,
     phases: Phases | None = None,
+    loaded: dict[str, Task] | None = None,
 ) -> Preparation:
     """Everything that can be known of a training without its weights, and every refusal that needs none.
 
+    loaded: tasks by name that needn't be loaded again, with rows that are at hand; those of this training are added.
     Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError where rows are evaluated too.
     """
     spec, phases = recipe.spec, phases or Phases(name)
@@ -144,9 +146,15 @@ def prepare_training(
     with phases.phase("checks"):
         refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style)
     with phases.phase("rows"):
-        declared = [load_task(task, catalog, data=data) for task in spec.adapters[name].tasks]
+        loaded = {} if loaded is None else loaded
+        for task in (*spec.adapters[name].tasks, *recipe.evaluation_tasks(catalog)):
+            if task not in loaded:
+                loaded[task] = load_task(task, catalog, data=data)
+        own = spec.adapters[name].tasks
+        declared = [loaded[task] for task in own]
         tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of(declared)
-        evaluated = _evaluated_tasks(recipe, tasks, catalog, data)
+        # Without those that are trained on, as their own splits are held too.
+        evaluated = [loaded[task] for task in recipe.evaluation_tasks(catalog) if task not in own]
         compared = [(task, task.spec.split) for task in (*tasks, *evaluated)] if spec.on_contamination != "warn" else []
         require_rows(training_needs(tasks), compared)
         tasks = [task.in_format(style) for task in tasks]
@@ -262,9 +270,3 @@ def _at_most(rows: list[TrainingRow], n: int | None) -> list[TrainingRow]:
         if n is None or counts[row.task] <= n:
             kept.append(row)
     return kept
-
-
-def _evaluated_tasks(recipe: Recipe, tasks: list[Task], catalog: Catalog, data: str) -> list[Task]:
-    """The tasks that the recipe is scored on, those that are trained on left out, as their own splits are held too."""
-    own = {task.name for task in tasks}
-    return [load_task(name, catalog, data=data) for name in recipe.evaluation_tasks(catalog) if name not in own]
