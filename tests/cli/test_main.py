@@ -234,7 +234,7 @@ def test_a_closed_pipe_is_no_failure(arguments):
 def test_wrong_adapter_comes_to_light_before_anything_is_scored(tmp_path, capsys):
     arguments = ["eval", "nano", "--adapter", str(tmp_path / "nowhere"), "--tasks", "nano_choice"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    assert "is no adapter's folder" in capsys.readouterr().err
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
