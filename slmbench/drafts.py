@@ -202,7 +202,7 @@ def _shape_of(rows: list[Row], theirs: list[str], ours: Mapping[str, str], wishe
 
 def _conversation(rows: list[Row], column: str, name: str, path: str) -> _Shape:
     role, said = _turn_keys(rows, column, path)
-    several = any(len([one for one in row[column] or () if one.get(role) != "system"]) > 2 for row in rows)
+    several = any(len([one for one in row.get(column) or () if one.get(role) != "system"]) > 2 for row in rows)
     user = f"{{{{ {name}[-2].{said} }}}}"
     if several:
         user = (
@@ -211,7 +211,7 @@ def _conversation(rows: list[Row], column: str, name: str, path: str) -> _Shape:
         )
     system = f"{{% if {name}[0].{role} == 'system' %}}{{{{ {name}[0].{said} }}}}{{% endif %}}"
     answer = f"{{{{ {name}[-1].{said} }}}}"
-    answers = [row[column][-1][said] for row in rows if row[column]]
+    answers = [row[column][-1][said] for row in rows if row.get(column)]
     inputs = f"\n  inputs: {{question: {_quoted(user)}}}"
     keys_ = _generate(f"\n  system: {_quoted(system)}\n  user: {_quoted(user)}{inputs}", answer, answers)
     told = f"{column!r} are conversations: what is said last is the answer"
@@ -227,15 +227,16 @@ def _turn_keys(rows: list[Row], column: str, path: str) -> tuple[str, str]:
         raise UsageError(f"{shown(path)}: {column!r} holds no turns with role and content, or from and value")
     odd = [
         str(number)
-        for number, row in enumerate(rows, 1)
-        if not _is_empty(row[column])
+        for number, row in enumerate(rows)
+        if not _is_empty(row.get(column))
         and not (
             isinstance(row[column], list)
             and all(isinstance(one, dict) and all(isinstance(one.get(key), str) for key in keys) for one in row[column])
         )
     ]
     if odd:
-        listed = f"row{'s' * (len(odd) > 1)} {', '.join(odd[:5])}" + f" and {len(odd) - 5} more" * (len(odd) > 5)
+        more = f" and {len(odd) - 5} more" * (len(odd) > 5)
+        listed = f"row{'s' * (len(odd) > 1)} {', '.join(odd[:5])}{more} (from 0)"
         raise DataError(
             f"{shown(path)}: {listed}: {column!r} is no list of turns that each have a text in {keys[0]!r} and "
             f"{keys[1]!r}; correct it, or take such rows out"

@@ -414,7 +414,9 @@ def test_a_command_on_local_data_that_is_not_there_ends_with_exit_code_4(capsys:
 
     assert main(["show", "task", "icd_coding", "--n", "1"]) == 4
     said = capsys.readouterr()
-    assert said.err.startswith("error: data set 'mimic_icd' is never fetched: its rows are a file of your own; ")
+    assert said.err.splitlines()[-1].startswith(
+        "error: data set 'mimic_icd' is never fetched: its rows are a file of your own; "
+    )
     assert "mimic_icd/test.jsonl" in said.err
     assert said.out == ""
 

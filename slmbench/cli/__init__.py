@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     _share_cores()
     with using(Console(live=True)), interruptible() as interrupt:
         try:
-            with phase(f"slmbench {argv[0]}" if argv and argv[0] in COMMANDS else "slmbench", told=False):
+            what = f"slmbench {argv[0]}" if argv and argv[0] in COMMANDS else "slmbench"
+            with phase(f"{what}: starting", told=False):
                 return _run(argv)
         except BrokenPipeError:  # `slmbench list | head`: nobody reads any more.
             sys.stdout = None  # type: ignore[assignment]

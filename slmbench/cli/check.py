@@ -11,7 +11,7 @@ from attrs import evolve
 from slmbench.catalog import default_catalog
 from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
 from slmbench.cli._work import quiet_libraries
-from slmbench.console import bar, say, show, show_json
+from slmbench.console import bar, phase, say, show, show_json
 from slmbench.visible import visible
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def command(
     quiet_libraries()
     started = time.monotonic()
     named = ctx.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT
-    ruler = evolve(open_ruler(model, catalog), for_answers=named)
+    with phase(f"tokenizer of {model}"):
+        ruler = evolve(open_ruler(model, catalog), for_answers=named)
     reports = []
     with bar("check", len(chosen), "tasks") as done:
         for name in chosen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -37,7 +37,8 @@ class Dataset:
 class Rows:
     """The rows of one split, in the columns that tasks see. source: mirror, file, hub, generated or samples.
 
-    left_out: column -> how many rows were left out because it is empty there (`filled`).
+    left_out: column -> how many rows were left out because it is empty there (`filled`). places: of each row, from 0,
+    in what lies there; () where that isn't known.
     """
 
     dataset: str
@@ -46,6 +47,12 @@ class Rows:
     revision: str | None
     rows: list[Row]
     left_out: Mapping[str, int] = field(factory=dict)
+    places: Sequence[int] = ()
+
+    def place(self, number: int) -> str:
+        """What tells where a row lies, where that is not its own number."""
+        moved = number < len(self.places) and self.places[number] != number
+        return f" ({self.places[number]} before others were left out)" if moved else ""
 
     @property
     def content_sha256(self) -> str:

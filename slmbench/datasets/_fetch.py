@@ -62,17 +62,18 @@ def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: 
         source, revision = "hub", spec.revision
         rows = hub_rows(dataset, spec.splits[split])[:few]
     where = shown(path) if path else f"data set {dataset.name!r}, split {split!r}"
-    kept, left_out, whole = _kept(rows, spec, where)
+    kept, left_out, places = _kept(rows, spec, where)
     if parts:
-        kept = parted(kept, whole, spec, split, where)
-    return Rows(dataset.name, split, source, revision, kept[:limit], left_out)
+        side = parted(kept, [rows[place] for place in places], spec, split, where)
+        kept, places = [kept[number] for number in side], [places[number] for number in side]
+    return Rows(dataset.name, split, source, revision, kept[:limit], left_out, places[:limit])
 
 
-def _kept(rows: list[Row], spec: DatasetSpec, where: str) -> tuple[list[Row], dict[str, int], list[Row]]:
-    """(the rows that stay, typed and in the declared columns, column -> rows left out, the same rows as they lie)."""
+def _kept(rows: list[Row], spec: DatasetSpec, where: str) -> tuple[list[Row], dict[str, int], list[int]]:
+    """(the rows that stay, typed and in the declared columns, column -> rows left out, where those that stay lie)."""
     typed = with_types(with_columns(rows, spec, where), spec.types, where)
     places, left_out = chosen(typed, spec, where)
-    return [typed[place] for place in places], left_out, [rows[place] for place in places]
+    return [typed[place] for place in places], left_out, places
 
 
 def sample_rows(dataset: Dataset, path: str, split: str) -> Rows:

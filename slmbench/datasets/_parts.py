@@ -79,15 +79,15 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {})
 
 
-def parted(rows: list[Row], whole: list[Row], spec: DatasetSpec, split: str, where: str) -> list[Row]:
-    """The held-out rows, or what is left without them and without rows that are the same as one of them.
+def parted(rows: list[Row], whole: list[Row], spec: DatasetSpec, split: str, where: str) -> list[int]:
+    """The places of the held-out rows, or of those left without them and without rows that are the same as one of them.
 
     whole: the same rows with all columns that lie there, of which `group` is one. Raises DataError where a side would
     be empty.
     """
     held = spec.holdout
     if held is None or split not in (held.split, held.of):
-        return rows
+        return list(range(len(rows)))
     if spec.hub is not None and held.rows is not None and held.group is None:
         drawn = _drawn_by_place(len(rows), held, where)
         keys = [digest_rows([row]) for row in rows]
@@ -95,9 +95,9 @@ def parted(rows: list[Row], whole: list[Row], spec: DatasetSpec, split: str, whe
         keys = [_content(row) for row in rows]
         drawn = _drawn_by_content(_groups(rows, whole, spec, keys, where), held, where)
     if split == held.split:
-        return [row for number, row in enumerate(rows) if number in drawn]
+        return sorted(drawn)
     same = {keys[number] for number in drawn}
-    rest = [row for number, row in enumerate(rows) if number not in drawn and keys[number] not in same]
+    rest = [number for number in range(len(rows)) if number not in drawn and keys[number] not in same]
     if not rest:
         raise DataError(f"{where}: every row is the same as one that holdout takes; nothing is left")
     return rest

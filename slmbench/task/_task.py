@@ -108,7 +108,8 @@ class Task:
         try:
             return self._bind(fields, f"{split}-{number}")
         except DataError as error:
-            where = f"task {self.name!r}, split {split!r}, row {number}"
+            place = self._rows[split].place(number) if split in self._rows else ""
+            where = f"task {self.name!r}, split {split!r}, row {number}{place}"
             raise DataError(f"{where}: {error}; the row's fields: {', '.join(sorted(fields))}") from error
 
     def _bind(self, fields: dict[str, Any], item_id: str) -> Example:

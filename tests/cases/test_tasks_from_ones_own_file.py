@@ -343,7 +343,7 @@ def test_a_conversation_of_another_form_is_told_with_its_row(odd: Any, tmp_path:
     rows[3]["messages"] = odd
     rows[11]["messages"] = odd
     (tmp_path / "t.json").write_text(json.dumps(rows))
-    with pytest.raises(DataError, match=r"t\.json: rows 4, 12: 'messages' is no list of turns"):
+    with pytest.raises(DataError, match=r"t\.json: rows 3, 11 \(from 0\): 'messages' is no list of turns"):
         drafted(tmp_path / "t.json", tmp_path / "home")
     assert not (tmp_path / "home").exists()
 
@@ -355,3 +355,12 @@ def test_a_conversation_that_is_empty_is_left_out(first: Any, tmp_path: Path) ->
     made, task, _ = drafted(tmp_path / "t.json", tmp_path / "home")
     assert "1 of 21 rows have no 'messages' and are left out" in made.notes
     assert len(task.examples("train")) + len(task.examples("test")) == 20
+
+
+def test_a_row_that_cannot_be_scored_is_told_by_its_place_in_the_file(tmp_path: Path) -> None:
+    rows = [{"question": f"Which, {i}?", "choices": ["red", "blue"], "answer": i % 2} for i in range(20)]
+    rows[17]["answer"] = -1
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"row \d+ \(17 before others were left out\): gold: .*-1"):
+        drafted(tmp_path / "t.json", tmp_path / "home")
+    assert not (tmp_path / "home").exists()

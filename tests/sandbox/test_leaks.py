@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -58,14 +59,17 @@ def test_nothing_of_the_caller_is_in_the_memory_of_worker_and_examiner(
 ) -> None:
     monkeypatch.setenv("SLMBENCH_TOKEN", SECRET)
     verdicts: list[Verdict] = []
-    program = Program("MARK = 'the program ' + 'itself'\nimport time\ntime.sleep(2)", "")
+    program = Program("MARK = 'the program ' + 'itself'\nimport time\ntime.sleep(3)", "")
     thread = threading.Thread(target=lambda: verdicts.extend(jail.run([program], timeout_s=30, workers=1)))
     thread.start()
+    memories: dict[int, bytes] = {}
     try:
-        while not (inside := [pid for pid in descendants() if nobodys(pid)]):
-            time.sleep(0.05)
-        time.sleep(0.5)
-        memories = {pid: memory_of(pid) for pid in inside if nobodys(pid)}
+        # Whenever a slow machine begins the program: looked at again and again until it is there, or all is over.
+        while thread.is_alive() and not any(b"the program itself" in memory for memory in memories.values()):
+            time.sleep(0.2)
+            for pid in [pid for pid in descendants() if nobodys(pid)]:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    memories[pid] = memory_of(pid)
     except PermissionError:
         pytest.skip("this user can't read the memory of the jail's processes")
     finally:
