@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from slmbench.leaderboard._text import INTERVALS, display_width, fit, number, short_interval
-from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.leaderboard.table import Cell, Column, Leaderboard, Row
 from slmbench.visible import visible
 
 GAP = 2
 MIN_NAME = 8
 MAX_NAME = 28
-# One score: "0.975 [.943, .989] *".
+# One score, as most are: "0.975 [.943, .989] *".
 MIN_CELL = 20
 MAX_CELL = 22
 
@@ -34,7 +34,7 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
     else:
         labels = [_label(row) for row in leaderboard.rows]
         name_width = max(MIN_NAME, min(MAX_NAME, width // 3, max(display_width(label) for label in labels)))
-        for block in _blocks(leaderboard.columns, width - name_width):
+        for block in _blocks(leaderboard.columns, leaderboard.rows, width - name_width):
             lines.append("")
             lines.extend(_block_lines(leaderboard.rows, labels, block, name_width, width - name_width, paint))
         lines.append("")
@@ -87,17 +87,18 @@ def _metric_lines(metric: str, width: int) -> tuple[str, str]:
     return (kind + slash, rest) if rest and display_width(metric) > width else ("", metric)
 
 
-def _cell_width(column: Column, room: int) -> int:
+def _cell_width(column: Column, rows: Sequence[Row], room: int) -> int:
     names = max(display_width(visible(column.task)), display_width(visible(column.metric)))
-    return min(max(MIN_CELL, min(MAX_CELL, names)), room - GAP)
+    scores = max(display_width(_whole_score(row, column)) for row in rows)
+    return min(max(MIN_CELL, scores, min(MAX_CELL, names)), room - GAP)
 
 
-def _blocks(columns: Sequence[Column], room: int) -> list[list[Column]]:
+def _blocks(columns: Sequence[Column], rows: Sequence[Row], room: int) -> list[list[Column]]:
     """columns in order, cut into as few groups as fit into `room` cells; at least one a group."""
     blocks: list[list[Column]] = []
     used = 0
     for column in columns:
-        needed = GAP + _cell_width(column, room)
+        needed = GAP + _cell_width(column, rows, room)
         if not blocks or used + needed > room:
             blocks.append([])
             used = 0
@@ -115,7 +116,7 @@ def _block_lines(
     paint: Callable[[str, str], str],
 ) -> list[str]:
     gap = " " * GAP
-    widths = [_cell_width(column, room) for column in columns]
+    widths = [_cell_width(column, rows, room) for column in columns]
     tasks: list[str] = []
     for position, (column, cells) in enumerate(zip(columns, widths, strict=True)):
         repeated = position > 0 and columns[position - 1].task == column.task
@@ -139,13 +140,23 @@ def _block_lines(
 
 def _score(row: Row, column: Column, width: int) -> str:
     """Mean, interval and mark; the mean and the mark alone where a cell of this width has no room for the interval."""
+    whole = _whole_score(row, column)
+    cell = row.cells.get(column.key)
+    if cell is None or display_width(whole) <= width:
+        return whole
+    return number(cell.estimate.value) + _mark(cell)
+
+
+def _whole_score(row: Row, column: Column) -> str:
     cell = row.cells.get(column.key)
     if cell is None:
         return "-  "
     made = cell.estimate
-    mark = " *" if cell.leads else "  "
-    whole = number(made.value) + short_interval(made.ci_low, made.ci_high, made.method) + mark
-    return whole if display_width(whole) <= width else number(made.value) + mark
+    return number(made.value) + short_interval(made.ci_low, made.ci_high, made.method) + _mark(cell)
+
+
+def _mark(cell: Cell) -> str:
+    return " *" if cell.leads else "  "
 
 
 def _legend(leaderboard: Leaderboard) -> str:

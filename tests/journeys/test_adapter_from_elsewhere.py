@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,10 @@ def test_an_adapter_and_a_merged_model_of_other_tools_are_scored_compared_and_ex
 @pytest.mark.slow
 @pytest.mark.realmodel
 def test_the_same_on_a_real_instruct_model(journey: Any, made_elsewhere: Any, tmp_path: Path, smollm2: str) -> None:
-    from transformers import AutoModelForCausalLM
-
     from slmbench.catalog import default_catalog
-    from slmbench.models import load_tokenizer, resolve_model
+    from slmbench.models import resolve_model
 
-    place = Path(smollm2)
+    # A folder as people have it: transformers can't save what it has read from a GGUF file itself.
     base = tmp_path / "SmolLM2-135M-Instruct"
-    AutoModelForCausalLM.from_pretrained(place.parent, gguf_file=place.name, local_files_only=True).save_pretrained(
-        base
-    )
-    # Not transformers' own reading of the file, which splits digits in another way than the model learnt.
-    load_tokenizer(resolve_model(smollm2, default_catalog())).save_pretrained(base)
+    shutil.copytree(resolve_model(smollm2, default_catalog()).location, base)
     follow(journey, made_elsewhere, tmp_path / "journey", str(base), str(base), limit=4, near=5e-3)

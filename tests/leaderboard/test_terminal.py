@@ -46,6 +46,13 @@ def test_plus_minus_is_for_symmetric_intervals_alone(write_run, tmp_path) -> Non
     assert re.search(r"0\.033 \[\.00[0-9], \.[0-9]{3}\]", text)
 
 
+def test_a_score_of_one_has_its_interval_too(write_run, tmp_path) -> None:
+    write_run("right", {"exact_match": [1] * 200})
+    write_run("wrong", {"exact_match": [0] * 200}, adapter="wrong")
+    text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
+    assert "1.000 [.981, 1.000] *" in text  # Wilson's, one character longer than most.
+
+
 def test_a_narrow_terminal_keeps_the_scores_and_leaves_out_intervals(wide) -> None:
     text = render_text(wide, 24, color=False)
     assert text.count("0.980 *\n") == len(TASKS)
