@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from slmbench.sandbox import _jail
 from slmbench.sandbox._examiner import examine
 from slmbench.sandbox._inside import examine_inside
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, read_frame, write_frame
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, read_frame, write_bytes, write_frame
 from slmbench.sandbox._worker import serve
 
 # What programs import most often, and what each jail is made with: paid once.
@@ -37,8 +37,11 @@ PRELOADED = (
 END_S = 5.0
 
 
-def main() -> None:
-    """Obeys the socket that is file 0 until it is closed. The first frame there is the config, see `start_host`."""
+def main(modules: bytes) -> None:
+    """Obeys the socket that is file 0 until it is closed. The first frame there is the config, see `start_host`.
+
+    modules: those of the sandbox, compiled, for interpreters that are started in jails.
+    """
     import socket  # Not at the top: an interpreter that is started in a jail has no use for it, and waits for it.
 
     config = read_frame(0)
@@ -70,7 +73,7 @@ def main() -> None:
                 reply = {"error": "a jail is still there"}
             else:
                 folder = _temporary_folder() if config["tier"] == "unsafe" else None
-                jail, errors = start(config, channels[0], folder)
+                jail, errors = start(config, channels[0], folder, modules)
         except OSError as err:
             reply = {"error": str(err)}
         for fd in channels:
@@ -103,7 +106,7 @@ def _temporary_folder() -> str:
     return tempfile.mkdtemp(prefix="slmbench-")
 
 
-def start(config: dict[str, Any], channel: int, folder: str | None) -> tuple[int, int]:
+def start(config: dict[str, Any], channel: int, folder: str | None, modules: bytes) -> tuple[int, int]:
     """(the id of a new process with a jail below it, whose examiner has the channel; a pipe of what it writes to its
     standard error). The process leads a group of its own. Raises OSError.
     """
@@ -127,7 +130,7 @@ def start(config: dict[str, Any], channel: int, folder: str | None) -> tuple[int
             if config["tier"] == "bubblewrap":
                 os.close(ours[0])
                 os.close(theirs[1])
-                exec_bubblewrap(config, channel, outside)
+                exec_bubblewrap(config, channel, outside, modules)
             elif config["tier"] == "namespaces":
                 _jail.enter(ours[0], theirs[1], config["view"], config["box_bytes"], lambda: play(channel, config))
             os.chdir(folder or "/")
@@ -226,14 +229,16 @@ def _report() -> None:
     traceback.print_exc()
 
 
-def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None) -> NoReturn:
+def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None, modules: bytes) -> NoReturn:
     """Becomes bubblewrap, around an interpreter that plays."""
     command = list(config["bubblewrap"])
-    # Through a pipe: arguments stay in a process's memory.
-    reads, writes = os.pipe()
-    write_frame(writes, [channel, {"tier": config["tier"], "limits": config["limits"]}])
-    os.close(writes)
-    os.dup2(reads, 0)
+    # In a file without a name: arguments stay in a process's memory, and a pipe holds less.
+    handed = os.memfd_create("handed", 0)
+    write_bytes(handed, modules)
+    write_frame(handed, [channel, {"tier": config["tier"], "limits": config["limits"]}])
+    os.lseek(handed, 0, os.SEEK_SET)
+    os.dup2(handed, 0)
+    os.close(handed)
     os.set_inheritable(channel, True)
     if outside is None:
         command += ["--unshare-user", "--uid", str(_jail.NOBODY), "--gid", str(_jail.NOBODY)]
@@ -245,7 +250,7 @@ def exec_bubblewrap(config: dict[str, Any], channel: int, outside: int | None) -
 
 
 def play_inside() -> NoReturn:
-    """What an interpreter in bubblewrap runs; file 0 has the channel's number and what of the config it needs."""
+    """What an interpreter in bubblewrap runs; in file 0 come the channel's number and what of the config it needs."""
     play(*read_frame(0))
 
 

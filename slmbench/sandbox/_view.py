@@ -15,33 +15,48 @@ from attrs import frozen
 from slmbench.sandbox._jail import BOX, DEVICES
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-INNER_FOLDER = "/sandbox"
-# A package `slmbench` with nothing but the sandbox in it: no other code of ours, and no site-packages, inside.
-BOOT = f"""
-import sys, types
-for name, path in (("slmbench", []), ("slmbench.sandbox", [{INNER_FOLDER!r}])):
+# A package `slmbench` with nothing but the sandbox in it: no other code of ours, and no site-packages, inside. Modules
+# come through file 0, not from their place: that is a path of the host, and would be in all that is forked.
+_BOOT = """
+import marshal, os, sys, types
+for name in ("slmbench", "slmbench.sandbox"):
     sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].__path__ = path
-"""
-# The helper has its modules by their text: their place is a path of the host, and would be in all that it forks.
-HELPER = (
-    BOOT
-    + """
-import json, os
-def read(size):
-    parts = []
-    while size and (part := os.read(0, min(size, 65536))):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-for name, text in json.loads(read(int.from_bytes(read(4), "big"))):
+    sys.modules[name].__path__ = []
+def read():
+    def exactly(size):
+        parts = []
+        while size and (part := os.read(0, min(size, 65536))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+    return exactly(int.from_bytes(exactly(4), "big"))
+def run(name, code):
     module = sys.modules["slmbench.sandbox." + name] = types.ModuleType("slmbench.sandbox." + name)
     setattr(sys.modules["slmbench.sandbox"], name, module)
-    exec(compile(text, f"/sandbox/{name}.py", "exec", dont_inherit=True), module.__dict__)
-module.main()
+    exec(code, module.__dict__)
+    return module
+"""
+# The helper has them by their text; what it compiles is handed on, so that no jail compiles it again.
+HELPER = (
+    _BOOT
+    + """
+import json
+codes = [
+    (name, compile(text, f"/sandbox/{name}.py", "exec", dont_inherit=True)) for name, text in json.loads(read())
+]
+for name, code in codes:
+    module = run(name, code)
+module.main(marshal.dumps(codes))
 """
 )
-INSIDE = f"{BOOT}from slmbench.sandbox._host import play_inside\nplay_inside()\n"
+INSIDE = (
+    _BOOT
+    + """
+for name, code in marshal.loads(read()):
+    module = run(name, code)
+module.play_inside()
+"""
+)
 # In the order in which they import each other.
 _MODULES = ("_jail", "_wire", "_calls", "_examiner", "_inside", "_worker", "_host")
 
@@ -140,8 +155,6 @@ def bubblewrap_command(bwrap: str, seen: View, box_bytes: int) -> list[str]:
         command += ["--perms", "0555", "--size", "4096", "--tmpfs", path, "--remount-ro", path]
     for path in seen.hidden:
         command += ["--ro-bind", "/dev/null", path]
-    # Under a name of its own: the package itself can be in a folder that is shown empty.
-    command += ["--ro-bind", FOLDER, INNER_FOLDER]
     for path in ("/lib", "/lib64"):
         if os.path.islink(path):
             command += ["--symlink", os.readlink(path), path]
