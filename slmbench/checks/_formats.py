@@ -54,11 +54,18 @@ def write_down(task: Task, examples: Sequence[Example], tokenizer: Any, mode: st
         except SlmbenchError as error:
             found.failed.add(("format", style.name))
             found.at(("prompt",), f"format {style.name!r}: {error}")
-    return [_write(task, example, styles, tokenizer, mode, found) for example in examples]
+    bound: dict[str, Task] = {}  # Binding goes through all rows at hand: once a format.
+    return [_write(task, example, styles, bound, tokenizer, mode, found) for example in examples]
 
 
 def _write(
-    task: Task, example: Example, styles: Sequence[Format], tokenizer: Any, mode: str, found: Findings
+    task: Task,
+    example: Example,
+    styles: Sequence[Format],
+    in_format: dict[str, Task],
+    tokenizer: Any,
+    mode: str,
+    found: Findings,
 ) -> Written:
     try:
         task.prompt(example)
@@ -71,7 +78,9 @@ def _write(
     prompt, answer, readings = None, "", []
     for style in styles:
         try:
-            bound = task.in_format(style)
+            if style.name not in in_format:
+                in_format[style.name] = task.in_format(style)
+            bound = in_format[style.name]
             own = bound.rebound(example)
             rendered = [style.render(bound.prompt(own, choice), tokenizer) for choice in choices][asked]
             if not rendered.text.strip():
