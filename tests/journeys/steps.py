@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,21 @@ def without_network(folder: Path, *, apart: bool) -> list[str]:
     script.write_text(f'#!/bin/sh\nunset HF_HUB_OFFLINE\n{places}exec {before}"$@"\n', encoding="utf-8")
     script.chmod(0o755)
     return [str(script)]
+
+
+def slmbench_offline(offline: list[str], *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command of slmbench behind `offline`, which has to end well; environment: variables of its own."""
+    done = subprocess.run(
+        [*offline, sys.executable, "-m", "slmbench", *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def runs_of(out: Path) -> dict[str, dict[str, Any]]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slmbench.cli import main
-from tests.journeys.steps import board_of, runs_of
+from tests.journeys.steps import board_of, runs_of, slmbench_offline
 
 FINDINGS = {"R05": "a dry cough", "R07": "chest pain", "M54": "low back pain", "H57": "a red eye"}
 
@@ -71,16 +68,7 @@ def journey(
 
     # Behind the hospital's wall: nothing is fetched, and no note goes onto a page.
     words = ("eval", model, "--adapter", str(adapter), "--tasks", "notes", "--out", str(out), "--limit", str(limit))
-    done = subprocess.run(
-        [*offline, sys.executable, "-m", "slmbench", *words, "--no-texts"],
-        env=os.environ | {"SLMBENCH_PATH": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    done = slmbench_offline(offline, *words, "--no-texts", SLMBENCH_PATH=str(home))
     assert "rows left out before rows are held out, as they have no 'diagnosis': 1" in done.stderr
     runs, board = runs_of(out), board_of(out / "leaderboard")
     assert sorted(runs) == sorted(board) == [name, f"{name} + notes"]

@@ -18,7 +18,7 @@ import pytest
 import slmbench
 from slmbench.cli import main
 from slmbench.paths import bundled_root
-from tests.journeys.steps import board_of, runs_of
+from tests.journeys.steps import board_of, runs_of, slmbench_offline
 
 ENTRY_POINTS = "[slmbench.tasks]\ngreetings = slm_greetings\nbroken = slm_greetings.not_there\n"
 
@@ -84,17 +84,7 @@ def test_a_package_with_task_recipe_and_model_from_the_wheel_to_the_leaderboard(
 
     def run(*words: str) -> str:
         places = os.pathsep.join([str(site), str(Path(slmbench.__file__).parents[1])])
-        done = subprocess.run(
-            [*offline, sys.executable, "-m", "slmbench", *words],
-            env=os.environ | {"PYTHONPATH": places},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout
+        return slmbench_offline(offline, *words, PYTHONPATH=places).stdout
 
     words = ("eval", "greeter", "--adapter", str(adapter), "--tasks", "greet", "--limit", "3", "--out", str(out))
     records: list[dict[str, Any]] = json.loads(run(*words, "--json"))
