@@ -16,8 +16,8 @@ import sys
 import numpy as np
 from scipy import stats
 
-from slmbench.leaderboard.significance import holm, paired_p
-from slmbench.metrics.estimate import estimate
+from slmbench.statistics.estimate import estimate
+from slmbench.statistics.significance import holm, paired_p
 
 UNIT = (0.0, 1.0)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from slmbench.catalog import default_catalog
 from slmbench.cli._work import quiet_libraries
 from slmbench.evaluation import evaluate_tasks
-from slmbench.metrics.estimate import estimate
 from slmbench.models import attach_adapter, load_model, resolve_model
 from slmbench.recipe import load_recipe
+from slmbench.statistics.estimate import estimate
 from slmbench.task import load_task
 from slmbench.training import train_adapter
 

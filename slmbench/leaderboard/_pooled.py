@@ -7,7 +7,7 @@ from typing import Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.metrics import load_scorer
-from slmbench.metrics.estimate import jackknife
+from slmbench.statistics.estimate import jackknife
 from slmbench.values import Estimate
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slmbench.metrics._scorer import Scorer, gold_of, named, pooled_score
 from slmbench.metrics.accuracy import likeliest_of
 from slmbench.metrics.names import METRIC_SUMMARIES
-from slmbench.metrics.pooling import LabelF1, count_labels
+from slmbench.statistics.pooling import LabelF1, count_labels
 from slmbench.values import Example, Output
 
 

@@ -6,7 +6,7 @@ import re
 
 from slmbench.metrics._scorer import Scorer, pooled_score, references_of
 from slmbench.metrics.names import METRIC_SUMMARIES
-from slmbench.metrics.pooling import LabelF1, count_labels
+from slmbench.statistics.pooling import LabelF1, count_labels
 from slmbench.values import Example, Output
 
 _SEPARATORS = re.compile(r"[,;\s]+")

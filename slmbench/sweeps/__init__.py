@@ -1,10 +1,9 @@
 """A recipe over several settings: every combination trained and scored, quality set against cost."""
 
 from slmbench.sweeps._grid import Axis, Point, axes_of, axis_of, points_of, seeds_of
-from slmbench.sweeps._pareto import pareto_front
 from slmbench.sweeps._report import sweep_json, table_of, write_sweep
 from slmbench.sweeps._run import Outcome, Trained, run_sweep
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep, mean_over_seeds, summarise
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep, summarise
 
 __all__ = [
     "COSTS",
@@ -14,13 +13,10 @@ __all__ = [
     "Outcome",
     "Point",
     "Row",
-    "Score",
     "Sweep",
     "Trained",
     "axes_of",
     "axis_of",
-    "mean_over_seeds",
-    "pareto_front",
     "points_of",
     "run_sweep",
     "seeds_of",

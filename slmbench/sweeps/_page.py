@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slmbench.leaderboard.markup import Html, json_script, notice_box, number, page_head, page_style, tag
+from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._panel import Dot, panel
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
+from slmbench.values import Estimate
 
 # Distinct in light and dark, and to people who don't tell red from green (after Okabe and Ito 2008).
 _HUES = ("#2186c4", "#d55e00", "#009e73", "#cc79a7", "#a88400", "#7a6fd0")
@@ -137,16 +139,16 @@ def _table(sweep: Sweep, forms: Mapping[str, Callable[[float], str]]) -> Html:
     return tag("div", table, class_="scroll", role="region", aria_label="All numbers", tabindex=0)
 
 
-def _cell(score: Score | None, leads: bool, mixed: bool) -> Html:
+def _cell(score: Estimate | None, leads: bool, mixed: bool) -> Html:
     if score is None:
         return tag("td", "\u2014")
     return tag("td", _written(score, mixed), class_="lead" if leads else None)
 
 
-def _written(score: Score, mixed: bool = False) -> str:
+def _written(score: Estimate, mixed: bool = False) -> str:
     if score.method == "none":
         return number(score.value)
-    mark = OF_ITEMS if mixed and score.spread == "items" else ""
+    mark = OF_ITEMS if mixed and spread_of(score) == "items" else ""
     return f"{number(score.value)} [{number(score.ci_low)}, {number(score.ci_high)}]{mark}"
 
 

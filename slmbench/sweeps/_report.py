@@ -12,8 +12,10 @@ from typing import Any
 from slmbench.files import write_atomically
 from slmbench.leaderboard.markup import INTERVALS, count, duration, interval, number, size
 from slmbench.leaderboard.writers import csv_text, markdown_text
+from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._page import render_page
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Score, Sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
+from slmbench.values import Estimate
 from slmbench.visible import visible
 
 FORMS: dict[str, Callable[[float], str]] = {
@@ -161,15 +163,15 @@ def _star(row: Row, column: Column) -> str:
     return " *" if _FRONT_COST in row.fronts.get(column.key, ()) else ""
 
 
-def _shown(score: Score | None, mixed: bool) -> str:
+def _shown(score: Estimate | None, mixed: bool) -> str:
     """mixed: some intervals of the table are over seeds and some over items, which are marked then."""
     if score is None:
         return ""
     around = interval(score.ci_low, score.ci_high, score.method)
-    return number(score.value) + around + (OF_ITEMS if mixed and score.spread == "items" else "")
+    return number(score.value) + around + (OF_ITEMS if mixed and spread_of(score) == "items" else "")
 
 
-def _score(score: Score) -> dict[str, Any]:
+def _score(score: Estimate) -> dict[str, Any]:
     return {
         "value": score.value,
         "ci_low": score.ci_low,
@@ -179,7 +181,7 @@ def _score(score: Score) -> dict[str, Any]:
     }
 
 
-def _csv_score(column: Column, score: Score) -> list[Any]:
+def _csv_score(column: Column, score: Estimate) -> list[Any]:
     better = str(column.higher_is_better).lower()
     return [csv_text(column.key), better, score.value, score.ci_low, score.ci_high, score.n, score.method]
 

@@ -9,14 +9,13 @@ from typing import Any
 from attrs import evolve, frozen
 
 from slmbench.errors import UsageError
-from slmbench.metrics.estimate import estimate
 from slmbench.runs import Run
+from slmbench.statistics.pareto import pareto_front
+from slmbench.statistics.seeds import mean_over_seeds, spread_of
 from slmbench.sweeps._grid import Axis
-from slmbench.sweeps._pareto import pareto_front
 from slmbench.sweeps._run import Outcome
+from slmbench.values import Estimate
 
-SEEDS = {"t": "t-seeds", "wilson": "wilson-seeds", "wilson-t": "wilson-seeds"}
-"""The method of an interval over seeds, by that of `estimate`."""
 OF_ITEMS = "†"
 """Marks intervals over items in a table where others are over seeds."""
 
@@ -45,25 +44,6 @@ class Column:
 
 
 @frozen
-class Score:
-    """A mean with its 95% interval. method: `t-seeds` or `wilson-seeds` over seeds, else that of the one run.
-
-    n: seeds, or the run's items.
-    """
-
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    method: str
-
-    @property
-    def spread(self) -> str | None:
-        """What the interval is over, `seeds` or `items`; None without one."""
-        return None if self.method == "none" else "seeds" if self.method in SEEDS.values() else "items"
-
-
-@frozen
 class Row:
     """One adapter under one setting, over its seeds. costs: means, by the keys of COSTS.
 
@@ -75,7 +55,7 @@ class Row:
     model: str
     changed: Mapping[str, Any]
     seeds: tuple[int, ...]
-    scores: Mapping[str, Score]
+    scores: Mapping[str, Estimate]
     costs: Mapping[str, float]
     folders: tuple[str, ...]
     fronts: Mapping[str, tuple[str, ...]]
@@ -96,7 +76,7 @@ class Sweep:
     recipe: str
     axes: tuple[Axis, ...]
     columns: tuple[Column, ...]
-    bases: Mapping[str, Mapping[str, Score]]
+    bases: Mapping[str, Mapping[str, Estimate]]
     rows: tuple[Row, ...]
     failures: Mapping[str, str]
     notices: tuple[str, ...] = ()
@@ -105,7 +85,7 @@ class Sweep:
     def spreads(self) -> set[str]:
         """What the intervals that are shown are over: `seeds`, `items`, or some and some."""
         shown = [*self.bases.values(), *(row.scores for row in self.rows)]
-        return {spread for scores in shown for score in scores.values() if (spread := score.spread) is not None}
+        return {spread for scores in shown for score in scores.values() if (spread := spread_of(score)) is not None}
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -118,7 +98,7 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
     metrics: names, or `task/name`; without any, each task's first one. Raises UsageError where no run has one of them.
     """
     columns = _columns(outcomes, metrics)
-    bases: dict[str, dict[str, Score]] = {}
+    bases: dict[str, dict[str, Estimate]] = {}
     groups: dict[tuple[str, str], list[tuple[Outcome, Any]]] = {}
     for outcome in outcomes:
         for run in outcome.base:
@@ -149,21 +129,6 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
     failures = {outcome.point.name: outcome.reason for outcome in outcomes if outcome.reason is not None}
     fronts = tuple(_with_fronts(rows, columns))
     return Sweep(recipe, tuple(axes), tuple(columns), bases, fronts, failures, _notices(outcomes))
-
-
-def mean_over_seeds(values: Sequence[float], range: tuple[float, float] | None = None) -> Score:
-    """Mean and 95% interval of one metric over seeds, one value a seed; at least two of them.
-
-    range: the lowest and highest value of the metric, which the interval doesn't leave (`estimate`). The method is
-    `none`, and both ends are the mean, where all seeds gave the same: that is no certainty.
-    """
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"an interval over seeds needs two of them, got {n}")
-    if max(values) == min(values):
-        return Score(values[0], values[0], values[0], n, "none")
-    made = estimate(values, range=range)
-    return Score(made.value, made.ci_low, made.ci_high, n, SEEDS[made.method])
 
 
 def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column]:
@@ -203,18 +168,19 @@ def _notices(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[Column]) -> dict[str, Score]:
+def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[Column]) -> dict[str, Estimate]:
     """runs: one list a seed."""
-    found: dict[str, list[Score]] = {}
+    found: dict[str, list[Estimate]] = {}
     for one in runs:
         for run in one:
             for metric in run.record["metrics"]:
-                score = Score(metric["value"], metric["ci_lo"], metric["ci_hi"], metric["n"], metric["method"])
+                ends = metric["ci_lo"], metric["ci_hi"]
+                score = Estimate(metric["value"], metric.get("se") or 0.0, *ends, metric["n"], metric["method"])
                 found.setdefault(f"{run.record['task']['id']}/{metric['name']}", []).append(score)
     return {column.key: _over_seeds(scores, column) for column in columns if (scores := found.get(column.key))}
 
 
-def _over_seeds(scores: Sequence[Score], column: Column) -> Score:
+def _over_seeds(scores: Sequence[Estimate], column: Column) -> Estimate:
     made = mean_over_seeds([score.value for score in scores], column.range) if len(scores) > 1 else scores[0]
     # Seeds that agree say nothing of the spread; the items of each run still do.
     return scores[0] if made.method == "none" else made

@@ -6,7 +6,7 @@ import pytest
 
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.leaderboard._records import RunProblems
-from slmbench.metrics.estimate import estimate
+from slmbench.statistics.estimate import estimate
 
 KEY = "nano_note/exact_match/strict"
 GOOD, BAD = [1] * 90 + [0] * 10, [0] * 100

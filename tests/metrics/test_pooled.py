@@ -9,7 +9,7 @@ import pytest
 
 from slmbench.metrics import load_scorer
 from slmbench.metrics.codes import read_codes
-from slmbench.metrics.pooling import LabelF1, count_labels
+from slmbench.statistics.pooling import LabelF1, count_labels
 from slmbench.values import Example, Output
 
 

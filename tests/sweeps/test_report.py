@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 import pytest
 from attrs import evolve
 
-from slmbench.sweeps import COSTS, Axis, Column, Row, Score, Sweep, sweep_json, table_of, write_sweep
+from slmbench.sweeps import COSTS, Axis, Column, Row, Sweep, sweep_json, table_of, write_sweep
+from slmbench.values import Estimate
 
 HOSTILE = '<script>alert(1)</script>"|=cmd\x1b[2J'
 
@@ -24,7 +25,7 @@ def row(rank, value, *, adapter="sums", leads=("parameters",), setting=None):
         "nano",
         {"lora.rank": rank},
         (0, 1, 2),
-        {"sums/acc": Score(value, value - 0.05, value + 0.05, 3, "t-seeds")},
+        {"sums/acc": Estimate(value, 0.0, value - 0.05, value + 0.05, 3, "t-seeds")},
         costs,
         (f"points/rank-{rank}/adapters/{adapter}",),
         {"sums/acc": leads} if leads else {},
@@ -37,7 +38,7 @@ def sweep():
         "nano-quickstart",
         (Axis("lora.rank", (4, 8, 64)), Axis("seed", (0, 1, 2))),
         (Column("sums", "acc", True, None),),
-        {"nano": {"sums/acc": Score(0.1, 0.05, 0.2, 50, "wilson")}},
+        {"nano": {"sums/acc": Estimate(0.1, 0.0, 0.05, 0.2, 50, "wilson")}},
         (row(4, 0.4), row(8, 0.6), row(64, 0.55, leads=())),
         {"rank-256_seed-0": "out of memory"},
     )
@@ -159,7 +160,7 @@ def test_an_interval_over_items_is_marked_only_beside_ones_over_seeds(sweep, tmp
     alike = evolve(sweep, bases={})
     legend = table_of(alike)[2]
     assert "over 3 seeds" in legend and "†" not in legend + markup(alike)
-    item = Score(0.5, 0.4, 0.6, 50, "wilson")
+    item = Estimate(0.5, 0.0, 0.4, 0.6, 50, "wilson")
     single = evolve(sweep, rows=tuple(evolve(one, scores={"sums/acc": item}, seeds=(0,)) for one in sweep.rows))
     assert "(over the items of one run)" in table_of(single)[2] and "†" not in str(table_of(single))
 
@@ -169,7 +170,8 @@ def test_any_numbers_can_be_drawn(sweep, tmp_path, values):
     from attrs import evolve
 
     rows = [
-        evolve(one, scores={"sums/acc": Score(v, v, v, 1, "none")}) for one, v in zip(sweep.rows, values, strict=True)
+        evolve(one, scores={"sums/acc": Estimate(v, 0.0, v, v, 1, "none")})
+        for one, v in zip(sweep.rows, values, strict=True)
     ]
     page = page_of(evolve(sweep, rows=tuple(rows), bases={}), tmp_path)
     numbers = [float(a[key]) for a in page.all("circle") for key in ("cx", "cy")]

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from slmbench.errors import UsageError
-from slmbench.sweeps import mean_over_seeds, run_sweep, summarise
+from slmbench.statistics.seeds import mean_over_seeds, spread_of
+from slmbench.sweeps import run_sweep, summarise
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_an_interval_over_seeds_stays_in_the_metrics_range():
     assert mean_over_seeds(values).ci_high > 1
     score = mean_over_seeds(values, (0.0, 1.0))
     assert score.ci_low < min(values) and score.value < score.ci_high <= 1
-    assert (score.n, score.method, score.spread) == (3, "wilson-seeds", "seeds")
+    assert (score.n, score.method, spread_of(score)) == (3, "wilson-seeds", "seeds")
 
 
 def test_one_seed_has_no_interval_over_seeds():

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmbench.metrics.estimate import estimate, jackknife
-from slmbench.metrics.pooling import LabelF1, count_labels
+from slmbench.statistics.estimate import estimate, jackknife
+from slmbench.statistics.pooling import LabelF1, count_labels
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (1, 30), (84, 100), (820, 1319)])

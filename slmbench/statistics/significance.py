@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from slmbench.metrics.clusters import (
+from slmbench.statistics.clusters import (
     MIN_CLUSTERS,
     MIN_EFFECTIVE_CLUSTERS,
     clustered_spread,

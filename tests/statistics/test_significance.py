@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from slmbench.leaderboard.significance import (
+from slmbench.statistics.significance import (
     RankRange,
     detectable_difference,
     holm,

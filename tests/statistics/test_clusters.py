@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slmbench.metrics import clusters
-from slmbench.metrics.clusters import clustered_spread, sign_flip_p
-from slmbench.metrics.estimate import estimate
+from slmbench.statistics import clusters
+from slmbench.statistics.clusters import clustered_spread, sign_flip_p
+from slmbench.statistics.estimate import estimate
 
 
 def uneven_sizes(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slmbench.metrics.clusters import clustered_spread, members
+from slmbench.statistics.clusters import clustered_spread, members
 from slmbench.values import Estimate
 
 # The 97.5% point of the standard normal distribution.
