@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slmbench.runs import hardware, packages
+from slmbench.machine import hardware, packages
 
 HERE = Path(__file__).parent
 REAL = "SLMBENCH_SMOLLM2"

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from itertools import accumulate
 
-from slmbench.runs import peak_memory_bytes
+from slmbench.machine import peak_memory_bytes
 from slmbench.training._contamination import BOILERPLATE_ITEMS, BOILERPLATE_PART, RowText, find_contamination
 from slmbench.training._ngrams import N_WORDS
 

@@ -51,8 +51,8 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._work import quiet_libraries
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import load_format
+from slmbench.machine import peak_memory_bytes
 from slmbench.models import load_tokenizer, resolve_model
-from slmbench.runs import peak_memory_bytes
 from slmbench.task import Task, load_task
 from slmbench.values import Example, Output
 

@@ -38,6 +38,7 @@ LAYERS: dict[str, int] = {
     "plugins": 4,
     "twins": 4,
     "formats": 4,
+    "machine": 3,
     "statistics": 3,
     "metrics": 4,
     "sandbox": 4,

@@ -28,9 +28,10 @@ from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folde
 from slmbench.foreign import Foreign, read_model
 from slmbench.formats import chat_template_of, load_format, prompt_ids
 from slmbench.formats.chat import TODAY
+from slmbench.machine import code, packages
 from slmbench.models import has_template, load_config, load_model, load_tokenizer, own_tokenizer
 from slmbench.paths import shown
-from slmbench.runs import code, now, packages
+from slmbench.runs import now
 from slmbench.task import Task
 from slmbench.values import Prompt
 

@@ -25,18 +25,10 @@ from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.files import disk_errors
 from slmbench.formats import Format, chat_template_of, dated, load_format
 from slmbench.installed import package_of
+from slmbench.machine import code, hardware, packages, reset_peak_memory
 from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
 from slmbench.paths import shown
-from slmbench.runs import (
-    OpenRun,
-    Run,
-    canonical_sha256,
-    code,
-    finished_run,
-    hardware,
-    packages,
-    reset_peak_memory,
-)
+from slmbench.runs import OpenRun, Run, canonical_sha256, finished_run
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task, evaluation_needs, require_rows
 from slmbench.values import Example

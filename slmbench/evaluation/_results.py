@@ -13,8 +13,9 @@ from slmbench.evaluation._harness import FILTER, Request
 from slmbench.evaluation._judge import Answer, read_answer
 from slmbench.evaluation._seq2seq import can_write
 from slmbench.formats import Format
+from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 from slmbench.metrics import Scorer
-from slmbench.runs import OpenRun, Run, peak_memory_bytes, peak_vram_bytes
+from slmbench.runs import OpenRun, Run
 from slmbench.statistics.estimate import estimate, jackknife
 from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Estimate, Example, Output

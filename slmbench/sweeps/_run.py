@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from attrs import frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.files import only_writer, write_json
+from slmbench.machine import give_back_freed
 from slmbench.models import read_training
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
@@ -66,7 +66,7 @@ def run_sweep(
     with only_writer(os.path.join(out, "sweep", ".lock")):
         for number, point in enumerate(points, 1):
             say(f"point {number} of {len(points)}: {point.name}")
-            _free_memory()
+            give_back_freed()
             folder, trace = os.path.join(out, "points", point.name), ""
             try:
                 outcome = _run_point(point, folder, train, evaluate)
@@ -115,22 +115,6 @@ def _reason(error: BaseException) -> str:
     said = str(error).strip() or "out of memory"
     said = " ".join(said.split())
     return said if isinstance(error, SlmbenchError) else f"{type(error).__name__}: {said}"[:600]
-
-
-def _free_memory() -> None:
-    """Gives back what earlier points held: the next one needs it, and its peak is measured from here."""
-    import ctypes
-    import gc
-    import sys
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # A C library other than glibc keeps it.
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

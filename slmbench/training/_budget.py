@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve
 
 from slmbench.errors import UsageError
-from slmbench.runs import available_bytes
+from slmbench.machine import available_bytes
 from slmbench.training._forecast import Forecast, TrainingPlan, forecast_rows, weights_dtype
 
 GB = 1e9

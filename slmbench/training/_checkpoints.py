@@ -17,8 +17,8 @@ from pydantic import Field
 from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import disk_errors, sync_folder
 from slmbench.foreign import Count, Foreign, open_plain, parse, read_json
+from slmbench.machine import packages
 from slmbench.paths import shown
-from slmbench.runs import packages
 
 MANIFEST = "checkpoint.json"
 _SCHEMA = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from slmbench.errors import UsageError
+from slmbench.machine import give_back_freed
 from slmbench.models import ModelSource, asked_by
 from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
-from slmbench.training._allocator import give_back_freed
 from slmbench.training._methods import with_adapter
 from slmbench.training._peak import fake_model, step_peak
 from slmbench.training._shapes import empty_model, pack_layers
@@ -287,7 +286,6 @@ def _process_bytes(packs: bool) -> int:
     if packs:
         with contextlib.suppress(ImportError):
             import bitsandbytes  # noqa: F401
-    gc.collect()
     give_back_freed()
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

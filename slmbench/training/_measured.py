@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from slmbench.runs import peak_memory_bytes, peak_vram_bytes
+from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 
 
 @frozen

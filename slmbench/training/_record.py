@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmbench.formats import dated
+from slmbench.machine import code, hardware, packages
 from slmbench.models import TRAINING_SCHEMA, LoadedModel, ModelSource, TrainedBase, read_adapter
 from slmbench.recipe import Recipe
-from slmbench.runs import code, hardware, now, packages
+from slmbench.runs import now
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
 from slmbench.training._rows import mixture

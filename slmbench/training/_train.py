@@ -17,12 +17,12 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, only_writer, restore_swapped, write_json
 from slmbench.interrupts import deferred
+from slmbench.machine import Freed, reset_peak_memory, treat_freed
 from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
-from slmbench.runs import canonical_sha256, reset_peak_memory
+from slmbench.runs import canonical_sha256
 from slmbench.seal import sealed
-from slmbench.training._allocator import give_back_large_blocks, spares_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
 from slmbench.training._folders import TrainingFolders, is_finished, refuse_foreign, refuse_unwritable
@@ -80,8 +80,9 @@ def train_adapter(
         raise
     with only_writer(os.path.join(place, f".{name}.lock")):
         restore_swapped(os.path.join(place, name))
-        if spares_memory(recipe.spec, recipe.optim_of(name)):
-            give_back_large_blocks()
+        # Checkpointing and a packed base trade time for memory.
+        spares = recipe.optim_of(name).gradient_checkpointing or recipe.spec.method == "qlora"
+        treat_freed(Freed.GIVEN_BACK if spares else Freed.KEPT)
         with phases.phase("load"):
             loaded = load_base(prepared.source, recipe.spec)
         for notice in loaded.notices:

@@ -192,7 +192,7 @@ def test_a_result_that_was_damaged_is_made_anew_and_told(train, tmp_path):
 def test_the_peak_of_a_training_is_that_of_all_its_attempts(train, tmp_path):
     import numpy as np
 
-    from slmbench.runs import peak_memory_bytes
+    from slmbench.machine import peak_memory_bytes
 
     large, reached = [], []
 

@@ -10,9 +10,9 @@ from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import UsageError
+from slmbench.machine import available_bytes, peak_memory_bytes, reset_peak_memory
 from slmbench.models import load_config, load_model, resolve_model
 from slmbench.recipe import load_recipe
-from slmbench.runs import available_bytes, peak_memory_bytes, reset_peak_memory
 from slmbench.training._attention import prepare_model
 from slmbench.training._budget import check_budget
 from slmbench.training._forecast import calibrate, forecast_memory
@@ -293,9 +293,9 @@ def test_memory_is_given_back_where_a_recipe_asks_for_little():
 
     code = """
 import sys, torch
-from slmbench.runs import peak_memory_bytes
-from slmbench.training._allocator import give_back_large_blocks
-if sys.argv[1] == "give" and not give_back_large_blocks():
+from slmbench.machine import peak_memory_bytes
+from slmbench.machine import Freed, treat_freed
+if sys.argv[1] == "give" and not treat_freed(Freed.GIVEN_BACK):
     print("can't")
     sys.exit()
 torch.empty(30 << 20, dtype=torch.uint8).zero_()

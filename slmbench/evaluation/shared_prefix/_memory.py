@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from typing import Any
 
 from slmbench.errors import SlmbenchError
-from slmbench.runs import available_bytes
+from slmbench.machine import available_bytes, give_back_freed, is_out_of_memory, resident_bytes
 
 AUTO_ROWS = 64
 SHARE = 0.5
@@ -18,28 +15,6 @@ PASS_TOKENS_CPU, PASS_TOKENS_GPU = 2048, 16_384
 """Tokens of a pass at most: more make a pass longer, and nothing faster."""
 DECODED_ROWS_CPU, DECODED_ROWS_GPU = 128, 512
 """Rows that are decoded at once, at most."""
-
-MMAP_BYTES, TRIM_BYTES = 32 * 2**20, 64 * 2**20
-"""Where glibc's own adjusting of these two ends, by `mallopt(3)`."""
-
-OWN_ADJUSTING = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_"}
-"""Environment variables with which a person adjusts it."""
-
-
-@cache
-def keep_freed_blocks() -> bool:
-    """Has glibc keep up to 64 MiB that are free, where it would give them back after every layer and take them again
-    for the next one, page by page: an eighth of a pass's time on a CPU. Returns False where there is no glibc, and
-    where its environment variables say what to keep.
-    """
-    if OWN_ADJUSTING & os.environ.keys() or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        return False
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    return bool(mallopt(m_mmap_threshold, MMAP_BYTES)) and bool(mallopt(m_trim_threshold, TRIM_BYTES))
 
 
 def automatic_batch(core: Any, longest: int, token_bytes: int) -> int:
@@ -53,28 +28,12 @@ def automatic_batch(core: Any, longest: int, token_bytes: int) -> int:
     if free is None:
         return AUTO_ROWS
     if weight.device.type == "cpu":
-        free -= _resident_bytes()
+        free -= resident_bytes()
     hidden = int(getattr(config, "hidden_size", 0) or config.d_model)
     wide = int(getattr(config, "intermediate_size", 0) or 4 * hidden)
     # Of one layer at a time, activations; of all, keys and values; logits and their float32 logarithms.
     a_token = token_bytes + (8 * hidden + 3 * wide) * weight.element_size() + 8 * int(config.vocab_size)
     return max(1, min(AUTO_ROWS, int(SHARE * free) // max(1, a_token * longest)))
-
-
-def _resident_bytes() -> int:
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: torch's on a GPU, its allocator's on a CPU, Python's own."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and ("not enough memory" in said or "can't allocate memory" in said)
 
 
 class Halving:
@@ -117,14 +76,4 @@ class Halving:
                 self.times += 1
             # Outside the handler, whose traceback holds on to what was too large.
             left = [which for which in left if which not in done]
-            _give_back()
-
-
-def _give_back() -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+            give_back_freed()

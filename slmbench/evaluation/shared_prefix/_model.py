@@ -22,10 +22,10 @@ from slmbench.evaluation.shared_prefix._memory import (
     PASS_TOKENS_GPU,
     Halving,
     automatic_batch,
-    keep_freed_blocks,
 )
 from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
 from slmbench.evaluation.shared_prefix._requests import repeats_of
+from slmbench.machine import Freed, treat_freed
 from slmbench.models import core_model
 
 
@@ -49,7 +49,7 @@ class SharedPrefix(Generation, Loglikelihood):
         if kv_budget_bytes is not None and not 0 <= kv_budget_bytes < math.inf:
             raise UsageError(f"kv_budget_bytes is {kv_budget_bytes}; give a number from 0 on")
         if self.on_cpu:
-            keep_freed_blocks()
+            treat_freed(Freed.KEPT)
         self.kv_budget_bytes = kv_budget_bytes
         self.seed = int(seed)
         self.latency = bool(latency)

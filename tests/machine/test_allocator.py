@@ -12,11 +12,14 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource, sys, torch
-from slmbench.evaluation.shared_prefix._memory import keep_freed_blocks
+from slmbench.machine import Freed, treat_freed
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages
 for threshold in (-1, -3):
     ctypes.CDLL(None).mallopt(threshold, 131072)  # glibc's own, before any adjusting
-kept = sys.argv[1] == "keep" and keep_freed_blocks()
+kept = False
+for phase in sys.argv[1].split(","):
+    if phase != "leave":
+        kept = treat_freed(Freed[phase])
 def layer():
     return len([torch.ones(1_000_000) for _ in range(8)])
 layer()
@@ -41,13 +44,19 @@ def pages(what: str, **variables: str) -> tuple[str, int]:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
 def test_freed_blocks_are_not_taken_from_the_system_again() -> None:
     assert pages("leave")[1] > 10 * A_LAYER
-    kept, count = pages("keep")
+    kept, count = pages("KEPT")
     assert kept == "True"
     assert count < 2 * A_LAYER
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
 def test_a_persons_own_setting_stays() -> None:
-    kept, count = pages("keep", MALLOC_TRIM_THRESHOLD_="131072")
+    kept, count = pages("KEPT", MALLOC_TRIM_THRESHOLD_="131072")
     assert kept == "False"
     assert count > 10 * A_LAYER
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_what_the_last_phase_asks_for_holds_as_in_a_sweep_that_trains_and_scores_by_turns() -> None:
+    assert pages("KEPT,GIVEN_BACK")[1] > 10 * A_LAYER
+    assert pages("KEPT,GIVEN_BACK,KEPT")[1] < 2 * A_LAYER

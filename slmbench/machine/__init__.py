@@ -1,0 +1,27 @@
+"""The machine under a run: packages, code and hardware; memory; the allocator."""
+
+from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
+from slmbench.machine.facts import code, hardware, packages
+from slmbench.machine.memory import (
+    available_bytes,
+    is_out_of_memory,
+    peak_memory_bytes,
+    peak_vram_bytes,
+    reset_peak_memory,
+    resident_bytes,
+)
+
+__all__ = [
+    "Freed",
+    "available_bytes",
+    "code",
+    "give_back_freed",
+    "hardware",
+    "is_out_of_memory",
+    "packages",
+    "peak_memory_bytes",
+    "peak_vram_bytes",
+    "reset_peak_memory",
+    "resident_bytes",
+    "treat_freed",
+]
