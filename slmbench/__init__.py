@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slmbench.errors import SlmbenchError
     from slmbench.formats import load_format
     from slmbench.metrics import load_metric, pass_at_k
+    from slmbench.registry import engine, format, loader, merge_method, metric
     from slmbench.runs import Run
     from slmbench.task import Task, load_task
     from slmbench.values import Example, Output, Prompt
@@ -26,10 +27,15 @@ _HOMES = {
     "SlmbenchError": "slmbench.errors",
     "Task": "slmbench.task",
     "default_catalog": "slmbench.catalog",
+    "engine": "slmbench.registry",
     "evaluate": "slmbench.api",
+    "format": "slmbench.registry",
     "load_format": "slmbench.formats",
     "load_metric": "slmbench.metrics",
     "load_task": "slmbench.task",
+    "loader": "slmbench.registry",
+    "merge_method": "slmbench.registry",
+    "metric": "slmbench.registry",
     "pass_at_k": "slmbench.metrics",
 }
 __all__ = [
@@ -41,10 +47,15 @@ __all__ = [
     "SlmbenchError",
     "Task",
     "default_catalog",
+    "engine",
     "evaluate",
+    "format",
     "load_format",
     "load_metric",
     "load_task",
+    "loader",
+    "merge_method",
+    "metric",
     "pass_at_k",
 ]
 

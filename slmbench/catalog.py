@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from slmbench import paths
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.installed import PluginModule
+from slmbench.registry import KINDS as REGISTERED
+from slmbench.registry import Header, headers, own_headers
 
-KINDS = ("tasks", "models", "datasets", "recipes", "suites", "metrics", "formats")
+CODE_KINDS = {plural: kind for kind, plural in REGISTERED.items()}
+KINDS = ("tasks", "models", "datasets", "recipes", "suites", *CODE_KINDS)
 FILE_KINDS = ("models", "datasets", "recipes", "suites")
-FORMAT_SUMMARIES = {
-    "plain": "The bare text of the prompt, as lm-eval's own tasks send it.",
-    "chat": "The tokenizer's own chat template, one turn a shot.",
-    "toon": "Inputs and answer as one object in Token-Oriented Object Notation.",
-}
-
 
 # Before it, comments and plain lines alone: no text is open that `summary:` could stand in. After it, a key: it ends.
 # Comments may stand between, as no text goes on behind one.
@@ -33,7 +32,7 @@ _NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off")
 
 
 class Entry:
-    """A thing that has a name. path: its YAML file, or '' for metrics and formats, which are code."""
+    """A thing that has a name. path: its YAML file; of code the plugin's file, '' of what slmbench has itself."""
 
     __slots__ = ("kind", "name", "path", "summary")
 
@@ -48,12 +47,26 @@ class Catalog:
     """The declarations below some folders.
 
     A root holds `tasks/` and `registry/`, or task folders directly, or is a task's folder. installed: roots that
-    packages bring. They give way: of a name that is there already, theirs is left out, and said.
+    packages bring. They give way: of a name that is there already, theirs is left out, and said. plugin_modules: what
+    packages register metrics, formats and loaders in.
     """
 
-    def __init__(self, roots: list[str], installed: list[str] | None = None) -> None:
+    def __init__(
+        self, roots: list[str], installed: list[str] | None = None, plugin_modules: Sequence[PluginModule] = ()
+    ) -> None:
         self.roots = roots
         self.installed = installed or []
+        self.plugin_modules = tuple(plugin_modules)
+
+    def plugin_files(self) -> list[str]:
+        """The files `plugins/*.py` of the roots: what they register is there for all tasks."""
+        return [path for root in self.roots for path in _files(os.path.join(root, "plugins"), ".py")]
+
+    def headers(self, kind: str) -> list[Header]:
+        """What plugins register of a kind, by their text alone: of roots, packages, and tasks, of each for itself."""
+        tasks = [os.path.join(os.path.dirname(path), "plugin.py") for path in self.files("tasks").values()]
+        paths_there = [*self.plugin_files(), *(one.path for one in self.plugin_modules if one.path), *tasks]
+        return [header for path in paths_there for header in headers(path) if header.kind == kind]
 
     def files(self, kind: str) -> dict[str, str]:
         """name -> YAML file, sorted by name. Raises DeclarationError where a name is defined twice."""
@@ -90,12 +103,10 @@ class Catalog:
 
     def entries(self, kind: str) -> list[Entry]:
         """Everything of a kind with its one-line summary, by headers alone."""
-        if kind == "metrics":
-            from slmbench.metrics.names import METRIC_SUMMARIES
-
-            return [Entry(kind, name, summary, "") for name, summary in METRIC_SUMMARIES.items()]
-        if kind == "formats":
-            return [Entry(kind, name, summary, "") for name, summary in FORMAT_SUMMARIES.items()]
+        if kind in CODE_KINDS:
+            own = [Entry(kind, one.name, one.summary, "") for one in own_headers(CODE_KINDS[kind])]
+            own.sort(key=lambda entry: (entry.name != "plain", entry.name))
+            return own + [Entry(kind, one.name, one.summary, one.path) for one in self.headers(CODE_KINDS[kind])]
         if kind not in KINDS:
             raise UsageError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
         return [Entry(kind, name, summary_of(path), path) for name, path in self.files(kind).items()]
@@ -132,14 +143,19 @@ def default_catalog() -> Catalog:
         if not os.path.isdir(root):
             raise UsageError(f"SLMBENCH_PATH names {root!r}, which is no folder")
         roots.append(root)
-    from slmbench.installed import brought
+    from slmbench.installed import brought, plugin_modules
 
     installed: list[str] = []
     for one in brought():
         installed += one.folders
         if one.notice:
             _say_once(str(one))
-    return Catalog(roots, list(dict.fromkeys(installed)))
+    modules = plugin_modules()
+    for module in modules:
+        if not module.path:
+            who = f"package {module.package} {module.version}: entry point {module.module!r} of slmbench.plugins"
+            _say_once(f"{who} leads to no module; reinstall it")
+    return Catalog(roots, list(dict.fromkeys(installed)), [module for module in modules if module.path])
 
 
 @lru_cache
@@ -199,8 +215,12 @@ def _task_files(folder: str) -> list[str]:
 
 
 def _yaml_files(folder: str) -> list[str]:
+    return _files(folder, ".yaml")
+
+
+def _files(folder: str, ending: str) -> list[str]:
     try:
         with os.scandir(folder) as children:
-            return [child.path for child in children if child.name.endswith(".yaml") and not child.name.startswith(".")]
+            return [child.path for child in children if child.name.endswith(ending) and child.name[0] not in "._"]
     except OSError:
         return []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NamedTuple
 
 GROUP = "slmbench.tasks"
+PLUGINS = "slmbench.plugins"
 _MAX_BYTES = 1_000_000
 
 
@@ -29,9 +31,45 @@ class Brought:
         return f"package {self.package} {self.version}: entry point {self.entry!r} of {GROUP} {self.notice}"
 
 
+class PluginModule(NamedTuple):
+    """A module that a package registers metrics, formats or loaders in. path: '' where it leads to no file."""
+
+    module: str
+    path: str
+    package: str
+    version: str
+
+
 def brought() -> list[Brought]:
     """What the entry points of all installed packages lead to, broken ones included, in the order of `sys.path`."""
-    found: list[Brought] = []
+    return [_located(name, version, entry) for name, version, entry in _entry_points(GROUP)]
+
+
+def plugin_modules() -> list[PluginModule]:
+    """The modules that entry points of `slmbench.plugins` name, found without running one."""
+    found = []
+    for package, version, entry in _entry_points(PLUGINS):
+        module = entry.partition("=")[2].partition("[")[0].partition(":")[0].strip()
+        found.append(PluginModule(module, _module_file(module), package, version))
+    return list(dict.fromkeys(found))
+
+
+def _module_file(module: str) -> str:
+    top, *rest = module.split(".")
+    for place in _places(top) or []:
+        stem = os.path.join(place, *rest)
+        for path in (f"{stem}.py" if rest else "", os.path.join(stem, "__init__.py")):
+            if path and os.path.isfile(path):
+                return path
+    for folder in sys.path if not rest else ():
+        if os.path.isfile(path := os.path.join(folder or ".", f"{top}.py")):
+            return path
+    return ""
+
+
+def _entry_points(group: str) -> list[tuple[str, str, str]]:
+    """(package, version, entry) of every installed package's entries in a group."""
+    found: list[tuple[str, str, str]] = []
     seen: set[str] = set()
     for folder in sys.path:
         try:
@@ -41,11 +79,11 @@ def brought() -> list[Brought]:
             continue
         for path in metadata:
             text = _read(os.path.join(path, "entry_points.txt"))
-            if text is None or f"[{GROUP}]" not in text or os.path.realpath(path) in seen:
+            if text is None or f"[{group}]" not in text or os.path.realpath(path) in seen:
                 continue
             seen.add(os.path.realpath(path))
             name, version = _name_of(path)
-            found += [_located(name, version, entry) for entry in _entries(text)]
+            found += [(name, version, entry) for entry in _entries(text, group)]
     return found
 
 
@@ -59,12 +97,12 @@ def package_of(path: str) -> tuple[str, str] | None:
     return None
 
 
-def _entries(text: str) -> list[str]:
+def _entries(text: str, group: str) -> list[str]:
     entries, inside = [], False
     for line in text.splitlines():
         line = line.strip()
         if line.startswith("["):
-            inside = line == f"[{GROUP}]"
+            inside = line == f"[{group}]"
         elif inside and line and line[0] not in "#;":
             entries.append(line)
     return entries

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from attrs import frozen
 
+from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, HookError, Problem, did_you_mean
-from slmbench.paths import shown
+from slmbench.installed import PluginModule
+from slmbench.paths import package_dir, shown
+from slmbench.registry import KINDS, Registered, Registry, is_marked, marked, own_headers
 
 HOOKS = ("example", "generate")
 
@@ -26,10 +31,12 @@ class Plugin:
 
     `example(row) -> dict`: fields to add to a row (or to put in place of its own) before templates see it.
     `generate(split, index, seed) -> dict`: row number index of a generated split.
+    registered: the metrics, formats and loaders that it brings for its task.
     """
 
     path: str
     module: ModuleType
+    registered: tuple[Registered, ...] = ()
 
     def has(self, hook: str) -> bool:
         return callable(getattr(self.module, hook, None))
@@ -71,6 +78,73 @@ def load_plugin(folder: str) -> Plugin | None:
         path = inside_folder(folder, "plugin.py")
     except ValueError as error:
         raise DeclarationError([Problem(shown(given), 0, 0, str(error))]) from error
+    module = _executed(path, given)
+    unknown = [
+        (key, value.__code__.co_firstlineno)
+        for key, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__
+        if not key.startswith("_") and key not in HOOKS and hasattr(value, "__code__") and not is_marked(value)
+    ]
+    near = [
+        Problem(shown(given), line, 1, f"{key}() is no hook{did_you_mean(key, HOOKS)} Name a helper _{key}")
+        for key, line in unknown
+        if "did you mean" in did_you_mean(key, HOOKS)
+    ]
+    if near:
+        raise DeclarationError(near)
+    return Plugin(given, module, tuple(_own(module, given)))
+
+
+def load_plugins(catalog: Catalog) -> Registry:
+    """What the catalog's own plugin files and installed packages register; runs them, each once.
+
+    Raises DeclarationError where a file is no Python, or where two have one name; HookError where one fails.
+    """
+    there = (*catalog.plugin_files(), *(one.path for one in catalog.plugin_modules))
+    stamps = tuple((path, os.stat(path).st_mtime_ns) for path in there if os.path.isfile(path))
+    return _registry(stamps, tuple(catalog.plugin_modules))
+
+
+@lru_cache(maxsize=16)
+def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, ...]) -> Registry:
+    of_packages = {one.path: one for one in modules}
+    entries: list[Registered] = []
+    for path, _ in files:
+        if path not in of_packages:
+            entries += _own(_executed(os.path.realpath(path), path), path)
+            continue
+        try:
+            module = importlib.import_module(of_packages[path].module)
+        except (Exception, SystemExit) as error:
+            one = of_packages[path]
+            said = f"package {one.package} {one.version}: {one.module} fails while loading"
+            raise HookError(f"{said}: {type(error).__name__}: {error}") from error
+        entries += _own(module, path)
+    return Registry(entries)
+
+
+def _own(module: ModuleType, path: str) -> list[Registered]:
+    """What a module registers. Raises DeclarationError for a name that slmbench itself has."""
+    found = marked(vars(module), path, module.__name__)
+    taken = {(kind, header.name): header for kind in KINDS for header in own_headers(kind)}
+    problems = [
+        Problem(
+            shown(path),
+            entry.line,
+            1,
+            f"{entry.kind} {entry.name!r} is registered twice: here and in slmbench's own "
+            f"{os.path.relpath(taken[entry.kind, entry.name].path, os.path.dirname(package_dir()))}; rename yours",
+        )
+        for entry in found
+        if (entry.kind, entry.name) in taken
+    ]
+    if problems:
+        raise DeclarationError(problems)
+    return found
+
+
+def _executed(path: str, given: str) -> ModuleType:
+    """The module of a file, run. given: its path as it is shown. Raises DeclarationError or HookError."""
     name = "slmbench_plugin_" + hashlib.sha256(path.encode()).hexdigest()[:16]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -87,20 +161,7 @@ def load_plugin(folder: str) -> Plugin | None:
         del sys.modules[name]
         line = _line_inside(given, error)
         raise HookError(f"{shown(given)}:{line}: while loading: {type(error).__name__}: {error}") from error
-    unknown = [
-        (key, value.__code__.co_firstlineno)
-        for key, value in vars(module).items()
-        if callable(value) and getattr(value, "__module__", None) == name
-        if not key.startswith("_") and key not in HOOKS and hasattr(value, "__code__")
-    ]
-    near = [
-        Problem(shown(given), line, 1, f"{key}() is no hook{did_you_mean(key, HOOKS)} Name a helper _{key}")
-        for key, line in unknown
-        if "did you mean" in did_you_mean(key, HOOKS)
-    ]
-    if near:
-        raise DeclarationError(near)
-    return Plugin(given, module)
+    return module
 
 
 def _line_inside(path: str, error: BaseException) -> int:

@@ -110,7 +110,7 @@ def _written(task: Task, example: Example, format: str, ruler: Ruler) -> str:
     # System text is the task's, the same for every record, and JSON has no place for it.
     prompt = evolve(task.prompt(example), system="")
     rendered = style.render(prompt, ruler.tokenizer)
-    closing = ruler.tokenizer.decode(style.ends_turn(ruler.tokenizer)) if format == "chat" else ""
+    closing = ruler.tokenizer.decode(style.ends_turn(ruler.tokenizer)) if style.turns else ""
     return rendered.text + rendered.delimiter + style.write(task.target(example)) + closing
 
 

@@ -31,6 +31,7 @@ LAYERS: dict[str, int] = {
     "seal": 2,
     "installed": 1,
     "schema": 2,
+    "registry": 1,
     "catalog": 2,
     "prints": 1,
     "templates": 2,
@@ -68,13 +69,9 @@ HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluat
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-# Names alone, without an import: what `list` shows without loading a metric.
-LAYERS_WITHIN = {"metrics.names": 1}
-
-
 def layer_of(module: str) -> int:
     """The layer of a module, named without `slmbench.`"""
-    return LAYERS_WITHIN.get(module, LAYERS[module.split(".")[0]])
+    return LAYERS[module.split(".")[0]]
 
 
 def part_of(path: Path) -> str:

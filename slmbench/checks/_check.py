@@ -9,7 +9,7 @@ import os
 
 from attrs import evolve, frozen
 
-from slmbench.catalog import FORMAT_SUMMARIES, Catalog
+from slmbench.catalog import Catalog
 from slmbench.checks._findings import Findings, problems_of
 from slmbench.checks._formats import Written, write_down
 from slmbench.checks._golden import no_golden_rows, read_golden_rows
@@ -23,6 +23,7 @@ from slmbench.checks._shown import check_gold_is_hidden
 from slmbench.checks._targets import check_extraction, check_reasoning, check_room, check_room_in_tokens
 from slmbench.datasets import Row, Rows
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, TrustError, UsageError
+from slmbench.formats import format_names
 from slmbench.lengths import Ruler, open_ruler
 from slmbench.paths import shown
 from slmbench.schema import plain_name
@@ -159,7 +160,7 @@ def _report(
     lengths: Lengths | None,
 ) -> CheckReport:
     checked = sum(len(group.examples[:n_checked]) for group in groups if not group.mode)
-    formats = {name: "failed" if ("format", name) in found.failed else "ok" for name in FORMAT_SUMMARIES}
+    formats = {name: "failed" if ("format", name) in found.failed else "ok" for name in format_names()}
     metrics = {
         scorer.name: "failed"
         if ("metric", scorer.name) in found.failed

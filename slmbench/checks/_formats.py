@@ -7,11 +7,10 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.catalog import FORMAT_SUMMARIES
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._rows import fault_of_templates
 from slmbench.errors import SlmbenchError
-from slmbench.formats import Format, FormatFault, Rendered, load_format
+from slmbench.formats import Format, FormatFault, Rendered, format_names, load_format
 from slmbench.task import Task
 from slmbench.values import Example, Target
 
@@ -47,7 +46,7 @@ def write_down(task: Task, examples: Sequence[Example], tokenizer: Any, mode: st
 
     An answer passes through all that an output does: written, set behind the delimiter, cut at the stop strings, read.
     """
-    styles = [load_format(name) for name in FORMAT_SUMMARIES]
+    styles = [load_format(name) for name in format_names()]
     for style in styles:
         try:
             style.ends_turn(tokenizer)

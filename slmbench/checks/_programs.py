@@ -76,7 +76,7 @@ def _gold_programs(
     """
     style = load_format(format)
     bound = task.in_format(style)
-    fenced = style.kind != "completion"
+    fenced = style.fenced
     yield _Spelling(format), _tidy(program_of(bound, example, text, fenced=fenced))
     for spelling, answer in _spellings(task, example) if fenced and spelled else ():
         cut, stopped_by = until_stop(style.write(Target(answer)), style.stop(bound.stop))

@@ -8,10 +8,9 @@ from typing import Any
 
 from attrs import evolve
 
-from slmbench.catalog import FORMAT_SUMMARIES
 from slmbench.checks._findings import Findings, short
 from slmbench.errors import SlmbenchError
-from slmbench.formats import load_format
+from slmbench.formats import format_names, load_format
 from slmbench.task import Task
 from slmbench.values import Example, Prompt
 
@@ -29,7 +28,7 @@ def check_gold_is_hidden(
     notice says it. A short answer that a format
     alone holds is a fault only if it is there in more than half of the rows: others may be chance.
     """
-    held: dict[str, list[tuple[Example, str]]] = {name: [] for name in FORMAT_SUMMARIES}
+    held: dict[str, list[tuple[Example, str]]] = {name: [] for name in format_names()}
     for example in examples:
         for name, gold in _held(task, example, tokenizer).items():
             held[name].append((example, gold))
@@ -50,7 +49,7 @@ def _held(task: Task, example: Example, tokenizer: Any) -> dict[str, str]:
     """Format -> the gold answer that its prompt holds, of formats other than plain only if the plain one doesn't."""
     found: dict[str, str] = {}
     golds = [gold for gold in dict.fromkeys((example.answer, *example.references)) if re.search(r"\w", gold)]
-    for name in FORMAT_SUMMARIES:
+    for name in format_names():
         style = load_format(name)
         try:
             bound = task.in_format(style)

@@ -37,9 +37,9 @@ def turns_of(format: Format, tokenizer: Any, asking: Asking) -> Turns:
 
     Raises SlmbenchError, with a way out, where a Go template can't write it.
     """
-    plain = format.name != "chat"
+    plain = not format.turns
     # Around an object of Toon stands what stands around plain text; what is asked is the object, already written.
-    style = load_format("plain") if format.name == "toon" else format
+    style = load_format("plain") if format.kind == "object" else format
     before, after = asking.question if plain else ("", "")
     prefix = asking.prefix if plain else ""
 

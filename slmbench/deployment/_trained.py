@@ -181,10 +181,10 @@ def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str
     room = (trained.record.settings.max_tokens or 1024) + longest
     temperatures = {task.spec.generation.temperature for task in tasks}
     temperature = temperatures.pop() if len(temperatures) == 1 else 0.0
-    toon = {"prefix": "answer:"} if trained.format.name == "toon" else {}
+    toon = {"prefix": "answer:"} if trained.format.kind == "object" else {}
     if len(tasks) != 1:
         told = []
-        if trained.format.name != "chat" and tasks:
+        if not trained.format.turns and tasks:
             told = [
                 "several tasks, each with a prompt of its own: the TEMPLATE passes on what is asked as it is; ask as "
                 "`slmbench show task NAME` shows it"
@@ -194,7 +194,7 @@ def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str
     prompt = task.prompt(task.examples(task.spec.split, 1)[0])
     told = []
     question = ("", "")
-    if trained.format.name == "plain" and not prompt.shots:
+    if not trained.format.fenced and not prompt.shots:
         question, told = _question(task)
     if prompt.shots:
         told.append("the prompts of this task have worked examples in them, which a person who asks has to give too")
@@ -202,13 +202,13 @@ def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str
     system = constant if constant and "{{" not in constant and "{%" not in constant else ""
     if constant and not system:
         told.append("the task's system message differs by row, so the Modelfile has none")
-    if trained.format.name == "toon":
+    if trained.format.kind == "object":
         told.append(f"ask with an object of Toon, up to its answer, as `slmbench show task {task.name}` shows it")
         opening = "reasoning:" if prompt.reasoned else "answer:"
         stop = tuple(trained.format.stop(task.stop))
         return Asking(system, prefix=opening, temperature=temperature, stop=stop, max_tokens=room), told
     prefix = prompt.prefix
-    if trained.format.name == "chat" and prefix:
+    if trained.format.turns and prefix:
         told.append(f"in training the answer began with {prefix!r}; a chat leaves that to the model")
     asking = Asking(
         system,

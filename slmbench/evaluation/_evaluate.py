@@ -23,7 +23,7 @@ from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
 from slmbench.evaluation._trained_format import format_remarks
 from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.files import disk_errors
-from slmbench.formats import Format, chat_template_of, dated, load_format
+from slmbench.formats import Format, dated, load_format
 from slmbench.installed import package_of
 from slmbench.machine import code, hardware, packages, reset_peak_memory
 from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
@@ -119,7 +119,7 @@ def _prepare(
     rows = task.rows(task.spec.split)
     adapter = loaded.adapter
     training = adapter.record if adapter else TrainingFile()
-    template = chat_template_of(loaded.tokenizer) if style.name == "chat" else None
+    template = style.template_of(loaded.tokenizer) if style.template_of is not None else None
     generation = {} if task.kind == "choice" else generation_kwargs(task, style)
     if task.kind == "code":
         generation |= {"samples": task.spec.generation.samples}
@@ -193,7 +193,7 @@ def _prepare(
     compared = ("format", "fewshot_sha256", "cot", "generation", "scorer")
     items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
     asked = [task.name, task.version, items, *(record[key] for key in compared)]
-    if style.kind != "completion":  # How an answer is taken out of turns or objects is a part of its score.
+    if style.fenced or style.plugin:  # How an answer is taken out of turns or objects is a part of its score.
         asked.append([style.version, task.declared_form()])
     own = record.get("generation_config", {})
     if "examine" in (record["sandbox"] or {}):

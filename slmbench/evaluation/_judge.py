@@ -60,7 +60,7 @@ def judge_code(
             read.append([])
             for sample in samples:
                 answer = read_answer(format, examples[index], sample.removeprefix(lead))
-                fenced = format.kind != "completion"
+                fenced = format.fenced
                 # What is not in its format is no program.
                 program = None if answer.fault else program_of(task, examples[index], answer.text, fenced=fenced)
                 read[-1].append((answer, program))

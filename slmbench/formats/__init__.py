@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
+from importlib import import_module
+
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats._base import (
     Format,
@@ -13,9 +17,9 @@ from slmbench.formats._base import (
     prompt_ids,
     training_ids,
 )
-from slmbench.formats.chat import CHAT, chat_template_of, dated, messages_of
-from slmbench.formats.plain import PLAIN
-from slmbench.formats.toon import TOON
+from slmbench.formats._declared import format_of
+from slmbench.formats.chat import chat_template_of, dated, messages_of
+from slmbench.registry import Registered, Registry, marked, own_headers
 
 __all__ = [
     "Format",
@@ -25,6 +29,7 @@ __all__ = [
     "dated",
     "decoder_ids",
     "encoder_decoder_ids",
+    "format_names",
     "load_format",
     "messages_of",
     "pair_ids",
@@ -33,9 +38,25 @@ __all__ = [
 ]
 
 
-def load_format(name: str) -> Format:
-    """The format of a name. Raises UsageError with the nearest known one."""
-    formats = {format.name: format for format in (PLAIN, CHAT, TOON)}
-    if name not in formats:
-        raise UsageError(f"unknown format {name!r}{did_you_mean(name, formats)}")
-    return formats[name]
+def format_names(plugins: Registry | None = None) -> list[str]:
+    """slmbench's own formats, plain first, and then what plugins bring."""
+    own = sorted((header.name for header in own_headers("format")), key=lambda name: (name != "plain", name))
+    return [*own, *(plugins.names("format") if plugins is not None else ())]
+
+
+def load_format(name: str, plugins: Registry | None = None) -> Format:
+    """The format of a name. plugins: what else is known. Raises UsageError with the nearest known one."""
+    found = plugins.get("format", name) if plugins is not None else None
+    if found is not None:
+        return format_of(found)
+    if name not in (known := format_names(plugins)):
+        raise UsageError(f"unknown format {name!r}{did_you_mean(name, known)}")
+    return _own(name)
+
+
+@cache
+def _own(name: str) -> Format:
+    header = next(header for header in own_headers("format") if header.name == name)
+    module = import_module(f"slmbench.formats.{os.path.basename(header.path)[:-3]}")
+    entries: list[Registered] = marked(vars(module), header.path, module.__name__, plugin=False)
+    return format_of(Registry(entries).find("format", name))

@@ -49,7 +49,8 @@ class Format:
     stop(declared) -> the stop strings of a generation in this format, of those that the task declares for its kind.
     kind: completion (a text that goes on), turns (a chat's), or object (fields written down); a task may declare
     prompt, stops and extraction for each. partial(output, reasoned) -> the text so far of an output that ends within a
-    value, None for an output with any other fault.
+    value, None for an output with any other fault. template_of(tokenizer) -> the template that render goes by, which a
+    run's record names by its digest; None for a format without one. version: with the file's digest of a plugin's.
     """
 
     name: str
@@ -62,6 +63,18 @@ class Format:
     stop: Callable[[Sequence[str]], list[str]] = _as_declared
     kind: str = "completion"
     partial: Callable[[str, bool], str | None] = _nothing
+    template_of: Callable[[Any], str] | None = None
+    plugin: bool = False
+
+    @property
+    def turns(self) -> bool:
+        """Whether a prompt is a conversation."""
+        return self.kind == "turns"
+
+    @property
+    def fenced(self) -> bool:
+        """Whether code comes back in a fence or a value, with words around it, and not as what goes on from a text."""
+        return self.kind != "completion"
 
 
 def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:

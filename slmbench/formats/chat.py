@@ -12,6 +12,7 @@ from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
 from slmbench.formats._chat_template import DAY, ChatTemplateFault, asks_for_the_date, render_chat_template
 from slmbench.paths import shown
+from slmbench.registry import format
 from slmbench.values import Prompt, Target
 
 DEFAULT_TEMPLATE = (
@@ -53,9 +54,9 @@ def messages_of(prompt: Prompt, target: Target | None = None) -> list[dict[str, 
     return messages
 
 
-def dated(format: Format, tokenizer: Any) -> list[str]:
+def dated(style: Format, tokenizer: Any) -> list[str]:
     """What to tell a person of the date in this format's prompts; [] where none can be in them."""
-    if format is not CHAT or not asks_for_the_date(chat_template_of(tokenizer)):
+    if style.template_of is None or not asks_for_the_date(style.template_of(tokenizer)):
         return []
     return [f"the chat template may write today's date; here it is always {TODAY}, so that prompts stay the same"]
 
@@ -131,22 +132,6 @@ def _refuse(tokenizer: Any, messages: list[dict[str, str]], who: str) -> NoRetur
     raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said)
 
 
-def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
-    messages = messages_of(prompt)
-    # Where a task lets nothing stand before an answer (indented code), nothing does.
-    bare = not tokenizer.chat_template and not prompt.prefix and not prompt.delimiter
-    text = _apply(tokenizer, [turn | {"bare": "yes"} for turn in messages] if bare else messages, open_turn=True)
-    if who := _left_out(messages, text):
-        _refuse(tokenizer, messages, who)
-    if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
-        end = _end_of_text(tokenizer)
-        if prompt.prefix:
-            return Rendered(f"{text} {prompt.prefix}{end}", prompt.delimiter)
-        return Rendered(text + end, "" if bare else " ")
-    # The prefix opens the assistant's turn, so that shots, training and evaluation all begin an answer alike.
-    return Rendered(text + prompt.prefix, prompt.delimiter) if prompt.prefix else Rendered(text, "")
-
-
 def _end_of_text(tokenizer: Any) -> str:
     """The EOS that stands after a whole encoder's text, which the answer doesn't go on from; '' for other models.
 
@@ -182,12 +167,28 @@ def _without_thoughts(output: str, reasoned: bool) -> str:
     return "" if output.lstrip().startswith("<think>") else output
 
 
-CHAT = Format(
-    name="chat",
+@format(
+    "chat",
+    summary="The tokenizer's own chat template, one turn a shot.",
     version="4",
+    kind="turns",
     special_tokens=False,
-    render=_render,
     ends_turn=_ends_turn,
     read=_without_thoughts,
-    kind="turns",
+    template_of=chat_template_of,
 )
+def render(prompt: Prompt, tokenizer: Any) -> Rendered:
+    """The conversation by the tokenizer's own template, the assistant's turn open."""
+    messages = messages_of(prompt)
+    # Where a task lets nothing stand before an answer (indented code), nothing does.
+    bare = not tokenizer.chat_template and not prompt.prefix and not prompt.delimiter
+    text = _apply(tokenizer, [turn | {"bare": "yes"} for turn in messages] if bare else messages, open_turn=True)
+    if who := _left_out(messages, text):
+        _refuse(tokenizer, messages, who)
+    if not tokenizer.chat_template:  # "Assistant:" is followed by a blank, as in the turns of the shots.
+        end = _end_of_text(tokenizer)
+        if prompt.prefix:
+            return Rendered(f"{text} {prompt.prefix}{end}", prompt.delimiter)
+        return Rendered(text + end, "" if bare else " ")
+    # The prefix opens the assistant's turn, so that shots, training and evaluation all begin an answer alike.
+    return Rendered(text + prompt.prefix, prompt.delimiter) if prompt.prefix else Rendered(text, "")

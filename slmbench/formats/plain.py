@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmbench.formats._base import Format, Rendered, eos_ids
+from slmbench.formats._base import Rendered
+from slmbench.registry import format
 from slmbench.values import Prompt
 
 SYSTEM_DELIMITER = "\n\n"
@@ -14,13 +15,12 @@ def _question(user: str, prefix: str) -> str:
     return f"{user}\n{prefix}" if prefix else user
 
 
-def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
+@format("plain", summary="The bare text of the prompt, as lm-eval's own tasks send it.", version="2")
+def render(prompt: Prompt, tokenizer: Any) -> Rendered:
+    """The shots and the question as one text, the answer's prefix behind it."""
     parts = [
         _question(shot.user, prompt.prefix) + prompt.delimiter + shot.target.text + prompt.shot_delimiter
         for shot in prompt.shots
     ]
     system = prompt.system + SYSTEM_DELIMITER if prompt.system else ""
     return Rendered(system + "".join(parts) + _question(prompt.user, prompt.prefix), prompt.delimiter)
-
-
-PLAIN = Format(name="plain", version="2", special_tokens=None, render=_render, ends_turn=eos_ids)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slmbench.errors import DataError
-from slmbench.formats._base import Format, FormatFault, Rendered, eos_ids
+from slmbench.formats._base import FormatFault, Rendered
+from slmbench.registry import format
 from slmbench.values import Prompt, Target
 
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,14}")
@@ -51,13 +52,6 @@ def _check_lossless(value: Any) -> None:
         raise DataError(f"toon has no way to write {value}")
     elif not isinstance(value, str | int | float | None):
         raise DataError(f"toon has no way to write a {type(value).__name__}")
-
-
-def _render(prompt: Prompt, tokenizer: Any) -> Rendered:
-    opening = "reasoning:" if prompt.reasoned else "answer:"
-    parts = [_object(shot.inputs, f"{opening} {_write(shot.target)}") + _END for shot in prompt.shots]
-    system = prompt.system + _END if prompt.system else ""
-    return Rendered(system + "".join(parts) + _object(prompt.inputs, opening), " ")
 
 
 def _object(inputs: Mapping[str, Any], rest: str) -> str:
@@ -128,15 +122,19 @@ def _stop(declared: Sequence[str]) -> list[str]:
     return [_END, *declared]
 
 
-TOON = Format(
-    name="toon",
+@format(
+    "toon",
+    summary="Inputs and answer as one object in Token-Oriented Object Notation.",
     version="2",
-    special_tokens=None,
-    render=_render,
-    ends_turn=eos_ids,
+    kind="object",
     write=_write,
     read=_read,
     partial=_partial,
     stop=_stop,
-    kind="object",
 )
+def render(prompt: Prompt, tokenizer: Any) -> Rendered:
+    """Each shot as an object, and the question as one that its answer is to be added to."""
+    opening = "reasoning:" if prompt.reasoned else "answer:"
+    parts = [_object(shot.inputs, f"{opening} {_write(shot.target)}") + _END for shot in prompt.shots]
+    system = prompt.system + _END if prompt.system else ""
+    return Rendered(system + "".join(parts) + _object(prompt.inputs, opening), " ")

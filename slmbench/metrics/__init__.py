@@ -1,10 +1,13 @@
-"""Metrics of texts, choices and code, each a `Scorer` and an `evaluate.Metric`; `names.py` lists them."""
+"""Metrics of texts, choices and code, a file each: a function that `slmbench.registry.metric` marks."""
 
 from __future__ import annotations
 
+import os
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from slmbench.metrics.names import METRIC_SUMMARIES, k_of
+from slmbench.registry import Header, Registry, marked, own_headers
 
 if TYPE_CHECKING:
     import evaluate
@@ -12,29 +15,37 @@ if TYPE_CHECKING:
     from slmbench.metrics._scorer import Scorer
     from slmbench.metrics.passing import pass_at_k
 
-__all__ = ["METRIC_SUMMARIES", "Scorer", "load_metric", "load_scorer", "metric_names", "pass_at_k"]
+__all__ = ["Scorer", "load_metric", "load_scorer", "metric_headers", "metric_names", "pass_at_k"]
+
+
+@cache
+def metric_headers() -> tuple[Header, ...]:
+    """slmbench's own metrics, by name: what `list` shows, read without importing one of them."""
+    return tuple(own_headers("metric"))
 
 
 def metric_names() -> tuple[str, ...]:
     """All names that `list` shows, sorted. `load_scorer` and `load_metric` also know pass@k of every k."""
-    return tuple(sorted(METRIC_SUMMARIES))
+    return tuple(header.name for header in metric_headers())
 
 
-def load_scorer(name: str) -> Scorer:
-    """The scorer of that name; loads no weights. Raises UsageError for an unknown one, with the nearest."""
-    from slmbench.errors import UsageError, did_you_mean
+def load_scorer(name: str, plugins: Registry | None = None, *, task: str = "") -> Scorer:
+    """The scorer of that name; loads no weights. plugins: what else is known. task: named where a plugin's fails.
 
-    k = k_of(name)
-    if name not in METRIC_SUMMARIES and k is None:
-        raise UsageError(f"unknown metric {name!r}{did_you_mean(name, METRIC_SUMMARIES)}")
-    from slmbench.metrics import accuracy, bertscore, classes, codes, exact_match, passing, rouge, squad
+    Raises UsageError for an unknown one, with the nearest.
+    """
+    found = plugins.get("metric", name) if plugins is not None else None
+    if found is not None:
+        from slmbench.metrics._declared import scorer_of
 
-    if k is not None:
-        return passing.scorer(k)
-    if name == "bertscore":
-        return bertscore.scorer()
-    modules = (accuracy, classes, codes, exact_match, rouge, squad)
-    return next(scorer for module in modules for scorer in module.SCORERS if scorer.name == name)
+        return scorer_of(found, task)
+    own = _own(name)
+    if own is None:
+        from slmbench.errors import UsageError, did_you_mean
+
+        known = [*metric_names(), *(plugins.names("metric") if plugins is not None else ())]
+        raise UsageError(f"unknown metric {name!r}{did_you_mean(name, known)}")
+    return own
 
 
 def load_metric(name: str) -> evaluate.Metric:
@@ -42,6 +53,36 @@ def load_metric(name: str) -> evaluate.Metric:
     from slmbench.metrics._evaluate import as_evaluate_metric
 
     return as_evaluate_metric(load_scorer(name))
+
+
+def _own(name: str) -> Scorer | None:
+    from slmbench.metrics.passing import scorer_named
+
+    if (of_any_k := scorer_named(name)) is not None:
+        return of_any_k
+    header = next((header for header in metric_headers() if header.name == name), None)
+    return None if header is None else _scorer_in(header)
+
+
+@cache
+def _module_entries(path: str) -> Registry:
+    module = import_module(f"slmbench.metrics.{os.path.basename(path)[:-3]}")
+    return Registry(marked(vars(module), path, module.__name__, plugin=False))
+
+
+def _scorer_in(header: Header) -> Scorer:
+    entry = _module_entries(header.path).find("metric", header.name)
+    if entry.facts.get("factory"):  # It may depend on what is asked for now.
+        made: Scorer = entry.function()
+        return made
+    return _scorer_of_own(header.path, header.name)
+
+
+@cache
+def _scorer_of_own(path: str, name: str) -> Scorer:
+    from slmbench.metrics._declared import scorer_of
+
+    return scorer_of(_module_entries(path).find("metric", name))
 
 
 def __getattr__(name: str) -> object:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from attrs import frozen
@@ -73,33 +72,6 @@ class Scorer:
         return 1.0 / len(example.choices)
 
 
-def single_value(name: str, measure: Callable[..., float]) -> Callable[..., dict[str, float]]:
-    """The measure, its one float in a dict under the metric's name."""
-    return partial(_under_name, name, measure)
-
-
-def text_score(measure: Callable[[str, Sequence[str]], Mapping[str, float]]) -> Callable[..., dict[str, float]]:
-    """`Scorer.score` from measure(prediction, references) -> values.
-
-    An example without references is held against its answer.
-    """
-    return partial(_score_text, measure)
-
-
-def choice_score(
-    measure: Callable[[Sequence[float], Sequence[str], int], Mapping[str, float]],
-) -> Callable[..., dict[str, float]]:
-    """`Scorer.score` from measure(loglikelihoods, choices, gold) -> values."""
-    return partial(_score_choice, measure)
-
-
-def pooled_score(
-    parts: Callable[[Example, Output], Any], pool: Callable[[Sequence[Any]], dict[str, float]]
-) -> Callable[..., dict[str, float]]:
-    """`Scorer.score` of a pooled metric: the pool of one item alone."""
-    return partial(_score_alone, parts, pool)
-
-
 def named(example: Example, measure: Callable[..., Any], *inputs: Any) -> Any:
     """measure(*inputs); a ValueError of it gets the example's id put before its message."""
     try:
@@ -113,24 +85,8 @@ def references_of(example: Example) -> tuple[str, ...]:
     return example.references or (example.answer,)
 
 
-def _under_name(name: str, measure: Callable[..., float], *inputs: object) -> dict[str, float]:
-    return {name: measure(*inputs)}
-
-
-def _score_text(measure: Callable[..., Mapping[str, float]], example: Example, output: Output) -> dict[str, float]:
-    return dict(named(example, measure, output.text, references_of(example)))
-
-
-def _score_choice(measure: Callable[..., Mapping[str, float]], example: Example, output: Output) -> dict[str, float]:
-    return dict(named(example, measure, output.loglikelihoods, example.choices, gold_of(example)))
-
-
 def gold_of(example: Example) -> int:
     """Index of the right option. Raises ValueError, naming the example, where there is none."""
     if example.gold is None:
         raise ValueError(f"example {example.id!r}: has no gold: a choice metric needs the index of the right option")
     return example.gold
-
-
-def _score_alone(parts: Callable[..., Any], pool: Callable[..., dict[str, float]], *item: Any) -> dict[str, float]:
-    return pool([parts(*item)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from slmbench.metrics._scorer import Scorer, choice_score, single_value
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
+
+_HARNESS = "Gao et al., A framework for few-shot language model evaluation, doi:10.5281/zenodo.10256836"
 
 
 def likeliest(loglikelihoods: Sequence[float]) -> int:
@@ -40,6 +41,13 @@ def likeliest_of(loglikelihoods: Sequence[float], choices: Sequence[str], gold: 
     return likeliest(loglikelihoods)
 
 
+@metric(
+    "accuracy",
+    summary="The option with the highest log-likelihood is the right one (lm-eval's acc).",
+    version="1",
+    binary=True,
+    citation=_HARNESS,
+)
 def accuracy(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
     """1.0 where the option of highest summed log-likelihood is `gold`, else 0.0.
 
@@ -52,6 +60,14 @@ def accuracy(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int)
     return float(likeliest(loglikelihoods) == gold)
 
 
+@metric(
+    "accuracy_norm",
+    summary="The same, with log-likelihoods per character of the option (lm-eval's acc_norm).",
+    version="1",
+    binary=True,
+    reads_choices=True,
+    citation=_HARNESS,
+)
 def accuracy_norm(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
     """1.0 where the option of highest log-likelihood per character is `gold`, else 0.0.
 
@@ -61,6 +77,14 @@ def accuracy_norm(loglikelihoods: Sequence[float], choices: Sequence[str], gold:
     return float(likeliest_norm(loglikelihoods, choices) == gold)
 
 
+@metric(
+    "accuracy_bytes",
+    summary="The same, with log-likelihoods per UTF-8 byte of the option (lm-eval's acc_bytes).",
+    version="1",
+    binary=True,
+    reads_choices=True,
+    citation=_HARNESS,
+)
 def accuracy_bytes(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> float:
     """1.0 where the option of highest log-likelihood per UTF-8 byte is `gold`, else 0.0.
 
@@ -90,24 +114,3 @@ def _check_gold(gold: int, n: int) -> None:
     # A negative index would silently count from the end.
     if not 0 <= gold < n:
         raise ValueError(f"gold is {gold}, but there are {n} options, counted from 0")
-
-
-def _scorer(name: str, measure: Callable[..., float], *, reads_choices: bool) -> Scorer:
-    return Scorer(
-        name=name,
-        version="1",
-        kind="choice",
-        values=(name,),
-        score=choice_score(single_value(name, measure)),
-        description=METRIC_SUMMARIES[name],
-        citation="Gao et al., A framework for few-shot language model evaluation, doi:10.5281/zenodo.10256836",
-        binary=True,
-        reads_choices=reads_choices,
-    )
-
-
-SCORERS: tuple[Scorer, ...] = (
-    _scorer("accuracy", accuracy, reads_choices=False),
-    _scorer("accuracy_norm", accuracy_norm, reads_choices=True),
-    _scorer("accuracy_bytes", accuracy_bytes, reads_choices=True),
-)

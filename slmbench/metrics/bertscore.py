@@ -10,8 +10,8 @@ from functools import lru_cache, partial
 from slmbench.errors import OfflineError, UsageError
 from slmbench.metrics._bert import BertEncoder, BertSettings, Embedding
 from slmbench.metrics._scorer import Scorer, named, references_of
-from slmbench.metrics.names import METRIC_SUMMARIES
 from slmbench.paths import shown
+from slmbench.registry import metric
 from slmbench.values import Example, Output
 
 MODEL_VARIABLE = "SLMBENCH_BERTSCORE"
@@ -132,7 +132,7 @@ def _scorer_of(settings: BertSettings) -> Scorer:
         kind="text",
         values=(settings.value_name,),
         score=partial(_score, settings),
-        description=METRIC_SUMMARIES["bertscore"],
+        description="Similarity of meaning by BERTScore F1; SLMBENCH_BERTSCORE names the model.",
         citation="Zhang et al. 2020, BERTScore: Evaluating Text Generation with BERT, arXiv:1904.09675",
         binary=False,
         range=None,  # A cosine, and with a baseline whatever that makes of it.
@@ -143,6 +143,12 @@ def _scorer_of(settings: BertSettings) -> Scorer:
     )
 
 
+@metric(
+    "bertscore",
+    summary="Similarity of meaning by BERTScore F1; SLMBENCH_BERTSCORE names the model.",
+    version="1",
+    factory=True,
+)
 def scorer() -> Scorer:
     """The scorer of the model that the environment names now; its one value's name says model, layer and baseline."""
     return _scorer_of(bertscore_settings())

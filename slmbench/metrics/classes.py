@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from slmbench.metrics._scorer import Scorer, gold_of, named, pooled_score
+from collections.abc import Sequence
+
 from slmbench.metrics.accuracy import likeliest_of
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
 from slmbench.statistics.pooling import LabelF1, count_labels
-from slmbench.values import Example, Output
 
 
-def class_counts(example: Example, output: Output) -> dict[str, list[int]]:
+@metric(
+    "macro_f1",
+    summary="Mean over classes of the F1 of the likeliest option, pooled over items.",
+    version="1",
+    reads_choices=True,
+    pool=LabelF1(macro="macro_f1"),
+    citation="Opitz and Burst 2019, Macro F1 and Macro F1, arXiv:1911.03347",
+)
+def class_counts(loglikelihoods: Sequence[float], choices: Sequence[str], gold: int) -> dict[str, list[int]]:
     """class -> [true positive, false positive, false negative] of one item; a class is a choice's text.
 
     The prediction is the likeliest option, as in `accuracy`. Raises ValueError as that does, and without choices.
     """
-    gold = gold_of(example)
-    best = named(example, likeliest_of, output.loglikelihoods, example.choices, gold)
-    return count_labels([example.choices[best]], [example.choices[gold]])
-
-
-_POOL = LabelF1(macro="macro_f1")
-
-SCORERS: tuple[Scorer, ...] = (
-    Scorer(
-        name="macro_f1",
-        version="1",
-        kind="choice",
-        values=("macro_f1",),
-        score=pooled_score(class_counts, _POOL),
-        description=METRIC_SUMMARIES["macro_f1"],
-        citation="Opitz and Burst 2019, Macro F1 and Macro F1, arXiv:1911.03347",
-        binary=False,
-        reads_choices=True,
-        parts=class_counts,
-        pool=_POOL,
-    ),
-)
+    best = likeliest_of(loglikelihoods, choices, gold)
+    return count_labels([choices[best]], [choices[gold]])

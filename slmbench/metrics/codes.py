@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from slmbench.metrics._scorer import Scorer, pooled_score, references_of
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
 from slmbench.statistics.pooling import LabelF1, count_labels
 from slmbench.values import Example, Output
 
@@ -31,44 +31,34 @@ def read_codes(text: str) -> tuple[frozenset[str], tuple[str, ...]]:
     return frozenset(codes), tuple(others)
 
 
-def codes_counts(example: Example, output: Output) -> dict[str, list[int]]:
-    """code -> [true positive, false positive, false negative] of one item.
-
-    Gold are all codes of all its references. Words of the output that are no codes count as nothing; a reference with
-    such a word is a ValueError.
-    """
-    gold: set[str] = set()
-    for reference in references_of(example):
-        codes, others = read_codes(reference)
-        if others:
-            raise ValueError(
-                f"example {example.id!r}: {others[0]!r} in the reference {reference[:80]!r} is no ICD code; "
-                "give codes alone, separated by commas, semicolons or white space"
-            )
-        gold |= codes
-    return count_labels(read_codes(output.text)[0], gold)
-
-
 def codes_remarks(example: Example, output: Output) -> dict[str, int]:
     """How many words of the output were passed over, because they are no codes."""
     others = read_codes(output.text)[1]
     return {"words that are no ICD codes": len(others)} if others else {}
 
 
-_POOL = LabelF1(micro="codes_f1/micro", macro="codes_f1/macro")
-
-SCORERS: tuple[Scorer, ...] = (
-    Scorer(
-        name="codes_f1",
-        version="1",
-        kind="text",
-        values=("codes_f1/micro", "codes_f1/macro"),
-        score=pooled_score(codes_counts, _POOL),
-        description=METRIC_SUMMARIES["codes_f1"],
-        citation="Mullenbach et al. 2018, Explainable Prediction of Medical Codes from Clinical Text, arXiv:1802.05695",
-        binary=False,
-        parts=codes_counts,
-        pool=_POOL,
-        remarks=codes_remarks,
-    ),
+@metric(
+    "codes_f1",
+    summary="Micro and macro F1 of lists of ICD codes, pooled over items.",
+    version="1",
+    values=("codes_f1/micro", "codes_f1/macro"),
+    pool=LabelF1(micro="codes_f1/micro", macro="codes_f1/macro"),
+    remarks=codes_remarks,
+    citation="Mullenbach et al. 2018, Explainable Prediction of Medical Codes from Clinical Text, arXiv:1802.05695",
 )
+def codes_counts(prediction: str, references: Sequence[str]) -> dict[str, list[int]]:
+    """code -> [true positive, false positive, false negative] of one item.
+
+    Gold are all codes of all its references. Words of the output that are no codes count as nothing; a reference with
+    such a word is a ValueError.
+    """
+    gold: set[str] = set()
+    for reference in references:
+        codes, others = read_codes(reference)
+        if others:
+            raise ValueError(
+                f"{others[0]!r} in the reference {reference[:80]!r} is no ICD code; "
+                "give codes alone, separated by commas, semicolons or white space"
+            )
+        gold |= codes
+    return count_labels(read_codes(prediction)[0], gold)

@@ -12,19 +12,27 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from slmbench.metrics._numbers import final_number
-from slmbench.metrics._scorer import Scorer, single_value, text_score
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
 
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _FINAL_STOP = re.compile(r"\.$")
 _NO_MATCH = "[invalid]"
 
+_GSM8K = "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, arXiv:2110.14168"
+_NQ_OPEN = "Lee et al. 2019, Latent Retrieval for Weakly Supervised Open Domain Question Answering, arXiv:1906.00300"
+
 # nq_open's own, its twice named "The " included.
 _ARTICLE = re.compile(r"\b(?:The |the |An |A |The |a |an )")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
+@metric(
+    "exact_match",
+    summary="The whole text equals a reference, spacing aside.",
+    version="1",
+    binary=True,
+)
 def exact_match(prediction: str, references: Sequence[str]) -> float:
     """1.0 where the prediction is one of the references, else 0.0; case and punctuation count.
 
@@ -34,6 +42,14 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     return _any_equal(lambda text: " ".join(text.split()), prediction, references)
 
 
+@metric(
+    "exact_match/strict",
+    summary="The number after the first '#### ' equals the reference's (lm-eval's strict-match).",
+    version="1",
+    binary=True,
+    citation=_GSM8K,
+    reads_whole=True,
+)
 def exact_match_strict(prediction: str, references: Sequence[str]) -> float:
     """1.0 where the text after the first `#### ` is a reference's number, else 0.0.
 
@@ -43,6 +59,14 @@ def exact_match_strict(prediction: str, references: Sequence[str]) -> float:
     return _equal_after(extract_strict(prediction), references)
 
 
+@metric(
+    "exact_match/flexible",
+    summary="The last number-like text equals the reference's (lm-eval's flexible-extract).",
+    version="1",
+    binary=True,
+    citation=_GSM8K,
+    reads_whole=True,
+)
 def exact_match_flexible(prediction: str, references: Sequence[str]) -> float:
     """1.0 where the last number-like text is a reference's number, else 0.0.
 
@@ -51,6 +75,14 @@ def exact_match_flexible(prediction: str, references: Sequence[str]) -> float:
     return _equal_after(extract_flexible(prediction), references)
 
 
+@metric(
+    "exact_match/decimal",
+    summary="The final number equals the reference's, compared as decimals (5.0 = 5 = 05).",
+    version="2",
+    binary=True,
+    citation=_GSM8K,
+    reads_whole=True,
+)
 def exact_match_decimal(prediction: str, references: Sequence[str]) -> float:
     """1.0 where the final number equals a reference's as a decimal, else 0.0: 5.0, 05 and $5 are 5.
 
@@ -61,6 +93,13 @@ def exact_match_decimal(prediction: str, references: Sequence[str]) -> float:
     return float(got is not None and got in golds)
 
 
+@metric(
+    "exact_match/open",
+    summary="The text equals a reference; case, punctuation, articles aside (lm-eval's nq_open).",
+    version="1",
+    binary=True,
+    citation=_NQ_OPEN,
+)
 def exact_match_open(prediction: str, references: Sequence[str]) -> float:
     """1.0 where the text is a reference once articles, case and ASCII punctuation are gone, else 0.0.
 
@@ -121,36 +160,3 @@ def _required(references: Sequence[str]) -> Sequence[str]:
     if not references:
         raise ValueError("no references to compare with; give at least one")
     return references
-
-
-def _scorer(
-    name: str,
-    measure: Callable[[str, Sequence[str]], float],
-    citation: str = "",
-    *,
-    reads_whole: bool = False,
-    version: str = "1",
-) -> Scorer:
-    return Scorer(
-        name=name,
-        version=version,
-        kind="text",
-        values=(name,),
-        score=text_score(single_value(name, measure)),
-        description=METRIC_SUMMARIES[name],
-        citation=citation,
-        binary=True,
-        reads_whole=reads_whole,
-    )
-
-
-_GSM8K = "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, arXiv:2110.14168"
-_NQ_OPEN = "Lee et al. 2019, Latent Retrieval for Weakly Supervised Open Domain Question Answering, arXiv:1906.00300"
-
-SCORERS: tuple[Scorer, ...] = (
-    _scorer("exact_match", exact_match),
-    _scorer("exact_match/strict", exact_match_strict, _GSM8K, reads_whole=True),
-    _scorer("exact_match/flexible", exact_match_flexible, _GSM8K, reads_whole=True),
-    _scorer("exact_match/decimal", exact_match_decimal, _GSM8K, reads_whole=True, version="2"),
-    _scorer("exact_match/open", exact_match_open, _NQ_OPEN),
-)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache, partial
 
 from slmbench.metrics._scorer import Scorer, named
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
 from slmbench.values import Example, Output
 
 VERDICTS = ("passed", "failed", "timed out", "died")
@@ -44,6 +45,34 @@ def pass_at_k_of(verdicts: Sequence[str], k: int) -> float:
     return pass_at_k(len(verdicts), sum(verdict == "passed" for verdict in verdicts), k)
 
 
+_PASS_AT_K = re.compile(r"pass@([1-9][0-9]{0,3})")
+
+
+def scorer_named(name: str) -> Scorer | None:
+    """The scorer of a name like `pass@100`, k from 1 to 9999; None for any other name."""
+    found = _PASS_AT_K.fullmatch(name)
+    return scorer(int(found[1])) if found else None
+
+
+@metric(
+    "pass@1",
+    summary="Chance that one sample passes its tests, unbiased; pass@k of any k works by the same name.",
+    version="1",
+    factory=True,
+)
+def pass_at_1() -> Scorer:
+    """The scorer of pass@1."""
+    return scorer(1)
+
+
+@metric(
+    "pass@10", summary="Chance that at least one of 10 samples passes its tests, unbiased.", version="1", factory=True
+)
+def pass_at_10() -> Scorer:
+    """The scorer of pass@10."""
+    return scorer(10)
+
+
 @cache
 def scorer(k: int) -> Scorer:
     """The scorer of pass@k."""
@@ -54,7 +83,7 @@ def scorer(k: int) -> Scorer:
         kind="code",
         values=(name,),
         score=partial(_score, k),
-        description=METRIC_SUMMARIES.get(name, f"Chance that at least one of {k} samples passes its tests, unbiased."),
+        description=f"Chance that at least one of {k} samples passes its tests, unbiased.",
         citation="Chen et al. 2021, Evaluating Large Language Models Trained on Code, arXiv:2107.03374",
         # Of several samples, c of n.
         binary=False,

@@ -7,13 +7,12 @@ a whole row is made by a few operations (Hyyrö 2004, "Bit-parallel LCS-length c
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from slmbench.metrics._scorer import Scorer, text_score
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
 
 if TYPE_CHECKING:
     from nltk.stem.porter import PorterStemmer
@@ -23,6 +22,16 @@ ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Words = list[str]
 
 
+_LIN = "Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries, Text Summarization Branches Out"
+
+
+@metric(
+    "rouge",
+    summary="ROUGE-1, -2, -L and -Lsum F-measures against the best reference.",
+    version="1",
+    values=ROUGE_TYPES,
+    citation=_LIN,
+)
 def rouge(prediction: str, references: Sequence[str], *, stemming: bool = False) -> dict[str, float]:
     """F-measures in [0, 1] by ROUGE type, each against the reference that is best for it.
 
@@ -38,6 +47,18 @@ def rouge(prediction: str, references: Sequence[str], *, stemming: bool = False)
     got = _sentences(prediction, stemming)
     against = [_against(got, _sentences(reference, stemming)) for reference in references]
     return {rouge_type: max(scores[i] for scores in against) for i, rouge_type in enumerate(ROUGE_TYPES)}
+
+
+@metric(
+    "rouge/stemmed",
+    summary="The same on Porter stems of the words.",
+    version="1",
+    values=tuple(f"{name}/stemmed" for name in ROUGE_TYPES),
+    citation=_LIN,
+)
+def rouge_stemmed(prediction: str, references: Sequence[str]) -> dict[str, float]:
+    """`rouge` on stems, its values named so."""
+    return {f"{name}/stemmed": value for name, value in rouge(prediction, references, stemming=True).items()}
 
 
 def rouge_l(prediction: str, reference: str, *, stemming: bool = False) -> float:
@@ -164,26 +185,3 @@ def _rouge_lsum(got: list[Words], gold: list[Words]) -> float:
                 left_got[word] -= 1
                 left_gold[word] -= 1
     return _f(hits, n_got, n_gold)
-
-
-def _scorer(name: str, values: tuple[str, ...], measure: Callable[..., dict[str, float]]) -> Scorer:
-    return Scorer(
-        name=name,
-        version="1",
-        kind="text",
-        values=values,
-        score=text_score(measure),
-        description=METRIC_SUMMARIES[name],
-        citation="Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries, Text Summarization Branches Out",
-        binary=False,
-    )
-
-
-def _stemmed(prediction: str, references: Sequence[str]) -> dict[str, float]:
-    return {f"{name}/stemmed": value for name, value in rouge(prediction, references, stemming=True).items()}
-
-
-SCORERS: tuple[Scorer, ...] = (
-    _scorer("rouge", ROUGE_TYPES, partial(rouge, stemming=False)),
-    _scorer("rouge/stemmed", tuple(f"{name}/stemmed" for name in ROUGE_TYPES), _stemmed),
-)

@@ -7,13 +7,19 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-from slmbench.metrics._scorer import Scorer, text_score
-from slmbench.metrics.names import METRIC_SUMMARIES
+from slmbench.registry import metric
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
+@metric(
+    "squad",
+    summary="Exact match and word F1 by SQuAD's rules, against the best reference.",
+    version="1",
+    values=("squad_em", "squad_f1"),
+    citation="Rajpurkar et al. 2018, Know What You Don't Know: Unanswerable Questions for SQuAD, arXiv:1806.03822",
+)
 def squad(prediction: str, references: Sequence[str]) -> dict[str, float]:
     """squad_em and squad_f1 in [0, 1], each against the reference that is best for it.
 
@@ -46,17 +52,3 @@ def _word_f1(got: list[str], gold: list[str]) -> float:
         return float(got == gold)
     common = sum((Counter(got) & Counter(gold)).values())
     return 2 * common / (len(got) + len(gold))
-
-
-SCORERS: tuple[Scorer, ...] = (
-    Scorer(
-        name="squad",
-        version="1",
-        kind="text",
-        values=("squad_em", "squad_f1"),
-        score=text_score(squad),
-        description=METRIC_SUMMARIES["squad"],
-        citation="Rajpurkar et al. 2018, Know What You Don't Know: Unanswerable Questions for SQuAD, arXiv:1806.03822",
-        binary=False,
-    ),
-)

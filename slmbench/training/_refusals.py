@@ -144,7 +144,7 @@ def _of_text(spec: RecipeSpec, source: ModelSource, config: Any, tokenizer: Any,
         format.ends_turn(tokenizer)
     except UsageError as error:
         yield f"format: {error}"
-    if format.name == "toon":
+    if format.kind == "object":
         read = tokenizer.decode(tokenizer.encode(_LINES, add_special_tokens=False))
         if read.count("\n") != _LINES.count("\n"):
             # SentencePiece as T5 has it turns a line break into a blank, and a record's lines into one.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from slmbench.metrics import Scorer, load_scorer, metric_names
-from slmbench.metrics._scorer import single_value, text_score
+from slmbench.metrics import load_scorer, metric_names
+from slmbench.registry import Registry, marked, metric
 from slmbench.values import Example, Output
 
 
@@ -38,18 +38,13 @@ def test_an_item_that_can_not_be_scored_is_named() -> None:
 
 
 def test_a_scorer_of_ones_own_is_a_function_and_a_name() -> None:
+    @metric("letters", summary="Share of a reference's letters that appear.", version="1")
     def shared_letters(prediction: str, references) -> float:
         return max(len(set(prediction) & set(reference)) / len(set(reference)) for reference in references)
 
-    scorer = Scorer(
-        name="letters",
-        version="1",
-        kind="text",
-        values=("letters",),
-        score=text_score(single_value("letters", shared_letters)),
-        description="Share of a reference's letters that appear.",
-        binary=False,
-    )
+    entries = marked({"letters": shared_letters}, __file__, shared_letters.__module__)
+    scorer = load_scorer("letters", Registry(entries))
+    assert scorer.version.startswith("1-")
     assert scorer.score(_example(references=("ab", "cd")), Output(text="a")) == {"letters": 0.5}
 
 

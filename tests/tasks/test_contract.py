@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from slmbench.catalog import FORMAT_SUMMARIES, default_catalog
+from slmbench.catalog import default_catalog
 from slmbench.datasets import local_source, read_rows
 from slmbench.errors import TrustError
-from slmbench.formats import Format, load_format, pair_ids, training_ids
+from slmbench.formats import Format, format_names, load_format, pair_ids, training_ids
 from slmbench.sandbox import open_sandbox
 from slmbench.task import Task, load_task, program_of
 from slmbench.values import Example, Output, Target
 
 NAMES = sorted(default_catalog().files("tasks"))
-FORMATS = sorted(FORMAT_SUMMARIES)
+FORMATS = sorted(format_names())
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -1,0 +1,217 @@
+"""From a function that is registered as a metric to its scorer: inputs by name, results checked."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from slmbench.errors import HookError, UsageError, did_you_mean
+from slmbench.metrics._scorer import Scorer, gold_of, references_of
+from slmbench.paths import shown
+from slmbench.registry import Registered
+from slmbench.values import Example, Output
+
+Item = tuple[Example, Output]
+
+INPUTS: Mapping[str, Callable[[Example, Output], Any]] = {
+    "output": lambda example, output: output.text,
+    "prediction": lambda example, output: output.text,
+    "references": lambda example, output: references_of(example),
+    "answer": lambda example, output: example.answer,
+    "fields": lambda example, output: example.fields,
+    "example": lambda example, output: example,
+    "loglikelihoods": lambda example, output: output.loglikelihoods,
+    "choices": lambda example, output: example.choices,
+    "gold": lambda example, output: gold_of(example),
+    "verdicts": lambda example, output: output.verdicts,
+}
+"""What a metric's parameters may be called, and what each is of an item."""
+
+_WHOLE = "the whole run"
+FACTS = {
+    *("values", "range", "higher_is_better", "binary", "at_once", "pool", "samples", "citation"),
+    *("reads_choices", "reads_whole", "remarks", "factory"),
+}
+
+
+def scorer_of(entry: Registered, task: str = "") -> Scorer:
+    """The scorer of a registered metric. task: named where its function fails.
+
+    Raises UsageError where its parameters or facts are none that a metric has.
+    """
+    facts = entry.facts
+    if facts.get("factory"):
+        made: Scorer = entry.function()
+        return made
+    names = _inputs_of(entry)
+    kind = "choice" if {"loglikelihoods", "gold"} & set(names) else "code" if "verdicts" in names else "text"
+    values = tuple(facts.get("values", (entry.name,)))
+    measure = _Measure(entry, names, values, task)
+    pool = facts.get("pool")
+    pooled = pool if pool is None or not entry.plugin else _Pool(measure, pool)
+    at_once = facts.get("at_once") and pool is None
+    return Scorer(
+        name=entry.name,
+        version=entry.version,
+        kind=kind,  # type: ignore[arg-type]
+        values=values,
+        score=partial(_alone, measure.part, pooled) if pooled is not None else measure.score,
+        description=entry.summary,
+        binary=bool(facts.get("binary", False)),
+        citation=facts.get("citation", ""),
+        higher_is_better=bool(facts.get("higher_is_better", True)),
+        range=_range_of(entry),
+        reads_choices=bool(facts.get("reads_choices", entry.plugin and "choices" in names)),
+        reads_whole=bool(facts.get("reads_whole", False)),
+        samples=int(facts.get("samples", 1)),
+        parts=measure.part if pooled is not None else None,
+        pool=pooled,
+        score_all=measure.scores if at_once else None,
+        remarks=facts.get("remarks"),
+    )
+
+
+def _alone(part: Callable[..., Any], pool: Callable[..., dict[str, float]], *item: Any) -> dict[str, float]:
+    return pool([part(*item)])
+
+
+def _inputs_of(entry: Registered) -> list[str]:
+    strange = sorted(entry.facts.keys() - FACTS)
+    if strange:
+        raise UsageError(f"{entry.where}: metric {entry.name!r} has no {strange[0]!r}{did_you_mean(strange[0], FACTS)}")
+    names = []
+    for name, parameter in inspect.signature(entry.function).parameters.items():
+        if name in INPUTS:
+            names.append(name)
+        elif parameter.default is parameter.empty:
+            raise UsageError(
+                f"{entry.where}: metric {entry.name!r} asks for {name!r}{did_you_mean(name, INPUTS)} (a metric's "
+                f"parameters are {', '.join(INPUTS)})"
+            )
+    return names
+
+
+def _range_of(entry: Registered) -> tuple[float, float] | None:
+    ends = entry.facts.get("range", (0.0, 1.0))
+    if ends is None:
+        return None
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not low < high:
+        raise UsageError(f"{entry.where}: metric {entry.name!r}: range is (lowest, highest) or None; got {ends!r}")
+    return low, high
+
+
+class _Measure:
+    """A metric's function behind a boundary that says whose fault it was: task, item, metric and line."""
+
+    def __init__(self, entry: Registered, names: Sequence[str], values: tuple[str, ...], task: str) -> None:
+        self.entry, self.names, self.values, self.task = entry, names, values, task
+        self.at_once = bool(entry.facts.get("at_once"))
+
+    def score(self, example: Example, output: Output) -> dict[str, float]:
+        return (
+            self.scores([(example, output)])[0]
+            if self.at_once
+            else self.checked(self._made(example, output), _of(example))
+        )
+
+    def part(self, example: Example, output: Output) -> Any:
+        """What one item adds to a pooled metric."""
+        if not self.at_once:
+            return self._made(example, output)
+        return self._all([(example, output)])[0]
+
+    def scores(self, items: Sequence[Item]) -> list[dict[str, float]]:
+        made = self._all(items)
+        return [self.checked(one, _of(example)) for one, (example, _) in zip(made, items, strict=True)]
+
+    def _made(self, example: Example, output: Output) -> Any:
+        given = {name: INPUTS[name](example, output) for name in self.names}
+        try:
+            return self.entry.function(**given)
+        except ValueError as error:
+            if self.entry.plugin:
+                raise self._raised(error, example) from error
+            raise ValueError(f"example {example.id!r}: {error}") from error
+        except Exception as error:
+            if self.entry.plugin:
+                raise self._raised(error, example) from error
+            raise
+
+    def _all(self, items: Sequence[Item]) -> list[Any]:
+        columns = {name: [INPUTS[name](*item) for item in items] for name in self.names}
+        try:
+            made = list(self.entry.function(**columns))
+        except Exception as error:
+            first = items[0][0] if items else None
+            raise self._raised(error, first, len(items)) from error
+        if len(made) != len(items):
+            raise self.fault(f"returned {len(made)} values for {len(items)} items", _items(items))
+        return made
+
+    def checked(self, made: Any, of: str) -> dict[str, float]:
+        """The values by name. of: what they are of, for a message."""
+        values = made if isinstance(made, Mapping) else {self.values[0]: made}
+        if not self.entry.plugin:
+            return dict(values)
+        if tuple(sorted(map(str, values))) != tuple(sorted(self.values)):
+            raise self.fault(f"expected the values {_listed(self.values)}, got {_listed(values)}", of)
+        for name, value in values.items():
+            if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+                raise self.fault(f"{name} is a {type(value).__name__}; a metric returns numbers", of)
+            number = float(value)
+            if not math.isfinite(number):
+                raise self.fault(f"{name} is {'NaN' if number != number else 'infinite'}", of)
+            ends = _range_of(self.entry)
+            if ends is not None and not ends[0] <= number <= ends[1]:
+                raise self.fault(f"{name} is {number:g}, outside of its range {ends[0]:g} to {ends[1]:g}", of)
+        return {name: float(values[name]) for name in self.values}
+
+    def _raised(self, error: Exception, example: Example | None, n: int = 1) -> HookError:
+        of = "no item" if example is None else f"item {example.id!r}" + (f" and {n - 1} more" if n > 1 else "")
+        return self.fault(f"{type(error).__name__}: {error}".rstrip(": "), of, error)
+
+    def fault(self, what: str, of: str, error: BaseException | None = None) -> HookError:
+        entry = self.entry
+        line = _line_inside(entry.path, error) or entry.line
+        of = f"task {self.task!r}, {of}" if self.task else of
+        return HookError(f"{shown(entry.path)}:{line}: metric {entry.name!r}: {what} ({of})")
+
+
+class _Pool:
+    """A plugin's pool, its results checked as those of its function are."""
+
+    def __init__(self, measure: _Measure, pool: Callable[[Sequence[Any]], Any]) -> None:
+        self.measure, self.pool = measure, pool
+
+    def __call__(self, parts: Sequence[Any]) -> dict[str, float]:
+        try:
+            made = self.pool(parts)
+        except Exception as error:
+            raise self.measure.fault(f"pool: {type(error).__name__}: {error}", _WHOLE, error) from error
+        return self.measure.checked(made, _WHOLE)
+
+
+def _line_inside(path: str, error: BaseException | None) -> int:
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    lines = [frame.lineno or 0 for frame in frames if frame.filename == path]
+    return lines[-1] if lines else 0
+
+
+def _items(items: Sequence[Item]) -> str:
+    return f"items {items[0][0].id!r} to {items[-1][0].id!r}" if items else "no item"
+
+
+def _of(example: Example) -> str:
+    return f"item {example.id!r}"
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(str, names)) or "none"

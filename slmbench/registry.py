@@ -1,0 +1,246 @@
+"""What plugins add, and what slmbench's own metrics and formats are declared by: a name, a summary and a version.
+
+    @slmbench.metric("word_overlap", summary="Share of the reference's words that are there.", version="1")
+    def word_overlap(output, references): ...
+
+A decorator marks its function and does nothing else: whoever loads a module collects the marks (`marked`), and whoever
+lists what there is reads them without running the module (`headers`). This module stays with the standard library's
+cheapest parts, as `slmbench list` imports it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.paths import package_dir, shown
+
+F = TypeVar("F", bound=Callable[..., object])
+KINDS = {
+    "metric": "metrics",
+    "format": "formats",
+    "loader": "loaders",
+    "engine": "engines",
+    "merge_method": "merge_methods",
+}
+"""What a decorator registers, and what `slmbench list` calls all of them."""
+
+_MARK = "__slmbench__"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./+-]{0,79}")
+_MAX_BYTES = 1_000_000
+
+
+class Header(NamedTuple):
+    """What is said of a thing at its definition. path: the file, as it is shown to a person."""
+
+    kind: str
+    name: str
+    summary: str
+    version: str
+    path: str
+    line: int
+
+
+class Registered(NamedTuple):
+    """A function with what its decorator says. version: of what a plugin brings, with a digest of its file behind it.
+
+    facts: what is particular to the kind. plugin: whether it comes from outside of slmbench.
+    """
+
+    kind: str
+    name: str
+    summary: str
+    version: str
+    path: str
+    line: int
+    function: Callable[..., Any]
+    facts: Mapping[str, Any]
+    plugin: bool
+
+    @property
+    def where(self) -> str:
+        """File and line, for a message."""
+        return f"{shown(self.path)}:{self.line}"
+
+
+def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str, Any]) -> Callable[[F], F]:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / + -, at most 80 of them; got {name!r}")
+    if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
+        raise ValueError(f"{kind} {name!r}: summary is one line that says what it is; got {summary!r}")
+    if not isinstance(version, str) or not version.strip():
+        raise ValueError(f'{kind} {name!r}: version is a text that changes when results could, as in "1"')
+
+    def mark(function: F) -> F:
+        if not callable(function):
+            raise ValueError(f"{kind} {name!r}: a function is decorated; got a {type(function).__name__}")
+        marks = [*getattr(function, _MARK, ()), (kind, name, summary, version, facts)]
+        setattr(function, _MARK, marks)
+        return function
+
+    return mark
+
+
+def metric(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+    """Registers a metric of one item. Its parameters are what it is handed, by name: docs/plugins.md lists them.
+
+    It returns a float, or a dict with the keys `values`. Facts: values (the names of a dict's values); range (lowest
+    and highest value, (0, 1) unless told; None for none); higher_is_better; binary (each value is an end of the range);
+    at_once (it takes lists of all items and returns a list); pool (makes a run's values of what the function returned
+    for all items, where a mean won't do); samples (of a code task, how many it needs); citation.
+    """
+    return _decorator("metric", name, summary, version, facts)
+
+
+def format(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+    """Registers a format: a function render(prompt, tokenizer) that returns the text, or (text, delimiter).
+
+    Facts say what it is: kind (`completion`, `turns` or `object`), and functions in place of the defaults: write,
+    read, stop, partial, ends_turn (see `slmbench.formats.Format`); special_tokens; template_of.
+    """
+    return _decorator("format", name, summary, version, facts)
+
+
+def loader(name: str, *, summary: str, version: str) -> Callable[[F], F]:
+    """Registers a loader: a function of (split, folder, **options) that yields a split's rows, dicts of the same keys.
+
+    folder: that of the declaration. options: what the declaration's `loader.options` say.
+    """
+    return _decorator("loader", name, summary, version, {})
+
+
+def engine(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+    """Registers an engine: a function that makes what computes requests from a loaded model."""
+    return _decorator("engine", name, summary, version, facts)
+
+
+def merge_method(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+    """Registers a way to merge tensors: a function of (tensors, base, weights, **parameters) that returns one."""
+    return _decorator("merge_method", name, summary, version, facts)
+
+
+def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: bool = True) -> list[Registered]:
+    """Everything that a module's own functions are marked as. path: its file; module: its name."""
+    source = hashlib.sha256(_read(path)).hexdigest()[:12] if plugin else ""
+    found = []
+    for value in dict.fromkeys(one for one in namespace.values() if callable(one)):
+        if getattr(value, "__module__", None) != module:
+            continue  # Imported from where it is registered.
+        line = getattr(getattr(value, "__code__", None), "co_firstlineno", 0)
+        for kind, name, summary, version, facts in getattr(value, _MARK, ()):
+            told = f"{version}-{source}" if plugin else version
+            found.append(Registered(kind, name, summary, told, path, line, value, facts, plugin))
+    return found
+
+
+class Registry:
+    """Things by kind and name. Immutable; `joined` makes a larger one."""
+
+    def __init__(self, entries: Iterable[Registered] = ()) -> None:
+        """Raises DeclarationError where two have one name, with both places."""
+        found: dict[tuple[str, str], Registered] = {}
+        problems = []
+        for entry in entries:
+            other = found.setdefault((entry.kind, entry.name), entry)
+            if other is not entry and (os.path.realpath(other.path), other.line) != (
+                os.path.realpath(entry.path),
+                entry.line,
+            ):
+                said = f"{entry.kind} {entry.name!r} is registered twice: here and in {other.where}; rename one"
+                problems.append(Problem(shown(entry.path), entry.line, 1, said))
+        if problems:
+            raise DeclarationError(problems)
+        self._found = found
+
+    def __iter__(self) -> Any:
+        return iter(self._found.values())
+
+    def joined(self, entries: Iterable[Registered]) -> Registry:
+        """With more entries. Raises DeclarationError as the constructor does."""
+        more = list(entries)
+        return Registry([*self._found.values(), *more]) if more else self
+
+    def names(self, kind: str) -> list[str]:
+        return [name for of, name in self._found if of == kind]
+
+    def get(self, kind: str, name: str) -> Registered | None:
+        return self._found.get((kind, name))
+
+    def find(self, kind: str, name: str) -> Registered:
+        """Raises UsageError with the nearest known name."""
+        found = self.get(kind, name)
+        if found is None:
+            raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, self.names(kind))}")
+        return found
+
+
+def is_marked(function: object) -> bool:
+    """Whether a decorator has marked it."""
+    return bool(getattr(function, _MARK, ()))
+
+
+def headers(path: str) -> list[Header]:
+    """What a module registers, from its text alone; nothing of it is run. [] for a file that is no Python.
+
+    A decorator counts where its name is one of KINDS, or such an attribute (`slmbench.metric`), and its first argument
+    is a literal text.
+    """
+    text = _read(path)
+    if b"summary" not in text:
+        return []
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        for call in node.decorator_list:
+            if not isinstance(call, ast.Call):
+                continue
+            called = call.func
+            kind = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            told = {key.arg: _literal(key.value) for key in call.keywords}
+            name = _literal(call.args[0]) if call.args else told.get("name")
+            if kind in KINDS and name:
+                summary = told.get("summary") or "(its summary is made by code)"
+                found.append(Header(kind, name, summary, told.get("version") or "", path, node.lineno))
+    return found
+
+
+def _literal(node: ast.expr) -> str | None:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def headers_in(folder: str) -> list[Header]:
+    """The headers of a package's public modules, by name."""
+    try:
+        with os.scandir(folder) as children:
+            paths = sorted(one.path for one in children if one.name.endswith(".py") and not one.name.startswith("_"))
+    except OSError:
+        return []
+    return sorted((header for path in paths for header in headers(path)), key=lambda header: header.name)
+
+
+def own_headers(kind: str) -> list[Header]:
+    """What slmbench itself registers of a kind, by name: a file each in the folder that the kind is called by."""
+    folder = os.path.join(package_dir(), KINDS[kind])
+    return [header for header in headers_in(folder) if header.kind == kind]
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_BYTES)
+    except OSError:
+        return b""
