@@ -27,7 +27,6 @@ from attrs import evolve
 from stories260k import load as load_stories
 
 from slmbench.catalog import Catalog, default_catalog
-from slmbench.cli._work import quiet_libraries
 from slmbench.errors import OfflineError
 from slmbench.evaluation._engine import Engine, build_engine
 from slmbench.evaluation._harness import build_harness_task, render_all
@@ -36,6 +35,7 @@ from slmbench.formats import load_format
 from slmbench.models import LoadedModel, ModelSource, bind_model, load_model, resolve_model
 from slmbench.task import Task, load_task
 from slmbench.values import Example, Output
+from slmbench.workflow.quiet import quiet_libraries
 
 TOLERANCE_NATS = 1e-4
 HF_BATCH = 16

@@ -48,13 +48,13 @@ from attrs import evolve, frozen
 from training_speed import tokenizer_of
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import quiet_libraries
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import load_format
 from slmbench.machine import peak_memory_bytes
 from slmbench.models import load_tokenizer, resolve_model
 from slmbench.task import Task, load_task
 from slmbench.values import Example, Output
+from slmbench.workflow.quiet import quiet_libraries
 
 HELD_OUT = 40
 DEVIATION = 0.04

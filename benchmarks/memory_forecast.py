@@ -19,7 +19,7 @@ from typing import Any
 
 from training_speed import build_models
 
-from slmbench.cli._work import quiet_libraries
+from slmbench.workflow.quiet import quiet_libraries
 
 LIMIT_PERCENT = 15
 STEPS = 5

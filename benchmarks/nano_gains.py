@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import quiet_libraries
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import attach_adapter, load_model, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.statistics.estimate import estimate
 from slmbench.task import load_task
 from slmbench.training import train_adapter
+from slmbench.workflow.quiet import quiet_libraries
 
 SEEDS = (0, 1, 2)
 CASES = (
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _scores(loaded: object, task: object, metric: str, out: str) -> list[float]:
-    (run,) = evaluate_tasks(loaded, [task], out=out, batch=64)  # type: ignore[arg-type,list-item]
+    (run,) = evaluate_tasks(loaded, [task], EvaluationOptions(out=out, batch=64))  # type: ignore[arg-type,list-item]
     return [sample["scores"][metric] for sample in run.samples()]
 
 

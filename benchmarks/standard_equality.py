@@ -20,12 +20,12 @@ import lm_eval_own
 import stories260k
 from attrs import evolve
 
-from slmbench.cli._work import quiet_libraries
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._harness import build_harness_task, render_all
 from slmbench.formats import load_format
 from slmbench.models import LoadedModel, ModelSource, bind_model
 from slmbench.task import Task, load_task
+from slmbench.workflow.quiet import quiet_libraries
 
 TOLERANCE_NATS = 1e-4
 # stories260K has a context of 512 tokens; human_eval's 1,024 are cut to so many on both sides.
@@ -84,7 +84,7 @@ def _compare(name: str, root: Path, loaded: LoadedModel, limit: int, out: str) -
         shots=0,
         max_tokens=task.max_tokens if task.kind == "code" else None,
     )
-    (run,) = evaluate_tasks(loaded, [task], out=out, batch=16, limit=limit)
+    (run,) = evaluate_tasks(loaded, [task], EvaluationOptions(out=out, batch=16, limit=limit))
     pairs = list(zip(run.samples(), items, strict=True))
     if task.kind == "choice":
         worst = max(

@@ -29,9 +29,9 @@ def child(folder: Path, started: float) -> None:
     from training_speed import recipe_of
 
     from slmbench.catalog import default_catalog
-    from slmbench.cli._work import quiet_libraries
     from slmbench.models import resolve_model
     from slmbench.training import _trainer, train_adapter
+    from slmbench.workflow.quiet import quiet_libraries
 
     quiet_libraries()
     spent = 0.0

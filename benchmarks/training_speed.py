@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import quiet_libraries
 from slmbench.models import resolve_model
 from slmbench.recipe import Recipe, load_recipe
 from slmbench.training import prepare_training, train_adapter
+from slmbench.workflow.quiet import quiet_libraries
 
 ROUNDS = 2
 PIECES = 32_768

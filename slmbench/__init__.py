@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slmbench.api import evaluate
     from slmbench.catalog import Catalog, default_catalog
     from slmbench.errors import SlmbenchError
     from slmbench.formats import load_format
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from slmbench.runs import Run
     from slmbench.task import Task, load_task
     from slmbench.values import Example, Output, Prompt
+    from slmbench.workflow.evaluate import evaluate
 
 _HOMES = {
     "Catalog": "slmbench.catalog",
@@ -28,7 +28,7 @@ _HOMES = {
     "Task": "slmbench.task",
     "default_catalog": "slmbench.catalog",
     "engine": "slmbench.registry",
-    "evaluate": "slmbench.api",
+    "evaluate": "slmbench.workflow.evaluate",
     "format": "slmbench.registry",
     "load_format": "slmbench.formats",
     "load_metric": "slmbench.metrics",

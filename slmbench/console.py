@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -309,3 +309,22 @@ def duration(seconds: float) -> str:
     if whole < 120:
         return f"{whole} s"
     return f"{whole / 60:.0f} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+
+
+_WATCHER: ContextVar[Callable[[str, int], object] | None] = ContextVar("slmbench_watcher", default=None)
+
+
+@contextlib.contextmanager
+def watching(callback: Callable[[str, int], object]) -> Iterator[None]:
+    """Has a callback told of progress inside: (what, how many more), as ("answers", 1); whatever it raises, ends it."""
+    token = _WATCHER.set(callback)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+def advanced(what: str, n: int = 1) -> None:
+    """Tells who is watching that n more are done."""
+    if (callback := _WATCHER.get()) is not None:
+        callback(what, n)

@@ -59,11 +59,11 @@ LAYERS: dict[str, int] = {
     "deployment": 7,
     "tokens": 8,
     "training": 8,
-    "api": 8,
     "sweeps": 9,
-    "cli": 10,
-    "__init__": 11,
-    "__main__": 11,
+    "workflow": 10,
+    "cli": 11,
+    "__init__": 12,
+    "__main__": 12,
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -6,13 +6,15 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from slmbench.catalog import Catalog
-from slmbench.cli._recipes import trained_folder
 from slmbench.cli._table import Cell, print_lines, table_lines
-from slmbench.cli._work import evaluate_all
 from slmbench.console import duration, phase, say, show
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown
+from slmbench.workflow.recipes import trained_folder
+from slmbench.workflow.run import ReadyRun, RunPlan, evaluate_recipe
 
 if TYPE_CHECKING:
     from slmbench.recipe import Recipe
@@ -23,7 +25,7 @@ MEASURED_ITEMS = 4
 MEASURED_TOKENS = 16
 
 
-def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, *, out: str, data: str, twin: bool) -> None:
+def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, plan: RunPlan) -> None:
     """What trainings would be, on stdout: rows, steps, mixture, memory, time. Contamination is told on stderr.
 
     Raises whatever the trainings themselves would raise before they load weights.
@@ -31,14 +33,14 @@ def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, *, out: 
     from slmbench.models import resolve_model
     from slmbench.training import prepare_training
 
-    source = resolve_model(recipe.spec.model, catalog, twin=twin)
+    source = resolve_model(recipe.spec.model, catalog, twin=plan.options.twin)
     rate: float | None = None
     loaded: dict[str, Task] = {}  # What several adapters are trained or held on is read once.
     for number, name in enumerate(names):
-        prepared = prepare_training(recipe, name, catalog, source, data=data, loaded=loaded)
+        prepared = prepare_training(recipe, name, catalog, source, data=plan.options.data_mode, loaded=loaded)
         if number == 0:
             rate = _rate(recipe, prepared)
-        _print_plan(recipe, name, prepared, out)
+        _print_plan(recipe, name, prepared, plan.out)
         if rate is not None:
             seconds = rate * prepared.plan.realised(prepared.rows)["tokens"]
             show(f"  time, steps alone: about {duration(seconds)}, give or take a third (a few micro-batches measured)")
@@ -76,34 +78,21 @@ def _print_plan(recipe: Recipe, name: str, prepared: Preparation, out: str) -> N
     show(f"  memory, forecast: {prepared.forecast.total_bytes / 1e9:.2f} GB")
 
 
-def print_evaluation(
-    recipe: Recipe, names: Sequence[str], tasks: Sequence[Task], catalog: Catalog, *, twin: bool, unsafe: bool
-) -> None:
+def print_evaluation(ready: ReadyRun, catalog: Catalog) -> None:
     """What a recipe's evaluation would ask, and how long it would take, from a few short answers of the base."""
     from slmbench.task import Settings
 
+    recipe, tasks = ready.recipe, ready.tasks
     evaluation = recipe.spec.evaluation
     items = {task.name: len(task.examples(task.spec.split, evaluation.limit)) for task in tasks}
-    models = 1 + len(names)
+    models = 1 + len(ready.adapters)
     show(f"evaluation of the base and {models - 1} trained, each on {sum(items.values()):,} items:")
     # Metrics are not asked: a program, or a model that scores, takes a time of its own.
     short, _ = Settings(max_tokens=MEASURED_TOKENS).of([task.with_samples(1) for task in tasks])
     try:
         with tempfile.TemporaryDirectory() as folder:
-            runs = evaluate_all(
-                recipe.spec.model,
-                (),
-                short,
-                catalog,
-                out=folder,
-                format=recipe.spec.format,
-                batch=evaluation.batch,
-                engine=evaluation.engine,
-                limit=MEASURED_ITEMS,
-                seed=recipe.spec.seed,
-                allow_unsafe_code=unsafe,
-                twin=twin,
-            )
+            measured = evolve(ready.plan, out=folder)
+            runs = evaluate_recipe(recipe, (), short, catalog, measured, limit=MEASURED_ITEMS)
     except SlmbenchError as error:
         say(f"note: how long it takes is not measured: {error}")
         return

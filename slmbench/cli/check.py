@@ -10,9 +10,9 @@ from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
-from slmbench.cli._work import quiet_libraries
 from slmbench.console import bar, phase, say, show, show_json
 from slmbench.visible import visible
+from slmbench.workflow.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

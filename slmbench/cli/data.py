@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from slmbench.catalog import Catalog, default_catalog
-from slmbench.cli._work import quiet_libraries
 from slmbench.console import say, show, show_json
 from slmbench.paths import mirror_dir, shown
+from slmbench.workflow.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._recipes import bertscore_by_twin, data_mode, out_folder, say_golden
-from slmbench.cli._work import DEFAULT_OUT, evaluate_all, listed, quiet_libraries, show_leaderboard
+from slmbench.cli._boards import listed, show_leaderboard
 from slmbench.console import say, show_json
 from slmbench.errors import UsageError
+from slmbench.workflow.quiet import quiet_libraries
+from slmbench.workflow.recipes import DEFAULT_OUT, bertscore_by_twin, data_mode, out_folder, say_golden
 
 
 class _Batch(click.ParamType):
@@ -127,11 +128,10 @@ def command(
         say_golden(None, tasks, catalog)
         say("--twin: a random model; these rows will be badged and not ranked")
     quiet_libraries()
-    runs = evaluate_all(
-        model,
-        adapters,
-        tasks,
-        catalog,
+    from slmbench.evaluation import EvaluationOptions
+    from slmbench.workflow.evaluate import evaluate_all
+
+    options = EvaluationOptions(
         out=folder,
         format=format_name,
         batch=batch,
@@ -141,13 +141,15 @@ def command(
         limit=limit,
         seed=seed,
         allow_unsafe_code=allow_unsafe_code,
-        twin=twin,
         no_texts=no_texts,
-        force_base=force_base,
     )
+    runs = evaluate_all(model, adapters, tasks, catalog, options, twin=twin, force_base=force_base)
     if as_json:
         show_json([run.record for run in runs])
         return
+    from slmbench.workflow.rank import rank
+
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page = os.path.join(folder, "leaderboard")
-    show_leaderboard([folder], page, suite=suite, tasks=names, as_json=False, no_texts=no_texts)
+    board, page = rank([folder], page, suite=suite, tasks=names, no_texts=no_texts)
+    show_leaderboard(board, page, as_json=False)

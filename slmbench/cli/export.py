@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import DEFAULT_OUT, quiet_libraries
 from slmbench.console import say, show, show_json
 from slmbench.errors import SlmbenchError
+from slmbench.workflow.quiet import quiet_libraries
+from slmbench.workflow.recipes import DEFAULT_OUT
 
 
 @click.command("export", help="Merge an ADAPTER (its folder) into its base, for transformers, Ollama or llama.cpp.")

@@ -7,7 +7,8 @@ import os
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import DEFAULT_OUT, show_leaderboard
+from slmbench.cli._boards import show_leaderboard
+from slmbench.workflow.recipes import DEFAULT_OUT
 
 
 @click.command("leaderboard", help="RUNS are run folders, or folders that hold runs (as --out of eval).")
@@ -25,4 +26,6 @@ def command(runs: tuple[str, ...], suite: str | None, out: str | None, no_texts:
     if out is None:
         only = runs[0] if len(runs) == 1 and os.path.isdir(os.path.join(runs[0], "runs")) else DEFAULT_OUT
         out = os.path.join(only, "leaderboard")
-    show_leaderboard(runs, out, suite=suite, tasks=tasks, as_json=as_json, no_texts=no_texts)
+    from slmbench.workflow.rank import rank
+
+    show_leaderboard(*rank(runs, out, suite=suite, tasks=tasks, no_texts=no_texts), as_json=as_json)

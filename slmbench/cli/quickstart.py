@@ -8,8 +8,7 @@ import time
 import click
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._recipes import RecipeOptions
-from slmbench.cli.run import run_recipe
+from slmbench.cli._boards import show_leaderboard
 from slmbench.console import say
 
 RECIPE = "nano-quickstart"
@@ -22,6 +21,9 @@ def command(out: str) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     started = time.monotonic()
     say("quickstart: four LoRA adapters on nano, a model of a million parameters, then everything is scored by lm-eval")
-    run_recipe(RECIPE, RecipeOptions(), default_catalog(), out=out, as_json=False)
+    from slmbench.workflow.run import RunPlan, ready_run, run
+
+    catalog = default_catalog()
+    show_leaderboard(*run(ready_run(RunPlan(recipe=RECIPE, out=out), catalog), catalog), as_json=False)
     say(f"done in {time.monotonic() - started:.0f} s; runs, adapters and leaderboard are in {out}")
     say("next: slmbench list tasks; slmbench show task nano_note; slmbench new task NAME")

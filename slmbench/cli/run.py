@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 import click
 
-from slmbench.catalog import Catalog, default_catalog
-from slmbench.cli._plans import print_evaluation, print_plans
-from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options, refuse_to_replace
-from slmbench.cli._work import (
-    DEFAULT_OUT,
-    chosen_adapters,
-    evaluate_all,
-    listed,
-    quiet_libraries,
-    show_leaderboard,
-    train_recipe,
-)
-from slmbench.console import say
+from slmbench.catalog import default_catalog
+from slmbench.cli._boards import listed, show_leaderboard
+from slmbench.cli._options import recipe_options
 from slmbench.errors import UsageError
+from slmbench.workflow.recipes import DEFAULT_OUT, RecipeOptions, out_folder
 
 
 @click.command("run", help="Train a RECIPE's adapters, evaluate base and adapters, write the leaderboard.")
@@ -50,81 +38,24 @@ def command(
 ) -> None:
     if dry_run and as_json:
         raise UsageError("--json is the leaderboard's, and a dry run makes none; leave one of the two out")
-    run_recipe(
-        recipe_name,
-        options,
-        default_catalog(),
+    from slmbench.workflow.run import RunPlan, ready_run, run
+
+    plan = RunPlan(
+        recipe=recipe_name,
         out=out_folder(out, DEFAULT_OUT, options.twin),
-        as_json=as_json,
-        allow_unsafe_code=allow_unsafe_code,
-        no_texts=no_texts,
+        options=options,
         only=only,
-        metrics=None if metric_names is None else listed("--metrics", metric_names),
+        metrics=None if metric_names is None else tuple(listed("--metrics", metric_names)),
         limit=limit,
-        dry_run=dry_run,
-    )
-
-
-def run_recipe(
-    recipe_name: str,
-    options: RecipeOptions,
-    catalog: Catalog,
-    *,
-    out: str,
-    as_json: bool,
-    allow_unsafe_code: bool = False,
-    no_texts: bool = False,
-    only: Sequence[str] = (),
-    metrics: Sequence[str] | None = None,
-    limit: int | None = None,
-    dry_run: bool = False,
-) -> str | None:
-    """Everything a recipe says; returns the path of the leaderboard's page, None of a dry run.
-
-    only: these of its adapters. metrics, limit: in place of the recipe's own.
-    """
-    from slmbench.evaluation import refuse_unscorable
-
-    recipe, twin = options.recipe(recipe_name, catalog), options.twin
-    told = {"evaluation.metrics": metrics and list(metrics), "evaluation.limit": limit}
-    given = {key: value for key, value in told.items() if value is not None}
-    recipe = recipe.with_overrides(given, blame="the command line")
-    names = chosen_adapters(recipe, only)
-    spec = recipe.spec
-    if twin:
-        refuse_to_replace(recipe, names, out)
-    [tasks] = evaluation_tasks([recipe], catalog, options)
-    quiet_libraries()
-    refuse_unscorable(tasks, allow_unsafe_code=allow_unsafe_code)
-    if dry_run:
-        print_plans(recipe, names, catalog, out=out, data=options.data_mode, twin=twin)
-        print_evaluation(recipe, names, tasks, catalog, twin=twin, unsafe=allow_unsafe_code)
-        return None
-    folders = train_recipe(
-        recipe, catalog, out=out, data=options.data_mode, only=only, twin=twin, resume=options.resume
-    )
-    if spec.evaluation.limit is not None:
-        say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged and not ranked")
-    runs = evaluate_all(
-        spec.model,
-        folders,
-        tasks,
-        catalog,
-        out=out,
-        format=spec.format,
-        batch=spec.evaluation.batch,
-        engine=spec.evaluation.engine,
-        limit=spec.evaluation.limit,
-        seed=spec.seed,
         allow_unsafe_code=allow_unsafe_code,
-        twin=twin,
         no_texts=no_texts,
     )
-    return show_leaderboard(
-        [run.folder for run in runs],
-        os.path.join(out, "leaderboard"),
-        suite=spec.evaluation.suite,
-        tasks=recipe.evaluation_tasks(catalog),
-        as_json=as_json,
-        no_texts=no_texts,
-    )
+    catalog = default_catalog()
+    ready = ready_run(plan, catalog)
+    if dry_run:
+        from slmbench.cli._plans import print_evaluation, print_plans
+
+        print_plans(ready.recipe, ready.adapters, catalog, plan)
+        print_evaluation(ready, catalog)
+        return
+    show_leaderboard(*run(ready, catalog), as_json=as_json)

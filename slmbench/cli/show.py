@@ -100,9 +100,9 @@ def _spec(kind: str, path: str) -> Any:
 
 
 def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[dict[str, Any]]:
-    from slmbench.cli._work import quiet_libraries
     from slmbench.formats import load_format, training_ids
     from slmbench.models import load_tokenizer, resolve_model
+    from slmbench.workflow.quiet import quiet_libraries
 
     quiet_libraries()
     style = load_format(format_name)

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._recipes import RecipeOptions, evaluation_tasks, out_folder, recipe_options
+from slmbench.cli._options import recipe_options
 from slmbench.cli._table import Cell, column_blocks, print_lines, table_lines
-from slmbench.cli._work import chosen_adapters, evaluate_all, quiet_libraries, train_recipe
 from slmbench.console import say, show, show_json
-from slmbench.errors import SlmbenchError, UsageError, did_you_mean
+from slmbench.errors import SlmbenchError
+from slmbench.workflow.recipes import RecipeOptions, out_folder
 
 if TYPE_CHECKING:
-    from slmbench.recipe import Recipe
-    from slmbench.runs import Run
     from slmbench.sweeps import Point, Sweep
-    from slmbench.task import Task
 
 DEFAULT_SWEEP_OUT = "slmbench-sweep"
 
@@ -58,52 +56,28 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    from slmbench.evaluation import refuse_unscorable
-    from slmbench.sweeps import axes_of, points_of, run_sweep, seeds_of, summarise, sweep_json, write_sweep
+    from slmbench.sweeps import sweep_json, write_sweep
+    from slmbench.workflow.run import RunPlan
+    from slmbench.workflow.sweep import SweepPlan, ready_sweep
+    from slmbench.workflow.sweep import sweep as run_all
 
     catalog = default_catalog()
-    recipe, twin = options.recipe(recipe_name, catalog), options.twin
-    axes = axes_of(recipe, over, seeds_of(seeds) if seeds is not None else ())
-    points = points_of(recipe, axes, catalog)
-    for point in points:
-        chosen_adapters(point.recipe, only)
+    run = RunPlan(
+        recipe=recipe_name,
+        out="",
+        options=options,
+        only=only,
+        allow_unsafe_code=allow_unsafe_code,
+        no_texts=no_texts,
+    )
+    ready = ready_sweep(SweepPlan(run=run, over=over, seeds=seeds, metrics=metrics), catalog)
+    points = ready.points
     if dry_run:
         _print_points(points, as_json)
         return 0
-    bound = evaluation_tasks([point.recipe for point in points], catalog, options)
-    tasks = {id(point.recipe): found for point, found in zip(points, bound, strict=True)}
-    scored = [task for found in bound for task in found]
-    _check_metrics(metrics, scored)
-    quiet_libraries()
-    refuse_unscorable(scored, allow_unsafe_code=allow_unsafe_code)
-    folder = os.path.join(out_folder(out, DEFAULT_SWEEP_OUT, twin), *([] if out else [recipe.name]))
-
-    def train(made: Recipe, place: str) -> list[str]:
-        return train_recipe(
-            made, catalog, out=place, data=options.data_mode, only=only, twin=twin, resume=options.resume
-        )
-
-    def evaluate(made: Recipe, folders: Sequence[str]) -> list[Run]:
-        evaluation = made.spec.evaluation
-        return evaluate_all(
-            made.spec.model,
-            folders,
-            tasks[id(made)],
-            catalog,
-            out=folder,
-            format=made.spec.format,
-            batch=evaluation.batch,
-            engine=evaluation.engine,
-            limit=evaluation.limit,
-            # Of the recipe, not of the point: the base is scored once, and seeds differ in their training alone.
-            seed=recipe.spec.seed,
-            allow_unsafe_code=allow_unsafe_code,
-            twin=twin,
-            no_texts=no_texts,
-        )
-
-    outcomes = run_sweep(points, train=train, evaluate=evaluate, out=folder, say=say)
-    sweep = summarise(recipe.name, axes, outcomes, metrics)
+    folder = os.path.join(out_folder(out, DEFAULT_SWEEP_OUT, options.twin), *([] if out else [ready.recipe.name]))
+    ready = evolve(ready, plan=evolve(ready.plan, run=evolve(run, out=folder)))
+    sweep = run_all(ready, catalog)
     paths = write_sweep(sweep, os.path.join(folder, "sweep"))
     if as_json:
         show_json(sweep_json(sweep))
@@ -119,16 +93,6 @@ def command(
             f"{len(sweep.failures)} of {len(points)} points have no result; the same command tries them again"
         )
     return 0
-
-
-def _check_metrics(metrics: Sequence[str], tasks: Sequence[Task]) -> None:
-    known: dict[str, None] = {}
-    for task in tasks:
-        known |= {f"{task.name}/{name}": None for scorer in task.scorers for name in scorer.values}
-    names = {*known, *(key.partition("/")[2] for key in known)}
-    for metric in metrics:
-        if metric not in names:
-            raise UsageError(f"no task here has the metric {metric!r}{did_you_mean(metric, known)}")
 
 
 def _print_points(points: Sequence[Point], as_json: bool) -> None:

@@ -3,12 +3,14 @@
 from slmbench.evaluation._engine import Engine
 from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
+from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._parity import SentRequest, sent_requests
 from slmbench.evaluation._trained_format import choose_format, format_remarks
 from slmbench.evaluation.shared_prefix import register
 
 __all__ = [
     "Engine",
+    "EvaluationOptions",
     "SentRequest",
     "choose_format",
     "evaluate_tasks",

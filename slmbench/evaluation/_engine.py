@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.console import bar
+from slmbench.console import advanced, bar
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
 from slmbench.evaluation._waiting import Waiting, most_tokens, sample_key, tag
@@ -84,12 +84,10 @@ def build_engine(
     journals: dict[str, Journal] | None = None,
     seed: int = 0,
     encoded: Encoded | None = None,
-    progress: Callable[[int], Any] | None = None,
 ) -> Any:
     """An `lm_eval` HFLM over a loaded model. journals: task name -> its run's journal; answers found there are reused.
 
     encoded: token ids of requests, of engines with the same tokenizer and format; it is read and filled.
-    progress is called with a number of requests whenever so many are done.
     """
     identity = {
         "model": loaded.weights_sha256,
@@ -109,7 +107,7 @@ def build_engine(
     if engine.name == "shared":
         options |= {"kv_budget_bytes": engine.kv_budget_bytes, "seed": seed, "latency": engine.latency}
     pairs: Encoded = {} if encoded is None else encoded
-    return _engine_class(engine.name)(loaded, format, journals or {}, identity, pairs, progress, options)
+    return _engine_class(engine.name)(loaded, format, journals or {}, identity, pairs, options)
 
 
 @lru_cache
@@ -136,7 +134,6 @@ class _Journaled:
         journals: dict[str, Journal],
         identity: dict[str, Any],
         encoded: Encoded,
-        progress: Callable[[int], Any] | None,
         options: dict[str, Any],
     ) -> None:
         encoder_decoder = loaded.architecture == "seq2seq"
@@ -154,7 +151,6 @@ class _Journaled:
         self.format = format
         self.journals = journals
         self.identity = identity
-        self.progress = progress
         self.records: dict[str, dict[str, Any]] = {}
         self._told = bar("answers", 0, "tokens", told=False)
         self._waiting: dict[str, list[Waiting]] = defaultdict(list)
@@ -255,8 +251,8 @@ class _Journaled:
             total = sum(one.work for waiting in self._waiting.values() for one in waiting)
             with bar(_VERBS[kind], total, "tokens", told=False) as self._told:
                 compute(pending, disable_tqdm=True)
-        if again and self.progress is not None:
-            self.progress(again)
+        if again:
+            advanced("answers", again)
         return [self.records[task + "\0" + key] for task, key in keys]
 
     def repeats(self, requests: list[Any]) -> list[int]:
@@ -358,8 +354,7 @@ class _Journaled:
 
     def _done(self, task: str, key: str, record: dict[str, Any]) -> None:
         self.records[task + "\0" + key] = record
-        if self.progress is not None:
-            self.progress(1)
+        advanced("answers")
 
     def record_of(self, task: str, kind: str, args: tuple[Any, ...], item: int, epoch: int = 0) -> dict[str, Any]:
         """The journaled facts of a request: tokens, latency, how it ended. item: lm-eval's doc_id."""

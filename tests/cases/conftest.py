@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import load_model, resolve_model
 from slmbench.paths import package_dir
 from slmbench.task import load_task
@@ -64,7 +64,9 @@ def scored(tmp_path):
     def run(loaded, tasks="nano_choice,nano_note", *, limit=3, **options):
         number = len(list(tmp_path.glob("out*")))
         ready = [load_task(task) for task in tasks.split(",")]
-        return evaluate_tasks(loaded, ready, out=str(tmp_path / f"out{number}"), limit=limit, **options)
+        return evaluate_tasks(
+            loaded, ready, EvaluationOptions(out=str(tmp_path / f"out{number}"), limit=limit, **options)
+        )
 
     return run
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import adapter_on, load_model, resolve_model
 from slmbench.models._digest import weights_sha256
 from slmbench.task import load_task
@@ -135,7 +135,7 @@ def test_a_run_says_what_plain_peft_says_to_a_ten_thousandth(nano, make, tmp_pat
     folder = make(kind)
     with adapter_on(nano, folder) as tuned:
         tasks = [load_task(name, default_catalog()) for name in ("nano_choice", "nano_note")]
-        choice, generate = evaluate_tasks(tuned, tasks, out=str(tmp_path), limit=8)
+        choice, generate = evaluate_tasks(tuned, tasks, EvaluationOptions(out=str(tmp_path), limit=8))
     peer = PeftModel.from_pretrained(copy.deepcopy(nano.model), folder).eval()
     for sample in _samples(choice):
         ours = sample["loglikelihoods"]

@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._judge import read_answer
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
@@ -41,7 +41,7 @@ def test_cut_and_stopped_answers_are_counted_in_record_csv_and_on_every_page(
     note = load_task("nano_note").with_max_tokens(9)
     stopped = write_task("stopped", task_yaml + 'generation: {max_tokens: 40, stop: ["e", "0", "1", "2"]}\n')
     tasks = [note, load_task_folder(str(stopped), default_catalog())]
-    runs = evaluate_tasks(nano, tasks, limit=6, out=str(tmp_path))
+    runs = evaluate_tasks(nano, tasks, EvaluationOptions(limit=6, out=str(tmp_path)))
     counts = []
     for run in runs:
         reasons = [row["finish_reason"] for row in run.samples()]

@@ -39,13 +39,13 @@ def test_an_evaluation_names_all_that_is_missing(tmp_path: Path, capsys: pytest.
 
 
 def test_python_is_told_the_same() -> None:
-    from slmbench.evaluation import evaluate_tasks
+    from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 
     catalog = default_catalog()
     tasks = [load_task(name, catalog) for name in ("gsm8k", "boolq")]
     model = load_model(resolve_model("nano", catalog))
     with pytest.raises(OfflineError, match=r"(?s)2 data sets .*'gsm8k'.*'boolq'.*pull gsm8k boolq --to DIR"):
-        evaluate_tasks(model, tasks, out="o")
+        evaluate_tasks(model, tasks, EvaluationOptions(out="o"))
 
 
 RECIPE = """\

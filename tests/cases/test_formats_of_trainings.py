@@ -7,13 +7,14 @@ from attrs import evolve
 
 import slmbench
 from slmbench.catalog import default_catalog
-from slmbench.cli._work import evaluate_all
 from slmbench.errors import UsageError
+from slmbench.evaluation import EvaluationOptions
 from slmbench.formats import load_format
 from slmbench.models import adapter_on, load_tokenizer, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.task import load_task
 from slmbench.training import train_adapter
+from slmbench.workflow.evaluate import evaluate_all
 
 RECIPE = """\
 summary: A few steps.
@@ -48,8 +49,7 @@ def test_base_and_adapter_are_asked_as_the_adapter_was_trained(trained, tmp_path
         [trained["chat"]],
         [load_task("nano_note")],
         default_catalog(),
-        out=str(tmp_path),
-        **OPTIONS,
+        EvaluationOptions(out=str(tmp_path), **OPTIONS),
     )
     assert [run.record["format"] for run in runs] == ["chat", "chat"]
     assert all("format" not in remark for run in runs for remark in run.record["remarks"])
@@ -73,7 +73,9 @@ def test_another_format_is_told_before_the_run_and_in_its_record(trained, nano, 
 def test_adapters_of_several_formats_are_named_and_the_way_out(trained, tmp_path):
     both = list(trained.values())
     with pytest.raises(UsageError, match=r"chat_note: chat; .*toon_note: toon.*--format"):
-        evaluate_all("nano", both, [load_task("nano_note")], default_catalog(), out=str(tmp_path), **OPTIONS)
+        evaluate_all(
+            "nano", both, [load_task("nano_note")], default_catalog(), EvaluationOptions(out=str(tmp_path), **OPTIONS)
+        )
 
 
 def test_a_chat_model_in_plain_is_remarked_on(clone, load, scored):

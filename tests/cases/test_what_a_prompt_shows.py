@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import LoadedModel, load_model, resolve_model
 from slmbench.task import load_task_folder
 
@@ -39,7 +39,7 @@ def test_a_prompt_beyond_the_window_keeps_its_end_and_is_counted(
     )
     folder = write_task("long", yaml, test="".join(json.dumps(row) + "\n" for row in rows))
     task = load_task_folder(str(folder), default_catalog())
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "o"), format=style)
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "o"), format=style))
     samples: list[dict[str, Any]] = run.samples()
     assert [row["truncated"] for row in samples] == [True, False]
     assert run.record["cost"]["n_truncated"] == 1
@@ -50,7 +50,9 @@ def test_a_prompt_beyond_the_window_keeps_its_end_and_is_counted(
     other = [{**rows[0], "q": "Which is the 5th?"}, rows[1]]
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other))
     (again,) = evaluate_tasks(
-        nano, [load_task_folder(str(folder), default_catalog())], out=str(tmp_path / "o"), format=style
+        nano,
+        [load_task_folder(str(folder), default_catalog())],
+        EvaluationOptions(out=str(tmp_path / "o"), format=style),
     )
     key = "output" if kind == "generate" else "loglikelihoods"
     assert again.run_id != run.run_id
@@ -65,11 +67,11 @@ def test_an_item_that_is_its_own_shot_is_counted(
     task = load_task_folder(
         str(write_task("shown", yaml, train='{"question": "1+1? ", "answer": "2"}\n', test=rows)), default_catalog()
     )
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "o"))
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "o")))
     (said,) = [remark for remark in run.record["remarks"] if "among its own shots" in remark]
     assert run.record["remarks"][said] == 1
     clean = load_task_folder(
         str(write_task("clean", yaml, train='{"question": "3+1?", "answer": "4"}\n', test=rows)), default_catalog()
     )
-    (run,) = evaluate_tasks(nano, [clean], out=str(tmp_path / "o"))
+    (run,) = evaluate_tasks(nano, [clean], EvaluationOptions(out=str(tmp_path / "o")))
     assert not [remark for remark in run.record["remarks"] if "among its own shots" in remark]

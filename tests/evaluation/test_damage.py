@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.journal import Journal
 from slmbench.task import load_task
 
@@ -25,7 +25,7 @@ def cut_off(nano: Any, task: Any, out: Path, monkeypatch: pytest.MonkeyPatch, n:
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Journal, "append", appended)
-        evaluate_tasks(nano, [task], out=str(out), limit=limit, batch=2)
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(out), limit=limit, batch=2))
     (path,) = out.glob("runs/*/responses.jsonl")
     return path.read_bytes().splitlines(keepends=True)
 
@@ -80,13 +80,13 @@ def test_a_damaged_line_is_said_and_computed_again_and_the_samples_are_an_undama
     task, damage = load_task(name), DAMAGE[name]
     n = len(damage) + 3
     limit = -(-n // 4) + 1 if name == "nano_choice" else n + 1
-    (whole,) = evaluate_tasks(nano, [task], out=str(tmp_path / "whole"), limit=limit, batch=2)
+    (whole,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "whole"), limit=limit, batch=2))
     lines = cut_off(nano, task, tmp_path / "cut", monkeypatch, n, limit)
     assert len(lines) == n
     (path,) = (tmp_path / "cut").glob("runs/*/responses.jsonl")
     path.write_bytes(b"".join(lines[:3] + [harm(line) for harm, line in zip(damage, lines[3:], strict=True)]))
     capsys.readouterr()
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "cut"), limit=limit, batch=2)
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "cut"), limit=limit, batch=2))
     assert run.record["cost"]["n_resumed"] == 3
     said = capsys.readouterr().err
     assert "responses.jsonl: line 4: field value." in said

@@ -9,7 +9,7 @@ import pytest
 
 from slmbench.cli import main
 from slmbench.errors import DataError, UsageError
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._engine import Engine, build_engine
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
@@ -64,8 +64,8 @@ def test_settings_that_do_not_go_together_are_refused(settings, said):
 
 def test_both_engines_give_the_same_numbers_and_are_ranked_together(nano, tmp_path):
     tasks = [load_task("nano_choice"), load_task("nano_note")]
-    ours = evaluate_tasks(nano, tasks, out=str(tmp_path), limit=10)
-    theirs = evaluate_tasks(nano, tasks, out=str(tmp_path), limit=10, engine="hf", batch=4)
+    ours = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path), limit=10))
+    theirs = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path), limit=10, engine="hf", batch=4))
     for run, other in zip(ours, theirs, strict=True):
         assert (run.record["engine"], run.record["batch_size"]) == ("shared", "auto")
         assert (other.record["engine"], other.record["batch_size"]) == ("hf", 4)
@@ -83,8 +83,8 @@ def test_both_engines_give_the_same_numbers_and_are_ranked_together(nano, tmp_pa
 
 def test_cost_has_latency_only_where_items_were_alone(nano, tmp_path):
     task = load_task("nano_choice")
-    (shared,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=6)
-    (alone,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=6, latency=True)
+    (shared,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=6))
+    (alone,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=6, latency=True))
     assert shared.record["cost"]["latency_p50_ms"] is None
     cost = alone.record["cost"]
     assert 0 < cost["latency_p50_ms"] <= cost["latency_p90_ms"]
@@ -102,11 +102,11 @@ def test_cost_has_latency_only_where_items_were_alone(nano, tmp_path):
 
 def test_a_repetition_penalty_of_the_models_file_is_named_and_changes_nothing(nano, tmp_path):
     task = load_task("nano_note")
-    (plain,) = evaluate_tasks(nano, [task], out=str(tmp_path / "plain"), limit=4)
+    (plain,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "plain"), limit=4))
     assert "generation_config" not in plain.record
     nano.model.generation_config.repetition_penalty = 4.0
-    (ours,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=4)
-    (theirs,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=4, engine="hf", batch=4)
+    (ours,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=4))
+    (theirs,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=4, engine="hf", batch=4))
     assert ours.record["generation_config"] == {"counts": False, "repetition_penalty": 4.0}
     assert theirs.record["generation_config"] == {"counts": False, "repetition_penalty": 4.0}
     assert _answers(ours) == _answers(plain)
@@ -115,7 +115,9 @@ def test_a_repetition_penalty_of_the_models_file_is_named_and_changes_nothing(na
 
 def test_a_run_that_was_batched_plainly_says_so_and_how_often(tiny_t5, tmp_path):
     t5 = tiny_t5()
-    choice, note = evaluate_tasks(t5, [load_task("nano_choice"), load_task("nano_note")], out=str(tmp_path), limit=3)
+    choice, note = evaluate_tasks(
+        t5, [load_task("nano_choice"), load_task("nano_note")], EvaluationOptions(out=str(tmp_path), limit=3)
+    )
     assert choice.record["remarks"] == {}
     ((why, count),) = ((why, n) for why, n in note.record["remarks"].items() if why.startswith("plain batching"))
     assert "encoder-decoder" in why
@@ -177,8 +179,8 @@ def test_runs_of_both_engines_are_rows_of_one_table(nano, write_task, tmp_path):
     from slmbench.task import load_task_folder
 
     sums = load_task_folder(str(write_task("sums")), default_catalog()).with_max_tokens(4)
-    evaluate_tasks(nano, [sums], out=str(tmp_path))
-    evaluate_tasks(nano, [sums], out=str(tmp_path), engine="hf")
+    evaluate_tasks(nano, [sums], EvaluationOptions(out=str(tmp_path)))
+    evaluate_tasks(nano, [sums], EvaluationOptions(out=str(tmp_path), engine="hf"))
     runs, notices = load_runs(tmp_path)
     assert len(runs) == 2
     board = build_leaderboard(runs, notices=notices)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from slmbench.console import watching
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation import _evaluate as module
-from slmbench.evaluation import evaluate_tasks
 from slmbench.metrics import load_metric
 from slmbench.task import load_task
 
@@ -25,7 +26,7 @@ def _outputs(run):
 
 def test_every_number_is_recomputed_from_the_samples(nano, tmp_path):
     tasks = [load_task("nano_arithmetic"), load_task("nano_choice")]
-    arithmetic, choice = evaluate_tasks(nano, tasks, out=str(tmp_path), limit=12, batch=12)
+    arithmetic, choice = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path), limit=12, batch=12))
     samples = arithmetic.samples()
     again = load_metric("exact_match/flexible").compute(
         predictions=[sample["output"] for sample in samples], references=[sample["target"] for sample in samples]
@@ -42,49 +43,52 @@ def test_every_number_is_recomputed_from_the_samples(nano, tmp_path):
 
 
 def test_the_same_call_again_computes_nothing(nano, tmp_path, monkeypatch):
-    (first,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=4)
+    (first,) = evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=4))
     monkeypatch.setattr(module, "_run", lambda *args: pytest.fail("the run is there already"))
-    (second,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=4)
+    (second,) = evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=4))
     assert second.record == first.record
 
 
 def test_another_seed_limit_or_format_is_another_run(nano, tmp_path):
     task = load_task("nano_choice")
     ids = {
-        evaluate_tasks(nano, [task], out=str(tmp_path), limit=2)[0].run_id,
-        evaluate_tasks(nano, [task], out=str(tmp_path), limit=3)[0].run_id,
-        evaluate_tasks(nano, [task], out=str(tmp_path), limit=2, seed=1)[0].run_id,
-        evaluate_tasks(nano, [task], out=str(tmp_path), limit=2, format="chat")[0].run_id,
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=2))[0].run_id,
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=3))[0].run_id,
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=2, seed=1))[0].run_id,
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=2, format="chat"))[0].run_id,
     }
     assert len(ids) == 4
 
 
 def test_batch_composition_does_not_change_greedy_outputs(nano, tmp_path):
     task = load_task("nano_note")
-    (one,) = evaluate_tasks(nano, [task], out=str(tmp_path / "a"), limit=6, batch=1)
-    (many,) = evaluate_tasks(nano, [task], out=str(tmp_path / "b"), limit=6, batch=6)
+    (one,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "a"), limit=6, batch=1))
+    (many,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "b"), limit=6, batch=6))
     assert [sample["output"] for sample in one.samples()] == [sample["output"] for sample in many.samples()]
 
 
 def test_interrupted_run_keeps_what_was_finished_and_goes_on(nano, tmp_path):
     tasks = [load_task("nano_arithmetic"), load_task("nano_choice")]
-    expected = [_outputs(run) for run in evaluate_tasks(nano, tasks, out=str(tmp_path / "whole"), limit=8, batch=2)]
+    expected = [
+        _outputs(run)
+        for run in evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "whole"), limit=8, batch=2))
+    ]
     done = 0
 
-    def interrupt(n):
+    def interrupt(what, n):
         nonlocal done
         done += n
         if done == 9:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_tasks(nano, tasks, out=str(tmp_path / "cut"), limit=8, batch=2, progress=lambda *_: interrupt)
+    with pytest.raises(KeyboardInterrupt), watching(interrupt):
+        evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "cut"), limit=8, batch=2))
     records = [json.loads(path.read_text()) for path in (tmp_path / "cut").glob("runs/*/run.json")]
     assert {record["status"] for record in records} == {"started"}
     kept = sum(len(path.read_bytes().splitlines()) for path in (tmp_path / "cut").glob("runs/*/responses.jsonl"))
     assert kept == 9
 
-    runs = evaluate_tasks(nano, tasks, out=str(tmp_path / "cut"), limit=8, batch=2)
+    runs = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "cut"), limit=8, batch=2))
     for run, whole in zip(runs, expected, strict=True):
         for (item, output, lls), (other_item, other_output, other_lls) in zip(_outputs(run), whole, strict=True):
             assert (item, output) == (other_item, other_output)
@@ -97,11 +101,11 @@ def test_interrupted_run_keeps_what_was_finished_and_goes_on(nano, tmp_path):
 _KILLED = """
 import sys
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import load_model, resolve_model
 from slmbench.task import load_task
 model = load_model(resolve_model("nano", default_catalog()))
-evaluate_tasks(model, [load_task("nano_arithmetic")], out=sys.argv[1], limit=60, batch=1)
+evaluate_tasks(model, [load_task("nano_arithmetic")], EvaluationOptions(out=sys.argv[1], limit=60, batch=1))
 """
 
 
@@ -123,40 +127,45 @@ def test_killed_evaluation_computes_only_what_is_missing(nano, tmp_path):
 
     computed = 0
 
-    def count(n):
+    def count(what, n):
         nonlocal computed
         computed += n
 
-    (run,) = evaluate_tasks(
-        nano, [load_task("nano_arithmetic")], out=str(tmp_path), limit=60, batch=1, progress=lambda *_: count
-    )
+    with watching(count):
+        (run,) = evaluate_tasks(
+            nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path), limit=60, batch=1)
+        )
     assert (
         run.record["cost"]["n_resumed"] >= len(kept) - 1
     )  # The torn last line, if the kill left one, is computed anew.
     assert run.record["status"] == "ok"
     assert len(run.samples()) == 60
-    (whole,) = evaluate_tasks(nano, [load_task("nano_arithmetic")], out=str(tmp_path / "whole"), limit=60, batch=1)
+    (whole,) = evaluate_tasks(
+        nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path / "whole"), limit=60, batch=1)
+    )
     assert _outputs(run) == _outputs(whole)
 
 
 def test_two_processes_do_not_write_one_run(nano, tmp_path):
     refused = []
 
-    def other_process(title, total):
+    def other_process(what, n):
+        if refused:
+            return
         (path,) = tmp_path.glob("runs/*/responses.jsonl")
         code = f"from slmbench.journal import Journal; Journal({str(path)!r})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode != 0
         assert "another process is writing this run" in done.stderr
-        refused.append(title)
-        return lambda n: None
+        refused.append(what)
 
-    evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2, progress=other_process)
+    with watching(other_process):
+        evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
     assert len(refused) == 1
 
 
 def test_changed_samples_are_refused(nano, tmp_path):
-    (run,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    (run,) = evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
     path = Path(run.folder) / "samples.jsonl"
     path.write_text(path.read_text().replace('"accuracy": 0.0', '"accuracy": 1.0') + "\n")
     with pytest.raises(SlmbenchError, match="was changed after the run"):
@@ -170,7 +179,7 @@ def test_a_task_that_generates_more_than_the_context_is_refused(nano, tmp_path):
     from attrs import evolve
 
     with pytest.raises(UsageError, match=r"generates up to 2000 tokens, but 'nano' has a context of 1024"):
-        evaluate_tasks(nano, [evolve(task, spec=spec)], out=str(tmp_path))
+        evaluate_tasks(nano, [evolve(task, spec=spec)], EvaluationOptions(out=str(tmp_path)))
 
 
 def test_disk_full_leaves_the_journal_and_says_what_to_do(nano, tmp_path):
@@ -186,16 +195,18 @@ sys.exit(main(["eval", "nano", "--tasks", "nano_arithmetic", "--limit", "40", "-
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("samples.jsonl"))
-    (again,) = evaluate_tasks(nano, [load_task("nano_arithmetic")], out=str(tmp_path), limit=40, batch=4)
+    (again,) = evaluate_tasks(
+        nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path), limit=40, batch=4)
+    )
     assert again.record["cost"]["n_resumed"] > 0
 
 
 def test_changed_samples_are_computed_anew(nano, tmp_path):
-    (run,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    (run,) = evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
     expected = _outputs(run)
     path = Path(run.folder) / "samples.jsonl"
     path.write_text("{}\n")
-    (again,) = evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    (again,) = evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
     assert _outputs(again) == expected
 
 
@@ -216,7 +227,9 @@ def test_gold_from_code_that_the_plugin_imports_is_part_of_the_run(nano, tmp_pat
     runs = []
     for gold in ("one", "two"):
         monkeypatch.setenv("HOP_GOLD", gold)
-        runs += evaluate_tasks(nano, [load_task("hop", default_catalog())], out=str(tmp_path / "out"))
+        runs += evaluate_tasks(
+            nano, [load_task("hop", default_catalog())], EvaluationOptions(out=str(tmp_path / "out"))
+        )
     assert [run.samples()[0]["references"] for run in runs] == [["one"], ["two"]]
     assert runs[0].record["comparability_key"] != runs[1].record["comparability_key"]
 
@@ -227,4 +240,4 @@ def test_model_that_computes_no_numbers_is_an_error(nano, tmp_path):
     with torch.no_grad():
         nano.model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(SlmbenchError, match=r"computes no numbers"):
-        evaluate_tasks(nano, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+        evaluate_tasks(nano, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))

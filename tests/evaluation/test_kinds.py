@@ -12,7 +12,7 @@ import pytest
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import OfflineError, UsageError
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.evaluation._judge import judge_code, read_answer
 from slmbench.formats import load_format
@@ -87,7 +87,9 @@ def test_tests_in_the_programs_process_are_declared_recorded_and_a_comparison_of
     shutil.copytree(code_task.folder, folder)
     (folder / "task.yaml").write_text(CODE_YAML.replace('"{{ test }}"}', '"{{ test }}", examine: in_process}'))
     weaker = load_task_folder(str(folder), default_catalog())
-    runs = [evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)[0] for task in (code_task, weaker)]
+    runs = [
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=1))[0] for task in (code_task, weaker)
+    ]
     assert [run.record["sandbox"].get("examine") for run in runs] == [None, "in_process"]
     assert runs[0].record["comparability_key"] != runs[1].record["comparability_key"]
     equal = "    class A:\n        def __eq__(self, o): return True\n    return A()\n"
@@ -120,7 +122,7 @@ def test_blanks_that_toon_takes_off_an_unquoted_body_cost_it_nothing(code_task: 
 def test_samples_of_a_code_task_are_drawn_run_and_recorded_one_by_one(
     code_task: Task, nano: Any, tmp_path: Path
 ) -> None:
-    (run,) = evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=4)
+    (run,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path), batch=4))
     rows = run.samples()
     assert [(row["item_id"], row["epoch"]) for row in rows] == [(f"test-{i}", k) for i in range(3) for k in range(4)]
     assert len({row["output"] for row in rows}) > 3  # Drawn at a temperature, not one text repeated.
@@ -143,7 +145,9 @@ def test_one_sample_is_greedy_and_leaves_out_what_needs_more(code_task: Task, na
     assert notices == ["small_code: pass@2 left out: --samples 1 are too few"]
     kwargs = generation_kwargs(task, PLAIN)
     assert (kwargs["do_sample"], kwargs["temperature"], "top_p" in kwargs) == (False, 0.0, False)
-    first, second = (evaluate_tasks(nano, [task], out=str(tmp_path / name))[0].samples() for name in "ab")
+    first, second = (
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / name)))[0].samples() for name in "ab"
+    )
     assert [row["output"] for row in first] == [row["output"] for row in second]
     assert len(first) == 3
 
@@ -163,16 +167,18 @@ def test_a_killed_run_of_samples_goes_on_with_those_that_are_there(
 
     monkeypatch.setattr(Journal, "append", dies_after_five)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=2)
+        evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path), batch=2))
     monkeypatch.setattr(Journal, "append", append)
-    (run,) = evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=2)
+    (run,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path), batch=2))
     assert run.record["cost"]["n_resumed"] == 5
     assert set(kept) <= {row["output"] for row in run.samples()}
     assert len(run.samples()) == 12
 
 
 def test_an_output_that_is_no_toon_scores_as_empty_and_is_counted(nano: Any, tmp_path: Path) -> None:
-    (run,) = evaluate_tasks(nano, [load_task("nano_note")], out=str(tmp_path), format="toon", limit=6)
+    (run,) = evaluate_tasks(
+        nano, [load_task("nano_note")], EvaluationOptions(out=str(tmp_path), format="toon", limit=6)
+    )
     faulty = [row for row in run.samples() if row["format_fault"]]
     # A base that never saw Toon; whatever it writes, fault and count agree, and a fault scores nothing.
     assert run.record["remarks"].get("not in format toon", 0) == len(faulty) > 0
@@ -192,7 +198,7 @@ def test_toon_gold_reads_back_to_what_metrics_reward() -> None:
 @pytest.mark.parametrize("mode", ["off", "zero", "few"])
 def test_the_mode_of_thought_is_in_prompt_target_and_record(mode: str, nano: Any, tmp_path: Path) -> None:
     task = load_task("gsm8k", data="samples").with_cot(mode).with_shots(1 if mode == "few" else 0)
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=1))
     (row,) = run.samples()
     assert run.record["cot"] == mode
     assert ("Think step by step" in row["prompt"]) == (mode == "zero")
@@ -203,14 +209,17 @@ def test_the_mode_of_thought_is_in_prompt_target_and_record(mode: str, nano: Any
 def test_runs_of_other_modes_or_sampling_are_not_compared(code_task: Task, nano: Any, tmp_path: Path) -> None:
     gsm8k = load_task("gsm8k", data="samples").with_shots(0)
     tasks = [gsm8k, gsm8k.with_cot("off"), gsm8k.with_cot("zero"), code_task, code_task.with_samples(1)]
-    keys = [evaluate_tasks(nano, [task], out=str(tmp_path), limit=1)[0].record["comparability_key"] for task in tasks]
+    keys = [
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=1))[0].record["comparability_key"]
+        for task in tasks
+    ]
     assert len(set(keys)) == len(keys)
 
 
 def test_a_pooled_metric_is_recorded_with_its_parts_and_ranked(nano: Any, tmp_path: Path) -> None:
     from sklearn.metrics import f1_score
 
-    (run,) = evaluate_tasks(nano, [load_task("pubmed_qa", data="samples")], out=str(tmp_path))
+    (run,) = evaluate_tasks(nano, [load_task("pubmed_qa", data="samples")], EvaluationOptions(out=str(tmp_path)))
     rows = run.samples()
     metric = next(one for one in run.record["metrics"] if one["name"] == "macro_f1")
     gold = [row["choices"][row["gold"]] for row in rows]
@@ -237,9 +246,9 @@ def test_a_metric_without_its_weights_stops_the_run_before_the_model_works(
     monkeypatch.setenv("SLMBENCH_BERTSCORE", str(tmp_path / "nowhere"))
     task = load_task("medquad", data="samples")
     with pytest.raises((OfflineError, UsageError), match="nowhere"):
-        evaluate_tasks(nano, [task], out=str(tmp_path))
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path)))
     assert not (tmp_path / "runs").exists()
-    (run,) = evaluate_tasks(nano, [task.with_metrics(["rouge"])], out=str(tmp_path), limit=1)
+    (run,) = evaluate_tasks(nano, [task.with_metrics(["rouge"])], EvaluationOptions(out=str(tmp_path), limit=1))
     assert {metric["scorer"] for metric in run.record["metrics"]} == {"rouge"}
 
 
@@ -261,7 +270,7 @@ def test_another_model_behind_bertscore_is_another_run(
         for layer in (1, 2):
             monkeypatch.setenv("SLMBENCH_BERTSCORE", f"{folder}:{layer}")
             task = load_task("medquad", data="samples").with_metrics(["bertscore"]).with_max_tokens(8)
-            (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "out"), limit=2)
+            (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "out"), limit=2))
             keys.append((run.run_id, run.record["comparability_key"]))
             values.append(run.record["metrics"][0]["value"])
     assert len(set(keys)) == len({key for _, key in keys}) == 4

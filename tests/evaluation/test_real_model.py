@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.task import load_task
 
 pytestmark = pytest.mark.realdata
@@ -41,7 +41,7 @@ def test_logits_and_likelihood_are_the_golden_ones(stories, golden):
 
 def test_real_model_runs_through_the_harness_on_real_records(stories, tmp_path):
     tasks = [load_task("hellaswag"), load_task("gsm8k").with_shots(0)]
-    hellaswag, gsm8k = evaluate_tasks(stories, tasks, out=str(tmp_path), limit=6)
+    hellaswag, gsm8k = evaluate_tasks(stories, tasks, EvaluationOptions(out=str(tmp_path), limit=6))
     assert hellaswag.record["dataset"]["source"] == "mirror"
     assert [metric["n"] for metric in hellaswag.record["metrics"]] == [6, 6]
     assert all(ll < 0 for sample in hellaswag.samples() for ll in sample["loglikelihoods"])

@@ -9,8 +9,9 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
+from slmbench.console import watching
 from slmbench.errors import DataError, UsageError
-from slmbench.evaluation import evaluate_tasks, sent_requests
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks, sent_requests
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import encoder_decoder_ids, load_format
 from slmbench.models import LoadedModel, ModelSource, attach_adapter, bind_model, load_model, resolve_model
@@ -47,7 +48,7 @@ def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_loglikelihoods_are_lm_evals_own(t5, tmp_path, batch) -> None:
     task, style = load_task("nano_choice"), load_format("plain")
-    (run,) = evaluate_tasks(t5, [task], out=str(tmp_path), limit=6, batch=batch)
+    (run,) = evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path), limit=6, batch=batch))
     requests = render_all(task, task.examples("test", 6), style, t5.tokenizer)
     sent = [(one.text, one.delimiter + choice) for one in requests for choice in one.continuations]
     theirs = lm_evals_own(t5, batch).loglikelihood(instances("loglikelihood", sent), disable_tqdm=True)
@@ -59,7 +60,7 @@ def test_loglikelihoods_are_lm_evals_own(t5, tmp_path, batch) -> None:
 @pytest.mark.parametrize("name", ["nano_arithmetic", "nano_note"])
 def test_texts_are_lm_evals_own(t5, tmp_path, name) -> None:
     task, style = load_task(name), load_format("plain")
-    (run,) = evaluate_tasks(t5, [task], out=str(tmp_path), limit=4, batch=4)
+    (run,) = evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path), limit=4, batch=4))
     requests = render_all(task, task.examples("test", 4), style, t5.tokenizer)
     # Of what lm-eval makes of max_gen_toks, the encoder's length is a part: the decoder's own is given instead.
     kwargs = generation_kwargs(task, style) | {"max_length": task.max_tokens + 1}
@@ -74,8 +75,11 @@ def test_texts_are_lm_evals_own(t5, tmp_path, name) -> None:
 def test_batches_change_nothing(t5, tmp_path, format_name) -> None:
     tasks = [load_task("nano_choice"), load_task("nano_note")]
     options = {"limit": 6, "format": format_name}
-    choice, note = (run.samples() for run in evaluate_tasks(t5, tasks, out=str(tmp_path / "1"), batch=1, **options))
-    runs = evaluate_tasks(t5, tasks, out=str(tmp_path / "4"), batch=4, **options)
+    choice, note = (
+        run.samples()
+        for run in evaluate_tasks(t5, tasks, EvaluationOptions(out=str(tmp_path / "1"), batch=1, **options))
+    )
+    runs = evaluate_tasks(t5, tasks, EvaluationOptions(out=str(tmp_path / "4"), batch=4, **options))
     other_choice, other_note = (run.samples() for run in runs)
     for sample, other in zip(choice, other_choice, strict=True):
         assert sample["loglikelihoods"] == pytest.approx(other["loglikelihoods"], abs=1e-5)
@@ -97,8 +101,11 @@ def test_batches_change_nothing_where_positions_are_learnt(t5, tmp_path) -> None
     torch.manual_seed(0)
     bart = bind_model(ModelSource("bart", "bart", "memory"), BartForConditionalGeneration(config), t5.tokenizer)
     tasks = [load_task("nano_choice"), load_task("nano_note").with_max_tokens(12)]
-    choice, note = (run.samples() for run in evaluate_tasks(bart, tasks, out=str(tmp_path / "1"), limit=6, batch=1))
-    runs = evaluate_tasks(bart, tasks, out=str(tmp_path / "4"), limit=6, batch=4)
+    choice, note = (
+        run.samples()
+        for run in evaluate_tasks(bart, tasks, EvaluationOptions(out=str(tmp_path / "1"), limit=6, batch=1))
+    )
+    runs = evaluate_tasks(bart, tasks, EvaluationOptions(out=str(tmp_path / "4"), limit=6, batch=4))
     other_choice, other_note = (run.samples() for run in runs)
     for sample, other in zip(choice, other_choice, strict=True):
         assert sample["loglikelihoods"] == pytest.approx(other["loglikelihoods"], abs=1e-4)
@@ -110,7 +117,7 @@ def test_batches_change_nothing_where_positions_are_learnt(t5, tmp_path) -> None
 
 def test_an_answer_has_its_own_length_not_the_encoders(t5, tmp_path) -> None:
     (task,), _ = Settings(max_tokens=5).of([load_task("nano_note")])
-    (run,) = evaluate_tasks(t5, [task], out=str(tmp_path), limit=4, batch=4)
+    (run,) = evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path), limit=4, batch=4))
     for sample in run.samples():
         assert sample["tokens_in"] > 50
         assert (sample["tokens_out"], sample["finish_reason"]) == (5, "length")
@@ -122,7 +129,7 @@ def test_an_answer_has_its_own_length_not_the_encoders(t5, tmp_path) -> None:
 
 def test_a_stop_string_ends_the_work_at_once(t5, tmp_path) -> None:
     task = load_task("nano_note")
-    (whole,) = evaluate_tasks(t5, [task], out=str(tmp_path / "a"), limit=1)
+    (whole,) = evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path / "a"), limit=1))
     output = whole.samples()[0]["output"]
     stop = output[6:8]
     generation = task.spec.generation.model_copy(update={"stop": [stop]})
@@ -130,7 +137,7 @@ def test_a_stop_string_ends_the_work_at_once(t5, tmp_path) -> None:
     steps = []
     hook = t5.model.decoder.register_forward_hook(lambda *_: steps.append(1))
     try:
-        (run,) = evaluate_tasks(t5, [stopped], out=str(tmp_path / "b"), limit=1)
+        (run,) = evaluate_tasks(t5, [stopped], EvaluationOptions(out=str(tmp_path / "b"), limit=1))
     finally:
         hook.remove()
     (sample,) = run.samples()
@@ -141,7 +148,9 @@ def test_a_stop_string_ends_the_work_at_once(t5, tmp_path) -> None:
 
 def test_a_prompt_longer_than_the_declared_context_loses_its_beginning(tiny_t5, tmp_path) -> None:
     short, task = tiny_t5(context_tokens=40), load_task("nano_choice")
-    choice, note = evaluate_tasks(short, [task, load_task("nano_note")], out=str(tmp_path), limit=3, batch=2)
+    choice, note = evaluate_tasks(
+        short, [task, load_task("nano_note")], EvaluationOptions(out=str(tmp_path), limit=3, batch=2)
+    )
     assert all(sample["truncated"] for run in (choice, note) for sample in run.samples())
     assert choice.record["cost"]["n_truncated"] == 3
     assert choice.record["model"]["encoder_tokens"] == 40
@@ -158,7 +167,9 @@ def test_a_prompt_longer_than_the_declared_context_loses_its_beginning(tiny_t5, 
         made = short.model.generate(input_ids=ids, max_new_tokens=64, do_sample=False)
         assert sample["output"] == short.tokenizer.decode(made[0], skip_special_tokens=True)
     # Relative positions know no end: without a declared one nothing is lost.
-    (whole,) = evaluate_tasks(tiny_t5(context_tokens=None), [task], out=str(tmp_path / "whole"), limit=3)
+    (whole,) = evaluate_tasks(
+        tiny_t5(context_tokens=None), [task], EvaluationOptions(out=str(tmp_path / "whole"), limit=3)
+    )
     assert not any(sample["truncated"] for sample in whole.samples())
 
 
@@ -178,7 +189,7 @@ def test_a_head_that_is_not_the_embedding_stays_the_models_own(tmp_path) -> None
         with torch.no_grad():
             expected.append(-loaded.model(**ids, labels=labels).loss.item() * labels.shape[1])
     sent_requests(loaded, task, [example], style)
-    (run,) = evaluate_tasks(loaded, [task], out=str(tmp_path), limit=1, batch=1)
+    (run,) = evaluate_tasks(loaded, [task], EvaluationOptions(out=str(tmp_path), limit=1, batch=1))
     assert run.samples()[0]["loglikelihoods"] == pytest.approx(expected, rel=1e-6)
     assert weights_sha256(loaded.model) == before
     assert loaded.model.tie_weights == tie
@@ -186,12 +197,12 @@ def test_a_head_that_is_not_the_embedding_stays_the_models_own(tmp_path) -> None
 
 def test_the_answer_is_bounded_by_learnt_positions_alone(tiny_t5, t5, tmp_path) -> None:
     task = load_task("nano_note").with_max_tokens(64)
-    evaluate_tasks(tiny_t5(context_tokens=40), [task], out=str(tmp_path / "t5"), limit=1)
+    evaluate_tasks(tiny_t5(context_tokens=40), [task], EvaluationOptions(out=str(tmp_path / "t5"), limit=1))
     config = t5.model.config
     config.max_position_embeddings = 40  # As BART's has it.
     try:
         with pytest.raises(UsageError, match=r"generates up to 64 tokens, but the decoder of 'tiny-t5' writes 40"):
-            evaluate_tasks(t5, [task], out=str(tmp_path / "bart"), limit=1)
+            evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path / "bart"), limit=1))
     finally:
         del config.max_position_embeddings
 
@@ -203,14 +214,14 @@ def test_a_choice_that_no_token_spells_is_told_of(t5, tmp_path, write_task) -> N
     )
     task = load_task_folder(str(write_task("blank", yaml)), default_catalog())
     with pytest.raises(DataError, match=r"task 'blank'.*choices: number 1 of 2 is white space alone"):
-        evaluate_tasks(t5, [task], out=str(tmp_path))
+        evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path)))
 
 
 def test_the_run_says_what_kind_of_model_it_was(t5, tmp_path) -> None:
-    (run,) = evaluate_tasks(t5, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    (run,) = evaluate_tasks(t5, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
     assert (run.record["model"]["architecture"], run.record["model"]["encoder_tokens"]) == ("seq2seq", 512)
     declared = evolve(t5, source=evolve(t5.source, context_tokens=300))
-    (other,) = evaluate_tasks(declared, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+    (other,) = evaluate_tasks(declared, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
     assert other.run_id != run.run_id
     assert other.record["comparability_key"] == run.record["comparability_key"]
 
@@ -219,7 +230,7 @@ def test_targets_that_the_tokenizer_cannot_write_are_counted(t5, tmp_path, write
     rows = [{"question": "q", "answer": answer} for answer in ("plain", "two\nlines", "{braces}", " edges\n")]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     task = load_task_folder(str(write_task("signs", task_yaml, test=text)), default_catalog()).with_max_tokens(4)
-    (run,) = evaluate_tasks(t5, [task], out=str(tmp_path))
+    (run,) = evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path)))
     assert run.record["remarks"]["target has what the tokenizer can't write"] == 2
 
 
@@ -227,16 +238,16 @@ def test_an_interrupted_run_goes_on(t5, tmp_path) -> None:
     tasks = [load_task("nano_choice"), load_task("nano_note")]
     done = []
 
-    def interrupt(n: int) -> None:
+    def interrupt(what: str, n: int) -> None:
         done.append(n)
         if len(done) == 9:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_tasks(t5, tasks, out=str(tmp_path / "cut"), limit=4, batch=1, progress=lambda *_: interrupt)
-    runs = evaluate_tasks(t5, tasks, out=str(tmp_path / "cut"), limit=4, batch=1)
+    with pytest.raises(KeyboardInterrupt), watching(interrupt):
+        evaluate_tasks(t5, tasks, EvaluationOptions(out=str(tmp_path / "cut"), limit=4, batch=1))
+    runs = evaluate_tasks(t5, tasks, EvaluationOptions(out=str(tmp_path / "cut"), limit=4, batch=1))
     assert sum(run.record["cost"]["n_resumed"] for run in runs) == 9
-    whole = evaluate_tasks(t5, tasks, out=str(tmp_path / "whole"), limit=4, batch=1)
+    whole = evaluate_tasks(t5, tasks, EvaluationOptions(out=str(tmp_path / "whole"), limit=4, batch=1))
     for run, other in zip(runs, whole, strict=True):
         facts = ("output", "loglikelihoods", "finish_reason", "tokens_in", "tokens_out")
         assert [[s[f] for f in facts] for s in run.samples()] == [[s[f] for f in facts] for s in other.samples()]
@@ -257,7 +268,7 @@ metrics: [pass@1]
 
 def test_samples_of_a_code_task_are_drawn_and_judged(t5, tmp_path, write_task) -> None:
     task = load_task_folder(str(write_task("code", CODE_YAML)), default_catalog())
-    (run,) = evaluate_tasks(t5, [task], out=str(tmp_path), batch=4)
+    (run,) = evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path), batch=4))
     samples = run.samples()
     assert [sample["epoch"] for sample in samples] == [0, 1, 2] * 2
     assert len({sample["output"] for sample in samples}) > 2
@@ -293,7 +304,7 @@ def test_a_model_taught_the_formats_ids_answers_and_ends(tiny_t5, tmp_path, writ
     prompts = [task.render(style, loaded.tokenizer, one) for one in examples]
     pairs = [encoder_decoder_ids(style, loaded.tokenizer, *pair) for pair in zip(prompts, written, strict=True)]
     teach(loaded, pairs)
-    (run,) = evaluate_tasks(loaded, [task], out=str(tmp_path), batch=2, format=format_name)
+    (run,) = evaluate_tasks(loaded, [task], EvaluationOptions(out=str(tmp_path), batch=2, format=format_name))
     for sample, text, (ids, labels) in zip(run.samples(), written, pairs, strict=True):
         assert (sample["output"], sample["finish_reason"]) == (text, "eos")
         assert (sample["tokens_in"], sample["tokens_out"]) == (len(ids), len(labels))
@@ -307,7 +318,7 @@ def test_an_adapter_of_an_encoder_decoder_is_attached_and_scored(tiny_t5, tmp_pa
 
     base = tiny_t5(scale=1.0)
     task = load_task("nano_choice")
-    (run,) = evaluate_tasks(base, [task], out=str(tmp_path / "out"), limit=3)
+    (run,) = evaluate_tasks(base, [task], EvaluationOptions(out=str(tmp_path / "out"), limit=3))
     bare = run.samples()
     lora = peft.LoraConfig(r=4, target_modules=["q", "v"], task_type="SEQ_2_SEQ_LM")
     wrapped = peft.get_peft_model(tiny_t5(scale=1.0).model, lora)
@@ -319,13 +330,18 @@ def test_an_adapter_of_an_encoder_decoder_is_attached_and_scored(tiny_t5, tmp_pa
     settings = {"settings": {"method": "qlora", "lora": {"dora": True, "rslora": False, "lr_ratio": None}}}
     (tmp_path / "adapter" / "training.json").write_text(json.dumps(settings))
     tuned = attach_adapter(base, str(tmp_path / "adapter"))
-    (run,) = evaluate_tasks(tuned, [task], out=str(tmp_path / "out"), limit=3)
+    (run,) = evaluate_tasks(tuned, [task], EvaluationOptions(out=str(tmp_path / "out"), limit=3))
     wrapped.eval()
     merged = evolve(base, model=wrapped.merge_and_unload())
-    (plain,) = evaluate_tasks(merged, [task], out=str(tmp_path / "merged"), limit=3)
+    (plain,) = evaluate_tasks(merged, [task], EvaluationOptions(out=str(tmp_path / "merged"), limit=3))
     note = load_task("nano_note").with_max_tokens(12)
     texts = [
-        [sample["output"] for sample in evaluate_tasks(model, [note], out=str(tmp_path / name), limit=3)[0].samples()]
+        [
+            sample["output"]
+            for sample in evaluate_tasks(model, [note], EvaluationOptions(out=str(tmp_path / name), limit=3))[
+                0
+            ].samples()
+        ]
         for model, name in ((tuned, "out"), (merged, "merged"))
     ]
     assert texts[0] == texts[1]
@@ -334,7 +350,7 @@ def test_an_adapter_of_an_encoder_decoder_is_attached_and_scored(tiny_t5, tmp_pa
         assert sample["loglikelihoods"] != pytest.approx(without["loglikelihoods"], abs=1e-2)
     assert run.record["adapter"]["method"] == "qlora, dora"
     tuned.model.unload()
-    (again,) = evaluate_tasks(base, [task], out=str(tmp_path / "again"), limit=3)
+    (again,) = evaluate_tasks(base, [task], EvaluationOptions(out=str(tmp_path / "again"), limit=3))
     assert [s["loglikelihoods"] for s in again.samples()] == [s["loglikelihoods"] for s in bare]
 
 

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._harness import build_harness_task, render_all
 from slmbench.formats import load_format
 from slmbench.schema import SuiteSpec, parse
@@ -213,7 +213,9 @@ def test_answers_and_scores_are_lm_evals_own(lm_eval_own, stories, mirror, tmp_p
         name, mirror, stories.model, stories.tokenizer, batch=16, limit=limit, shots=shots, max_tokens=max_tokens
     )
     (run,) = evaluate_tasks(
-        stories, [task], out=str(tmp_path), batch=16, limit=limit, allow_unsafe_code=task.kind == "code"
+        stories,
+        [task],
+        EvaluationOptions(out=str(tmp_path), batch=16, limit=limit, allow_unsafe_code=task.kind == "code"),
     )
     samples = run.samples()
     assert len(samples) == limit

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._engine import build_engine
 from slmbench.evaluation._harness import render_all
 from slmbench.formats import load_format
@@ -30,7 +30,7 @@ def test_a_packed_base_scores_as_transformers_own_does(packed, tmp_path) -> None
     from lm_eval.models.huggingface import HFLM
 
     task, style = load_task("nano_choice"), load_format("plain")
-    (run,) = evaluate_tasks(packed, [task], out=str(tmp_path), limit=4, batch=4)
+    (run,) = evaluate_tasks(packed, [task], EvaluationOptions(out=str(tmp_path), limit=4, batch=4))
     own = transformers.AutoModelForCausalLM.from_pretrained(
         packed.source.location,
         dtype="float32",
@@ -57,8 +57,8 @@ def sums(write_task) -> Task:
 
 
 def test_a_packed_base_is_another_row_on_the_same_items(nano, packed, sums, tmp_path) -> None:
-    whole = evaluate_tasks(nano, [sums], out=str(tmp_path))
-    small = evaluate_tasks(packed, [sums], out=str(tmp_path))
+    whole = evaluate_tasks(nano, [sums], EvaluationOptions(out=str(tmp_path)))
+    small = evaluate_tasks(packed, [sums], EvaluationOptions(out=str(tmp_path)))
     for run, other in zip(whole, small, strict=True):
         assert "quantization" not in run.record["model"]
         assert other.record["model"]["quantization"] == "nf4+double"
@@ -78,13 +78,16 @@ def test_a_packed_base_is_not_answered_from_a_whole_ones_journal(nano, packed, s
     style, args = load_format("plain"), ("Question:", {"until": [], "max_gen_toks": 4})
     keys = {build_engine(model, style)._key("generate_until", args)[0] for model in (nano, alike)}
     assert len(keys) == 2
-    assert len({evaluate_tasks(model, [sums], out=str(tmp_path))[0].run_id for model in (nano, alike)}) == 2
+    assert (
+        len({evaluate_tasks(model, [sums], EvaluationOptions(out=str(tmp_path)))[0].run_id for model in (nano, alike)})
+        == 2
+    )
 
 
 def test_a_twins_run_says_so_and_is_never_ranked(nano, sums, tmp_path) -> None:
     twin = evolve(nano, source=evolve(nano.source, name="nano-twin", twin=True))
-    (real,) = evaluate_tasks(nano, [sums], out=str(tmp_path))
-    (random,) = evaluate_tasks(twin, [sums], out=str(tmp_path))
+    (real,) = evaluate_tasks(nano, [sums], EvaluationOptions(out=str(tmp_path)))
+    (random,) = evaluate_tasks(twin, [sums], EvaluationOptions(out=str(tmp_path)))
     assert random.record["model"]["twin"] is True
     assert "twin" not in real.record["model"]
     rows = {row.name: row for row in build_leaderboard(load_runs(tmp_path)[0]).rows}
@@ -100,7 +103,7 @@ def test_a_model_made_from_a_twin_is_one_by_its_config(sums, tmp_path) -> None:
     nano.model.save_pretrained(tmp_path / "made")
     nano.tokenizer.save_pretrained(tmp_path / "made")
     made = load_model(resolve_model(str(tmp_path / "made"), default_catalog()))
-    (run,) = evaluate_tasks(made, [sums], out=str(tmp_path))
+    (run,) = evaluate_tasks(made, [sums], EvaluationOptions(out=str(tmp_path)))
     assert run.record["model"]["twin"] is True
 
 

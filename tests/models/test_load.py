@@ -10,7 +10,7 @@ import pytest
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import bind_model, load_config, load_model, resolve_model
 from slmbench.paths import package_dir
 from slmbench.schema import QuantizationSpec
@@ -61,9 +61,9 @@ def test_folder_without_a_config_is_no_model(tmp_path):
 
 def test_same_weights_under_another_config_are_another_run(folder, tmp_path):
     task = load_task("nano_choice")
-    (first,) = evaluate_tasks(_load(folder), [task], out=str(tmp_path / "out"), limit=4)
+    (first,) = evaluate_tasks(_load(folder), [task], EvaluationOptions(out=str(tmp_path / "out"), limit=4))
     _change(folder, rms_norm_eps=0.5)
-    (second,) = evaluate_tasks(_load(folder), [task], out=str(tmp_path / "out"), limit=4)
+    (second,) = evaluate_tasks(_load(folder), [task], EvaluationOptions(out=str(tmp_path / "out"), limit=4))
     assert first.record["model"]["weights_sha256"] == second.record["model"]["weights_sha256"]
     assert first.run_id != second.run_id
     assert first.samples()[0]["loglikelihoods"] != second.samples()[0]["loglikelihoods"]

@@ -10,7 +10,7 @@ import pytest
 
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.formats import load_format
 from slmbench.models import adapter_on, load_model, resolve_model
 from slmbench.task import load_task
@@ -91,7 +91,7 @@ def test_an_adapter_is_evaluated_exported_and_reloaded(loaded, trained, tmp_path
     assert record["base"]["location"] == os.environ["SLMBENCH_SMOLLM2"]
     ids = torch.tensor([loaded.tokenizer.encode("Question: 2 + 2?\nAnswer:")])
     with adapter_on(loaded, str(adapter)) as tuned, torch.no_grad():
-        (run,) = evaluate_tasks(tuned, [load_task("nano_choice")], out=str(tmp_path), limit=2)
+        (run,) = evaluate_tasks(tuned, [load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=2))
         wanted = tuned.model(ids).logits
     assert run.record["adapter"]["name"] == "gsm8k"
     assert main(["export", str(adapter), "--to", "merged", "--out", str(tmp_path)]) == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import FileError
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.foreign import decode_json
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.leaderboard._records import RunProblems
@@ -57,7 +57,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of two real runs, one of choices and one of texts."""
     out = tmp_path_factory.mktemp("written")
     nano = load_model(resolve_model("nano", default_catalog()))
-    evaluate_tasks(nano, [load_task("nano_choice"), load_task("nano_arithmetic")], out=str(out), limit=3)
+    evaluate_tasks(
+        nano, [load_task("nano_choice"), load_task("nano_arithmetic")], EvaluationOptions(out=str(out), limit=3)
+    )
     return out
 
 

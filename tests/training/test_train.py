@@ -304,14 +304,17 @@ def test_rows_whose_answers_are_all_cut_are_told(train, tmp_path):
 
 
 def test_adapters_scored_one_after_another_score_as_each_alone(train, tmp_path):
-    from slmbench.cli._work import evaluate_all
+    from slmbench.evaluation import EvaluationOptions
     from slmbench.task import load_task
+    from slmbench.workflow.evaluate import evaluate_all
 
     folders = [train(tmp_path, name) for name in ("note", "choice")]
     options = {"format": "plain", "batch": 8, "limit": 8, "seed": 0}
     tasks, catalog = [load_task("nano_choice")], default_catalog()
-    together = evaluate_all("nano", folders, tasks, catalog, out=str(tmp_path / "together"), **options)
-    alone = evaluate_all("nano", folders[1:], tasks, catalog, out=str(tmp_path / "alone"), **options)
+    together = evaluate_all(
+        "nano", folders, tasks, catalog, EvaluationOptions(out=str(tmp_path / "together"), **options)
+    )
+    alone = evaluate_all("nano", folders[1:], tasks, catalog, EvaluationOptions(out=str(tmp_path / "alone"), **options))
     scores = [[sample["loglikelihoods"] for sample in run.samples()] for run in (*together, *alone)]
     base, _, choice, base_again, choice_alone = scores
     assert base == base_again

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.task import load_task
 
 ITEMS = 3
@@ -22,8 +22,8 @@ def choice_tasks() -> list[str]:
 
 
 def compare(loaded: Any, task: Any, out: Path, **options: Any) -> list[dict[str, Any]]:
-    (theirs,) = evaluate_tasks(loaded, [task], out=str(out), limit=ITEMS, engine="hf", batch=1)
-    (ours,) = evaluate_tasks(loaded, [task], out=str(out), limit=ITEMS, engine="shared", **options)
+    (theirs,) = evaluate_tasks(loaded, [task], EvaluationOptions(out=str(out), limit=ITEMS, engine="hf", batch=1))
+    (ours,) = evaluate_tasks(loaded, [task], EvaluationOptions(out=str(out), limit=ITEMS, engine="shared", **options))
     assert ours.run_id != theirs.run_id
     assert ours.record["comparability_key"] == theirs.record["comparability_key"]
     assert ours.record["remarks"] == theirs.record["remarks"]
@@ -59,8 +59,10 @@ def test_real_records_are_scored_as_by_lm_evals_own_engine(name, stories, tmp_pa
 @pytest.mark.parametrize("style", ["chat", "toon"])
 def test_the_format_that_encodes_prompts_is_heard(style, nano, tmp_path) -> None:
     task = load_task("nano_choice")
-    (theirs,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=ITEMS, engine="hf", batch=1, format=style)
-    (ours,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=ITEMS, format=style)
+    (theirs,) = evaluate_tasks(
+        nano, [task], EvaluationOptions(out=str(tmp_path), limit=ITEMS, engine="hf", batch=1, format=style)
+    )
+    (ours,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=ITEMS, format=style))
     for row, other in zip(ours.samples(), theirs.samples(), strict=True):
         assert row["loglikelihoods"] == pytest.approx(other["loglikelihoods"], abs=1e-4)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.evaluation import evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import load_format
 from slmbench.journal import Journal
@@ -119,15 +119,15 @@ def test_a_killed_run_computes_only_what_is_missing(
     name, limit, requests, share, nano, tmp_path, computed, dies_after
 ) -> None:
     task, n = load_task(name), int(share * requests)
-    (whole,) = evaluate_tasks(nano, [task], out=str(tmp_path / "whole"), limit=limit, batch=2)
+    (whole,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "whole"), limit=limit, batch=2))
     assert sum(computed) == requests
     dies_after(n)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_tasks(nano, [task], out=str(tmp_path / "cut"), limit=limit, batch=2)
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "cut"), limit=limit, batch=2))
     assert len(kept(tmp_path / "cut")) == n
     dies_after(None)
     computed.clear()
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "cut"), limit=limit, batch=2)
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "cut"), limit=limit, batch=2))
     assert sum(computed) == requests - n
     assert run.record["cost"]["n_resumed"] == n
     same_samples(run, whole)
@@ -141,10 +141,10 @@ def test_samples_that_ended_out_of_order_are_each_their_own_repeats(
     from slmbench.evaluation.shared_prefix import _model
 
     monkeypatch.setattr(_model, "DECODED_ROWS_CPU", 6)
-    (whole,) = evaluate_tasks(nano, [code_task], out=str(tmp_path / "whole"), batch=2)
+    (whole,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path / "whole"), batch=2))
     dies_after(n)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_tasks(nano, [code_task], out=str(tmp_path / "cut"), batch=2)
+        evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path / "cut"), batch=2))
     there = [entry["key"] for entry in kept(tmp_path / "cut")]
     epochs: dict[str, list[int]] = {}
     for key in there:
@@ -154,13 +154,13 @@ def test_samples_that_ended_out_of_order_are_each_their_own_repeats(
     assert any(found != list(range(len(found))) for found in epochs.values())
     dies_after(None)
     computed.clear()
-    (run,) = evaluate_tasks(nano, [code_task], out=str(tmp_path / "cut"), batch=2)
+    (run,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path / "cut"), batch=2))
     assert sum(computed) == 20 - n
     same_samples(run, whole)
 
 
 def test_each_recorded_sample_is_the_text_of_its_repeat(code_task, nano, tmp_path, ours, instances) -> None:
-    (run,) = evaluate_tasks(nano, [code_task], out=str(tmp_path), batch=3, seed=5)
+    (run,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path), batch=3, seed=5))
     style = load_format("plain")
     asked = render_all(code_task, code_task.examples("test"), style, nano.tokenizer)
     kwargs = generation_kwargs(code_task, style)
@@ -176,8 +176,8 @@ def test_each_recorded_sample_is_the_text_of_its_repeat(code_task, nano, tmp_pat
 
 def test_the_same_prompts_in_two_tasks_are_answered_and_journaled_for_each(make_code_task, nano, tmp_path) -> None:
     tasks = [make_code_task(name, ROWS[:1]) for name in ("first", "second")]
-    alone = [evaluate_tasks(nano, [task], out=str(tmp_path / "alone"))[0] for task in tasks]
-    together = evaluate_tasks(nano, tasks, out=str(tmp_path / "together"))
+    alone = [evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "alone")))[0] for task in tasks]
+    together = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "together")))
     for one, other in zip(together, alone, strict=True):
         same_samples(one, other)
 
@@ -201,16 +201,16 @@ def test_two_items_with_the_same_prompt_have_the_samples_that_were_judged(
 
     monkeypatch.setattr(_evaluate, "judge_code", listening)
     task = make_code_task("twice", [ROWS[0], {**ROWS[0], "test": "assert one(2) == 3"}])
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path))
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path)))
     for item, texts in judged.items():
         assert [row["output"] for row in run.samples() if row["item_id"] == item] == texts
 
 
 def test_latency_is_measured_only_where_items_are_alone(nano, tmp_path, computed) -> None:
     tasks = [load_task("nano_choice"), load_task("nano_arithmetic")]
-    batched = evaluate_tasks(nano, tasks, out=str(tmp_path / "a"), limit=4)
+    batched = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "a"), limit=4))
     computed.clear()
-    alone = evaluate_tasks(nano, tasks, out=str(tmp_path / "b"), limit=4, latency=True)
+    alone = evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "b"), limit=4, latency=True))
     for run, single in zip(batched, alone, strict=True):
         assert run.record["cost"]["latency_p50_ms"] is None and run.record["cost"]["latency_p90_ms"] is None
         assert 0 < single.record["cost"]["latency_p50_ms"] <= single.record["cost"]["latency_p90_ms"]
@@ -223,12 +223,12 @@ def test_latency_is_measured_only_where_items_are_alone(nano, tmp_path, computed
 
 def test_a_killed_latency_run_goes_on(nano, tmp_path, dies_after, computed) -> None:
     task = load_task("nano_arithmetic")
-    (whole,) = evaluate_tasks(nano, [task], out=str(tmp_path / "a"), limit=6, latency=True)
+    (whole,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "a"), limit=6, latency=True))
     dies_after(4)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_tasks(nano, [task], out=str(tmp_path / "b"), limit=6, latency=True)
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "b"), limit=6, latency=True))
     dies_after(None)
-    (run,) = evaluate_tasks(nano, [task], out=str(tmp_path / "b"), limit=6, latency=True)
+    (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "b"), limit=6, latency=True))
     assert run.record["cost"]["n_resumed"] == 4
     same_samples(run, whole)
 
@@ -236,7 +236,7 @@ def test_a_killed_latency_run_goes_on(nano, tmp_path, dies_after, computed) -> N
 def test_what_the_models_file_says_of_tokens_is_in_the_record(nano, tmp_path) -> None:
     nano.model.generation_config.repetition_penalty = 5.0
     task = load_task("nano_arithmetic")
-    (ours,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=2)
-    (theirs,) = evaluate_tasks(nano, [task], out=str(tmp_path), limit=2, engine="hf", batch=1)
+    (ours,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=2))
+    (theirs,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path), limit=2, engine="hf", batch=1))
     assert ours.record["generation_config"] == {"counts": False, "repetition_penalty": 5.0}
     assert theirs.record["generation_config"] == {"counts": False, "repetition_penalty": 5.0}

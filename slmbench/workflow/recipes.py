@@ -1,14 +1,11 @@
-"""What commands that take a recipe have in common: their options, the twin, and the plan that --dry-run prints."""
+"""A recipe as it was asked for, the tasks that it is scored on, and where its results go; twins included."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import click
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
@@ -19,34 +16,9 @@ if TYPE_CHECKING:
     from slmbench.recipe import Recipe
     from slmbench.task import Task
 
+DEFAULT_OUT = "slmbench-out"
 DEFAULT_TWIN_OUT = "slmbench-twin"
 BERTSCORE = "SLMBENCH_BERTSCORE"
-
-_OPTIONS = (
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in --set optim.lr=1e-4; checked."),
-    click.option("--variant", metavar="NAME", help="One of the recipe's variants; --set comes after it."),
-    click.option(
-        "--twin",
-        is_flag=True,
-        help="A tiny random copy of the model, few rows, few steps: every path of the recipe in a minute, offline.",
-    ),
-    click.option(
-        "--on-contamination",
-        type=click.Choice(["fail", "drop", "warn"]),
-        help="Training rows that are also evaluated; as the recipe says (drop) unless told.",
-    ),
-    click.option(
-        "--memory-limit",
-        "memory_limit_gb",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="GB",
-        help="Refuse a training that is forecast to need more; the machine's own memory unless told.",
-    ),
-    click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True),
-    click.option(
-        "--resume/--no-resume", default=True, show_default=True, help="Go on from checkpoints of a training cut off."
-    ),
-)
 
 
 class RecipeOptions(NamedTuple):
@@ -79,52 +51,34 @@ class RecipeOptions(NamedTuple):
         return recipe.with_overrides({key: value for key, value in given.items() if value is not None})
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command --set, --variant, --twin and the like, which it takes as one `options`."""
-
-    @functools.wraps(command)
-    def with_options(**given: Any) -> Any:
-        options = RecipeOptions(**{key: given.pop(key) for key in RecipeOptions._fields})
-        return command(options=options, **given)
-
-    for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
-
-
 def data_mode(data: str, twin: bool) -> str:
     """Where rows come from: a twin asks no network, and takes golden rows where this machine has no others."""
     return "twin" if twin and data == "auto" else data
 
 
-def evaluation_tasks(recipes: Sequence[Recipe], catalog: Catalog, options: RecipeOptions) -> list[list[Task]]:
+Loaded = dict[tuple[str, str], "Task"]
+"""(task, model) -> the task as it is declared: what several recipes share is read once."""
+
+
+def evaluation_tasks(
+    recipes: Sequence[Recipe], catalog: Catalog, options: RecipeOptions, loaded: Loaded | None = None
+) -> list[list[Task]]:
     """For each recipe the tasks that it is scored on, bound as it wants them, their rows read; notices go to stderr.
 
-    Before anything is trained, so that a broken task doesn't come to light after hours.
+    Before anything is trained, so that a broken task doesn't come to light after hours. loaded: read and filled.
     """
-    from slmbench.task import Settings, evaluation_needs, left_out_notes, load_task
+    from slmbench.task import evaluation_needs, left_out_notes
 
+    loaded = {} if loaded is None else loaded
     found: list[list[Task]] = []
     told: set[str] = set()
-    loaded: dict[tuple[str, str], Task] = {}
     for recipe in recipes:
-        spec = recipe.spec
-        names = recipe.evaluation_tasks(catalog)
-        with bertscore_by_twin(spec.model, catalog, options.twin):
-            for name in names:
-                if (name, spec.model) not in loaded:
-                    loaded[name, spec.model] = load_task(name, catalog, data=options.data_mode)
-        declared = [loaded[name, spec.model] for name in names]
-        # The recipe's mode is that of its training; tasks that declare no chain of thought are evaluated as they are.
-        cot = spec.cot if any(task.spec.cot for task in declared) else None
-        metrics = tuple(spec.evaluation.metrics) if spec.evaluation.metrics else None
-        settings = Settings(spec.shots, cot, spec.evaluation.samples, metrics, spec.evaluation.max_tokens)
-        tasks, notices = settings.of(with_few_samples(declared) if options.twin else declared)
+        tasks, notices = bound_tasks(recipe, catalog, options, loaded)
         for notice in notices:
             if notice not in told:
                 say(f"note: {notice}")
             told.add(notice)
-        found.append(list(tasks))
+        found.append(tasks)
     _require_all_rows(recipes, found, catalog, options)
     for notice in left_out_notes(need for tasks in found for need in evaluation_needs(tasks)):
         say(f"note: {notice}")
@@ -134,6 +88,27 @@ def evaluation_tasks(recipes: Sequence[Recipe], catalog: Catalog, options: Recip
     if options.twin and recipes:
         say_golden(recipes[0], found[0], catalog)
     return found
+
+
+def bound_tasks(
+    recipe: Recipe, catalog: Catalog, options: RecipeOptions, loaded: Loaded
+) -> tuple[list[Task], list[str]]:
+    """(the tasks that a recipe is scored on, as it wants them; what to tell of that). loaded: read and filled."""
+    from slmbench.task import Settings, load_task
+
+    spec = recipe.spec
+    names = recipe.evaluation_tasks(catalog)
+    with bertscore_by_twin(spec.model, catalog, options.twin):
+        for name in names:
+            if (name, spec.model) not in loaded:
+                loaded[name, spec.model] = load_task(name, catalog, data=options.data_mode)
+    declared = [loaded[name, spec.model] for name in names]
+    # The recipe's mode is that of its training; tasks that declare no chain of thought are evaluated as they are.
+    cot = spec.cot if any(task.spec.cot for task in declared) else None
+    metrics = tuple(spec.evaluation.metrics) if spec.evaluation.metrics else None
+    settings = Settings(spec.shots, cot, spec.evaluation.samples, metrics, spec.evaluation.max_tokens)
+    tasks, notices = settings.of(with_few_samples(declared) if options.twin else declared)
+    return list(tasks), list(notices)
 
 
 def _require_all_rows(

@@ -1,0 +1,33 @@
+"""A leaderboard on the terminal, or as JSON."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from slmbench.console import say, show, show_json
+from slmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from slmbench.leaderboard import Leaderboard
+
+
+def show_leaderboard(board: Leaderboard, page: str, *, as_json: bool) -> None:
+    """Prints a leaderboard, and says where its page is."""
+    from slmbench.leaderboard import render_text
+
+    if as_json:
+        show_json(board.as_json())
+    else:
+        width = shutil.get_terminal_size((100, 24)).columns
+        for line in render_text(board, width=width, color=True).split("\n"):
+            show(line, painted=True)
+    say(f"page: {page}")
+
+
+def listed(flag: str, names: str) -> list[str]:
+    """Names with commas between, at least one. Raises UsageError."""
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    if not listed:
+        raise UsageError(f"{flag} {names!r} names nothing; give names with commas between")
+    return listed

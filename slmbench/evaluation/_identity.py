@@ -1,0 +1,203 @@
+"""Who is scored on what: the part of a run's record that is known before its model runs, its id, and its comparability.
+
+The record's keys and their order are those of `run.json`; run ids and comparability keys are digests over them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import Any
+
+from attrs import frozen
+
+from slmbench.datasets import digest_rows
+from slmbench.errors import UsageError
+from slmbench.evaluation._harness import Request, generation_kwargs, render_all
+from slmbench.evaluation._judge import sandbox_record
+from slmbench.evaluation._options import EvaluationOptions
+from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
+from slmbench.evaluation._trained_format import format_remarks
+from slmbench.evaluation.shared_prefix._generation_config import surprises_of
+from slmbench.formats import Format, dated
+from slmbench.installed import package_of
+from slmbench.machine import code
+from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
+from slmbench.runs import canonical_sha256
+from slmbench.sandbox import Sandbox
+from slmbench.task import Task
+from slmbench.values import Example
+
+TWIN_MARK = "slmbench_twin"
+
+
+@frozen(eq=False)
+class Job:
+    """One task of an evaluation, ready to run. remarks: what a reader should know of the model that it is run on."""
+
+    task: Task
+    examples: tuple[Example, ...]
+    requests: list[Request]
+    folder: str
+    record: dict[str, Any]
+    remarks: tuple[str, ...] = ()
+
+
+def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationOptions, sandbox: Sandbox | None) -> Job:
+    """A task, bound to a format, with its rows and prompts written. Raises UsageError, DataError, HookError."""
+    engine, limit, seed = options.chosen, options.limit, options.seed
+    examples = task.examples(task.spec.split, limit)
+    requests = render_all(task, examples, style, loaded.tokenizer)
+    _check_room(loaded, task)
+    shown = {id(shots): shots for example in examples if (shots := task.shots(example))}
+    shots = sorted(canonical_sha256([[s.user, s.target.text, dict(s.inputs)] for s in one]) for one in shown.values())
+    rows = task.rows(task.spec.split)
+    adapter = loaded.adapter
+    training = adapter.record if adapter else TrainingFile()
+    template = style.template_of(loaded.tokenizer) if style.template_of is not None else None
+    generation = {} if task.kind == "choice" else generation_kwargs(task, style)
+    if task.kind == "code":
+        generation |= {"samples": task.spec.generation.samples}
+    prompts = hashlib.sha256("\0".join(text for one in requests for text in one.texts).encode()).hexdigest()
+    record: dict[str, Any] = {
+        "seed": seed,
+        "limit": limit,
+        "model": {
+            "name": loaded.source.name,
+            "id": loaded.source.id,
+            "revision": loaded.source.revision,
+            "weights_sha256": loaded.weights_sha256,
+            "config_sha256": loaded.config_sha256,
+            "dtype": loaded.dtype,
+            "parameters": loaded.parameters,
+            **_variant(loaded),
+        },
+        "adapter": None
+        if adapter is None
+        else {
+            "name": adapter.name,
+            "sha256": adapter.sha256,
+            "bytes": adapter.bytes,
+            "parameters": adapter.parameters,
+            "rank": adapter.rank,
+            "method": training.how(),
+            "recipe": training.recipe,
+            "recipe_sha256": training.recipe_sha256,
+            "train_seed": training.seed,
+            "train_s": training.train_s,
+            "tasks": list(training.tasks),
+            **({"forced_base": adapter.forced} if adapter.forced else {}),
+        },
+        "tokenizer_sha256": tokenizer_sha256(loaded.tokenizer),
+        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
+        "format": style.name,
+        "task": {"id": task.name, "version": task.version, "digest": task.digest(style), "kind": task.kind}
+        | _package(task),
+        "dataset": {
+            "id": task.dataset.spec.hub or task.dataset.name,
+            "revision": rows.revision,
+            "split": task.spec.split,
+            "source": rows.source,
+            "content_sha256": digest_rows(rows.rows[: len(examples)]),
+            "item_ids_sha256": canonical_sha256([example.id for example in examples]),
+            # What hooks made of the rows, which the rows' own digest can't know.
+            "items_sha256": canonical_sha256([_item(task, example) for example in examples]),
+            "n": len(examples),
+        },
+        "fewshot": {"n": task.shot_count, "split": task.shot_split},
+        "fewshot_sha256": canonical_sha256(shots) if shots else None,
+        "cot": task.cot,
+        "prompts_sha256": prompts,
+        "generation": generation,
+        "scorer": {
+            "id": "+".join(scorer.name for scorer in task.scorers),
+            "version": "+".join(scorer.version for scorer in task.scorers),
+            # A metric with a model of its own is another metric with other weights.
+            "weights": {s.name: [*s.values, s.weights_sha256()] for s in task.scorers if s.weights_sha256},
+        },
+        "sandbox": sandbox_record(task, sandbox),
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "batch_size": engine.rows,
+        **({"latency": "single stream"} if engine.latency else {}),
+        **({} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}),
+        **_generation_config(loaded, task),
+    }
+    # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
+    # hub, in a mirror or in a file, is no difference.
+    compared = ("format", "fewshot_sha256", "cot", "generation", "scorer")
+    items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
+    asked = [task.name, task.version, items, *(record[key] for key in compared)]
+    if style.fenced or style.plugin:  # How an answer is taken out of turns or objects is a part of its score.
+        asked.append([style.version, task.declared_form()])
+    own = record.get("generation_config", {})
+    if "examine" in (record["sandbox"] or {}):
+        asked.append(record["sandbox"]["examine"])  # A weaker examination is another one.
+    record["comparability_key"] = canonical_sha256(asked)
+    identity = canonical_sha256(
+        record
+        | {"adapter": adapter and adapter.sha256, "slmbench": code()["version"], "device": str(loaded.model.device)}
+    )[:10]
+    who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
+    run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
+    told = [*loaded.notices, *dated(style, loaded.tokenizer), *format_remarks(loaded, style)]
+    if own.get("counts"):
+        names = ", ".join(name for name in own if name != "counts")
+        told.append(f"the model's generation_config.json has a say in the texts that are drawn ({names})")
+    return Job(
+        task, examples, requests, os.path.join(options.out, "runs", run_id), {"run_id": run_id, **record}, tuple(told)
+    )
+
+
+def _package(task: Task) -> dict[str, Any]:
+    """The installed package that brings a task; {} for a task of slmbench's own or of a folder."""
+    found = package_of(task.folder)
+    return {} if found is None else {"package": {"name": found[0], "version": found[1]}}
+
+
+def _item(task: Task, example: Example) -> list[Any]:
+    prompt = task.prompt(example)
+    asked = [prompt.system, prompt.user, prompt.prefix]
+    return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
+
+
+def _generation_config(loaded: LoadedModel, task: Task) -> dict[str, Any]:
+    """What the model's own `generation_config.json` says of the next token, and whether it counts; {} if nothing."""
+    found = surprises_of(getattr(core_model(loaded.model), "generation_config", None))
+    if task.kind == "choice" or not found:
+        return {}
+    counts = task.spec.generation.temperature > 0
+    return {"generation_config": {"counts": counts, **found}}
+
+
+def _variant(loaded: LoadedModel) -> dict[str, Any]:
+    """What sets a model apart from a whole causal one of its name; {} for such a one, whose runs keep their ids."""
+    found: dict[str, Any] = {}
+    if quantization := loaded.quantization:
+        found["quantization"] = quantization
+    # The mark in its config stays with what is trained in full, merged or exported from a twin.
+    if loaded.source.twin or getattr(loaded.model.config, TWIN_MARK, False):
+        found["twin"] = True
+    if loaded.architecture == "seq2seq":
+        found |= {"architecture": "seq2seq", "encoder_tokens": encoder_tokens(loaded)}
+    return found
+
+
+def _check_room(loaded: LoadedModel, task: Task) -> None:
+    if loaded.architecture == "seq2seq":
+        most = decoder_tokens(loaded)
+        if task.kind != "choice" and most is not None and task.max_tokens > most:
+            raise UsageError(
+                f"task {task.name!r} generates up to {task.max_tokens} tokens, but the decoder of "
+                f"{loaded.source.name!r} writes {most}; lower it (`--max-tokens`, or generation.max_tokens in "
+                "task.yaml) or take a model with more"
+            )
+        return
+    context = getattr(loaded.model.config, "max_position_embeddings", None)
+    if task.kind != "choice" and context is not None and task.max_tokens >= context:
+        raise UsageError(
+            f"task {task.name!r} generates up to {task.max_tokens} tokens, but "
+            f"{loaded.source.name!r} has a context of {context}; lower it (`--max-tokens`, or "
+            "generation.max_tokens in task.yaml) or take a model with more"
+        )

@@ -1,0 +1,41 @@
+"""What an evaluation is asked to do, beside model and tasks: one record from the command line to the engine."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from slmbench.errors import UsageError
+from slmbench.evaluation._engine import AUTO, Engine
+
+
+@frozen(kw_only=True)
+class EvaluationOptions:
+    """How tasks are asked, and where the runs go.
+
+    out: runs are `<out>/runs/<run_id>`. format: a format's name; None for that of the training, else plain. engine,
+    batch, kv_budget_bytes, latency: see `Engine`. limit: the first so many items of each task alone; None for all.
+    seed: of what is drawn. allow_unsafe_code: run the programs of code tasks without a sandbox where the machine has
+    none. no_texts: the runs, those that are there already too, say that pages show digests in place of their texts.
+    Raises UsageError for what doesn't go together.
+    """
+
+    out: str
+    format: str | None = None
+    engine: str = "shared"
+    batch: int | str = AUTO
+    kv_budget_bytes: float | None = None
+    latency: bool = False
+    limit: int | None = None
+    seed: int = 0
+    allow_unsafe_code: bool = False
+    no_texts: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit is {self.limit}; it has to be at least 1")
+        assert self.chosen
+
+    @property
+    def chosen(self) -> Engine:
+        """The engine as these options want it."""
+        return Engine(self.engine, self.batch, self.kv_budget_bytes, self.latency)

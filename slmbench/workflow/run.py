@@ -1,0 +1,109 @@
+"""A whole recipe: train, score base and adapters, rank. A plan is data; the steps are functions over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.console import say
+from slmbench.evaluation import EvaluationOptions, refuse_unscorable
+from slmbench.leaderboard import Leaderboard
+from slmbench.recipe import Recipe
+from slmbench.runs import Run
+from slmbench.task import Task
+from slmbench.workflow.evaluate import evaluate_all
+from slmbench.workflow.quiet import quiet_libraries
+from slmbench.workflow.rank import rank
+from slmbench.workflow.recipes import RecipeOptions, evaluation_tasks, refuse_to_replace
+from slmbench.workflow.train import chosen_adapters, train_recipe
+
+
+@frozen(kw_only=True)
+class RunPlan:
+    """What is asked for. only: these of the recipe's adapters. metrics, limit: in place of the recipe's own."""
+
+    recipe: str
+    out: str
+    options: RecipeOptions = field(factory=RecipeOptions)
+    only: tuple[str, ...] = ()
+    metrics: tuple[str, ...] | None = None
+    limit: int | None = None
+    allow_unsafe_code: bool = False
+    no_texts: bool = False
+
+
+@frozen(kw_only=True)
+class ReadyRun:
+    """A plan whose recipe is sound, and whose tasks have their rows."""
+
+    plan: RunPlan
+    recipe: Recipe
+    adapters: tuple[str, ...]
+    tasks: tuple[Task, ...]
+
+
+def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
+    """Everything that a run needs and that can be refused before anything is trained."""
+    recipe = plan.options.recipe(plan.recipe, catalog)
+    told = {"evaluation.metrics": plan.metrics and list(plan.metrics), "evaluation.limit": plan.limit}
+    given = {key: value for key, value in told.items() if value is not None}
+    recipe = recipe.with_overrides(given, blame="the command line")
+    adapters = chosen_adapters(recipe, plan.only)
+    if plan.options.twin:
+        refuse_to_replace(recipe, adapters, plan.out)
+    [tasks] = evaluation_tasks([recipe], catalog, plan.options)
+    quiet_libraries()
+    refuse_unscorable(tasks, allow_unsafe_code=plan.allow_unsafe_code)
+    return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))
+
+
+def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str]:
+    """(the leaderboard, its page's path). What is finished already is not done again."""
+    plan, spec = ready.plan, ready.recipe.spec
+    folders = train_recipe(
+        ready.recipe,
+        catalog,
+        out=plan.out,
+        data=plan.options.data_mode,
+        only=plan.only,
+        twin=plan.options.twin,
+        resume=plan.options.resume,
+    )
+    if spec.evaluation.limit is not None:
+        say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged and not ranked")
+    runs = evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan)
+    return rank(
+        [run.folder for run in runs],
+        os.path.join(plan.out, "leaderboard"),
+        suite=spec.evaluation.suite,
+        tasks=ready.recipe.evaluation_tasks(catalog),
+        no_texts=plan.no_texts,
+    )
+
+
+def evaluate_recipe(
+    recipe: Recipe,
+    folders: Sequence[str],
+    tasks: Sequence[Task],
+    catalog: Catalog,
+    plan: RunPlan,
+    *,
+    seed: int | None = None,
+    limit: int | None = None,
+) -> list[Run]:
+    """Runs of a recipe's base, and of what was trained of it, as it says. seed, limit: in place of its own."""
+    spec = recipe.spec
+    options = EvaluationOptions(
+        out=plan.out,
+        format=spec.format,
+        batch=spec.evaluation.batch,
+        engine=spec.evaluation.engine,
+        limit=spec.evaluation.limit if limit is None else limit,
+        seed=spec.seed if seed is None else seed,
+        allow_unsafe_code=plan.allow_unsafe_code,
+        no_texts=plan.no_texts,
+    )
+    return evaluate_all(spec.model, folders, tasks, catalog, options, twin=plan.options.twin)
