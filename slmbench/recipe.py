@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.formats import format_names
 from slmbench.runs import canonical_sha256
 from slmbench.schema import OptimSpec, RecipeSpec, SuiteSpec, parse
 from slmbench.yamlfile import Document, Location, parse_yaml, read_yaml
@@ -190,7 +191,7 @@ def load_suite(catalog: Catalog, name: str) -> SuiteSpec:
         for i, task in enumerate(spec.tasks)
         if task not in known
     ]
-    if problems:
+    if problems := problems + _unknown_format(document, spec.format, catalog):
         raise DeclarationError(problems)
     return spec
 
@@ -239,7 +240,17 @@ def _unknown_names(document: Document, spec: RecipeSpec, catalog: Catalog) -> li
         problems.append(
             document.problem(("evaluation", "suite"), f"unknown suite {suite!r}{did_you_mean(suite, suites)}")
         )
-    return problems
+    return problems + _unknown_format(document, spec.format, catalog)
+
+
+def _unknown_format(document: Document, name: str | None, catalog: Catalog) -> list[Problem]:
+    """What is wrong with a format's name; plugins are read for it, and not run."""
+    if name is None or name in (own := format_names()):
+        return []
+    known = [*own, *(header.name for header in catalog.headers("format"))]
+    if name in known:
+        return []
+    return [document.problem(("format",), f"unknown format {name!r}{did_you_mean(name, known)}")]
 
 
 def _variants(

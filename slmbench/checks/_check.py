@@ -160,7 +160,7 @@ def _report(
     lengths: Lengths | None,
 ) -> CheckReport:
     checked = sum(len(group.examples[:n_checked]) for group in groups if not group.mode)
-    formats = {name: "failed" if ("format", name) in found.failed else "ok" for name in format_names()}
+    formats = {name: "failed" if ("format", name) in found.failed else "ok" for name in format_names(task.plugins)}
     metrics = {
         scorer.name: "failed"
         if ("metric", scorer.name) in found.failed

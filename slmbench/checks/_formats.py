@@ -46,7 +46,7 @@ def write_down(task: Task, examples: Sequence[Example], tokenizer: Any, mode: st
 
     An answer passes through all that an output does: written, set behind the delimiter, cut at the stop strings, read.
     """
-    styles = [load_format(name) for name in format_names()]
+    styles = [load_format(name, task.plugins) for name in format_names(task.plugins)]
     for style in styles:
         try:
             style.ends_turn(tokenizer)

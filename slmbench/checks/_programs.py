@@ -74,7 +74,7 @@ def _gold_programs(
 
     Each passes through what an output passes through: written, cut at the stop strings, read.
     """
-    style = load_format(format)
+    style = load_format(format, task.plugins)
     bound = task.in_format(style)
     fenced = style.fenced
     yield _Spelling(format), _tidy(program_of(bound, example, text, fenced=fenced))

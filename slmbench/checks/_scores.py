@@ -112,7 +112,7 @@ def _gold_faults(
     stopped_by = reading.stopped_by
     # References lack the reasoning and the mark, so that in a chain of thought they say nothing of what is cut there.
     excusable = bool(stopped_by) and example.reasoning is None
-    style = load_format(reading.format)
+    style = load_format(reading.format, task.plugins)
     stop = style.stop(task.in_format(style).stop)
     others = (until_stop(f" {text}", stop)[0] for text in example.references if excusable)
     if any(_is_full(_score(task, scorer, example, text)) for text in others):

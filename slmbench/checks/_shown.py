@@ -28,7 +28,7 @@ def check_gold_is_hidden(
     notice says it. A short answer that a format
     alone holds is a fault only if it is there in more than half of the rows: others may be chance.
     """
-    held: dict[str, list[tuple[Example, str]]] = {name: [] for name in format_names()}
+    held: dict[str, list[tuple[Example, str]]] = {name: [] for name in format_names(task.plugins)}
     for example in examples:
         for name, gold in _held(task, example, tokenizer).items():
             held[name].append((example, gold))
@@ -49,8 +49,8 @@ def _held(task: Task, example: Example, tokenizer: Any) -> dict[str, str]:
     """Format -> the gold answer that its prompt holds, of formats other than plain only if the plain one doesn't."""
     found: dict[str, str] = {}
     golds = [gold for gold in dict.fromkeys((example.answer, *example.references)) if re.search(r"\w", gold)]
-    for name in format_names():
-        style = load_format(name)
+    for name in format_names(task.plugins):
+        style = load_format(name, task.plugins)
         try:
             bound = task.in_format(style)
             prompt = evolve(bound.prompt(bound.rebound(example)), shots=())

@@ -105,7 +105,7 @@ def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> l
     from slmbench.workflow.quiet import quiet_libraries
 
     quiet_libraries()
-    style = load_format(format_name)
+    style = load_format(format_name, task.plugins)
     tokenizer = load_tokenizer(resolve_model(model, catalog))
     found = []
     task = task.in_format(style)

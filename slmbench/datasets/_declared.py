@@ -11,8 +11,9 @@ from typing import Any
 from attrs import field, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.errors import DeclarationError
-from slmbench.plugins import Plugin
+from slmbench.errors import DeclarationError, did_you_mean
+from slmbench.plugins import Plugin, load_plugins
+from slmbench.registry import Registered
 from slmbench.schema import DatasetSpec, parse
 from slmbench.yamlfile import read_yaml
 
@@ -24,6 +25,7 @@ class Dataset:
     """A declared data set. folder: where relative files are looked up. plugin: makes the rows of generated splits.
 
     replaced: the declaration that this one stands in for; golden rows may be in the columns of either.
+    loader: what yields the rows, where the declaration names a loader that is here.
     """
 
     name: str
@@ -31,11 +33,12 @@ class Dataset:
     folder: str
     plugin: Plugin | None = None
     replaced: DatasetSpec | None = None
+    loader: Registered | None = None
 
 
 @frozen
 class Rows:
-    """The rows of one split, in the columns that tasks see. source: mirror, file, hub, generated or samples.
+    """The rows of one split, in the columns that tasks see. source: mirror, file, hub, generated, loader or samples.
 
     left_out: column -> how many rows were left out because it is empty there (`filled`). places: of each row, from 0,
     in what lies there; () where that isn't known.
@@ -79,4 +82,12 @@ def load_dataset_spec(catalog: Catalog, name: str) -> Dataset:
         raise DeclarationError([problem])
     original = catalog.replaced("datasets", name)
     replaced = parse(DatasetSpec, read_yaml(original)) if original is not None else None
-    return Dataset(name, spec, os.path.dirname(path), replaced=replaced)
+    loader = None
+    if spec.loader is not None:
+        plugins = load_plugins(catalog)
+        loader = plugins.get("loader", spec.loader.name)
+        if loader is None:
+            known = did_you_mean(spec.loader.name, plugins.names("loader"))
+            problem = document.problem(("loader", "name"), f"unknown loader {spec.loader.name!r}{known}")
+            raise DeclarationError([problem])
+    return Dataset(name, spec, os.path.dirname(path), replaced=replaced, loader=loader)

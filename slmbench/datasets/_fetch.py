@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from slmbench.datasets._declared import Dataset, Row, Rows
 from slmbench.datasets._files import ROW_ENDINGS, read_rows
 from slmbench.datasets._hub import hub_rows
+from slmbench.datasets._loaded import loaded_rows
 from slmbench.datasets._nulls import without_nan
 from slmbench.datasets._parts import chosen, parted, with_columns
 from slmbench.datasets._types import with_types
@@ -28,6 +29,8 @@ def local_source(dataset: Dataset, split: str) -> str | None:
     """
     if dataset.spec.generated is not None:
         return "generated"
+    if dataset.spec.loader is not None:
+        return "loader"
     if _mirror_file(dataset, split) is not None:
         return "mirror"
     return "file" if dataset.spec.files is not None else None
@@ -36,8 +39,9 @@ def local_source(dataset: Dataset, split: str) -> str | None:
 def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: int | None = None) -> Rows:
     """The rows of a split, the first `limit` of them, from the first place that has them; this may download.
 
-    Order: generated; `SLMBENCH_DATA`; declared files; the hub's local cache; the hub. Local data is in `SLMBENCH_DATA`
-    or nowhere. `types`, `where`, `filled` and `holdout` are applied here; a mirror of the hub is parted already.
+    Order: generated; `SLMBENCH_DATA`; a loader; declared files; the hub's local cache; the hub. Local data is in
+    `SLMBENCH_DATA` or nowhere. `types`, `where`, `filled` and `holdout` are applied here; a mirror of the hub is parted
+    already.
     Raises UsageError (no such split), DataError (columns, types, damaged or empty split), MissingData (nothing has it).
     """
     spec = dataset.spec
@@ -54,6 +58,9 @@ def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: 
         source, rows, revision = "mirror", read_rows(path, few, spec.read), spec.revision
     elif spec.local is not None:
         raise _local_rows_are_missing(dataset, split)
+    elif spec.loader is not None:
+        source, revision = "loader", None
+        rows = loaded_rows(dataset, spec.holdout.of if parts and spec.holdout is not None else split, few)
     elif spec.files is not None:
         paths = _declared_files(dataset, split)
         path = paths[0] if len(paths) == 1 else None

@@ -14,7 +14,7 @@ from slmbench.catalog import Catalog
 from slmbench.deployment._merge import Probe
 from slmbench.deployment._modelfile import Asking
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.formats import Format, encoder_decoder_ids, load_format, training_ids
+from slmbench.formats import Format, encoder_decoder_ids, format_names, load_format, training_ids
 from slmbench.models import (
     AdapterInfo,
     ModelSource,
@@ -26,6 +26,7 @@ from slmbench.models import (
     resolve_model,
 )
 from slmbench.paths import shown
+from slmbench.registry import Registered, Registry
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, load_task
 
@@ -66,11 +67,11 @@ def read_trained(folder: str, catalog: Catalog, model: str | None, format: str |
         except FileNotFoundError:
             record = TrainingFile()
         source = resolve_model(os.path.abspath(folder), catalog)
-        return Trained(name, folder, None, record, source, record.dtype, None, *_format(record, format))
+        return Trained(name, folder, None, record, source, record.dtype, None, *_format(record, format, catalog))
     info = read_adapter(folder)
     source = _base_of(info, catalog) if model is None else resolve_model(model, catalog)
     record = info.record
-    return Trained(name, folder, info, record, source, record.dtype, record.packing, *_format(record, format))
+    return Trained(name, folder, info, record, source, record.dtype, record.packing, *_format(record, format, catalog))
 
 
 def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
@@ -124,12 +125,17 @@ def _of_name(given: str, catalog: Catalog) -> ModelSource:
     return resolve_model(given, catalog)
 
 
-def _format(record: TrainingFile, asked: str | None) -> tuple[Format, bool]:
+def _format(record: TrainingFile, asked: str | None, catalog: Catalog) -> tuple[Format, bool]:
     """(the layout of the prompts, whether nothing says so). Raises UsageError for one that the record contradicts."""
     told = record.settings.format if "format" in record.settings.model_fields_set else None
     if asked and told and asked != told:
         raise UsageError(f"--format {asked}: it was trained on {told}, by its training.json; leave --format out")
-    return load_format(told or asked or "plain"), not (told or asked)
+    name = told or asked or "plain"
+    brought: list[Registered] = []
+    for task in record.tasks if name not in format_names() else ():
+        with contextlib.suppress(SlmbenchError):  # A task that isn't here any more brings nothing.
+            brought += load_task(task, catalog, data="samples").plugins
+    return load_format(name, Registry(entry for entry in brought if entry.kind == "format")), not (told or asked)
 
 
 def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]:

@@ -23,7 +23,7 @@ from slmbench.models import LoadedModel
 from slmbench.paths import shown
 from slmbench.runs import OpenRun, Run, finished_run
 from slmbench.sandbox import Sandbox
-from slmbench.task import Task, evaluation_needs, require_rows
+from slmbench.task import Task, evaluation_needs, formats_of, require_rows
 
 
 def evaluate_tasks(
@@ -40,7 +40,7 @@ def evaluate_tasks(
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
         raise UsageError(f"a task is listed twice: {', '.join(names)}")
-    style = load_format(options.format or PLAIN)
+    style = load_format(options.format or PLAIN, formats_of(tasks))
     tasks = [task.in_format(style) for task in tasks]
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=options.allow_unsafe_code)
     require_rows(evaluation_needs(tasks))

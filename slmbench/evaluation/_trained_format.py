@@ -10,20 +10,23 @@ from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, load_format
 from slmbench.models import LoadedModel, ModelSource, TrainingFile, is_whole_model, read_adapter, read_training
 from slmbench.paths import shown
+from slmbench.registry import Registry
 
 PLAIN = "plain"
 HAS_TEMPLATE = "the model has a chat template; this run is in format plain"
 
 
-def choose_format(model: LoadedModel | ModelSource, trained: Sequence[str], given: str | None) -> str:
+def choose_format(
+    model: LoadedModel | ModelSource, trained: Sequence[str], given: str | None, plugins: Registry | None = None
+) -> str:
     """The format of an evaluation: the given one, else that of the trainings, else plain.
 
-    model: its own training counts where nothing is put on it. trained: folders of adapters, or of
-    whole models that a training left. A format that comes from a training is said. Raises UsageError for an unknown
-    one, and where the trainings name several.
+    model: its own training counts where nothing is put on it. trained: folders of adapters, or of whole models that a
+    training left. plugins: formats that the tasks' plugins bring. A format that comes from a training is said. Raises
+    UsageError for an unknown one, and where the trainings name several.
     """
     if given is not None:
-        return load_format(given).name
+        return load_format(given, plugins).name
     named = {shown(folder): name for folder in trained if (name := _of_folder(folder))}
     if not trained:
         source = model.source if isinstance(model, LoadedModel) else model
@@ -37,7 +40,7 @@ def choose_format(model: LoadedModel | ModelSource, trained: Sequence[str], give
         )
     for folder, name in named.items():
         try:
-            load_format(name)
+            load_format(name, plugins)
         except UsageError as error:
             raise UsageError(f"{folder} was trained in a format that isn't here: {error}; give --format") from None
         if name != PLAIN:
@@ -54,7 +57,7 @@ def format_remarks(loaded: LoadedModel, style: Format) -> list[str]:
         return [f"{who} was trained in format {trained}; this run is in format {style.name}"]
     # The embedded model has seen a few turns, and a twin nothing: neither is tuned on them.
     tuned = not loaded.source.twin and loaded.source.family != "nano"
-    if style.name == PLAIN and trained is None and tuned and loaded.tokenizer.chat_template:
+    if not style.fenced and trained is None and tuned and loaded.tokenizer.chat_template:
         return [HAS_TEMPLATE]
     return []
 

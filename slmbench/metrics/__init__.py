@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slmbench.metrics._scorer import Scorer
     from slmbench.metrics.passing import pass_at_k
 
-__all__ = ["Scorer", "load_metric", "load_scorer", "metric_headers", "metric_names", "pass_at_k"]
+__all__ = ["Scorer", "load_metric", "load_scorer", "metric_headers", "metric_names", "own_scorer", "pass_at_k"]
 
 
 @cache
@@ -39,7 +39,7 @@ def load_scorer(name: str, plugins: Registry | None = None, *, task: str = "") -
         from slmbench.metrics._declared import scorer_of
 
         return scorer_of(found, task)
-    own = _own(name)
+    own = own_scorer(name)
     if own is None:
         from slmbench.errors import UsageError, did_you_mean
 
@@ -55,7 +55,8 @@ def load_metric(name: str) -> evaluate.Metric:
     return as_evaluate_metric(load_scorer(name))
 
 
-def _own(name: str) -> Scorer | None:
+def own_scorer(name: str) -> Scorer | None:
+    """slmbench's own metric of that name, pass@k of any k included; None without one."""
     from slmbench.metrics.passing import scorer_named
 
     if (of_any_k := scorer_named(name)) is not None:

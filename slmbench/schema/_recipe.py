@@ -10,7 +10,8 @@ from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
-FormatName = Literal["plain", "chat", "toon"]
+FormatName = Annotated[str, Field(min_length=1, examples=["plain", "chat", "toon"])]
+"""slmbench's own formats, and those that plugins bring."""
 
 
 class LoraSpec(Spec):

@@ -3,7 +3,7 @@
 from slmbench.task._load import load_task, load_task_folder, templates_of, validate_all
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
-from slmbench.task._settings import Settings
+from slmbench.task._settings import Settings, formats_of
 from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task, extracted
 
@@ -12,6 +12,7 @@ __all__ = [
     "Task",
     "evaluation_needs",
     "extracted",
+    "formats_of",
     "is_among_its_shots",
     "left_out_notes",
     "load_task",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+
+from attrs import evolve
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.datasets import Dataset, load_dataset_spec, local_source
-from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
-from slmbench.metrics import load_scorer, metric_names
-from slmbench.plugins import inside_folder, load_plugin
+from slmbench.errors import DeclarationError, Problem, SlmbenchError, did_you_mean
+from slmbench.metrics import load_scorer, metric_names, own_scorer
+from slmbench.plugins import inside_folder, load_plugin, load_plugins
+from slmbench.registry import Registry, headers
 from slmbench.schema import TaskSpec, parse
 from slmbench.task._task import Task
 from slmbench.templates import Template, TemplateFault
@@ -26,22 +30,32 @@ def load_task_folder(folder: str, catalog: Catalog, *, data: str = "auto", run_p
     name = os.path.basename(os.path.abspath(folder))
     document = read_yaml(os.path.join(folder, "task.yaml"))
     spec = parse(TaskSpec, document)
-    problems = _template_problems(spec, document) + _metric_problems(spec, document)
+    plugins = load_plugins(catalog)
+    # What plugin.py says that it brings: names are sound or not before anything of it is run.
+    promised = {(one.kind, one.name) for one in headers(os.path.join(folder, "plugin.py"))}
+    problems = _template_problems(spec, document) + _metric_problems(spec, document, plugins, promised)
     dataset, dataset_problems = _dataset(name, spec, folder, catalog, document)
     problems += dataset_problems
+    problems += _loader_problems(spec, document, plugins, promised)
     if dataset is not None:
         problems += _split_problems(spec, dataset, document)
     if problems:
         raise DeclarationError(problems)
     assert dataset is not None
     plugin = load_plugin(folder) if run_plugin else None
+    if plugin is not None:
+        plugins = plugins.joined(plugin.registered)
+        if problems := _metric_problems(spec, document, plugins) + _loader_problems(spec, document, plugins):
+            raise DeclarationError(problems)
     if data != "samples" and _falls_back(spec, dataset):
         spec = spec.model_copy(update={"split": spec.fallback_split})
-    if dataset.spec.generated is not None or dataset.folder == folder:
-        dataset = Dataset(dataset.name, dataset.spec, dataset.folder, plugin)
-    scorers = tuple(load_scorer(metric) for metric in spec.metrics)
+    if dataset.folder == folder and spec.dataset == dataset.spec:
+        loader = dataset.spec.loader and plugins.get("loader", dataset.spec.loader.name)
+        dataset = evolve(dataset, plugin=plugin, loader=loader)
+    known = [metric for metric in spec.metrics if plugin is not None or ("metric", metric) not in promised]
+    scorers = tuple(load_scorer(metric, plugins, task=name) for metric in known)
     cot = spec.cot.mode if spec.cot is not None else "off"
-    return Task(name, spec, folder, dataset, plugin, scorers, data, cot)
+    return Task(name, spec, folder, dataset, plugin, scorers, data, cot, plugins=plugins)
 
 
 def _falls_back(spec: TaskSpec, dataset: Dataset) -> bool:
@@ -119,15 +133,20 @@ def _names(source: str) -> frozenset[str]:
         return frozenset({"completion", "choice"})
 
 
-def _metric_problems(spec: TaskSpec, document: Document) -> list[Problem]:
+def _metric_problems(
+    spec: TaskSpec, document: Document, plugins: Registry, promised: Collection[tuple[str, str]] = ()
+) -> list[Problem]:
+    """promised: (kind, name) of what a plugin that hasn't run yet says that it registers."""
     problems = []
     for i, name in enumerate(spec.metrics):
-        try:
-            scorer = load_scorer(name)
-        except UsageError:
-            message = f"unknown metric {name!r}{did_you_mean(name, metric_names())}"
+        if ("metric", name) in promised:
+            continue
+        known = [*metric_names(), *plugins.names("metric")]
+        if plugins.get("metric", name) is None and own_scorer(name) is None:
+            message = f"unknown metric {name!r}{did_you_mean(name, known)}"
             problems.append(document.problem(("metrics", i), message))
             continue
+        scorer = load_scorer(name, plugins)
         wanted = "text" if spec.kind == "generate" else spec.kind
         if scorer.samples > spec.generation.samples:
             message = (
@@ -139,6 +158,17 @@ def _metric_problems(spec: TaskSpec, document: Document) -> list[Problem]:
             message = f"metric {name!r} scores {scorer.kind} outputs; a task of kind {spec.kind} has {wanted} outputs"
             problems.append(document.problem(("metrics", i), message))
     return problems
+
+
+def _loader_problems(
+    spec: TaskSpec, document: Document, plugins: Registry, promised: Collection[tuple[str, str]] = ()
+) -> list[Problem]:
+    declared = spec.dataset.loader if not isinstance(spec.dataset, str) else None
+    if declared is None or ("loader", declared.name) in promised or plugins.get("loader", declared.name) is not None:
+        return []
+    known = [*plugins.names("loader"), *(name for kind, name in promised if kind == "loader")]
+    message = f"unknown loader {declared.name!r}{did_you_mean(declared.name, known)}"
+    return [document.problem(("dataset", "loader", "name"), message)]
 
 
 def _dataset(

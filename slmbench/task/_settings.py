@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
 from slmbench.errors import UsageError
+from slmbench.registry import Registry
 from slmbench.task._task import Task
 
 
@@ -67,3 +68,8 @@ def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task])
     if not able:
         raise UsageError(f"{flag}: none of these tasks {why}: {', '.join(others)}")
     return [f"{flag} leaves {', '.join(others)} alone: only a task that {why} heeds it"] if others else []
+
+
+def formats_of(tasks: Iterable[Task]) -> Registry:
+    """The formats that plugins bring for any of the tasks. Raises DeclarationError where two files have one name."""
+    return Registry(entry for task in tasks for entry in task.plugins if entry.kind == "format")

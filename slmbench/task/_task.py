@@ -17,6 +17,7 @@ from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
+from slmbench.registry import Registry
 from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
 from slmbench.task._choices import gold_of, options_of
 from slmbench.task._fields import field_at, inputs_of, texts_at
@@ -34,7 +35,7 @@ class Task:
 
     examples(split) fetches and converts the rows; prompt(example), target(example) and score(example, output) are pure.
     cot: off, zero or few; off where the task declares none. n_shots: in place of the declared number; None for that.
-    form: the kind of format that the declaration is bound to; `in_format` binds it.
+    form: the kind of format that the declaration is bound to; `in_format` binds it. plugins: what is registered for it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     cot: str = "off"
     n_shots: int | None = None
     form: str = "completion"
+    plugins: Registry = field(factory=Registry, repr=False)
     _rows: dict[str, Rows] = field(factory=dict, repr=False)
     _examples: dict[str, tuple[Example, ...]] = field(factory=dict, repr=False)
     _shots: dict[str, tuple[Shot, ...]] = field(factory=dict, repr=False)

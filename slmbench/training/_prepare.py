@@ -19,7 +19,7 @@ from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
 from slmbench.schema import LoraSpec, RecipeSpec
-from slmbench.task import Settings, Task, load_task, require_rows, training_needs
+from slmbench.task import Settings, Task, formats_of, load_task, require_rows, training_needs
 from slmbench.training import _contamination
 from slmbench.training._budget import check_budget
 from slmbench.training._forecast import forecast_memory
@@ -142,11 +142,14 @@ def prepare_training(
         tokenizer = load_tokenizer(source)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-    style = load_format(spec.format)
+    loaded = {} if loaded is None else loaded
+    for task in spec.adapters[name].tasks:  # Their plugins may bring the format.
+        if task not in loaded:
+            loaded[task] = load_task(task, catalog, data=data)
+    style = load_format(spec.format, formats_of(loaded.values()))
     with phases.phase("checks"):
         refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style)
     with phases.phase("rows"):
-        loaded = {} if loaded is None else loaded
         for task in (*spec.adapters[name].tasks, *recipe.evaluation_tasks(catalog)):
             if task not in loaded:
                 loaded[task] = load_task(task, catalog, data=data)

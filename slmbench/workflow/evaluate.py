@@ -28,7 +28,7 @@ from slmbench.models import (
 from slmbench.paths import shown
 from slmbench.runs import Run
 from slmbench.schema import QuantizationSpec
-from slmbench.task import Settings, Task, load_task
+from slmbench.task import Settings, Task, formats_of, load_task
 
 
 def evaluate(
@@ -94,7 +94,7 @@ def evaluate(
         given = model
     else:
         given = load_held(resolve_model(model, catalog), *held_as(trained))
-    options = evolve(options, format=choose_format(given, trained, format))
+    options = evolve(options, format=choose_format(given, trained, format, formats_of(ready)))
     # A LoadedModel is the caller's: it is given back without the adapter's layers.
     with nullcontext(given) if adapter is None else adapter_on(given, adapter, force_base=force_base) as loaded:
         return evaluate_tasks(loaded, adjusted, options)
@@ -120,14 +120,14 @@ def evaluate_all(
     whole = {folder: _held_whole(folder) for folder in trained if folder not in adapters}
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
     dtype, quantization = held_as(adapters)
-    options = evolve(options, format=choose_format(source, trained, options.format))
+    options = evolve(options, format=choose_format(source, trained, options.format, formats_of(tasks)))
     loaded = load_held(source, dtype, quantization)
     for folder in adapters:
         if check_base(loaded, folder, force=force_base).training is None:
             with adapter_on(loaded, folder, force_base=force_base):
                 pass  # What another tool made is put on once, so that whatever is odd about it is told now.
     encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
-    style = load_format(str(options.format))
+    style = load_format(str(options.format), formats_of(tasks))
     said = set(format_remarks(loaded, style))
     runs = evaluate_tasks(loaded, tasks, options, encoded=encoded)
     for folder in adapters:

@@ -28,7 +28,7 @@ def test_the_splits_are_those_of_the_source(text: str, splits: list[str]) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "exactly one of 'hub', 'files', 'generated', 'local'; got none of them"),
+        ("{}", "exactly one of 'hub', 'files', 'generated', 'local', 'loader'; got none of them"),
         ("{local: [test], hub: a/b, splits: {test: test}}", "got hub and local"),
         ("{local: []}", "local: list should have at least 1 item"),
         ("{local: test}", "local: expected a list, got str 'test'"),

@@ -196,7 +196,8 @@ def test_one_wrong_line_is_one_message_at_its_place(line: str, message: str) -> 
         (
             "dataset: gsm8k",
             "dataset: {hub: a, files: {test: x}}",
-            "task.yaml:3:1: a data set has exactly one of 'hub', 'files', 'generated', 'local'; got hub and files",
+            "task.yaml:3:1: a data set has exactly one of 'hub', 'files', 'generated', 'local', 'loader'; got hub and "
+            "files",
         ),
     ],
 )

@@ -1,0 +1,63 @@
+"""Rows of a registered loader, behind a boundary that says whose fault it was."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import traceback
+
+from slmbench.datasets._declared import Dataset, Row
+from slmbench.datasets._nulls import without_nan
+from slmbench.errors import DataError, HookError, did_you_mean
+from slmbench.paths import shown
+from slmbench.registry import Registered
+
+
+def loaded_rows(dataset: Dataset, split: str, limit: int | None) -> list[Row]:
+    """What the data set's loader yields for a split, the first `limit` rows.
+
+    Raises DataError for options that it doesn't take, and for rows that are no dicts of one set of columns; HookError
+    where it fails.
+    """
+    entry, declared = dataset.loader, dataset.spec.loader
+    assert declared is not None
+    where = f"data set {dataset.name!r}, split {split!r}"
+    if entry is None:
+        raise DataError(f"{where}: its loader {declared.name!r} is a plugin's that was not run")
+    given = {"split": split, "folder": dataset.folder, **declared.options}
+    parameters = inspect.signature(entry.function).parameters
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    for name in declared.options:
+        if name not in parameters and not takes_all:
+            hint = did_you_mean(name, parameters)
+            raise DataError(f"{where}: loader {entry.name!r} ({entry.where}) takes no {name!r}{hint}")
+    for name, parameter in parameters.items():
+        if name not in given and parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            raise DataError(f"{where}: loader {entry.name!r} ({entry.where}) needs loader.options.{name}")
+    rows: list[Row] = []
+    try:
+        made = entry.function(**{name: value for name, value in given.items() if name in parameters or takes_all})
+        for row in itertools.islice(made, limit):
+            rows.append(_checked(row, rows, entry, where))
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == entry.path]
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        line = (frames or [entry.line])[-1]
+        raise HookError(
+            f"{shown(entry.path)}:{line}: loader {entry.name!r}: {said} ({where}, row {len(rows)})"
+        ) from error
+    return rows
+
+
+def _checked(row: object, rows: list[Row], entry: Registered, where: str) -> Row:
+    place = f"{entry.where}: loader {entry.name!r}: {where}, row {len(rows)}"
+    if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+        raise DataError(f"{place}: expected a dict with text keys, got {type(row).__name__}")
+    if rows and row.keys() != rows[0].keys():
+        raise DataError(
+            f"{place}: has the columns {', '.join(row)}, where the rows before have {', '.join(rows[0])}; a loader's "
+            "rows have one set of columns, None where a value is missing"
+        )
+    return without_nan(dict(row))
