@@ -189,7 +189,6 @@ def test_nothing_is_written_to_a_terminal_but_by_the_console() -> None:
 
 # Whatever else reads JSON reads what it has made itself a moment ago, or what must not import the package.
 OWN_JSON = {
-    "deployment/_go_template.py": "a text's escapes in a template that was written here",
     "foreign.py": "the one way in",
     "models/_digest.py": "the tokenizer in memory, as tokenizers writes it",
     "models/_peft_config.py": "what the child that matches patterns printed",

@@ -1,8 +1,8 @@
 """From an adapter to where people run small models: merged weights, Ollama, llama.cpp."""
 
 from slmbench.deployment._export import TARGETS, Export, Target, export_adapter
-from slmbench.deployment._go_template import go_template, run_go_template
-from slmbench.deployment._modelfile import Asking, modelfile, parse_modelfile, turns_of
+from slmbench.deployment._go_template import go_template
+from slmbench.deployment._modelfile import Asking, modelfile, turns_of
 from slmbench.deployment._runtimes import GGUF_ARCHITECTURES, OLLAMA_ARCHITECTURES, gguf_problems, ollama_notices
 from slmbench.deployment._turns import Turns, probe_turns
 
@@ -19,8 +19,6 @@ __all__ = [
     "go_template",
     "modelfile",
     "ollama_notices",
-    "parse_modelfile",
     "probe_turns",
-    "run_go_template",
     "turns_of",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.deployment._go_template import go_template, run_go_template
+from slmbench.deployment._go_template import go_template
 from slmbench.deployment._turns import WAY_OUT, Turns, probe_turns
 from slmbench.errors import SlmbenchError
 from slmbench.formats import Format, load_format
@@ -56,16 +56,11 @@ def turns_of(format: Format, tokenizer: Any, asking: Asking) -> Turns:
         return style.render(prompt, tokenizer).text
 
     turns = probe_turns(render, tokenizer.eos_token)
-    template = go_template(turns)
     for system, earlier, question in conversations():
         if system and turns.system is None:
             continue
-        messages = [{"role": "system", "content": system}] if system else []
-        for asked, answer in earlier:
-            messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-        messages.append({"role": "user", "content": question})
-        if run_go_template(template, messages) != render(system, earlier, question):
-            roles = ", ".join(message["role"] for message in messages)
+        if turns.written(system, earlier, question) != render(system, earlier, question):
+            roles = ", ".join(["system"] * bool(system) + ["user", "assistant"] * len(earlier) + ["user"])
             raise SlmbenchError(
                 f"the layout of {format.name!r} is no string of turns (it differs for {roles}), which a TEMPLATE can't "
                 f"follow; {WAY_OUT}"
@@ -106,36 +101,6 @@ def modelfile(weights: str, turns: Turns, asking: Asking, *, stop: Sequence[str]
         "PARAMETER repeat_penalty 1",
     ]
     return "\n".join(lines) + "\n"
-
-
-def parse_modelfile(text: str) -> list[tuple[str, str]]:
-    """(command, value) of each instruction, by the rules of Ollama's parser; a parameter's command is its name."""
-    found: list[tuple[str, str]] = []
-    lines = text.split("\n")
-    while lines:
-        line = lines.pop(0)
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        command, _, value = line.lstrip().partition(" ")
-        command = command.lower()
-        if command == "parameter":
-            command, _, value = value.partition(" ")
-        value = value.lstrip()
-        while value.startswith('"') and _unquoted(value.strip()) is None and lines:
-            value += "\n" + lines.pop(0)
-        plain = _unquoted(value.strip())
-        if plain is None:
-            raise SlmbenchError(f"Modelfile: the value of {command} is not ended")
-        found.append((command, "".join(c for c in plain if c.isprintable() or c in "\n\t")))
-    return found
-
-
-def _unquoted(value: str) -> str | None:
-    if value.startswith('"""'):
-        return value[3:-3] if len(value) >= 6 and value.endswith('"""') else None
-    if value.startswith('"'):
-        return value[1:-1] if len(value) >= 2 and value.endswith('"') else None
-    return value
 
 
 def _says_itself(text: str) -> bool:

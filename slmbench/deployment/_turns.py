@@ -34,6 +34,14 @@ class Turns:
     generation: str
     closing: str
 
+    def written(self, system: str, earlier: Sequence[Turn], question: str) -> str:
+        """A conversation up to the answer that is to come; system: '' for none."""
+        before, after = self.system or ("", "")
+        said = [before + system + after if system else self.opening]
+        for asked, answer in earlier:
+            said += [self.user, asked, self.reply, answer, self.closing]
+        return "".join([*said, self.user, question, self.generation])
+
 
 def probe_turns(render: Render, eos: str | None) -> Turns:
     """The layout of a render(system, earlier turns, question), whose system may be ''.

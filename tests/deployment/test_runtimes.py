@@ -14,11 +14,10 @@ from slmbench.deployment import (
     export_adapter,
     gguf_problems,
     ollama_notices,
-    parse_modelfile,
-    run_go_template,
 )
 from slmbench.errors import UsageError
 from slmbench.models import load_tokenizer
+from tests.deployment.ollama import parse_modelfile, run_go_template
 
 FAMILIES = ("llama-3.2-1b-instruct", "phi-3.5-mini-instruct", "qwen2.5-0.5b", "smollm2-360m", "tinyllama-1.1b-chat")
 T5 = "flan-t5-small"

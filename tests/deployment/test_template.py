@@ -7,10 +7,11 @@ import itertools
 import pytest
 from transformers import AutoTokenizer
 
-from slmbench.deployment import Asking, go_template, modelfile, parse_modelfile, run_go_template, turns_of
+from slmbench.deployment import Asking, go_template, modelfile, turns_of
 from slmbench.errors import SlmbenchError
 from slmbench.formats import load_format
 from slmbench.formats.chat import TODAY
+from tests.deployment.ollama import parse_modelfile, run_go_template
 
 CHATTED = ("llama-3.2-1b-instruct", "phi-3.5-mini-instruct", "tinyllama-1.1b-chat", "qwen2.5-0.5b", "nano")
 SAID = ["What is 2 + 2?", "4\n\nor so", "Why {{ .System }}?", 'He said """so""".', "Ça va 🙂?", "<b>Oui</b>"]
@@ -163,7 +164,7 @@ def test_the_renderer_refuses_what_it_doesnt_know():
         "{{ range .Messages }}{{ end }}",
         "{{ if .System }}x",
     ):
-        with pytest.raises(SlmbenchError, match="template:"):
+        with pytest.raises(ValueError, match="template:"):
             run_go_template(template, [{"role": "user", "content": "x"}])
 
 
