@@ -1,13 +1,11 @@
 """Name -> declaration, over the bundled files, `SLMBENCH_PATH` and installed packages. Reads headers, runs nothing.
 
-`slmbench list` imports this module and little else, so it stays with the standard library's cheapest parts: attrs,
-pathlib, importlib.metadata and YAML cost more than reading a thousand headers does.
+`slmbench list` imports this module and little else: what is imported inside functions here is not needed by each list.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -20,15 +18,6 @@ from slmbench.registry import Header, headers, own_headers
 CODE_KINDS = {plural: kind for kind, plural in REGISTERED.items()}
 KINDS = ("tasks", "models", "datasets", "recipes", "suites", *CODE_KINDS)
 FILE_KINDS = ("models", "datasets", "recipes", "suites")
-
-# Before it, comments and plain lines alone: no text is open that `summary:` could stand in. After it, a key: it ends.
-# Comments may stand between, as no text goes on behind one.
-_PLAIN_SUMMARY = (
-    r"(?:(?:#[^\x00-\x1f\x7f-\x9f\u2028\u2029]*|[a-z_]+: [\w.,/-]+)?\n)*"
-    r"summary: +([^\W_][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]*)\n"
-    r"(?=(?:#[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\n)*[a-z_]+:[ \n])"
-)
-_NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off")
 
 
 class Entry:
@@ -179,29 +168,16 @@ def _replaces(path: str) -> bool:
 
 
 def summary_of(path: str) -> str:
-    """The `summary:` of a YAML file, without parsing the rest where it is one plain line among plain lines."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            head = file.read(4096)
-    except (OSError, UnicodeDecodeError):
-        return _summary_by_yaml(path)
-    match = re.match(_PLAIN_SUMMARY, head)
-    # Quotes, block scalars, comments, anchors, tags and what YAML takes for no text are YAML's business.
-    text = match[1].strip() if match else ""
-    maybe_number = not text[:1].isalpha() and " " not in text
-    if maybe_number or text.lower() in _NO_TEXT or text.endswith(":") or re.search(r":\s|\s#", text):
-        return _summary_by_yaml(path)
-    return " ".join(text.split())
-
-
-def _summary_by_yaml(path: str) -> str:
-    from slmbench.yamlfile import read_yaml
+    """The `summary:` of a YAML file as one line, read no further than to it where it is there; else what is wrong."""
+    from slmbench.yamlfile import read_text, read_yaml
 
     try:
-        data = read_yaml(path).data
+        summary = read_text(path, "summary")
+        if summary is None:
+            data = read_yaml(path).data
+            summary = data.get("summary") if isinstance(data, dict) else None
     except DeclarationError as error:
         return f"(broken: {error.problems[0]})"
-    summary = data.get("summary") if isinstance(data, dict) else None
     return " ".join(summary.split()) if isinstance(summary, str) else "(no summary)"
 
 

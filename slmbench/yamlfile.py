@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
-from attrs import frozen
 
 from slmbench.errors import DeclarationError, Problem
 from slmbench.paths import shown
@@ -28,8 +26,7 @@ _MAX_DIGITS = 100
 _TAG = "tag:yaml.org,2002:"
 
 
-@frozen
-class Document:
+class Document(NamedTuple):
     """A parsed file. data: plain dicts, lists, strings, numbers, booleans, None. marks: location -> (line, column)."""
 
     path: str
@@ -49,10 +46,58 @@ def read_yaml(path: str | os.PathLike[str]) -> Document:
     """Reads one YAML file. Raises DeclarationError holding every fault that its syntax has."""
     path = os.fspath(path)
     try:
-        raw = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            raw = file.read()
     except OSError as error:
         raise DeclarationError([Problem(shown(path), 0, 0, f"can't be read: {error.strerror}")]) from error
     return parse_yaml(raw, path)
+
+
+def read_text(path: str, key: str) -> str | None:
+    """The text of a key at the top of a file, which is read no further; None where there is none, or a fault before it.
+
+    Of a list of files this costs a hundredth of what reading them whole does.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            loader = _Loader(file.read(MAX_BYTES))
+        node = _value_at_top(loader, key)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    builder = _Builder(path)
+    value = builder.build(node, (), 0) if node is not None else None
+    return value if isinstance(value, str) and not builder.problems else None
+
+
+def _value_at_top(loader: Any, key: str) -> yaml.ScalarNode | None:
+    """The scalar that a document's mapping has at a key."""
+    depth, name = 0, None
+    # Only in a mapping whose keys are scalars does every second one of depth 1 stand for a value.
+    while not isinstance(event := loader.get_event(), yaml.DocumentEndEvent | yaml.StreamEndEvent):
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            if (depth == 0 and not isinstance(event, yaml.MappingStartEvent)) or (depth == 0 and event.tag):
+                return None
+            if depth == 1 and name is None:
+                return None
+            depth += 1
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            depth -= 1
+            name = None if depth == 1 else name
+        elif depth == 1 and isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
+            if name is not None and name != key:
+                name = None
+            elif isinstance(event, yaml.AliasEvent):
+                return None
+            elif name is None:
+                name = event.value
+            else:
+                tag = (
+                    event.tag
+                    if event.tag not in (None, "!")
+                    else loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+                )
+                return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, event.style)
+    return None
 
 
 def parse_yaml(raw: bytes, path: str) -> Document:

