@@ -22,15 +22,9 @@ def rows() -> list[tuple[int, str, str, str, str]]:
         }
         line = ", ".join(f"{name} {value} {ASKED[name][1]}" for name, value in values.items())
         name = draw.choice(list(values))
-        made.append(
-            (
-                number,
-                "train" if number < 28 else "test",
-                f"Bed {number + 1}: {line}.",
-                ASKED[name][0],
-                f"{values[name]} {ASKED[name][1]}",
-            )
-        )
+        question, unit = ASKED[name]
+        split = "train" if number < 28 else "test"
+        made.append((number, split, f"Bed {number + 1}: {line}.", question, f"{values[name]} {unit}"))
     return made
 
 
@@ -50,6 +44,6 @@ if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))
     for folder in sys.argv[1:] or (
         os.path.join(here, "folder", "tasks", "ward_questions"),
-        os.path.join(here, "package", "ward_tasks", "tasks", "ward_questions"),
+        os.path.join(here, "package", "ward_tasks", "tasks", "ward_lines"),
     ):
         write(os.path.join(folder, "ward.db"))

@@ -31,7 +31,7 @@ KINDS = {
 """What a decorator registers, and what `slmbench list` calls all of them."""
 
 _MARK = "__slmbench__"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./+-]{0,79}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./-]{0,79}")
 _MAX_BYTES = 1_000_000
 
 
@@ -70,7 +70,7 @@ class Registered(NamedTuple):
 
 def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str, Any]) -> Callable[[F], F]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / + -, at most 80 of them; got {name!r}")
+        raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / -, at most 80 of them; got {name!r}")
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
         raise ValueError(f"{kind} {name!r}: summary is one line that says what it is; got {summary!r}")
     if not isinstance(version, str) or not version.strip():

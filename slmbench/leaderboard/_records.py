@@ -299,7 +299,7 @@ def _read_scores(
         if metric.pooled_by is None:
             continue
         try:
-            found, pseudo = pooled_values(metric.pooled_by, parts[metric.pooled_by], clusters)[metric.name]
+            found, pseudo = pooled_values(metric.pooled_by, parts[metric.pooled_by], clusters, record)[metric.name]
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(path), 0, 0, f"metric {metric.name!r} can't be pooled: {error}"))
             return None

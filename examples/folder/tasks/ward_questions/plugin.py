@@ -34,9 +34,8 @@ def sqlite_rows(split: str, folder: str, file: str, table: str) -> Iterator[dict
 )
 def unit_match(output: str, references: Sequence[str]) -> float:
     """1.0, 0.5 or 0.0, against the reference that is best for it."""
-    return max(
-        _half(_parts(output)[0], _parts(one)[0]) + _half(_parts(output)[1], _parts(one)[1]) for one in references
-    )
+    number, unit = _parts(output)
+    return max(_half(number, _parts(one)[0]) + _half(unit, _parts(one)[1]) for one in references)
 
 
 def _parts(text: str) -> tuple[str, str]:

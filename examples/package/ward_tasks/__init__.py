@@ -1,0 +1,1 @@
+"""Task folders and what they need, found by slmbench through the entry points in pyproject.toml."""

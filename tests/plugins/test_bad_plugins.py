@@ -1,0 +1,246 @@
+"""What plugins do wrong, and what a person is told of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from slmbench.catalog import default_catalog
+from slmbench.checks import check_task
+from slmbench.cli import main
+from slmbench.errors import SlmbenchError
+from slmbench.formats import load_format
+from slmbench.task import load_task
+from slmbench.values import Output
+
+TASK = """summary: A sum.
+version: 1
+license: cc0-1.0
+dataset:
+  loader: {name: few, splits: [test]}
+  columns: [q, a]
+kind: generate
+train_split: null
+prompt: {user: "{{ q }}"}
+answer: "{{ a }}"
+metrics: [mine]
+"""
+LOADER = """import slmbench
+
+@slmbench.loader("few", summary="Two rows.", version="1")
+def few(split, folder):
+    yield {"q": "1+1?", "a": "2"}
+    yield {"q": "1+2?", "a": "3"}
+
+"""
+METRIC = """
+@slmbench.metric("mine", summary="A score.", version="1"FACTS)
+def mine(output, references):
+    BODY
+"""
+
+
+def metric(body: str, facts: str = "") -> str:
+    return LOADER + METRIC.replace("FACTS", facts).replace("BODY", body)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """write(plugin.py, task.yaml, name) -> the task's folder, below SLMBENCH_PATH and the folder one is in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLMBENCH_PATH", "here")
+
+    def made(plugin: str, task: str = TASK, name: str = "sums") -> Path:
+        folder = tmp_path / "here" / "tasks" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "task.yaml").write_text(task)
+        (folder / "plugin.py").write_text(plugin)
+        (folder / "samples.jsonl").write_text("".join(f'{{"q": "{n}+1?", "a": "{n + 1}"}}\n' for n in range(6)))
+        return folder
+
+    return made
+
+
+def score(text: str = "2") -> object:
+    task = load_task("sums")
+    return task.score(task.examples("test")[0], Output(text=text))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [
+        (
+            metric("raise KeyError('x')"),
+            r"here/tasks/sums/plugin\.py:11: metric 'mine': KeyError: 'x' \(task 'sums', item 'test-0'\)",
+        ),
+        (metric("return float('nan')"), r"plugin\.py:9: metric 'mine': mine is NaN \(task 'sums', item 'test-0'\)"),
+        (metric("return float('inf')"), r"metric 'mine': mine is infinite \(task"),
+        (metric("return 2"), r"metric 'mine': mine is 2, outside of its range 0 to 1 \(task"),
+        (metric("return 'good'"), r"metric 'mine': mine is a str; a metric returns numbers \(task"),
+        (metric("return None"), r"metric 'mine': mine is a NoneType; a metric returns numbers \(task"),
+        (
+            metric("return {'em': 1.0}"),
+            r"metric 'mine': expected the values mine, got em \(task 'sums', item 'test-0'\)",
+        ),
+        (
+            metric("return {'a': 1.0}", ", values=('a', 'b')"),
+            r"metric 'mine': expected the values a, b, got a \(task 'sums', item 'test-0'\)",
+        ),
+        (
+            metric("return [1.0] * (len(output) + 1)", ", at_once=True"),
+            r"metric 'mine': returned 2 values for 1 items \(task 'sums', items 'test-0' to 'test-0'\)",
+        ),
+        (
+            metric("return 1", ", pool=lambda parts: {'other': 1.0}"),
+            r"metric 'mine': expected the values mine, got other \(task 'sums', the whole run\)",
+        ),
+    ],
+)
+def test_a_metric_that_does_not_do_what_it_says_is_told_with_task_item_and_line(
+    write, plugin: str, message: str
+) -> None:
+    write(plugin)
+    with pytest.raises(SlmbenchError, match=message):
+        score()
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [
+        (
+            metric("return 1").replace("references", "expected"),
+            r"metric 'mine' asks for 'expected'.*a metric's parameters are output",
+        ),
+        (metric("return 1", ", rnage=(0, 1)"), r"metric 'mine' has no 'rnage'; did you mean 'range'\?"),
+        (metric("return 1", ", range=(1, 0)"), r"metric 'mine': range is \(lowest, highest\) or None; got \(1, 0\)"),
+        (
+            metric("return 1").replace('"A score."', '""'),
+            r"plugin\.py:9: while loading: ValueError: metric 'mine': summary is one line",
+        ),
+        (metric("return 1").replace('"mine"', '"squad"'), r"unknown metric 'mine'"),
+        (
+            metric("return 1")
+            + METRIC.replace("FACTS", "").replace("BODY", "return 0").replace("def mine", "def other"),
+            r"plugin\.py:\d+:1: metric 'mine' is registered twice: here and in here/tasks/sums/plugin\.py:9; rename one",  # noqa: E501
+        ),
+    ],
+)
+def test_a_registration_that_is_none_is_refused_when_the_task_is_loaded(write, plugin: str, message: str) -> None:
+    write(plugin)
+    with pytest.raises(SlmbenchError, match=message):
+        load_task("sums")
+
+
+def test_a_name_that_slmbench_has_is_refused_with_both_places(write) -> None:
+    write(metric("return 1").replace('"mine"', '"squad"'), TASK.replace("[mine]", "[squad]"))
+    with pytest.raises(
+        SlmbenchError,
+        match=r"sums/plugin\.py:9:1: metric 'squad' is registered twice: here and in slmbench's own slmbench/metrics/squad\.py; rename yours",  # noqa: E501
+    ):
+        load_task("sums")
+
+
+def test_two_plugin_files_with_one_name_are_both_named(write, tmp_path: Path) -> None:
+    write(metric("return 1"))
+    plugins = tmp_path / "here" / "plugins"
+    plugins.mkdir()
+    for name in ("a.py", "b.py"):
+        (plugins / name).write_text(
+            "import slmbench\n" + METRIC.replace("FACTS", "").replace("BODY", "return 1").replace('"mine"', '"shared"')
+        )
+    with pytest.raises(
+        SlmbenchError,
+        match=r"here/plugins/b\.py:3:1: metric 'shared' is registered twice: here and in here/plugins/a\.py:3; rename one",  # noqa: E501
+    ):
+        load_task("sums")
+
+
+def test_two_tasks_whose_plugins_bring_one_format_are_told_when_they_are_run_together(write, tmp_path: Path) -> None:
+    shape = (
+        '\n@slmbench.format("shape", summary="s", version="1")\ndef shape(prompt, tokenizer):\n    return prompt.user\n'
+    )
+    write(metric("return 1") + shape)
+    write(metric("return 1") + shape, name="more")
+    from slmbench.task import formats_of
+
+    with pytest.raises(SlmbenchError, match=r"format 'shape' is registered twice: here and in .*; rename one"):
+        formats_of([load_task("sums"), load_task("more")])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "yield {'q': '1', 'a': '2'}\n    yield {'q': '1', 'b': '2'}",
+            r"row 1: has the columns q, b, where the rows before have q, a; a loader's rows have one set",
+        ),
+        ("yield ('1', '2')", r"row 0: expected a dict with text keys, got tuple"),
+        (
+            "yield {'q': '1', 'a': '2'}\n    raise OSError('disk gone')",
+            r"plugin\.py:6: loader 'few': OSError: disk gone \(data set 'sums', split 'test', row 1\)",
+        ),
+        ("return 3", r"plugin\.py:3: loader 'few': TypeError: 'int' object is not iterable"),
+    ],
+)
+def test_a_loader_whose_rows_are_none_is_told_with_the_row(write, body: str, message: str) -> None:
+    plugin = metric("return 1")
+    first, last = plugin.index("    yield"), plugin.index("\n\n\n@slm")
+    write(plugin[:first] + "    " + body + plugin[last:])
+    with pytest.raises(SlmbenchError, match=message):
+        load_task("sums").examples("test")
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("{name: fiew, splits: [test]}", r"sums/task\.yaml:5:12: unknown loader 'fiew'; did you mean 'few'\?"),
+        (
+            "{name: few, splits: [test], options: {fle: x}}",
+            r"loader 'few' \(here/tasks/sums/plugin\.py:3\) takes no 'fle'",
+        ),
+        ("{name: few, splits: []}", r"task\.yaml:5:23"),
+    ],
+)
+def test_a_declaration_of_a_loader_that_does_not_fit_is_told(write, declared: str, message: str) -> None:
+    write(metric("return 1"), TASK.replace("{name: few, splits: [test]}", declared))
+    with pytest.raises(SlmbenchError, match=message):
+        load_task("sums").examples("test")
+
+
+@pytest.mark.parametrize(
+    ("body", "facts", "message"),
+    [
+        ("raise KeyError('x')", "", r"plugin\.py:\d+: format 'shape': render: KeyError: 'x'"),
+        ("return 3", "", r"format 'shape': render: expected a text, or \(text, delimiter\); got int"),
+        ("return 'a'", ", write=lambda target: None", r"format 'shape': write: expected a text, got NoneType"),
+        ("return 'a'", ", kind='turn'", r"format 'shape': kind is 'turn'; did you mean 'turns'\?"),
+        ("return 'a'", ", reed=str", r"format 'shape' has no 'reed'; did you mean 'read'\?"),
+    ],
+)
+def test_a_format_that_does_not_do_what_it_says_is_told(write, body: str, facts: str, message: str) -> None:
+    write(
+        metric("return 1")
+        + f'\n@slmbench.format("shape", summary="s", version="1"{facts})\ndef shape(prompt, tokenizer):\n    {body}\n'
+    )
+    task = load_task("sums")
+    with pytest.raises(SlmbenchError, match=message):
+        style = load_format("shape", task.plugins)
+        example = task.examples("test")[0]
+        style.render(task.prompt(example), None)
+        style.write(task.target(example))
+
+
+def test_an_untrusted_folder_that_registers_a_metric_is_refused_and_nothing_of_it_ran(
+    write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(metric("return float(output in references)") + "\nopen('canary', 'w')\n")
+    monkeypatch.delenv("SLMBENCH_PATH")
+    assert main(["check", str(folder)]) == 3
+    assert "add --trust" in capsys.readouterr().err
+    assert not os.path.exists("canary")
+    report = check_task(str(folder), default_catalog(), run_plugin=False)
+    assert report.ok and not os.path.exists("canary")
+    assert main(["check", str(folder), "--trust"]) == 0
+    assert os.path.exists("canary")

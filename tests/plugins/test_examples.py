@@ -1,0 +1,164 @@
+"""The examples as a reader runs them: a folder, and a package in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slmbench
+from slmbench.catalog import default_catalog
+from slmbench.cli import main
+from slmbench.errors import FileError, SlmbenchError
+from slmbench.formats import load_format
+from slmbench.leaderboard import load_runs
+
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the example, on SLMBENCH_PATH."""
+    copied = tmp_path / "folder"
+    shutil.copytree(EXAMPLES / "folder", copied)
+    monkeypatch.setenv("SLMBENCH_PATH", str(copied))
+    return copied
+
+
+def test_lists_name_what_plugins_bring_and_where_without_running_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = folder / "tasks" / "ward_questions" / "plugin.py"
+    plugin.write_text(plugin.read_text() + "\nopen('canary', 'w')\n")
+    there = {"metrics": "unit_match", "formats": "tagged", "loaders": "sqlite_rows"}
+    for kind, name in there.items():
+        assert main(["list", kind, "--json"]) == 0
+        found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+        assert found[name]["path"] == str(plugin)
+        assert found[name]["summary"].endswith((".", "`."))
+    assert not os.path.exists("canary")
+
+
+def test_a_task_with_its_own_loader_metric_and_format_passes_check(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "ward_questions", "--json"]) == 0
+    [report] = json.loads(capsys.readouterr().out)
+    assert report["ok"] and report["formats"]["tagged"] == "ok"
+
+
+def test_it_is_scored_as_its_functions_say_and_a_changed_plugin_is_another_run(folder: Path, tmp_path: Path) -> None:
+    (run,) = slmbench.evaluate("nano", "ward_questions", format="tagged", out=str(tmp_path / "o"), limit=4)
+    assert run.record["format"] == "tagged" and run.record["dataset"]["source"] == "loader"
+    for sample in run.samples():
+        assert sample["prompt"].endswith("</ask>\n<answer>")
+        number = sample["output"].split()[:1] == sample["references"][0].split()[:1]
+        assert sample["scores"]["unit_match"] in ((0.5, 1.0) if number else (0.0, 0.5))
+    plugin = folder / "tasks" / "ward_questions" / "plugin.py"
+    plugin.write_text(plugin.read_text() + "\n# Another version.\n")
+    (other,) = slmbench.evaluate("nano", "ward_questions", format="tagged", out=str(tmp_path / "o"), limit=4)
+    assert other.run_id != run.run_id
+    assert other.record["comparability_key"] != run.record["comparability_key"]
+    assert other.record["task"]["digest"] != run.record["task"]["digest"]
+
+
+def test_a_pooled_metric_of_a_plugin_is_read_back_and_refused_when_it_has_changed(folder: Path, tmp_path: Path) -> None:
+    declared = folder / "tasks" / "ward_questions" / "task.yaml"
+    declared.write_text(declared.read_text().replace("unit_match]", "chars_f1]"))
+    (run,) = slmbench.evaluate("nano", "ward_questions", out=str(tmp_path / "o"), limit=5)
+    parts = [sample["parts"]["chars_f1"] for sample in run.samples()]
+    common, got, wanted = (sum(column) for column in zip(*parts, strict=True))
+    metric = next(one for one in run.record["metrics"] if one["name"] == "chars_f1")
+    assert metric["value"] == pytest.approx(2 * common / (got + wanted)) and metric["pooled"]
+    (read,), _ = load_runs(run.folder)
+    assert read.pooled["chars_f1"].value == metric["value"]
+    code = folder / "plugins" / "weighted_sum.py"
+    code.write_text(code.read_text() + "\n# Another version.\n")
+    with pytest.raises(SlmbenchError, match=r"chars_f1' can't be pooled: its plugin has changed: it was version 1-"):
+        load_runs(run.folder)
+    shutil.rmtree(folder / "tasks")
+    with pytest.raises(SlmbenchError, match=r"can't be pooled: unknown task 'ward_questions'"):
+        load_runs(run.folder)
+
+
+def test_an_adapter_trained_in_a_plugins_format_is_scored_in_it(folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "tagged.yaml"
+    recipe.write_text(
+        "summary: Trained in a format that the task's plugin brings.\nmodel: nano\nformat: tagged\n"
+        "adapters: {ward: {tasks: [ward_questions], steps: 4}}\nlora: {rank: 4}\noptim: {batch: 4}\n"
+        "evaluation: {tasks: [ward_questions], limit: 2}\n"
+    )
+    assert main(["run", str(recipe), "--out", str(tmp_path / "o")]) == 0
+    training = json.loads((tmp_path / "o" / "adapters" / "ward" / "training.json").read_text())
+    assert training["settings"]["format"] == "tagged"
+    runs, _ = load_runs(tmp_path / "o")
+    assert [run.record["format"] for run in runs] == ["tagged", "tagged"]
+    broken = recipe.with_name("broken.yaml")
+    broken.write_text(recipe.read_text().replace("format: tagged", "format: taged"))
+    with pytest.raises(SlmbenchError, match=r"broken.yaml:3:1: unknown format 'taged'; did you mean 'tagged'\?"):
+        from slmbench.recipe import load_recipe
+
+        load_recipe(str(broken), default_catalog())
+
+
+def test_a_format_is_asked_what_it_is_and_not_its_name(folder: Path) -> None:
+    task = slmbench.load_task("ward_questions")
+    style = load_format("tagged", task.plugins)
+    assert (style.turns, style.fenced, style.plugin) == (False, True, True)
+    assert style.version.startswith("1-") and style.read(" 3 kg</answer> and more", False) == "3 kg"
+
+
+@pytest.mark.slow
+def test_the_same_as_an_installed_package(tmp_path: Path) -> None:
+    """Its metadata as pip writes it, on the path of a fresh process."""
+    shutil.copytree(EXAMPLES / "package" / "ward_tasks", tmp_path / "site" / "ward_tasks")
+    metadata = tmp_path / "site" / "ward_tasks-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: ward-tasks\nVersion: 0.1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[slmbench.tasks]\nward = ward_tasks\n\n[slmbench.plugins]\nward = ward_tasks.registered\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
+
+    def slm(*argv: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "slmbench", *argv], env=env, capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = {one["name"]: one["path"] for one in json.loads(slm("list", "metrics", "--json"))}
+    assert listed["ward_unit_match"] == str(tmp_path / "site" / "ward_tasks" / "registered.py")
+    assert json.loads(slm("check", "ward_lines", "--json"))[0]["ok"]
+    command = ("eval", "nano", "--tasks", "ward_lines", "--format", "ward_tagged", "--limit", "2", "--json")
+    [record] = json.loads(slm(*command))
+    assert record["task"]["package"] == {"name": "ward-tasks", "version": "0.1.0"}
+    assert [one["name"] for one in record["metrics"]] == ["exact_match", "ward_unit_match"]
+
+
+def test_the_databases_are_what_their_script_writes(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    subprocess.run([sys.executable, str(EXAMPLES / "make_ward.py"), str(made)], check=True)
+    import sqlite3
+
+    def rows(path: Path) -> list[tuple[object, ...]]:
+        with sqlite3.connect(path) as connection:
+            return connection.execute("select * from lines order by id").fetchall()
+
+    shipped = sorted(EXAMPLES.rglob("ward.db"))
+    assert len(shipped) == 2
+    assert all(rows(path) == rows(made / "ward.db") for path in shipped)
+
+
+def test_a_record_of_a_newer_schema_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    (run,) = slmbench.evaluate("nano", "ward_questions", out=str(tmp_path / "o"), limit=1)
+    path = Path(run.folder) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    with pytest.raises((FileError, SlmbenchError), match=r"has schema 2, and this slmbench reads 1"):
+        load_runs(run.folder)
