@@ -235,7 +235,7 @@ def test_a_format_that_does_not_do_what_it_says_is_told(write, body: str, facts:
 def test_an_untrusted_folder_that_registers_a_metric_is_refused_and_nothing_of_it_ran(
     write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = write(metric("return float(output in references)") + "\nopen('canary', 'w')\n")
+    folder = write(metric("return float(output.strip() in references)") + "\nopen('canary', 'w')\n")
     monkeypatch.delenv("SLMBENCH_PATH")
     assert main(["check", str(folder)]) == 3
     assert "add --trust" in capsys.readouterr().err
