@@ -1,6 +1,6 @@
 """JSON that somebody else may have written: bounded, parsed once, and a typed value or one error that names the field.
 
-    settings = read_model(path, TrainingFile)      # a Foreign model's value, or FileError with every fault
+    settings = read_model(path, TrainingRecord)      # a Foreign model's value, or FileError with every fault
 
 A model says what a file has to hold; `extra` is its own choice: `ignore` where other tools write keys of their own,
 `forbid` where every key is ours.

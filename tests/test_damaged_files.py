@@ -22,8 +22,9 @@ from slmbench.evaluation._answers import Scored, Written, check_scored, check_wr
 from slmbench.foreign import Foreign, decode_json, parse
 from slmbench.journal import Journal
 from slmbench.leaderboard._page_training import _part as figure_of
-from slmbench.models import TRAINING, _gguf, read_training
-from slmbench.models._training_file import TrainingFile
+from slmbench.models import _gguf
+from slmbench.runs import TRAINING, read_training
+from slmbench.runs._training import TrainingRecord
 from slmbench.seal import sealed
 from slmbench.training._checkpoints import MANIFEST, latest, writing
 from slmbench.training._curves import Curves
@@ -234,7 +235,7 @@ def test_a_damaged_training_json_is_an_error_that_names_the_field_or_a_figure_ca
     folder = _fresh(tmp_path_factory, "adapter")
     point = {"step": 1, "tasks": {"one": {"loss": 1.0, "tokens": 9}}}
     real = {"schema": 3, "curves": {"train": [point, point | {"step": 2}], "validation": [point]}}
-    record = filled(TrainingFile, real)
+    record = filled(TrainingRecord, real)
     # One without a digest, as of an earlier version, is held by its fields' types alone.
     record = sealed(record) if own else record | {"record_sha256": None}
     damage: Damage = data.draw(damages(record))

@@ -8,22 +8,24 @@ import click
 
 from slmbench.console import show_json
 
-KINDS = ("recipe", "task", "model", "dataset", "suite")
+DECLARED = ("recipe", "task", "model", "dataset", "suite")
+RECORDS = ("run", "sample", "training")
+"""What is written: `run.json`, a line of `samples.jsonl`, `training.json`."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-@click.command("schema", help="The JSON schema of a KIND of declaration: editors complete and check YAML by it.")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.command("schema", help="The JSON schema of a KIND of declaration, for editors, or of what slmbench writes.")
+@click.argument("kind", type=click.Choice([*DECLARED, *RECORDS]))
 def command(kind: str) -> None:
     show_json(json_schema(kind))
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """The JSON schema (2020-12) of a recipe, task, model, dataset or suite, titled as a person knows it.
+    """The JSON schema (2020-12) of a declaration or of a record, titled as a person knows it.
 
     It holds what a key is called, and what a value may be. What several keys may say together is checked on loading.
     """
-    from slmbench import schema
+    from slmbench import runs, schema
 
     specs = {
         "recipe": schema.RecipeSpec,
@@ -31,6 +33,9 @@ def json_schema(kind: str) -> dict[str, Any]:
         "model": schema.ModelSpec,
         "dataset": schema.DatasetSpec,
         "suite": schema.SuiteSpec,
+        "run": runs.RunRecord,
+        "sample": runs.SampleRecord,
+        "training": runs.TrainingRecord,
     }
     described = specs[kind].model_json_schema()
     return {"$schema": DIALECT, **described, "title": f"slmbench {kind}"}

@@ -15,18 +15,10 @@ from slmbench.deployment._merge import Probe
 from slmbench.deployment._modelfile import Asking
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, format_names, load_format, training_ids
-from slmbench.models import (
-    AdapterInfo,
-    ModelSource,
-    TrainingFile,
-    is_model_here,
-    is_whole_model,
-    read_adapter,
-    read_training,
-    resolve_model,
-)
+from slmbench.models import AdapterInfo, ModelSource, is_model_here, is_whole_model, read_adapter, resolve_model
 from slmbench.paths import shown
 from slmbench.registry import Registered, Registry
+from slmbench.runs import TrainingRecord, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, load_task
 
@@ -46,7 +38,7 @@ class Trained:
     name: str
     folder: str
     info: AdapterInfo | None
-    record: TrainingFile
+    record: TrainingRecord
     source: ModelSource
     held_in: str
     quantization: QuantizationSpec | None
@@ -65,7 +57,7 @@ def read_trained(folder: str, catalog: Catalog, model: str | None, format: str |
         try:
             record = read_training(folder)
         except FileNotFoundError:
-            record = TrainingFile()
+            record = TrainingRecord()
         source = resolve_model(os.path.abspath(folder), catalog)
         return Trained(name, folder, None, record, source, record.dtype, None, *_format(record, format, catalog))
     info = read_adapter(folder)
@@ -125,7 +117,7 @@ def _of_name(given: str, catalog: Catalog) -> ModelSource:
     return resolve_model(given, catalog)
 
 
-def _format(record: TrainingFile, asked: str | None, catalog: Catalog) -> tuple[Format, bool]:
+def _format(record: TrainingRecord, asked: str | None, catalog: Catalog) -> tuple[Format, bool]:
     """(the layout of the prompts, whether nothing says so). Raises UsageError for one that the record contradicts."""
     told = record.settings.format if "format" in record.settings.model_fields_set else None
     if asked and told and asked != told:

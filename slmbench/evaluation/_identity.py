@@ -23,8 +23,18 @@ from slmbench.evaluation.shared_prefix._generation_config import surprises_of
 from slmbench.formats import Format, dated
 from slmbench.installed import package_of
 from slmbench.machine import code
-from slmbench.models import LoadedModel, TrainingFile, core_model, tokenizer_sha256
-from slmbench.runs import canonical_sha256
+from slmbench.models import LoadedModel, core_model, tokenizer_sha256
+from slmbench.runs import (
+    AdapterPart,
+    DatasetPart,
+    ModelPart,
+    PackagePart,
+    RunIdentity,
+    ScorerPart,
+    ShotsPart,
+    TaskPart,
+    canonical_sha256,
+)
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task
 from slmbench.values import Example
@@ -54,76 +64,60 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
     shots = sorted(canonical_sha256([[s.user, s.target.text, dict(s.inputs)] for s in one]) for one in shown.values())
     rows = task.rows(task.spec.split)
     adapter = loaded.adapter
-    training = adapter.record if adapter else TrainingFile()
     template = style.template_of(loaded.tokenizer) if style.template_of is not None else None
     generation = {} if task.kind == "choice" else generation_kwargs(task, style)
     if task.kind == "code":
         generation |= {"samples": task.spec.generation.samples}
     prompts = hashlib.sha256("\0".join(text for one in requests for text in one.texts).encode()).hexdigest()
-    record: dict[str, Any] = {
-        "seed": seed,
-        "limit": limit,
-        "model": {
-            "name": loaded.source.name,
-            "id": loaded.source.id,
-            "revision": loaded.source.revision,
-            "weights_sha256": loaded.weights_sha256,
-            "config_sha256": loaded.config_sha256,
-            "dtype": loaded.dtype,
-            "parameters": loaded.parameters,
+    identified = RunIdentity(
+        seed=seed,
+        limit=limit,
+        model=ModelPart(
+            name=loaded.source.name,
+            id=loaded.source.id,
+            revision=loaded.source.revision,
+            weights_sha256=loaded.weights_sha256,
+            config_sha256=loaded.config_sha256,
+            dtype=loaded.dtype,
+            parameters=loaded.parameters,
             **_variant(loaded),
-        },
-        "adapter": None
-        if adapter is None
-        else {
-            "name": adapter.name,
-            "sha256": adapter.sha256,
-            "bytes": adapter.bytes,
-            "parameters": adapter.parameters,
-            "rank": adapter.rank,
-            "method": training.how(),
-            "recipe": training.recipe,
-            "recipe_sha256": training.recipe_sha256,
-            "train_seed": training.seed,
-            "train_s": training.train_s,
-            "tasks": list(training.tasks),
-            **({"forced_base": adapter.forced} if adapter.forced else {}),
-        },
-        "tokenizer_sha256": tokenizer_sha256(loaded.tokenizer),
-        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
-        "format": style.name,
-        "task": {"id": task.name, "version": task.version, "digest": task.digest(style), "kind": task.kind}
-        | _package(task),
-        "dataset": {
-            "id": task.dataset.spec.hub or task.dataset.name,
-            "revision": rows.revision,
-            "split": task.spec.split,
-            "source": rows.source,
-            "content_sha256": digest_rows(rows.rows[: len(examples)]),
-            "item_ids_sha256": canonical_sha256([example.id for example in examples]),
+        ),
+        adapter=_adapter(loaded),
+        tokenizer_sha256=tokenizer_sha256(loaded.tokenizer),
+        chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+        format=style.name,
+        task=TaskPart(id=task.name, version=task.version, digest=task.digest(style), kind=task.kind, **_package(task)),
+        dataset=DatasetPart(
+            id=task.dataset.spec.hub or task.dataset.name,
+            revision=rows.revision,
+            split=task.spec.split,
+            source=rows.source,
+            content_sha256=digest_rows(rows.rows[: len(examples)]),
+            item_ids_sha256=canonical_sha256([example.id for example in examples]),
             # What hooks made of the rows, which the rows' own digest can't know.
-            "items_sha256": canonical_sha256([_item(task, example) for example in examples]),
-            "n": len(examples),
-        },
-        "fewshot": {"n": task.shot_count, "split": task.shot_split},
-        "fewshot_sha256": canonical_sha256(shots) if shots else None,
-        "cot": task.cot,
-        "prompts_sha256": prompts,
-        "generation": generation,
-        "scorer": {
-            "id": "+".join(scorer.name for scorer in task.scorers),
-            "version": "+".join(scorer.version for scorer in task.scorers),
+            items_sha256=canonical_sha256([_item(task, example) for example in examples]),
+            n=len(examples),
+        ),
+        fewshot=ShotsPart(n=task.shot_count, split=task.shot_split),
+        fewshot_sha256=canonical_sha256(shots) if shots else None,
+        cot=task.cot,
+        prompts_sha256=prompts,
+        generation=generation,
+        scorer=ScorerPart(
+            id="+".join(scorer.name for scorer in task.scorers),
+            version="+".join(scorer.version for scorer in task.scorers),
             # A metric with a model of its own is another metric with other weights.
-            "weights": {s.name: [*s.values, s.weights_sha256()] for s in task.scorers if s.weights_sha256},
-        },
-        "sandbox": sandbox_record(task, sandbox),
-        "engine": engine.name,
-        "engine_version": engine.version,
-        "batch_size": engine.rows,
+            weights={s.name: [*s.values, s.weights_sha256()] for s in task.scorers if s.weights_sha256},
+        ),
+        sandbox=sandbox_record(task, sandbox),
+        engine=engine.name,
+        engine_version=engine.version,
+        batch_size=engine.rows,
         **({"latency": "single stream"} if engine.latency else {}),
         **({} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}),
         **_generation_config(loaded, task),
-    }
+    )
+    record = identified.as_json()
     # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
     # hub, in a mirror or in a file, is no difference.
     compared = ("format", "fewshot_sha256", "cot", "generation", "scorer")
@@ -150,10 +144,31 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
     )
 
 
+def _adapter(loaded: LoadedModel) -> AdapterPart | None:
+    adapter = loaded.adapter
+    if adapter is None:
+        return None
+    training = adapter.record
+    return AdapterPart(
+        name=adapter.name,
+        sha256=adapter.sha256,
+        bytes=adapter.bytes,
+        parameters=adapter.parameters,
+        rank=adapter.rank,
+        method=training.how(),
+        recipe=training.recipe,
+        recipe_sha256=training.recipe_sha256,
+        train_seed=training.seed,
+        train_s=training.train_s,
+        tasks=list(training.tasks),
+        **({"forced_base": adapter.forced} if adapter.forced else {}),
+    )
+
+
 def _package(task: Task) -> dict[str, Any]:
     """The installed package that brings a task; {} for a task of slmbench's own or of a folder."""
     found = package_of(task.folder)
-    return {} if found is None else {"package": {"name": found[0], "version": found[1]}}
+    return {} if found is None else {"package": PackagePart(name=found[0], version=found[1])}
 
 
 def _item(task: Task, example: Example) -> list[Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from attrs import evolve, frozen
 
 from slmbench.console import bar
 from slmbench.formats import Format, FormatFault
+from slmbench.runs import SandboxPart
 from slmbench.sandbox import Program, Sandbox, Verdict, open_sandbox
 from slmbench.task import Task, program_of
 from slmbench.values import Example
@@ -74,13 +74,13 @@ def judge_code(
     return judge
 
 
-def sandbox_record(task: Task, sandbox: Sandbox | None) -> dict[str, Any] | None:
+def sandbox_record(task: Task, sandbox: Sandbox | None) -> SandboxPart | None:
     """What a run's record says of how programs are run; `examine` only where it is not the two processes."""
     if sandbox is None or task.spec.code is None:
         return None
     examine = task.spec.code.examine
     weaker = {} if examine == "two_processes" else {"examine": examine}
-    return {"tier": sandbox.tier, "timeout_s": TIMEOUT_S, **weaker}
+    return SandboxPart(tier=sandbox.tier, timeout_s=TIMEOUT_S, **weaker)
 
 
 def _judged(answer: Answer, verdict: Verdict | None) -> Answer:

@@ -15,7 +15,7 @@ from slmbench.evaluation._seq2seq import can_write
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 from slmbench.metrics import Scorer
-from slmbench.runs import OpenRun, Run
+from slmbench.runs import CostPart, MetricPart, OpenRun, Run, SampleRecord
 from slmbench.statistics.estimate import estimate, jackknife
 from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Estimate, Example, Output
@@ -73,25 +73,26 @@ def finish(
             theirs = results["results"][task.name][f"{name},{FILTER}"]
             if abs(theirs - found.value) > MEAN_TOLERANCE:
                 raise SlmbenchError(f"{task.name}/{name}: lm-eval says {theirs}, the samples say {found.value}")
-            metrics.append(
-                {
-                    "name": name,
-                    "scorer": scorer.name,
-                    "pooled": scorer.pooled,
-                    "value": found.value,
-                    "se": found.stderr,
-                    "ci_lo": found.ci_low,
-                    "ci_hi": found.ci_high,
-                    "method": found.method,
-                    "n": found.n,
-                    "n_error": 0,
-                    "higher_is_better": scorer.higher_is_better,
-                    "range": scorer.range and list(scorer.range),
-                    "chance": sum(guesses) / len(guesses) if guesses else None,
-                }
+            metric = MetricPart(
+                name=name,
+                scorer=scorer.name,
+                pooled=scorer.pooled,
+                value=found.value,
+                se=found.stderr,
+                ci_lo=found.ci_low,
+                ci_hi=found.ci_high,
+                method=found.method,
+                n=found.n,
+                n_error=0,
+                higher_is_better=scorer.higher_is_better,
+                range=None if scorer.range is None else list(scorer.range),
+                chance=sum(guesses) / len(guesses) if guesses else None,
             )
+            metrics.append(metric.model_dump())
     counted = {name: n for name, n in sorted(remarks.items()) if n}
-    return run.finish(rows, {"metrics": metrics, "cost": _cost(rows, run.resumed, latency, engine), "remarks": counted})
+    cost = _cost(rows, run.resumed, latency, engine).model_dump()
+    samples = [SampleRecord(**row) for row in rows]
+    return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted})
 
 
 def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
@@ -176,26 +177,26 @@ def _remarks(task: Task, example: Example, row: dict[str, Any], format: Format) 
     return found
 
 
-def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool, engine: Any) -> dict[str, Any]:
+def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool, engine: Any) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
-    return {
+    return CostPart(
         # The model's own time, each batch's shared out among its rows; that of a resumed run's first part included.
-        "seconds": round(seconds, 3),
-        "tokens_per_s": round((tokens_in + tokens_out) / seconds, 1) if seconds else None,
+        seconds=round(seconds, 3),
+        tokens_per_s=round((tokens_in + tokens_out) / seconds, 1) if seconds else None,
         # Of items that were alone: what others that share a batch take is no latency that a user would see.
-        "latency_p50_ms": round(_quantile(latencies, 50), 3) if latencies else None,
-        "latency_p90_ms": round(_quantile(latencies, 90), 3) if latencies else None,
-        "ram_peak_B": peak_memory_bytes(),
-        "vram_peak_B": peak_vram_bytes(),
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
-        "n_truncated": sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
-        "n_resumed": resumed,
+        latency_p50_ms=round(_quantile(latencies, 50), 3) if latencies else None,
+        latency_p90_ms=round(_quantile(latencies, 90), 3) if latencies else None,
+        ram_peak_B=peak_memory_bytes(),
+        vram_peak_B=peak_vram_bytes(),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        n_truncated=sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
+        n_resumed=resumed,
         # What an automatic batch came to, halvings included.
-        "batch_rows": 1 if latency else getattr(engine, "computed_rows", None),
-    }
+        batch_rows=1 if latency else getattr(engine, "computed_rows", None),
+    )
 
 
 def _quantile(values: list[float], percent: int) -> float:

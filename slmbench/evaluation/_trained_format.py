@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from slmbench.console import say
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, load_format
-from slmbench.models import LoadedModel, ModelSource, TrainingFile, is_whole_model, read_adapter, read_training
+from slmbench.models import LoadedModel, ModelSource, is_whole_model, read_adapter
 from slmbench.paths import shown
 from slmbench.registry import Registry
+from slmbench.runs import TrainingRecord, read_training
 
 PLAIN = "plain"
 HAS_TEMPLATE = "the model has a chat template; this run is in format plain"
@@ -84,7 +85,7 @@ def _of_whole(folder: str) -> str | None:
         return None
 
 
-def _named(training: TrainingFile | None) -> str | None:
+def _named(training: TrainingRecord | None) -> str | None:
     if training is None or "format" not in training.settings.model_fields_set:
         return None
     return training.settings.format

@@ -15,7 +15,8 @@ from slmbench.leaderboard._html import Html, breakable, tag
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._text import count, duration, number
 from slmbench.leaderboard.table import Leaderboard
-from slmbench.models import TRAINING, TrainedTask, TrainingFile, read_adapter
+from slmbench.models import read_adapter
+from slmbench.runs import TRAINING, TrainedTask, TrainingRecord
 
 POINTS_SHOWN = 160
 _WIDTH, _HEIGHT = 340, 190
@@ -58,7 +59,7 @@ def training_section(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html 
     return tag("section", tag("h2", "Training"), about, *parts, id="training")
 
 
-def _training_of(run: Run) -> TrainingFile | None:
+def _training_of(run: Run) -> TrainingRecord | None:
     """The training.json of the adapter that a run was made with; None where it is elsewhere, or another one by now."""
     adapter = run.record.get("adapter")
     name = adapter.get("name") if isinstance(adapter, Mapping) else None
@@ -80,7 +81,7 @@ def _training_of(run: Run) -> TrainingFile | None:
     return None
 
 
-def _part(name: str, training: TrainingFile) -> Html | None:
+def _part(name: str, training: TrainingRecord) -> Html | None:
     curves = _curves(training)
     if not curves:
         return None
@@ -100,7 +101,7 @@ def _part(name: str, training: TrainingFile) -> Html | None:
     )
 
 
-def _curves(training: TrainingFile) -> list[_Curve]:
+def _curves(training: TrainingRecord) -> list[_Curve]:
     """The curves that training.json holds, whatever in it is no number left out."""
     found: dict[str, dict[str, list[_Point]]] = {}
     for kind, points in (("train", training.curves.train), ("validation", training.curves.validation)):
@@ -114,7 +115,7 @@ def _curves(training: TrainingFile) -> list[_Curve]:
     return [_Curve(task, of_task["train"], of_task["validation"]) for task, of_task in found.items()]
 
 
-def _in_short(training: TrainingFile) -> str:
+def _in_short(training: TrainingRecord) -> str:
     steps, seconds = _number(training.steps), _number(training.train_s)
     parameters = _number(training.trainable_parameters)
     parts = [
@@ -185,7 +186,7 @@ def _ticks(losses: Sequence[float]) -> list[float]:
     return [round(i * apart, 10) for i in range(first, last + 1)]
 
 
-def _table(training: TrainingFile, curves: Sequence[_Curve]) -> Html:
+def _table(training: TrainingRecord, curves: Sequence[_Curve]) -> Html:
     heads = ("Task", "Rows", "Tokens", "Share of the training", "Truncated", "Left out", "Last loss", "Validation loss")
     mixture = training.mixture
     rows = []

@@ -13,7 +13,7 @@ from attrs import evolve
 from slmbench.errors import FileError
 from slmbench.foreign import plain_lines
 from slmbench.leaderboard._records import Run
-from slmbench.runs import SAMPLES, Sample, read_sample
+from slmbench.runs import SAMPLES, SampleRecord, read_sample
 
 OPEN = frozenset(
     {
@@ -93,7 +93,7 @@ def without_texts(sample: dict[str, Any]) -> dict[str, Any]:
     Texts that are equal stay equal within a page; the key is thrown away with the process. Numbers go: which choice is
     right (`gold`), beside a task's declaration, is a text. What no field of a sample is called goes too.
     """
-    known = sample.keys() & Sample.model_fields.keys()
+    known = sample.keys() & SampleRecord.model_fields.keys()
     return {key: sample[key] if key in OPEN else _digest(sample[key]) for key in sample if key in known}
 
 

@@ -10,24 +10,11 @@ from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
 from slmbench.models._source import ModelSource, is_model_here, refuse_unknown, resolve_model
-from slmbench.models._training_file import (
-    TRAINING,
-    TRAINING_SCHEMA,
-    TrainedBase,
-    TrainedTask,
-    TrainingFile,
-    read_training,
-)
 
 __all__ = [
-    "TRAINING",
-    "TRAINING_SCHEMA",
     "AdapterInfo",
     "LoadedModel",
     "ModelSource",
-    "TrainedBase",
-    "TrainedTask",
-    "TrainingFile",
     "adapter_on",
     "asked_by",
     "attach_adapter",
@@ -47,7 +34,6 @@ __all__ = [
     "load_tokenizer",
     "own_tokenizer",
     "read_adapter",
-    "read_training",
     "refuse_unknown",
     "resolve_model",
     "tokenizer_sha256",

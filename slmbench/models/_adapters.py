@@ -19,8 +19,8 @@ from slmbench.models._adapter_files import (
     read_adapter_config,
     read_shapes,
 )
-from slmbench.models._training_file import TrainingFile, read_training
 from slmbench.paths import shown
+from slmbench.runs import TrainingRecord, read_training
 from slmbench.schema import QuantizationSpec
 
 MODEL_CONFIG = "config.json"
@@ -41,7 +41,7 @@ class AdapterInfo:
     bytes: int
     shapes: dict[str, list[int]]
     config: AdapterConfig
-    training: TrainingFile | None = None
+    training: TrainingRecord | None = None
     forced: str | None = None
 
     def with_forced(self, why: str) -> AdapterInfo:
@@ -57,9 +57,9 @@ class AdapterInfo:
         return self.config.r
 
     @property
-    def record(self) -> TrainingFile:
+    def record(self) -> TrainingRecord:
         """Its training.json, or one that says nothing."""
-        return self.training or TrainingFile()
+        return self.training or TrainingRecord()
 
 
 def read_adapter(folder: str) -> AdapterInfo:

@@ -1,21 +1,72 @@
-"""Run records that survive a kill."""
+"""Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
-from slmbench.runs._record import LEFT_OUT, RECORD, SAMPLES, NewerRecord, Record, Sample, read_record, read_sample
+from slmbench.runs._record import (
+    LEFT_OUT,
+    RECORD,
+    SAMPLES,
+    AdapterPart,
+    CostPart,
+    DatasetPart,
+    MetricPart,
+    ModelPart,
+    NewerRecord,
+    PackagePart,
+    RunIdentity,
+    RunRecord,
+    SampleRecord,
+    SandboxPart,
+    ScorerPart,
+    ShotsPart,
+    TaskPart,
+    read_record,
+    read_sample,
+)
 from slmbench.runs._store import OpenRun, Run, finished_run, now
+from slmbench.runs._training import (
+    TRAINING,
+    TRAINING_SCHEMA,
+    TrainedBase,
+    TrainedTask,
+    TrainingRecord,
+    read_training,
+    write_training,
+)
+from slmbench.runs._verify import RunMetric, metrics_of, read_scores
 from slmbench.seal import canonical_sha256
 
 __all__ = [
     "LEFT_OUT",
     "RECORD",
     "SAMPLES",
+    "TRAINING",
+    "TRAINING_SCHEMA",
+    "AdapterPart",
+    "CostPart",
+    "DatasetPart",
+    "MetricPart",
+    "ModelPart",
     "NewerRecord",
     "OpenRun",
-    "Record",
+    "PackagePart",
     "Run",
-    "Sample",
+    "RunIdentity",
+    "RunMetric",
+    "RunRecord",
+    "SampleRecord",
+    "SandboxPart",
+    "ScorerPart",
+    "ShotsPart",
+    "TaskPart",
+    "TrainedBase",
+    "TrainedTask",
+    "TrainingRecord",
     "canonical_sha256",
     "finished_run",
+    "metrics_of",
     "now",
     "read_record",
     "read_sample",
+    "read_scores",
+    "read_training",
+    "write_training",
 ]

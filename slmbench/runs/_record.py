@@ -87,6 +87,7 @@ class AdapterPart(Foreign):
     train_seed: int | None = None
     train_s: Amount | None = None
     tasks: list[AnyText] | None = None
+    forced_base: AnyText | None = None
 
 
 class PackagePart(Foreign):
@@ -103,10 +104,10 @@ class TaskPart(Foreign):
 
 
 class DatasetPart(Foreign):
-    source: Filled
     id: AnyText | None = None
     revision: AnyText | None = None
     split: AnyText | None = None
+    source: Filled
     content_sha256: AnyText | None = None
     item_ids_sha256: AnyText | None = None
     items_sha256: AnyText | None = None
@@ -137,19 +138,24 @@ class CodePart(Foreign):
 
 
 class MetricPart(Foreign):
+    """A metric of a run. se: its standard error. method: of the interval from ci_lo to ci_hi. n: items.
+
+    n_error: items without a score. range: an item's lowest and highest score. chance: of guessing.
+    """
+
     name: Filled
+    scorer: Filled | None = None
+    pooled: bool | None = None
     value: Number
-    n: Count
-    higher_is_better: bool
+    se: Amount | None = None
     ci_lo: Number
     ci_hi: Number
     method: AnyText
-    se: Amount | None = None
+    n: Count
     n_error: Count | None = None
-    chance: Number | None = None
-    scorer: Filled | None = None
-    pooled: bool | None = None
+    higher_is_better: bool
     range: Range | None = None
+    chance: Number | None = None
 
 
 class CostPart(Foreign):
@@ -166,14 +172,14 @@ class CostPart(Foreign):
     batch_rows: Count | None = None
 
 
-class Record(Foreign):
-    """A finished run's `run.json`. What other versions write beside these keys is left as it is."""
+class RunIdentity(Foreign):
+    """The part of a run's record that is known before its model runs, and that its id is made of.
 
-    schema_: SchemaOne = Field(alias="schema")
-    run_id: Filled
-    status: Literal["ok"]
-    created: Time
-    ended: Time | None = None
+    seed: of what is drawn. limit: the first so many items alone; null for all. model, adapter: who. task, dataset,
+    format, fewshot, cot, generation: what was asked, and how; fewshot_sha256, prompts_sha256: of the very texts.
+    scorer, sandbox: how answers are scored. engine, batch_size, kv_budget_B, latency: how they are computed.
+    """
+
     seed: int | None = None
     limit: Count | None = None
     model: ModelPart
@@ -188,7 +194,6 @@ class Record(Foreign):
     cot: AnyText | None = None
     prompts_sha256: AnyText | None = None
     generation: dict[AnyText, Any] | None = None
-    generation_config: dict[AnyText, Any] | None = None
     scorer: ScorerPart | None = None
     sandbox: SandboxPart | None = None
     engine: AnyText | None = None
@@ -196,6 +201,21 @@ class Record(Foreign):
     batch_size: int | AnyText | None = None
     latency: AnyText | None = None
     kv_budget_B: Amount | None = None
+    generation_config: dict[AnyText, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data in the order of the fields, those that were not given left out: what digests are made of."""
+        return self.model_dump(exclude_unset=True)
+
+
+class RunRecord(RunIdentity):
+    """A finished run's `run.json`. What other versions write beside these keys is left as it is."""
+
+    schema_: SchemaOne = Field(alias="schema")
+    run_id: Filled
+    status: Literal["ok"]
+    created: Time
+    ended: Time | None = None
     comparability_key: Filled
     code: CodePart | None = None
     packages: dict[AnyText, AnyText] | None = None
@@ -208,7 +228,7 @@ class Record(Foreign):
     record_sha256: AnyText | None = None
 
 
-class Sample(Foreign):
+class SampleRecord(Foreign):
     """A line of `samples.jsonl`."""
 
     item_id: AnyText
@@ -237,7 +257,7 @@ class Sample(Foreign):
 
 
 def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> dict[str, Any]:
-    """A run folder's record: that of a finished run holds what `Record` says, another one its status alone.
+    """A run folder's record: that of a finished run holds what `RunRecord` says, another one its status alone.
 
     Raises FileError, with every fault at once, and for a record of a newer slmbench; FileNotFoundError without one.
     """
@@ -249,7 +269,7 @@ def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> dict[str, 
     if not isinstance(status, str) or status not in LEFT_OUT:
         problems: list[Problem] = []
         try:
-            checked = parse(Record, record, path)
+            checked = parse(RunRecord, record, path)
             names = [metric.name for metric in checked.metrics]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 problems = [Problem(shown(path), 0, 0, f"field metrics has {twice[0]!r} more than once")]
@@ -273,5 +293,5 @@ class NewerRecord(FileError):
 def read_sample(line: bytes, path: str | os.PathLike[str], number: int) -> dict[str, Any]:
     """A line of samples.jsonl. Raises FileError, with every fault of the line."""
     sample: dict[str, Any] = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE_LIMITS, line=number)
-    parse(Sample, sample, path, line=number)
+    parse(SampleRecord, sample, path, line=number)
     return sample

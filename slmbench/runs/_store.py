@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,11 +17,19 @@ from slmbench.files import write_atomically, write_json
 from slmbench.foreign import faults, open_plain, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
-from slmbench.runs._record import RECORD, SAMPLES, SCHEMA, NewerRecord, read_record, read_sample
+from slmbench.runs._record import (
+    RECORD,
+    SAMPLES,
+    SCHEMA,
+    NewerRecord,
+    RunRecord,
+    SampleRecord,
+    read_record,
+    read_sample,
+)
+from slmbench.runs._verify import MEAN_TOLERANCE, metrics_of, read_scores
+from slmbench.runs._written import check_written
 from slmbench.seal import SEAL, canonical_json, sealed
-
-# A recorded mean may differ from the recomputed one by rounding alone.
-MEAN_TOLERANCE = 1e-9
 
 
 @frozen(repr=False)
@@ -83,14 +90,18 @@ class OpenRun:
         self.record = {"schema": SCHEMA, **record, "status": "started", "created": now(), "ended": None}
         write_json(os.path.join(folder, RECORD), self.record)
 
-    def finish(self, samples: list[dict[str, Any]], results: dict[str, Any]) -> Run:
+    def finish(self, samples: Sequence[SampleRecord], results: dict[str, Any]) -> Run:
         """Writes the samples, then the record that vouches for them; the journal has served and goes."""
-        lines = [json.dumps(sample, ensure_ascii=True, allow_nan=False) + "\n" for sample in samples]
+        lines = [
+            json.dumps(sample.model_dump(exclude_unset=True), ensure_ascii=True, allow_nan=False) + "\n"
+            for sample in samples
+        ]
         data = "".join(lines).encode()
         write_atomically(os.path.join(self.folder, SAMPLES), data)
         digest = hashlib.sha256(data).hexdigest()
         self.record |= {**results, "status": "ok", "ended": now(), "samples_sha256": digest}
         self.record = sealed(self.record)
+        check_written(RunRecord, self.record, os.path.join(self.folder, RECORD))
         write_json(os.path.join(self.folder, RECORD), self.record)
         self.journal.close()
         os.unlink(self.journal.path)
@@ -138,23 +149,15 @@ def _check(run: Run, expected: Mapping[str, Any]) -> None:
     ]
     if odd:
         raise faults(path, odd)
-    scores: dict[str, list[float]] = {}
-    for sample in run.samples():
-        for name, score in sample["scores"].items():
-            if sample.get("epoch", 0) == 0 and score is not None:
-                scores.setdefault(name, []).append(score)
+    problems: list[Problem] = []
+    read_scores(run.folder, run.record, metrics_of(run.record), problems)
     for position, metric in enumerate(run.record["metrics"]):
-        found = scores.get(metric["name"], [])
-        if len(found) != metric["n"]:
-            odd.append((f"metrics.{position}.n", metric["n"], f"{len(found)}, as in {SAMPLES}"))
-        elif found and not metric.get("pooled"):
-            mean = math.fsum(found) / len(found)
-            if abs(mean - metric["value"]) > MEAN_TOLERANCE * max(1.0, abs(mean)):
-                odd.append((f"metrics.{position}.value", metric["value"], f"{mean!r}, the mean of {SAMPLES}"))
         if not metric["ci_lo"] - MEAN_TOLERANCE <= metric["value"] <= metric["ci_hi"] + MEAN_TOLERANCE:
             odd.append((f"metrics.{position}.ci_lo", metric["ci_lo"], "one end of an interval around the value"))
     if odd:
-        raise faults(path, odd)
+        problems += faults(path, odd).problems
+    if problems:
+        raise FileError(problems)
 
 
 def now() -> str:

@@ -12,10 +12,9 @@ from attrs import frozen
 from slmbench.errors import SlmbenchError
 from slmbench.files import only_writer, write_json
 from slmbench.machine import give_back_freed
-from slmbench.models import read_training
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
-from slmbench.runs import Run
+from slmbench.runs import Run, read_training
 from slmbench.sweeps._grid import Point
 
 Train = Callable[[Recipe, str], Sequence[str]]

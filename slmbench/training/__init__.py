@@ -1,6 +1,6 @@
 """Recipes into adapters."""
 
-from slmbench.models import read_training
+from slmbench.runs import read_training
 from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Preparation, prepare_training
 from slmbench.training._timing import seconds_per_token

@@ -14,8 +14,8 @@ from attrs import frozen
 
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import swap_folder
-from slmbench.models import TRAINING, read_training
 from slmbench.paths import shown
+from slmbench.runs import TRAINING, read_training
 from slmbench.training._checkpoints import newest_step
 from slmbench.training._record import result_sha256
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from slmbench.formats import dated
 from slmbench.machine import code, hardware, packages
-from slmbench.models import TRAINING_SCHEMA, LoadedModel, ModelSource, TrainedBase, read_adapter
+from slmbench.models import LoadedModel, ModelSource, read_adapter
 from slmbench.recipe import Recipe
-from slmbench.runs import now
+from slmbench.runs import TRAINING_SCHEMA, TrainedBase, now
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
 from slmbench.training._rows import mixture

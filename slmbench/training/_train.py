@@ -15,14 +15,13 @@ from attrs import evolve
 from slmbench import console
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
-from slmbench.files import disk_errors, only_writer, restore_swapped, write_json
+from slmbench.files import disk_errors, only_writer, restore_swapped
 from slmbench.interrupts import deferred
 from slmbench.machine import Freed, reset_peak_memory, treat_freed
 from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
-from slmbench.runs import canonical_sha256
-from slmbench.seal import sealed
+from slmbench.runs import canonical_sha256, write_training
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
 from slmbench.training._folders import TrainingFolders, is_finished, refuse_foreign, refuse_unwritable
@@ -226,7 +225,7 @@ def _write(
     record["identity_sha256"] = folders.identity
     with contextlib.suppress(AttributeError):  # Its references keep the model alive, and the next one has to fit too.
         trainer.callback_handler.model = None
-    write_json(os.path.join(folders.finished, "training.json"), sealed(record))
+    write_training(folders.finished, record)
 
 
 def _what_is_kept(name: str, folders: TrainingFolders, steps: int) -> str:

@@ -21,12 +21,11 @@ from slmbench.models import (
     held_as,
     is_whole_model,
     load_model,
-    read_training,
     refuse_unknown,
     resolve_model,
 )
 from slmbench.paths import shown
-from slmbench.runs import Run
+from slmbench.runs import Run, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, formats_of, load_task
 

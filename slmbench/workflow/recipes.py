@@ -139,7 +139,7 @@ def trained_folder(recipe: Recipe, name: str, out: str) -> str:
 
 def refuse_to_replace(recipe: Recipe, names: Sequence[str], out: str) -> None:
     """Keeps a twin's training from taking the place of a real one. Raises UsageError."""
-    from slmbench.models import read_training
+    from slmbench.runs import read_training
 
     for name in names:
         folder = trained_folder(recipe, name, out)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import FileError, SlmbenchError, UsageError
-from slmbench.models import attach_adapter, load_model, read_adapter, read_training, resolve_model
+from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 from slmbench.models._digest import weights_sha256
+from slmbench.runs import read_training
 
 ODD = st.one_of(
     st.none(),

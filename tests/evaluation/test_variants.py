@@ -14,7 +14,8 @@ from slmbench.evaluation._engine import build_engine
 from slmbench.evaluation._harness import render_all
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
-from slmbench.models import TrainingFile, load_model, resolve_model
+from slmbench.models import load_model, resolve_model
+from slmbench.runs import TrainingRecord
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Task, load_task, load_task_folder
 
@@ -121,11 +122,11 @@ def test_a_model_made_from_a_twin_is_one_by_its_config(sums, tmp_path) -> None:
     ],
 )
 def test_the_way_of_training_is_read_from_the_adapters_settings(settings, expected) -> None:
-    assert TrainingFile.model_validate({"settings": settings}).how() == expected
+    assert TrainingRecord.model_validate({"settings": settings}).how() == expected
 
 
 def test_settings_of_a_recipe_name_their_method() -> None:
     from slmbench.recipe import load_recipe
 
     spec = load_recipe("nano-quickstart", default_catalog()).spec
-    assert TrainingFile.model_validate({"settings": json.loads(spec.model_dump_json())}).how() == "lora"
+    assert TrainingRecord.model_validate({"settings": json.loads(spec.model_dump_json())}).how() == "lora"

@@ -15,7 +15,7 @@ from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
 from slmbench.leaderboard._html import json_script, preformatted, tag
 from slmbench.leaderboard._samples import OPEN, OPEN_OF_RECORD, pick_samples, withheld, without_texts
 from slmbench.leaderboard.page import render_page
-from slmbench.runs import Record, Sample
+from slmbench.runs import RunRecord, SampleRecord
 
 _ALLOWED = """
 html head meta title style body main header nav aside section div p h1 h2 h3 h4 h5 span a b small wbr code pre
@@ -367,7 +367,7 @@ KEPT_BACK_OF_RECORD = {
 
 
 @pytest.mark.parametrize(
-    ("model", "shown", "kept_back"), [(Sample, OPEN, KEPT_BACK), (Record, OPEN_OF_RECORD, KEPT_BACK_OF_RECORD)]
+    ("model", "shown", "kept_back"), [(SampleRecord, OPEN, KEPT_BACK), (RunRecord, OPEN_OF_RECORD, KEPT_BACK_OF_RECORD)]
 )
 def test_every_field_is_open_or_kept_back_on_pages_without_texts(model, shown, kept_back) -> None:
     assert shown | kept_back == model.model_fields.keys()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slmbench.catalog import default_catalog
+from slmbench.cli.schema import json_schema
 from slmbench.errors import FileError
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.foreign import decode_json
@@ -21,7 +22,14 @@ from slmbench.leaderboard._records import RunProblems
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.writers import render_csv, render_markdown
 from slmbench.models import load_model, resolve_model
-from slmbench.runs import _record, finished_run, read_record
+from slmbench.runs import (
+    TRAINING_SCHEMA,
+    _record,
+    finished_run,
+    read_record,
+    read_training,
+    write_training,
+)
 from slmbench.task import load_task
 from tests.damage import GONE, Damage, damages, filled, places, put
 
@@ -75,7 +83,7 @@ def unsealed(run: Path) -> Path:
     """The same, as an earlier version wrote it, or as somebody who leaves the digest of the record's fields out."""
     record = json.loads((run / "run.json").read_text())
     del record["record_sha256"]
-    (run / "run.json").write_text(json.dumps(filled(_record.Record, record) | {"record_sha256": None}))
+    (run / "run.json").write_text(json.dumps(filled(_record.RunRecord, record) | {"record_sha256": None}))
     return run
 
 
@@ -106,13 +114,13 @@ def outcome(folder: Path) -> Any:
 def test_a_run_as_it_was_written_holds_what_the_models_say_and_nothing_else(written: Path) -> None:
     for folder in written.glob("runs/*"):
         record = read_record(folder)
-        checked = _record.Record.model_validate(record)
+        checked = _record.RunRecord.model_validate(record)
         assert record.keys() - {"schema"} <= checked.model_fields_set
         for part in ("model", "task", "dataset", "fewshot", "scorer", "code", "cost"):
             assert record[part].keys() == getattr(checked, part).model_fields_set, part
         assert all(m.keys() == c.model_fields_set for m, c in zip(record["metrics"], checked.metrics, strict=True))
         for line in (folder / "samples.jsonl").read_bytes().splitlines():
-            assert json.loads(line).keys() == _record.Sample.model_validate(json.loads(line)).model_fields_set
+            assert json.loads(line).keys() == _record.SampleRecord.model_validate(json.loads(line)).model_fields_set
 
 
 def test_anything_in_any_place_of_a_record_is_refused_or_changes_no_number(unsealed: Path) -> None:
@@ -152,7 +160,7 @@ def test_anything_in_any_place_of_a_sample_is_refused_or_changes_no_number(unsea
     run = unsealed
     path, record = run / "samples.jsonl", json.loads((run / "run.json").read_text())
     lines = path.read_bytes().splitlines(keepends=True)
-    sample, refused = filled(_record.Sample, json.loads(lines[1])), 0
+    sample, refused = filled(_record.SampleRecord, json.loads(lines[1])), 0
 
     def write(changed: Any) -> None:
         data = lines[0] + json.dumps(changed).encode() + b"\n" + b"".join(lines[2:])
@@ -201,7 +209,10 @@ def test_a_finished_run_is_taken_again_only_as_it_was_written(
                 continue
             said = capsys.readouterr().err
             if found is None:
-                assert "run.json: field" in said or "samples.jsonl" in said, (place, other)
+                assert "run.json: field" in said or "run.json: metric" in said or "samples.jsonl" in said, (
+                    place,
+                    other,
+                )
                 assert said.endswith("this task is run again\n")
             else:
                 assert place[0] in RESULTS | FACTS or place in TOLD, (place, other)
@@ -264,3 +275,22 @@ def test_bytes_written_over_a_file_of_a_run_end_in_no_traceback(
         assert name == 0 or path.read_bytes() == data
         build_leaderboard(runs).as_json()
     finished_run(str(copied))
+
+
+def test_what_is_written_fits_the_schemas_that_are_exported(written: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    run, sample = (jsonschema.Draft202012Validator(json_schema(kind)) for kind in ("run", "sample"))
+    for folder in written.glob("runs/*"):
+        record = json.loads((folder / "run.json").read_text())
+        assert [error.message for error in run.iter_errors(record)] == []
+        assert list(run.iter_errors(record | {"metrics": []}))
+        for line in (folder / "samples.jsonl").read_text().splitlines():
+            assert [error.message for error in sample.iter_errors(json.loads(line))] == []
+
+
+def test_a_record_that_has_a_key_of_no_model_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"training\.json: field colour is 'red' instead of a field of TrainingRecord"):
+        write_training(tmp_path, {"schema": TRAINING_SCHEMA, "recipe": "r", "colour": "red"})
+    assert not list(tmp_path.iterdir())
+    write_training(tmp_path, {"schema": TRAINING_SCHEMA, "recipe": "r"})
+    assert read_training(tmp_path).recipe == "r"

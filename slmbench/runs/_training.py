@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from slmbench.files import write_json
 from slmbench.foreign import Amount, Count, Foreign, Limits, Number, parse, read_json
+from slmbench.runs._written import check_written
 from slmbench.schema import QuantizationSpec
-from slmbench.seal import check_seal
+from slmbench.seal import check_seal, sealed
 
 TRAINING = "training.json"
 TRAINING_SCHEMA = 3
@@ -117,7 +120,7 @@ class MeasuredMemory(Foreign):
     peak_bytes: Count | None = None
 
 
-class TrainingFile(Foreign):
+class TrainingRecord(Foreign):
     """A training's record. Every field may be missing, as older ones lack some; what is there has its type."""
 
     model_config = ConfigDict(extra="allow")
@@ -145,6 +148,20 @@ class TrainingFile(Foreign):
     memory: MeasuredMemory = MeasuredMemory()
     ram_peak_bytes: Count | None = None
     train_s: Amount | None = None
+    base_parameters: Count | None = None
+    notices: list[str] | None = None
+    compute_dtype: str | None = None
+    bytes: Count | None = None
+    resumed_from: list[Count] | None = None
+    loss: list[dict[str, Any]] | None = None
+    contamination: Any = None
+    seconds: dict[str, Amount] | None = None
+    tokens_per_second: Amount | None = None
+    ended: str | None = None
+    code: dict[str, Any] | None = None
+    packages: dict[str, str] | None = None
+    hardware: dict[str, Any] | None = None
+    threads: Count | None = None
     record_sha256: Sha256 | None = None
 
     @property
@@ -166,10 +183,18 @@ class TrainingFile(Foreign):
         return ", ".join(([] if kinds and method == "lora" else [method]) + kinds)
 
 
-def read_training(folder: str | os.PathLike[str]) -> TrainingFile:
+def read_training(folder: str | os.PathLike[str]) -> TrainingRecord:
     """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError where there is none."""
     path = os.path.join(folder, TRAINING)
     record = read_json(path, _LIMITS, todo=_AGAIN)
-    made = parse(TrainingFile, record, path, todo=_AGAIN)
+    made = parse(TrainingRecord, record, path, todo=_AGAIN)
     check_seal(record, path, todo=_AGAIN)
     return made
+
+
+def write_training(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Writes a folder's training.json, sealed. Raises FileError for a record that is none by `TrainingRecord`."""
+    path = os.path.join(folder, TRAINING)
+    whole = sealed(record)
+    check_written(TrainingRecord, whole, path)
+    write_json(path, whole)
