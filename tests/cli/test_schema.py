@@ -65,7 +65,6 @@ def test_every_declaration_of_the_registry_fits_the_schema(kind: str, capsys: py
         "lora: {rank: many}",
         "optim: {lr: 0}",
         "optim: {lrr: 1e-4}",
-        "format: tune",
         "mixing: {by: luck}",
         "sweep: {rank: []}",
         "variants: {a: 5}",

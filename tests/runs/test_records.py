@@ -289,7 +289,9 @@ def test_what_is_written_fits_the_schemas_that_are_exported(written: Path) -> No
 
 
 def test_a_record_that_has_a_key_of_no_model_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"training\.json: field colour is 'red' instead of a field of TrainingRecord"):
+    with pytest.raises(
+        FileError, match=r"training\.json: field colour is \"red\", has to be a field of TrainingRecord"
+    ):
         write_training(tmp_path, {"schema": TRAINING_SCHEMA, "recipe": "r", "colour": "red"})
     assert not list(tmp_path.iterdir())
     write_training(tmp_path, {"schema": TRAINING_SCHEMA, "recipe": "r"})
