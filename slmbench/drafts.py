@@ -363,7 +363,7 @@ def _made_gold(rows: list[Row], answer: str, options: str) -> Any:
             return made["label"][0] if isinstance(made.get("label"), list) else "A"
     else:
         texts = choices
-    if gold in texts:
+    if gold in (texts or ()):
         return "option a"
     if isinstance(gold, str) and gold.strip().isalpha():
         return "A"

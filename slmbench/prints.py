@@ -81,8 +81,8 @@ def _path(node: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> tuple
         if not path or not whole or (isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice)):
             return path, False
         return (*path, key if isinstance(key, str | int) else LOOPED), True
-    if isinstance(node, nodes.Call):
-        return _path(node.node.node, fields, bound)[0], False
+    if isinstance(node, nodes.Call):  # Of a method alone.
+        return _path(getattr(node.node, "node", None), fields, bound)[0], False
     if isinstance(node, nodes.Filter):
         return _path(node.node, fields, bound)[0], False
     parts = [node.expr1, node.expr2] if isinstance(node, nodes.CondExpr) else list(node.iter_child_nodes())

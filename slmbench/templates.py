@@ -207,7 +207,7 @@ def _named(node: Any) -> str:
         inner = _named(node.node)
         if inner and isinstance(node, nodes.Getattr):
             return f"{inner}.{node.attr}"
-        if inner and isinstance(node.arg, nodes.Const):
+        if inner and isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
             return f"{inner}[{node.arg.value!r}]"
     return ""
 
@@ -339,8 +339,8 @@ def _round(value: float, digits: int = 0) -> AsWritten:
     return AsWritten(round(value, digits))
 
 
-def _replace(text: Any, old: str, new: str) -> str:
-    text = _text(text)
+def _replace(value: object, old: str, new: str) -> str:
+    text = _text(value)
     _bound(text, (old, new))
     return text.replace(old, new)
 

@@ -141,8 +141,8 @@ def _check_depth(text: str, where: str) -> None:
             depth += 1
             if depth > MAX_DEPTH:
                 mark = event.start_mark
-                message = f"nested more than {MAX_DEPTH} levels deep"
-                raise DeclarationError([Problem(where, mark.line + 1, mark.column + 1, message)])
+                line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+                raise DeclarationError([Problem(where, line, column, f"nested more than {MAX_DEPTH} levels deep")])
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
 

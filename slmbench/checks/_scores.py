@@ -69,13 +69,13 @@ def check_scores(task: Task, rows: Sequence[Written], where: str, mode: str, fou
             for fault in faults:
                 quirks[fault.quirk].append((fault, row.example.id))
         for quirk, seen in quirks.items():
-            ids = dict.fromkeys(row for _, row in seen)
+            ids = dict.fromkeys(item for _, item in seen)
             if quirk and where and 2 * len(ids) <= len(tried):
                 first = next(iter(ids))
                 found.note(f"{len(ids)} of {len(tried)} gold answers of split {where!r} {quirk} ({first} first)")
                 continue
-            for fault, row in seen:
-                found.of_metric(scorer.name, ("metrics", i), fault.message + mode, row)
+            for fault, item in seen:
+                found.of_metric(scorer.name, ("metrics", i), fault.message + mode, item)
 
 
 def _faults(task: Task, scorer: Scorer, row: Written) -> Iterable[_Fault]:

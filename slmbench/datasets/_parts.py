@@ -44,16 +44,16 @@ def _is_table(value: Any, columns: Sequence[str]) -> bool:
 def chosen(rows: list[Row], spec: DatasetSpec, where: str) -> tuple[list[int], dict[str, int]]:
     """(places of the rows that `where` and `filled` keep, column -> rows left out as it is empty). Raises DataError."""
     places = list(range(len(rows)))
-    for column, wanted in spec.where.items():
-        values = wanted if isinstance(wanted, list) else [wanted]
+    for column, given in spec.where.items():
+        values = given if isinstance(given, list) else [given]
         if column not in rows[0]:
             there = ", ".join(sorted(rows[0]))
             raise DataError(f"{where}: where names {column!r}, which the rows lack; the columns are: {there}")
         # Where no columns are declared, rows need not be alike.
         kept = [place for place in places if any(_is_same(rows[place].get(column), value) for value in values)]
         if not kept:
-            there = sorted({str(rows[place].get(column)) for place in places})
-            listed = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+            others = sorted({str(rows[place].get(column)) for place in places})
+            listed = ", ".join(others[:20]) + (", ..." if len(others) > 20 else "")
             raise DataError(f"{where}: no row has {column} {' or '.join(map(repr, values))}; there are: {listed}")
         places = kept
     left_out: dict[str, int] = {}
@@ -146,7 +146,8 @@ def _drawn_by_content(groups: list[str], held: HoldoutSpec, where: str) -> set[i
     if wanted >= len(groups):
         raise DataError(f"{where}: holdout takes {held.rows} rows of {len(groups)}; declare fewer")
     order = sorted(sizes, key=lambda group: hashlib.sha256(f"{held.seed}\0{group}".encode()).digest())
-    taken, n = set(), 0
+    taken: set[str] = set()
+    n = 0
     for group in order[:-1]:
         if taken and abs(n + sizes[group] - wanted) > abs(n - wanted):
             continue

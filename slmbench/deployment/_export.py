@@ -90,8 +90,8 @@ def export_adapter(
         seq2seq = trained.source.architecture == "seq2seq"
         tokenizer, told = own_tokenizer(trained.info, base_tokenizer, seq2seq=seq2seq)
     if trained.layout_unknown:
-        trained, said = _with_layout(trained, tokenizer, is_own=tokenizer is not base_tokenizer, to=to)
-        told += said
+        trained, of_layout = _with_layout(trained, tokenizer, is_own=tokenizer is not base_tokenizer, to=to)
+        told += of_layout
     tasks, missing = tasks_of(trained, catalog)
     notices = [*told, *(f"task {name!r} is not here any more; it was left out of the measurement" for name in missing)]
     # What a TEMPLATE can't say comes to light before gigabytes are merged.
@@ -104,8 +104,8 @@ def export_adapter(
         with disk_errors(partial):
             os.makedirs(partial)
         try:
-            record, told = _write(trained, tokenizer, tasks, config, to, dtype, partial, force_base)
-            notices += [one for one in told if one not in notices]
+            record, said = _write(trained, tokenizer, tasks, config, to, dtype, partial, force_base)
+            notices += [one for one in said if one not in notices]
             if turns is not None:
                 notices += _write_modelfiles(partial, trained, tokenizer, config, turns, asking, record["dtype"])
             problems = [] if to == "merged" else gguf_problems(partial, own_tokenizer=_own_tokenizer(trained))

@@ -207,7 +207,7 @@ def _cut_by(tokenizer: _Tokenizer) -> str | None:
     Without any pattern it takes its default too, and that is not how digits apart, or a plain byte level, are cut.
     """
     steps = (tokenizer.pre_tokenizer or _Cutting()).pretokenizers or []
-    patterns = [(step.pattern or _Pattern()).regex for step in steps if step.type == "Split"]
+    patterns = [step.pattern.regex if step.pattern else "" for step in steps if step.type == "Split"]
     return _OLLAMA_CUTS.get(hashlib.sha256("".join(patterns).encode()).hexdigest())
 
 

@@ -179,7 +179,7 @@ def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str
     room = (trained.record.settings.max_tokens or 1024) + longest
     temperatures = {task.spec.generation.temperature for task in tasks}
     temperature = temperatures.pop() if len(temperatures) == 1 else 0.0
-    toon = {"prefix": "answer:"} if trained.format.kind == "object" else {}
+    prefix = "answer:" if trained.format.kind == "object" else ""
     if len(tasks) != 1:
         told = []
         if not trained.format.turns and tasks:
@@ -187,7 +187,7 @@ def asking_of(trained: Trained, tasks: Sequence[Task]) -> tuple[Asking, list[str
                 "several tasks, each with a prompt of its own: the TEMPLATE passes on what is asked as it is; ask as "
                 "`slmbench show task NAME` shows it"
             ]
-        return Asking(temperature=temperature, max_tokens=room, **toon), told
+        return Asking(temperature=temperature, max_tokens=room, prefix=prefix), told
     task = tasks[0]
     prompt = task.prompt(task.examples(task.spec.split, 1)[0])
     told = []

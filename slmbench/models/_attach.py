@@ -115,10 +115,10 @@ def _fit_embeddings(loaded: LoadedModel, info: AdapterInfo, tokenizer: Any) -> b
             f"adapter {shown(info.folder)} trained the token {beyond[0]}, and {loaded.source.name!r} has {rows:,} "
             "embeddings; write base and adapter to one folder where the base was enlarged"
         )
-    if tokenizer is not loaded.tokenizer and (beyond := unembedded(tokenizer, rows)):
-        number, token = beyond[0]
+    if tokenizer is not loaded.tokenizer and (strange := unembedded(tokenizer, rows)):
+        number, token = strange[0]
         raise UsageError(
-            f"adapter {shown(info.folder)}: its tokenizer has {len(beyond)} tokens more than there are embeddings, as "
+            f"adapter {shown(info.folder)}: its tokenizer has {len(strange)} tokens more than there are embeddings, as "
             f"{token!r} ({number}, and {loaded.source.name!r} has {rows:,}); save the adapter with the enlarged "
             "embeddings (save_embedding_layers=True)"
         )

@@ -87,5 +87,10 @@ def _made_of(state: dict[str, Any]) -> Any:
     from tokenizers import Tokenizer
 
     parts = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "decoder"))
-    whole = {"version": "1.0", "added_tokens": [], **parts, "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    whole: dict[str, object] = {
+        "version": "1.0",
+        "added_tokens": [],
+        **parts,
+        "model": {"type": "BPE", "vocab": {}, "merges": []},
+    }
     return Tokenizer.from_str(json.dumps(whole | {"post_processor": state})).post_processor

@@ -7,7 +7,7 @@ import collections
 import json
 import operator
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from slmbench.sandbox._wire import FILES, BadFrame, decode, encode
@@ -77,8 +77,8 @@ class Lender:
 
     def lend(self, value: Any) -> dict[str, Any] | None:
         """What stands for it on the way to the program; None where it is not to be had there."""
-        if type(value) is types.BuiltinFunctionType and getattr(builtins, value.__name__, None) is value:
-            return {"builtin": value.__name__}
+        if type(value) is types.BuiltinFunctionType and getattr(builtins, name := value.__name__, None) is value:
+            return {"builtin": name}
         kind = _kind_of(value)
         if kind is None:
             return None
@@ -184,7 +184,7 @@ class Borrowed:
         lent.__name__ = lent.__qualname__ = name
         return lent
 
-    def _generator(self, number: int, name: str) -> Iterator[Any]:
+    def _generator(self, number: int, name: str) -> Generator[Any, Any, Any]:
         sent = None
         while True:
             try:

@@ -10,6 +10,7 @@ import re
 import symtable
 import sys
 from collections.abc import Callable, Container, Iterable
+from io import BytesIO, StringIO
 from typing import Any
 
 from slmbench.sandbox._calls import MUTABLE, Lender
@@ -69,16 +70,19 @@ class Opaque:
         return self._ask("truth", of=self) is True
 
     def __len__(self) -> int:
-        return self._ask("len", of=self)
+        length: int = self._ask("len", of=self)
+        return length
 
     def __getitem__(self, key: Any) -> Any:
         return self._ask("item", of=self, key=key)
 
     def __str__(self) -> str:
-        return self._ask("str", of=self)
+        text: str = self._ask("str", of=self)
+        return text
 
     def __repr__(self) -> str:
-        return self._ask("repr", of=self)
+        text: str = self._ask("repr", of=self)
+        return text
 
 
 def names_used(tests: str) -> tuple[set[str], set[str]]:
@@ -99,7 +103,7 @@ def names_used(tests: str) -> tuple[set[str], set[str]]:
             if (top or symbol.is_declared_global()) and symbol.is_assigned():
                 own.add(symbol.get_name())
     nodes = ast.walk(ast.parse(tests))
-    standard = STANDARD | {node.value.id for node in nodes if _is_module_attribute(node)}
+    standard = STANDARD | {name for node in nodes if (name := _module_read(node))}
     return read - own - standard, (read - own) & standard
 
 
@@ -111,8 +115,9 @@ def namesakes(code: str, tests: str, standard: set[str]) -> set[str]:
     defined = {name for name in standard if re.search(rf"^(?:async +)?def +{name}\b", code, re.MULTILINE)}
     tree = ast.parse(tests)
     own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    handed = {arg.id for call in calls if call.func.id in own for arg in call.args if isinstance(arg, ast.Name)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    tested = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in own]
+    handed = {arg.id for call in tested for arg in call.args if isinstance(arg, ast.Name)}
     found = defined & handed if handed & standard else defined
     return found if len(found) == 1 else set()
 
@@ -123,12 +128,11 @@ def standard_names(names: Iterable[str], known: Container[str] = frozenset(dir(b
     return found | {name: __import__(name) for name in names if name not in found and name not in known}
 
 
-def _is_module_attribute(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id in sys.stdlib_module_names
-    )
+def _module_read(node: ast.AST) -> str:
+    """The standard module that an attribute is read of; '' for any other node."""
+    if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+        return ""
+    return node.value.id if node.value.id in sys.stdlib_module_names else ""
 
 
 def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, str]:
@@ -232,7 +236,7 @@ def change(target: Any, new: Any) -> None:
     if isinstance(new, list | bytearray):
         target[:] = new
         return
-    if isinstance(new, tuple(FILES.values())):
+    if isinstance(new, StringIO | BytesIO):
         if new.closed:
             target.close()
             return
@@ -259,7 +263,7 @@ def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | N
             try:
                 if kind.__name__ != name:
                     kind = type(name, (kind,), {"__str__": lambda self: message})
-                made = kind(*given)
+                made: BaseException = kind(*given)
                 if _has_a_safe_range(made):
                     return made
             except (TypeError, ValueError, OverflowError):
@@ -267,12 +271,12 @@ def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | N
     return RuntimeError(f"{name}: {message}")
 
 
-def _has_a_safe_range(err: Exception) -> bool:
+def _has_a_safe_range(err: BaseException) -> bool:
     """False for a Unicode error about characters that its text lacks; some versions of Python crash showing it."""
     if not isinstance(err, UnicodeDecodeError | UnicodeEncodeError | UnicodeTranslateError):
         return True
     _, text, start, end, *_ = ("", *err.args) if isinstance(err, UnicodeTranslateError) else err.args
-    return 0 <= start < end <= len(text)
+    return bool(0 <= start < end <= len(text))
 
 
 def detail_of(err: BaseException, tests: str) -> str:

@@ -289,9 +289,9 @@ def user_namespace() -> int:
 
 def end(config: dict[str, Any], jail: int | None, folder: str | None) -> None:
     """Ends what `start` began, and waits until nothing of it is left. Raises OSError if something is after END_S."""
-    left = jail is not None
+    left = True
     deadline = time.monotonic() + END_S
-    while left:
+    while jail is not None and left:
         try:
             # All of a jail that is only half built: what it has made may not yet be bound to end with it.
             os.killpg(jail, signal.SIGKILL)

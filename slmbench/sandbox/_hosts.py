@@ -97,7 +97,7 @@ def start_host(tier: str, timeout_s: float, bwrap: str | None) -> Host:
     try:
         process = subprocess.Popen(
             command,
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=errors,
             env=ENVIRONMENT | ({"TMPDIR": tempfile.gettempdir()} if tier == "unsafe" else {}),
@@ -240,7 +240,7 @@ def _tell(host: Host, command: bytes) -> dict[str, Any]:
 def _answer(host: Host) -> dict[str, Any]:
     """The helper's answer. Raises HostFailed for an error, or none in time: then the helper is to be stopped."""
     try:
-        reply = read_frame(host.control.fileno())
+        reply: dict[str, Any] = read_frame(host.control.fileno())
     except BlockingIOError:
         raise HostFailed(f"the sandbox's helper gave no answer for {ANSWER_S:g} s") from None
     except (EOFError, OSError, BadFrame):

@@ -131,7 +131,8 @@ def enter(
     _libc.sethostname(b"box", 3)
     _libc.setdomainname(b"(none)", 6)
     _bring_loopback_up()
-    _build_root(*view, size_bytes)
+    binds, masks, hidden = view
+    _build_root(binds, masks, hidden, size_bytes)
     alive, parent = os.pipe()
     first = os.fork()
     if first == 0:

@@ -130,10 +130,10 @@ def encode(
             return {"bytes": bytes.hex(value)}
         if issubclass(kind, complex):
             return {"complex": items([complex.real.__get__(value), complex.imag.__get__(value)], depth)}
-        if kind in (range, slice):
+        if kind is range or kind is slice:
             return {kind.__name__: items([value.start, value.stop, value.step], depth)}
-        if kind is type and TYPES.get(value.__name__) is value:
-            return {"type": value.__name__}
+        if kind is type and TYPES.get(name := value.__name__) is value:
+            return {"type": name}
         if kind is memoryview and value.readonly and value.format == "B" and value.c_contiguous:
             return {"memoryview": value.hex()}
         parts = _standard_parts(value)
@@ -163,14 +163,15 @@ def _standard_parts(value: Any) -> Any:
     kind = type(value)
     if kind is getattr(sys.modules.get("decimal"), "Decimal", None):
         return str(value)
-    if kind.__name__ in PATHS and kind is getattr(sys.modules.get("pathlib"), kind.__name__, None):
+    name: str = kind.__name__
+    if name in PATHS and kind is getattr(sys.modules.get("pathlib"), name, None):
         return str(value)
-    module, names = PARTS.get(kind.__name__, ("", ()))
-    if not names or kind is not getattr(sys.modules.get(module), kind.__name__, None):
+    module, names = PARTS.get(name, ("", ()))
+    if not names or kind is not getattr(sys.modules.get(module), name, None):
         return None
-    if getattr(value, "tzinfo", None) is not None or getattr(value, "fold", 0):
+    if getattr(value, "tzinfo", None) is not None or getattr(value, "fold", False):
         return None
-    parts = [getattr(value, name) for name in names]
+    parts: list[int] = [getattr(value, name) for name in names]
     return [part if abs(part) < 1 << 53 else {"int": hex(part)} for part in parts]
 
 
@@ -282,13 +283,15 @@ def decode(
         if tag == "float" and body in ("nan", "inf", "-inf"):
             return float(body)
         if tag in ("tuple", "frozenset"):
-            return TYPES[tag](items(body, depth))
+            return tuple(items(body, depth)) if tag == "tuple" else frozenset(items(body, depth))
         if tag == "bytes":
             return bytes.fromhex(body)
         if tag == "complex":
-            return complex(*map(float, items(body, depth)))
+            real, imaginary = items(body, depth)
+            return complex(float(real), float(imaginary))
         if tag in ("range", "slice"):
-            return {"range": range, "slice": slice}[tag](*items(body, depth))
+            cut: Callable[..., Any] = range if tag == "range" else slice
+            return cut(*items(body, depth))
         if tag == "ref" and type(body) is int and body >= 0:
             return refs[body]
         if tag == "deque":

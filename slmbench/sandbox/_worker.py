@@ -16,7 +16,7 @@ import io
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from slmbench.sandbox._calls import Borrowed, changes, contents, raised
@@ -45,9 +45,11 @@ def serve(requests: int, replies: int) -> None:
 
     def wait() -> dict[str, Any]:
         """The answer to what a stand-in has asked; the tests may call the program before they give it."""
-        while "op" in (message := read_frame(requests, MAX_PROGRAM_BYTES)):
+        while True:
+            message: dict[str, Any] = read_frame(requests, MAX_PROGRAM_BYTES)
+            if "op" not in message:
+                return message
             respond(message)
-        return message
 
     def respond(request: dict[str, Any]) -> None:
         try:
@@ -72,7 +74,8 @@ def serve(requests: int, replies: int) -> None:
             return setattr(of, request["name"], decode(request["to"], object_of))
         if op == "item":
             return of[decode(request["key"], object_of)]
-        return {"iter": iter, "next": next, "truth": bool, "len": len, "str": str, "repr": repr}[op](of)
+        ways: dict[str, Callable[[Any], Any]] = {"iter": iter, "next": next, "truth": bool, "len": len}
+        return (ways | {"str": str, "repr": repr})[op](of)
 
     def call(request: dict[str, Any]) -> dict[str, Any]:
         met: list[Any] = []

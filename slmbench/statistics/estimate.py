@@ -118,13 +118,16 @@ def jackknife(
     return estimates, pseudo_values
 
 
-def _left_out(pool: Callable[..., dict[str, float]], parts: Sequence[Any], groups: list[list[int]]) -> list[dict]:
+def _left_out(
+    pool: Callable[..., dict[str, float]], parts: Sequence[Any], groups: list[list[int]]
+) -> list[dict[str, float]]:
     """The pool's values without each group; empty where there is one group, as nothing would be left."""
     if len(groups) == 1:
         return []
     leave_out = getattr(pool, "leave_out", None)
     if leave_out is not None:
-        return leave_out(parts, groups)
+        left: list[dict[str, float]] = leave_out(parts, groups)
+        return left
     dropped = map(set, groups)
     return [pool([part for position, part in enumerate(parts) if position not in gone]) for gone in dropped]
 

@@ -121,8 +121,8 @@ def _parts(value: Any, path: str, depth: int = 0) -> tuple[Sequence[Any], Sequen
             return value[text], labels
         if value and not any(isinstance(one, list | tuple | Mapping) for one in value.values()):
             # Of a table's struct every row has all keys; those that a row lacks are null there.
-            there = {key: one for key, one in value.items() if not _is_absent(one)}
-            return list(there.values()), list(there)
+            filled = {key: one for key, one in value.items() if not _is_absent(one)}
+            return list(filled.values()), list(filled)
         raise DataError(f"choices: expected a list of texts, got a struct ({', '.join(map(str, value))})")
     if isinstance(value, list | tuple):
         if value and all(isinstance(one, Mapping) for one in value):

@@ -178,10 +178,11 @@ def _dataset(
         dataset = Dataset(name, spec.dataset, folder)
         problems = []
         for split, given in (spec.dataset.files or {}).items():
-            try:
-                inside_folder(folder, given)
-            except ValueError as error:
-                problems.append(document.problem(("dataset", "files", split), str(error)))
+            for path in [given] if isinstance(given, str) else given:
+                try:
+                    inside_folder(folder, path)
+                except ValueError as error:
+                    problems.append(document.problem(("dataset", "files", split), str(error)))
         return dataset, problems
     known = catalog.files("datasets")
     if spec.dataset not in known:

@@ -188,7 +188,7 @@ class Task:
             user, inputs = f"{user}\n{asks}", {**inputs, "how_to_answer": asks}
         return user, inputs
 
-    def _render(self, source: str, fields: dict[str, Any], example: Example) -> str:
+    def _render(self, source: str, fields: Mapping[str, Any], example: Example) -> str:
         with self._told_of(example, fields):
             return Template(source).render(fields)
 

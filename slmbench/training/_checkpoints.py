@@ -114,7 +114,7 @@ def latest(
     return None
 
 
-def _tell_packages(before: Mapping[str, str], folder: str, say: Say) -> None:
+def _tell_packages(before: Mapping[str, str | None], folder: str, say: Say) -> None:
     now = packages()
     changed = [f"{name} {old} then, {now.get(name)} now" for name, old in before.items() if now.get(name) != old]
     if changed:

@@ -168,7 +168,7 @@ def _in_parts(
     most = max(most, gradients + temporary * max(sizes.trained, default=0), 2 * states)
     head = max(0, most - max(kept, gradients) - (gradients if kept > gradients else 0))
     activations = max(0, most - head - gradients)
-    overhead = plan.base_bytes
+    overhead: float = plan.base_bytes
     if plan.device == "cpu":
         overhead += LIBRARY_BYTES + _kernel_bytes(plan) + _slack(plan.device) * (activations + head)
     sized = (sizes.weights, sizes.adapter, gradients, states, activations, head, overhead)
@@ -246,7 +246,7 @@ def _autocast(plan: TrainingPlan) -> Any:
 
     spec = plan.spec
     if spec.method == "full":
-        dtype = "float32" if spec.dtype == "auto" else spec.dtype
+        dtype: str = "float32" if spec.dtype == "auto" else spec.dtype
     else:
         dtype = weights_dtype(spec, plan.source, plan.device)
         given = (spec.quantization or QuantizationSpec()).compute if spec.method == "qlora" else "auto"
