@@ -314,7 +314,7 @@ def _golden(
     return [{column: _made_up(rows, column, number, shape, types) for column in used} for number in range(GOLDEN_ROWS)]
 
 
-def _made_up(rows: list[Row], column: str, number: int, shape: _Shape, types: Mapping[str, str]) -> Any:
+def _made_up(rows: list[Row], column: str, number: int, shape: _Shape, types: Mapping[str, str]) -> object:
     """A value of a column's kind, with no word of the rows in it but the labels of a classification."""
     example = _first(rows, column)
     if column == shape.answers and shape.classes:
@@ -337,7 +337,7 @@ def _made_up(rows: list[Row], column: str, number: int, shape: _Shape, types: Ma
     return f"A made-up text, the {_ORDINALS[number]}." if column in shape.columns else f"made-up-{number + 1}"
 
 
-def _made_options(example: Any) -> Any:
+def _made_options(example: object) -> Any:
     """Four choices in the form that a row has them in: a list, texts beside labels, or a dict from label to text."""
     texts = [f"option {letter}" for letter in "abcd"]
     if not isinstance(example, dict):
@@ -375,7 +375,7 @@ def _first(rows: list[Row], column: str) -> Any:
     return next((row[column] for row in rows if not _is_empty(row.get(column))), "")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value if isinstance(value, str | int | float | list | dict) or value is None else str(value)
 
 
@@ -383,7 +383,7 @@ def _must_be_filled(column: str, shape: _Shape) -> bool:
     return column in (shape.columns[0], shape.answers)
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {})
 
 

@@ -132,12 +132,12 @@ def toon_table(records: Sequence[Record]) -> str:
     return encode_toon({"rows": list(records)}) + "\n"
 
 
-def json_lines(values: Sequence[Any]) -> str:
+def json_lines(values: Sequence[object]) -> str:
     """One compact JSON value a line."""
     return "".join(compact_json(value) + "\n" for value in values)
 
 
-def compact_json(value: Any) -> str:
+def compact_json(value: object) -> str:
     """JSON without a blank too many, every character as itself."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -178,7 +178,7 @@ def _refuse_unwritable(records: Sequence[Record], where: str) -> None:
                 raise DataError(f"{where}, row {number}, column {column!r}: {fault}")
 
 
-def _fault(value: Any) -> str:
+def _fault(value: object) -> str:
     """Why neither Toon nor JSON can say a value, '' where they can."""
     if isinstance(value, str):
         try:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO
 
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown
@@ -85,12 +85,12 @@ def write_together(contents: Mapping[str, bytes]) -> None:
         sync_folder(folder)
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str, value: object) -> None:
     """Writes JSON, indented, atomically. Raises ValueError for NaN, SlmbenchError where it can't be written."""
     write_atomically(path, json_bytes(value))
 
 
-def json_bytes(value: Any) -> bytes:
+def json_bytes(value: object) -> bytes:
     """JSON as it is written to files, indented. Raises ValueError for NaN."""
     return (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
 

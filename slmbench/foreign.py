@@ -20,6 +20,7 @@ from attrs import frozen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from slmbench.errors import FileError, Problem
+from slmbench.outside import JsonObject
 from slmbench.paths import shown
 from slmbench.visible import visible
 
@@ -62,7 +63,7 @@ class Foreign(BaseModel):
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def _is_text(value: Any) -> Any:
+def _is_text(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("a text")
     return value
@@ -93,7 +94,7 @@ def read_json(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: st
     return decode_json(read_bytes(path, limits.bytes, todo=todo), path, limits, todo=todo)
 
 
-def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> dict[str, Any]:
+def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> JsonObject:
     """A file's JSON object, for who passes its other keys on. Raises as `read_json`, and FileError for no object."""
     value = read_json(path, limits, todo=todo)
     if not isinstance(value, dict):
@@ -195,7 +196,7 @@ def faults(path: str | os.PathLike[str], found: Iterable[tuple[str, Any, str]], 
     return FileError([Problem(shown(path), 0, 0, _said(*one)) for one in found], todo)
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """What was got, in JSON's own words, of a length that fits into a line."""
     if isinstance(value, dict):
         keys = ", ".join(json.dumps(str(key)[:20]) for key in list(value)[:4])
@@ -236,7 +237,7 @@ def check_depth(data: bytes, most: int) -> None:
             depth -= 1
 
 
-def check_surrogates(value: Any) -> None:
+def check_surrogates(value: object) -> None:
     """Raises ValueError where a key or a text of a JSON value holds half a character."""
     waiting = [value]
     while waiting:
@@ -267,7 +268,7 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, which is no number of JSON")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
@@ -322,7 +323,7 @@ _EXPECTED: dict[str, str] = {
 }
 
 
-def _problems(error: ValidationError, value: Any, path: str, line: int, at: str) -> list[Problem]:
+def _problems(error: ValidationError, value: object, path: str, line: int, at: str) -> list[Problem]:
     told: dict[tuple[Any, ...], tuple[Any, list[str]]] = {}
     plain: dict[tuple[Any, ...], str] = {}
     for item in error.errors(include_url=False):
@@ -369,12 +370,12 @@ def _place(location: tuple[Any, ...], value: Any) -> tuple[tuple[Any, ...], tupl
     return place, rest
 
 
-def _named(place: tuple[Any, ...], at: str, bare: bool = False) -> str:
+def _named(place: tuple[object, ...], at: str, bare: bool = False) -> str:
     name = ".".join([*([at] if at else []), *(str(part) for part in place)])
     return name if bare else f"field {name}"
 
 
-def _said(name: str, got: Any, wanted: str) -> str:
+def _said(name: str, got: object, wanted: str) -> str:
     return visible(
         f"field {name} is {short(got)}, has to be {wanted}" if name else f"is {short(got)}, has to be {wanted}"
     )

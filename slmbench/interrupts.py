@@ -31,7 +31,7 @@ def interruptible() -> Iterator[Interrupt]:
     """
     made = Interrupt()
 
-    def raise_at_once(*_: Any) -> None:
+    def raise_at_once(*_: object) -> None:
         made.asked += 1
         raise KeyboardInterrupt
 
@@ -48,7 +48,7 @@ def deferred(noted: Interrupt, told: str) -> Iterator[None]:
     """
     console = current()
 
-    def note(*_: Any) -> None:
+    def note(*_: object) -> None:
         noted.asked += 1
         if noted.asked > 1:
             raise KeyboardInterrupt

@@ -105,7 +105,7 @@ class Journal:
             self._file.close()
 
 
-def _body(key: str, value: Any) -> str:
+def _body(key: str, value: object) -> str:
     return json.dumps({"key": key, "value": value}, ensure_ascii=True, allow_nan=False)
 
 

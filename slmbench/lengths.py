@@ -13,6 +13,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
 from slmbench.foreign import read_json
 from slmbench.models import ModelSource, load_tokenizer, resolve_model
+from slmbench.outside import Tokenizer
 from slmbench.paths import shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.yamlfile import read_yaml
@@ -75,7 +76,7 @@ def _source(name: str, catalog: Catalog) -> ModelSource:
     return resolve_model(name, catalog)
 
 
-def _context_tokens(name: str, source: ModelSource, tokenizer: Any, catalog: Catalog) -> int | None:
+def _context_tokens(name: str, source: ModelSource, tokenizer: Tokenizer, catalog: Catalog) -> int | None:
     files = catalog.files("models")
     if name in files:
         declared = parse(ModelSpec, read_yaml(files[name])).context_tokens

@@ -15,7 +15,6 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve, frozen
 from pydantic import Field
@@ -294,7 +293,7 @@ def _as_lines(dataset: Dataset, split: str, rows: list[Row]) -> bytes:
     return "".join(lines).encode()
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     # As the digest of rows spells them, so that a mirror has the digest of the hub's rows.
     if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)):
         return str(value)

@@ -38,7 +38,7 @@ def note(context: Any, value: Any, path: Path, whole: bool) -> Any:
     return value
 
 
-def note_prints(tree: Any, fields: frozenset[str]) -> None:
+def note_prints(tree: object, fields: frozenset[str]) -> None:
     """Puts `note` around every printed expression of a Jinja tree that reads one of the fields."""
     _walk(tree, fields, {})
 

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-from typing import Any
 
 from attrs import frozen
 
@@ -15,6 +14,7 @@ from slmbench.drafts import Wishes, draft_task
 from slmbench.errors import UsageError
 from slmbench.files import disk_errors, write_atomically
 from slmbench.nano.words import COMPLAINTS, NAMES
+from slmbench.outside import JsonObject
 from slmbench.paths import shown
 from slmbench.schema import plain_name
 from slmbench.task import load_task_folder
@@ -192,5 +192,5 @@ def _rows() -> dict[str, list[dict[str, str]]]:
     return {"train.jsonl": rows[:TRAIN_ROWS], "test.jsonl": rows[TRAIN_ROWS:], "samples.jsonl": golden}
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
+def _lines(rows: list[JsonObject]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

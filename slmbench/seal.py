@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmbench.foreign import faults
+from slmbench.outside import JsonObject
 
 SEAL = "record_sha256"
 # A finished run may be marked, as invalidated, and unmarked.
 _LEFT_OUT = (SEAL, "status")
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(record: Mapping[str, object]) -> JsonObject:
     """A record with the digest of its fields, `status` apart."""
     # As it will be read back: a key that is a number is a text there, and sorts as one.
     return {**record, SEAL: _digest(json.loads(json.dumps(dict(record))))}
@@ -29,15 +30,15 @@ def check_seal(record: Mapping[str, Any], path: str | os.PathLike[str], *, todo:
         raise faults(path, [(SEAL, said, wanted)], todo=todo)
 
 
-def canonical_sha256(value: Any) -> str:
+def canonical_sha256(value: object) -> str:
     """sha256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """A value's JSON with sorted keys and no blanks: false is not 0 in it, and 1.0 is not 1."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _digest(record: Mapping[str, Any]) -> str:
+def _digest(record: Mapping[str, object]) -> str:
     return canonical_sha256({key: value for key, value in record.items() if key not in _LEFT_OUT})

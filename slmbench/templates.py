@@ -103,11 +103,11 @@ class Template:
         self.names_in_order, self._compiled = _compile(source)
         self.names = frozenset(self.names_in_order)
 
-    def render(self, fields: Mapping[str, Any]) -> str:
+    def render(self, fields: Mapping[str, object]) -> str:
         """The text for one row's fields. Raises DataError for a field that the row lacks or a failing expression."""
         return self._rendered(self._compiled, fields, {})
 
-    def printed(self, fields: Mapping[str, Any]) -> list[Printed]:
+    def printed(self, fields: Mapping[str, object]) -> list[Printed]:
         """What each `{{ }}` that names a field prints for one row, in order. Raises DataError as `render` does."""
         found: list[Printed] = []
         self._rendered(_compile_noting(self.source), fields, {NOTED: found})
@@ -197,7 +197,7 @@ def _as_text(node: Any) -> Any:
     return nodes.Filter(node, _TEXT, [name], [], None, None, lineno=node.lineno)
 
 
-def _named(node: Any) -> str:
+def _named(node: object) -> str:
     """A field as a template writes it, `meta.unit` or `answers[0]`; '' for any other expression."""
     from jinja2 import nodes
 
@@ -274,7 +274,7 @@ def _environment() -> Any:
             return super().call(context, function, *args, **kwargs)
 
         # `meta.items` is the row's key of that name and not the dict's method.
-        def getattr(self, obj: Any, attribute: str) -> Any:
+        def getattr(self, obj: object, attribute: str) -> Any:
             if isinstance(obj, Mapping) and attribute in obj:
                 return obj[attribute]
             return super().getattr(obj, attribute)
@@ -300,14 +300,14 @@ def _environment() -> Any:
     return environment
 
 
-def _bound(text: str, args: tuple[Any, ...]) -> None:
+def _bound(text: str, args: tuple[object, ...]) -> None:
     lists = [arg if isinstance(arg, (list, tuple)) else (arg,) for arg in args]
     longest = max((len(str(part)) for parts in lists for part in parts), default=0)
     if (len(text) + 1) * max(1, longest) * max(map(len, lists), default=1) > MAX_OUTPUT_CHARS:
         raise ValueError(f"would make a text of more than {MAX_OUTPUT_CHARS:,} characters")
 
 
-def _text(value: Any, name: str = "") -> str:
+def _text(value: object, name: str = "") -> str:
     from jinja2 import Undefined
 
     if isinstance(value, Undefined):
@@ -322,7 +322,7 @@ def _of_text(filter: Any) -> Any:
     return lambda value, *args, **kwargs: filter(_text(value), *args, **kwargs)
 
 
-def _int(value: Any, default: int | None = None) -> int:
+def _int(value: object, default: int | None = None) -> int:
     # Jinja's own makes 0 of whatever is no number.
     try:
         return to_int(value)

@@ -25,7 +25,7 @@ class AsWritten(float):
     """A number whose text is wanted as it is, as `round` makes it: 2.0 is `2.0`."""
 
 
-def as_text(value: Any, name: str = "") -> str:
+def as_text(value: object, name: str = "") -> str:
     """The value as a text: texts, whole numbers, and numbers with a fraction. name: the field's, for the message.
 
     Raises NotText for null, true and false, whole numbers as floats, numbers that are not finite, lists, structs,
@@ -41,7 +41,7 @@ def as_text(value: Any, name: str = "") -> str:
     raise NotText(f"{repr(name) if name else 'the value'} is {what}; {way}")
 
 
-def _kind(value: Any, name: str) -> tuple[str, str]:
+def _kind(value: object, name: str) -> tuple[str, str]:
     """(what a value is that is no text, what to declare)."""
     # Where the expression is no plain field, the ways are shown with a field's.
     column = name.split(".")[0].split("[")[0]
@@ -75,14 +75,14 @@ def _kind(value: Any, name: str) -> tuple[str, str]:
     return f"a {type(value).__name__}", "make a text of it in plugin.py"
 
 
-def to_string(value: Any) -> str:
+def to_string(value: object) -> str:
     """A declared text of one value: numbers, decimals and dates as they are. Raises NotText for lists and the like."""
     if isinstance(value, bool | float | decimal.Decimal | datetime.date | datetime.time):
         return str(value)
     return as_text(value)
 
 
-def to_int(value: Any) -> int:
+def to_int(value: object) -> int:
     """A whole number, also of a float, a decimal or a text that is one. Raises ValueError for all else."""
     if isinstance(value, str):
         text = value.strip()
@@ -115,7 +115,7 @@ def to_date(value: Any, form: str = "%Y-%m-%d") -> str:
     return value.strftime(form)
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """A value as compact JSON. Raises ValueError for what JSON can't say."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import evolve, frozen
 
@@ -12,6 +11,7 @@ from slmbench.errors import UsageError
 from slmbench.exports import asked_of, compact_json, record_of, toon_table, with_same_columns
 from slmbench.formats import load_format
 from slmbench.lengths import Ruler
+from slmbench.outside import JsonObject
 from slmbench.task import Task
 from slmbench.values import Example
 
@@ -52,7 +52,7 @@ class TokenCosts:
         """The same of a whole batch: Toon's table against a JSON array."""
         return self.toon_table / self.json_array - 1
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         per_record = {
             key: None if getattr(self, key) is None else round(getattr(self, key), 2)
             for key in ("plain", "chat", "json", "toon", "json_array", "toon_table")

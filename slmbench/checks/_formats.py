@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from attrs import frozen
 
@@ -11,6 +10,7 @@ from slmbench.checks._findings import Findings, short
 from slmbench.checks._rows import fault_of_templates
 from slmbench.errors import SlmbenchError
 from slmbench.formats import Format, FormatFault, Rendered, format_names, load_format
+from slmbench.outside import Tokenizer
 from slmbench.task import Task
 from slmbench.values import Example, Target
 
@@ -41,7 +41,9 @@ class Written:
     readings: tuple[Reading, ...]
 
 
-def write_down(task: Task, examples: Sequence[Example], tokenizer: Any, mode: str, found: Findings) -> list[Written]:
+def write_down(
+    task: Task, examples: Sequence[Example], tokenizer: Tokenizer, mode: str, found: Findings
+) -> list[Written]:
     """Renders every example in every format and reads its gold answer back. mode: what to say of the chain of thought.
 
     An answer passes through all that an output does: written, set behind the delimiter, cut at the stop strings, read.
@@ -62,7 +64,7 @@ def _write(
     example: Example,
     styles: Sequence[Format],
     in_format: dict[str, Task],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     mode: str,
     found: Findings,
 ) -> Written:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from attrs import field, frozen
 
 from slmbench.errors import Problem
 from slmbench.lengths import Ruler, percentile
+from slmbench.outside import JsonObject
 
 
 @frozen
@@ -27,7 +27,7 @@ class Lengths:
     context: int | None
     over: int
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return {
             "model": self.model,
             "context": self.context,
@@ -83,7 +83,7 @@ class CheckReport:
     def ok(self) -> bool:
         return not self.problems
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """`{"task", "ok", "problems": [{"path", "line", "message"}], ...}`."""
         problems = [{"path": one.path, "line": one.line, "message": one.message} for one in self.problems]
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import field, frozen
 
@@ -87,7 +86,7 @@ def _row_problem(task: Task, row: Row, number: int, error: SlmbenchError, found:
     return found.document.problem(*fault_of_templates(task, fields, str(error)))
 
 
-def fault_of_templates(task: Task, fields: Mapping[str, Any], said: str) -> tuple[Location, str]:
+def fault_of_templates(task: Task, fields: Mapping[str, object], said: str) -> tuple[Location, str]:
     """(where the fault of a row stands in task.yaml, what it is): the template that fails, else what the error names.
 
     said: the error's message, which begins with the task and the row.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from attrs import evolve
 
 from slmbench.checks._findings import Findings, short
 from slmbench.errors import SlmbenchError
 from slmbench.formats import format_names, load_format
+from slmbench.outside import Tokenizer
 from slmbench.task import Task
 from slmbench.values import Example, Prompt
 
@@ -19,7 +19,7 @@ BY_CHANCE = 12
 
 
 def check_gold_is_hidden(
-    task: Task, examples: Sequence[Example], tokenizer: Any, where: str, mode: str, found: Findings
+    task: Task, examples: Sequence[Example], tokenizer: Tokenizer, where: str, mode: str, found: Findings
 ) -> None:
     """Finds formats whose prompt holds a gold answer that the plain prompt doesn't, shots aside.
 
@@ -45,7 +45,7 @@ def check_gold_is_hidden(
         )
 
 
-def _held(task: Task, example: Example, tokenizer: Any) -> dict[str, str]:
+def _held(task: Task, example: Example, tokenizer: Tokenizer) -> dict[str, str]:
     """Format -> the gold answer that its prompt holds, of formats other than plain only if the plain one doesn't."""
     found: dict[str, str] = {}
     golds = [gold for gold in dict.fromkeys((example.answer, *example.references)) if re.search(r"\w", gold)]
@@ -67,7 +67,7 @@ def _held(task: Task, example: Example, tokenizer: Any) -> dict[str, str]:
     return found
 
 
-def _texts_in(value: Any) -> Iterator[str]:
+def _texts_in(value: object) -> Iterator[str]:
     """The texts of a printed value, those inside of lists and structs too."""
     parts = value if isinstance(value, list | tuple) else value.values() if isinstance(value, Mapping) else None
     if parts is None:

@@ -30,6 +30,7 @@ from slmbench.formats import chat_template_of, load_format, prompt_ids
 from slmbench.formats.chat import TODAY
 from slmbench.machine import code, packages
 from slmbench.models import has_template, load_config, load_model, load_tokenizer, own_tokenizer
+from slmbench.outside import Config, JsonObject, Tokenizer
 from slmbench.paths import shown
 from slmbench.runs import now
 from slmbench.task import Task
@@ -131,7 +132,7 @@ def export_adapter(
     return Export(place, record, tuple(notices), tuple(problems), tuple(commands))
 
 
-def _refuse(config: Any, to: Target, trained: Trained) -> None:
+def _refuse(config: Config, to: Target, trained: Trained) -> None:
     architecture = str((config.architectures or [type(config).__name__])[0])
     if to == "ollama" and config.is_encoder_decoder:
         raise UsageError(
@@ -146,7 +147,7 @@ def _refuse(config: Any, to: Target, trained: Trained) -> None:
         )
 
 
-def _layout(trained: Trained, tokenizer: Any, tasks: list[Task]) -> tuple[Turns, Asking, list[str]]:
+def _layout(trained: Trained, tokenizer: Tokenizer, tasks: list[Task]) -> tuple[Turns, Asking, list[str]]:
     asking, told = asking_of(trained, tasks)
     turns = turns_of(trained.format, tokenizer, asking)
     if asking.system and turns.system is None:
@@ -160,7 +161,7 @@ def _layout(trained: Trained, tokenizer: Any, tasks: list[Task]) -> tuple[Turns,
     return turns, asking, told
 
 
-def _with_layout(trained: Trained, tokenizer: Any, *, is_own: bool, to: Target) -> tuple[Trained, list[str]]:
+def _with_layout(trained: Trained, tokenizer: Tokenizer, *, is_own: bool, to: Target) -> tuple[Trained, list[str]]:
     """With the layout that an adapter made elsewhere was most likely trained on, and what to tell of that."""
     if not tokenizer.chat_template:
         return trained, []
@@ -175,14 +176,14 @@ def _with_layout(trained: Trained, tokenizer: Any, *, is_own: bool, to: Target) 
 
 def _write(
     trained: Trained,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     tasks: list[Task],
-    config: Any,
+    config: Config,
     to: Target,
     dtype: str,
     partial: str,
     force_base: bool,
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+) -> tuple[JsonObject, tuple[str, ...]]:
     """(the record, what a person should know of the base); writes the model."""
     probes = probes_of(trained, tasks, tokenizer, config)
     if trained.info is None:
@@ -238,14 +239,14 @@ def _dtype(asked: str, held_in: str, to: Target) -> str:
     return "bfloat16" if held_in == "bfloat16" else "float16"
 
 
-def _begins_with_bos(trained: Trained, tokenizer: Any) -> bool:
+def _begins_with_bos(trained: Trained, tokenizer: Tokenizer) -> bool:
     rendered = trained.format.render(Prompt("x"), tokenizer).text
     ids = prompt_ids(trained.format, tokenizer, rendered)
     return bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
 
 
 def _write_modelfiles(
-    partial: str, trained: Trained, tokenizer: Any, config: Any, turns: Turns, asking: Asking, dtype: str
+    partial: str, trained: Trained, tokenizer: Tokenizer, config: Config, turns: Turns, asking: Asking, dtype: str
 ) -> list[str]:
     if _begins_with_bos(trained, tokenizer):
         turns = without_bos(turns, tokenizer.bos_token)

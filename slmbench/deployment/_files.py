@@ -6,13 +6,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 from slmbench.deployment._trained import Trained
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, write_json
 from slmbench.foreign import Limits, read_object
 from slmbench.hub import use_cache_alone
+from slmbench.outside import JsonObject, Model, Tokenizer
 from slmbench.paths import shown
 
 SHARD_BYTES = 4 * 10**9
@@ -20,7 +20,7 @@ _PIECES = ("tokenizer.model", "spiece.model")
 _LIMITS = Limits(bytes=64_000_000, surrogates=True)
 
 
-def write_model(folder: str, model: Any, tokenizer: Any) -> None:
+def write_model(folder: str, model: Model, tokenizer: Tokenizer) -> None:
     """Weights in safetensors (in shards of 4 GB), config, generation config, tokenizer and chat template."""
     with _writing(folder):
         model.save_pretrained(folder, max_shard_size=SHARD_BYTES)
@@ -37,7 +37,9 @@ def write_model(folder: str, model: Any, tokenizer: Any) -> None:
             os.chmod(os.path.join(folder, name), os.stat(path).st_mode)
 
 
-def make_readable_elsewhere(folder: str, tokenizer: Any, *, chat_template: str | None, begins_with_bos: bool) -> None:
+def make_readable_elsewhere(
+    folder: str, tokenizer: Tokenizer, *, chat_template: str | None, begins_with_bos: bool
+) -> None:
     """Says in the tokenizer's config what other programs look for there.
 
     chat_template: what a chat is laid out by; None where the model was trained on no chat and has none.
@@ -84,7 +86,7 @@ def _file_of(trained: Trained, name: str) -> str | None:
         return None
 
 
-def _add_rope_keys(config: dict[str, Any]) -> None:
+def _add_rope_keys(config: JsonObject) -> None:
     """`rope_theta` and `rope_scaling` beside transformers 5's `rope_parameters`.
 
     What knows the older keys alone, as Ollama's converter and transformers 4, would take another base for the angles
@@ -100,7 +102,7 @@ def _add_rope_keys(config: dict[str, Any]) -> None:
         config.setdefault("rope_scaling", scaling | {"type": scaling["rope_type"]})
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> JsonObject:
     # transformers wrote it, but of values that the base's files hold.
     return read_object(path, _LIMITS, todo="take the model's own files again")
 

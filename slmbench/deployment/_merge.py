@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.models import AdapterInfo, LoadedModel, ModelSource, adapter_on, attach_adapter, check_base, load_model
+from slmbench.outside import Model, Tensor
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
 
@@ -130,7 +131,7 @@ def refuse_unmergeable(info: AdapterInfo) -> None:
         raise UsageError(f"adapter {shown(info.folder)} can't be merged into its base: {said}; {_APART}")
 
 
-def written_in(model: Any, dtype: str) -> Any:
+def written_in(model: Model, dtype: str) -> Tensor:
     """The model in a dtype. Raises SlmbenchError where a weight would become an infinity."""
     import torch
 
@@ -143,7 +144,7 @@ def written_in(model: Any, dtype: str) -> Any:
     return model
 
 
-def unpack(model: Any) -> None:
+def unpack(model: Model) -> None:
     """Puts plain layers in the place of a model's four-bit ones, with the weights that those stand for."""
     import bitsandbytes as bnb
     import torch
@@ -172,11 +173,11 @@ def unpack(model: Any) -> None:
         model._weight_conversions = [one for one in conversions if not _of_packing(one)] or None
 
 
-def _of_packing(conversion: Any) -> bool:
+def _of_packing(conversion: object) -> bool:
     return any("Bnb" in type(step).__name__ for step in getattr(conversion, "operations", ()))
 
 
-def _logits(model: Any, probes: Sequence[Probe]) -> list[Any]:
+def _logits(model: Model, probes: Sequence[Probe]) -> list[Any]:
     """One (tokens, vocabulary) float32 tensor a probe, on the CPU."""
     import torch
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import frozen
 
@@ -11,6 +10,7 @@ from slmbench.deployment._go_template import go_template
 from slmbench.deployment._turns import WAY_OUT, Turns, probe_turns
 from slmbench.errors import SlmbenchError
 from slmbench.formats import Format, load_format
+from slmbench.outside import Tokenizer
 from slmbench.values import Prompt, Shot, Target
 
 
@@ -32,7 +32,7 @@ class Asking:
     max_tokens: int = 2048
 
 
-def turns_of(format: Format, tokenizer: Any, asking: Asking) -> Turns:
+def turns_of(format: Format, tokenizer: Tokenizer, asking: Asking) -> Turns:
     """The layout that a model was trained on, found out from what training renders; held to whole conversations.
 
     Raises SlmbenchError, with a way out, where a Go template can't write it.

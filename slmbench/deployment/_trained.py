@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import frozen
 
@@ -144,7 +143,7 @@ def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]
     return found, missing
 
 
-def probes_of(trained: Trained, tasks: Sequence[Task], tokenizer: Any, model_config: Any) -> list[Probe]:
+def probes_of(trained: Trained, tasks: Sequence[Task], tokenizer: Tokenizer, model_config: object) -> list[Probe]:
     """Prompts of the tasks' golden rows with their answers, as token ids; sentences of our own where there are none."""
     seq2seq = bool(getattr(model_config, "is_encoder_decoder", False))
     start = getattr(model_config, "decoder_start_token_id", None) or 0

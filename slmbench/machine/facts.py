@@ -7,8 +7,8 @@ import platform
 import subprocess
 from functools import lru_cache
 from importlib import metadata
-from typing import Any
 
+from slmbench.outside import JsonObject
 from slmbench.paths import bundled_root, package_dir
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "bitsandbytes")
@@ -26,7 +26,7 @@ def packages() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def code() -> dict[str, Any]:
+def code() -> JsonObject:
     """The version of slmbench; in a checkout also its commit and whether anything differs from it."""
     try:
         version = metadata.version("slmbench")
@@ -49,7 +49,7 @@ def code() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def hardware() -> dict[str, Any]:
+def hardware() -> JsonObject:
     """Processor, cores, memory in bytes, and the GPU where torch sees one."""
     import torch
 

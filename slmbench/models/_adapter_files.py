@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, TypeGuard
 
 from pydantic import ConfigDict, Field
 
@@ -95,7 +95,7 @@ def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
     return {name: list(tensor["shape"]) for name, tensor in header.items()}
 
 
-def _wanted_of(said: Any) -> str:
+def _wanted_of(said: object) -> str:
     """What a header's entry has to be, where it isn't; else ''."""
     if not isinstance(said, dict) or not isinstance(said.get("dtype"), str) or said["dtype"] not in _BITS:
         return f"an object with a dtype of safetensors ({', '.join(sorted(_BITS))})"

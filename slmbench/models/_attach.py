@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from attrs import evolve
 
@@ -16,6 +15,7 @@ from slmbench.models._load import LoadedModel
 from slmbench.models._own_tokenizer import own_tokenizer, unembedded
 from slmbench.models._peft_config import check_config
 from slmbench.models._wiring import note_wiring
+from slmbench.outside import Model, Tokenizer
 from slmbench.paths import shown
 
 # peft's mark in front of what the base calls a module.
@@ -95,7 +95,7 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, for
     return evolve(loaded, model=model, adapter=info, tokenizer=tokenizer, notices=(*loaded.notices, *notices))
 
 
-def _fit_embeddings(loaded: LoadedModel, info: AdapterInfo, tokenizer: Any) -> bool:
+def _fit_embeddings(loaded: LoadedModel, info: AdapterInfo, tokenizer: Tokenizer) -> bool:
     """Gives the base as many embeddings as the adapter was saved with; whether it was saved with them.
 
     Raises UsageError for tokens that neither has.
@@ -125,7 +125,7 @@ def _fit_embeddings(loaded: LoadedModel, info: AdapterInfo, tokenizer: Any) -> b
     return saved is not None
 
 
-def _try(model: Any) -> None:
+def _try(model: Model) -> None:
     """A pass over a few tokens; raises whatever a kind raises that asks for more than tokens, as a task's number."""
     import torch
 

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
@@ -74,7 +73,7 @@ def _other_weights(info: AdapterInfo, loaded: LoadedModel) -> str:
     )
 
 
-def _packed(quantization: Any) -> str:
+def _packed(quantization: object) -> str:
     return f"packed as {quantization}" if quantization else "unpacked"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from slmbench.outside import Config, Model, Tensor
+
 # Without their window these models would see too far; with these the layers hand it to the attention function.
 WINDOWED = frozenset({"phi3", "qwen2", "qwen3", "mistral", "smollm3"})
 
 
-def core_model(model: Any) -> Any:
+def core_model(model: Model) -> Model:
     """The model of transformers inside wrappers: peft's, accelerate's, a parallel one's."""
     import torch
 
@@ -18,12 +20,12 @@ def core_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def has_window(config: Any) -> bool:
+def has_window(config: Config) -> bool:
     """Whether some layer of a model's config sees only so far back."""
     return getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
 
 
-def dispatches_attention(core: Any) -> bool:
+def dispatches_attention(core: Model) -> bool:
     """Whether a class says of itself that its attention is a function that can be exchanged, window and all.
 
     Whether it holds is to be tried.
@@ -34,7 +36,7 @@ def dispatches_attention(core: Any) -> bool:
     return not has_window(config) or config.model_type in WINDOWED
 
 
-def exchange_attention(core: Any, name: str, attend: Callable[..., tuple[Any, None]]) -> None:
+def exchange_attention(core: Model, name: str, attend: Callable[..., tuple[Any, None]]) -> None:
     """Has a model attend by `attend` where its mask is one of int32, and by transformers' sdpa where it is any other.
 
     A mask of four dimensions goes through transformers to the attention function as it is, so that none is built. core:
@@ -46,7 +48,13 @@ def exchange_attention(core: Any, name: str, attend: Callable[..., tuple[Any, No
     from transformers.masking_utils import sdpa_mask
 
     def attention(
-        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *more: Any, **options: Any
+        module: Model,
+        query: Tensor,
+        key: object,
+        value: object,
+        attention_mask: Tensor,
+        *more: object,
+        **options: object,
     ) -> tuple[Any, None]:
         ours = attention_mask is not None and attention_mask.dtype == torch.int32
         return (attend if ours else sdpa_attention_forward)(module, query, key, value, attention_mask, *more, **options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+
+from slmbench.outside import Model, Tokenizer
 
 
-def weights_sha256(model: Any) -> str:
+def weights_sha256(model: Model) -> str:
     """The digest of all tensors in memory, in whatever files and order they came; of packed ones with their constants.
 
     One tensor at a time goes through it, without a copy where it lies on the CPU.
@@ -21,7 +22,7 @@ def weights_sha256(model: Any) -> str:
     return digest.hexdigest()
 
 
-def config_sha256(model: Any) -> str:
+def config_sha256(model: Model) -> str:
     """The digest of config and generation config, without what says only where they came from."""
     # Weights alone are no model: the same ones under another rope base or norm epsilon give other numbers.
     configs = [model.config.to_dict(), model.generation_config.to_dict() if model.generation_config else {}]
@@ -31,7 +32,7 @@ def config_sha256(model: Any) -> str:
     return hashlib.sha256(json.dumps(configs, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def tokenizer_sha256(tokenizer: Any) -> str:
+def tokenizer_sha256(tokenizer: Tokenizer) -> str:
     """The digest of a tokenizer's vocabulary, merges and special tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import Foreign, Limits, faults, parse, read_json, read_object
+from slmbench.outside import JsonObject
 from slmbench.paths import shown
 
 HEADER_BYTES = 100_000_000
@@ -38,7 +39,7 @@ class _File(Foreign):
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="allow")
 
 
-def _turned(value: dict[str, Any] | None) -> dict[str, Any] | None:
+def _turned(value: JsonObject | None) -> JsonObject | None:
     """Rotations of positions, of all layers or by kind of layer."""
     if value is None:
         return None
@@ -228,7 +229,7 @@ def check_files(folder: str) -> None:
         raise FileError(problems, _TODO)
 
 
-def asked_by(error: BaseException, settings: Mapping[str, Any]) -> str:
+def asked_by(error: BaseException, settings: Mapping[str, object]) -> str:
     """`, the value of hidden_act`: which settings ask for what a table of transformers lacks; '' for other errors."""
     names = [name for name, value in settings.items() if isinstance(error, KeyError) and error.args == (value,)]
     return f", the value of {' and '.join(names)}" if names else ""
@@ -312,7 +313,7 @@ def _object(path: str) -> Any:
     return read_json(path, Limits(bytes=64_000_000, infinity=True), todo=_TODO)
 
 
-def _problems_of(read: Callable[[], Any]) -> list[Problem]:
+def _problems_of(read: Callable[[], object]) -> list[Problem]:
     try:
         read()
     except FileError as error:
@@ -322,7 +323,7 @@ def _problems_of(read: Callable[[], Any]) -> list[Problem]:
     return []
 
 
-def raw_config(folder: str) -> dict[str, Any]:
+def raw_config(folder: str) -> JsonObject:
     """config.json's own values, without what transformers fills in. Raises FileError."""
     path = Path(folder) / "config.json"
     return dict(_object(str(path))) if path.is_file() else {}

@@ -23,6 +23,7 @@ from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read
 from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
 from slmbench.models._gguf_tokenizer import set_cuts
+from slmbench.outside import JsonObject, Model, Tensor
 from slmbench.paths import cache_dir, shown
 
 SUFFIX = ".gguf"
@@ -105,7 +106,7 @@ def gguf_folder(path: str) -> GgufFolder:
     return GgufFolder(place, said)
 
 
-def describe_gguf(path: str) -> dict[str, Any]:
+def describe_gguf(path: str) -> JsonObject:
     """What a GGUF file says of itself, without loading it. Raises UsageError where it can't be read as a model."""
     head = read_gguf_head(path)
     check_head(head)
@@ -170,7 +171,7 @@ def _class_of(place: str, name: str) -> Any:
     return transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
 
 
-def _check_placed(model: Any, report: dict[str, Any], head: GgufHead) -> None:
+def _check_placed(model: Model, report: JsonObject, head: GgufHead) -> None:
     """Raises UsageError where a model isn't just what the file holds: transformers drops and makes up in silence."""
     for kind, said in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
         odd = sorted(map(str, report.get(kind) or ()))
@@ -188,7 +189,7 @@ def _check_placed(model: Any, report: dict[str, Any], head: GgufHead) -> None:
         )
 
 
-def _narrowed(tensor: Any) -> Any:
+def _narrowed(tensor: Any) -> Tensor:
     import torch
 
     for dtype in (torch.float16, torch.bfloat16):
@@ -209,7 +210,7 @@ def _settle(folder: str, *, dtype: str) -> None:
     write_json(path, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})
 
 
-def _as_written(value: Any) -> Any:
+def _as_written(value: object) -> Tensor:
     """A number of float32 as a person wrote it: 1e-05 where the file has 9.999999747378752e-06."""
     import numpy
 

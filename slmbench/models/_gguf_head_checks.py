@@ -7,6 +7,7 @@ from typing import Any
 
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.models._gguf_header import GgufHead
+from slmbench.outside import Config, JsonObject
 from slmbench.paths import shown
 
 _ROTATION = "rope_freqs.weight"
@@ -53,7 +54,7 @@ def packing_of(head: GgufHead) -> str:
     return {number: name for name, number in _kinds().items()}.get(kind, f"type {kind}")
 
 
-def scaled_rotation(head: GgufHead) -> dict[str, Any] | None:
+def scaled_rotation(head: GgufHead) -> JsonObject | None:
     """Llama 3's rope scaling, found again from the factors that a file keeps of it; None for a file without any.
 
     Raises UsageError where no published setting gives those factors.
@@ -181,14 +182,14 @@ def _refuse_unread(head: GgufHead) -> None:
         )
 
 
-def _same(ours: Any, value: Any, head: GgufHead) -> bool:
+def _same(ours: object, value: object, head: GgufHead) -> bool:
     reach = head.of_architecture().get("context_length", 0)
     if ours is None and isinstance(value, int) and isinstance(reach, int):
         return value >= reach > 0 or value == 0  # A window wider than the context is none.
     return bool(ours == value)
 
 
-def _config_of(named: str) -> Any:
+def _config_of(named: str) -> Config:
     import transformers
 
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import UsageError
+from slmbench.outside import JsonObject
 from slmbench.paths import shown
 
 MAGIC = b"GGUF"
@@ -51,7 +52,7 @@ class GgufHead:
     def architecture(self) -> str:
         return str(self.metadata.get("general.architecture", ""))
 
-    def of_architecture(self) -> dict[str, Any]:
+    def of_architecture(self) -> JsonObject:
         """What is said of the architecture's own settings, without its name in front."""
         prefix = f"{self.architecture}."
         return {key[len(prefix) :]: value for key, value in self.metadata.items() if key.startswith(prefix)}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from slmbench.models._gguf_header import GgufHead
+from slmbench.outside import Tokenizer
 
 # llama.cpp's names of ways to cut: each digit by itself, then GPT-2's words.
 _DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "codeshell", "command-r"})
@@ -12,7 +11,7 @@ _DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "codeshell", "comman
 _AS_GPT2 = frozenset({"gpt-2", "phi-2", "jina-es", "jina-de", "mpt", "olmo", "default", ""})
 
 
-def set_cuts(tokenizer: Any, head: GgufHead) -> list[str]:
+def set_cuts(tokenizer: Tokenizer, head: GgufHead) -> list[str]:
     """Has a tokenizer cut text as the file says; returns what a person should know where that can't be told."""
     from tokenizers import pre_tokenizers
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS

@@ -18,6 +18,7 @@ from slmbench.models._files import asked_by, check_files, check_json
 from slmbench.models._settled import Settled, of_head, settle, take_ends
 from slmbench.models._source import ModelSource
 from slmbench.models._tokenizer import closing_tokens, left_open, take_lengths_off
+from slmbench.outside import Config, JsonObject, Model, Tokenizer
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
 
@@ -120,7 +121,7 @@ def load_model(
     return attach_adapter(loaded, adapter)
 
 
-def load_tokenizer(source: ModelSource) -> Any:
+def load_tokenizer(source: ModelSource) -> Tokenizer:
     """The tokenizer alone, as prompts need it. Raises OfflineError or SlmbenchError.
 
     What it was saved with to cut and pad texts is off. Of a causal model no special token is put behind a text: an
@@ -129,7 +130,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     return _tokenizer_of(source)[0]
 
 
-def _tokenizer_of(source: ModelSource) -> tuple[Any, list[str]]:
+def _tokenizer_of(source: ModelSource) -> tuple[Tokenizer, list[str]]:
     """(the tokenizer, what a person should know of it)."""
     import transformers
 
@@ -140,7 +141,7 @@ def _tokenizer_of(source: ModelSource) -> tuple[Any, list[str]]:
     return (tokenizer, []) if _is_no_causal_model(source, tokenizer) else left_open(tokenizer)
 
 
-def _is_no_causal_model(source: ModelSource, tokenizer: Any) -> bool:
+def _is_no_causal_model(source: ModelSource, tokenizer: Tokenizer) -> bool:
     """Whether it is an encoder-decoder's, which reads closed texts, or there is no model beside it."""
     if source.architecture == "seq2seq":
         return True
@@ -152,7 +153,7 @@ def _is_no_causal_model(source: ModelSource, tokenizer: Any) -> bool:
         return True
 
 
-def load_config(source: ModelSource) -> Any:
+def load_config(source: ModelSource) -> Config:
     """The transformers config alone, which costs no weights, without what doesn't hold of these weights.
 
     Raises OfflineError or SlmbenchError; FileError, with all faults, for a folder's files that hold the wrong things.
@@ -173,7 +174,7 @@ def settled_config(source: ModelSource) -> Settled:
         return settle(config, raw, source.location, options)
 
 
-def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
+def bind_model(source: ModelSource, model: Model, tokenizer: Tokenizer) -> LoadedModel:
     """A model that is in memory already, with its digest and size."""
     notices: list[str] = []
     if not model.config.is_encoder_decoder:
@@ -199,7 +200,7 @@ def bind_model(source: ModelSource, model: Any, tokenizer: Any) -> LoadedModel:
     )
 
 
-def _keep_packing(model: Any) -> None:
+def _keep_packing(model: Model) -> None:
     # On processors with AVX512-BF16, bitsandbytes 0.50 packs the weights anew at the first forward pass without
     # gradients: from then on it computes in bfloat16 whatever was asked for, the constants are rounded, and a training
     # that goes on afterwards gets no gradients through these layers, without a word.
@@ -214,7 +215,7 @@ def _numbers(parameter: Any) -> int:
     return int((parameter if state is None else state).shape.numel())
 
 
-def _quantization_of(model: Any) -> str | None:
+def _quantization_of(model: Model) -> str | None:
     given = getattr(model.config, "quantization_config", None)
     if given is None:
         return None
@@ -226,7 +227,7 @@ def _quantization_of(model: Any) -> str | None:
     return str(said.get("quant_method", "unknown"))
 
 
-def _bitsandbytes(spec: QuantizationSpec, weights_dtype: Any) -> Any:
+def _bitsandbytes(spec: QuantizationSpec, weights_dtype: object) -> object:
     import torch
     import transformers
 
@@ -238,7 +239,7 @@ def _bitsandbytes(spec: QuantizationSpec, weights_dtype: Any) -> Any:
     )
 
 
-def _load_options(source: ModelSource) -> dict[str, Any]:
+def _load_options(source: ModelSource) -> JsonObject:
     options: dict[str, Any] = {"trust_remote_code": source.remote_code}
     if os.path.isdir(source.location):
         return options | {"local_files_only": True}
@@ -275,7 +276,7 @@ def _loading(source: ModelSource, of: str = "") -> Iterator[None]:
         ) from error
 
 
-def _dtype(name: str, device: str) -> Any:
+def _dtype(name: str, device: str) -> object:
     import torch
 
     if name != "auto":

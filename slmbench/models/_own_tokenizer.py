@@ -11,6 +11,7 @@ from slmbench.errors import FileError, UsageError
 from slmbench.foreign import read_json
 from slmbench.models._adapters import AdapterInfo
 from slmbench.models._tokenizer import left_open, take_lengths_off
+from slmbench.outside import Model, Tokenizer
 from slmbench.paths import shown
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -23,7 +24,7 @@ _PROBES = (
 )
 
 
-def own_tokenizer(info: AdapterInfo, base: Any, *, seq2seq: bool = False) -> tuple[Any, list[str]]:
+def own_tokenizer(info: AdapterInfo, base: Model, *, seq2seq: bool = False) -> tuple[Tokenizer, list[str]]:
     """(the tokenizer that an adapter's prompts are made with, what a person should know of it).
 
     The base's own object where the folder has none, or one that cuts, ends and lays out texts in the same way. Raises
@@ -45,7 +46,7 @@ def own_tokenizer(info: AdapterInfo, base: Any, *, seq2seq: bool = False) -> tup
     return found, [told, *notices]
 
 
-def _in_folder(info: AdapterInfo, base: Any) -> Any:
+def _in_folder(info: AdapterInfo, base: Model) -> Any:
     there = set(os.listdir(info.folder))
     if not there & set(_VOCABULARIES):
         if _TEMPLATE not in there:
@@ -68,7 +69,7 @@ def _in_folder(info: AdapterInfo, base: Any) -> Any:
         ) from error
 
 
-def _differences(own: Any, base: Any) -> list[str]:
+def _differences(own: Any, base: Model) -> list[str]:
     """What of the two a prompt or an answer would show."""
     found = []
     ours, theirs = own.get_vocab(), base.get_vocab()
@@ -100,7 +101,7 @@ def has_template(folder: str) -> bool:
     return isinstance(said, dict) and bool(said.get("chat_template"))
 
 
-def unembedded(tokenizer: Any, rows: int) -> list[tuple[int, str]]:
+def unembedded(tokenizer: Tokenizer, rows: int) -> list[tuple[int, str]]:
     """(id, token) of those that a model with so many embeddings has none of; padding aside, which is never looked at.
 
     A padding token without an embedding is exchanged for EOS.

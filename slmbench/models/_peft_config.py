@@ -14,6 +14,7 @@ from slmbench.errors import UsageError, did_you_mean
 from slmbench.foreign import faults, short
 from slmbench.models._adapter_files import AGAIN, CONFIG
 from slmbench.models._adapters import AdapterInfo
+from slmbench.outside import JsonObject, Model
 from slmbench.paths import shown
 
 PATTERN_SECONDS = 3.0
@@ -49,7 +50,7 @@ for field, patterns in asked.items():
 """
 
 
-def check_config(info: AdapterInfo, model: Any) -> None:
+def check_config(info: AdapterInfo, model: Model) -> None:
     """Holds an adapter's settings against peft's own types and the file's tensors; says which of them peft ignores.
 
     Raises UsageError for a kind that peft doesn't know or that asks for more than tokens, FileError with every field
@@ -83,7 +84,7 @@ def check_config(info: AdapterInfo, model: Any) -> None:
         _try_patterns(info, patterns, [name for name, _ in model.named_modules()])
 
 
-def _of_other_types(kind: Any, given: dict[str, Any], where: str) -> list[tuple[str, Any, str]]:
+def _of_other_types(kind: Any, given: JsonObject, where: str) -> list[tuple[str, Any, str]]:
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
@@ -113,7 +114,7 @@ def _of_other_types(kind: Any, given: dict[str, Any], where: str) -> list[tuple[
     return found
 
 
-def _too_large(info: AdapterInfo, given: dict[str, Any]) -> list[tuple[str, Any, str]]:
+def _too_large(info: AdapterInfo, given: JsonObject) -> list[tuple[str, Any, str]]:
     """Sizes that none of the file's tensors has: memory would be taken for them before anything is compared."""
     shapes = [shape for shape in info.shapes.values() if shape]
     side = max((max(shape) for shape in shapes), default=0)

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from slmbench.errors import UsageError
 from slmbench.models._files import Stored, stored_tensors
+from slmbench.outside import Config, Model, Tokenizer
 from slmbench.paths import shown
 
 
@@ -23,7 +24,7 @@ class Settled:
     notices: tuple[str, ...] = ()
 
 
-def settle(config: Any, raw: Mapping[str, Any], location: str, options: Mapping[str, Any]) -> Settled:
+def settle(config: Config, raw: Mapping[str, object], location: str, options: Mapping[str, object]) -> Settled:
     """A config without a quantisation that its weights don't have.
 
     A model that was merged into whole weights often keeps the `quantization_config` of its packed base. Raises
@@ -54,7 +55,7 @@ def settle(config: Any, raw: Mapping[str, Any], location: str, options: Mapping[
     return Settled(config, raw, True, (notice,))
 
 
-def _check_sizes(raw: Mapping[str, Any], stored: Stored, location: str) -> None:
+def _check_sizes(raw: Mapping[str, object], stored: Stored, location: str) -> None:
     """Raises UsageError for sizes that the weights can't have, before any memory is taken for them."""
     for name in ("hidden_size", "vocab_size"):
         said = raw.get(name)
@@ -71,7 +72,7 @@ def _check_sizes(raw: Mapping[str, Any], stored: Stored, location: str) -> None:
         )
 
 
-def _fetched_tensors(location: str, options: Mapping[str, Any]) -> Stored | None:
+def _fetched_tensors(location: str, options: Mapping[str, object]) -> Stored | None:
     from transformers.utils import cached_file
 
     keys = ("revision", "local_files_only")
@@ -88,7 +89,7 @@ def _fetched_tensors(location: str, options: Mapping[str, Any]) -> Stored | None
     return stored_tensors(os.path.dirname(str(found)))
 
 
-def of_head(model: Any, settled: Settled) -> list[str]:
+def of_head(model: Model, settled: Settled) -> list[str]:
     """What to tell of a head that is tied to the embeddings, or isn't, where config.json says otherwise."""
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or not hasattr(head, "weight") or not hasattr(embeddings, "weight"):
@@ -105,7 +106,7 @@ def of_head(model: Any, settled: Settled) -> list[str]:
     return []
 
 
-def take_ends(model: Any, settled: Settled, tokenizer: Any) -> list[str]:
+def take_ends(model: Model, settled: Settled, tokenizer: Tokenizer) -> list[str]:
     """Has every EOS of config.json and generation_config.json end a text; tells where one file knows fewer."""
     config = getattr(model, "generation_config", None)
     if config is None:
@@ -119,6 +120,6 @@ def take_ends(model: Any, settled: Settled, tokenizer: Any) -> list[str]:
     return [f"generation_config.json doesn't end texts at {names}, which config.json does: each of both ends a text"]
 
 
-def _ids(value: Any) -> list[int]:
+def _ids(value: object) -> list[int]:
     listed = value if isinstance(value, list | tuple) else [value]
     return [one for one in listed if type(one) is int and one >= 0]

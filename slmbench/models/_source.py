@@ -11,6 +11,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.foreign import read_json
 from slmbench.models._gguf import SUFFIX, gguf_folder, is_gguf
+from slmbench.outside import JsonObject
 from slmbench.paths import package_dir, shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.twins import build_twin
@@ -93,7 +94,7 @@ def is_model_here(place: str) -> bool:
     return os.path.isfile(os.path.join(place, "config.json")) or (os.path.isfile(place) and is_gguf(place))
 
 
-def _of_file(path: str, **facts: Any) -> ModelSource:
+def _of_file(path: str, **facts: object) -> ModelSource:
     """The source of a GGUF file. facts: what is declared of it, in place of what the file says."""
     path = os.path.abspath(os.path.expanduser(path))
     made = gguf_folder(path)
@@ -166,7 +167,7 @@ def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelS
     )
 
 
-def _in_place_of_hub(name: str, given: str, spec: ModelSpec, declared: str, facts: dict[str, Any]) -> ModelSource:
+def _in_place_of_hub(name: str, given: str, spec: ModelSpec, declared: str, facts: JsonObject) -> ModelSource:
     """A declared model from the folder or GGUF file that its variable names."""
     assert spec.local is not None
     told = f"{spec.local.env}={given}"

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 from slmbench.errors import UsageError
+from slmbench.outside import JsonObject, Tokenizer
 from slmbench.paths import shown
 
 
-def take_lengths_off(tokenizer: Any) -> None:
+def take_lengths_off(tokenizer: Tokenizer) -> None:
     """Switches off the truncation and padding that a tokenizer.json was saved with.
 
     They are left from somebody's last call, and no part of what a tokenizer is.
@@ -21,7 +22,7 @@ def take_lengths_off(tokenizer: Any) -> None:
         backend.no_padding()
 
 
-def closing_tokens(tokenizer: Any) -> list[str]:
+def closing_tokens(tokenizer: Tokenizer) -> list[str]:
     """The special tokens that a tokenizer puts behind every text by itself, as EOS."""
     bare = list(tokenizer.encode("a", add_special_tokens=False))
     whole = list(tokenizer.encode("a"))
@@ -31,7 +32,7 @@ def closing_tokens(tokenizer: Any) -> list[str]:
     return []
 
 
-def left_open(tokenizer: Any) -> tuple[Any, list[str]]:
+def left_open(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
     """(a tokenizer for a causal model, what a person should know of it).
 
     The same one where it closes no text; else one like it that doesn't. Raises UsageError where it can't be changed.
@@ -50,7 +51,7 @@ def left_open(tokenizer: Any) -> tuple[Any, list[str]]:
     return tokenizer, [f"the tokenizer puts {said} behind every text; left out, as an answer goes on from its prompt"]
 
 
-def _leave_texts_open(tokenizer: Any) -> None:
+def _leave_texts_open(tokenizer: Tokenizer) -> None:
     """Has a tokenizer put no special token behind a text any more; those before it stay."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.post_processor is None:
@@ -60,7 +61,7 @@ def _leave_texts_open(tokenizer: Any) -> None:
     backend.post_processor = _made_of(_opened(state))
 
 
-def _opened(state: dict[str, Any]) -> dict[str, Any]:
+def _opened(state: JsonObject) -> JsonObject:
     kind = state.get("type")
     if kind == "Sequence":
         return state | {"processors": [_opened(one) for one in state["processors"]]}
@@ -75,14 +76,14 @@ def _opened(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _without_end(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_end(pieces: list[JsonObject]) -> list[JsonObject]:
     kept = list(pieces)
     while kept and "SpecialToken" in kept[-1]:
         kept.pop()
     return kept
 
 
-def _made_of(state: dict[str, Any]) -> Any:
+def _made_of(state: JsonObject) -> object:
     """A post-processor of `tokenizers`, which reads its JSON only as a part of a whole tokenizer."""
     from tokenizers import Tokenizer
 

@@ -7,10 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from slmbench.outside import JsonObject, Model
+
 _HOLDERS = (dict, OrderedDict, set, list)
 
 
-def note_wiring(model: Any, *, numbers: bool = False) -> Callable[[], None]:
+def note_wiring(model: Model, *, numbers: bool = False) -> Callable[[], None]:
     """A function that makes the model what it is now: the same modules, tensors, configs and methods in each place.
 
     Whatever an adapter's kind does to a base, this undoes it: layers in layers, exchanged methods, hooks, frozen or
@@ -43,12 +45,12 @@ def note_wiring(model: Any, *, numbers: bool = False) -> Callable[[], None]:
     return restore
 
 
-def _noted(state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _noted(state: JsonObject) -> dict[str, tuple[Any, Any]]:
     """name -> (value, what it holds); the value stays the same object, as handles of hooks point at it."""
     return {key: (one, copy.copy(one) if type(one) in _HOLDERS else None) for key, one in state.items()}
 
 
-def _put(there: dict[str, Any], state: dict[str, tuple[Any, Any]]) -> None:
+def _put(there: JsonObject, state: dict[str, tuple[Any, Any]]) -> None:
     there.clear()
     for key, (value, holding) in state.items():
         there[key] = value

@@ -20,6 +20,7 @@ from typing import Any
 
 from slmbench.console import say, show_json
 from slmbench.nano.corpus import EARLY_DOCUMENTS, documents
+from slmbench.outside import JsonObject, Tokenizer
 
 VOCAB_SIZE = 1024
 CONTEXT = 1024
@@ -91,7 +92,7 @@ def build_model() -> Any:
     )
 
 
-def _batches(tokenizer: Any, seed: int) -> Iterator[list[list[int]]]:
+def _batches(tokenizer: Tokenizer, seed: int) -> Iterator[list[list[int]]]:
     # One document a row: laid end to end they would see each other, and in a world of so few words every document has
     # the same ones, which drowns the signal that copying is learned from. Like lengths go together, in a mixed order.
     rng = random.Random(f"nano-batches/{seed}")
@@ -104,7 +105,7 @@ def _batches(tokenizer: Any, seed: int) -> Iterator[list[list[int]]]:
         yield from batches
 
 
-def pretrain(out: Path, steps: int, seed: int = 0, schedule_steps: int | None = None) -> dict[str, Any]:
+def pretrain(out: Path, steps: int, seed: int = 0, schedule_steps: int | None = None) -> JsonObject:
     """Trains for `steps` and writes model, tokenizer and `pretrain.json` to `out`; returns that record.
 
     schedule_steps: the length the learning rate's decay is laid out for (`steps` unless told), so that the first steps

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from slmbench.outside import JsonObject
+
 Draw = Callable[[random.Random], tuple[Hashable, dict[str, Any]]]
 
 
@@ -16,7 +18,7 @@ def split_of(essence: Hashable) -> str:
     return {0: "test", 1: "validation"}.get(bucket, "train")
 
 
-def row_of(task: str, split: str, index: int, seed: int, draw: Draw) -> dict[str, Any]:
+def row_of(task: str, split: str, index: int, seed: int, draw: Draw) -> JsonObject:
     """Row number index of a split: draws until the essence falls into that split.
 
     draw(rng) -> (essence, row). The essence holds what makes two rows the same question (its numbers, its facts), not

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any
 
+from slmbench.outside import JsonObject
 from slmbench.sandbox._wire import FILES, BadFrame, decode, encode
 
 MAX_MESSAGE_CHARS = 1000
@@ -56,7 +57,7 @@ def raised(err: BaseException) -> list[Any]:
     return [type(err).__name__[:100], bases, message_of(err), arguments]
 
 
-def _refuse(value: Any) -> Any:
+def _refuse(value: object) -> object:
     raise BadFrame("no plain value")
 
 
@@ -70,12 +71,12 @@ def message_of(err: BaseException) -> str:
 class Lender:
     """The tests' functions and iterators that were handed to the program, and what it may do with them."""
 
-    def __init__(self, opaque: Callable[[Any], Any], object_of: Callable[[Any], Any]) -> None:
+    def __init__(self, opaque: Callable[[object], object], object_of: Callable[[object], object]) -> None:
         self._lent: list[tuple[str, Any]] = []
         self._numbers: dict[int, int] = {}
         self._opaque, self._object_of = opaque, object_of
 
-    def lend(self, value: Any) -> dict[str, Any] | None:
+    def lend(self, value: object) -> JsonObject | None:
         """What stands for it on the way to the program; None where it is not to be had there."""
         if type(value) is types.BuiltinFunctionType and getattr(builtins, name := value.__name__, None) is value:
             return {"builtin": name}
@@ -87,13 +88,13 @@ class Lender:
             self._lent.append((kind, value))
         return {"lent": self._numbers[id(value)], "kind": kind, "name": getattr(value, "__name__", kind)}
 
-    def lent(self, body: Any) -> Any:
+    def lent(self, body: object) -> Any:
         """What the program hands back. Raises BadFrame."""
         if type(body) is not dict or type(body.get("lent")) is not int or not 0 <= body["lent"] < len(self._lent):
             raise BadFrame("an object has a number")
         return self._lent[body["lent"]][1]
 
-    def serve(self, request: dict[str, Any]) -> dict[str, Any]:
+    def serve(self, request: JsonObject) -> JsonObject:
         """The answer to what the program asks of one. Raises BadFrame, and what is no Exception."""
         value = self.lent({"lent": request["of"]})
         kind, op = self._lent[request["of"]][0], request["back"]
@@ -118,7 +119,7 @@ class Lender:
         return reply | {"changed": changes(mutables, before, self._opaque)}
 
 
-def _kind_of(value: Any) -> str | None:
+def _kind_of(value: object) -> str | None:
     function = value.__func__ if type(value) is types.MethodType else value
     if type(function) is types.FunctionType:
         return None if _names_in(function.__code__) & NEVER_LENT else "function"
@@ -140,19 +141,19 @@ class Borrowed:
 
     def __init__(
         self,
-        write: Callable[[dict[str, Any]], None],
-        wait: Callable[[], dict[str, Any]],
-        opaque: Callable[[Any], Any],
-        object_of: Callable[[Any], Any],
+        write: Callable[[JsonObject], None],
+        wait: Callable[[], JsonObject],
+        opaque: Callable[[object], object],
+        object_of: Callable[[object], object],
     ) -> None:
         self._write, self._wait, self._opaque, self._object_of = write, wait, opaque, object_of
         self._made: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
 
-    def number_of(self, value: Any) -> int | None:
+    def number_of(self, value: object) -> int | None:
         return self._numbers.get(id(value))
 
-    def stand_in(self, body: dict[str, Any]) -> Any:
+    def stand_in(self, body: JsonObject) -> Any:
         if "builtin" in body:
             return getattr(builtins, body["builtin"])
         number = body["lent"]
@@ -162,7 +163,7 @@ class Borrowed:
             self._numbers[id(self._made[number])] = number
         return self._made[number]
 
-    def _ask(self, op: str, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _ask(self, op: str, number: int, args: tuple[Any, ...], kwargs: JsonObject) -> Any:
         from slmbench.sandbox._examiner import change, error_of
 
         met: list[Any] = []
@@ -177,8 +178,8 @@ class Borrowed:
         name, bases, message, arguments = reply["raised"]
         raise error_of(name, bases, message, None if arguments is None else decode(arguments, self._object_of))
 
-    def _function(self, number: int, name: str) -> Any:
-        def lent(*args: Any, **kwargs: Any) -> Any:
+    def _function(self, number: int, name: str) -> object:
+        def lent(*args: object, **kwargs: object) -> Any:
             return self._ask("call", number, args, kwargs)
 
         lent.__name__ = lent.__qualname__ = name
@@ -197,12 +198,12 @@ class Borrowed:
                 self._ask("close", number, (), {})
                 raise
 
-    def _iterator(self, number: int, name: str) -> Any:
+    def _iterator(self, number: int, name: str) -> object:
         return _Lent(lambda: self._ask("send", number, (None,), {}))
 
 
 class _Lent:
-    def __init__(self, following: Callable[[], Any]) -> None:
+    def __init__(self, following: Callable[[], object]) -> None:
         self._following = following
 
     def __iter__(self) -> Any:

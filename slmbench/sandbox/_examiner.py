@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable
 from io import BytesIO, StringIO
 from typing import Any
 
+from slmbench.outside import JsonObject
 from slmbench.sandbox._calls import MUTABLE, Lender
 from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
 
@@ -122,7 +123,7 @@ def namesakes(code: str, tests: str, standard: set[str]) -> set[str]:
     return found if len(found) == 1 else set()
 
 
-def standard_names(names: Iterable[str], known: Container[str] = frozenset(dir(builtins))) -> dict[str, Any]:
+def standard_names(names: Iterable[str], known: Container[str] = frozenset(dir(builtins))) -> JsonObject:
     """What names of the standard library, which tests read without importing them, stand for; builtins are `known`."""
     found = {name: getattr(collections, name) for name in names if name in collections.__all__}
     return found | {name: __import__(name) for name in names if name not in found and name not in known}
@@ -142,12 +143,12 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     opaques: dict[int, Opaque] = {}
     compared: list[Any] = []
 
-    def opaque_of(number: Any) -> Any:
+    def opaque_of(number: object) -> Any:
         if type(number) is not int:
             return lender.lent(number)
         return opaques.setdefault(number, Opaque(number, ask, compared))
 
-    def number_of(value: Any) -> Any:
+    def number_of(value: object) -> Any:
         if type(value) is not Opaque:
             if (lent := lender.lend(value)) is not None:
                 return lent
@@ -215,7 +216,7 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     return lost[0] if lost else ("passed", "")
 
 
-def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> dict[str, Any]:
+def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> JsonObject:
     """What of arguments, environment and standard streams tests have set, for the program to find."""
     argv, environ, *streams = started_with
     around: dict[str, Any] = {}

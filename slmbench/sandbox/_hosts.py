@@ -20,6 +20,7 @@ from typing import IO, Any
 from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
+from slmbench.outside import JsonObject
 from slmbench.sandbox._jail import BOX
 from slmbench.sandbox._view import HELPER, INSIDE, bubblewrap_command, interpreter, sources, view
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, read_frame, write_frame
@@ -229,7 +230,7 @@ def _next(host: Host, channel: socket.socket, deadline: float) -> Any:
     return read_frame(channel.fileno())
 
 
-def _tell(host: Host, command: bytes) -> dict[str, Any]:
+def _tell(host: Host, command: bytes) -> JsonObject:
     try:
         host.control.send(command)
     except OSError:
@@ -237,7 +238,7 @@ def _tell(host: Host, command: bytes) -> dict[str, Any]:
     return _answer(host)
 
 
-def _answer(host: Host) -> dict[str, Any]:
+def _answer(host: Host) -> JsonObject:
     """The helper's answer. Raises HostFailed for an error, or none in time: then the helper is to be stopped."""
     try:
         reply: dict[str, Any] = read_frame(host.control.fileno())

@@ -14,8 +14,9 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from slmbench.outside import JsonObject
 from slmbench.sandbox._examiner import detail_of, names_used, namesakes, standard_names
 from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, read_bytes, write_bytes, write_frame
 
@@ -73,7 +74,7 @@ def prepare(requests: int, replies: int) -> Callable[[str, types.ModuleType], No
         while data:
             data = data[write(replies, data) :]
 
-    def attempt(code: str, name: str, scope: dict[str, Any]) -> bytes | None:
+    def attempt(code: str, name: str, scope: JsonObject) -> bytes | None:
         """None if it ran to its end, else what to tell of it."""
         try:
             run_code(build(code, name, "exec", 0, True), scope)

@@ -44,7 +44,7 @@ def read_frame(fd: int, max_bytes: int = MAX_FRAME_BYTES) -> Any:
         raise BadFrame(f"no JSON: {str(err)[:100]}") from None
 
 
-def write_frame(fd: int, message: Any, max_bytes: int = MAX_FRAME_BYTES) -> None:
+def write_frame(fd: int, message: object, max_bytes: int = MAX_FRAME_BYTES) -> None:
     """Writes one frame. Raises BadFrame, with nothing written, if it is too long, and OSError if nobody reads."""
     data = json.dumps(message).encode("ascii")
     if len(data) > max_bytes:
@@ -158,7 +158,7 @@ def encode(
     return one(value, 0)
 
 
-def _standard_parts(value: Any) -> Any:
+def _standard_parts(value: object) -> Any:
     """What a number or a date of the standard library is made of; None for other values, and times with a zone."""
     kind = type(value)
     if kind is getattr(sys.modules.get("decimal"), "Decimal", None):
@@ -183,7 +183,7 @@ def _field_names(kind: type) -> list[str] | None:
     return list(names) if all(map(_is_field, (kind.__name__, *names))) else None
 
 
-def _is_field(name: Any) -> bool:
+def _is_field(name: object) -> bool:
     return type(name) is str and name.isidentifier() and not name.startswith("_") and not iskeyword(name)
 
 
@@ -212,7 +212,7 @@ def decode(
     """
     refs = mutables if mutables is not None and not refs else refs
 
-    def kept(value: Any) -> Any:
+    def kept(value: object) -> Any:
         # Before what is in it, which can refer to it.
         if mutables is not None:
             mutables.append(value)

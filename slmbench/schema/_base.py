@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from slmbench.errors import DeclarationError, Problem, did_you_mean
+from slmbench.outside import Model
 from slmbench.yamlfile import Document, Location
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -96,7 +97,7 @@ def _problems(model: type[Spec], document: Document, error: ValidationError) -> 
     return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
-def _in_document(document: Document, loc: tuple[Any, ...]) -> tuple[Any, ...]:
+def _in_document(document: Document, loc: tuple[object, ...]) -> tuple[Any, ...]:
     # Pydantic puts the names of union members into a location; those are in no file.
     location: tuple[Any, ...] = ()
     for part in loc:
@@ -133,7 +134,7 @@ def _expected(item: Any) -> str:
     return str(item.get("expected") or _EXPECTED[item["type"]].format(**item.get("ctx", {})))
 
 
-def _keys_at(model: Any, loc: tuple[Any, ...]) -> list[str]:
+def _keys_at(model: Model, loc: tuple[object, ...]) -> list[str]:
     """The keys that a spec knows at a location; empty where the location leads elsewhere."""
     for part in loc:
         fields = getattr(model, "model_fields", None)
@@ -143,7 +144,7 @@ def _keys_at(model: Any, loc: tuple[Any, ...]) -> list[str]:
     return sorted(getattr(model, "model_fields", {}))
 
 
-def _spec_inside(annotation: Any) -> Any:
+def _spec_inside(annotation: object) -> object:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, list, dict, Annotated) or get_args(annotation):
@@ -154,7 +155,7 @@ def _spec_inside(annotation: Any) -> Any:
     return None
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     kind = type(value).__name__
     return f"{kind} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from slmbench.outside import JsonObject
 from slmbench.schema._base import Name, Spec
 
 ColumnType = Literal["text", "int", "float", "bool", "json", "python", "date"]
@@ -159,7 +160,7 @@ class DatasetSpec(Spec):
             return split
         return self.splits.get(split, split)
 
-    def as_digested(self) -> dict[str, Any]:
+    def as_digested(self) -> JsonObject:
         """The declaration for digests: keys that came later are there only where they are used."""
         dumped = self.model_dump(mode="json")
         for key in ("read", "types", "filled", "loader"):

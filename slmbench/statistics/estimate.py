@@ -79,7 +79,7 @@ def estimate(
 
 def jackknife(
     pool: Callable[[Sequence[Any]], dict[str, float]],
-    parts: Sequence[Any],
+    parts: Sequence[object],
     clusters: Sequence[str | None] | None = None,
 ) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
     """Estimates of a pooled metric's values, each in [0, 1], and one pseudo-value an item for paired tests.
@@ -119,7 +119,7 @@ def jackknife(
 
 
 def _left_out(
-    pool: Callable[..., dict[str, float]], parts: Sequence[Any], groups: list[list[int]]
+    pool: Callable[..., dict[str, float]], parts: Sequence[object], groups: list[list[int]]
 ) -> list[dict[str, float]]:
     """The pool's values without each group; empty where there is one group, as nothing would be left."""
     if len(groups) == 1:

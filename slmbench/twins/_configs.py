@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from slmbench.files import write_json
+from slmbench.outside import Config, JsonObject, Tokenizer
 from slmbench.schema import ModelSpec
 
 ROWS_MULTIPLE = 64
 """Real models' embeddings have more rows than their tokenizers have pieces, up to a multiple of this."""
 
 
-def write_config(folder: str, spec: ModelSpec, tokenizer: Any) -> Any:
+def write_config(folder: str, spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     """`config.json` and `generation_config.json`; returns the transformers config."""
     import transformers
 
@@ -34,7 +34,7 @@ def write_config(folder: str, spec: ModelSpec, tokenizer: Any) -> Any:
     return config
 
 
-def _common(spec: ModelSpec, tokenizer: Any, rope: dict[str, Any]) -> dict[str, Any]:
+def _common(spec: ModelSpec, tokenizer: Tokenizer, rope: JsonObject) -> JsonObject:
     twin = spec.twin
     assert twin is not None
     return {
@@ -53,7 +53,7 @@ def _common(spec: ModelSpec, tokenizer: Any, rope: dict[str, Any]) -> dict[str, 
     }
 
 
-def _llama(spec: ModelSpec, tokenizer: Any) -> Any:
+def _llama(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     assert spec.twin is not None
     # As Llama 3.2's, whose window was stretched from 8,192 to 131,072 tokens.
     rope = {
@@ -78,19 +78,19 @@ def _llama(spec: ModelSpec, tokenizer: Any) -> Any:
     return ("Llama", "LlamaForCausalLM"), facts, generation
 
 
-def _tinyllama(spec: ModelSpec, tokenizer: Any) -> Any:
+def _tinyllama(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     facts = _common(spec, tokenizer, {"rope_type": "default", "rope_theta": 10000.0}) | {"rms_norm_eps": 1e-5}
     generation = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     return ("Llama", "LlamaForCausalLM"), facts, generation
 
 
-def _smollm2(spec: ModelSpec, tokenizer: Any) -> Any:
+def _smollm2(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     facts = _common(spec, tokenizer, {"rope_type": "default", "rope_theta": 100000.0}) | {"rms_norm_eps": 1e-5}
     generation = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     return ("Llama", "LlamaForCausalLM"), facts, generation
 
 
-def _qwen2(spec: ModelSpec, tokenizer: Any) -> Any:
+def _qwen2(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     assert spec.twin is not None
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     facts = _common(spec, tokenizer, {"rope_type": "default", "rope_theta": 1000000.0}) | {
@@ -103,7 +103,7 @@ def _qwen2(spec: ModelSpec, tokenizer: Any) -> Any:
     return ("Qwen2", "Qwen2ForCausalLM"), facts, {"bos_token_id": end, "eos_token_id": tokenizer.eos_token_id}
 
 
-def _phi3(spec: ModelSpec, tokenizer: Any) -> Any:
+def _phi3(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     twin = spec.twin
     assert twin is not None
     # Two sets of factors, by length. The real window grew from 4,096 tokens; up to there the short ones hold.
@@ -128,7 +128,7 @@ def _phi3(spec: ModelSpec, tokenizer: Any) -> Any:
     return ("Phi3", "Phi3ForCausalLM"), facts, generation
 
 
-def _t5(spec: ModelSpec, tokenizer: Any) -> Any:
+def _t5(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     twin = spec.twin
     assert twin is not None
     facts = {

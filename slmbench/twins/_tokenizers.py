@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from slmbench.outside import Backend, JsonObject, Tokenizer
 from slmbench.schema import ModelSpec
 from slmbench.twins._templates import chat_template
 from slmbench.twins._text import training_lines
@@ -24,7 +25,7 @@ _LLAMA3_CUTS = (
 _QWEN2_CUTS = _LLAMA3_CUTS.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def build_tokenizer(spec: ModelSpec) -> Any:
+def build_tokenizer(spec: ModelSpec) -> Tokenizer:
     """A transformers tokenizer with the family's behaviour: how text is cut, what is added, how a turn ends.
 
     Any text comes back as it was, byte for byte, but for what the real one loses too (T5 has no line breaks).
@@ -33,7 +34,7 @@ def build_tokenizer(spec: ModelSpec) -> Any:
 
     assert spec.twin is not None
     backend, special = _FAMILIES[str(spec.family)](spec)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer: Tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=spec.twin.context_tokens,
         clean_up_tokenization_spaces=False,
@@ -43,7 +44,7 @@ def build_tokenizer(spec: ModelSpec) -> Any:
     return tokenizer
 
 
-def _llama(spec: ModelSpec) -> Any:
+def _llama(spec: ModelSpec) -> tuple[Backend, JsonObject]:
     from tokenizers import Regex, pre_tokenizers, processors
 
     cut = pre_tokenizers.Split(Regex(_LLAMA3_CUTS), behavior="isolated")
@@ -61,7 +62,7 @@ def _llama(spec: ModelSpec) -> Any:
     return backend, {"bos_token": bos, "eos_token": "<|eot_id|>" if spec.instruct else "<|end_of_text|>"}
 
 
-def _qwen2(spec: ModelSpec) -> Any:
+def _qwen2(spec: ModelSpec) -> tuple[Backend, JsonObject]:
     from tokenizers import Regex, normalizers, pre_tokenizers
 
     cut = pre_tokenizers.Split(Regex(_QWEN2_CUTS), behavior="isolated")
@@ -75,7 +76,7 @@ def _qwen2(spec: ModelSpec) -> Any:
     }
 
 
-def _smollm2(spec: ModelSpec) -> Any:
+def _smollm2(spec: ModelSpec) -> tuple[Backend, JsonObject]:
     from tokenizers import pre_tokenizers
 
     cuts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -90,7 +91,7 @@ def _smollm2(spec: ModelSpec) -> Any:
     }
 
 
-def _tinyllama(spec: ModelSpec) -> Any:
+def _tinyllama(spec: ModelSpec) -> tuple[Backend, JsonObject]:
     from tokenizers import processors
 
     backend = _sentencepiece_bpe()
@@ -101,7 +102,7 @@ def _tinyllama(spec: ModelSpec) -> Any:
     return backend, {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}
 
 
-def _phi3(spec: ModelSpec) -> Any:
+def _phi3(spec: ModelSpec) -> tuple[Backend, JsonObject]:
     backend = _sentencepiece_bpe()
     _add(backend, ["<unk>", "<s>"])
     _add(backend, ["</s>"], swallows_blanks=True)
@@ -121,7 +122,7 @@ def _phi3(spec: ModelSpec) -> Any:
     }
 
 
-def _t5(spec: ModelSpec) -> Any:
+def _t5(spec: ModelSpec) -> tuple[Backend, JsonObject]:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     scores = _piece_scores()
@@ -149,7 +150,7 @@ def _t5(spec: ModelSpec) -> Any:
     }
 
 
-def _add(backend: Any, names: list[str], *, swallows_blanks: bool = False) -> None:
+def _add(backend: Backend, names: list[str], *, swallows_blanks: bool = False) -> None:
     from tokenizers import AddedToken
 
     backend.add_special_tokens(
@@ -157,7 +158,7 @@ def _add(backend: Any, names: list[str], *, swallows_blanks: bool = False) -> No
     )
 
 
-def _byte_level(cuts: list[Any], first: list[str]) -> Any:
+def _byte_level(cuts: list[Backend], first: list[str]) -> Backend:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     backend = Tokenizer(models.BPE())
@@ -173,7 +174,7 @@ def _byte_level(cuts: list[Any], first: list[str]) -> Any:
     return backend
 
 
-def _learned_words() -> tuple[list[str], list[tuple[str, str]], Any]:
+def _learned_words() -> tuple[list[str], list[tuple[str, str]], Backend]:
     """(pieces, merges, the tokenizer) of a BPE over words that begin with WORD."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -187,7 +188,7 @@ def _learned_words() -> tuple[list[str], list[tuple[str, str]], Any]:
     return pieces, [(a, b) for a, b in state["merges"]], learner
 
 
-def _sentencepiece_bpe() -> Any:
+def _sentencepiece_bpe() -> Backend:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     pieces, merges, _ = _learned_words()

@@ -6,15 +6,15 @@ import hashlib
 import json
 import math
 import os
-from typing import Any
 
+from slmbench.outside import Config, Tensor
 from slmbench.schema import ModelSpec
 
 STD = 0.05
 """As nano's. Logits come out small, so that an untrained twin's loss is about that of guessing."""
 
 
-def write_weights(folder: str, spec: ModelSpec, config: Any) -> None:
+def write_weights(folder: str, spec: ModelSpec, config: Config) -> None:
     """`model.safetensors` with every tensor of the config's model that isn't tied to another one."""
     import torch
     import transformers
@@ -32,7 +32,7 @@ def write_weights(folder: str, spec: ModelSpec, config: Any) -> None:
         file.write(save(tensors, metadata={"format": "pt"}))
 
 
-def _tensor(seed: int, key: str, shape: tuple[int, ...], config: Any) -> Any:
+def _tensor(seed: int, key: str, shape: tuple[int, ...], config: Config) -> Tensor:
     import torch
 
     if "norm" in key and key.endswith("weight"):
@@ -45,7 +45,7 @@ def _tensor(seed: int, key: str, shape: tuple[int, ...], config: Any) -> Any:
     return unit * _std(key, shape, config)
 
 
-def _std(key: str, shape: tuple[int, ...], config: Any) -> float:
+def _std(key: str, shape: tuple[int, ...], config: Config) -> float:
     if config.model_type != "t5" or key == "lm_head.weight":
         return STD
     if key == "shared.weight":

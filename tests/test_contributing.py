@@ -1,0 +1,52 @@
+"""Holds CONTRIBUTING.md and docs/architecture.md to the tree: what they name is there, where they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slmbench.cli import COMMANDS
+from slmbench.formats import format_names
+from slmbench.metrics import metric_headers
+from slmbench.registry import own_headers
+
+TOP = Path(__file__).resolve().parent.parent
+TEXT = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8") if (TOP / "CONTRIBUTING.md").is_file() else ""
+
+
+@pytest.mark.parametrize(
+    "named",
+    sorted(
+        {
+            one
+            for one in re.findall(r"`([\w./<>-]+/[\w./<>-]*|[\w.-]+\.(?:py|md|ini))`|\]\(([\w./-]+)\)", TEXT)
+            for one in one
+            if one
+        }
+    ),
+)
+def test_a_file_that_is_named_to_contributors_is_there(named: str) -> None:
+    if not (TOP / "CONTRIBUTING.md").is_file():
+        pytest.skip("only in a checkout")
+    # `<name>` stands for a thing to be added: others of its kind are there.
+    assert list(TOP.glob(re.sub(r"<\w+>", "*", named))), f"CONTRIBUTING.md names {named}"
+
+
+def test_things_are_in_the_files_that_contributors_are_told_of() -> None:
+    metrics = {Path(header.path).parent.name for header in metric_headers()}
+    formats = {Path(header.path).name for header in own_headers("format")}
+    assert metrics == {"metrics"}
+    assert formats == {f"{name}.py" for name in format_names()}
+    assert [name for name in COMMANDS if not (TOP / "slmbench" / "cli" / f"{name}.py").is_file()] == []
+
+
+def test_the_page_of_the_architecture_is_of_the_layer_table() -> None:
+    script = TOP / "docs" / "architecture.py"
+    if not script.is_file():
+        pytest.skip("only in a checkout")
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
