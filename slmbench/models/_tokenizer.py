@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.outside import JsonObject, Tokenizer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from typing import Any
 
 from slmbench.outside import Backend, JsonObject, Tokenizer
 from slmbench.schema import ModelSpec
