@@ -28,7 +28,7 @@ BESIDE_THE_CORE = (
     *("metrics/_bert", "metrics/bertscore"),
     *("training/_fused", "training/_head", "training/_packed"),
 )
-OUTSIDE = {"Array", "Backend", "Config", "JsonObject", "Model", "Tensor", "Tokenizer"}
+OUTSIDE = {"Array", "Backend", "Config", "JsonObject", "Message", "Model", "Tensor", "Tokenizer"}
 NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 HEADS = ("lines", "code", "Any", "outside")
 

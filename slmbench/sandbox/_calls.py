@@ -10,8 +10,7 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any
 
-from slmbench.outside import JsonObject
-from slmbench.sandbox._wire import FILES, BadFrame, decode, encode
+from slmbench.sandbox._wire import FILES, BadFrame, Message, decode, encode
 
 MAX_MESSAGE_CHARS = 1000
 MAX_ARGUMENTS_CHARS = 100_000
@@ -76,7 +75,7 @@ class Lender:
         self._numbers: dict[int, int] = {}
         self._opaque, self._object_of = opaque, object_of
 
-    def lend(self, value: object) -> JsonObject | None:
+    def lend(self, value: object) -> Message | None:
         """What stands for it on the way to the program; None where it is not to be had there."""
         if type(value) is types.BuiltinFunctionType and getattr(builtins, name := value.__name__, None) is value:
             return {"builtin": name}
@@ -94,7 +93,7 @@ class Lender:
             raise BadFrame("an object has a number")
         return self._lent[body["lent"]][1]
 
-    def serve(self, request: JsonObject) -> JsonObject:
+    def serve(self, request: Message) -> Message:
         """The answer to what the program asks of one. Raises BadFrame, and what is no Exception."""
         value = self.lent({"lent": request["of"]})
         kind, op = self._lent[request["of"]][0], request["back"]
@@ -141,8 +140,8 @@ class Borrowed:
 
     def __init__(
         self,
-        write: Callable[[JsonObject], None],
-        wait: Callable[[], JsonObject],
+        write: Callable[[Message], None],
+        wait: Callable[[], Message],
         opaque: Callable[[object], object],
         object_of: Callable[[object], object],
     ) -> None:
@@ -153,7 +152,7 @@ class Borrowed:
     def number_of(self, value: object) -> int | None:
         return self._numbers.get(id(value))
 
-    def stand_in(self, body: JsonObject) -> Any:
+    def stand_in(self, body: Message) -> Any:
         if "builtin" in body:
             return getattr(builtins, body["builtin"])
         number = body["lent"]
@@ -163,7 +162,7 @@ class Borrowed:
             self._numbers[id(self._made[number])] = number
         return self._made[number]
 
-    def _ask(self, op: str, number: int, args: tuple[Any, ...], kwargs: JsonObject) -> Any:
+    def _ask(self, op: str, number: int, args: tuple[Any, ...], kwargs: Message) -> Any:
         from slmbench.sandbox._examiner import change, error_of
 
         met: list[Any] = []

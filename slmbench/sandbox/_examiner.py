@@ -13,9 +13,8 @@ from collections.abc import Callable, Container, Iterable
 from io import BytesIO, StringIO
 from typing import Any
 
-from slmbench.outside import JsonObject
 from slmbench.sandbox._calls import MUTABLE, Lender
-from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, decode, encode, read_frame, write_frame
+from slmbench.sandbox._wire import FILES, MAX_PROGRAM_BYTES, BadFrame, Message, decode, encode, read_frame, write_frame
 
 MAX_DETAIL_CHARS = 500
 COMPARED = " (an object of the program that has no plain value was compared: it equals only itself)"
@@ -123,7 +122,7 @@ def namesakes(code: str, tests: str, standard: set[str]) -> set[str]:
     return found if len(found) == 1 else set()
 
 
-def standard_names(names: Iterable[str], known: Container[str] = frozenset(dir(builtins))) -> JsonObject:
+def standard_names(names: Iterable[str], known: Container[str] = frozenset(dir(builtins))) -> Message:
     """What names of the standard library, which tests read without importing them, stand for; builtins are `known`."""
     found = {name: getattr(collections, name) for name in names if name in collections.__all__}
     return found | {name: __import__(name) for name in names if name not in found and name not in known}
@@ -216,7 +215,7 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     return lost[0] if lost else ("passed", "")
 
 
-def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> JsonObject:
+def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> Message:
     """What of arguments, environment and standard streams tests have set, for the program to find."""
     argv, environ, *streams = started_with
     around: dict[str, Any] = {}

@@ -23,11 +23,10 @@ import sys
 import time
 from typing import NoReturn
 
-from slmbench.outside import JsonObject
 from slmbench.sandbox import _jail
 from slmbench.sandbox._examiner import examine
 from slmbench.sandbox._inside import examine_inside
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, read_frame, write_bytes, write_frame
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, Message, read_frame, write_bytes, write_frame
 from slmbench.sandbox._worker import serve
 
 # What programs import most often, and what each jail is made with: paid once.
@@ -107,7 +106,7 @@ def _temporary_folder() -> str:
     return tempfile.mkdtemp(prefix="slmbench-")
 
 
-def start(config: JsonObject, channel: int, folder: str | None, modules: bytes) -> tuple[int, int]:
+def start(config: Message, channel: int, folder: str | None, modules: bytes) -> tuple[int, int]:
     """(the id of a new process with a jail below it, whose examiner has the channel; a pipe of what it writes to its
     standard error). The process leads a group of its own. Raises OSError.
     """
@@ -169,7 +168,7 @@ def keep_only(fds: list[int | None]) -> None:
     os.closerange(low, 1 << 16)
 
 
-def play(channel: int, config: JsonObject) -> NoReturn:
+def play(channel: int, config: Message) -> NoReturn:
     """Splits into worker and examiner, each without what it must not have; the examiner's end is the jail's."""
     try:
         keep_only([channel])
@@ -200,7 +199,7 @@ def play(channel: int, config: JsonObject) -> NoReturn:
     os._exit(1)
 
 
-def _confine(config: JsonObject, uid: int, role: str) -> None:
+def _confine(config: Message, uid: int, role: str) -> None:
     if config["tier"] != "unsafe":
         os.chdir(_jail.BOX)
         _jail.drop_privileges(uid)
@@ -230,7 +229,7 @@ def _report() -> None:
     traceback.print_exc()
 
 
-def exec_bubblewrap(config: JsonObject, channel: int, outside: int | None, modules: bytes) -> NoReturn:
+def exec_bubblewrap(config: Message, channel: int, outside: int | None, modules: bytes) -> NoReturn:
     """Becomes bubblewrap, around an interpreter that plays."""
     command = list(config["bubblewrap"])
     # In a file without a name: arguments stay in a process's memory, and a pipe holds less.
@@ -288,7 +287,7 @@ def user_namespace() -> int:
         os.waitpid(pid, 0)
 
 
-def end(config: JsonObject, jail: int | None, folder: str | None) -> None:
+def end(config: Message, jail: int | None, folder: str | None) -> None:
     """Ends what `start` began, and waits until nothing of it is left. Raises OSError if something is after END_S."""
     left = True
     deadline = time.monotonic() + END_S

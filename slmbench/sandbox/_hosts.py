@@ -20,10 +20,9 @@ from typing import IO, Any
 from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
-from slmbench.outside import JsonObject
 from slmbench.sandbox._jail import BOX
 from slmbench.sandbox._view import HELPER, INSIDE, bubblewrap_command, interpreter, sources, view
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, read_frame, write_frame
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, Message, read_frame, write_frame
 from slmbench.visible import visible
 
 MEMORY_BYTES = 1 << 30
@@ -230,7 +229,7 @@ def _next(host: Host, channel: socket.socket, deadline: float) -> Any:
     return read_frame(channel.fileno())
 
 
-def _tell(host: Host, command: bytes) -> JsonObject:
+def _tell(host: Host, command: bytes) -> Message:
     try:
         host.control.send(command)
     except OSError:
@@ -238,7 +237,7 @@ def _tell(host: Host, command: bytes) -> JsonObject:
     return _answer(host)
 
 
-def _answer(host: Host) -> JsonObject:
+def _answer(host: Host) -> Message:
     """The helper's answer. Raises HostFailed for an error, or none in time: then the helper is to be stopped."""
     try:
         reply: dict[str, Any] = read_frame(host.control.fileno())

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from slmbench.outside import JsonObject
 from slmbench.sandbox._examiner import detail_of, names_used, namesakes, standard_names
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, read_bytes, write_bytes, write_frame
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, BadFrame, Message, read_bytes, write_bytes, write_frame
 
 NONCE_BYTES = 16
 MAX_ANSWER_BYTES = 8192
@@ -74,7 +73,7 @@ def prepare(requests: int, replies: int) -> Callable[[str, types.ModuleType], No
         while data:
             data = data[write(replies, data) :]
 
-    def attempt(code: str, name: str, scope: JsonObject) -> bytes | None:
+    def attempt(code: str, name: str, scope: Message) -> bytes | None:
         """None if it ran to its end, else what to tell of it."""
         try:
             run_code(build(code, name, "exec", 0, True), scope)

@@ -27,6 +27,8 @@ PARTS = {
     "timedelta": ("datetime", ("days", "seconds", "microseconds")),
 }
 PATHS = ("PosixPath", "PurePosixPath")
+Message = dict[str, Any]
+"""A frame's JSON object."""
 FILES = {"StringIO": StringIO, "BytesIO": BytesIO}
 TYPES = {t.__name__: t for t in (int, float, complex, bool, str, bytes, list, tuple, set, frozenset, dict, object)}
 

@@ -19,10 +19,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from slmbench.outside import JsonObject
 from slmbench.sandbox._calls import Borrowed, changes, contents, raised
 from slmbench.sandbox._inside import prepare
-from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, decode, encode, read_frame, write_frame
+from slmbench.sandbox._wire import MAX_PROGRAM_BYTES, Message, decode, encode, read_frame, write_frame
 
 
 def serve(requests: int, replies: int) -> None:
@@ -44,7 +43,7 @@ def serve(requests: int, replies: int) -> None:
     def object_of(body: Any) -> Any:
         return kept[body] if type(body) is int else borrowed.stand_in(body)
 
-    def wait() -> JsonObject:
+    def wait() -> Message:
         """The answer to what a stand-in has asked; the tests may call the program before they give it."""
         while True:
             message: dict[str, Any] = read_frame(requests, MAX_PROGRAM_BYTES)
@@ -52,7 +51,7 @@ def serve(requests: int, replies: int) -> None:
                 return message
             respond(message)
 
-    def respond(request: JsonObject) -> None:
+    def respond(request: Message) -> None:
         try:
             is_call = request["op"] == "call"
             write_frame(replies, call(request) if is_call else {"value": encode(answer(request), opaque)})
@@ -61,7 +60,7 @@ def serve(requests: int, replies: int) -> None:
 
     borrowed = Borrowed(lambda message: write_frame(replies, message), wait, opaque, object_of)
 
-    def answer(request: JsonObject) -> Any:
+    def answer(request: Message) -> Any:
         op = request["op"]
         if op == "program":
             exec(compile(request["code"], "<program>", "exec", dont_inherit=True), module.__dict__)
@@ -78,7 +77,7 @@ def serve(requests: int, replies: int) -> None:
         ways: dict[str, Callable[[Any], Any]] = {"iter": iter, "next": next, "truth": bool, "len": len}
         return (ways | {"str": str, "repr": repr})[op](of)
 
-    def call(request: JsonObject) -> JsonObject:
+    def call(request: Message) -> Message:
         met: list[Any] = []
         args = decode(request["args"], object_of, met)
         kwargs = decode(request["kwargs"], object_of, met)
@@ -111,7 +110,7 @@ def serve(requests: int, replies: int) -> None:
 
 
 @contextlib.contextmanager
-def surroundings(request: JsonObject, stdin: object) -> Iterator[tuple[tuple[str, io.StringIO], ...]]:
+def surroundings(request: Message, stdin: object) -> Iterator[tuple[tuple[str, io.StringIO], ...]]:
     """Arguments, environment and standard input that tests have set, for a call; what is printed, where they look."""
     printed = tuple((name, io.StringIO()) for name in request.get("printed", ()))
     kept = sys.argv, sys.stdin, sys.stdout, sys.stderr
