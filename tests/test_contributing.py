@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -50,3 +51,13 @@ def test_the_page_of_the_architecture_is_of_the_layer_table() -> None:
         pytest.skip("only in a checkout")
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_slow_test_is_there() -> None:
+    defined = {
+        f"{path.relative_to(TOP).as_posix()}::{node.name}"
+        for path in (TOP / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert set((TOP / "tests" / "slow.txt").read_text(encoding="utf-8").split()) - defined == set()

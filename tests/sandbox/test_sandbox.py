@@ -349,11 +349,13 @@ def test_a_thousand_hostile_programs_leave_nothing_behind(
     jail: Sandbox, descendants: Callable[[], set[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    programs = [Program(HOSTILE[i % len(HOSTILE)], "assert f() == 1") for i in range(1000)]
-    programs[::50] = [Program("while True: pass", "")] * 20
+    # The better jail gets all of them; what the other does apart from it shows in a quarter.
+    n = 1000 if jail.tier == "bubblewrap" or shutil.which("bwrap") is None else 250
+    programs = [Program(HOSTILE[i % len(HOSTILE)], "assert f() == 1") for i in range(n)]
+    programs[::50] = [Program("while True: pass", "")] * (n // 50)
     jail.run(programs[:100], timeout_s=0.3)  # What is loaded once is loaded.
     before = rss_bytes(), set(os.listdir("/proc/self/fd")), Path("/proc/self/mountinfo").read_text()
-    verdicts = jail.run(programs, timeout_s=1.0)
+    verdicts = jail.run(programs, timeout_s=0.5)
     assert {v.status for v in verdicts} == {"failed", "timed out", "died"}
     assert descendants() == set()
     assert list(tmp_path.iterdir()) == []
