@@ -143,7 +143,7 @@ class Console:
         parts[1::2] = [part if colors else "" for part in parts[1::2]]
         self._write(sys.stdout, "".join(parts))
 
-    def show_json(self, value: Any) -> None:
+    def show_json(self, value: object) -> None:
         """A value as JSON on stdout, in ASCII. Raises ValueError for NaN."""
         import json
 
@@ -267,7 +267,7 @@ def show(text: str = "", keep: str = "", *, painted: bool = False) -> None:
     current().show(text, keep, painted=painted)
 
 
-def show_json(value: Any) -> None:
+def show_json(value: object) -> None:
     """A value as JSON on stdout, in ASCII. Raises ValueError for NaN."""
     current().show_json(value)
 

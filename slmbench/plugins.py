@@ -19,6 +19,7 @@ from attrs import frozen
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, HookError, Problem, did_you_mean
 from slmbench.installed import PluginModule
+from slmbench.outside import JsonObject
 from slmbench.paths import package_dir, shown
 from slmbench.registry import KINDS, Registered, Registry, is_marked, marked, own_headers
 
@@ -41,7 +42,7 @@ class Plugin:
     def has(self, hook: str) -> bool:
         return callable(getattr(self.module, hook, None))
 
-    def call(self, hook: str, *args: Any, row: int) -> dict[str, Any]:
+    def call(self, hook: str, *args: Any, row: int) -> JsonObject:
         """Calls a hook for row number `row`. Raises HookError naming file, line, hook, error and row."""
         function: Callable[..., Any] = getattr(self.module, hook)
         try:

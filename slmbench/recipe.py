@@ -305,7 +305,7 @@ def _told_of(problem: Problem, what: str) -> Problem:
     return Problem(problem.path, problem.line, problem.column, f"{what}: {problem.message}")
 
 
-def _changed(document: Document, key: str, value: Any, place: Location) -> Document:
+def _changed(document: Document, key: str, value: object, place: Location) -> Document:
     """The document with one value replaced by another one of the same file, which stands at `place`."""
     path = tuple(dotted_path(key).split("."))
     data = copy.deepcopy(document.data)
@@ -331,7 +331,7 @@ def no_setting(key: str) -> str | None:
     return f"unknown key {key!r}{did_you_mean(key, known)}"
 
 
-def _with_room(document: Document, changes: Mapping[str, Any]) -> Document:
+def _with_room(document: Document, changes: Mapping[str, object]) -> Document:
     """The document without what changes put something else in the place of.
 
     Steps take the place of epochs, a suite that of tasks, and the other way round; a length for all takes that of the
@@ -398,7 +398,7 @@ def _override(document: Document, assignments: Sequence[tuple[str, str, Any]], b
     return Document(f"{blame} {said}", data, dict.fromkeys(_locations(data), (0, 0)))
 
 
-def _locations(data: Any, location: Location = ()) -> Iterator[Location]:
+def _locations(data: object, location: Location = ()) -> Iterator[Location]:
     yield location
     inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for part, value in inner:

@@ -14,10 +14,11 @@ import ast
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.outside import JsonObject
 from slmbench.paths import package_dir, shown
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -68,7 +69,7 @@ class Registered(NamedTuple):
         return f"{shown(self.path)}:{self.line}"
 
 
-def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str, Any]) -> Callable[[F], F]:
+def _decorator(kind: str, name: str, summary: str, version: str, facts: JsonObject) -> Callable[[F], F]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / -, at most 80 of them; got {name!r}")
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
@@ -86,7 +87,7 @@ def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str
     return mark
 
 
-def metric(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+def metric(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
     """Registers a metric of one item. Its parameters are what it is handed, by name: docs/plugins.md lists them.
 
     It returns a float, or a dict with the keys `values`. Facts: values (the names of a dict's values); range (lowest
@@ -97,7 +98,7 @@ def metric(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[
     return _decorator("metric", name, summary, version, facts)
 
 
-def format(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+def format(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
     """Registers a format: a function render(prompt, tokenizer) that returns the text, or (text, delimiter).
 
     Facts say what it is: kind (`completion`, `turns` or `object`), and functions in place of the defaults: write,
@@ -114,12 +115,12 @@ def loader(name: str, *, summary: str, version: str) -> Callable[[F], F]:
     return _decorator("loader", name, summary, version, {})
 
 
-def engine(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+def engine(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
     """Registers an engine: a function that makes what computes requests from a loaded model."""
     return _decorator("engine", name, summary, version, facts)
 
 
-def merge_method(name: str, *, summary: str, version: str, **facts: Any) -> Callable[[F], F]:
+def merge_method(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
     """Registers a way to merge tensors: a function of (tensors, base, weights, **parameters) that returns one."""
     return _decorator("merge_method", name, summary, version, facts)
 
@@ -157,7 +158,7 @@ class Registry:
             raise DeclarationError(problems)
         self._found = found
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Registered]:
         return iter(self._found.values())
 
     def joined(self, entries: Iterable[Registered]) -> Registry:

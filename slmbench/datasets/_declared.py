@@ -63,7 +63,7 @@ class Rows:
         return digest_rows(self.rows)
 
 
-def digest_rows(rows: Iterable[Any]) -> str:
+def digest_rows(rows: Iterable[object]) -> str:
     """sha256 over the canonical JSON of rows, one a line."""
     digest = hashlib.sha256()
     for row in rows:

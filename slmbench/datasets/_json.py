@@ -44,7 +44,7 @@ def json_values(source: Source, field: str | None = None) -> Iterator[Numbered]:
         yield number, value
 
 
-def decoded(line: bytes, where: str, using: json.JSONDecoder = _DECODER) -> Any:
+def decoded(line: bytes, where: str, using: json.JSONDecoder = _DECODER) -> object:
     """A line's value, or the DataError that says why it has none."""
     try:
         text = line.rstrip(b"\r\n").decode("utf-8-sig")

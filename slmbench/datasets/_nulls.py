@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> Any:
     """The value with every NaN, NaT and NA in it as None. Lists and dicts are made anew only where something changes.
 
     Numbers of numpy become Python's own, arrays lists.
@@ -24,7 +24,7 @@ def without_nan(value: Any) -> Any:
     return None if _is_null(value) else value
 
 
-def _is_null(value: Any) -> bool:
+def _is_null(value: object) -> bool:
     try:
         return bool(value != value)  # NaN of any kind and NaT are the only values that differ from themselves.
     except (TypeError, ValueError):  # pandas' NA can't be asked; an array has many answers.

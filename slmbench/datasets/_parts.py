@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from slmbench.datasets._declared import Row, digest_rows
 from slmbench.errors import DataError
@@ -37,7 +36,7 @@ def with_columns(rows: list[Row], spec: DatasetSpec, where: str) -> list[Row]:
     return [{ours: row[theirs] for ours, theirs in wanted.items()} for row in rows]
 
 
-def _is_table(value: Any, columns: Sequence[str]) -> bool:
+def _is_table(value: object, columns: Sequence[str]) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and set(columns) <= set(value[0])
 
 
@@ -70,12 +69,12 @@ def chosen(rows: list[Row], spec: DatasetSpec, where: str) -> tuple[list[int], d
     return places, left_out
 
 
-def _is_same(value: Any, wanted: str | int | bool) -> bool:
+def _is_same(value: object, wanted: str | int | bool) -> bool:
     # To Python, 1 is the same as True.
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {})
 
 
@@ -164,7 +163,7 @@ def _content(row: Row) -> str:
     return digest_rows([_spaced(row)])
 
 
-def _spaced(value: Any) -> Any:
+def _spaced(value: object) -> object:
     """The value with the white space of its texts made one blank: a row with a blank more is the same row."""
     if isinstance(value, str):
         return " ".join(value.split())

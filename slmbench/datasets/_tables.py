@@ -8,11 +8,12 @@ from typing import Any
 from slmbench.datasets._nulls import without_nan
 from slmbench.datasets._source import Source
 from slmbench.errors import DataError
+from slmbench.outside import JsonObject
 
 Convert = Callable[[Any], Any]
 
 
-def parquet_rows(source: Source) -> Iterator[dict[str, Any]]:
+def parquet_rows(source: Source) -> Iterator[JsonObject]:
     """The rows of a Parquet file, one batch of them held at a time. Raises DataError."""
     import pyarrow
     import pyarrow.parquet
@@ -38,7 +39,7 @@ def shortened(schema: Any) -> Convert:
     """
     columns = {field.name: convert for field in schema if (convert := _of_type(field.type)) is not None}
 
-    def mend(row: dict[str, Any]) -> dict[str, Any]:
+    def mend(row: JsonObject) -> JsonObject:
         for name, convert in columns.items():
             if row.get(name) is not None:
                 row[name] = convert(row[name])
@@ -63,7 +64,7 @@ def _of_type(kind: Any) -> Convert | None:
     return None
 
 
-def _in_struct(value: Any, parts: dict[str, Convert]) -> Any:
+def _in_struct(value: object, parts: dict[str, Convert]) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: parts[key](inner) if key in parts else inner for key, inner in value.items()}

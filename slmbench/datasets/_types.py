@@ -48,7 +48,7 @@ def with_types(rows: list[Row], types: Mapping[str, ColumnType], where: str) -> 
     ]
 
 
-def _typed(value: Any, kind: ColumnType, column: str, number: int, where: str) -> Any:
+def _typed(value: object, kind: ColumnType, column: str, number: int, where: str) -> object:
     if value is None:
         return None
     if isinstance(value, str) and not value.strip() and kind != "text":
@@ -64,7 +64,7 @@ def _typed(value: Any, kind: ColumnType, column: str, number: int, where: str) -
         ) from error
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, bool):
@@ -92,7 +92,7 @@ def _int(value: Any) -> int:
     raise ValueError
 
 
-def _float(value: Any) -> float:
+def _float(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float | decimal.Decimal):
         raise TypeError
     number = float(value)
@@ -101,7 +101,7 @@ def _float(value: Any) -> float:
     return number
 
 
-def _bool(value: Any) -> bool:
+def _bool(value: object) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str | int):
@@ -111,7 +111,7 @@ def _bool(value: Any) -> bool:
     raise ValueError
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
     if isinstance(value, list | dict):
         return value
     if not isinstance(value, str):
@@ -122,7 +122,7 @@ def _json(value: Any) -> Any:
     return found
 
 
-def _python(value: Any) -> Any:
+def _python(value: object) -> object:
     if isinstance(value, list | dict):
         return value
     if not isinstance(value, str) or len(value) > MAX_PYTHON_CHARS:
@@ -146,7 +146,7 @@ def _texts_in(source: str) -> int:
     return sum(token.type == tokenize.STRING for token in tokens)
 
 
-def _date(value: Any) -> Any:
+def _date(value: object) -> object:
     if isinstance(value, _Date):
         return value
     text = str(value).strip()

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import UsageError
+from slmbench.outside import Tokenizer
 from slmbench.values import Prompt, Target
 
 
@@ -77,7 +78,7 @@ class Format:
         return self.kind != "completion"
 
 
-def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:
+def prompt_ids(format: Format, tokenizer: Tokenizer, text: str) -> list[int]:
     """The token ids of a rendered prompt: what training and evaluation both start from.
 
     A text that begins with BOS gets no second one.
@@ -90,7 +91,7 @@ def prompt_ids(format: Format, tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=format.special_tokens))
 
 
-def training_ids(format: Format, tokenizer: Any, rendered: Rendered, answer: str) -> tuple[list[int], list[int]]:
+def training_ids(format: Format, tokenizer: Tokenizer, rendered: Rendered, answer: str) -> tuple[list[int], list[int]]:
     """(prompt ids, answer ids with the end of the turn): the loss is on the second part alone.
 
     The prompt's ids are an exact prefix by construction. The answer's ids are those of the joint text where that text
@@ -101,7 +102,9 @@ def training_ids(format: Format, tokenizer: Any, rendered: Rendered, answer: str
     return prompt, target + format.ends_turn(tokenizer)
 
 
-def encoder_decoder_ids(format: Format, tokenizer: Any, rendered: Rendered, answer: str) -> tuple[list[int], list[int]]:
+def encoder_decoder_ids(
+    format: Format, tokenizer: Tokenizer, rendered: Rendered, answer: str
+) -> tuple[list[int], list[int]]:
     """(encoder ids, decoder labels with the end of the turn), for an encoder-decoder: two texts, each encoded alone.
 
     The encoder's ids end as the tokenizer closes a text by itself (T5: EOS). The labels are what lm-eval scores of such
@@ -112,12 +115,12 @@ def encoder_decoder_ids(format: Format, tokenizer: Any, rendered: Rendered, answ
     return prompt_ids(format, tokenizer, rendered.text), labels + format.ends_turn(tokenizer)
 
 
-def decoder_ids(tokenizer: Any, continuation: str) -> list[int]:
+def decoder_ids(tokenizer: Tokenizer, continuation: str) -> list[int]:
     """The ids of what a decoder writes: the text alone, without any special token."""
     return list(tokenizer.encode(continuation, add_special_tokens=False))
 
 
-def pair_ids(format: Format, tokenizer: Any, text: str, continuation: str) -> tuple[list[int], list[int]]:
+def pair_ids(format: Format, tokenizer: Tokenizer, text: str, continuation: str) -> tuple[list[int], list[int]]:
     """(ids of the prompt, ids of what continues it), the first one exactly those of the prompt alone."""
     prompt = prompt_ids(format, tokenizer, text)
     joint = prompt_ids(format, tokenizer, text + continuation)
@@ -126,7 +129,7 @@ def pair_ids(format: Format, tokenizer: Any, text: str, continuation: str) -> tu
     return prompt, list(tokenizer.encode(continuation, add_special_tokens=False))
 
 
-def eos_ids(tokenizer: Any) -> list[int]:
+def eos_ids(tokenizer: Tokenizer) -> list[int]:
     """The EOS token as a list. Raises UsageError where the tokenizer has none."""
     if tokenizer.eos_token_id is None:
         raise UsageError("the tokenizer has no EOS token, so no answer would ever end; set one in its config")

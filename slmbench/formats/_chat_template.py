@@ -215,13 +215,13 @@ def _concat(context: Any, parts: list[Any]) -> str:
     return str(context[_LIMITS].take("".join(texts)))
 
 
-def _date(form: Any) -> str:
+def _date(form: object) -> str:
     if re.search(r"[0-9]{3}", str(form)):  # The C library would pad to any width.
         raise Beyond("it writes the date in a width of more than two digits")
     return DAY.strftime(str(form))
 
 
-def _refuse(message: Any = "") -> None:
+def _refuse(message: object = "") -> None:
     from jinja2 import TemplateError
 
     raise TemplateError(str(message)[:300])
@@ -239,7 +239,7 @@ def _as_json(
 class _Dict:
     """`dict(...)`, without what hangs on Python's class."""
 
-    def __call__(self, *args: Any, **named: Any) -> dict[Any, Any]:
+    def __call__(self, *args: object, **named: object) -> dict[Any, Any]:
         return dict(*args, **named)
 
     def fromkeys(self, *args: Any) -> dict[Any, Any]:
@@ -252,13 +252,13 @@ def _namespace_class() -> type:
     from jinja2.utils import Namespace
 
     class PlainNamespace(Namespace):
-        def __init__(*args: Any, **named: Any) -> None:  # So that a name may be `self`.
+        def __init__(*args: object, **named: object) -> None:  # So that a name may be `self`.
             self, *rest = args
             Namespace.__init__(self, *rest, **named)
             for name in dict(*rest, **named):
                 PlainNamespace._check(name)
 
-        def __setitem__(self, name: str, value: Any) -> None:
+        def __setitem__(self, name: str, value: object) -> None:
             PlainNamespace._check(name)
             Namespace.__setitem__(self, name, value)
 
@@ -266,7 +266,7 @@ def _namespace_class() -> type:
             return "<namespace>"  # Jinja's own writes out what is in it, which may be itself.
 
         @staticmethod
-        def _check(name: Any) -> None:
+        def _check(name: object) -> None:
             if isinstance(name, str) and name.startswith("_"):
                 raise SecurityError(f"a namespace has no place for {name!r}")
 

@@ -36,7 +36,7 @@ def format_of(entry: Registered) -> Format:
     return Format(name=entry.name, version=entry.version, render=render, plugin=entry.plugin, **facts)
 
 
-def _rendered(entry: Registered, *given: Any) -> Rendered:
+def _rendered(entry: Registered, *given: object) -> Rendered:
     made = _called(entry, "render", entry.function, *given)
     if isinstance(made, Rendered):
         return made
@@ -46,7 +46,7 @@ def _rendered(entry: Registered, *given: Any) -> Rendered:
     return Rendered(text, delimiter)
 
 
-def _called(entry: Registered, name: str, function: Callable[..., Any], *given: Any) -> Any:
+def _called(entry: Registered, name: str, function: Callable[..., Any], *given: object) -> object:
     try:
         made = function(*given)
     except SlmbenchError:

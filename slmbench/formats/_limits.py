@@ -46,7 +46,7 @@ class Limits:
             self.step()
             yield item
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         self.step()
         text = str(value)
         self.written += len(text)
@@ -54,7 +54,7 @@ class Limits:
             _too_long()
         return text
 
-    def take(self, value: Any) -> Any:
+    def take(self, value: object) -> Any:
         """A value that was made, or is about to be written out; raises where it is too large."""
         if isinstance(value, str):
             size = len(value)
@@ -71,7 +71,7 @@ class Limits:
             _too_long()
         return value
 
-    def check_call(self, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+    def check_call(self, function: object, args: tuple[object, ...], named: Mapping[str, object]) -> tuple[Any, ...]:
         """The arguments of a call, those that are still to be made made. Raises where it would be too much."""
         self.step()
         method = getattr(function, "__wrapped__", function)  # The sandbox wraps str.format.
@@ -84,7 +84,7 @@ class Limits:
             _check_method(owner, name, args, named)
         return args
 
-    def check_filter(self, name: str, value: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    def check_filter(self, name: str, value: object, args: tuple[object, ...], named: Mapping[str, object]) -> None:
         self.step()
         given = (*args, *named.values())
         for one in (value, *given):
@@ -132,7 +132,7 @@ def _check_layout(layout: str, given: list[Any]) -> None:
     check_chars((layout.count("{") + layout.count("%")) * largest)
 
 
-def _check_numbers(given: tuple[Any, ...]) -> None:
+def _check_numbers(given: tuple[object, ...]) -> None:
     if any(isinstance(one, int) and abs(one) > MAX_NUMBER for one in given):
         raise Beyond(f"it asks for a width or a count of more than {MAX_NUMBER:,}")
 
@@ -146,7 +146,7 @@ def _too_long() -> None:
     raise Beyond(f"it makes more than {MAX_CHARS:,} characters of text")
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     """The items of nested lists and the characters of their texts, each as often as it would be written out."""
     items = chars = 0
     waiting = [value]
@@ -164,7 +164,7 @@ def _size(value: Any) -> int:
     return items + chars
 
 
-def check_operands(operator: str, left: Any, right: Any) -> None:
+def check_operands(operator: str, left: object, right: object) -> None:
     if operator == "*":
         for times, many in ((left, right), (right, left)):
             if isinstance(times, int) and isinstance(many, str | list | tuple):

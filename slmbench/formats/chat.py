@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
 from slmbench.formats._chat_template import DAY, ChatTemplateFault, asks_for_the_date, render_chat_template
+from slmbench.outside import Tokenizer
 from slmbench.paths import shown
 from slmbench.registry import format
 from slmbench.values import Prompt, Target
@@ -35,7 +36,7 @@ _PARTS = (
 )
 
 
-def chat_template_of(tokenizer: Any) -> str:
+def chat_template_of(tokenizer: Tokenizer) -> str:
     """The template that the chat format uses with a tokenizer: its own, else DEFAULT_TEMPLATE."""
     return str(tokenizer.chat_template or DEFAULT_TEMPLATE)
 
@@ -54,14 +55,14 @@ def messages_of(prompt: Prompt, target: Target | None = None) -> list[dict[str, 
     return messages
 
 
-def dated(style: Format, tokenizer: Any) -> list[str]:
+def dated(style: Format, tokenizer: Tokenizer) -> list[str]:
     """What to tell a person of the date in this format's prompts; [] where none can be in them."""
     if style.template_of is None or not asks_for_the_date(style.template_of(tokenizer)):
         return []
     return [f"the chat template may write today's date; here it is always {TODAY}, so that prompts stay the same"]
 
 
-def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -> str:
+def _apply(tokenizer: Tokenizer, messages: list[dict[str, str]], *, open_turn: bool) -> str:
     if not tokenizer.chat_template and tokenizer.eos_token is None:
         raise UsageError("this model's tokenizer has neither a chat template nor an EOS token; use `--format plain`")
     from jinja2 import TemplateError
@@ -78,14 +79,14 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, open_turn: bool) -
         raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said) from error
 
 
-def _written(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, open_turn: bool) -> str:
+def _written(tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], *, open_turn: bool) -> str:
     """Raises jinja2's TemplateError or ChatTemplateFault where the template fails."""
     own = _own_template(tokenizer) if tokenizer.chat_template else DEFAULT_TEMPLATE
     variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": open_turn}
     return render_chat_template(own, {**tokenizer.special_tokens_map, **variables, "date_string": TODAY})
 
 
-def _takes_parts(tokenizer: Any, messages: list[dict[str, str]]) -> bool:
+def _takes_parts(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> bool:
     """Whether the template, which failed on texts or left them out, writes them where they come as lists of parts."""
     from jinja2 import TemplateError
 
@@ -96,7 +97,7 @@ def _takes_parts(tokenizer: Any, messages: list[dict[str, str]]) -> bool:
         return False
 
 
-def _own_template(tokenizer: Any) -> str:
+def _own_template(tokenizer: Tokenizer) -> str:
     try:
         return str(tokenizer.get_chat_template())
     except ValueError as error:  # Several named ones, and none of them the default.
@@ -126,13 +127,13 @@ def _left_out(messages: list[dict[str, str]], text: str) -> str | None:
     return None
 
 
-def _refuse(tokenizer: Any, messages: list[dict[str, str]], who: str) -> NoReturn:
+def _refuse(tokenizer: Tokenizer, messages: list[dict[str, str]], who: str) -> NoReturn:
     """Raises UsageError of a prompt that lacks what a turn says: the model would be asked something else."""
     said = f"the model's chat template leaves out what the {who} says; use `--format plain`"
     raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said)
 
 
-def _end_of_text(tokenizer: Any) -> str:
+def _end_of_text(tokenizer: Tokenizer) -> str:
     """The EOS that stands after a whole encoder's text, which the answer doesn't go on from; '' for other models.
 
     A tokenizer that knows no BOS and closes every text by itself is an encoder-decoder's (T5).
@@ -142,7 +143,7 @@ def _end_of_text(tokenizer: Any) -> str:
     return str(tokenizer.eos_token) if tokenizer.encode("a")[-1:] == [tokenizer.eos_token_id] else ""
 
 
-def _ends_turn(tokenizer: Any) -> list[int]:
+def _ends_turn(tokenizer: Tokenizer) -> list[int]:
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
     _, found, closing = _apply(tokenizer, turns, open_turn=False).rpartition(_PROBE)
     if not found:
@@ -177,7 +178,7 @@ def _without_thoughts(output: str, reasoned: bool) -> str:
     read=_without_thoughts,
     template_of=chat_template_of,
 )
-def render(prompt: Prompt, tokenizer: Any) -> Rendered:
+def render(prompt: Prompt, tokenizer: Tokenizer) -> Rendered:
     """The conversation by the tokenizer's own template, the assistant's turn open."""
     messages = messages_of(prompt)
     # Where a task lets nothing stand before an answer (indented code), nothing does.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from slmbench.formats._base import Rendered
+from slmbench.outside import Tokenizer
 from slmbench.registry import format
 from slmbench.values import Prompt
 
@@ -16,7 +15,7 @@ def _question(user: str, prefix: str) -> str:
 
 
 @format("plain", summary="The bare text of the prompt, as lm-eval's own tasks send it.", version="2")
-def render(prompt: Prompt, tokenizer: Any) -> Rendered:
+def render(prompt: Prompt, tokenizer: Tokenizer) -> Rendered:
     """The shots and the question as one text, the answer's prefix behind it."""
     parts = [
         _question(shot.user, prompt.prefix) + prompt.delimiter + shot.target.text + prompt.shot_delimiter

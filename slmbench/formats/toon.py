@@ -12,6 +12,7 @@ from typing import Any
 
 from slmbench.errors import DataError
 from slmbench.formats._base import FormatFault, Rendered
+from slmbench.outside import Tokenizer
 from slmbench.registry import format
 from slmbench.values import Prompt, Target
 
@@ -21,7 +22,7 @@ _END = "\n\n"
 _BLANKS = " \t\r\n"
 
 
-def encode_toon(value: Any) -> str:
+def encode_toon(value: object) -> str:
     """A JSON value as Toon. Raises DataError for what Toon would change: NaN and infinities, keys that are no text."""
     from toon_format import encode
 
@@ -29,7 +30,7 @@ def encode_toon(value: Any) -> str:
     return str(encode(value))
 
 
-def decode_toon(text: str) -> Any:
+def decode_toon(text: str) -> object:
     """The value of a Toon document, strictly. Raises FormatFault naming the line."""
     from toon_format import ToonDecodeError, decode
 
@@ -39,7 +40,7 @@ def decode_toon(text: str) -> Any:
         raise FormatFault(f"not Toon: {str(error)[:200]}") from error
 
 
-def _check_lossless(value: Any) -> None:
+def _check_lossless(value: object) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -54,7 +55,7 @@ def _check_lossless(value: Any) -> None:
         raise DataError(f"toon has no way to write a {type(value).__name__}")
 
 
-def _object(inputs: Mapping[str, Any], rest: str) -> str:
+def _object(inputs: Mapping[str, object], rest: str) -> str:
     clash = {"answer", "reasoning"} & set(inputs)
     if clash:
         name = sorted(clash)[0]
@@ -85,7 +86,7 @@ def _read(output: str, reasoned: bool) -> str:
     return Target(texts[-1], texts[0] if reasoned else None).text
 
 
-def _scalar(key: str, value: Any, document: str) -> str:
+def _scalar(key: str, value: object, document: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
@@ -132,7 +133,7 @@ def _stop(declared: Sequence[str]) -> list[str]:
     partial=_partial,
     stop=_stop,
 )
-def render(prompt: Prompt, tokenizer: Any) -> Rendered:
+def render(prompt: Prompt, tokenizer: Tokenizer) -> Rendered:
     """Each shot as an object, and the question as one that its answer is to be added to."""
     opening = "reasoning:" if prompt.reasoned else "answer:"
     parts = [_object(shot.inputs, f"{opening} {_write(shot.target)}") + _END for shot in prompt.shots]

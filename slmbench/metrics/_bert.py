@@ -16,6 +16,7 @@ from attrs import frozen
 from slmbench.errors import FileError, UsageError
 from slmbench.foreign import read_json
 from slmbench.hub import use_cache_alone
+from slmbench.outside import Model, Tokenizer
 from slmbench.paths import shown
 
 TEXTS_AT_ONCE = 64
@@ -195,7 +196,7 @@ class BertEncoder:
         return [hidden[i, : len(tokens)] for i, tokens in enumerate(batch)]
 
 
-def _cut_off(model: Any, settings: BertSettings) -> int:
+def _cut_off(model: Model, settings: BertSettings) -> int:
     """Drops the layers above the wanted one, where the model keeps them in the usual place. Returns the wanted one."""
     n_layers = model.config.num_hidden_layers
     assert settings.layer is not None
@@ -208,7 +209,7 @@ def _cut_off(model: Any, settings: BertSettings) -> int:
     return settings.layer
 
 
-def _limit(model: Any, tokenizer: Any) -> int:
+def _limit(model: Model, tokenizer: Tokenizer) -> int:
     limits = [tokenizer.model_max_length]
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions and positions > 0:

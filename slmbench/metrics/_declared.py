@@ -75,7 +75,7 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
     )
 
 
-def _alone(part: Callable[..., Any], pool: Callable[..., dict[str, float]], *item: Any) -> dict[str, float]:
+def _alone(part: Callable[..., Any], pool: Callable[..., dict[str, float]], *item: object) -> dict[str, float]:
     return pool([part(*item)])
 
 
@@ -132,7 +132,7 @@ class _Measure:
         made = self._all(items)
         return [self.checked(one, _of(example)) for one, (example, _) in zip(made, items, strict=True)]
 
-    def _made(self, example: Example, output: Output) -> Any:
+    def _made(self, example: Example, output: Output) -> object:
         given = {name: INPUTS[name](example, output) for name in self.names}
         try:
             return self.entry.function(**given)
@@ -145,7 +145,7 @@ class _Measure:
                 raise self._raised(error, example) from error
             raise
 
-    def _all(self, items: Sequence[Item]) -> list[Any]:
+    def _all(self, items: Sequence[Item]) -> list[object]:
         columns = {name: [INPUTS[name](*item) for item in items] for name in self.names}
         try:
             made = list(self.entry.function(**columns))
@@ -191,7 +191,7 @@ class _Pool:
     def __init__(self, measure: _Measure, pool: Callable[[Sequence[Any]], Any]) -> None:
         self.measure, self.pool = measure, pool
 
-    def __call__(self, parts: Sequence[Any]) -> dict[str, float]:
+    def __call__(self, parts: Sequence[object]) -> dict[str, float]:
         try:
             made = self.pool(parts)
         except Exception as error:

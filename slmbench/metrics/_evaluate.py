@@ -27,7 +27,7 @@ False for passed and failed. references aren't read.
 _VERDICTS = {True: "passed", False: "failed"}
 
 
-def as_evaluate_metric(scorer: Scorer, **options: Any) -> evaluate.Metric:
+def as_evaluate_metric(scorer: Scorer, **options: object) -> evaluate.Metric:
     """The scorer behind `compute(predictions=..., references=...)`, which returns the mean of each of its values.
 
     Of a pooled scorer it returns what its `pool` makes of all items. A scorer of code takes predictions alone.
@@ -74,7 +74,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             # Nothing is written when data stays in memory: a home folder that is read-only must not matter.
             return str(self._data_dir_root) if self.keep_in_memory else super()._build_data_dir()
 
-        def compute(self, *, predictions: Any = None, references: Any = None, **columns: Any) -> dict | None:
+        def compute(self, *, predictions: object = None, references: object = None, **columns: object) -> dict | None:
             """Mean of each value over the items given here or added before. Raises ValueError if there are none."""
             if predictions is None and references is None and self.writer is None:
                 raise ValueError(f"{scorer.name}: nothing was added; there is no mean over no items")
@@ -93,7 +93,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             references = None if scorer.kind == "code" else [listed(row) for row in references]
             super().add_batch(predictions=[verdicts(row) for row in predictions], references=references, **columns)
 
-        def add(self, *, prediction: Any = None, reference: Any = None, **columns: Any) -> None:
+        def add(self, *, prediction: object = None, reference: object = None, **columns: object) -> None:
             """Keep one item until compute()."""
             super().add(prediction=verdicts(prediction), reference=listed(reference), **columns)
 
@@ -108,7 +108,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             scores = scorer.scores(items)
             return {value: sum(score[value] for score in scores) / len(scores) for value in scorer.values}
 
-    def listed(reference: Any) -> Any:
+    def listed(reference: object) -> Any:
         # One column type for both forms: where rows mix them, datasets would take a text for a list of its letters.
         return [reference] if scorer.kind == "text" and isinstance(reference, str) else reference
 

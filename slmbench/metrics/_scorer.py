@@ -72,7 +72,7 @@ class Scorer:
         return 1.0 / len(example.choices)
 
 
-def named(example: Example, measure: Callable[..., Any], *inputs: Any) -> Any:
+def named(example: Example, measure: Callable[..., Any], *inputs: object) -> Any:
     """measure(*inputs); a ValueError of it gets the example's id put before its message."""
     try:
         return measure(*inputs)

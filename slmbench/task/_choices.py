@@ -32,7 +32,7 @@ class Options:
     labels: tuple[str, ...] | None = None
 
 
-def options_of(spec: TaskSpec, fields: Mapping[str, Any]) -> Options:
+def options_of(spec: TaskSpec, fields: Mapping[str, object]) -> Options:
     """The options of a row.
 
     `choices` is a list of templates, or a field: a list of texts or whole numbers, JSON of such a list, a struct of
@@ -71,7 +71,7 @@ def options_of(spec: TaskSpec, fields: Mapping[str, Any]) -> Options:
     return Options(tuple(found), None if labels is None else tuple(_label(one) for one in labels[:n]))
 
 
-def gold_of(spec: TaskSpec, fields: Mapping[str, Any], options: Options) -> int:
+def gold_of(spec: TaskSpec, fields: Mapping[str, object], options: Options) -> int:
     """The index of the right option: `gold` is a label, where there are labels, else an index or an option's text.
 
     A whole number may be a float, and a label or text may be in other case or in brackets where that leaves one
@@ -101,14 +101,14 @@ def gold_of(spec: TaskSpec, fields: Mapping[str, Any], options: Options) -> int:
     return _place_of(text, choices)
 
 
-def _option(source: str, fields: Mapping[str, Any]) -> str | None:
+def _option(source: str, fields: Mapping[str, object]) -> str | None:
     template = Template(source)
     if template.names and all(_is_absent(fields.get(name, "?")) for name in template.names):
         return None
     return template.render(fields)
 
 
-def _parts(value: Any, path: str, depth: int = 0) -> tuple[Sequence[Any], Sequence[Any] | None]:
+def _parts(value: object, path: str, depth: int = 0) -> tuple[Sequence[Any], Sequence[Any] | None]:
     """(texts, labels) of a field."""
     if isinstance(value, str) and depth == 0:
         return _parts(_from_json(value, path), path, 1)
@@ -136,7 +136,7 @@ def _parts(value: Any, path: str, depth: int = 0) -> tuple[Sequence[Any], Sequen
     raise DataError(f"choices: expected a list of texts, got {'null' if value is None else type(value).__name__}")
 
 
-def _from_json(text: str, path: str) -> Any:
+def _from_json(text: str, path: str) -> object:
     bare = text.strip()
     if bare[:1] in ("[", "{"):
         try:
@@ -150,22 +150,22 @@ def _from_json(text: str, path: str) -> Any:
     raise DataError(f"choices: expected a list of texts, got the text {bare[:60]!r}; {way}")
 
 
-def _key(value: Mapping[str, Any], names: Sequence[str]) -> str | None:
+def _key(value: Mapping[str, object], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in value), None)
 
 
-def _is_absent(value: Any) -> bool:
+def _is_absent(value: object) -> bool:
     return value is None or value == ""
 
 
-def _label(value: Any) -> str:
+def _label(value: object) -> str:
     try:
         return as_text(_whole(value))
     except NotText as error:
         raise DataError(f"choices: a label: {error}") from error
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """The value with its whole-number floats as whole numbers: an index or label has no fraction."""
     if isinstance(value, float) and value.is_integer():
         return int(value)

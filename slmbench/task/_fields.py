@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slmbench.errors import DataError, did_you_mean
+from slmbench.outside import JsonObject
 from slmbench.prints import LOOPED, Path, Printed
 from slmbench.schema import PromptSpec
 from slmbench.templates import Template
 from slmbench.texts import NotText, as_text
 
 
-def field_at(fields: Mapping[str, Any], path: str, key: str) -> Any:
+def field_at(fields: Mapping[str, object], path: str, key: str) -> object:
     """The value of a field, with dots into structs. key: the declaration's, for the error. Raises DataError."""
     value: Any = fields
     for part in path.split("."):
@@ -23,7 +24,7 @@ def field_at(fields: Mapping[str, Any], path: str, key: str) -> Any:
     return value
 
 
-def texts_at(fields: Mapping[str, Any], path: str, key: str) -> tuple[str, ...]:
+def texts_at(fields: Mapping[str, object], path: str, key: str) -> tuple[str, ...]:
     """A field that is a list of texts or numbers. Raises DataError where it is anything else, or has such a value."""
     texts = field_at(fields, path, key)
     if not isinstance(texts, Sequence) or isinstance(texts, str | bytes):
@@ -34,7 +35,7 @@ def texts_at(fields: Mapping[str, Any], path: str, key: str) -> tuple[str, ...]:
         raise DataError(f"{key}: expected a list of texts: {error}") from error
 
 
-def inputs_of(prompt: PromptSpec, fields: Mapping[str, Any]) -> dict[str, Any]:
+def inputs_of(prompt: PromptSpec, fields: Mapping[str, object]) -> JsonObject:
     """The user's part as flat columns: those declared, else what `user` prints of the row's fields, and no more.
 
     A column is named by the field's path: `qa.question` is qa_question, `turns[0].text` turns_1_text. What a loop

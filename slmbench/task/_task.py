@@ -16,6 +16,7 @@ from slmbench.datasets import Dataset, Row, Rows, fetch_rows, local_source, samp
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
+from slmbench.outside import JsonObject, Tokenizer
 from slmbench.plugins import Plugin
 from slmbench.registry import Registry
 from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
@@ -114,7 +115,7 @@ class Task:
             where = f"task {self.name!r}, split {split!r}, row {number}{place}"
             raise DataError(f"{where}: {error}; the row's fields: {', '.join(sorted(fields))}") from error
 
-    def _bind(self, fields: dict[str, Any], item_id: str) -> Example:
+    def _bind(self, fields: JsonObject, item_id: str) -> Example:
         spec, cot = self.spec, self._reasoning()
         cluster = Template(spec.cluster).render(fields) if spec.cluster else None
         if spec.kind == "choice":
@@ -160,7 +161,7 @@ class Task:
             self.spec.fewshot.delimiter,
         )
 
-    def render(self, format: Format, tokenizer: Any, example: Example, choice: int | None = None) -> Rendered:
+    def render(self, format: Format, tokenizer: Tokenizer, example: Example, choice: int | None = None) -> Rendered:
         """The prompt of an example, written down, by what the task declares for the format's kind.
 
         Raises DataError naming the item where the format can't say it.
@@ -173,7 +174,7 @@ class Task:
         """The user's part of a prompt, without the shots before it."""
         return self._asked(example)[0]
 
-    def _asked(self, example: Example, choice: int | None = None) -> tuple[str, dict[str, Any]]:
+    def _asked(self, example: Example, choice: int | None = None) -> tuple[str, JsonObject]:
         fields = dict(example.fields)
         if example.continuation is not None:
             which = example.gold if choice is None else choice
@@ -188,12 +189,12 @@ class Task:
             user, inputs = f"{user}\n{asks}", {**inputs, "how_to_answer": asks}
         return user, inputs
 
-    def _render(self, source: str, fields: Mapping[str, Any], example: Example) -> str:
+    def _render(self, source: str, fields: Mapping[str, object], example: Example) -> str:
         with self._told_of(example, fields):
             return Template(source).render(fields)
 
     @contextmanager
-    def _told_of(self, example: Example, fields: Mapping[str, Any]) -> Iterator[None]:
+    def _told_of(self, example: Example, fields: Mapping[str, object]) -> Iterator[None]:
         """Puts task and item before what a row lacks."""
         try:
             yield
@@ -216,7 +217,7 @@ class Task:
         with self._told_of(example, example.fields):
             return str(field_at(example.fields, self.spec.fewshot.same, "fewshot.same"))
 
-    def _shot_parts(self, shown: Example) -> tuple[str, Target, dict[str, Any], str | None]:
+    def _shot_parts(self, shown: Example) -> tuple[str, Target, JsonObject, str | None]:
         user, inputs = self._asked(shown)
         prefix = self._prefix(shown)
         return user, self.target(shown), inputs, None if prefix == self.spec.prompt.prefix else prefix
@@ -246,7 +247,7 @@ class Task:
         """The split that shots are taken from, or None where there are none, or the declaration holds them itself."""
         return self.spec.fewshot.split if self.shot_count and self._own_shots() is None else None
 
-    def _own_shots(self) -> list[dict[str, Any]] | None:
+    def _own_shots(self) -> list[JsonObject] | None:
         cot = self._reasoning()
         return cot.shots if cot is not None and self.cot == "few" else None
 
@@ -346,7 +347,7 @@ class Task:
         at_hand = {split: tuple(map(bound.rebound, rows)) for split, rows in self._examples.items()}
         return evolve(bound, examples=at_hand, shots={})
 
-    def declared_form(self) -> dict[str, Any]:
+    def declared_form(self) -> JsonObject:
         """What the task declares for the kind of format that it is bound to, as plain data."""
         form = self.spec.formats.get(self.form)  # type: ignore[call-overload]
         return {self.form: form.model_dump(mode="json") if form is not None else None}
@@ -439,7 +440,7 @@ def extracted(pattern: str, text: str) -> str | None:
     return (found[-1][1] or "").strip() if found else None
 
 
-def _reasoning_of(cot: CotSpec, fields: dict[str, Any]) -> str:
+def _reasoning_of(cot: CotSpec, fields: JsonObject) -> str:
     if cot.reasoning is not None:
         return Template(cot.reasoning).render(fields)
     # Rows of most data sets have none; the worked shots of the declaration do.

@@ -9,13 +9,14 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.models import core_model, dispatches_attention, exchange_attention
+from slmbench.outside import Model, Tensor
 from slmbench.training._fused import fuse_parts
 
 ROWS = "slmbench_rows"
 _PROBE_ROWS = (5, 3, 7)
 
 
-def row_mask(lengths: Sequence[int]) -> Any:
+def row_mask(lengths: Sequence[int]) -> Tensor:
     """Where each row of a flat sequence begins, as the mask that `attend_by_row` reads: int32 of (1, 1, 1, rows + 1).
 
     It is on the CPU, so that a layer that reads it waits for no other device.
@@ -27,11 +28,11 @@ def row_mask(lengths: Sequence[int]) -> Any:
 
 
 def attend_by_row(
-    module: Any,
-    query: Any,
+    module: Model,
+    query: Tensor,
     key: Any,
     value: Any,
-    mask: Any,
+    mask: Tensor,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -69,7 +70,7 @@ def attend_by_row(
     return torch.cat(out, dim=1).to(dtype), None
 
 
-def _band(length: int, window: int | None, device: Any) -> Any:
+def _band(length: int, window: int | None, device: object) -> Tensor:
     import torch
 
     assert window is not None
@@ -78,7 +79,7 @@ def _band(length: int, window: int | None, device: Any) -> Any:
     return (back >= 0) & (back < window)
 
 
-def prepare_model(model: Any) -> bool:
+def prepare_model(model: Model) -> bool:
     """Lets a causal model take rows end to end, as `collate(flat=True)` lays them; padded batches go on working.
 
     model: with its adapter on, as its LoRA layers are fused too; `fuse_parts` says what is replaced in it, in place.
@@ -123,12 +124,12 @@ def prepare_model(model: Any) -> bool:
     return can
 
 
-def take_rows(core: Any) -> None:
+def take_rows(core: Model) -> None:
     """Has a model attend by row from now on, where a mask is a `row_mask`."""
     exchange_attention(core, ROWS, attend_by_row)
 
 
-def _stay_differentiable(model: Any) -> None:
+def _stay_differentiable(model: Model) -> None:
     """Keeps 4-bit weights on a CPU as they are: bitsandbytes packs them anew in the first evaluation, for a product
     that has no backward, and never back. Raises UsageError where that has happened.
     """
@@ -142,7 +143,7 @@ def _stay_differentiable(model: Any) -> None:
                 )
 
 
-def _hidden(core: Any, ids: Any, mask: Any, positions: Any) -> Any:
+def _hidden(core: Model, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
     device = core.get_input_embeddings().weight.device
     positions = None if positions is None else positions.to(device)
     return core.base_model(

@@ -80,7 +80,7 @@ def _batches(plan: TrainingPlan, rows: Sequence[tuple[int, int]]) -> Iterator[An
 def _others(plan: TrainingPlan) -> Iterator[Any]:
     spec, optim = plan.spec, plan.optim
 
-    def same(rows: Any) -> Any:
+    def same(rows: object) -> Any:
         return rows
 
     if not optim.gradient_checkpointing:
@@ -100,11 +100,11 @@ def _others(plan: TrainingPlan) -> Iterator[Any]:
         tokens //= 2
 
 
-def _with_optim(**settings: Any) -> Any:
+def _with_optim(**settings: object) -> object:
     return lambda plan: evolve(plan, optim=plan.optim.model_copy(update=settings))
 
 
-def _with_spec(**settings: Any) -> Any:
+def _with_spec(**settings: object) -> object:
     return lambda plan: evolve(plan, spec=plan.spec.model_copy(update=settings))
 
 

@@ -18,6 +18,7 @@ from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import disk_errors, sync_folder
 from slmbench.foreign import Count, Foreign, open_plain, parse, read_json
 from slmbench.machine import packages
+from slmbench.outside import JsonObject
 from slmbench.paths import shown
 
 MANIFEST = "checkpoint.json"
@@ -188,7 +189,7 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def to_bytes(value: Any) -> bytes:
+def to_bytes(value: object) -> bytes:
     """A state dict as `torch.save` writes it; made in memory, so that a full disk is seen by whoever writes it."""
     import torch
 
@@ -218,7 +219,7 @@ def restoring(path: str) -> Iterator[None]:
         raise FileError([Problem(shown(path), 0, 0, f"can't be gone on from: {said}")], todo) from error
 
 
-def random_states() -> dict[str, Any]:
+def random_states() -> JsonObject:
     """The states of Python's, numpy's and torch's global generators, of plain values and tensors."""
     import random
 

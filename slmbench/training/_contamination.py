@@ -10,6 +10,7 @@ from typing import Any, Literal
 from attrs import evolve, field, frozen
 
 from slmbench.errors import DataError, OfflineError
+from slmbench.outside import JsonObject
 from slmbench.task import Task
 from slmbench.training._ngrams import (
     N_WORDS,
@@ -90,7 +91,7 @@ class Report:
         theirs = [one for one in self.overlaps if one.training == task and not one.golden]
         return {row for one in theirs for rows in one.rows.values() for row in rows}
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """For training.json; of each level the first INDICES_TOLD rows' places."""
         return {
             "words_a_run": N_WORDS,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict
 
 from slmbench.foreign import Amount, Count, Foreign, Number
+from slmbench.outside import JsonObject
 
 Point = dict[str, Any]
 
@@ -140,7 +141,7 @@ class Curves:
         broken = [task for task, loss in pairs if not math.isfinite(loss)]
         return self.names[broken[0] if broken else max(pairs, key=lambda pair: pair[1])[0]]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """All of it as JSON values, for a checkpoint between two steps; `restore` goes on as if nothing had been."""
         if any(self._open[2]):
             raise ValueError("a state is taken between steps; close the step first")
@@ -158,7 +159,7 @@ class Curves:
         self._closed = [[float(value) for value in sums], list(counts), list(rows)]
         self._open = self._nothing()
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """{"train": points, "validation": points}, a loss that is no number as null."""
         found: dict[str, Any] = _finite({"train": self.points, "validation": self.validation})
         return found
@@ -191,7 +192,7 @@ def _shown(loss: Number | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 from slmbench.errors import UsageError
 from slmbench.machine import give_back_freed
 from slmbench.models import ModelSource, asked_by
+from slmbench.outside import Config, JsonObject
 from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
 from slmbench.training._methods import with_adapter
 from slmbench.training._peak import fake_model, step_peak
@@ -51,7 +52,7 @@ class Forecast:
     def total_bytes(self) -> int:
         return sum(self.parts.values())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return {
             "device": self.device,
             "forecast_bytes": self.total_bytes,
@@ -82,7 +83,7 @@ class TrainingPlan:
 def forecast_memory(
     spec: RecipeSpec,
     optim: OptimSpec,
-    config: Any,
+    config: Config,
     source: ModelSource,
     *,
     device: str,

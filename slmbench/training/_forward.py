@@ -10,6 +10,7 @@ from attrs import frozen
 
 from slmbench.errors import UsageError
 from slmbench.models import core_model
+from slmbench.outside import JsonObject, Model, Tensor
 from slmbench.training._attention import ROWS, row_mask
 from slmbench.training._head import head_losses, logits_losses
 
@@ -32,9 +33,7 @@ class RowLosses:
     tokens: Any
 
 
-def collate(
-    rows: Sequence[dict[str, Any]], pad_id: int, architecture: str = "causal", *, flat: bool = True
-) -> dict[str, Any]:
+def collate(rows: Sequence[JsonObject], pad_id: int, architecture: str = "causal", *, flat: bool = True) -> JsonObject:
     """The batch of some rows, each {input_ids, labels, task_id}, as int64 tensors; labels of -100 are not scored.
 
     causal and flat (for a model that `prepare_model` took): input_ids, labels, position_ids of (1, all tokens), rows
@@ -44,7 +43,7 @@ def collate(
     """
     import torch
 
-    def tensor(values: Any) -> Any:
+    def tensor(values: object) -> Tensor:
         return torch.tensor(values, dtype=torch.int64)
 
     batch = {"task_id": tensor([row.get("task_id", 0) for row in rows])}
@@ -67,7 +66,7 @@ def collate(
     }
 
 
-def row_losses(model: Any, batch: dict[str, Any], num_items: Any = None) -> RowLosses:
+def row_losses(model: Model, batch: JsonObject, num_items: Any = None) -> RowLosses:
     """The loss of a batch of `collate`, on the model's device; the head is computed at scored positions alone.
 
     num_items: the scored tokens of the whole step (an int or a tensor); None for this batch's own. Logits are float32
@@ -100,7 +99,7 @@ def row_losses(model: Any, batch: dict[str, Any], num_items: Any = None) -> RowL
     return RowLosses(total / (items.clamp(min=1) if isinstance(items, torch.Tensor) else max(items, 1)), sums, tokens)
 
 
-def _causal(core: Any, batch: dict[str, Any], row: Any, position: Any, targets: Any) -> tuple[Any, Any]:
+def _causal(core: Model, batch: JsonObject, row: Any, position: Any, targets: Tensor) -> tuple[Any, Any]:
     flat = "row_lengths" in batch
     if flat and core.config._attn_implementation != ROWS:
         raise UsageError(
@@ -124,7 +123,7 @@ def _causal(core: Any, batch: dict[str, Any], row: Any, position: Any, targets: 
     return logits_losses(logits, targets.to(logits.device))
 
 
-def _seq2seq(core: Any, batch: dict[str, Any], row: Any, position: Any, targets: Any) -> tuple[Any, Any]:
+def _seq2seq(core: Model, batch: JsonObject, row: object, position: object, targets: Tensor) -> tuple[Any, Any]:
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     head = core.get_output_embeddings()
     shifted = core.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
@@ -143,7 +142,7 @@ def _seq2seq(core: Any, batch: dict[str, Any], row: Any, position: Any, targets:
     return logits_losses(logits, targets.to(logits.device))
 
 
-def _is_plain(head: Any) -> bool:
+def _is_plain(head: Model) -> bool:
     """Whether a head is a product and nothing else: no adapter on it, no quantised weights, no copy that is saved."""
     import torch
 

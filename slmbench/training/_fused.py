@@ -11,6 +11,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from slmbench.outside import JsonObject, Model, Tensor
+
 # Read in transformers' code, and held by tests: weight * (x / rms(x)), in float32 inside; down(silu(gate) * up).
 NORMS = frozenset(f"{family}RMSNorm" for family in ("Llama", "Qwen2", "Qwen3", "Phi3", "Mistral", "SmolLM3"))
 GATED = frozenset(f"{family}MLP" for family in ("Llama", "Qwen2", "Qwen3", "Mistral", "SmolLM3"))
@@ -18,7 +20,7 @@ GATED = frozenset(f"{family}MLP" for family in ("Llama", "Qwen2", "Qwen3", "Mist
 CACHED_BYTES = 1 << 18  # For each core, of each of the tensors that a part goes over several times.
 
 
-def fuse_parts(model: Any) -> int:
+def fuse_parts(model: Model) -> int:
     """Replaces the forward of a model's LoRA layers, norms and gated MLPs, in place; returns how many it replaced.
 
     Weights, names and what is saved stay as they are. A module with a device hook, or replaced before, is left alone.
@@ -46,14 +48,14 @@ def fuse_parts(model: Any) -> int:
     return fused
 
 
-def _is_silu(module: Any, name: str = "act_fn") -> bool:
+def _is_silu(module: Model, name: str = "act_fn") -> bool:
     import torch
 
     act = getattr(module, name, None)
     return isinstance(act, torch.nn.SiLU) or type(act).__name__ == "SiLUActivation"
 
 
-def _lora(self: Any, x: Any, *args: Any, **options: Any) -> Any:
+def _lora(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
     import torch
 
     names = self.active_adapters
@@ -89,14 +91,14 @@ def _lora(self: Any, x: Any, *args: Any, **options: Any) -> Any:
     )
 
 
-def _norm(self: Any, x: Any) -> Any:
+def _norm(self: Any, x: Tensor) -> Tensor:
     weight = self.weight
     if weight.requires_grad or x.dtype != weight.dtype or _is_cast(x):
         return type(self).forward(self, x)
     return _functions()["norm"].apply(x, weight, self.variance_epsilon)
 
 
-def _is_cast(x: Any) -> bool:
+def _is_cast(x: Tensor) -> bool:
     """Whether autocast would turn products of x into another dtype than its own."""
     import torch
 
@@ -104,17 +106,17 @@ def _is_cast(x: Any) -> bool:
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != x.dtype
 
 
-def _gated(self: Any, x: Any) -> Any:
+def _gated(self: Any, x: Tensor) -> Tensor:
     return self.down_proj(_functions()["gate"].apply(self.gate_proj(x), self.up_proj(x)))
 
 
-def _gated_phi3(self: Any, x: Any) -> Any:
+def _gated_phi3(self: Any, x: Tensor) -> Tensor:
     gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
     return self.down_proj(_functions()["gate"].apply(gate, up))
 
 
 @functools.cache
-def _functions() -> dict[str, Any]:
+def _functions() -> JsonObject:
     """The autograd functions; their base class is torch's, which is imported where it is needed."""
     import torch
 
@@ -122,7 +124,9 @@ def _functions() -> dict[str, Any]:
         """x W' + b + scale d A' B': d is x after dropout. W and b are frozen; A and B may be wider in dtype than x."""
 
         @staticmethod
-        def forward(ctx: Any, x: Any, dropped: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:
+        def forward(
+            ctx: Any, x: Tensor, dropped: Any, weight: Tensor, bias: Tensor, a: Any, b: Any, scale: float
+        ) -> Tensor:
             shape = x.shape
             x = x.reshape(-1, shape[-1])
             into = x if dropped is None else dropped.reshape(-1, shape[-1])
@@ -134,7 +138,7 @@ def _functions() -> dict[str, Any]:
             return out.view(*shape[:-1], -1)
 
         @staticmethod
-        def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
+        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
             into, low, weight, a, b = ctx.saved_tensors
             shape = slope.shape
             slope = slope.reshape(-1, shape[-1])
@@ -153,7 +157,7 @@ def _functions() -> dict[str, Any]:
                 by_dropped = (by_low @ a.to(slope.dtype)).view(*shape[:-1], -1)
             return by_x, by_dropped, None, None, by_a, by_b, None
 
-    def blocks(*tensors: Any) -> Any:
+    def blocks(*tensors: Any) -> Tensor:
         """The same rows of several tensors (..., width), on a CPU so few at once that they stay in its caches."""
         flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors]
         width = flat[0].shape[1] * flat[0].element_size()
@@ -168,7 +172,7 @@ def _functions() -> dict[str, Any]:
         """weight * x / rms(x) over the last dimension, in float32 until the weight comes in; the weight is frozen."""
 
         @staticmethod
-        def forward(ctx: Any, x: Any, weight: Any, eps: float) -> Any:
+        def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
             out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
             inverse = torch.empty((*x.shape[:-1], 1), dtype=torch.float32, device=x.device)
             for rows, made, by in blocks(x, out, inverse):
@@ -180,7 +184,7 @@ def _functions() -> dict[str, Any]:
             return out
 
         @staticmethod
-        def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
+        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
             x, weight, inverse = ctx.saved_tensors
             out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
             for rows, by, slopes, made in blocks(x, inverse, slope, out):
@@ -193,7 +197,7 @@ def _functions() -> dict[str, Any]:
         """silu(gate) * up; only what went in is kept for backward."""
 
         @staticmethod
-        def forward(ctx: Any, gate: Any, up: Any) -> Any:
+        def forward(ctx: Any, gate: Any, up: Any) -> Tensor:
             ctx.save_for_backward(gate, up)
             out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
             for g, u, o in blocks(gate, up, out):
@@ -201,7 +205,7 @@ def _functions() -> dict[str, Any]:
             return out
 
         @staticmethod
-        def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
+        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
             gate, up = ctx.saved_tensors
             by_gate = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
             by_up = torch.empty_like(by_gate)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from slmbench.outside import Model, Tensor
+
 LOGITS_BYTES = 64 << 20
 # For each core: a block of logits is gone over several times, which costs little while it is in the caches.
 CACHED_BYTES = 1 << 20
 
 
-def head_losses(head: Any, hidden: Any, labels: Any) -> tuple[Any, Any]:
+def head_losses(head: Model, hidden: Tensor, labels: Tensor) -> tuple[Any, Any]:
     """(sum, each) of the cross entropies of `head(hidden)`, a torch.nn.Linear, in float32.
 
     hidden: (tokens, width); labels: (tokens,). The sum is differentiable by hidden and by the head's own weights, as
@@ -29,7 +31,7 @@ def head_losses(head: Any, hidden: Any, labels: Any) -> tuple[Any, Any]:
         return _function().apply(hidden, weight, bias, labels, room, torch.is_grad_enabled())
 
 
-def _room(head: Any, hidden: Any, vocabulary: int) -> Any:
+def _room(head: Model, hidden: Tensor, vocabulary: int) -> Tensor:
     """Where the logits of a part go: (tokens of a part, vocabulary). Nothing but the next part ever reads it."""
     tokens = max(1, LOGITS_BYTES // (hidden.element_size() * vocabulary))
     parts = max(1, -(-hidden.shape[0] // tokens))
@@ -42,7 +44,7 @@ def _room(head: Any, hidden: Any, vocabulary: int) -> Any:
     return kept[:tokens]
 
 
-def logits_losses(logits: Any, labels: Any) -> tuple[Any, Any]:
+def logits_losses(logits: Tensor, labels: Tensor) -> tuple[Any, Any]:
     """(sum, each) as `head_losses`, of logits (tokens, vocabulary) that the model's own head made."""
     import torch
 
@@ -51,7 +53,7 @@ def logits_losses(logits: Any, labels: Any) -> tuple[Any, Any]:
 
 
 @functools.cache
-def _function() -> Any:
+def _function() -> Tensor:
     """The autograd function; its base class is torch's, which is imported where it is needed."""
     import torch
 
@@ -62,7 +64,9 @@ def _function() -> Any:
     return HeadLosses
 
 
-def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, room: Any, recorded: bool) -> tuple[Any, Any]:
+def _forward(
+    ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, room: Any, recorded: bool
+) -> tuple[Any, Any]:
     import torch
 
     # Within this function torch records nothing, and says what would need a gradient also where none is recorded.
@@ -95,7 +99,7 @@ def _forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, room: A
     return each.sum(), each
 
 
-def _to_slopes(block: Any, right: Any, wanted: bool) -> Any:
+def _to_slopes(block: Any, right: Any, wanted: bool) -> Tensor:
     """The losses of a block of logits, which become the gradient of their sum by the logits where it is wanted."""
     import torch
 
@@ -111,7 +115,7 @@ def _to_slopes(block: Any, right: Any, wanted: bool) -> Any:
     return (total.log() + most - hit)[:, 0]
 
 
-def _backward(ctx: Any, slope: Any, _: Any) -> tuple[Any, ...]:
+def _backward(ctx: Any, slope: Tensor, _: Any) -> tuple[Any, ...]:
     by_hidden, by_weight, by_bias = ctx.saved_tensors
     weight_dtype, bias_dtype = ctx.dtypes
     return (

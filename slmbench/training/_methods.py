@@ -11,6 +11,7 @@ from typing import Any
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
 from slmbench.models import LoadedModel, ModelSource, load_model
+from slmbench.outside import JsonObject, Model, Tokenizer
 from slmbench.schema import QuantizationSpec, RecipeSpec
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -67,7 +68,7 @@ def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
     return tuned
 
 
-def with_adapter(model: Any, spec: RecipeSpec, source: ModelSource) -> Any:
+def with_adapter(model: Model, spec: RecipeSpec, source: ModelSource) -> Any:
     """A model in peft's wrapper, with a new adapter in float32 on it. Raises what peft raises."""
     import peft
 
@@ -89,14 +90,14 @@ def with_adapter(model: Any, spec: RecipeSpec, source: ModelSource) -> Any:
     return tuned
 
 
-def has_adapter(model: Any) -> bool:
+def has_adapter(model: Model) -> bool:
     """Whether an adapter is trained, and not the model itself."""
     import peft
 
     return isinstance(model, peft.PeftModel)
 
 
-def trainable_tensors(model: Any) -> dict[str, Any]:
+def trainable_tensors(model: Model) -> JsonObject:
     """name -> tensor of what is trained: of an adapter as peft names them, else of the whole model."""
     from peft import get_peft_model_state_dict
 
@@ -114,7 +115,7 @@ def trainable_tensors(model: Any) -> dict[str, Any]:
     return {name: tensor.detach().to("cpu").contiguous() for name, tensor in found.items()}
 
 
-def write_weights(model: Any, write: Write) -> None:
+def write_weights(model: Model, write: Write) -> None:
     """Hands what is trained to `write(name, data)`: an adapter in peft's layout, or the model's safetensors."""
     import safetensors.torch
 
@@ -125,7 +126,7 @@ def write_weights(model: Any, write: Write) -> None:
         write(ADAPTER_CONFIG, _adapter_config(model))
 
 
-def _adapter_config(model: Any) -> bytes:
+def _adapter_config(model: Model) -> bytes:
     config = model.peft_config["default"]
     said = config.to_dict()
     for key, value in said.items():
@@ -137,7 +138,7 @@ def _adapter_config(model: Any) -> bytes:
     return (json.dumps(said, indent=2, sort_keys=True) + "\n").encode()
 
 
-def read_weights(model: Any, folder: str) -> None:
+def read_weights(model: Model, folder: str) -> None:
     """Puts the weights of a checkpoint into the model, bit for bit. Raises SlmbenchError where they don't fit."""
     import safetensors.torch
     import torch
@@ -162,7 +163,7 @@ def read_weights(model: Any, folder: str) -> None:
         raise SlmbenchError(f"{len(odd)} tensors of the checkpoint don't fit the adapter, as {odd[0]}; train anew")
 
 
-def save_model(model: Any, tokenizer: Any, folder: str) -> None:
+def save_model(model: Model, tokenizer: Tokenizer, folder: str) -> None:
     """A fully trained model's folder, as transformers loads it. Raises SlmbenchError where the disk is full."""
     from safetensors import SafetensorError
 
@@ -180,7 +181,7 @@ def save_model(model: Any, tokenizer: Any, folder: str) -> None:
         os.unlink(os.path.join(folder, "README.md"))
 
 
-def loraplus_optimizer(model: Any, arguments: Any, lr_ratio: float) -> Any:
+def loraplus_optimizer(model: Model, arguments: Any, lr_ratio: float) -> Any:
     """LoRA+: the recipe's optimiser, with the learning rate of the B matrices `lr_ratio` times that of the A's."""
     import transformers
     from peft.optimizers import create_loraplus_optimizer

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from slmbench.errors import DataError, UsageError
+from slmbench.outside import JsonObject
 from slmbench.schema import MixingSpec
 
 # From how many of the next rows a batch is filled when rows are packed: far enough to fill it to a percent, near
@@ -55,7 +56,7 @@ class Plan:
         """The micro-batch with the most tokens, padding apart."""
         return max(self.batches, key=lambda batch: sum(rows[i].length for i in batch))
 
-    def realised(self, rows: Sequence[Sized], upto_batches: int | None = None) -> dict[str, Any]:
+    def realised(self, rows: Sequence[Sized], upto_batches: int | None = None) -> JsonObject:
         """What the first `upto_batches` micro-batches (None: all) are made of, for training.json.
 
         {"unit", "wanted": {task: share}, "tasks": {task: {"rows", "tokens", "share"}}, "epochs": [{"epoch", "rows",
@@ -78,7 +79,7 @@ class Plan:
             found["packing"] = {"tokens_a_batch": self.pack_tokens, "batches": len(batches), "fill": round(fill, 4)}
         return found
 
-    def _made_of(self, rows: Sequence[Sized], order: Sequence[int]) -> dict[str, Any]:
+    def _made_of(self, rows: Sequence[Sized], order: Sequence[int]) -> JsonObject:
         tasks = {task: {"rows": 0, "tokens": 0} for task in self.wanted}
         for i in order:
             tasks[rows[i].task]["rows"] += 1

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from slmbench.outside import Tensor
 
-def packed_linear(layer: Any, weight_bytes: int, compute: Any) -> Any:
+
+def packed_linear(layer: Any, weight_bytes: int, compute: Any) -> Tensor:
     """A linear layer of the same shape whose weight is `weight_bytes` of uint8, unpacked to `compute` for a product."""
     import torch
 
     class PackedLinear(torch.nn.Linear):
-        def forward(self, x: Any) -> Any:
+        def forward(self, x: Tensor) -> Tensor:
             return _function().apply(x, self.weight, self.bias, self.out_features, compute)
 
     made = PackedLinear(layer.in_features, layer.out_features, bias=layer.bias is not None)
@@ -22,20 +24,20 @@ def packed_linear(layer: Any, weight_bytes: int, compute: Any) -> Any:
 
 
 @functools.cache
-def _function() -> Any:
+def _function() -> Tensor:
     import torch
 
     class Unpacked(torch.autograd.Function):
         """Keeps its packed weight alone for backward, and unpacks it there once more, as bitsandbytes does."""
 
         @staticmethod
-        def forward(ctx: Any, x: Any, weight: Any, bias: Any, out_features: int, compute: Any) -> Any:
+        def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, out_features: int, compute: Any) -> Tensor:
             ctx.shape, ctx.dtype = (out_features, x.shape[-1]), compute
             unpacked = torch.empty(ctx.shape, dtype=compute, device=x.device)
             return torch.nn.functional.linear(x.to(compute), unpacked, None if bias is None else bias.to(compute))
 
         @staticmethod
-        def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
+        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
             unpacked = torch.empty(ctx.shape, dtype=ctx.dtype, device=slope.device)
             return slope.to(ctx.dtype) @ unpacked, None, None, None, None
 

@@ -9,6 +9,7 @@ from slmbench.errors import ParityError
 from slmbench.evaluation import SentRequest, sent_requests
 from slmbench.formats import Format
 from slmbench.models import LoadedModel
+from slmbench.outside import Tokenizer
 from slmbench.task import Task
 from slmbench.training._rows import TrainingRow
 
@@ -18,7 +19,7 @@ _BOUNDARY = "a token lies over the boundary between prompt and answer; end the p
 
 
 def check_parity(
-    loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[Any]
+    loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[object]
 ) -> int:
     """Compares rows of one task with what evaluation would send for the same examples; returns how many were compared.
 
@@ -39,7 +40,7 @@ def check_parity(
     return len(picked)
 
 
-def compare(task: str, tokenizer: Any, row: TrainingRow, fed: Any, request: SentRequest) -> None:
+def compare(task: str, tokenizer: Tokenizer, row: TrainingRow, fed: Any, request: SentRequest) -> None:
     """One row against one request. Raises ParityError naming the task, the example and the first difference.
 
     Three things have to hold: the prompt's ids are those that evaluation sends; the labels begin where the prompt ends;
@@ -64,7 +65,7 @@ def compare(task: str, tokenizer: Any, row: TrainingRow, fed: Any, request: Sent
 
 
 def compare_encoder_decoder(
-    task: str, tokenizer: Any, row: TrainingRow, fed: Any, request: SentRequest, end: list[int]
+    task: str, tokenizer: Tokenizer, row: TrainingRow, fed: Any, request: SentRequest, end: list[int]
 ) -> None:
     """One row of an encoder-decoder against one request. Raises ParityError as `compare` does.
 
@@ -93,7 +94,7 @@ def compare_encoder_decoder(
         raise ParityError(_difference(f"{where}, decoder", "training", tokenizer, labels, "evaluation", scored, hint))
 
 
-def _hint(request: SentRequest, trained: list[int], sent: list[int], tokenizer: Any) -> str:
+def _hint(request: SentRequest, trained: list[int], sent: list[int], tokenizer: Tokenizer) -> str:
     if trained[1:] == sent or trained == sent[1:]:
         return f"one side alone begins with {tokenizer.decode((trained if trained[1:] == sent else sent)[:1])!r}"
     if request.decoder is not None and (trained[:-1] == sent or trained == sent[:-1]):
@@ -103,7 +104,7 @@ def _hint(request: SentRequest, trained: list[int], sent: list[int], tokenizer: 
     return "the two sides render the prompt by different templates"
 
 
-def _difference(where: str, a: str, tokenizer: Any, a_ids: list[int], b: str, b_ids: list[int], hint: str) -> str:
+def _difference(where: str, a: str, tokenizer: Tokenizer, a_ids: list[int], b: str, b_ids: list[int], hint: str) -> str:
     first = next((i for i, (x, y) in enumerate(zip(a_ids, b_ids, strict=False)) if x != y), min(len(a_ids), len(b_ids)))
     around = slice(max(0, first - 3), first + 4)
     return (

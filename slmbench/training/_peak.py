@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.models import dispatches_attention
+from slmbench.outside import JsonObject, Model
 from slmbench.training._attention import take_rows
 from slmbench.training._forward import IGNORED, collate, row_losses
 from slmbench.training._fused import fuse_parts
@@ -28,7 +29,7 @@ class StepPeak:
 
 
 def step_peak(
-    model: Any,
+    model: Model,
     batch: Sequence[tuple[int, int]],
     *,
     device: str,
@@ -69,13 +70,13 @@ def step_peak(
     return StepPeak(kept[-1] if kept else 0, watch.peak_bytes)
 
 
-def _row(prompt: int, answer: int, architecture: str) -> dict[str, Any]:
+def _row(prompt: int, answer: int, architecture: str) -> JsonObject:
     if architecture == "seq2seq":
         return {"input_ids": [1] * prompt, "labels": [1] * answer}
     return {"input_ids": [1] * (prompt + answer), "labels": [IGNORED] * prompt + [1] * answer}
 
 
-def _lay_rows(core: Any) -> bool:
+def _lay_rows(core: Model) -> bool:
     """As `prepare_model` does it, which tries numbers: here it is taken for granted that they come out right."""
     fuse_parts(core)
     can = dispatches_attention(core)
@@ -93,7 +94,7 @@ class FakeModel:
     fake_mode: Any
 
 
-def fake_model(module: Any, device: str) -> FakeModel:
+def fake_model(module: Model, device: str) -> FakeModel:
     """Turns a model on the meta device, in place, into one of fake tensors that claim to be on `device`."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -164,7 +165,7 @@ def _watch(fake_mode: Any) -> Any:
                 return
             size = storage.nbytes() if counted else 0
 
-            def freed(_: Any) -> None:
+            def freed(_: object) -> None:
                 del self.seen[key]
                 self.live_bytes -= size
 

@@ -16,6 +16,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format, dated, load_format
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
+from slmbench.outside import Config, JsonObject, Tokenizer
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
 from slmbench.schema import LoraSpec, RecipeSpec
@@ -93,7 +94,7 @@ class Preparation:
         batches = self.plan.batches[step * self.plan.accumulate : (step + 1) * self.plan.accumulate]
         return _sizes(self.rows, max(batches, key=lambda batch: sum(self.rows[i].length for i in batch)))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """What `--dry-run` shows: steps, tasks, the mixture that the steps will see, contamination, forecast."""
         return {
             "model": self.source.name,
@@ -248,7 +249,7 @@ def _remarks(
             yield f"{task}: none of its {part['rows']} rows can be kept aside, so it has no validation loss"
 
 
-def _check_known(rows: Sequence[TrainingRow], source: ModelSource, config: Any, tokenizer: Any) -> None:
+def _check_known(rows: Sequence[TrainingRow], source: ModelSource, config: Config, tokenizer: Tokenizer) -> None:
     """Raises UsageError for rows with tokens that the model has no embedding of."""
     size = config.get_text_config().vocab_size
     for row in rows:

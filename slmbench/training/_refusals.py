@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format
 from slmbench.models import ModelSource
+from slmbench.outside import Config, Model, Tokenizer
 from slmbench.schema import OptimSpec, RecipeSpec
 from slmbench.training._forecast import weights_dtype
 from slmbench.training._shapes import adapted_layers, empty_model, head_is_tied, head_names, is_target, linear_layers
@@ -21,8 +21,8 @@ def refuse_impossible(
     spec: RecipeSpec,
     optim: OptimSpec,
     source: ModelSource,
-    config: Any,
-    tokenizer: Any,
+    config: Config,
+    tokenizer: Tokenizer,
     *,
     device: str,
     format: Format,
@@ -129,7 +129,9 @@ def _try_packing(device: str) -> None:
         raise RuntimeError("what it packs comes out otherwise")
 
 
-def _of_text(spec: RecipeSpec, source: ModelSource, config: Any, tokenizer: Any, format: Format) -> Iterator[str]:
+def _of_text(
+    spec: RecipeSpec, source: ModelSource, config: Config, tokenizer: Tokenizer, format: Format
+) -> Iterator[str]:
     context = context_tokens(source, config)
     if context is not None and spec.max_tokens > context:
         yield (
@@ -160,7 +162,7 @@ def _of_text(spec: RecipeSpec, source: ModelSource, config: Any, tokenizer: Any,
         )
 
 
-def context_tokens(source: ModelSource, config: Any) -> int | None:
+def context_tokens(source: ModelSource, config: Config) -> int | None:
     """How many tokens a model can take: as its positions allow, else as declared; None where nothing says."""
     # T5 and its like count distances, up to any; what they were trained on is in the declaration.
     size = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -168,7 +170,7 @@ def context_tokens(source: ModelSource, config: Any) -> int | None:
     return min(known) if known else None
 
 
-def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Any) -> Iterator[str]:
+def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Config) -> Iterator[str]:
     try:
         model = empty_model(config, source.architecture)
     except (ValueError, KeyError, ImportError, TypeError, RuntimeError, AttributeError):
@@ -211,14 +213,14 @@ def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Any) -> Iterator[
         )
 
 
-def _takes_adapter(module: Any) -> bool:
+def _takes_adapter(module: Model) -> bool:
     import torch
 
     kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
     return isinstance(module, kinds) or type(module).__name__ == "Conv1D"
 
 
-def _on_head(model: Any, source: ModelSource, target: str) -> str:
+def _on_head(model: Model, source: ModelSource, target: str) -> str:
     if head_is_tied(model):
         why = "the head and the input embeddings are one tensor, so an adapter on one would leave the other behind"
     else:

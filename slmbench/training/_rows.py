@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, training_ids
+from slmbench.outside import JsonObject, Tokenizer
 from slmbench.task import Task
 from slmbench.values import Example
 
@@ -50,14 +51,26 @@ class TaskRows:
 
 
 def training_rows(
-    task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int, architecture: str = "causal"
+    task: Task,
+    format: Format,
+    tokenizer: Tokenizer,
+    *,
+    limit: int | None,
+    max_tokens: int,
+    architecture: str = "causal",
 ) -> list[TrainingRow]:
     """`take_rows` without the counts of what was left out."""
     return take_rows(task, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture).rows
 
 
 def take_rows(
-    task: Task, format: Format, tokenizer: Any, *, limit: int | None, max_tokens: int, architecture: str = "causal"
+    task: Task,
+    format: Format,
+    tokenizer: Tokenizer,
+    *,
+    limit: int | None,
+    max_tokens: int,
+    architecture: str = "causal",
 ) -> TaskRows:
     """The rows of a task's train split, the first `limit` of them that are no shots.
 
@@ -144,14 +157,14 @@ def _prompt_key(row: TrainingRow) -> str:
 
 def mixture(
     rows: Sequence[TrainingRow], dropped: Mapping[str, Mapping[str, int]] | None = None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JsonObject]:
     """What a list of rows is made of, by task: rows, tokens, answer tokens, how many were cut and how many left out.
 
     dropped: task -> reason -> rows; its tasks are told of even where no row is left.
     """
     parts: dict[str, dict[str, Any]] = {}
 
-    def part_of(task: str) -> dict[str, Any]:
+    def part_of(task: str) -> JsonObject:
         keys = ("rows", "tokens", "answer_tokens", "truncated_rows", "truncated_answers", "rows_without_reasoning")
         return parts.setdefault(task, dict.fromkeys((*keys, "dropped_rows"), 0))
 

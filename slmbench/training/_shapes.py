@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from slmbench.outside import Config, Model
+
 BLOCK_NUMBERS = 64
 """Numbers of a packed layer that share a scale, as bitsandbytes packs by default."""
 SCALE_BLOCK = 256
 """Scales that share a scale of their own where quantisation is doubled."""
 
 
-def empty_model(config: Any, architecture: str, dtype: Any = None) -> Any:
+def empty_model(config: Config, architecture: str, dtype: object = None) -> Any:
     """The model of a transformers config on the meta device: names and shapes, no numbers.
 
     Raises ValueError, KeyError or ImportError where transformers can't build it without its own code.
@@ -25,7 +27,7 @@ def empty_model(config: Any, architecture: str, dtype: Any = None) -> Any:
         return auto.from_config(config, dtype=dtype or torch.float32)
 
 
-def linear_layers(model: Any) -> dict[str, tuple[int, int]]:
+def linear_layers(model: Model) -> dict[str, tuple[int, int]]:
     """name -> (in, out) of a model's linear layers, the head's too."""
     import torch
 
@@ -45,14 +47,14 @@ def is_target(name: str, targets: Sequence[str] | str) -> bool:
     return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
-def head_names(model: Any) -> set[str]:
+def head_names(model: Model) -> set[str]:
     """The names of a model's head, and of its input embeddings where they are the same tensor."""
     parts = [model.get_output_embeddings(), model.get_input_embeddings() if head_is_tied(model) else None]
     held = {id(part) for part in parts if part is not None}
     return {name for name, module in model.named_modules(remove_duplicate=False) if id(module) in held}
 
 
-def head_is_tied(model: Any) -> bool:
+def head_is_tied(model: Model) -> bool:
     """Whether the head's weight is the input embedding's, as the model is built."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or embedding is None or getattr(head, "weight", None) is None:
@@ -61,7 +63,7 @@ def head_is_tied(model: Any) -> bool:
     return head.weight is embedding.weight or bool(getattr(model.config, "tie_word_embeddings", False))
 
 
-def adapted_layers(model: Any, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
+def adapted_layers(model: Model, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
     """The linear layers that an adapter of these targets is put on; `all-linear` leaves the head out."""
     layers = linear_layers(model)
     if targets == "all-linear":
@@ -70,7 +72,7 @@ def adapted_layers(model: Any, targets: Sequence[str] | str) -> dict[str, tuple[
     return {name: shape for name, shape in layers.items() if is_target(name, targets)}
 
 
-def packed_layers(model: Any) -> set[str]:
+def packed_layers(model: Model) -> set[str]:
     """The names of the linear layers that bitsandbytes packs when transformers loads the model for it."""
     from transformers.quantizers.base import get_keys_to_not_convert
     from transformers.quantizers.quantizers_utils import should_convert_module
@@ -86,7 +88,7 @@ def packed_bytes(numbers: int, *, double: bool) -> int:
     return -(-numbers // 2) + constants + 64
 
 
-def pack_layers(model: Any, *, double: bool, compute: Any, replace: bool = True) -> int:
+def pack_layers(model: Model, *, double: bool, compute: object, replace: bool = True) -> int:
     """How many bytes less a model on the meta device takes when bitsandbytes packs it.
 
     replace: also puts in the place of each such layer one whose weight takes what the packed one does, and which

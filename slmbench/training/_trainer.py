@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.interrupts import Interrupt
+from slmbench.outside import JsonObject, Model, Tokenizer
 from slmbench.paths import shown
 from slmbench.schema import OptimSpec
 from slmbench.training._checkpoints import (
@@ -68,11 +69,13 @@ class Job:
     interrupted: Interrupt = field(factory=Interrupt)
     memory: PeakMemory = field(factory=PeakMemory)
 
-    def collate(self, rows: Sequence[Any]) -> dict[str, Any]:
+    def collate(self, rows: Sequence[Any]) -> JsonObject:
         return collate(rows, self.pad_id, self.architecture, flat=self.flat)
 
 
-def build_trainer(job: Job, model: Any, tokenizer: Any, dataset: Any, *, seed: int, fp16: bool, folder: str) -> Any:
+def build_trainer(
+    job: Job, model: Model, tokenizer: Tokenizer, dataset: Any, *, seed: int, fp16: bool, folder: str
+) -> Any:
     """A trainer, with `curves` and `resumed_from` (steps), whose `train(resume_from_checkpoint=folder)` does the job.
 
     model: as `trainable_model` made it. dataset: the rows as fed; the plan's indices are of it. fp16: gradients are
@@ -139,7 +142,7 @@ def build_trainer(job: Job, model: Any, tokenizer: Any, dataset: Any, *, seed: i
 
 
 @contextlib.contextmanager
-def _left_as_it_is(model: Any) -> Any:
+def _left_as_it_is(model: Model) -> Any:
     """trl puts a slower head into the model, and turns adapters on a packed base to bfloat16: both are undone."""
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     forward = vars(core).get("forward")
@@ -152,7 +155,7 @@ def _left_as_it_is(model: Any) -> Any:
         parameter.data = data.to(parameter.device)
 
 
-def _subclass(base: Any) -> Any:
+def _subclass(base: Model) -> Any:
     import torch
 
     class PlanTrainer(base):  # type: ignore[misc]
@@ -165,11 +168,11 @@ def _subclass(base: Any) -> Any:
         def _send_telemetry(self) -> None:
             pass
 
-        def get_train_dataloader(self) -> Any:
+        def get_train_dataloader(self) -> object:
             batches = [list(batch) for batch in self.job.plan.batches]
             return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.job.collate)
 
-        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: object) -> object:
             return sum((batch["labels"] != -100).sum() for batch in batch_samples).to(device)  # type: ignore[union-attr]
 
         def compute_loss_context_manager(self) -> Any:
@@ -177,19 +180,19 @@ def _subclass(base: Any) -> Any:
                 return contextlib.nullcontext()
             return torch.autocast(self.args.device.type, dtype=getattr(torch, self.job.autocast))
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None):  # type: ignore[no-untyped-def]
+        def compute_loss(self, model: Model, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None):  # type: ignore[no-untyped-def]
             losses = row_losses(model, inputs, num_items_in_batch)
             self.made.append((inputs["task_id"], losses.sums, losses.tokens))
             return (losses.loss, None) if return_outputs else losses.loss
 
-        def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        def _get_grad_norm(self, model: Model, grad_norm: object = None) -> object:
             self.grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
             return self.grad_norm
 
-        def floating_point_ops(self, inputs: Any) -> int:
+        def floating_point_ops(self, inputs: object) -> int:
             return 0  # It would count the model's parameters anew in every step.
 
-        def create_optimizer(self, model: Any = None) -> Any:
+        def create_optimizer(self, model: Model = None) -> object:
             if self.optimizer is None and self.job.lr_ratio is not None:
                 self.optimizer = loraplus_optimizer(model or self.model, self.args, self.job.lr_ratio)
             return super().create_optimizer(*(() if model is None else (model,)))
@@ -204,26 +207,26 @@ def _subclass(base: Any) -> Any:
                 self._created_lr_scheduler = True
             return super().create_scheduler(num_training_steps, optimizer)
 
-        def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
+        def _init_training_state(self, max_steps: int, *args: object, **kwargs: object) -> object:
             made = super()._init_training_state(max_steps, *args, **kwargs)
             # How often is logged and saved may have changed since the checkpoint.
             self.state.compute_steps(self.args, max_steps)
             return made
 
-        def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
             return _validate(self)
 
-        def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        def _evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
             metrics = self.evaluate()
             # What a rate on its way up reaches says nothing of a plateau.
             if self.job.optim.schedule == "plateau" and self.state.global_step > self.args.warmup_steps:
                 self.lr_scheduler.step(metrics["eval_loss"])
             return metrics
 
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        def _save_checkpoint(self, model: Model, trial: object) -> None:
             _save(self)
 
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Model = None) -> None:
             with restoring(resume_from_checkpoint):
                 read_weights(self.model, resume_from_checkpoint)
 
