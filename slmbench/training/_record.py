@@ -28,7 +28,7 @@ def result_sha256(folder: str, method: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _base(source: ModelSource) -> JsonObject:
+def _base(source: ModelSource) -> dict[str, Any]:
     """What finds the base again: a name alone may be another model's by then."""
     return TrainedBase(
         name=source.name, id=source.id, location=source.given, revision=source.revision, twin=source.twin
@@ -47,7 +47,7 @@ def training_record(
     memory: Mapping[str, int],
     seconds: Mapping[str, float],
     autocast: str | None,
-) -> JsonObject:
+) -> dict[str, Any]:
     """The record of a training that has ended. folder: where its weights were written.
 
     train_s is of the steps alone, over all attempts; seconds by phase are of the last one. tokens_per_second counts
