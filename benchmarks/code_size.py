@@ -4,7 +4,7 @@
 
 A code line is one that is not blank, comment or docstring alone. The core is what remains without engine, sandbox,
 pages, deployment, twins, nano, BERTScore, contamination and training's fast path. Signatures are annotations of
-parameters and returns; the names of other libraries' values (slmbench/outside.py) are counted apart. Import cycles are
+parameters and returns; the names of other libraries' values (slmbench/values.py) are counted apart. Import cycles are
 of packages, at run time; an upward import is one that the layer table of `tests/test_layers.py` forbids.
 """
 

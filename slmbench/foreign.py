@@ -20,7 +20,6 @@ from attrs import frozen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from slmbench.errors import FileError, Problem
-from slmbench.outside import JsonObject
 from slmbench.paths import shown
 from slmbench.visible import visible
 
@@ -94,7 +93,7 @@ def read_json(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: st
     return decode_json(read_bytes(path, limits.bytes, todo=todo), path, limits, todo=todo)
 
 
-def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> JsonObject:
+def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> dict[str, Any]:
     """A file's JSON object, for who passes its other keys on. Raises as `read_json`, and FileError for no object."""
     value = read_json(path, limits, todo=todo)
     if not isinstance(value, dict):
@@ -268,7 +267,7 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, which is no number of JSON")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()

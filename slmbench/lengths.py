@@ -13,9 +13,9 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
 from slmbench.foreign import read_json
 from slmbench.models import ModelSource, load_tokenizer, resolve_model
-from slmbench.outside import Tokenizer
 from slmbench.paths import shown
 from slmbench.schema import ModelSpec, parse
+from slmbench.values import Tokenizer
 from slmbench.yamlfile import read_yaml
 
 NO_LIMIT = 10**9

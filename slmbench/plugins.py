@@ -19,9 +19,9 @@ from attrs import frozen
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, HookError, Problem, did_you_mean
 from slmbench.installed import PluginModule
-from slmbench.outside import JsonObject
 from slmbench.paths import package_dir, shown
 from slmbench.registry import KINDS, Registered, Registry, is_marked, marked, own_headers
+from slmbench.values import JsonObject
 
 HOOKS = ("example", "generate")
 

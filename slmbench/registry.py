@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
-from slmbench.outside import JsonObject
 from slmbench.paths import package_dir, shown
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -69,7 +68,7 @@ class Registered(NamedTuple):
         return f"{shown(self.path)}:{self.line}"
 
 
-def _decorator(kind: str, name: str, summary: str, version: str, facts: JsonObject) -> Callable[[F], F]:
+def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str, Any]) -> Callable[[F], F]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / -, at most 80 of them; got {name!r}")
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:

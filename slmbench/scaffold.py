@@ -14,10 +14,10 @@ from slmbench.drafts import Wishes, draft_task
 from slmbench.errors import UsageError
 from slmbench.files import disk_errors, write_atomically
 from slmbench.nano.words import COMPLAINTS, NAMES
-from slmbench.outside import JsonObject
 from slmbench.paths import shown
 from slmbench.schema import plain_name
 from slmbench.task import load_task_folder
+from slmbench.values import JsonObject
 
 _IGNORED = """\
 # Rows of one's own, which may be private. Take this away to have them with the task.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmbench.foreign import faults
-from slmbench.outside import JsonObject
+from slmbench.values import JsonObject
 
 SEAL = "record_sha256"
 # A finished run may be marked, as invalidated, and unmarked.

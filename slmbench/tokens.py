@@ -11,9 +11,8 @@ from slmbench.errors import UsageError
 from slmbench.exports import asked_of, compact_json, record_of, toon_table, with_same_columns
 from slmbench.formats import load_format
 from slmbench.lengths import Ruler
-from slmbench.outside import JsonObject
 from slmbench.task import Task
-from slmbench.values import Example
+from slmbench.values import Example, JsonObject
 
 BATCH = 20
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import yaml
 
 from slmbench.errors import DeclarationError, Problem
-from slmbench.outside import JsonObject
 from slmbench.paths import shown
 
 MAX_BYTES = 1_000_000
@@ -179,7 +178,7 @@ class _Builder:
             return None
         return self._mapping(node, location, depth)
 
-    def _mapping(self, node: Any, location: Location, depth: int) -> JsonObject:
+    def _mapping(self, node: Any, location: Location, depth: int) -> dict[str, Any]:
         built: dict[str, Any] = {}
         first_line: dict[str, int] = {}
         for key_node, value_node in node.value:

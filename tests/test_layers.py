@@ -19,7 +19,6 @@ LAYERS: dict[str, int] = {
     "errors": 0,
     "paths": 0,
     "visible": -1,
-    "outside": -1,
     "console": 0,
     "texts": 1,
     "interrupts": 1,

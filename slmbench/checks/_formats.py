@@ -10,9 +10,8 @@ from slmbench.checks._findings import Findings, short
 from slmbench.checks._rows import fault_of_templates
 from slmbench.errors import SlmbenchError
 from slmbench.formats import Format, FormatFault, Rendered, format_names, load_format
-from slmbench.outside import Tokenizer
 from slmbench.task import Task
-from slmbench.values import Example, Target
+from slmbench.values import Example, Target, Tokenizer
 
 
 @frozen

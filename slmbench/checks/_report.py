@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from slmbench.errors import Problem
 from slmbench.lengths import Ruler, percentile
-from slmbench.outside import JsonObject
+from slmbench.values import JsonObject
 
 
 @frozen

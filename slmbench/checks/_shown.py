@@ -10,9 +10,8 @@ from attrs import evolve
 from slmbench.checks._findings import Findings, short
 from slmbench.errors import SlmbenchError
 from slmbench.formats import format_names, load_format
-from slmbench.outside import Tokenizer
 from slmbench.task import Task
-from slmbench.values import Example, Prompt
+from slmbench.values import Example, Prompt, Tokenizer
 
 BY_CHANCE = 12
 """A gold answer of fewer characters may stand in a format's own words by chance."""

@@ -8,7 +8,7 @@ from typing import Any
 from slmbench.datasets._nulls import without_nan
 from slmbench.datasets._source import Source
 from slmbench.errors import DataError
-from slmbench.outside import JsonObject
+from slmbench.values import JsonObject
 
 Convert = Callable[[Any], Any]
 

@@ -30,11 +30,10 @@ from slmbench.formats import chat_template_of, load_format, prompt_ids
 from slmbench.formats.chat import TODAY
 from slmbench.machine import code, packages
 from slmbench.models import has_template, load_config, load_model, load_tokenizer, own_tokenizer
-from slmbench.outside import Config, JsonObject, Tokenizer
 from slmbench.paths import shown
 from slmbench.runs import now
 from slmbench.task import Task
-from slmbench.values import Prompt
+from slmbench.values import Config, JsonObject, Prompt, Tokenizer
 
 Target = Literal["merged", "ollama", "gguf-ready"]
 TARGETS: tuple[Target, ...] = ("merged", "ollama", "gguf-ready")

@@ -12,8 +12,8 @@ from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, write_json
 from slmbench.foreign import Limits, read_object
 from slmbench.hub import use_cache_alone
-from slmbench.outside import JsonObject, Model, Tokenizer
 from slmbench.paths import shown
+from slmbench.values import JsonObject, Model, Tokenizer
 
 SHARD_BYTES = 4 * 10**9
 _PIECES = ("tokenizer.model", "spiece.model")

@@ -9,9 +9,9 @@ from attrs import evolve, frozen
 
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.models import AdapterInfo, LoadedModel, ModelSource, adapter_on, attach_adapter, check_base, load_model
-from slmbench.outside import Model, Tensor
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
+from slmbench.values import Model, Tensor
 
 TOLERANCE = 1e-3
 """How far logits in float32 may move by merging, as a share of the largest of them."""

@@ -10,8 +10,7 @@ from slmbench.deployment._go_template import go_template
 from slmbench.deployment._turns import WAY_OUT, Turns, probe_turns
 from slmbench.errors import SlmbenchError
 from slmbench.formats import Format, load_format
-from slmbench.outside import Tokenizer
-from slmbench.values import Prompt, Shot, Target
+from slmbench.values import Prompt, Shot, Target, Tokenizer
 
 
 @frozen

@@ -15,12 +15,12 @@ from slmbench.deployment._modelfile import Asking
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, format_names, load_format, training_ids
 from slmbench.models import AdapterInfo, ModelSource, is_model_here, is_whole_model, read_adapter, resolve_model
-from slmbench.outside import Tokenizer
 from slmbench.paths import shown
 from slmbench.registry import Registered, Registry
 from slmbench.runs import TrainingRecord, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, load_task
+from slmbench.values import Tokenizer
 
 _EXAMPLES_A_TASK = 2
 _MOST_PROBES = 8

@@ -8,8 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import UsageError
-from slmbench.outside import Tokenizer
-from slmbench.values import Prompt, Target
+from slmbench.values import Prompt, Target, Tokenizer
 
 
 @frozen

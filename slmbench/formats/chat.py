@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
 from slmbench.formats._chat_template import DAY, ChatTemplateFault, asks_for_the_date, render_chat_template
-from slmbench.outside import Tokenizer
 from slmbench.paths import shown
 from slmbench.registry import format
-from slmbench.values import Prompt, Target
+from slmbench.values import Prompt, Target, Tokenizer
 
 DEFAULT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from slmbench.formats._base import Rendered
-from slmbench.outside import Tokenizer
 from slmbench.registry import format
-from slmbench.values import Prompt
+from slmbench.values import Prompt, Tokenizer
 
 SYSTEM_DELIMITER = "\n\n"
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from slmbench.errors import DataError
 from slmbench.formats._base import FormatFault, Rendered
-from slmbench.outside import Tokenizer
 from slmbench.registry import format
-from slmbench.values import Prompt, Target
+from slmbench.values import Prompt, Target, Tokenizer
 
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _END = "\n\n"

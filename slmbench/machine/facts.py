@@ -8,8 +8,8 @@ import subprocess
 from functools import lru_cache
 from importlib import metadata
 
-from slmbench.outside import JsonObject
 from slmbench.paths import bundled_root, package_dir
+from slmbench.values import JsonObject
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "bitsandbytes")
 

@@ -16,8 +16,8 @@ from attrs import frozen
 from slmbench.errors import FileError, UsageError
 from slmbench.foreign import read_json
 from slmbench.hub import use_cache_alone
-from slmbench.outside import Model, Tokenizer
 from slmbench.paths import shown
+from slmbench.values import Model, Tokenizer
 
 TEXTS_AT_ONCE = 64
 FALLBACK_LIMIT = 512

@@ -15,8 +15,8 @@ from slmbench.models._load import LoadedModel
 from slmbench.models._own_tokenizer import own_tokenizer, unembedded
 from slmbench.models._peft_config import check_config
 from slmbench.models._wiring import note_wiring
-from slmbench.outside import Model, Tokenizer
 from slmbench.paths import shown
+from slmbench.values import Model, Tokenizer
 
 # peft's mark in front of what the base calls a module.
 _PREFIX = "base_model.model."

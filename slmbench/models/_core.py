@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from slmbench.outside import Config, Model, Tensor
+from slmbench.values import Config, Model, Tensor
 
 # Without their window these models would see too far; with these the layers hand it to the attention function.
 WINDOWED = frozenset({"phi3", "qwen2", "qwen3", "mistral", "smollm3"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from slmbench.outside import Model, Tokenizer
+from slmbench.values import Model, Tokenizer
 
 
 def weights_sha256(model: Model) -> str:

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import Foreign, Limits, faults, parse, read_json, read_object
-from slmbench.outside import JsonObject
 from slmbench.paths import shown
+from slmbench.values import JsonObject
 
 HEADER_BYTES = 100_000_000
 """Of a safetensors file's header, as its format bounds it."""

@@ -23,8 +23,8 @@ from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read
 from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
 from slmbench.models._gguf_tokenizer import set_cuts
-from slmbench.outside import JsonObject, Model, Tensor
 from slmbench.paths import cache_dir, shown
+from slmbench.values import JsonObject, Model, Tensor
 
 SUFFIX = ".gguf"
 MANIFEST = "gguf.json"

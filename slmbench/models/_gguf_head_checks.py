@@ -7,8 +7,8 @@ from typing import Any
 
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.models._gguf_header import GgufHead
-from slmbench.outside import Config, JsonObject
 from slmbench.paths import shown
+from slmbench.values import Config, JsonObject
 
 _ROTATION = "rope_freqs.weight"
 # Settings that transformers doesn't read and that change nothing it computes, or nothing by these values.

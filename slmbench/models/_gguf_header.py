@@ -11,8 +11,8 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import UsageError
-from slmbench.outside import JsonObject
 from slmbench.paths import shown
+from slmbench.values import JsonObject
 
 MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}

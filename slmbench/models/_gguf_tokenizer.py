@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slmbench.models._gguf_header import GgufHead
-from slmbench.outside import Tokenizer
+from slmbench.values import Tokenizer
 
 # llama.cpp's names of ways to cut: each digit by itself, then GPT-2's words.
 _DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "codeshell", "command-r"})

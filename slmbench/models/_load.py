@@ -18,9 +18,9 @@ from slmbench.models._files import asked_by, check_files, check_json
 from slmbench.models._settled import Settled, of_head, settle, take_ends
 from slmbench.models._source import ModelSource
 from slmbench.models._tokenizer import closing_tokens, left_open, take_lengths_off
-from slmbench.outside import Config, JsonObject, Model, Tokenizer
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
+from slmbench.values import Config, JsonObject, Model, Tokenizer
 
 if TYPE_CHECKING:
     from slmbench.models._adapters import AdapterInfo

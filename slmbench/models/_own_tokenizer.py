@@ -11,8 +11,8 @@ from slmbench.errors import FileError, UsageError
 from slmbench.foreign import read_json
 from slmbench.models._adapters import AdapterInfo
 from slmbench.models._tokenizer import left_open, take_lengths_off
-from slmbench.outside import Model, Tokenizer
 from slmbench.paths import shown
+from slmbench.values import Model, Tokenizer
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _TEMPLATE = "chat_template.jinja"

@@ -14,8 +14,8 @@ from slmbench.errors import UsageError, did_you_mean
 from slmbench.foreign import faults, short
 from slmbench.models._adapter_files import AGAIN, CONFIG
 from slmbench.models._adapters import AdapterInfo
-from slmbench.outside import JsonObject, Model
 from slmbench.paths import shown
+from slmbench.values import JsonObject, Model
 
 PATTERN_SECONDS = 3.0
 _SMALL = 4096

@@ -10,8 +10,8 @@ from attrs import frozen
 
 from slmbench.errors import UsageError
 from slmbench.models._files import Stored, stored_tensors
-from slmbench.outside import Config, Model, Tokenizer
 from slmbench.paths import shown
+from slmbench.values import Config, Model, Tokenizer
 
 
 @frozen(eq=False)

@@ -11,10 +11,10 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.foreign import read_json
 from slmbench.models._gguf import SUFFIX, gguf_folder, is_gguf
-from slmbench.outside import JsonObject
 from slmbench.paths import package_dir, shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.twins import build_twin
+from slmbench.values import JsonObject
 from slmbench.yamlfile import read_yaml
 
 

@@ -6,8 +6,8 @@ import copy
 import json
 
 from slmbench.errors import UsageError
-from slmbench.outside import JsonObject, Tokenizer
 from slmbench.paths import shown
+from slmbench.values import JsonObject, Tokenizer
 
 
 def take_lengths_off(tokenizer: Tokenizer) -> None:

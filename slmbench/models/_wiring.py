@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from slmbench.outside import JsonObject, Model
+from slmbench.values import JsonObject, Model
 
 _HOLDERS = (dict, OrderedDict, set, list)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from slmbench.console import say, show_json
 from slmbench.nano.corpus import EARLY_DOCUMENTS, documents
-from slmbench.outside import JsonObject, Tokenizer
+from slmbench.values import JsonObject, Tokenizer
 
 VOCAB_SIZE = 1024
 CONTEXT = 1024

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from slmbench.outside import JsonObject
+from slmbench.values import JsonObject
 
 Draw = Callable[[random.Random], tuple[Hashable, dict[str, Any]]]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from slmbench.errors import DeclarationError, Problem, did_you_mean
-from slmbench.outside import Model
+from slmbench.values import Model
 from slmbench.yamlfile import Document, Location
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from slmbench.outside import JsonObject
 from slmbench.schema._base import Name, Spec
+from slmbench.values import JsonObject
 
 ColumnType = Literal["text", "int", "float", "bool", "json", "python", "date"]
 """What the values of a column are turned into: see `slmbench.datasets._types`."""

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slmbench.errors import DataError, did_you_mean
-from slmbench.outside import JsonObject
 from slmbench.prints import LOOPED, Path, Printed
 from slmbench.schema import PromptSpec
 from slmbench.templates import Template
 from slmbench.texts import NotText, as_text
+from slmbench.values import JsonObject
 
 
 def field_at(fields: Mapping[str, object], path: str, key: str) -> object:

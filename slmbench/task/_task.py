@@ -16,7 +16,6 @@ from slmbench.datasets import Dataset, Row, Rows, fetch_rows, local_source, samp
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
-from slmbench.outside import JsonObject, Tokenizer
 from slmbench.plugins import Plugin
 from slmbench.registry import Registry
 from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
@@ -24,7 +23,7 @@ from slmbench.task._choices import gold_of, options_of
 from slmbench.task._fields import field_at, inputs_of, texts_at
 from slmbench.task._twin_rows import part_of_golden
 from slmbench.templates import Template
-from slmbench.values import Example, Output, Prompt, Score, Shot, Target
+from slmbench.values import Example, JsonObject, Output, Prompt, Score, Shot, Target, Tokenizer
 
 EXTRACT_S = 5.0
 

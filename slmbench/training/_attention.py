@@ -9,8 +9,8 @@ from typing import Any
 
 from slmbench.errors import UsageError
 from slmbench.models import core_model, dispatches_attention, exchange_attention
-from slmbench.outside import Model, Tensor
 from slmbench.training._fused import fuse_parts
+from slmbench.values import Model, Tensor
 
 ROWS = "slmbench_rows"
 _PROBE_ROWS = (5, 3, 7)

@@ -18,8 +18,8 @@ from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import disk_errors, sync_folder
 from slmbench.foreign import Count, Foreign, open_plain, parse, read_json
 from slmbench.machine import packages
-from slmbench.outside import JsonObject
 from slmbench.paths import shown
+from slmbench.values import JsonObject
 
 MANIFEST = "checkpoint.json"
 _SCHEMA = 1

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from attrs import evolve, field, frozen
 
 from slmbench.errors import DataError, OfflineError
-from slmbench.outside import JsonObject
 from slmbench.task import Task
 from slmbench.training._ngrams import (
     N_WORDS,
@@ -25,7 +24,7 @@ from slmbench.training._ngrams import (
     words_of,
 )
 from slmbench.training._rows import TrainingRow
-from slmbench.values import Example
+from slmbench.values import Example, JsonObject
 
 Level = Literal["exact", "normalised", "ngram"]
 LEVELS: tuple[Level, ...] = ("exact", "normalised", "ngram")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict
 
 from slmbench.foreign import Amount, Count, Foreign, Number
-from slmbench.outside import JsonObject
+from slmbench.values import JsonObject
 
 Point = dict[str, Any]
 

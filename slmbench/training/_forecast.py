@@ -13,11 +13,11 @@ from attrs import evolve, field, frozen
 from slmbench.errors import UsageError
 from slmbench.machine import give_back_freed
 from slmbench.models import ModelSource, asked_by
-from slmbench.outside import Config, JsonObject
 from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
 from slmbench.training._methods import with_adapter
 from slmbench.training._peak import fake_model, step_peak
 from slmbench.training._shapes import empty_model, pack_layers
+from slmbench.values import Config, JsonObject
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "head", "overhead")
 # Fitted on Linux with glibc, which keeps freed blocks in between those that live: the share of activations and head

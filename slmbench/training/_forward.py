@@ -10,9 +10,9 @@ from attrs import frozen
 
 from slmbench.errors import UsageError
 from slmbench.models import core_model
-from slmbench.outside import JsonObject, Model, Tensor
 from slmbench.training._attention import ROWS, row_mask
 from slmbench.training._head import head_losses, logits_losses
+from slmbench.values import JsonObject, Model, Tensor
 
 # Those whose logits are the head's product with the last hidden state (T5's scaled), read in their code and held by
 # tests. The others', which may scale or cap them, come from their own forward.

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from slmbench.outside import JsonObject, Model, Tensor
+from slmbench.values import JsonObject, Model, Tensor
 
 # Read in transformers' code, and held by tests: weight * (x / rms(x)), in float32 inside; down(silu(gate) * up).
 NORMS = frozenset(f"{family}RMSNorm" for family in ("Llama", "Qwen2", "Qwen3", "Phi3", "Mistral", "SmolLM3"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from slmbench.outside import Model, Tensor
+from slmbench.values import Model, Tensor
 
 LOGITS_BYTES = 64 << 20
 # For each core: a block of logits is gone over several times, which costs little while it is in the caches.

@@ -11,8 +11,8 @@ from typing import Any
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
 from slmbench.models import LoadedModel, ModelSource, load_model
-from slmbench.outside import JsonObject, Model, Tokenizer
 from slmbench.schema import QuantizationSpec, RecipeSpec
+from slmbench.values import JsonObject, Model, Tokenizer
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

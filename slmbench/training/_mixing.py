@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from slmbench.errors import DataError, UsageError
-from slmbench.outside import JsonObject
 from slmbench.schema import MixingSpec
+from slmbench.values import JsonObject
 
 # From how many of the next rows a batch is filled when rows are packed: far enough to fill it to a percent, near
 # enough that the shares of the tasks hold over a few batches.

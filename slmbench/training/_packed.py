@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from slmbench.outside import Tensor
+from slmbench.values import Tensor
 
 
 def packed_linear(layer: Any, weight_bytes: int, compute: Any) -> Tensor:

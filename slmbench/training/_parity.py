@@ -9,9 +9,9 @@ from slmbench.errors import ParityError
 from slmbench.evaluation import SentRequest, sent_requests
 from slmbench.formats import Format
 from slmbench.models import LoadedModel
-from slmbench.outside import Tokenizer
 from slmbench.task import Task
 from slmbench.training._rows import TrainingRow
+from slmbench.values import Tokenizer
 
 ROWS_A_TASK = 24
 _WHITE_SPACE = "the prompt ends in white space, which makes other tokens of what follows; take it off"

@@ -14,10 +14,10 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.models import dispatches_attention
-from slmbench.outside import JsonObject, Model
 from slmbench.training._attention import take_rows
 from slmbench.training._forward import IGNORED, collate, row_losses
 from slmbench.training._fused import fuse_parts
+from slmbench.values import JsonObject, Model
 
 
 @frozen

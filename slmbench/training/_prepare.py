@@ -16,7 +16,6 @@ from slmbench.catalog import Catalog
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format, dated, load_format
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
-from slmbench.outside import Config, JsonObject, Tokenizer
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
 from slmbench.schema import LoraSpec, RecipeSpec
@@ -27,6 +26,7 @@ from slmbench.training._forecast import forecast_memory
 from slmbench.training._mixing import Plan, plan_batches
 from slmbench.training._refusals import refuse_impossible
 from slmbench.training._rows import TrainingRow, mixture, split_validation, take_rows
+from slmbench.values import Config, JsonObject, Tokenizer
 
 Say = Callable[[str], Any]
 _LABELS = {

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format
 from slmbench.models import ModelSource
-from slmbench.outside import Config, Model, Tokenizer
 from slmbench.schema import OptimSpec, RecipeSpec
 from slmbench.training._forecast import weights_dtype
 from slmbench.training._shapes import adapted_layers, empty_model, head_is_tied, head_names, is_target, linear_layers
+from slmbench.values import Config, Model, Tokenizer
 
 _LINES = "a: 1\n  b: 2\nc: 3"
 

@@ -11,9 +11,8 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, training_ids
-from slmbench.outside import JsonObject, Tokenizer
 from slmbench.task import Task
-from slmbench.values import Example
+from slmbench.values import Example, JsonObject, Tokenizer
 
 # Of a small task, no more than this part is kept aside.
 MOST_VALIDATION = 0.25

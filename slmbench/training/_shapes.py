@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from slmbench.outside import Config, Model
+from slmbench.values import Config, Model
 
 BLOCK_NUMBERS = 64
 """Numbers of a packed layer that share a scale, as bitsandbytes packs by default."""

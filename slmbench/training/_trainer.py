@@ -16,7 +16,6 @@ from attrs import field, frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.interrupts import Interrupt
-from slmbench.outside import JsonObject, Model, Tokenizer
 from slmbench.paths import shown
 from slmbench.schema import OptimSpec
 from slmbench.training._checkpoints import (
@@ -35,6 +34,7 @@ from slmbench.training._measured import PeakMemory
 from slmbench.training._methods import loraplus_optimizer, read_weights, write_weights
 from slmbench.training._mixing import Plan
 from slmbench.training._progress import CURVES, STATE, TIMES, read_progress
+from slmbench.values import JsonObject, Model, Tokenizer
 
 OPTIMIZER, SCHEDULER, SCALER, RANDOM = "optimizer.pt", "scheduler.pt", "scaler.pt", "random.pt"
 

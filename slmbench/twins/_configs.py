@@ -6,8 +6,8 @@ import json
 import os
 
 from slmbench.files import write_json
-from slmbench.outside import Config, JsonObject, Tokenizer
 from slmbench.schema import ModelSpec
+from slmbench.values import Config, JsonObject, Tokenizer
 
 ROWS_MULTIPLE = 64
 """Real models' embeddings have more rows than their tokenizers have pieces, up to a multiple of this."""

@@ -6,10 +6,10 @@ import json
 import math
 from collections import Counter
 
-from slmbench.outside import Backend, JsonObject, Tokenizer
 from slmbench.schema import ModelSpec
 from slmbench.twins._templates import chat_template
 from slmbench.twins._text import training_lines
+from slmbench.values import Backend, JsonObject, Tokenizer
 
 PIECES = 1000
 BYTES = [f"<0x{i:02X}>" for i in range(256)]

@@ -7,8 +7,8 @@ import json
 import math
 import os
 
-from slmbench.outside import Config, Tensor
 from slmbench.schema import ModelSpec
+from slmbench.values import Config, Tensor
 
 STD = 0.05
 """As nano's. Logits come out small, so that an untrained twin's loss is about that of guessing."""
