@@ -47,6 +47,7 @@ LAYERS: dict[str, int] = {
     "datasets": 5,
     "drafts": 6,
     "lengths": 6,
+    "engines": 6,
     "task": 6,
     "runs": 4,
     "recipe": 7,
@@ -133,9 +134,9 @@ def test_heavy_packages_are_imported_inside_functions_of_layers_three_to_nine(pa
         assert 3 <= LAYERS[part_of(path)] <= 9
 
 
-def test_only_evaluation_imports_the_harness() -> None:
+def test_only_evaluation_and_engines_import_the_harness() -> None:
     users = {part_of(path) for path in FILES for module, *_ in imports(path) if module.split(".")[0] == "lm_eval"}
-    assert users == {"evaluation"}
+    assert users == {"evaluation", "engines"}
 
 
 def test_private_modules_are_imported_by_their_own_package_alone() -> None:

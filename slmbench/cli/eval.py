@@ -11,6 +11,7 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._boards import listed, show_leaderboard
 from slmbench.console import say, show_json
 from slmbench.errors import UsageError
+from slmbench.registry import own_headers
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import DEFAULT_OUT, bertscore_by_twin, data_mode, out_folder, say_golden
 
@@ -33,6 +34,7 @@ class _Batch(click.ParamType):
 
 
 BATCH = _Batch()
+ENGINES = ["shared", *sorted({one.name for one in own_headers("engine")} - {"shared"})]
 
 
 @click.command("eval", help="Score MODEL (a registry name, a folder, a .gguf file, or a hub id) on tasks or a suite.")
@@ -54,9 +56,7 @@ BATCH = _Batch()
     "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
 )
 @click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
-@click.option(
-    "--engine", type=click.Choice(["shared", "hf"]), default="shared", show_default=True, help="hf: lm-eval's."
-)
+@click.option("--engine", type=click.Choice(ENGINES), default="shared", show_default=True, help="hf: lm-eval's.")
 @click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows whose memory may be taken, or auto.")
 @click.option(
     "--kv-budget",

@@ -14,16 +14,16 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.console import advanced, bar
+from slmbench.engines import engine_names, load_engine
+from slmbench.engines.generation_config import end_ids, tamed
+from slmbench.engines.requests import check_known, check_pair, name_of
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
 from slmbench.evaluation._waiting import Waiting, most_tokens, sample_key, tag
-from slmbench.evaluation.shared_prefix._generation_config import end_ids, tamed
-from slmbench.evaluation.shared_prefix._requests import check_known, check_pair, name_of
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
 from slmbench.journal import Journal
 from slmbench.models import LoadedModel, core_model, tokenizer_sha256
 
-ENGINES = ("shared", "hf")
 AUTO = "auto"
 Encoded = dict[tuple[str, str], tuple[list[int], list[int]]]
 """(context, continuation) -> the token ids of both."""
@@ -47,13 +47,13 @@ class Engine:
     latency: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if self.name not in ENGINES:
-            raise UsageError(f"no engine {self.name!r}{did_you_mean(self.name, ENGINES)}")
+        if self.name not in (known := engine_names()):
+            raise UsageError(f"no engine {self.name!r}{did_you_mean(self.name, known)}")
         if self.batch != AUTO and (type(self.batch) is not int or self.batch < 1):
             raise UsageError(f"batch is {self.batch!r}; give a number from 1 on, or auto")
         told = (("kv_budget", self.kv_budget_bytes is not None), ("latency", self.latency))
         given = [name for name, is_given in told if is_given]
-        if self.name != "shared" and given:
+        if given and not load_engine(self.name).facts.get("budgeted"):
             raise UsageError(
                 f"{' and '.join(given)}: only the engine `shared` knows it; leave it out, or take that engine"
             )
@@ -104,7 +104,7 @@ def build_engine(
     if loaded.architecture == "seq2seq":
         identity["encoder_tokens"] = encoder_tokens(loaded)
     options: dict[str, Any] = {"batch_size": engine.rows}
-    if engine.name == "shared":
+    if load_engine(engine.name).facts.get("budgeted"):
         options |= {"kv_budget_bytes": engine.kv_budget_bytes, "seed": seed, "latency": engine.latency}
     pairs: Encoded = {} if encoded is None else encoded
     return _engine_class(engine.name)(loaded, format, journals or {}, identity, pairs, options)
@@ -116,11 +116,7 @@ def _engine_class(name: str) -> type:
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if name == "shared":
-        from slmbench.evaluation.shared_prefix import SharedPrefixLM as Base
-    else:
-        from lm_eval.models.huggingface import HFLM as Base
-
+    Base = load_engine(name).function()
     return type(f"Journaled{Base.__name__}", (_Journaled, Base), {})
 
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from slmbench.errors import did_you_mean
+from slmbench.registry import own_headers
 from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
+
+def _known_engine(name: str) -> str:
+    known = [header.name for header in own_headers("engine")]
+    if name not in known:
+        raise ValueError(f"unknown engine {name!r}{did_you_mean(name, known)}")
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_known_engine), Field(examples=["shared", "hf"])]
 FormatName = Annotated[str, Field(min_length=1, examples=["plain", "chat", "toon"])]
 """slmbench's own formats, and those that plugins bring."""
 
@@ -80,7 +91,7 @@ class EvaluationSpec(Spec):
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
     suite: Name | None = None
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    engine: Literal["shared", "hf"] = "shared"
+    engine: EngineName = "shared"
     limit: int | None = Field(default=None, ge=1)
     samples: int | None = Field(default=None, ge=1, le=1000)
     metrics: Annotated[list[str], Field(min_length=1)] | None = None

@@ -1,4 +1,4 @@
-"""The engine that computes what requests share once: `SharedPrefixLM`, a subclass of lm-eval's HFLM.
+"""lm-eval's door to the engine that computes what requests share once: `SharedPrefixLM`, a subclass of its HFLM.
 
 Registered with lm-eval as `slmbench` when `slmbench.evaluation` is imported. `python -m
 slmbench.evaluation.shared_prefix` is lm-eval's own command line with it registered.
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
     class SharedPrefixLM(HFLM):
-        """See `_model`."""
+        """See `slmbench.engines.shared_prefix`."""
 
 
 __all__ = ["SharedPrefixLM", "register"]
@@ -22,7 +22,7 @@ NAME = "slmbench"
 def __getattr__(name: str) -> Any:
     if name != "SharedPrefixLM":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from slmbench.evaluation.shared_prefix._model import shared_prefix_class
+    from slmbench.engines.shared_prefix import shared_prefix_class
 
     return shared_prefix_class()
 

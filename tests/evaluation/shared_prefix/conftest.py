@@ -107,7 +107,7 @@ def small_segments(monkeypatch):
     """small_segments() -> nothing; from then on, few tokens make a segment or a piece of a context too large."""
 
     def squeeze() -> None:
-        from slmbench.evaluation.shared_prefix import _prompts, _trie
+        from slmbench.engines.shared_prefix import _prompts, _trie
 
         for module, name, value in (
             (_trie, "SUBTREE_TOKENS", 12),
@@ -126,7 +126,7 @@ def cramped(small_segments, monkeypatch):
     """cramped() -> nothing; from then on, few tokens make a segment or a pass too large."""
 
     def squeeze() -> None:
-        from slmbench.evaluation.shared_prefix import _model
+        from slmbench.engines.shared_prefix import _model
 
         small_segments()
         monkeypatch.setattr(_model, "PASS_TOKENS_CPU", 30)
@@ -137,7 +137,7 @@ def cramped(small_segments, monkeypatch):
 @pytest.fixture
 def stores(monkeypatch):
     """Every store of prefixes that an engine makes during the test."""
-    from slmbench.evaluation.shared_prefix import _loglikelihood
+    from slmbench.engines.shared_prefix import _loglikelihood
 
     made: list[Any] = []
     real = _loglikelihood.PrefixStore

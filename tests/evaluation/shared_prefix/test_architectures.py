@@ -77,7 +77,7 @@ def test_a_window_shorter_than_the_shots_hides_them(window, tiny, ours, theirs, 
 def test_scores_that_are_capped_in_attention_are_left_to_lm_eval(
     tiny, ours, theirs, documents, scored_alike, monkeypatch
 ) -> None:
-    from slmbench.evaluation.shared_prefix import _probe
+    from slmbench.engines.shared_prefix import _probe
 
     # Even where nothing says beforehand that such a model's attention is one of its own.
     monkeypatch.setattr(_probe, "dispatches_attention", lambda core: True)

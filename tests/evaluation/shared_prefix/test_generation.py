@@ -86,7 +86,7 @@ def test_texts_of_one_or_two_tokens_are_lm_evals_own(nano, same_texts, most) -> 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_more_rows_than_slots_are_written_all_the_same(nano, same_texts, cramped, monkeypatch, rows) -> None:
-    from slmbench.evaluation.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _model
 
     cramped()
     monkeypatch.setattr(_model, "DECODED_ROWS_CPU", rows)
@@ -124,7 +124,7 @@ def test_the_models_own_end_ends_a_text(nano, same_texts, greedy_after, as_list)
 
 
 def test_a_text_that_ends_in_the_middle_leaves_its_slot_to_another(nano, same_texts, greedy_after, monkeypatch) -> None:
-    from slmbench.evaluation.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _model
 
     monkeypatch.setattr(_model, "DECODED_ROWS_CPU", 2)
     follows = [greedy_after(nano.model, nano.tokenizer.encode(text), 6) for text in PROMPTS]
@@ -223,7 +223,7 @@ def test_texts_longer_than_a_slot_is_at_first_are_lm_evals_own(tiny, same_texts)
 @pytest.fixture
 def decoders(monkeypatch):
     """Every decoder that an engine makes during the test."""
-    from slmbench.evaluation.shared_prefix import _generation
+    from slmbench.engines.shared_prefix import _generation
 
     made: list[Any] = []
     real = _generation.Decoder
@@ -250,7 +250,7 @@ def test_what_prompts_share_is_computed_once_and_repeats_cost_no_prompt(nano, ou
 def test_no_more_is_held_for_sharing_than_allowed_and_nothing_afterwards(
     rows, budget, nano, ours, instances, decoders, cramped, monkeypatch
 ) -> None:
-    from slmbench.evaluation.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _model
 
     cramped()
     monkeypatch.setattr(_model, "DECODED_ROWS_CPU", rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slmbench.evaluation.shared_prefix import _head
-from slmbench.evaluation.shared_prefix._head import Head
+from slmbench.engines.shared_prefix import _head
+from slmbench.engines.shared_prefix._head import Head
 
 ROWS, WIDTH, VOCABULARY = 7, 16, 101
 

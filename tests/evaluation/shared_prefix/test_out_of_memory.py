@@ -38,7 +38,7 @@ def told():
 @pytest.fixture
 def too_small(monkeypatch):
     """too_small(most_tokens, error) -> a list of the tokens of passes that were refused from then on."""
-    from slmbench.evaluation.shared_prefix import _decoding, _scoring
+    from slmbench.engines.shared_prefix import _decoding, _scoring
 
     def shrink(most_tokens: int, error: Exception) -> list[int]:
         refused: list[int] = []
@@ -100,7 +100,7 @@ def test_writing_goes_on_with_half_and_tells_each_text_once(
 
 
 def test_memory_that_runs_out_in_the_middle_loses_no_text(nano, ours, theirs, instances, told, monkeypatch) -> None:
-    from slmbench.evaluation.shared_prefix import _decoding
+    from slmbench.engines.shared_prefix import _decoding
 
     arguments = [(prompt, WRITE | {"max_gen_toks": 2 + at}) for at, prompt in enumerate(PROMPTS)]
     want = theirs(nano.model).generate_until(instances("generate_until", arguments), disable_tqdm=True)

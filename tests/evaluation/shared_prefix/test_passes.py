@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slmbench.evaluation.shared_prefix import _trie
-from slmbench.evaluation.shared_prefix._passes import PrefixStore, passes
-from slmbench.evaluation.shared_prefix._trie import Segment, build_trie, lay_out
+from slmbench.engines.shared_prefix import _trie
+from slmbench.engines.shared_prefix._passes import PrefixStore, passes
+from slmbench.engines.shared_prefix._trie import Segment, build_trie, lay_out
 
 
 @pytest.fixture(autouse=True)

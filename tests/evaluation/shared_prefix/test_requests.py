@@ -62,7 +62,7 @@ def test_the_real_model_scores_as_lm_eval_has_it(stories, alike) -> None:
 
 @pytest.mark.parametrize("n", [2, 5])
 def test_choices_of_one_token_are_read_from_one_position(nano, alike, n, ours, instances, monkeypatch) -> None:
-    from slmbench.evaluation.shared_prefix._head import Head
+    from slmbench.engines.shared_prefix._head import Head
 
     pairs = [(f"{SHOTS}Question: {at}? Answer:", f" {letter}") for at in range(n) for letter in "ABCD"]
     assert {len(nano.tokenizer.tokenize(rest)) for _, rest in pairs} == {1}

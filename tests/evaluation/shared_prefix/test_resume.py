@@ -57,8 +57,8 @@ def code_task(make_code_task: Any) -> Any:
 @pytest.fixture
 def computed(monkeypatch):
     """How many pairs and rows reached the model, call by call."""
-    from slmbench.evaluation.shared_prefix import _loglikelihood
-    from slmbench.evaluation.shared_prefix._decoding import Decoder
+    from slmbench.engines.shared_prefix import _loglikelihood
+    from slmbench.engines.shared_prefix._decoding import Decoder
 
     counts: list[int] = []
     score, write = _loglikelihood.score, Decoder.write
@@ -138,7 +138,7 @@ def test_a_killed_run_computes_only_what_is_missing(
 def test_samples_that_ended_out_of_order_are_each_their_own_repeats(
     n, code_task, nano, tmp_path, computed, dies_after, monkeypatch
 ) -> None:
-    from slmbench.evaluation.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _model
 
     monkeypatch.setattr(_model, "DECODED_ROWS_CPU", 6)
     (whole,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path / "whole"), batch=2))

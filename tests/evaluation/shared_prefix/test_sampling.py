@@ -40,7 +40,7 @@ def test_the_batch_changes_no_drawn_text(nano, drawn, batch) -> None:
 
 
 def test_neither_slots_nor_passes_change_a_drawn_text(nano, drawn, cramped, monkeypatch) -> None:
-    from slmbench.evaluation.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _model
 
     want = drawn(nano.model, four_of_each())
     cramped()
@@ -123,7 +123,7 @@ def test_one_candidate_is_the_greedy_one(nano, drawn, ours, instances) -> None:
 @pytest.fixture
 def first_tokens(nano, ours, instances, monkeypatch):
     """first_tokens(n, **settings) -> how often each token was drawn as the first one after "Note:"."""
-    from slmbench.evaluation.shared_prefix import _generation
+    from slmbench.engines.shared_prefix import _generation
 
     def count(n: int, **settings: Any) -> Counter[int]:
         made: list[Any] = []
@@ -221,7 +221,7 @@ def test_texts_are_drawn_from_as_many_tokens_as_lm_evals(nano, drawn, theirs, in
 def test_a_token_without_probability_is_never_drawn(temperature) -> None:
     import torch
 
-    from slmbench.evaluation.shared_prefix._sampling import _drawn
+    from slmbench.engines.sampling import _drawn
 
     scores = torch.full((3, 700), float("-inf"))
     scores[:, [2, 300, 555]] = torch.tensor([0.0, 1.0, 2.0])

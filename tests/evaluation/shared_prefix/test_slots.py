@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slmbench.evaluation.shared_prefix._slots import Slots
-from slmbench.evaluation.shared_prefix._trie import Segment
+from slmbench.engines.shared_prefix._slots import Slots
+from slmbench.engines.shared_prefix._trie import Segment
 
 HEADS, KV_HEADS, WIDTH = 6, 2, 8
 

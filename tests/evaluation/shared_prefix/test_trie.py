@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slmbench.evaluation.shared_prefix import _prompts, _trie
-from slmbench.evaluation.shared_prefix._prompts import lay_out_prompts
-from slmbench.evaluation.shared_prefix._trie import Segment, build_trie, lay_out
+from slmbench.engines.shared_prefix import _prompts, _trie
+from slmbench.engines.shared_prefix._prompts import lay_out_prompts
+from slmbench.engines.shared_prefix._trie import Segment, build_trie, lay_out
 
 SEEDS = range(12)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from slmbench.evaluation.shared_prefix._trie import Segment
+from slmbench.engines.shared_prefix._trie import Segment
 from slmbench.models import exchange_attention
 
 TREE = "slmbench_tree"

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slmbench.engines.generation_config import end_ids, surprises_of, tamed
+from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
+from slmbench.engines.sampling import Answer, Settings, stream_of
+from slmbench.engines.shared_prefix._decoding import Decoder
 from slmbench.errors import DataError
-from slmbench.evaluation.shared_prefix._decoding import Decoder
-from slmbench.evaluation.shared_prefix._generation_config import end_ids, surprises_of, tamed
-from slmbench.evaluation.shared_prefix._requests import Wanted, check_prompt, name_of, wanted_by
-from slmbench.evaluation.shared_prefix._sampling import Answer, Settings, stream_of
 
 
 class Generation:

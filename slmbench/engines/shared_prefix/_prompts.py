@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define
 
-from slmbench.evaluation.shared_prefix._trie import PIECE_TOKENS, Node, Segment, build_trie
+from slmbench.engines.shared_prefix._trie import PIECE_TOKENS, Node, Segment, build_trie
 
 SHARED_TOKENS = 32
 """A shared stretch shorter than this is computed for each prompt: as a context it would cost more in every step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from slmbench.evaluation.shared_prefix._trie import Segment
+from slmbench.engines.shared_prefix._trie import Segment
 
 GROWTH = 16
 """Slots get longer by so many tokens at a time."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from slmbench.console import Stage
-from slmbench.evaluation.shared_prefix._attention import Pass
-from slmbench.evaluation.shared_prefix._passes import hidden_states
-from slmbench.evaluation.shared_prefix._prompts import Prompt, lay_out_prompts
-from slmbench.evaluation.shared_prefix._sampling import Answer, is_over, next_tokens
-from slmbench.evaluation.shared_prefix._slots import Slots
-from slmbench.evaluation.shared_prefix._trie import Segment
+from slmbench.engines.sampling import Answer, is_over, next_tokens
+from slmbench.engines.shared_prefix._attention import Pass
+from slmbench.engines.shared_prefix._passes import hidden_states
+from slmbench.engines.shared_prefix._prompts import Prompt, lay_out_prompts
+from slmbench.engines.shared_prefix._slots import Slots
+from slmbench.engines.shared_prefix._trie import Segment
 
 
 class Decoder:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slmbench.console import Stage
-from slmbench.evaluation.shared_prefix._head import Head
-from slmbench.evaluation.shared_prefix._passes import PrefixStore, hidden_states, passes
-from slmbench.evaluation.shared_prefix._trie import Node, build_trie, lay_out
+from slmbench.engines.shared_prefix._head import Head
+from slmbench.engines.shared_prefix._passes import PrefixStore, hidden_states, passes
+from slmbench.engines.shared_prefix._trie import Node, build_trie, lay_out
 
 
 def score(

@@ -6,11 +6,11 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.engines.shared_prefix._attention import Pass, tree_attention
+from slmbench.engines.shared_prefix._passes import hidden_states
+from slmbench.engines.shared_prefix._slots import Slots
+from slmbench.engines.shared_prefix._trie import Segment, build_trie, lay_out
 from slmbench.errors import SlmbenchError
-from slmbench.evaluation.shared_prefix._attention import Pass, tree_attention
-from slmbench.evaluation.shared_prefix._passes import hidden_states
-from slmbench.evaluation.shared_prefix._slots import Slots
-from slmbench.evaluation.shared_prefix._trie import Segment, build_trie, lay_out
 from slmbench.models import core_model, dispatches_attention
 
 CLOSE = {"float32": 1e-4, "float64": 1e-4}

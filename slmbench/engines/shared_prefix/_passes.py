@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from slmbench.evaluation.shared_prefix._attention import Pass, forward_mask, under_way
-from slmbench.evaluation.shared_prefix._trie import Segment
+from slmbench.engines.shared_prefix._attention import Pass, forward_mask, under_way
+from slmbench.engines.shared_prefix._trie import Segment
 
 
 class PrefixStore:

@@ -9,9 +9,9 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.engines.generation_config import NEUTRAL
+from slmbench.engines.sampling import WARPERS, Settings
 from slmbench.errors import DataError, UsageError
-from slmbench.evaluation.shared_prefix._generation_config import NEUTRAL
-from slmbench.evaluation.shared_prefix._sampling import WARPERS, Settings
 
 DEFAULT_TOP_K = 50
 """From how many tokens transformers' `generate` draws, and with it lm-eval, where neither task nor file says it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slmbench.engines.requests import check_pair, name_of
+from slmbench.engines.shared_prefix._encoder_decoder import score_pairs
+from slmbench.engines.shared_prefix._passes import PrefixStore
+from slmbench.engines.shared_prefix._scoring import score
 from slmbench.errors import DataError
-from slmbench.evaluation.shared_prefix._encoder_decoder import score_pairs
-from slmbench.evaluation.shared_prefix._passes import PrefixStore
-from slmbench.evaluation.shared_prefix._requests import check_pair, name_of
-from slmbench.evaluation.shared_prefix._scoring import score
 
 Pair = tuple[Any, list[int], list[int]]
 """(the request's texts, None for a window of one; context ids; continuation ids), as HFLM has them."""

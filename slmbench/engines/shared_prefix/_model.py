@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import Any
 
 from slmbench.console import Console, Stage, bar
-from slmbench.errors import UsageError
-from slmbench.evaluation.shared_prefix._attention import tree_attention
-from slmbench.evaluation.shared_prefix._generation import Generation
-from slmbench.evaluation.shared_prefix._loglikelihood import Loglikelihood
-from slmbench.evaluation.shared_prefix._memory import (
+from slmbench.engines.requests import repeats_of
+from slmbench.engines.shared_prefix._attention import tree_attention
+from slmbench.engines.shared_prefix._generation import Generation
+from slmbench.engines.shared_prefix._loglikelihood import Loglikelihood
+from slmbench.engines.shared_prefix._memory import (
     DECODED_ROWS_CPU,
     DECODED_ROWS_GPU,
     PASS_TOKENS_CPU,
@@ -23,8 +23,8 @@ from slmbench.evaluation.shared_prefix._memory import (
     Halving,
     automatic_batch,
 )
-from slmbench.evaluation.shared_prefix._probe import Ability, ability_of
-from slmbench.evaluation.shared_prefix._requests import repeats_of
+from slmbench.engines.shared_prefix._probe import Ability, ability_of
+from slmbench.errors import UsageError
 from slmbench.machine import Freed, treat_freed
 from slmbench.models import core_model
 
