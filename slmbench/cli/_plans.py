@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from slmbench.catalog import Catalog
-from slmbench.cli._table import Cell, print_lines, table_lines
+from slmbench.columns import Cell, print_lines, table_lines
 from slmbench.console import duration, phase, say, show
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown

@@ -9,7 +9,7 @@ import click
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._table import GAP, Cell, print_lines, shortened, table_lines
+from slmbench.columns import GAP, Cell, print_lines, shortened, table_lines, widths_of
 from slmbench.console import bar, phase, say, show, show_json
 from slmbench.visible import visible
 from slmbench.workflow.quiet import quiet_libraries
@@ -95,7 +95,7 @@ def _print(reports: Sequence[CheckReport], ruler: Ruler, seconds: float) -> None
 def _table(reports: Sequence[CheckReport]) -> list[str]:
     rows = [_row(report) for report in reports]
     others = [i for i, name in enumerate(HEADER) if name != "licence"]
-    taken = sum(max([len(HEADER[i]), *(len(row[i].text) for row in rows)]) for i in others)
+    taken = sum(widths_of(HEADER, rows)[i] for i in others)
     room = max(LICENSE_CHARS, WIDTH - taken - len(GAP) * len(others))
     at = HEADER.index("licence")
     for row in rows:

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import recipe_options
-from slmbench.cli._table import Cell, column_blocks, print_lines, table_lines
+from slmbench.columns import Cell, column_blocks, print_lines, table_lines, widths_of
 from slmbench.console import say, show, show_json
 from slmbench.errors import SlmbenchError
 from slmbench.workflow.recipes import RecipeOptions, out_folder
@@ -119,7 +119,7 @@ def _print_sweep(sweep: Sweep) -> None:
         for row, line, sign in zip(rows, cells, signs, strict=True):
             line[i] = Cell(row[i] + " " * (widest - len(sign)), line[i].color)
     width = shutil.get_terminal_size((100, 24)).columns
-    for block in column_blocks(head, cells, width, kept=2):
+    for block in column_blocks(widths_of(head, cells), width, kept=2):
         print_lines(
             [*table_lines([head[i] for i in block], [[row[i] for i in block] for row in cells], right=head[2:]), ""]
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -21,27 +20,6 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_ready(part) for part in value]
     return value
-
-
-def display_width(text: str) -> int:
-    """Terminal cells that text takes: 2 for wide characters, 0 for combining ones."""
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
-def fit(text: str, width: int, right: bool = False) -> str:
-    """text cut with an ellipsis, or padded, to exactly width terminal cells; right: aligned to the right."""
-    if display_width(text) > width:
-        kept = ""
-        for character in text:
-            if display_width(kept + character) > width - 1:
-                break
-            kept += character
-        text = kept + "\u2026"
-    padding = " " * (width - display_width(text))
-    return padding + text if right else text + padding
 
 
 def number(value: float) -> str:
