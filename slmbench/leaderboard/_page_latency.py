@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from slmbench.leaderboard._html import Html, tag
 from slmbench.leaderboard._records import Run
-from slmbench.leaderboard._text import duration
 from slmbench.leaderboard.table import Leaderboard
+from slmbench.leaderboard.texts import duration
 
 
-def latency_table(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | None:
-    """Median and 90th percentile of the seconds an item, of runs with one item after another; None without such."""
+def latencies(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> dict[str, Any] | None:
+    """Median and 90th percentile of the seconds an item, of runs with one item after another; None without such.
+
+    tasks: their names; rows: (a row's name, a text a task).
+    """
     found: dict[str, dict[str, str]] = {}
     tasks: dict[str, None] = {}
     for row in leaderboard.rows:
@@ -21,24 +23,8 @@ def latency_table(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | N
             if run.record.get("latency") is not None and shown is not None:
                 tasks[run.task] = None
                 found.setdefault(row.name, {})[run.task] = shown
-    if not tasks:
-        return None
-    rows = [
-        tag("tr", tag("th", name, scope="row"), *(tag("td", cells.get(task, "\u2014")) for task in tasks))
-        for name, cells in found.items()
-    ]
-    table = tag(
-        "table",
-        tag(
-            "caption",
-            "What a lone user waits for an item, with nothing else under way: median, then 90th percentile. They "
-            "compare on the same machine alone.",
-        ),
-        tag("thead", tag("tr", tag("th", "Model", scope="col"), *(tag("th", task, scope="col") for task in tasks))),
-        tag("tbody", *rows),
-        class_="plain costs",
-    )
-    return tag("div", table, class_="scroll", role="region", aria_label="Latency", tabindex=0)
+    rows = [(name, [cells.get(task, "\u2014") for task in tasks]) for name, cells in found.items()]
+    return {"tasks": list(tasks), "rows": rows} if tasks else None
 
 
 def _shown(cost: Any) -> str | None:

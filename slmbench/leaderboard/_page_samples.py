@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from slmbench.leaderboard._html import Html, preformatted, tag
-from slmbench.leaderboard._page_table import interval_text
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._samples import is_binary, pick_samples
-from slmbench.leaderboard._text import duration, number
 from slmbench.leaderboard.table import Leaderboard, Row
+from slmbench.leaderboard.texts import duration, interval_text, number
 from slmbench.runs import RECORD, SAMPLES
 from slmbench.values import Estimate
-from slmbench.visible import visible
 
 SAMPLES_SHOWN = 20
 # Longer texts are cut in the middle: a prompt's start has its shots, its end has the question.
@@ -26,15 +23,13 @@ TAIL_CHARS = 3000
 
 def run_sections(
     leaderboard: Leaderboard, runs: Mapping[str, Run], anchors: Mapping[str, str], out: Path | None
-) -> Html:
-    """One section a row with one foldable part a run. anchors: run id -> element id. out: the page's folder, for
-    links."""
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(a row's name, its runs). anchors: run id -> element id. out: the page's folder, for links."""
     sections = []
     for row in leaderboard.rows:
         ids = list(dict.fromkeys(cell.run_id for cell in row.cells.values()))
-        parts = [_run(row, runs[run_id], anchors[run_id], out) for run_id in ids if run_id in anchors]
-        sections.append(tag("section", tag("h3", row.name), *parts, class_="row"))
-    return Html("".join(sections))
+        sections.append((row.name, [_run(row, runs[one], anchors[one], out) for one in ids if one in anchors]))
+    return sections
 
 
 def run_link(run: Run, name: str, out: Path | None) -> str | None:
@@ -53,55 +48,41 @@ def run_link(run: Run, name: str, out: Path | None) -> str | None:
     return "./" + quote(path.replace(os.sep, "/"), safe="/", errors="replace")
 
 
-def _run(row: Row, run: Run, anchor: str, out: Path | None) -> Html:
-    samples = pick_samples(run, SAMPLES_SHOWN)
+def _run(row: Row, run: Run, anchor: str, out: Path | None) -> dict[str, Any]:
     scores = [
-        tag(
-            "span",
-            column_metric,
-            " ",
-            tag("b", number(cell.estimate.value)),
-            _interval(cell.estimate),
-            class_="metric",
-        )
+        (key.removeprefix(f"{run.task}/"), number(cell.estimate.value), _interval(cell.estimate))
         for key, cell in row.cells.items()
         if cell.run_id == run.run_id
-        for column_metric in [key.removeprefix(f"{run.task}/")]
     ]
-    summary = tag("summary", tag("span", run.task, class_="task"), *scores)
-    link = run_link(run, SAMPLES, out)
-    place = f"runs/{run.run_id}/{SAMPLES}"
-    everything = tag("a", place, href=link) if link else tag("code", place)
-    shown = tag("p", f"{len(samples)} of {run.n_samples} samples shown; all in ", everything, ".", class_="shown")
-    body = tag(
-        "div",
-        _facts(run, out),
-        shown,
-        *(_sample(sample, run) for sample in samples),
-        tag("p", tag("a", "Back to the table", href="#scores"), class_="back"),
-        id=anchor,
-        class_="body",
-    )
-    return tag("details", summary, body, class_="run")
+    return {
+        "task": run.task,
+        "scores": scores,
+        "anchor": anchor,
+        "run_id": run.run_id,
+        "record_link": run_link(run, RECORD, out),
+        "facts": _facts(run),
+        "n_samples": run.n_samples,
+        "place": f"runs/{run.run_id}/{SAMPLES}",
+        "samples_link": run_link(run, SAMPLES, out),
+        "samples": [_sample(sample, run) for sample in pick_samples(run, SAMPLES_SHOWN)],
+    }
 
 
 def _interval(made: Estimate) -> str:
     return "" if made.method == "none" else f" ({interval_text(made.ci_low, made.ci_high)})"
 
 
-def _facts(run: Run, out: Path | None) -> Html:
-    """The run's record in short, as a list of terms."""
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """The run's record in short, as terms and what is said of them."""
     record = run.record
     dataset = record["dataset"]
     adapter = record.get("adapter") or {}
-    link = run_link(run, RECORD, out)
     cost = record.get("cost", {})
     latencies = [_plain(cost.get(f"latency_{which}_ms")) for which in ("p50", "p90")]
     speed = cost.get("tokens_per_s")
     engine, batch = _plain(record.get("engine")), _plain(record.get("batch_size"))
     hardware = record.get("hardware")
-    told: list[tuple[str, str | Html | None]] = [
-        ("run", tag("a", run.run_id, href=link) if link else run.run_id),
+    told: list[tuple[str, str | None]] = [
         ("ended", _plain(record.get("ended"))),
         ("data", _joined(dataset, "id", "split", "source")),
         ("revision", _plain(dataset.get("revision"))),
@@ -127,8 +108,7 @@ def _facts(run: Run, out: Path | None) -> Html:
         ("latency, alone", f"p50 {latencies[0]} ms, p90 {latencies[1]} ms" if all(latencies) else None),
         ("comparability key", _short(run.comparability_key)),
     ]
-    pairs = [tag("div", tag("dt", term), tag("dd", value)) for term, value in told if value]
-    return tag("dl", *pairs, class_="facts")
+    return [(term, value) for term, value in told if value]
 
 
 def _joined_counts(remarks: Any) -> str | None:
@@ -160,40 +140,37 @@ def _joined(values: Mapping[str, Any], *names: str) -> str | None:
     return ", ".join(shown) or None
 
 
-def _sample(sample: Mapping[str, Any], run: Run) -> Html:
+def _sample(sample: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    output = str(sample.get("output") or "")
+    glimpse = " ".join(output.split())
+    scored = [(str(name), _plain(value) or "none") for name, value in sample["scores"].items()]
+    told = {"ended by": "finish_reason", "verdict": "verdict", "why": "verdict_detail"}
+    for term, key in {**told, "not in its format": "format_fault"}.items():
+        if said := _plain(sample.get(key)):
+            scored.append((term, said))
+    return {
+        "mark": _mark(sample, run),
+        "item": _item(sample),
+        "glimpse": glimpse if len(glimpse) <= 90 else glimpse[:89] + "\u2026",
+        "prompt": _clipped(sample.get("prompt")),
+        "output": _clipped(output),
+        "choices": _choices(sample) if sample.get("choices") else [],
+        "target": _clipped(sample.get("target")),
+        "others": [_clipped(text) for text in sample.get("references") or [] if text != sample.get("target")][:5],
+        "scored": scored,
+    }
+
+
+def _mark(sample: Mapping[str, Any], run: Run) -> tuple[str, str]:
+    """What is said of a sample's score, and the class that it is said in."""
     metric = run.metrics[0]
     score = sample["scores"].get(metric.name)
-    output = str(sample.get("output") or "")
     if score is None:
-        mark = tag("span", "no score", class_="mark none")
-    elif not is_binary(run, metric.name):
-        mark = tag("span", number(score), class_="mark")
-    elif (score == 1) == metric.higher_is_better:
-        mark = tag("span", "\u2713 right", class_="mark right")
-    else:
-        mark = tag("span", "\u2717 wrong", class_="mark wrong")
-    glimpse = " ".join(output.split())
-    glimpse = glimpse if len(glimpse) <= 90 else glimpse[:89] + "\u2026"
-    summary = tag("summary", mark, tag("span", _item(sample), class_="item"), tag("span", glimpse, class_="glimpse"))
-    given = tag("div", tag("h4", "Prompt"), _clipped(sample.get("prompt")), class_="given")
-    came = [tag("h4", "Output, raw"), _clipped(output)]
-    if sample.get("choices"):
-        came += [tag("h4", "Choices"), _choices(sample)]
-    came += [tag("h4", "Target"), _clipped(sample.get("target"))]
-    others = [text for text in sample.get("references") or [] if text != sample.get("target")]
-    if others:
-        came += [tag("h4", "Also right"), *(_clipped(text) for text in others[:5])]
-    scored = [
-        tag("div", tag("dt", str(name)), tag("dd", _plain(value) or "none")) for name, value in sample["scores"].items()
-    ]
-    ended = _plain(sample.get("finish_reason"))
-    if ended:
-        scored.append(tag("div", tag("dt", "ended by"), tag("dd", ended)))
-    for term, key in (("verdict", "verdict"), ("why", "verdict_detail"), ("not in its format", "format_fault")):
-        if said := _plain(sample.get(key)):
-            scored.append(tag("div", tag("dt", term), tag("dd", said)))
-    came += [tag("h4", "Scores"), tag("dl", *scored, class_="facts")]
-    return tag("details", summary, tag("div", given, tag("div", *came, class_="came"), class_="pair"), class_="sample")
+        return "no score", "mark none"
+    if not is_binary(run, metric.name):
+        return number(score), "mark"
+    right = (score == 1) == metric.higher_is_better
+    return ("\u2713 right", "mark right") if right else ("\u2717 wrong", "mark wrong")
 
 
 def _item(sample: Mapping[str, Any]) -> str:
@@ -201,18 +178,16 @@ def _item(sample: Mapping[str, Any]) -> str:
     return f"{sample['item_id']}, sample {epoch + 1}" if epoch else str(sample["item_id"])
 
 
-def _clipped(value: Any) -> Html:
+def _clipped(value: Any) -> str:
     shown = "" if value is None else str(value)
-    if not shown:
-        return tag("p", "(empty)", class_="empty")
     if len(shown) > HEAD_CHARS + TAIL_CHARS + 100:
         left_out = len(shown) - HEAD_CHARS - TAIL_CHARS
         note = f"\n[\u2026 {left_out} characters are left out here; {SAMPLES} has them \u2026]\n"
         shown = shown[:HEAD_CHARS] + note + shown[-TAIL_CHARS:]
-    return preformatted(shown)
+    return shown
 
 
-def _choices(sample: Mapping[str, Any]) -> Html:
+def _choices(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The options with their summed log-likelihoods; the right one and the chosen one are named."""
     known = sample.get("loglikelihoods") or []
     items = []
@@ -220,8 +195,8 @@ def _choices(sample: Mapping[str, Any]) -> Html:
         notes = [f"{known[position]:.2f} nats"] if position < len(known) and _is_number(known[position]) else []
         notes += ["right"] if position == sample.get("gold") else []
         notes += ["chosen"] if choice == sample.get("output") else []
-        items.append(tag("li", visible(str(choice)), " ", tag("small", ", ".join(notes))))
-    return tag("ol", *items, class_="choices")
+        items.append((str(choice), ", ".join(notes)))
+    return items
 
 
 def _is_number(value: Any) -> bool:

@@ -6,15 +6,15 @@ import glob
 import math
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.leaderboard._html import Html, breakable, tag
 from slmbench.leaderboard._records import Run
-from slmbench.leaderboard._text import count, duration, number
 from slmbench.leaderboard.table import Leaderboard
+from slmbench.leaderboard.texts import count, duration, number
 from slmbench.models import read_adapter
 from slmbench.runs import TRAINING, TrainedTask, TrainingRecord
 
@@ -35,28 +35,18 @@ class _Curve:
     validation: list[_Point]
 
 
-def training_section(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> Html | None:
-    """One part a row whose adapter's own training.json lies beside the runs; None where there is none.
+def trainings(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+    """What training.html.j2 shows of each row whose adapter's own training.json lies beside the runs.
 
     An adapter is looked for in `adapters/` beside `runs/`, and shown only if its digest is the one that was evaluated.
     """
-    parts = []
+    found = []
     for row in leaderboard.rows:
         of_row = [runs[cell.run_id] for cell in row.cells.values() if cell.run_id in runs]
-        training = next((found for run in of_row if (found := _training_of(run)) is not None), None)
-        if training is not None and (part := _part(row.name, training)) is not None:
-            parts.append(part)
-    if not parts:
-        return None
-    about = tag(
-        "p",
-        "Mean loss of a token of the answers, by task, at one scale an adapter. ",
-        tag("span", "line: rows trained on", class_="key train"),
-        " ",
-        tag("span", "dots: rows kept aside", class_="key held"),
-        class_="lede",
-    )
-    return tag("section", tag("h2", "Training"), about, *parts, id="training")
+        training = next((made for run in of_row if (made := _training_of(run)) is not None), None)
+        if training is not None and (curves := _curves(training)):
+            found.append(_shown(row.name, training, curves))
+    return found
 
 
 def _training_of(run: Run) -> TrainingRecord | None:
@@ -81,24 +71,17 @@ def _training_of(run: Run) -> TrainingRecord | None:
     return None
 
 
-def _part(name: str, training: TrainingRecord) -> Html | None:
-    curves = _curves(training)
-    if not curves:
-        return None
+def _shown(name: str, training: TrainingRecord, curves: Sequence[_Curve]) -> dict[str, Any]:
     points = [point for curve in curves for point in (*curve.train, *curve.validation)]
     last_step = max(step for step, _, _ in points)
     ticks = _ticks([loss for _, loss, _ in points])
-    figures = [
-        tag("figure", tag("figcaption", breakable(curve.task)), _chart(curve, last_step, ticks)) for curve in curves
-    ]
-    return tag(
-        "section",
-        tag("h3", name),
-        tag("p", _in_short(training), class_="lede"),
-        tag("div", *figures, class_="curves"),
-        _table(training, curves),
-        class_="row",
-    )
+    return {
+        "name": name,
+        "in_short": _in_short(training),
+        "charts": [_chart(curve, last_step, ticks) for curve in curves],
+        "unit": "tokens" if training.mixture.unit == "tokens" else "rows",
+        "rows": [(curve.task, _cells(training, curve)) for curve in curves],
+    }
 
 
 def _curves(training: TrainingRecord) -> list[_Curve]:
@@ -127,8 +110,8 @@ def _in_short(training: TrainingRecord) -> str:
     return ", ".join(part for part in parts if part is not None)
 
 
-def _chart(curve: _Curve, last_step: float, ticks: Sequence[float]) -> Html:
-    """Lines and dots at one scale; only numbers made here go into it."""
+def _chart(curve: _Curve, last_step: float, ticks: Sequence[float]) -> dict[str, Any]:
+    """Where lines and dots stand, at one scale; only numbers made here go into it."""
     low, high = ticks[0], ticks[-1]
 
     def x(step: float) -> str:
@@ -137,26 +120,19 @@ def _chart(curve: _Curve, last_step: float, ticks: Sequence[float]) -> Html:
     def y(loss: float) -> str:
         return f"{_TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - loss) / (high - low):.1f}"
 
-    right, floor = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = []
-    for tick in ticks:
-        parts.append(tag("line", x1=_LEFT, x2=right, y1=y(tick), y2=y(tick), class_="grid"))
-        parts.append(tag("text", f"{tick:g}", x=_LEFT - 6, y=y(tick), class_="tick loss"))
-    for step in (0.0, last_step):
-        anchor = "start" if step == 0 else "end"
-        shown = f"{step:.0f}" if step == 0 else f"step {step:.0f}"
-        parts.append(tag("text", shown, x=x(step), y=floor + 16, text_anchor=anchor, class_="tick"))
-    thin = _thinned(curve.train)
-    if len(thin) > 1:
-        places = " ".join(f"{x(step)},{y(loss)}" for step, loss, _ in thin)
-        parts.append(tag("polyline", points=places, class_="train"))
-    parts += [tag("circle", cx=x(step), cy=y(loss), r=2.5, class_="train") for step, loss, _ in thin[-1:]]
-    held = _thinned(curve.validation)
-    if len(held) > 1:
-        places = " ".join(f"{x(step)},{y(loss)}" for step, loss, _ in held)
-        parts.append(tag("polyline", points=places, class_="held"))
-    parts += [tag("circle", cx=x(step), cy=y(loss), r=3, class_="held") for step, loss, _ in held]
-    return tag("svg", *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="chart", aria_hidden="true")
+    def places(points: Sequence[_Point]) -> list[tuple[str, str]]:
+        return [(x(step), y(loss)) for step, loss, _ in _thinned(points)]
+
+    return {
+        "task": curve.task,
+        "ticks": [(y(tick), f"{tick:g}") for tick in ticks],
+        "steps": [
+            (x(0.0), "start", "0"),
+            (x(last_step), *(("end", f"step {last_step:.0f}") if last_step else ("start", "0"))),
+        ],
+        "train": places(curve.train),
+        "held": places(curve.validation),
+    }
 
 
 def _thinned(points: Sequence[_Point]) -> list[_Point]:
@@ -186,49 +162,21 @@ def _ticks(losses: Sequence[float]) -> list[float]:
     return [round(i * apart, 10) for i in range(first, last + 1)]
 
 
-def _table(training: TrainingRecord, curves: Sequence[_Curve]) -> Html:
-    heads = ("Task", "Rows", "Tokens", "Share of the training", "Truncated", "Left out", "Last loss", "Validation loss")
-    mixture = training.mixture
-    rows = []
-    for curve in curves:
-        part = training.tasks.get(curve.task, TrainedTask())
-        share = _number(mixture.tasks[curve.task].share) if curve.task in mixture.tasks else None
-        cells: list[Html | str] = [_amount(part.rows), _amount(part.tokens)]
-        cells.append("\u2014" if share is None else f"{share:.1%}")
-        cells.append(_truncated(part))
-        cells.append(_left_out(part))
-        cells += [number(points[-1][1]) if points else "\u2014" for points in (curve.train, curve.validation)]
-        rows.append(tag("tr", tag("th", curve.task, scope="row"), *(tag("td", cell) for cell in cells)))
-    unit = "tokens" if mixture.unit == "tokens" else "rows"
-    caption = tag(
-        "caption",
-        f"What was there to train on; its share is of the {unit} that the steps saw. The last losses are those of the "
-        "last point of the curves.",
-    )
-    table = tag(
-        "table",
-        caption,
-        tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-        tag("tbody", *rows),
-        class_="plain costs",
-    )
-    return tag("div", table, class_="scroll", role="region", aria_label="Rows trained on", tabindex=0)
-
-
-def _truncated(part: TrainedTask) -> Html | str:
-    if not part.truncated_answers:
-        return _amount(part.truncated_rows)
-    answers = f"{_amount(part.truncated_answers)} without their end"
-    return Html(tag("span", _amount(part.truncated_rows)) + tag("span", answers, class_="line"))
-
-
-def _left_out(part: TrainedTask) -> Html | str:
-    reasons = {why: n for why, n in part.dropped.items() if n}
-    shown = _amount(part.dropped_rows)
-    if not reasons:
-        return shown
-    told = ", ".join(f"{_amount(n)} {why}" for why, n in reasons.items())
-    return Html(tag("span", shown) + tag("span", told, class_="line"))
+def _cells(training: TrainingRecord, curve: _Curve) -> list[tuple[str, str | None]]:
+    """What was there to train on of a task, each (text, what stands below it)."""
+    part = training.tasks.get(curve.task, TrainedTask())
+    tasks = training.mixture.tasks
+    share = _number(tasks[curve.task].share) if curve.task in tasks else None
+    cut = f"{_amount(part.truncated_answers)} without their end" if part.truncated_answers else None
+    reasons = ", ".join(f"{_amount(n)} {why}" for why, n in part.dropped.items() if n)
+    return [
+        (_amount(part.rows), None),
+        (_amount(part.tokens), None),
+        ("\u2014" if share is None else f"{share:.1%}", None),
+        (_amount(part.truncated_rows), cut),
+        (_amount(part.dropped_rows), reasons or None),
+        *((number(points[-1][1]) if points else "\u2014", None) for points in (curve.train, curve.validation)),
+    ]
 
 
 def _amount(value: float | None) -> str:

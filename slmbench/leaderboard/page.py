@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 
-from slmbench.leaderboard._html import Html, json_script, notice_box, page_head, tag
-from slmbench.leaderboard._page_latency import latency_table
+from slmbench.leaderboard._page_latency import latencies
 from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
-from slmbench.leaderboard._page_table import cost_table, score_table
-from slmbench.leaderboard._page_training import training_section
+from slmbench.leaderboard._page_table import adapter_share, column_views, is_large
+from slmbench.leaderboard._page_training import trainings
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._samples import withheld
-from slmbench.leaderboard._text import number
+from slmbench.leaderboard.pages import render
 from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
+from slmbench.leaderboard.texts import interval_text
 
 
 def render_page(
@@ -33,44 +32,32 @@ def render_page(
     shown = {cell.run_id for row in leaderboard.rows for cell in row.cells.values()}
     by_id = {run.run_id: withheld(run) if no_texts or run.no_texts else run for run in runs if run.run_id in shown}
     anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
-    style, script = _asset("page.css"), _asset("page.js")
-    title = "slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}")
-    head = page_head(title, style, script)
-    body = [_header(leaderboard, by_id)]
-    if leaderboard.notices:
-        body.append(notice_box(leaderboard.notices))
-    if leaderboard.rows:
-        body.append(score_table(leaderboard, anchors))
-        body.append(_legend(leaderboard))
-        waits = latency_table(leaderboard, by_id)
-        body.append(tag("section", tag("h2", "Cost"), cost_table(leaderboard), *([waits] if waits is not None else [])))
-        body.append(_columns(leaderboard))
-        beside = side_by_side(leaderboard, by_id)
-        body += [beside] if beside is not None else []
-        trained = training_section(leaderboard, by_id)
-        body += [trained] if trained is not None else []
-        sections = run_sections(leaderboard, by_id, anchors, out)
-        about = tag("p", _about(by_id), class_="lede")
-        body.append(tag("section", tag("h2", "Runs and samples"), about, sections, id="runs"))
-    else:
-        body.append(tag("p", "No finished runs."))
-    body.append(json_script("data", leaderboard.as_json()))
-    body.append(tag("script", Html(script)))
-    page = tag("html", head, tag("body", tag("main", *body)), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    return render(
+        "leaderboard.html.j2",
+        title="slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}"),
+        styles=("page.css",),
+        script="page.js",
+        suite=leaderboard.suite,
+        lede=_lede(leaderboard, by_id),
+        notices=leaderboard.notices,
+        data=leaderboard.as_json(),
+        rows=leaderboard.rows,
+        tasks=[(task, len(list(group))) for task, group in groupby(leaderboard.columns, lambda column: column.task)],
+        columns=column_views(leaderboard),
+        anchors=anchors,
+        legend=_legend(leaderboard),
+        latencies=latencies(leaderboard, by_id),
+        beside=side_by_side(leaderboard, by_id),
+        trainings=trainings(leaderboard, by_id),
+        about=_about(by_id),
+        sections=run_sections(leaderboard, by_id, anchors, out),
+        adapter_share=adapter_share,
+        is_large=is_large,
+        interval_text=interval_text,
+    )
 
 
-@cache
-def _asset(name: str) -> str:
-    content = files("slmbench.leaderboard").joinpath(name).read_text(encoding="utf-8")
-    # A checkout may have turned line ends; the browser turns them back before it takes the hash.
-    return content.replace("\r\n", "\n")
-
-
-def _header(leaderboard: Leaderboard, runs: dict[str, Run]) -> Html:
-    title = [tag("span", "Leaderboard")]
-    if leaderboard.suite is not None:
-        title.append(tag("span", leaderboard.suite, class_="suite"))
+def _lede(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> str:
     parts = [
         _plural(len(leaderboard.rows), "model"),
         _plural(len({column.task for column in leaderboard.columns}), "task"),
@@ -79,22 +66,14 @@ def _header(leaderboard: Leaderboard, runs: dict[str, Run]) -> Html:
     newest = max((run.created for run in runs.values()), default=None)
     if newest is not None:
         parts.append(f"newest from {newest:%Y-%m-%d %H:%M} {newest.tzname()}")
-    forms = (("JSON", "json"), ("CSV", "csv"), ("Markdown", "md"))
-    links = [tag("a", name, href=f"leaderboard.{end}") for name, end in forms]
-    return tag(
-        "header",
-        tag("p", "slmbench", class_="brand"),
-        tag("h1", *title),
-        tag("p", ", ".join(parts), ".", class_="lede"),
-        tag("nav", tag("span", "This table as"), *links, aria_label="Other forms of this table"),
-    )
+    return ", ".join(parts) + "."
 
 
 def _plural(amount: int, noun: str) -> str:
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
 
 
-def _legend(leaderboard: Leaderboard) -> Html:
+def _legend(leaderboard: Leaderboard) -> list[tuple[str, str]]:
     """What the table's signs mean; only those that are in it."""
     badges = {badge for row in leaderboard.rows for badge in row.badges}
     told = [
@@ -144,41 +123,7 @@ def _legend(leaderboard: Leaderboard) -> Html:
         told.append((MIXED_WEIGHTS, "The row\u2019s runs share a name, but not the same weights."))
     if FORCED_BASE in badges:
         told.append((FORCED_BASE, "The adapter was made on another model than the one that it is on here."))
-    pairs = [tag("div", tag("dt", term), tag("dd", words)) for term, words in told]
-    return tag("section", tag("h2", "How to read this"), tag("dl", *pairs, class_="legend"))
-
-
-def _columns(leaderboard: Leaderboard) -> Html:
-    """What each column can and can't tell apart."""
-    heads = ("Task", "Metric", "Better", "Chance", "Models ranked", "Smallest difference it can show")
-    rows = []
-    for column in leaderboard.columns:
-        smallest = "\u2014" if column.detectable is None else f"about {number(column.detectable)}"
-        cells = (
-            column.metric,
-            "higher" if column.higher_is_better else "lower",
-            "\u2014" if column.chance is None else number(column.chance),
-            str(column.ranked),
-            smallest,
-        )
-        rows.append(tag("tr", tag("th", column.task, scope="row"), *(tag("td", cell) for cell in cells)))
-    caption = tag(
-        "caption",
-        "The smallest difference is what one paired comparison finds four times out of five; most smaller ones stay "
-        "hidden.",
-    )
-    table = tag(
-        "table",
-        caption,
-        tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-        tag("tbody", *rows),
-        class_="plain",
-    )
-    return tag(
-        "section",
-        tag("h2", "What each column can show"),
-        tag("div", table, class_="scroll", role="region", aria_label="Columns", tabindex=0),
-    )
+    return told
 
 
 def _about(runs: Mapping[str, Run]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from slmbench.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
 from slmbench.console import paint
-from slmbench.leaderboard._text import INTERVALS, number, short_interval
 from slmbench.leaderboard.table import Cell, Column, Leaderboard, Row
+from slmbench.leaderboard.texts import INTERVALS, number, short_interval
 from slmbench.visible import visible
 
 MIN_NAME = 8

@@ -16,9 +16,9 @@ from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.files import unbroken
 from slmbench.leaderboard._records import Run
-from slmbench.leaderboard._text import count, duration, interval, json_ready, number, rank_range, size
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.leaderboard.texts import count, duration, interval, json_ready, number, rank_range, size
 from slmbench.paths import shown
 from slmbench.visible import visible
 

@@ -2,105 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from slmbench.leaderboard.markup import Html, json_script, notice_box, number, page_head, page_style, tag
+from slmbench.leaderboard.pages import render
+from slmbench.leaderboard.texts import number
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._panel import Dot, panel
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
 from slmbench.values import Estimate
 
 # Distinct in light and dark, and to people who don't tell red from green (after Okabe and Ito 2008).
-_HUES = ("#2186c4", "#d55e00", "#009e73", "#cc79a7", "#a88400", "#7a6fd0")
-_STYLE = (
-    """
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 270px), 1fr)); gap: 12px; }
-.panel { margin: 0; border: 1px solid var(--line); border-radius: 8px; background: var(--card); padding: 8px 10px 4px; }
-.panel figcaption { font-size: 12.5px; color: var(--soft); }
-.panel svg { display: block; width: 100%; height: auto; }
-.panel text { font-size: 10.5px; fill: var(--soft); }
-.panel .label { fill: var(--ink); stroke: var(--card); stroke-width: 3; paint-order: stroke; }
-.panel .grid { stroke: var(--line); stroke-width: 1; }
-.base { stroke: var(--soft); stroke-width: 1.2; stroke-dasharray: 5 4; }
-.panel .front { fill: none; stroke: var(--lead-span); stroke-width: 2; }
-.panel .whisker { stroke-width: 1.5; opacity: 0.5; }
-.dot { stroke-width: 2; fill: var(--card); }
-.keys { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 6px 0 10px; font-size: 13px; color: var(--soft); }
-.keys svg { width: 14px; height: 14px; vertical-align: -2px; margin-right: 5px; }
-.failed { border-left: 3px solid var(--wrong); padding-left: 10px; margin: 8px 0; font-size: 13.5px; }
-.plain .lead { color: var(--lead); font-weight: 650; }
-.plain td { text-align: right; } .plain td.name { text-align: left; }
-"""
-    + "\n".join(f".s{i} {{ stroke: {hue}; }} .on.s{i} {{ fill: {hue} !important; }}" for i, hue in enumerate(_HUES))
-    + "\n"
-)
+_NONE = "\u2014"
+_HUES = 6  # So many has sweep.css.
 
 
 def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data: Any) -> str:
     """The whole page. forms: cost -> how an amount is written. data: what sweep.json holds; it is in `#data` too."""
-    style = page_style() + _STYLE
-    head = page_head(f"slmbench sweep: {sweep.recipe}", style)
-    body = [_header(sweep)]
-    if sweep.notices:
-        body.append(notice_box(sweep.notices))
-    if sweep.failures:
-        faults = [tag("p", tag("b", point), ": ", reason, class_="failed") for point, reason in sweep.failures.items()]
-        body.append(tag("section", tag("h2", "Points without a result"), *faults))
-    if sweep.rows and sweep.columns:
-        body.append(_keys(sweep))
-        body += [_figures(sweep, column, forms) for column in sweep.columns]
-        body.append(tag("section", tag("h2", "All numbers"), _table(sweep, forms)))
-        body.append(_legend(sweep))
-    else:
-        body.append(tag("p", "No point has a result."))
-    body.append(json_script("data", data))
-    page = tag("html", head, tag("body", tag("main", *body)), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
-
-
-def _header(sweep: Sweep) -> Html:
-    axes = "; ".join(f"{axis.key}: {', '.join(map(str, axis.values))}" for axis in sweep.axes)
-    forms = (("JSON", "json"), ("CSV", "csv"), ("Markdown", "md"))
-    links = [tag("a", name, href=f"sweep.{end}") for name, end in forms]
-    return tag(
-        "header",
-        tag("p", "slmbench", class_="brand"),
-        tag("h1", tag("span", "Sweep"), tag("span", sweep.recipe, class_="suite")),
-        tag("p", axes, class_="lede"),
-        tag("nav", tag("span", "This sweep as"), *links, aria_label="Other forms of this sweep"),
+    return render(
+        "sweep.html.j2",
+        title=f"slmbench sweep: {sweep.recipe}",
+        styles=("page.css", "sweep.css"),
+        notices=sweep.notices,
+        data=data,
+        recipe=sweep.recipe,
+        axes="; ".join(f"{axis.key}: {', '.join(map(str, axis.values))}" for axis in sweep.axes),
+        failures=sweep.failures,
+        adapters=[(adapter, _hue(i)) for i, adapter in enumerate(sweep.adapters)],
+        figures=[(column, _panels(sweep, column, forms)) for column in sweep.columns] if sweep.rows else [],
+        heads=["Setting", "Adapter", "Seeds", *(column.key for column in sweep.columns)]
+        + [label.capitalize() for label in COSTS.values()],
+        rows=_rows(sweep, forms) if sweep.rows else [],
+        legend=_legend(sweep),
     )
 
 
-def _keys(sweep: Sweep) -> Html:
-    def sign(*marks: Html) -> Html:
-        return tag("svg", *marks, viewBox="0 0 14 14", aria_hidden="true")
-
-    keys = [
-        tag("span", sign(tag("circle", cx=7, cy=7, r=4, class_=f"dot {_hue(i)}")), adapter)
-        for i, adapter in enumerate(sweep.adapters)
-    ]
-    lead = tag("circle", cx=7, cy=7, r=4, class_=f"dot on {_hue(0)}")
-    keys.append(tag("span", sign(lead), "filled: on the Pareto front"))
-    dash = tag("line", x1=0, x2=14, y1=7, y2=7, class_="base")
-    keys.append(tag("span", sign(dash), "the model without an adapter"))
-    return tag("div", *keys, class_="keys")
-
-
-def _figures(sweep: Sweep, column: Column, forms: Mapping[str, Callable[[float], str]]) -> Html:
+def _panels(sweep: Sweep, column: Column, forms: Mapping[str, Callable[[float], str]]) -> list[dict[str, Any]]:
     rows = [row for row in sweep.rows if column.key in row.scores]
-    bases = {model: scores[column.key] for model, scores in sweep.bases.items() if column.key in scores}
-    direction = "" if column.higher_is_better else " (lower is better)"
+    lines = {model: scores[column.key].value for model, scores in sweep.bases.items() if column.key in scores}
     panels = []
     for cost, label in COSTS.items():
         there = [row for row in rows if cost in row.costs]
         if there:
             dots = [_dot(sweep, row, column, cost, forms[cost]) for row in there]
-            lines = {model: score.value for model, score in bases.items()}
-            drawn = panel(dots, lines, forms[cost], f"{column.key} against {label}")
-            panels.append(tag("figure", drawn, tag("figcaption", f"against {label}"), class_="panel"))
-    title = tag("h2", f"{column.task}: {column.metric}{direction}")
-    return tag("section", title, tag("div", *panels, class_="panels"))
+            title = f"{column.key} against {label}"
+            panels.append({"cost": label, "title": title, "parts": panel(dots, lines, forms[cost])})
+    return panels
 
 
 def _dot(sweep: Sweep, row: Row, column: Column, cost: str, form: Callable[[float], str]) -> Dot:
@@ -112,37 +59,30 @@ def _dot(sweep: Sweep, row: Row, column: Column, cost: str, form: Callable[[floa
 
 
 def _hue(position: int) -> str:
-    return f"s{position % len(_HUES)}"
+    return f"s{position % _HUES}"
 
 
-def _table(sweep: Sweep, forms: Mapping[str, Callable[[float], str]]) -> Html:
-    heads = ["Setting", "Adapter", "Seeds", *(column.key for column in sweep.columns)]
-    heads += [label.capitalize() for label in COSTS.values()]
-    lines = []
+def _rows(
+    sweep: Sweep, forms: Mapping[str, Callable[[float], str]]
+) -> list[tuple[str, str, str, list[tuple[str, bool]], list[str]]]:
+    """(setting, adapter, seeds, scores and whether they lead, costs) of each line, the bases' first."""
     mixed = len(sweep.spreads) > 1
-    for model, scores in sweep.bases.items():
-        cells = [_cell(scores.get(column.key), False, mixed) for column in sweep.columns]
-        names = [tag("th", model, scope="row"), tag("td", "none", class_="name"), tag("td", "\u2014")]
-        lines.append(tag("tr", *names, *cells, *(tag("td", "\u2014") for _ in COSTS)))
-    for row in sweep.rows:
-        cells = [_cell(row.scores.get(column.key), bool(row.fronts.get(column.key)), mixed) for column in sweep.columns]
-        costs = [tag("td", forms[cost](row.costs[cost]) if cost in row.costs else "\u2014") for cost in COSTS]
-        names = [tag("th", row.setting, scope="row"), tag("td", row.adapter, class_="name")]
-        lines.append(tag("tr", *names, tag("td", str(len(row.seeds))), *cells, *costs))
-    table = tag(
-        "table",
-        tag("caption", "Green: on the front of that score against at least one of the costs."),
-        tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-        tag("tbody", *lines),
-        class_="plain",
-    )
-    return tag("div", table, class_="scroll", role="region", aria_label="All numbers", tabindex=0)
 
+    def shown(scores: Mapping[str, Estimate], fronts: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
+        made = ((key, scores.get(key)) for key in (column.key for column in sweep.columns))
+        return [(_written(score, mixed), bool(fronts.get(key))) if score else (_NONE, False) for key, score in made]
 
-def _cell(score: Estimate | None, leads: bool, mixed: bool) -> Html:
-    if score is None:
-        return tag("td", "\u2014")
-    return tag("td", _written(score, mixed), class_="lead" if leads else None)
+    bases = [(model, "none", _NONE, shown(scores, {}), [_NONE] * len(COSTS)) for model, scores in sweep.bases.items()]
+    return bases + [
+        (
+            row.setting,
+            row.adapter,
+            str(len(row.seeds)),
+            shown(row.scores, row.fronts),
+            [forms[cost](row.costs[cost]) if cost in row.costs else _NONE for cost in COSTS],
+        )
+        for row in sweep.rows
+    ]
 
 
 def _written(score: Estimate, mixed: bool = False) -> str:
@@ -152,7 +92,7 @@ def _written(score: Estimate, mixed: bool = False) -> str:
     return f"{number(score.value)} [{number(score.ci_low)}, {number(score.ci_high)}]{mark}"
 
 
-def _legend(sweep: Sweep) -> Html:
+def _legend(sweep: Sweep) -> list[tuple[str, str]]:
     over_seeds = "seeds" in sweep.spreads
     marked = f" {OF_ITEMS} marks intervals over the items of one run, as of a model without an adapter."
     interval = (
@@ -176,5 +116,4 @@ def _legend(sweep: Sweep) -> Html:
             "fourfold.",
         ),
     ]
-    pairs = [tag("div", tag("dt", term), tag("dd", words)) for term, words in told]
-    return tag("section", tag("h2", "How to read this"), tag("dl", *pairs, class_="legend"))
+    return told

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from slmbench.leaderboard.markup import Html, number, tag
+from slmbench.leaderboard.texts import number
+
+# What panel.html.j2 draws: a line, a text, a dot, or the front, by the keys that are there.
+Part = dict[str, str]
 
 WIDTH, HEIGHT = 340, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 16, 26
@@ -32,8 +35,7 @@ def panel(
     dots: Sequence[Dot],
     bases: Mapping[str, float],
     form: Callable[[float], str],
-    title: str,
-) -> Html:
+) -> list[Part]:
     """Dots at (cost, value) with their intervals; those that lead are filled and joined. bases: name -> a dashed line.
 
     form: how a cost is written. The cost's axis is logarithmic where costs differ by more than fourfold.
@@ -44,7 +46,7 @@ def panel(
     # A t interval may leave a share's range; drawing that would cost the dots their room.
     low, high = (max(0.0, min(ends)), min(1.0, max(ends))) if shares else (min(ends), max(ends))
     at_y, y_ticks = _value_scale(low, high)
-    parts: list[Html] = [tag("title", title)]
+    parts: list[Part] = []
     for value in y_ticks:
         parts.append(_line(_LEFT, at_y(value), WIDTH - _RIGHT, at_y(value), "grid"))
         parts.append(_text(_LEFT - 5, at_y(value) + 3.5, _tick(value, y_ticks), "end"))
@@ -59,7 +61,7 @@ def panel(
     front = sorted({(dot.cost, dot.value) for dot in dots if dot.leads})
     if len(front) > 1:
         points = " ".join(f"{at_x(cost):.1f},{at_y(value):.1f}" for cost, value in front)
-        parts.append(tag("polyline", points=points, class_="front"))
+        parts.append({"points": points})
     for dot in dots:
         if dot.interval is not None:
             x, (start, end) = at_x(dot.cost), dot.interval
@@ -69,12 +71,11 @@ def panel(
         x, y = at_x(dot.cost), at_y(dot.value)
         taken.append((x - 5, y - 5, x + 5, y + 5))
         kind = f"dot {dot.hue}{' on' if dot.leads else ''}"
-        circle = tag("circle", tag("title", dot.told), cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, class_=kind)
-        parts.append(circle)
+        parts.append({"told": dot.told, "x": f"{x:.1f}", "y": f"{y:.1f}", "kind": kind})
     for dot in sorted(dots, key=lambda dot: not dot.leads):
         label = _placed(dot.label, at_x(dot.cost), at_y(dot.value), taken)
         parts += [label] if label is not None else []
-    return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
+    return parts
 
 
 def _cost_scale(costs: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
@@ -116,7 +117,7 @@ def _tick(value: float, ticks: Sequence[float]) -> str:
     return f"{value:.{decimals}f}" if decimals else number(value) if step < 1 else f"{value:.0f}"
 
 
-def _placed(label: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> Html | None:
+def _placed(label: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> Part | None:
     """The label beside its dot where nothing else is, or None: the dot still says it when pointed at."""
     shown = label if len(label) <= 24 else label[:23] + "\u2026"
     width, height = len(shown) * _CHARACTER, 11.0
@@ -134,9 +135,9 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Html:
-    return tag("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", class_=kind)
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Part:
+    return {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}", "kind": kind}
 
 
-def _text(x: float, y: float, words: str, anchor: str, kind: str | None = None) -> Html:
-    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)
+def _text(x: float, y: float, words: str, anchor: str, kind: str = "") -> Part:
+    return {"words": words, "x": f"{x:.1f}", "y": f"{y:.1f}", "anchor": anchor, "kind": kind}

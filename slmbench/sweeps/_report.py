@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slmbench.files import write_atomically
-from slmbench.leaderboard.markup import INTERVALS, count, duration, interval, number, size
+from slmbench.leaderboard.texts import INTERVALS, count, duration, interval, number, size
 from slmbench.leaderboard.writers import csv_text, markdown_text
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._page import render_page

@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 
-from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
-from slmbench.leaderboard._html import json_script, preformatted, tag
+from slmbench.leaderboard import build_leaderboard, load_runs, pages, write_leaderboard
 from slmbench.leaderboard._samples import OPEN, OPEN_OF_RECORD, pick_samples, withheld, without_texts
 from slmbench.leaderboard.page import render_page
+from slmbench.leaderboard.pages import json_data, lines
 from slmbench.runs import RunRecord, SampleRecord
 
 _ALLOWED = """
@@ -166,19 +167,24 @@ def test_hostile_text_anywhere_is_text(write_run, tmp_path, attack) -> None:
 
 
 def test_json_in_the_page_cannot_end_its_script() -> None:
-    block = json_script("data", {"a": "</script><!--<script>&\u2028", "b": float("nan")})
-    content = block.removeprefix('<script type="application/json" id="data">').removesuffix("</script>")
+    content = json_data({"a": "</script><!--<script>&\u2028", "b": float("nan")})
     assert not set("<>&\u2028") & set(content)
     assert json.loads(content) == {"a": "</script><!--<script>&\u2028", "b": None}
 
 
-def test_a_tag_takes_any_plain_string_for_text() -> None:
-    assert tag("p", "<b>", title='"') == '<p title="&quot;">&lt;b&gt;</p>'
-    assert tag("p", tag("b", "x")) == "<p><b>x</b></p>"
+@pytest.mark.parametrize("template", sorted(Path(pages.__path__[0]).glob("*.j2")), ids=lambda path: path.name)
+def test_a_template_takes_nothing_for_markup_and_calls_nothing_but_what_it_is_given(template: Path) -> None:
+    source = template.read_text(encoding="utf-8")
+    assert not re.search(r"\|\s*safe|autoescape|Markup|\{% *include|\bon[a-z]+=|style=|javascript:", source)
+
+
+def test_a_value_that_a_template_wants_and_does_not_get_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        pages.render("leaderboard.html.j2", title="x", styles=("page.css",), notices=[], data={}, rows=[])
 
 
 def test_preformatted_text_keeps_its_first_empty_line() -> None:
-    assert preformatted("\na\tb") == "<pre>\n\na\tb</pre>"
+    assert lines("\na\tb<\x1b") == "\n\na\tb&lt;\u241b"
 
 
 def test_samples_are_half_right_and_half_wrong_where_there_are_enough(write_run, tmp_path) -> None:

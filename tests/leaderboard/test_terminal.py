@@ -6,7 +6,7 @@ import pytest
 
 from slmbench.columns import display_width, fit
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text
-from slmbench.leaderboard._text import count, duration, number, size
+from slmbench.leaderboard.texts import count, duration, number, size
 from slmbench.visible import visible
 
 TASKS = ("nano_arithmetic", "nano_choice", "nano_code", "nano_note")

@@ -11,7 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from attrs import evolve
 
+from slmbench.leaderboard.pages import asset
 from slmbench.sweeps import COSTS, Axis, Column, Row, Sweep, sweep_json, table_of, write_sweep
+from slmbench.sweeps._page import _HUES
 from slmbench.values import Estimate
 
 HOSTILE = '<script>alert(1)</script>"|=cmd\x1b[2J'
@@ -99,6 +101,11 @@ def test_the_page_has_a_panel_a_cost_and_a_dot_a_row(sweep, tmp_path):
     assert len(filled) == 2  # Two rows lead, against one of the costs.
     assert len(page.all("polyline", "front")) == 1
     assert len(page.all("line", "base")) == 4 + 1  # One a panel, and the one that explains it.
+
+
+def test_every_adapter_has_a_hue_of_the_style_sheet() -> None:
+    found = re.findall(r"^\.s(\d+) \{ stroke", asset("sweep.css"), re.MULTILINE)
+    assert found == [str(i) for i in range(_HUES)]
 
 
 def test_dots_lie_inside_their_panel_in_the_order_of_their_numbers(sweep, tmp_path):

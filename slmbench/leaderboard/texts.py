@@ -27,6 +27,16 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
+def interval_text(low: float, high: float) -> str:
+    """`0.756–0.899`, or with `to` where a minus sign would read like the dash."""
+    return f"{number(low)} to {number(high)}" if low < 0 else f"{number(low)}\u2013{number(high)}"
+
+
+def percent(share: float) -> str:
+    """A share in short: 12%, 3.4%, under 0.1%."""
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+
+
 SYMMETRIC = frozenset({"t", "cr2-t", "t-seeds"})
 """Methods whose intervals are as wide below a value as above it."""
 INTERVALS = "\u00b1 and [ ]: 95% intervals, symmetric or not"
