@@ -69,15 +69,15 @@ def read_text(path: str, key: str) -> str | None:
     return value if isinstance(value, str) and not builder.problems else None
 
 
-def _value_at_top(loader: Any, key: str) -> yaml.ScalarNode | None:
+def _value_at_top(loader: Any, key: str) -> Any:
     """The scalar that a document's mapping has at a key."""
     depth, name = 0, None
-    # Only in a mapping whose keys are scalars does every second one of depth 1 stand for a value.
+    # Where a key is no scalar, keys and values can't be told apart here.
     while not isinstance(event := loader.get_event(), yaml.DocumentEndEvent | yaml.StreamEndEvent):
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            if (depth == 0 and not isinstance(event, yaml.MappingStartEvent)) or (depth == 0 and event.tag):
-                return None
-            if depth == 1 and name is None:
+            if (depth == 0 and (event.tag or not isinstance(event, yaml.MappingStartEvent))) or (
+                depth == 1 and name is None
+            ):
                 return None
             depth += 1
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
@@ -91,12 +91,11 @@ def _value_at_top(loader: Any, key: str) -> yaml.ScalarNode | None:
             elif name is None:
                 name = event.value
             else:
-                tag = (
-                    event.tag
-                    if event.tag not in (None, "!")
-                    else loader.resolve(yaml.ScalarNode, event.value, event.implicit)
-                )
-                return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, event.style)
+                tag = event.tag
+                if tag in (None, "!"):
+                    tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+                marks: tuple[Any, Any] = event.start_mark, event.end_mark
+                return yaml.ScalarNode(tag, event.value, *marks, event.style)
     return None
 
 

@@ -28,7 +28,9 @@ def latencies(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> dict[str, An
 
 
 def _shown(cost: Any) -> str | None:
-    values = [cost.get(f"latency_p{percent}_ms") for percent in (50, 90)] if isinstance(cost, Mapping) else []
+    values: list[Any] = (
+        [cost.get(f"latency_p{percent}_ms") for percent in (50, 90)] if isinstance(cost, Mapping) else []
+    )
     if not values or not all(isinstance(value, (int, float)) and 0 <= value < 1e12 for value in values):
         return None
     return " / ".join(duration(value / 1000) if value >= 950 else f"{value:.0f} ms" for value in values)

@@ -52,7 +52,7 @@ def trainings(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> list[dict[st
 def _training_of(run: Run) -> TrainingRecord | None:
     """The training.json of the adapter that a run was made with; None where it is elsewhere, or another one by now."""
     adapter = run.record.get("adapter")
-    name = adapter.get("name") if isinstance(adapter, Mapping) else None
+    name, digest = (adapter.get("name"), adapter.get("sha256")) if isinstance(adapter, Mapping) else (None, None)
     # A name from a record leads nowhere else.
     if not isinstance(name, str) or name in ("", ".", "..") or name != os.path.basename(name) or "\0" in name:
         return None
@@ -66,7 +66,7 @@ def _training_of(run: Run) -> TrainingRecord | None:
         except (SlmbenchError, OSError) as error:
             say(f"note: the page has no figure of how {name!r} was trained: {error}")
             continue
-        if found.sha256 == adapter.get("sha256"):
+        if found.sha256 == digest:
             return found.training
     return None
 

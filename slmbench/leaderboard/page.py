@@ -31,6 +31,7 @@ def render_page(
     """
     shown = {cell.run_id for row in leaderboard.rows for cell in row.cells.values()}
     by_id = {run.run_id: withheld(run) if no_texts or run.no_texts else run for run in runs if run.run_id in shown}
+    badges = {badge for row in leaderboard.rows for badge in row.badges}
     anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
     return render(
         "leaderboard.html.j2",
@@ -45,7 +46,8 @@ def render_page(
         tasks=[(task, len(list(group))) for task, group in groupby(leaderboard.columns, lambda column: column.task)],
         columns=column_views(leaderboard),
         anchors=anchors,
-        legend=_legend(leaderboard),
+        badges={"limit" if badge.startswith("limit ") else badge for badge in badges},
+        names={"not_comparable": NOT_COMPARABLE, "mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
         latencies=latencies(leaderboard, by_id),
         beside=side_by_side(leaderboard, by_id),
         trainings=trainings(leaderboard, by_id),
@@ -71,59 +73,6 @@ def _lede(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> str:
 
 def _plural(amount: int, noun: str) -> str:
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
-
-
-def _legend(leaderboard: Leaderboard) -> list[tuple[str, str]]:
-    """What the table's signs mean; only those that are in it."""
-    badges = {badge for row in leaderboard.rows for badge in row.badges}
-    told = [
-        (
-            "Score and bar",
-            "The mean over n test items. The line through the dot, and the numbers below it, are the 95% interval: "
-            "where the score could lie if other items of the same kind had been drawn.",
-        ),
-        (
-            "Rank range",
-            "#1\u20133 means that the data leaves ranks 1 to 3 open. Models are compared on the same items, pair by "
-            "pair, and corrected for the number of pairs (Holm, 5%). Green: no other model is significantly better.",
-        ),
-        (
-            "Order",
-            "Rows that lead in most columns come first. There is no average over tasks: it would change with the "
-            "models that happen to be in the table.",
-        ),
-        (
-            "Cost",
-            "Seconds and tokens are summed over the row\u2019s runs, memory is their peak; seconds compare only "
-            "on the same machine. The percentage is the adapter\u2019s parameters against the model\u2019s: where that "
-            "is large (amber), the gain is not that of a small add-on.",
-        ),
-    ]
-    if any(column.chance is not None for column in leaderboard.columns):
-        told.append(("Chance", "The upright tick in a bar: what guessing scores. A model below it is shown below it."))
-    if any(column.in_process for column in leaderboard.columns):
-        told.append(
-            (
-                "in process",
-                "The task\u2019s tests ran in the process of the program that they judge. A program that sets out to "
-                "cheat them can; elsewhere tests run in a process of their own.",
-            )
-        )
-    if any(badge.startswith("limit ") for badge in badges):
-        told.append(("limit N", "Only the first N items were run. A score to look at, not to rank."))
-    if "samples" in badges:
-        told.append(("samples", "Run on the few rows that come with the task, not on its test set. Never ranked."))
-    if "twin" in badges:
-        told.append(("twin", "A small random copy of a model, which shows that everything runs. Never ranked."))
-    if NOT_COMPARABLE in badges:
-        told.append(
-            (NOT_COMPARABLE, "Other items, prompt, generation or scorer than the ranked runs of that task. Not ranked.")
-        )
-    if MIXED_WEIGHTS in badges:
-        told.append((MIXED_WEIGHTS, "The row\u2019s runs share a name, but not the same weights."))
-    if FORCED_BASE in badges:
-        told.append((FORCED_BASE, "The adapter was made on another model than the one that it is on here."))
-    return told
 
 
 def _about(runs: Mapping[str, Run]) -> str:

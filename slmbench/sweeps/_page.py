@@ -33,7 +33,8 @@ def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data:
         heads=["Setting", "Adapter", "Seeds", *(column.key for column in sweep.columns)]
         + [label.capitalize() for label in COSTS.values()],
         rows=_rows(sweep, forms) if sweep.rows else [],
-        legend=_legend(sweep),
+        spreads=sweep.spreads,
+        mark=OF_ITEMS,
     )
 
 
@@ -90,30 +91,3 @@ def _written(score: Estimate, mixed: bool = False) -> str:
         return number(score.value)
     mark = OF_ITEMS if mixed and spread_of(score) == "items" else ""
     return f"{number(score.value)} [{number(score.ci_low)}, {number(score.ci_high)}]{mark}"
-
-
-def _legend(sweep: Sweep) -> list[tuple[str, str]]:
-    over_seeds = "seeds" in sweep.spreads
-    marked = f" {OF_ITEMS} marks intervals over the items of one run, as of a model without an adapter."
-    interval = (
-        "Mean over seeds, and the 95% t interval of that mean: where it could lie with other seeds. Few seeds make it "
-        "wide, and rightly so." + (marked if "items" in sweep.spreads else "")
-        if over_seeds
-        else "The score of one run, and its 95% interval over test items. It says nothing of how much another seed of "
-        "the training would change; --seeds 3 does."
-    )
-    told = [
-        ("Score and line", interval),
-        (
-            "Pareto front",
-            "Filled dots, joined by a line: no other setting is at least as good and at least as cheap, and better in "
-            "one of the two. It is taken from the means alone: dots whose intervals overlap may change places.",
-        ),
-        (
-            "Costs",
-            "Means over seeds. Seconds compare only on the same machine. Peak memory is that of the process (of the "
-            "GPU where there was one) while it trained. An axis is logarithmic where amounts differ by more than "
-            "fourfold.",
-        ),
-    ]
-    return told

@@ -100,7 +100,7 @@ def _cost_scale(costs: Sequence[float]) -> tuple[Callable[[float], float], list[
 def _value_scale(low: float, high: float) -> tuple[Callable[[float], float], list[float]]:
     if low == high:
         low, high = low - 0.1 * (abs(low) or 1.0), high + 0.1 * (abs(high) or 1.0)
-    step = 10 ** math.floor(math.log10(high - low))
+    step: float = 10.0 ** math.floor(math.log10(high - low))
     step = next(step * share for share in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if (high - low) / (step * share) <= 5)
     start, end = math.floor(low / step) * step, math.ceil(high / step) * step
     ticks = [start + step * i for i in range(round((end - start) / step) + 1)]
