@@ -75,9 +75,8 @@ def _value_at_top(loader: Any, key: str) -> Any:
     # Where a key is no scalar, keys and values can't be told apart here.
     while not isinstance(event := loader.get_event(), yaml.DocumentEndEvent | yaml.StreamEndEvent):
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            if (depth == 0 and (event.tag or not isinstance(event, yaml.MappingStartEvent))) or (
-                depth == 1 and name is None
-            ):
+            no_keys = depth == 0 and (event.tag or isinstance(event, yaml.SequenceStartEvent))
+            if no_keys or (depth == 1 and name is None):
                 return None
             depth += 1
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
