@@ -10,15 +10,16 @@ cheapest parts, as `slmbench list` imports it.
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.paths import package_dir, shown
+
+if TYPE_CHECKING:
+    import ast
 
 F = TypeVar("F", bound=Callable[..., object])
 KINDS = {
@@ -126,6 +127,8 @@ def merge_method(name: str, *, summary: str, version: str, **facts: object) -> C
 
 def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: bool = True) -> list[Registered]:
     """Everything that a module's own functions are marked as. path: its file; module: its name."""
+    import hashlib
+
     source = hashlib.sha256(_read(path)).hexdigest()[:12] if plugin else ""
     found = []
     for value in dict.fromkeys(one for one in namespace.values() if callable(one)):
@@ -193,6 +196,8 @@ def headers(path: str) -> list[Header]:
     text = _read(path)
     if b"summary" not in text:
         return []
+    import ast
+
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -215,6 +220,8 @@ def headers(path: str) -> list[Header]:
 
 
 def _literal(node: ast.expr) -> str | None:
+    import ast
+
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -20,7 +20,6 @@ LAYERS: dict[str, int] = {
     "paths": 0,
     "visible": -1,
     "console": 0,
-    "columns": 1,
     "texts": 1,
     "interrupts": 1,
     "values": 1,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from slmbench.catalog import Catalog
-from slmbench.columns import Cell, print_lines, table_lines
 from slmbench.console import duration, phase, say, show
+from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown
 from slmbench.workflow.recipes import trained_folder

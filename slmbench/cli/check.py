@@ -9,8 +9,8 @@ import click
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.columns import GAP, Cell, print_lines, shortened, table_lines, widths_of
 from slmbench.console import bar, phase, say, show, show_json
+from slmbench.console.columns import GAP, Cell, print_lines, shortened, table_lines, widths_of
 from slmbench.visible import visible
 from slmbench.workflow.quiet import quiet_libraries
 

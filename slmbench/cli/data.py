@@ -14,7 +14,7 @@ from slmbench.workflow.quiet import quiet_libraries
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmbench.columns import Cell
+    from slmbench.console.columns import Cell
     from slmbench.task import Task
     from slmbench.tokens import TokenCosts
 
@@ -157,7 +157,7 @@ def tokens_command(
 
 def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
     """The table of `data tokens`, and below it where Toon costs more."""
-    from slmbench.columns import Cell, print_lines, table_lines
+    from slmbench.console.columns import Cell, print_lines, table_lines
 
     header = ("task", "rows", "from", "plain", "chat", "json", "toon", "v json", "v plain", "array", "table", "v array")
     rows = [
@@ -191,7 +191,7 @@ def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
 
 
 def _percent(share: float) -> Cell:
-    from slmbench.columns import Cell
+    from slmbench.console.columns import Cell
 
     return Cell(f"{share:+.0%}".replace("-0%", "0%").replace("+0%", "0%"), "green" if share < 0 else "yellow")
 

@@ -11,8 +11,8 @@ from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import recipe_options
-from slmbench.columns import Cell, column_blocks, print_lines, table_lines, widths_of
 from slmbench.console import say, show, show_json
+from slmbench.console.columns import Cell, column_blocks, print_lines, table_lines, widths_of
 from slmbench.errors import SlmbenchError
 from slmbench.workflow.recipes import RecipeOptions, out_folder
 

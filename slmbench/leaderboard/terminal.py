@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slmbench.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
 from slmbench.console import paint
+from slmbench.console.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
 from slmbench.leaderboard.table import Cell, Column, Leaderboard, Row
 from slmbench.leaderboard.texts import INTERVALS, number, short_interval
 from slmbench.visible import visible

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from slmbench.columns import display_width, fit
+from slmbench.console.columns import display_width, fit
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text
 from slmbench.leaderboard.texts import count, duration, number, size
 from slmbench.visible import visible

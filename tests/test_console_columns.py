@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slmbench.columns import Cell, column_blocks, display_width, shortened, table_lines, wrapped
+from slmbench.console.columns import Cell, column_blocks, display_width, shortened, table_lines, wrapped
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 
