@@ -25,7 +25,6 @@ HEAVY = (
     "evaluate",
     "click",
     "attrs",
-    "yaml",
 )
 
 
