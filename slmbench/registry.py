@@ -212,11 +212,35 @@ def headers(path: str) -> list[Header]:
             called = call.func
             kind = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
             told = {key.arg: _literal(key.value) for key in call.keywords}
-            name = _literal(call.args[0]) if call.args else told.get("name")
+            name = _named(call)
             if kind in KINDS and name:
                 summary = told.get("summary") or "(its summary is made by code)"
                 found.append(Header(kind, name, summary, told.get("version") or "", path, node.lineno))
     return found
+
+
+def definition(header: Header) -> tuple[str, dict[str, str], str]:
+    """(signature, the decorator's other arguments as they are written, docstring) of what a header is of; not run."""
+    tree = ast.parse(_read(header.path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.lineno == header.line:
+            told = [key for call in node.decorator_list if _named(call) == header.name for key in call.keywords]  # type: ignore[attr-defined]
+            facts = {key.arg: ast.unparse(key.value) for key in told if key.arg}
+            for key in ("name", "summary", "version"):
+                facts.pop(key, None)
+            if isinstance(node, ast.ClassDef):
+                return node.name, facts, ast.get_docstring(node) or ""
+            returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+            return f"{node.name}({ast.unparse(node.args)}){returns}", facts, ast.get_docstring(node) or ""
+    raise LookupError(f"{header.path}:{header.line}: {header.kind} {header.name!r}")
+
+
+def _named(call: ast.expr) -> str | None:
+    """The name that a decorator gives; None for one that gives none."""
+    if not isinstance(call, ast.Call):
+        return None
+    named = [*call.args[:1], *(key.value for key in call.keywords if key.arg == "name")]
+    return _literal(named[0]) if named else None
 
 
 def _literal(node: ast.expr) -> str | None:

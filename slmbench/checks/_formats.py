@@ -9,7 +9,7 @@ from attrs import frozen
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._rows import fault_of_templates
 from slmbench.errors import SlmbenchError
-from slmbench.formats import Format, FormatFault, Rendered, format_names, load_format
+from slmbench.formats import Format, FormatFault, Rendered, format_names, load_format, prompt_ids
 from slmbench.task import Task
 from slmbench.values import Example, Target, Tokenizer
 
@@ -87,6 +87,8 @@ def _write(
                 found.of_format(style.name, ("prompt",), f"the prompt is empty{mode}", example.id)
             if style.name == "plain":
                 prompt, answer = rendered.text, rendered.delimiter + style.write(task.target(example))
+            if style.plugin:
+                _check_prefix(task, own, style, rendered, tokenizer, mode, found)
             if task.kind == "choice":
                 _check_choices_read_back(example, style, rendered, found)
             else:
@@ -94,6 +96,28 @@ def _write(
         except (SlmbenchError, FormatFault) as error:
             found.of_format(style.name, ("prompt",), f"{error}{mode}", example.id)
     return Written(example, prompt, answer, tuple(readings))
+
+
+def _check_prefix(
+    task: Task, example: Example, style: Format, rendered: Rendered, tokenizer: Tokenizer, mode: str, found: Findings
+) -> None:
+    """Finds a prompt whose tokens are not the first ones of prompt and answer together.
+
+    Training encodes both as one text and evaluation the prompt alone: a token that lies over the boundary would be one
+    that the model has never gone on from. slmbench's own formats are held to it before each training.
+    """
+    answer = rendered.delimiter + style.write(task.target(example))
+    prompt = prompt_ids(style, tokenizer, rendered.text)
+    joint = prompt_ids(style, tokenizer, rendered.text + answer)
+    if joint[: len(prompt)] != prompt:
+        first = next((i for i, (a, b) in enumerate(zip(prompt, joint, strict=False)) if a != b), len(joint))
+        message = (
+            f"the prompt's tokens are not the first ones of prompt and answer{mode}: they differ from token {first} on "
+            f"of {len(prompt)}, {short(tokenizer.decode(prompt[first:]))} against "
+            f"{short(tokenizer.decode(joint[first : len(prompt)]))}; end the prompt elsewhere, as after a colon, and "
+            "leave the blank to the delimiter"
+        )
+        found.of_format(style.name, ("prompt",), message, example.id)
 
 
 def _read_back(task: Task, example: Example, style: Format, rendered: Rendered, mode: str, found: Findings) -> Reading:

@@ -1,19 +1,24 @@
-"""`slmbench show`: a declaration with its defaults written out; of a task, also real prompts as tokens see them."""
+"""`slmbench show`: a declaration with its defaults written out; of a task, also real prompts as tokens see them.
+
+Of a metric, format and the like: what its decorator says and what its function asks for, read without running it.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
-from slmbench.catalog import FILE_KINDS, default_catalog
+from slmbench.catalog import FILE_KINDS, Catalog, default_catalog
 from slmbench.console import paint, show, show_json
-from slmbench.errors import UsageError
+from slmbench.errors import UsageError, did_you_mean
 from slmbench.paths import shown
+from slmbench.registry import KINDS, Header, definition, own_headers
 
 
 @click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
-@click.argument("kind", type=click.Choice(["task", *(kind[:-1] for kind in FILE_KINDS)]))
+@click.argument("kind", type=click.Choice(["task", *(kind[:-1] for kind in FILE_KINDS), *KINDS]))
 @click.argument("name")
 @click.option("--model", default="nano", show_default=True, help="Whose tokenizer and chat template.")
 @click.option("--format", "format_name", default="plain", show_default=True)
@@ -38,6 +43,9 @@ def command(
     as_json: bool,
 ) -> None:
     catalog = default_catalog()
+    if kind in KINDS:
+        _show_registered(kind, name, catalog, as_json)
+        return
     from slmbench.recipe import dump_spec, load_recipe
     from slmbench.schema import QuantizationSpec
 
@@ -73,6 +81,44 @@ def command(
         show(paint(counted, "dim"), painted=True)
         prompt = paint(one["prompt"], keep="\n\t")
         show(prompt + paint(one["delimiter"] + one["answer"], "green", keep="\n\t"), keep="\n\t", painted=True)
+
+
+def _show_registered(kind: str, name: str, catalog: Catalog, as_json: bool) -> None:
+    there = [*own_headers(kind), *catalog.headers(kind)]
+    found = [header for header in there if header.name == name]
+    if not found:
+        raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, [header.name for header in there])}")
+    # Tasks may each bring one of the same name, for themselves.
+    told = [_told(header, catalog) for header in found]
+    if as_json:
+        show_json(told[0] if len(told) == 1 else told)
+        return
+    for number, one in enumerate(told):
+        show() if number else None
+        show(paint(f"# {shown(one['path'])}:{one['line']}", "dim"), painted=True)
+        for key in ("name", "summary", "version", "from", "for", "function"):
+            show(f"{key}: {one[key]}")
+        for key, value in one["facts"].items():
+            show(f"{key}: {value}")
+        if one["doc"]:
+            show()
+            show(one["doc"], keep="\n\t")
+
+
+def _told(header: Header, catalog: Catalog) -> dict[str, Any]:
+    package = next((one for one in catalog.plugin_modules if one.path == header.path), None)
+    folder = os.path.dirname(header.path)
+    of_task = os.path.basename(header.path) == "plugin.py" and os.path.isfile(os.path.join(folder, "task.yaml"))
+    whose = "slmbench" if header in own_headers(header.kind) else "a plugin"
+    function, facts, doc = definition(header)
+    return {
+        **{key: getattr(header, key) for key in ("kind", "name", "summary", "version", "path", "line")},
+        "from": f"package {package.package} {package.version}" if package is not None else whose,
+        "for": f"task {os.path.basename(folder)}" if of_task else "all tasks",
+        "function": function,
+        "facts": facts,
+        "doc": doc,
+    }
 
 
 def _of_file(name: str) -> dict[str, Any] | None:

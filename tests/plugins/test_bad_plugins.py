@@ -244,3 +244,27 @@ def test_an_untrusted_folder_that_registers_a_metric_is_refused_and_nothing_of_i
     assert report.ok and not os.path.exists("canary")
     assert main(["check", str(folder), "--trust"]) == 0
     assert os.path.exists("canary")
+
+
+BLANK = """
+@slmbench.format("blank", summary="A text that ends in a blank.", version="1")
+def blank(prompt, tokenizer):
+    return f"{prompt.user} Answer:END", DELIMITER
+"""
+
+
+@pytest.mark.parametrize(("end", "delimiter", "bad"), [(" ", '""', True), ("", '" "', False)])
+def test_a_prompt_whose_tokens_are_not_the_first_ones_of_prompt_and_answer_is_found(
+    write, end: str, delimiter: str, bad: bool
+) -> None:
+    plugin = metric("return float(output.strip() == references[0])")
+    folder = write(
+        plugin + BLANK.replace("END", end).replace("DELIMITER", delimiter), TASK.replace("{{ a }}", "so {{ a }}")
+    )
+    report = check_task(str(folder), default_catalog())
+    said = "\n".join(map(str, report.problems))
+    assert ("format 'blank': the prompt's tokens are not the first ones of prompt and answer" in said) is bad
+    assert report.formats["blank"] == ("failed" if bad else "ok")
+    if bad:
+        assert "they differ from token" in said and "' ' against ' s'" in said
+        assert "end the prompt elsewhere, as after a colon" in said
