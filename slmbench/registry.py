@@ -221,6 +221,8 @@ def headers(path: str) -> list[Header]:
 
 def definition(header: Header) -> tuple[str, dict[str, str], str]:
     """(signature, the decorator's other arguments as they are written, docstring) of what a header is of; not run."""
+    import ast
+
     tree = ast.parse(_read(header.path))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.lineno == header.line:
@@ -237,6 +239,8 @@ def definition(header: Header) -> tuple[str, dict[str, str], str]:
 
 def _named(call: ast.expr) -> str | None:
     """The name that a decorator gives; None for one that gives none."""
+    import ast
+
     if not isinstance(call, ast.Call):
         return None
     named = [*call.args[:1], *(key.value for key in call.keywords if key.arg == "name")]
