@@ -131,7 +131,8 @@ def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: b
 
     source = hashlib.sha256(_read(path)).hexdigest()[:12] if plugin else ""
     found = []
-    for value in dict.fromkeys(one for one in namespace.values() if callable(one)):
+    named: Iterable[Callable[..., object]] = (one for one in namespace.values() if callable(one))
+    for value in dict.fromkeys(named):
         if getattr(value, "__module__", None) != module:
             continue  # Imported from where it is registered.
         line = getattr(getattr(value, "__code__", None), "co_firstlineno", 0)

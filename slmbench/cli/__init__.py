@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             with phase(f"{what}: starting", told=False):
                 return _run(argv)
         except BrokenPipeError:  # `slmbench list | head`: nobody reads any more.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             return 0
         except BaseException as error:
             if interrupt or isinstance(error, KeyboardInterrupt):
@@ -108,7 +108,7 @@ def _run_click(argv: list[str]) -> int:
         raise KeyboardInterrupt from None
     except SystemExit:
         # Click's way with a closed pipe, which is no failure: whoever read has read enough.
-        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+        if type(sys.stdout) is click.utils.PacifyFlushWrapper:
             return 0
         raise
     return result if isinstance(result, int) else 0

@@ -71,8 +71,8 @@ def _print_plan(recipe: Recipe, name: str, prepared: Preparation, out: str) -> N
     rows = []
     for task, part in plan["tasks"].items():
         drawn = mixed["tasks"].get(task, {"rows": 0, "share": 0.0})
-        counts = (part["rows"], part["tokens"], part["truncated_rows"] + part["truncated_answers"])
-        counts = (*counts, part["dropped_rows"], plan["validation_rows"].get(task, 0), drawn["rows"])
+        counts = [part["rows"], part["tokens"], part["truncated_rows"] + part["truncated_answers"]]
+        counts += (part["dropped_rows"], plan["validation_rows"].get(task, 0), drawn["rows"])
         rows.append([Cell(task), *(Cell(f"{n:,}") for n in counts), Cell(f"{drawn['share']:.1%}")])
     print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
     show(f"  memory, forecast: {prepared.forecast.total_bytes / 1e9:.2f} GB")

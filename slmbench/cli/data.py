@@ -12,7 +12,7 @@ from slmbench.paths import mirror_dir, shown
 from slmbench.workflow.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slmbench.console.columns import Cell
     from slmbench.task import Task
@@ -180,6 +180,7 @@ def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
         ("JSON, many at once", lambda one: one.table_against_array),
         ("plain text, a record alone", lambda one: one.toon_against_plain),
     )
+    difference: Callable[[TokenCosts], float]
     for what, difference in comparisons:
         dearer = sorted((one for one in costs if difference(one) >= 0.005), key=difference, reverse=True)
         if dearer:

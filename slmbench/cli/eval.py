@@ -16,7 +16,7 @@ from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import DEFAULT_OUT, bertscore_by_twin, data_mode, out_folder, say_golden
 
 
-class _Batch(click.ParamType):
+class _Batch(click.ParamType["int | str"]):
     """A number of rows from 1 on, or `auto`."""
 
     name = "N|auto"

@@ -25,9 +25,11 @@ def json_schema(kind: str) -> dict[str, Any]:
 
     It holds what a key is called, and what a value may be. What several keys may say together is checked on loading.
     """
+    from pydantic import BaseModel
+
     from slmbench import runs, schema
 
-    specs = {
+    specs: dict[str, type[BaseModel]] = {
         "recipe": schema.RecipeSpec,
         "task": schema.TaskSpec,
         "model": schema.ModelSpec,

@@ -141,8 +141,10 @@ def _spec(kind: str, path: str) -> Any:
     from slmbench import schema
     from slmbench.yamlfile import read_yaml
 
-    model = {"model": schema.ModelSpec, "dataset": schema.DatasetSpec, "suite": schema.SuiteSpec}[kind]
-    return schema.parse(model, read_yaml(path))
+    document = read_yaml(path)
+    if kind == "model":
+        return schema.parse(schema.ModelSpec, document)
+    return schema.parse(schema.DatasetSpec if kind == "dataset" else schema.SuiteSpec, document)
 
 
 def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[dict[str, Any]]:

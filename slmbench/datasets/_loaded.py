@@ -60,4 +60,5 @@ def _checked(row: object, rows: list[Row], entry: Registered, where: str) -> Row
             f"{place}: has the columns {', '.join(row)}, where the rows before have {', '.join(rows[0])}; a loader's "
             "rows have one set of columns, None where a value is missing"
         )
-    return without_nan(dict(row))
+    held: Row = without_nan(dict(row))
+    return held

@@ -78,7 +78,7 @@ def _run(
         for job in jobs:
             with disk_errors(job.folder):
                 os.makedirs(job.folder, exist_ok=True)
-            facts = {"code": code(), "packages": packages(), "hardware": hardware()}
+            facts: dict[str, object] = {"code": code(), "packages": packages(), "hardware": hardware()}
             facts |= {"no_texts": True} if options.no_texts else {}
             check = check_scored if job.task.kind == "choice" else check_written
             open_runs[job.task.name] = OpenRun(job.folder, {**job.record, **facts}, check)

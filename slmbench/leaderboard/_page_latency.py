@@ -33,4 +33,4 @@ def _shown(cost: Any) -> str | None:
     )
     if not values or not all(isinstance(value, (int, float)) and 0 <= value < 1e12 for value in values):
         return None
-    return " / ".join(duration(value / 1000) if value >= 950 else f"{value:.0f} ms" for value in values)
+    return " / ".join(duration(value / 1000) if value >= 950 else f"{value:.0f} ms" for value in known)

@@ -48,11 +48,11 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        return self.record["run_id"]
+        return str(self.record["run_id"])
 
     @property
     def model(self) -> str:
-        return self.record["model"]["name"]
+        return str(self.record["model"]["name"])
 
     @property
     def adapter(self) -> str | None:
@@ -68,7 +68,8 @@ class Run:
     @property
     def quantization(self) -> str | None:
         """How the model's weights were held, as `nf4`; None where they were whole."""
-        return self.record["model"].get("quantization")
+        held: str | None = self.record["model"].get("quantization")
+        return held
 
     @property
     def method(self) -> str | None:
@@ -87,7 +88,7 @@ class Run:
 
     @property
     def task(self) -> str:
-        return self.record["task"]["id"]
+        return str(self.record["task"]["id"])
 
     @property
     def no_texts(self) -> bool:
@@ -96,7 +97,7 @@ class Run:
 
     @property
     def comparability_key(self) -> str:
-        return self.record["comparability_key"]
+        return str(self.record["comparability_key"])
 
     @property
     def badges(self) -> tuple[str, ...]:

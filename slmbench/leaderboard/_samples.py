@@ -123,7 +123,8 @@ def is_binary(run: Run, metric: str) -> bool:
 
 
 def _first_score(sample: dict[str, Any], run: Run) -> float | None:
-    return sample["scores"].get(run.metrics[0].name)
+    score: float | None = sample["scores"].get(run.metrics[0].name)
+    return score
 
 
 def _positions(scores: Sequence[float | None], most: int) -> list[int]:

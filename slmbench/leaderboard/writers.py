@@ -87,7 +87,7 @@ def render_csv(leaderboard: Leaderboard) -> str:
                 continue
             names = [row.name, row.model, row.adapter or "", "; ".join(row.badges)]
             texts = [*names, column.key, column.task, column.metric]
-            line = [csv_text(text) for text in texts]
+            line: list[object] = [csv_text(text) for text in texts]
             line += [str(column.higher_is_better).lower(), column.chance]
             line += [csv_text(score[key]) if key == "run_id" else score.get(key) for key in scores]
             line += [content["cost"][key] for key in costs]
@@ -167,7 +167,7 @@ def _markdown_cost(row: Row) -> list[str]:
         return "" if value is None else form(value)
 
     adapter = shown("adapter_parameters", count)
-    if adapter and cost["parameters"]:
+    if adapter and cost["parameters"] and cost["adapter_parameters"]:
         share = cost["adapter_parameters"] / cost["parameters"]
         adapter += f" ({share:.0%} of the model), {shown('adapter_bytes', size)}"
     adapter = ", ".join(part for part in (adapter, markdown_text(row.method or "")) if part)

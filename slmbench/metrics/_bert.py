@@ -178,7 +178,8 @@ class BertEncoder:
     def _ids(self, text: str, *, cut: bool) -> list[int]:
         text = text.strip()
         limit = {"truncation": True, "max_length": self.limit} if cut else {"truncation": False}
-        return self.tokenizer(self.prefix + text if text else "", verbose=False, **limit)["input_ids"]
+        ids: list[int] = self.tokenizer(self.prefix + text if text else "", verbose=False, **limit)["input_ids"]
+        return ids
 
     def _vectors(self, batch: list[list[int]]) -> list[Any]:
         import torch

@@ -74,11 +74,14 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             # Nothing is written when data stays in memory: a home folder that is read-only must not matter.
             return str(self._data_dir_root) if self.keep_in_memory else super()._build_data_dir()
 
-        def compute(self, *, predictions: object = None, references: object = None, **columns: object) -> dict | None:
+        def compute(
+            self, *, predictions: object = None, references: object = None, **columns: object
+        ) -> dict[str, float] | None:
             """Mean of each value over the items given here or added before. Raises ValueError if there are none."""
             if predictions is None and references is None and self.writer is None:
                 raise ValueError(f"{scorer.name}: nothing was added; there is no mean over no items")
-            return super().compute(predictions=predictions, references=references, **columns)
+            values: dict[str, float] | None = super().compute(predictions=predictions, references=references, **columns)
+            return values
 
         def add_batch(self, *, predictions: Any = None, references: Any = None, **columns: Any) -> None:
             """Keep the items until compute(). Raises ValueError for an empty batch."""
@@ -98,12 +101,12 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             super().add(prediction=verdicts(prediction), reference=listed(reference), **columns)
 
         def _compute(
-            self, predictions: list, references: Any = None, choices: Any = None, **_: Any
+            self, predictions: list[Any], references: Any = None, choices: Any = None, **_: Any
         ) -> dict[str, float]:
             golds = [None] * len(predictions) if scorer.kind == "code" else references
             texts = choices if scorer.reads_choices else [()] * len(predictions)
             items = list(map(item_of, range(len(predictions)), predictions, golds, texts))
-            if scorer.pooled:
+            if scorer.pooled and scorer.pool is not None:
                 return scorer.pool([scorer.parts(*item) for item in items])
             scores = scorer.scores(items)
             return {value: sum(score[value] for score in scores) / len(scores) for value in scorer.values}

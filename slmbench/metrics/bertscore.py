@@ -63,7 +63,7 @@ def bertscore(
 
 def _matched(got: Embedding, gold: Embedding) -> tuple[float, float, float]:
     if not (got.counts.any() and gold.counts.any()):
-        return (float(got.counts.any() == gold.counts.any()),) * 3  # type: ignore[return-value]
+        return (float(got.counts.any() == gold.counts.any()),) * 3
     if got.ids == gold.ids:
         # What rounding would make 0.9999999.
         return 1.0, 1.0, 1.0
@@ -106,7 +106,8 @@ def _score_all(settings: BertSettings, items: Sequence[tuple[Example, Output]]) 
 
 
 def _score(settings: BertSettings, example: Example, output: Output) -> dict[str, float]:
-    return named(example, _score_all, settings, [(example, output)])[0]
+    scores: dict[str, float] = named(example, _score_all, settings, [(example, output)])[0]
+    return scores
 
 
 def _remarks(settings: BertSettings, example: Example, output: Output) -> dict[str, int]:

@@ -91,7 +91,7 @@ class _Stems:
     @staticmethod
     @lru_cache(maxsize=1 << 17)
     def stem(word: str) -> str:
-        return _porter().stem(word)
+        return str(_porter().stem(word))
 
 
 @lru_cache(maxsize=1)

@@ -138,15 +138,15 @@ def read_scores(
         if metric.pooled_by is None or pool is None:
             continue
         try:
-            found, pseudo = pool(metric.pooled_by, parts[metric.pooled_by], clusters, record)[metric.name]
+            pooling, pseudo = pool(metric.pooled_by, parts[metric.pooled_by], clusters, record)[metric.name]
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(path), 0, 0, f"metric {metric.name!r} can't be pooled: {error}"))
             return None
-        if not abs(found.value - metric.value) <= MEAN_TOLERANCE:
-            message = f"metric {metric.name!r} says {metric.value!r}, its samples' parts give {found.value!r}"
+        if not abs(pooling.value - metric.value) <= MEAN_TOLERANCE:
+            message = f"metric {metric.name!r} says {metric.value!r}, its samples' parts give {pooling.value!r}"
             problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
             return None
-        means[metric.name], pooled[metric.name] = dict(pseudo), found
+        means[metric.name], pooled[metric.name] = dict(pseudo), pooling
     return means, clusters, lines, pooled
 
 

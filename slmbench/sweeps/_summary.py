@@ -152,7 +152,7 @@ def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column
 
 def _range(metric: Mapping[str, Any]) -> tuple[float, float] | None:
     low, high = metric.get("range") or (None, None)
-    return None if low is None else (low, high)
+    return None if low is None or high is None else (low, high)
 
 
 def _notices(outcomes: Sequence[Outcome]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def load_task_folder(folder: str, catalog: Catalog, *, data: str = "auto", run_p
     if data != "samples" and _falls_back(spec, dataset):
         spec = spec.model_copy(update={"split": spec.fallback_split})
     if dataset.folder == folder and spec.dataset == dataset.spec:
-        loader = dataset.spec.loader and plugins.get("loader", dataset.spec.loader.name)
+        loader = plugins.get("loader", dataset.spec.loader.name) if dataset.spec.loader else None
         dataset = evolve(dataset, plugin=plugin, loader=loader)
     known = [metric for metric in spec.metrics if plugin is not None or ("metric", metric) not in promised]
     scorers = tuple(load_scorer(metric, plugins, task=name) for metric in known)

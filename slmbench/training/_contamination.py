@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, Literal
 
@@ -272,7 +272,7 @@ def _index_split(items: Sequence[RowText], vocabulary: Vocabulary, by_runs: bool
     numbered = []
     for i, item in enumerate(items):
         prompt, answer = words_of(item.prompt), words_of(item.answer)
-        for level, keys in (("exact", _keys(item.prompt, item.answer)), ("normalised", _keys(prompt, answer))):
+        for level, keys in _keys_by_level(item, prompt, answer):
             for key in keys:
                 first = whole[level].setdefault(key, [i, 0])
                 first[1] += 1
@@ -281,11 +281,15 @@ def _index_split(items: Sequence[RowText], vocabulary: Vocabulary, by_runs: bool
     return _Split(tuple(item.id for item in items), whole, build_index(numbered, hash_bits))
 
 
-def _keys(prompt: str | list[str], answer: str | list[str]) -> list[Any]:
+def _keys(prompt: str, answer: str) -> list[Hashable]:
     """What a whole row is known by: its prompt, and prompt and answer; nothing where there is no text."""
-    if isinstance(prompt, list):
-        prompt, answer = " ".join(prompt), " ".join(answer)
-    return ([prompt] if prompt.strip() else []) + ([(prompt, answer)] if prompt.strip() or answer.strip() else [])
+    whole: list[Hashable] = [(prompt, answer)] if prompt.strip() or answer.strip() else []
+    return [prompt, *whole] if prompt.strip() else whole
+
+
+def _keys_by_level(text: RowText, prompt: list[str], answer: list[str]) -> tuple[tuple[Level, list[Hashable]], ...]:
+    """The keys of a row as it is and by its words."""
+    return ("exact", _keys(text.prompt, text.answer)), ("normalised", _keys(" ".join(prompt), " ".join(answer)))
 
 
 @frozen
@@ -306,7 +310,7 @@ class _Marks:
             "ngram": {row: at for row, at in self.runs.items() if row not in exact and row not in normalised},
         }
         flagged = {row for found in by_level.values() for row in found}
-        examples = []
+        examples: list[Shared] = []
         for level, found in by_level.items():
             for row in sorted(found)[: EXAMPLES_SHOWN - len(examples)]:
                 examples.append(self._shown(level, rows[row], found[row], vocabulary))
@@ -338,7 +342,7 @@ def _mark(
     numbered = []
     for row, text in enumerate(rows, start):
         prompt, answer = words_of(text.prompt), words_of(text.answer)
-        for level, keys in (("exact", _keys(text.prompt, text.answer)), ("normalised", _keys(prompt, answer))):
+        for level, keys in _keys_by_level(text, prompt, answer):
             for mark in marks.values():
                 for key in keys:
                     item, times = mark.split.whole[level].get(key, (0, 0))

@@ -103,7 +103,7 @@ def _is_cast(x: Tensor) -> bool:
     import torch
 
     device = x.device.type
-    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != x.dtype
+    return bool(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != x.dtype)
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:

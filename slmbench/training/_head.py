@@ -28,7 +28,8 @@ def head_losses(head: Model, hidden: Tensor, labels: Tensor) -> tuple[Any, Any]:
     hidden, weight, bias = hidden.to(dtype), head.weight.to(dtype), head.bias
     room = _room(head, hidden, weight.shape[0])
     with torch.autocast(device, enabled=False):
-        return _function().apply(hidden, weight, bias, labels, room, torch.is_grad_enabled())
+        losses: tuple[Tensor, Tensor] = _function().apply(hidden, weight, bias, labels, room, torch.is_grad_enabled())
+    return losses
 
 
 def _room(head: Model, hidden: Tensor, vocabulary: int) -> Tensor:
@@ -40,7 +41,7 @@ def _room(head: Model, hidden: Tensor, vocabulary: int) -> Tensor:
     if kept is None or kept.shape[0] < tokens or (kept.dtype, kept.device) != (hidden.dtype, hidden.device):
         kept = hidden.new_empty(tokens, vocabulary)
         if hidden.device.type == "cpu":
-            vars(head)["_slmbench_room"] = kept
+            head.__dict__["_slmbench_room"] = kept
     return kept[:tokens]
 
 

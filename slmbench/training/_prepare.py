@@ -144,21 +144,21 @@ def prepare_training(
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
     loaded = {} if loaded is None else loaded
-    for task in spec.adapters[name].tasks:  # Their plugins may bring the format.
-        if task not in loaded:
-            loaded[task] = load_task(task, catalog, data=data)
+    for named in spec.adapters[name].tasks:  # Their plugins may bring the format.
+        if named not in loaded:
+            loaded[named] = load_task(named, catalog, data=data)
     style = load_format(spec.format, formats_of(loaded.values()))
     with phases.phase("checks"):
         refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style)
     with phases.phase("rows"):
-        for task in (*spec.adapters[name].tasks, *recipe.evaluation_tasks(catalog)):
-            if task not in loaded:
-                loaded[task] = load_task(task, catalog, data=data)
+        for named in (*spec.adapters[name].tasks, *recipe.evaluation_tasks(catalog)):
+            if named not in loaded:
+                loaded[named] = load_task(named, catalog, data=data)
         own = spec.adapters[name].tasks
         declared = [loaded[task] for task in own]
         tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of(declared)
         # Without those that are trained on, as their own splits are held too.
-        evaluated = [loaded[task] for task in recipe.evaluation_tasks(catalog) if task not in own]
+        evaluated = [loaded[named] for named in recipe.evaluation_tasks(catalog) if named not in own]
         compared = [(task, task.spec.split) for task in (*tasks, *evaluated)] if spec.on_contamination != "warn" else []
         require_rows(training_needs(tasks), compared)
         tasks = [task.in_format(style) for task in tasks]

@@ -158,7 +158,9 @@ def _left_as_it_is(model: Model) -> Any:
 def _subclass(base: Model) -> Any:
     import torch
 
-    class PlanTrainer(base):  # type: ignore[misc]
+    class PlanTrainer(base):
+        optimizer: Any
+        lr_scheduler: Any
         job: Job
         curves: Curves
         loss_is_scaled_for_ga = True
@@ -173,7 +175,7 @@ def _subclass(base: Model) -> Any:
             return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.job.collate)
 
         def _get_num_items_in_batch(self, batch_samples: list[Any], device: object) -> object:
-            return sum((batch["labels"] != -100).sum() for batch in batch_samples).to(device)  # type: ignore[union-attr]
+            return sum((batch["labels"] != -100).sum() for batch in batch_samples).to(device)
 
         def compute_loss_context_manager(self) -> Any:
             if self.job.autocast is None:
@@ -254,7 +256,7 @@ def _watch(trainer: Any) -> Any:
     job = trainer.job
     trainer.made, trainer.grad_norm = [], None
 
-    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+    class Watch(transformers.TrainerCallback):
         first = True
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
