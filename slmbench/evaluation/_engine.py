@@ -16,6 +16,7 @@ from attrs import frozen
 from slmbench.console import advanced, bar
 from slmbench.engines import engine_names, load_engine
 from slmbench.engines.generation_config import end_ids, tamed
+from slmbench.engines.hflm import HFLM
 from slmbench.engines.requests import check_known, check_pair, name_of
 from slmbench.errors import DataError, SlmbenchError, UsageError, did_you_mean
 from slmbench.evaluation._seq2seq import decode, encoder_tokens, ties_left_alone
@@ -120,7 +121,7 @@ def _engine_class(name: str) -> type:
     return type(f"Journaled{Base.__name__}", (_Journaled, Base), {})
 
 
-class _Journaled:
+class _Journaled(HFLM):
     """What is put before HFLM or SharedPrefixLM: the format encodes prompts, and answers are journaled one by one."""
 
     def __init__(
@@ -331,8 +332,8 @@ class _Journaled:
                     f"adapter's are no numbers, or {self.identity['dtype']} is too narrow for it"
                 )
             record = {"loglikelihood": answer[0], "greedy": bool(answer[1]), **one.facts, **measured}
-        if told is None and getattr(self, "why_plain", ""):
-            record["plain"] = self.why_plain
+        if told is None and (why_plain := getattr(self, "why_plain", "")):
+            record["plain"] = why_plain
         if (journal := self.journals.get(task)) is not None:
             journal.append(one.key, record)
         self._done(task, one.key, record)

@@ -61,7 +61,8 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
     requests = render_all(task, examples, style, loaded.tokenizer)
     _check_room(loaded, task)
     shown = {id(shots): shots for example in examples if (shots := task.shots(example))}
-    shots = sorted(canonical_sha256([[s.user, s.target.text, dict(s.inputs)] for s in one]) for one in shown.values())
+    texts = [[[s.user, s.target.text, dict(s.inputs)] for s in one] for one in shown.values()]
+    shot_digests = sorted(map(canonical_sha256, texts))
     rows = task.rows(task.spec.split)
     adapter = loaded.adapter
     template = style.template_of(loaded.tokenizer) if style.template_of is not None else None
@@ -69,6 +70,8 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
     if task.kind == "code":
         generation |= {"samples": task.spec.generation.samples}
     prompts = hashlib.sha256("\0".join(text for one in requests for text in one.texts).encode()).hexdigest()
+    more: dict[str, Any] = {"latency": "single stream"} if engine.latency else {}
+    more |= {} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}
     identified = RunIdentity(
         seed=seed,
         limit=limit,
@@ -99,7 +102,7 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
             n=len(examples),
         ),
         fewshot=ShotsPart(n=task.shot_count, split=task.shot_split),
-        fewshot_sha256=canonical_sha256(shots) if shots else None,
+        fewshot_sha256=canonical_sha256(shot_digests) if shot_digests else None,
         cot=task.cot,
         prompts_sha256=prompts,
         generation=generation,
@@ -113,8 +116,7 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
         engine=engine.name,
         engine_version=engine.version,
         batch_size=engine.rows,
-        **({"latency": "single stream"} if engine.latency else {}),
-        **({} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}),
+        **more,
         **_generation_config(loaded, task),
     )
     record = identified.as_json()

@@ -15,7 +15,7 @@ from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import RECORD
 from slmbench.statistics.estimate import estimate
 from slmbench.statistics.significance import detectable_difference, rank_ranges
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
 SCHEMA = 1
@@ -94,7 +94,7 @@ class Leaderboard:
 
     def as_json(self) -> dict[str, Any]:
         """The content of leaderboard.json: no NaN, no lone surrogates; null where an interval can't be made."""
-        return json_ready(
+        content: JsonObject = json_ready(
             {
                 "schema": SCHEMA,
                 "suite": self.suite,
@@ -102,6 +102,7 @@ class Leaderboard:
                 "rows": [_row_json(row) for row in self.rows],
             }
         )
+        return content
 
 
 def build_leaderboard(

@@ -106,7 +106,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             golds = [None] * len(predictions) if scorer.kind == "code" else references
             texts = choices if scorer.reads_choices else [()] * len(predictions)
             items = list(map(item_of, range(len(predictions)), predictions, golds, texts))
-            if scorer.pooled and scorer.pool is not None:
+            if scorer.pool is not None and scorer.parts is not None:
                 return scorer.pool([scorer.parts(*item) for item in items])
             scores = scorer.scores(items)
             return {value: sum(score[value] for score in scores) / len(scores) for value in scorer.values}

@@ -102,7 +102,7 @@ def _attend_segments(
             under_way.held.setdefault(segment, []).append((k.clone(), v.clone()))
         if segment.context:
             past = segment.before
-            if keys is None or segment.context != before:
+            if keys is None or values is None or segment.context != before:
                 shape = (1, key.shape[1], past + longest, key.shape[3])
                 keys, values = key.new_empty(shape), value.new_empty((*shape[:3], value.shape[3]))
                 low = 0

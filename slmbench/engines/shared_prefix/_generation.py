@@ -7,22 +7,26 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slmbench.engines.generation_config import end_ids, surprises_of, tamed
+from slmbench.engines.hflm import HFLM
 from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.engines.sampling import Answer, Settings, stream_of
 from slmbench.engines.shared_prefix._decoding import Decoder
 from slmbench.errors import DataError
 
 
-class Generation:
+class Generation(HFLM):
     """The part of `SharedPrefixLM` that writes texts."""
 
-    def generate_until(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+    timing: dict[str, Any] | None
+    why_plain: str
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """As HFLM's, but that what the model's `generation_config.json` says doesn't change greedy texts.
 
         A drawn text depends on seed, prompt and repeat alone. Raises DataError, which names the request, where HFLM
         fails without a word on which it was; UsageError for a temperature with which nothing can be drawn.
         """
-        eos = None if self.eot_token_id is None else self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        eos: Any = None if self.eot_token_id is None else self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         surprises = surprises_of(self.core.generation_config)
         wanted = [wanted_by(name_of(one), one.args[1], eos, self.max_gen_toks, surprises) for one in requests]
         prompts = self._prompts(requests, wanted)
@@ -60,7 +64,7 @@ class Generation:
         self.halving.run(range(len(requests)), lambda halved: self.rows(longest, halved), compute, take)
         return [found[index] for index in range(len(requests))]
 
-    def _prompts(self: Any, requests: Sequence[Any], wanted: Sequence[Wanted]) -> list[Any]:
+    def _prompts(self, requests: Sequence[Any], wanted: Sequence[Wanted]) -> list[Any]:
         """The token ids of each request's prompt, cut from the left as HFLM cuts them; int32 arrays."""
         import numpy as np
 
@@ -81,7 +85,7 @@ class Generation:
             found.append(known[text, room])
         return found
 
-    def _why_plain(self: Any, how: Wanted) -> str:
+    def _why_plain(self, how: Wanted) -> str:
         if self.backend == "seq2seq":
             why = "an encoder-decoder writes its texts in plain batches"
         elif self.think_end_token is not None:
@@ -160,5 +164,5 @@ class Generation:
                 (text,) = super().generate_until([requests[at]], True)
             yield [(at, text)]
 
-    def _tamed(self: Any, settings: Settings) -> Any:
+    def _tamed(self, settings: Settings) -> Any:
         return tamed([self.model, self.core], sampled=settings.sampled)  # peft's wrapper has a config of its own.

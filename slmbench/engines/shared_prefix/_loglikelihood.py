@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slmbench.engines.hflm import HFLM
 from slmbench.engines.requests import check_pair, name_of
 from slmbench.engines.shared_prefix._encoder_decoder import score_pairs
 from slmbench.engines.shared_prefix._passes import PrefixStore
@@ -21,10 +22,10 @@ RECENT = 8
 """How many strings' ids are remembered."""
 
 
-class Loglikelihood:
+class Loglikelihood(HFLM):
     """The part of `SharedPrefixLM` that scores."""
 
-    def loglikelihood(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[Scored]:
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Scored]:
         """As HFLM's. Raises DataError, which names the request, where HFLM fails without a word on which it was."""
         if requests and self.enable_thinking:
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm)  # Raises: thinking can't be scored.
@@ -58,7 +59,7 @@ class Loglikelihood:
             del self.recent[next(iter(self.recent))]
         return list(ids)
 
-    def encoded_pairs(self: Any, requests: Sequence[Any]) -> list[Pair]:
+    def encoded_pairs(self, requests: Sequence[Any]) -> list[Pair]:
         """(texts, context ids, continuation ids) of each request. Raises DataError where one can't be scored."""
         found: list[Pair] = []
         for request in requests:
@@ -71,14 +72,14 @@ class Loglikelihood:
             found.append(((context, continuation), context_ids, rest))
         return found
 
-    def _without_context(self: Any, where: str, continuation: str) -> tuple[list[int], list[int]]:
+    def _without_context(self, where: str, continuation: str) -> tuple[list[int], list[int]]:
         first = self.prefix_token_id
         if first is None:
             raise DataError(f"{where}: its context is empty, and this tokenizer has neither BOS nor EOS for its place")
         ids = self.tok_encode(continuation, add_special_tokens=False)
         return (ids[:1], ids[1:]) if ids[:1] == [first] else ([first], ids)
 
-    def _one_item_at_a_time(self: Any, requests: Sequence[Any], pairs: list[Pair]) -> list[Scored]:
+    def _one_item_at_a_time(self, requests: Sequence[Any], pairs: list[Pair]) -> list[Scored]:
         items: dict[tuple[Any, Any], list[int]] = {}
         for index, request in enumerate(requests):
             items.setdefault((request.task_name, request.doc_id), []).append(index)
@@ -92,7 +93,7 @@ class Loglikelihood:
             found.update(zip(indices, answers, strict=True))
         return [found[index] for index in range(len(pairs))]
 
-    def loglikelihood_rolling(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """As HFLM's, all windows of all texts together."""
         from lm_eval import utils
 
@@ -160,6 +161,6 @@ class Loglikelihood:
             for done in score(self.core, pairs, store, tokens, self.core.get_output_embeddings(), told):
                 yield [(which[index], (total, greedy)) for index, total, greedy in done]
 
-    def _score_plainly(self: Any, requests: list[Pair], rows: int) -> list[Scored]:
+    def _score_plainly(self, requests: list[Pair], rows: int) -> list[Scored]:
         with self.batch_of(rows):
             return super()._loglikelihood_tokens(requests, disable_tqdm=True)

@@ -32,6 +32,9 @@ from slmbench.models import core_model
 class SharedPrefix(Generation, Loglikelihood):
     """What `SharedPrefixLM` puts before HFLM. Its own state, and what scoring and generation have in common."""
 
+    batch_size_per_gpu: int
+    cache_hook: Any
+
     def __init__(
         self,
         pretrained: Any,
@@ -56,7 +59,7 @@ class SharedPrefix(Generation, Loglikelihood):
         self.notices: list[str] = []
         # Of the answer that is being handed over: latency_ms, share_ms; of a text also tokens_out, finish_reason and
         # which: task, item, number of the sample. None where HFLM hands it over, and then `why_plain` says why.
-        self.timing: dict[str, Any] | None = None
+        self.timing = None
         self.why_plain = ""
         self.item_begun: float | None = None
         """With `latency`, when the item that is being computed was begun."""
@@ -208,7 +211,7 @@ def shared_prefix_class() -> type:
     """`SharedPrefixLM`; made when it is first asked for, as lm_eval and torch take seconds to import."""
     from lm_eval.models.huggingface import HFLM
 
-    class SharedPrefixLM(SharedPrefix, HFLM):  # type: ignore[misc, valid-type]
+    class SharedPrefixLM(SharedPrefix, HFLM):
         """HFLM's answers, sooner: what requests share is computed once, and the head runs on scored positions alone.
 
         Takes what HFLM takes; `batch_size` says how much memory may be used: as much as HFLM would use with it, and
