@@ -31,6 +31,7 @@ def _shown(cost: Any) -> str | None:
     values: list[Any] = (
         [cost.get(f"latency_p{percent}_ms") for percent in (50, 90)] if isinstance(cost, Mapping) else []
     )
-    if not values or not all(isinstance(value, (int, float)) and 0 <= value < 1e12 for value in values):
+    known = [value for value in values if isinstance(value, (int, float)) and 0 <= value < 1e12]
+    if not values or len(known) < len(values):
         return None
     return " / ".join(duration(value / 1000) if value >= 950 else f"{value:.0f} ms" for value in known)

@@ -10,9 +10,9 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import Problem
 from slmbench.leaderboard._endings import endings_of, notices_of
-from slmbench.leaderboard._records import Run, RunMetric, RunProblems
+from slmbench.leaderboard._records import Run, RunProblems
 from slmbench.leaderboard.texts import json_ready
-from slmbench.runs import RECORD
+from slmbench.runs import RECORD, RunMetric
 from slmbench.statistics.estimate import estimate
 from slmbench.statistics.significance import detectable_difference, rank_ranges
 from slmbench.values import Estimate, JsonObject
