@@ -15,9 +15,9 @@ import time
 from collections import Counter
 from itertools import accumulate
 
+from slmbench.contamination.ngrams import N_WORDS
+from slmbench.contamination.overlaps import BOILERPLATE_ITEMS, BOILERPLATE_PART, RowText, find_contamination
 from slmbench.machine import peak_memory_bytes
-from slmbench.training._contamination import BOILERPLATE_ITEMS, BOILERPLATE_PART, RowText, find_contamination
-from slmbench.training._ngrams import N_WORDS
 
 ROWS, ITEMS = 100_000, 20_000
 LIMIT_S, LIMIT_BYTES = 60.0, 1_000_000_000

@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 
 from slmbench import console
 from slmbench.catalog import Catalog
+from slmbench.contamination import apply, contamination_of
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format, dated, load_format
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
@@ -20,7 +21,6 @@ from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
 from slmbench.schema import LoraSpec, RecipeSpec
 from slmbench.task import Settings, Task, formats_of, load_task, require_rows, training_needs
-from slmbench.training import _contamination
 from slmbench.training._budget import check_budget
 from slmbench.training._forecast import forecast_memory
 from slmbench.training._mixing import Plan, plan_batches
@@ -178,11 +178,11 @@ def prepare_training(
             dropped[task.name] = dict(taken.dropped)
         _check_known(rows, source, config, tokenizer)
     with phases.phase("contamination"):
-        report = _contamination.contamination_of(tasks, rows, evaluated, spec.on_contamination)
+        report = contamination_of(tasks, rows, evaluated, spec.on_contamination)
         for shown in report.lines():
             say(shown)
         before = Counter(row.task for row in rows)
-        rows = _contamination.apply(report, rows, spec.on_contamination)
+        rows = apply(report, rows, spec.on_contamination)
         after = Counter(row.task for row in rows)
         for task in tasks:
             dropped[task.name]["contamination"] = before[task.name] - after[task.name]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slmbench.training._contamination import RowText, find_contamination
-from slmbench.training._ngrams import words_of
+from slmbench.contamination.ngrams import words_of
+from slmbench.contamination.overlaps import RowText, find_contamination
 
 SENTENCES = {
     "chinese": ("患者因反复发作的胸痛三天入院，既往有高血压病史。", "检查显示心电图正常，血压偏高，建议进一步检查。"),

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from attrs import evolve, field, frozen
 
-from slmbench.errors import DataError, OfflineError
-from slmbench.task import Task
-from slmbench.training._ngrams import (
+from slmbench.contamination.ngrams import (
     N_WORDS,
     UNKNOWN,
     RunIndex,
@@ -23,7 +21,8 @@ from slmbench.training._ngrams import (
     shared_runs,
     words_of,
 )
-from slmbench.training._rows import TrainingRow
+from slmbench.errors import DataError, OfflineError
+from slmbench.task import Task
 from slmbench.values import Example, JsonObject
 
 Level = Literal["exact", "normalised", "ngram"]
@@ -35,6 +34,19 @@ CHUNK_ROWS = 4096
 # What more than this part of a split's items has in common, and at least so many of them, is how they are asked.
 BOILERPLATE_PART = 0.01
 BOILERPLATE_ITEMS = 5
+
+
+class Row(Protocol):
+    """A row that is trained on, and its task's name."""
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def example(self) -> Example: ...
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @frozen
@@ -149,7 +161,7 @@ _SAID: dict[Level, str] = {
 
 
 def contamination_of(
-    tasks: Sequence[Task], rows: Sequence[TrainingRow], evaluated: Sequence[Task], mode: str = "drop"
+    tasks: Sequence[Task], rows: Sequence[Row], evaluated: Sequence[Task], mode: str = "drop"
 ) -> Report:
     """What the rows of a training share with the splits of the tasks that are evaluated, and with the tasks' own ones.
 
@@ -223,7 +235,7 @@ def find_contamination(
     return Report(tuple(overlaps))
 
 
-def apply(report: Report, rows: Sequence[TrainingRow], mode: str) -> list[TrainingRow]:
+def apply(report: Report, rows: Sequence[AnyRow], mode: str) -> list[AnyRow]:
     """The rows to train on. mode: 'drop' leaves out those that an evaluation split has too, 'warn' keeps them all.
 
     'fail' raises DataError with counts and examples where there are any; so does 'drop' where a task has none left.

@@ -11,12 +11,12 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
+from slmbench.contamination import overlaps
+from slmbench.contamination.ngrams import N_WORDS, words_of
+from slmbench.contamination.overlaps import RowText, apply, contamination_of, find_contamination, text_of
 from slmbench.errors import DataError, OfflineError
 from slmbench.formats import load_format
 from slmbench.task import load_task, load_task_folder
-from slmbench.training import _contamination
-from slmbench.training._contamination import RowText, apply, contamination_of, find_contamination, text_of
-from slmbench.training._ngrams import N_WORDS, words_of
 from slmbench.training._rows import training_rows
 
 ASKED = "Read the following passage with care and then answer the question that stands below it in one word:"
@@ -198,7 +198,7 @@ def test_long_lists_are_looked_up_in_parts_without_a_difference(monkeypatch):
     rows = texts(*(" ".join(chance.choices("abcdefgh", k=chance.randint(5, 60))) for _ in range(300)), LONG)
     items = texts(*(rows[i].prompt.upper() + " x" for i in range(0, 300, 7)), LONG + ".")
     whole = overlap(rows, items)
-    monkeypatch.setattr(_contamination, "CHUNK_ROWS", 11)
+    monkeypatch.setattr(overlaps, "CHUNK_ROWS", 11)
     assert overlap(rows, items) == whole
     assert {row for places in whole.rows.values() for row in places} == tuples_oracle(rows, items)
     assert whole.flagged > 30
