@@ -27,7 +27,7 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"slmbench.cli.{cmd_name}").command
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:

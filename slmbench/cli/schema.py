@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from slmbench.console import show_json
+from slmbench.values import JsonObject
 
 DECLARED = ("recipe", "task", "model", "dataset", "suite")
 RECORDS = ("run", "sample", "training")
@@ -20,7 +19,7 @@ def command(kind: str) -> None:
     show_json(json_schema(kind))
 
 
-def json_schema(kind: str) -> dict[str, Any]:
+def json_schema(kind: str) -> JsonObject:
     """The JSON schema (2020-12) of a declaration or of a record, titled as a person knows it.
 
     It holds what a key is called, and what a value may be. What several keys may say together is checked on loading.

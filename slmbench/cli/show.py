@@ -15,6 +15,7 @@ from slmbench.console import paint, show, show_json
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.paths import shown
 from slmbench.registry import KINDS, Header, definition, own_headers
+from slmbench.values import JsonObject
 
 
 @click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
@@ -105,7 +106,7 @@ def _show_registered(kind: str, name: str, catalog: Catalog, as_json: bool) -> N
             show(one["doc"], keep="\n\t")
 
 
-def _told(header: Header, catalog: Catalog) -> dict[str, Any]:
+def _told(header: Header, catalog: Catalog) -> JsonObject:
     package = next((one for one in catalog.plugin_modules if one.path == header.path), None)
     folder = os.path.dirname(header.path)
     of_task = os.path.basename(header.path) == "plugin.py" and os.path.isfile(os.path.join(folder, "task.yaml"))
@@ -121,14 +122,14 @@ def _told(header: Header, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _of_file(name: str) -> dict[str, Any] | None:
+def _of_file(name: str) -> JsonObject | None:
     """What a GGUF file says of itself; None for a name that is no such file."""
     from slmbench.models import describe_gguf, is_gguf
 
     return describe_gguf(name) if is_gguf(name) else None
 
 
-def _show_file(name: str, told: dict[str, Any], as_json: bool) -> None:
+def _show_file(name: str, told: JsonObject, as_json: bool) -> None:
     if as_json:
         show_json({"kind": "model", "name": name, "path": name, "file": told})
         return
@@ -137,7 +138,7 @@ def _show_file(name: str, told: dict[str, Any], as_json: bool) -> None:
         show(f"{key}: {value}")
 
 
-def _spec(kind: str, path: str) -> Any:
+def _spec(kind: str, path: str) -> object:
     from slmbench import schema
     from slmbench.yamlfile import read_yaml
 
@@ -147,7 +148,7 @@ def _spec(kind: str, path: str) -> Any:
     return schema.parse(schema.DatasetSpec if kind == "dataset" else schema.SuiteSpec, document)
 
 
-def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[dict[str, Any]]:
+def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[JsonObject]:
     from slmbench.formats import load_format, training_ids
     from slmbench.models import load_tokenizer, resolve_model
     from slmbench.workflow.quiet import quiet_libraries

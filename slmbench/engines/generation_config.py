@@ -7,6 +7,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from slmbench.values import JsonObject, Model, Tokenizer
+
 # Of these a text has need, however it is decoded.
 _KEPT = (
     "bos_token_id",
@@ -81,7 +83,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-def surprises_of(generation_config: Any) -> dict[str, Any]:
+def surprises_of(generation_config: object) -> JsonObject:
     """What a model's `generation_config.json` says that changes which token comes next."""
     found = {}
     for name in SURPRISES:
@@ -91,7 +93,7 @@ def surprises_of(generation_config: Any) -> dict[str, Any]:
     return found
 
 
-def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_ids(model: Model, tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens that end a text: each EOS of the model's file, and the tokenizer's."""
     said = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = list(said) if isinstance(said, list | tuple) else [said]

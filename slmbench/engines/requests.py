@@ -12,6 +12,7 @@ from attrs import frozen
 from slmbench.engines.generation_config import NEUTRAL
 from slmbench.engines.sampling import WARPERS, Settings
 from slmbench.errors import DataError, UsageError
+from slmbench.values import JsonObject
 
 DEFAULT_TOP_K = 50
 """From how many tokens transformers' `generate` draws, and with it lm-eval, where neither task nor file says it."""
@@ -44,7 +45,7 @@ def repeats_of(requests: Sequence[Any]) -> list[int]:
     return found
 
 
-def wanted_by(where: str, given: dict[str, Any], eos: str, default_tokens: int, surprises: dict[str, Any]) -> Wanted:
+def wanted_by(where: str, given: JsonObject, eos: str, default_tokens: int, surprises: JsonObject) -> Wanted:
     """Reads generation kwargs as lm-eval does. surprises: of the model's file; they count where tokens are drawn.
 
     Raises UsageError for a temperature with which nothing can be drawn, and where no token is asked for.

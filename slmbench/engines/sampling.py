@@ -9,6 +9,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from slmbench.values import Tokenizer
+
 WARPERS = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
 BLOCK = 256
 
@@ -108,7 +110,7 @@ def _drawn(scores: Any, draws: Sequence[float], temperature: float = 1.0) -> lis
     return found
 
 
-def is_over(answer: Answer, end_ids: frozenset[int], tokenizer: Any) -> bool:
+def is_over(answer: Answer, end_ids: frozenset[int], tokenizer: Tokenizer) -> bool:
     """Whether an answer ends with its last token; notes why."""
     if answer.tokens[-1] in end_ids:
         answer.reason = "eos"
@@ -119,7 +121,7 @@ def is_over(answer: Answer, end_ids: frozenset[int], tokenizer: Any) -> bool:
     return bool(answer.reason)
 
 
-def _stopped(answer: Answer, tokenizer: Any) -> bool:
+def _stopped(answer: Answer, tokenizer: Tokenizer) -> bool:
     if not answer.stops:
         return False
     # A stop string has at most as many tokens as bytes; some more, as decoding may eat a blank at the beginning.
@@ -130,7 +132,7 @@ def _stopped(answer: Answer, tokenizer: Any) -> bool:
     return any(stop in text for text in _read(answer.tokens, tokenizer) for stop in answer.stops)
 
 
-def _read(tokens: list[int], tokenizer: Any) -> tuple[str, ...]:
+def _read(tokens: list[int], tokenizer: Tokenizer) -> tuple[str, ...]:
     """A text without special tokens, as results are, and with them, as a stop may be one."""
     plain, whole = tokenizer.decode(tokens, skip_special_tokens=True), tokenizer.decode(tokens)
     return (plain,) if plain == whole else (plain, whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -35,11 +35,11 @@ class Written(_Answer):
     finish_reason: Literal["stop", "eos", "length"]
 
 
-def check_scored(key: str, value: Any) -> None:
+def check_scored(key: str, value: object) -> None:
     """Raises FileError for an entry that is no answer to a choice."""
     parse(Scored, value, "", at="value")
 
 
-def check_written(key: str, value: Any) -> None:
+def check_written(key: str, value: object) -> None:
     """Raises FileError for an entry that is no text."""
     parse(Written, value, "", at="value")

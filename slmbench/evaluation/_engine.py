@@ -24,6 +24,7 @@ from slmbench.evaluation._waiting import Waiting, most_tokens, sample_key, tag
 from slmbench.formats import Format, decoder_ids, pair_ids, prompt_ids
 from slmbench.journal import Journal
 from slmbench.models import LoadedModel, core_model, tokenizer_sha256
+from slmbench.values import JsonObject
 
 AUTO = "auto"
 Encoded = dict[tuple[str, str], tuple[list[int], list[int]]]
@@ -129,9 +130,9 @@ class _Journaled(HFLM):
         loaded: LoadedModel,
         format: Format,
         journals: dict[str, Journal],
-        identity: dict[str, Any],
+        identity: JsonObject,
         encoded: Encoded,
-        options: dict[str, Any],
+        options: JsonObject,
     ) -> None:
         encoder_decoder = loaded.architecture == "seq2seq"
         with ties_left_alone(loaded.model):
@@ -215,7 +216,7 @@ class _Journaled(HFLM):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         return [answer["text"] for answer in self._answer(requests, "generate_until", super().generate_until)]
 
-    def _answer(self, requests: list[Any], kind: str, compute: Callable[..., Any]) -> list[dict[str, Any]]:
+    def _answer(self, requests: list[Any], kind: str, compute: Callable[..., Any]) -> list[JsonObject]:
         seen: dict[tuple[str, Any, str], int] = defaultdict(int)
         keys: list[tuple[str, str]] = []
         pending: list[Any] = []
@@ -280,13 +281,13 @@ class _Journaled(HFLM):
             pair = self._encode_pair(context, choice)
             check_pair(name_of(request), *pair, self.max_length, getattr(embeddings, "num_embeddings", None))
 
-    def _key(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+    def _key(self, kind: str, args: tuple[object, ...]) -> tuple[str, JsonObject]:
         asked = tag(kind, args)
         if asked not in self._keys:
             self._keys[asked] = self._key_of(kind, args)
         return self._keys[asked]
 
-    def _key_of(self, kind: str, args: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+    def _key_of(self, kind: str, args: tuple[Any, ...]) -> tuple[str, JsonObject]:
         context, second = args
         if kind == "generate_until":
             ids, rest = self.tok_encode(context), second
@@ -338,7 +339,7 @@ class _Journaled(HFLM):
             journal.append(one.key, record)
         self._done(task, one.key, record)
 
-    def _measured(self, kind: str) -> dict[str, Any]:
+    def _measured(self, kind: str) -> JsonObject:
         if kind == "generate_until":
             measured = self._generated.popleft()
         else:
@@ -349,16 +350,16 @@ class _Journaled(HFLM):
             measured["latency_ms"] = (time.perf_counter() - begun) * 1000
         return measured
 
-    def _done(self, task: str, key: str, record: dict[str, Any]) -> None:
+    def _done(self, task: str, key: str, record: JsonObject) -> None:
         self.records[task + "\0" + key] = record
         advanced("answers")
 
-    def record_of(self, task: str, kind: str, args: tuple[Any, ...], item: int, epoch: int = 0) -> dict[str, Any]:
+    def record_of(self, task: str, kind: str, args: tuple[Any, ...], item: int, epoch: int = 0) -> JsonObject:
         """The journaled facts of a request: tokens, latency, how it ended. item: lm-eval's doc_id."""
         content, _ = self._key(kind, args)
         return self.records[task + "\0" + sample_key(content, args, item, epoch)]
 
-    def _model_call(self, *args: Any, **kwargs: Any) -> Any:
+    def _model_call(self, *args: object, **kwargs: object) -> object:
         started = time.perf_counter()
         logits = super()._model_call(*args, **kwargs)
         if logits.is_cuda:  # A GPU answers before it has computed.
@@ -389,7 +390,7 @@ class _Journaled(HFLM):
             self._generated.append({"tokens_out": tokens_out, "finish_reason": reason, **timing})
         return made
 
-    def _generate_in_place(self, context: Any, max_length: int, stop: list[str], kwargs: dict[str, Any]) -> Any:
+    def _generate_in_place(self, context: Any, max_length: int, stop: list[str], kwargs: JsonObject) -> Any:
         """HFLM's texts; under an adapter with tokens of its own before the prompt, no padding stands between the two.
 
         peft puts such tokens before the padding and drops the positions, so that a padded row would be another prompt.

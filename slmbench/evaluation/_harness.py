@@ -13,7 +13,7 @@ from slmbench.evaluation._judge import Answer, read_answer
 from slmbench.formats import Format
 from slmbench.metrics import Scorer
 from slmbench.task import Task
-from slmbench.values import Example, Output, Target
+from slmbench.values import Example, JsonObject, Output, Target, Tokenizer
 
 FILTER = "none"
 Judge = Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]
@@ -34,12 +34,12 @@ class Request:
         return self.texts[0]
 
 
-def render_all(task: Task, examples: Sequence[Example], format: Format, tokenizer: Any) -> list[Request]:
+def render_all(task: Task, examples: Sequence[Example], format: Format, tokenizer: Tokenizer) -> list[Request]:
     """The requests of examples, in order."""
     return [_request(task, example, format, tokenizer) for example in examples]
 
 
-def _request(task: Task, example: Example, format: Format, tokenizer: Any) -> Request:
+def _request(task: Task, example: Example, format: Format, tokenizer: Tokenizer) -> Request:
     if example.continuation is not None:
         each = [task.render(format, tokenizer, example, i) for i in range(len(example.choices))]
         rest = format.write(Target(example.continuation))
@@ -49,7 +49,7 @@ def _request(task: Task, example: Example, format: Format, tokenizer: Any) -> Re
     return Request((rendered.text,), rendered.delimiter, written)
 
 
-def generation_kwargs(task: Task, format: Format) -> dict[str, Any]:
+def generation_kwargs(task: Task, format: Format) -> JsonObject:
     """What lm-eval is told about decoding: bounded, with explicit stops (none means none, not its default)."""
     generation = task.spec.generation
     sampled = generation.temperature > 0
@@ -154,7 +154,7 @@ def _score_ahead(
     return scored
 
 
-def _aggregation(scorer: Scorer, value: str) -> Any:
+def _aggregation(scorer: Scorer, value: str) -> object:
     if not scorer.pooled:
         return "mean"
     pool = scorer.pool
@@ -164,7 +164,7 @@ def _aggregation(scorer: Scorer, value: str) -> Any:
 
 def _scores(
     task: Task, example: Example, results: Sequence[Any], format: Format, ahead: dict[str, float]
-) -> dict[str, Any]:
+) -> JsonObject:
     if task.kind == "choice":
         output = Output(loglikelihoods=tuple(float(loglikelihood) for loglikelihood, _ in results))
     elif task.kind == "code":

@@ -37,7 +37,7 @@ from slmbench.runs import (
 )
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task
-from slmbench.values import Example
+from slmbench.values import Example, JsonObject
 
 TWIN_MARK = "slmbench_twin"
 
@@ -167,7 +167,7 @@ def _adapter(loaded: LoadedModel) -> AdapterPart | None:
     )
 
 
-def _package(task: Task) -> dict[str, Any]:
+def _package(task: Task) -> JsonObject:
     """The installed package that brings a task; {} for a task of slmbench's own or of a folder."""
     found = package_of(task.folder)
     return {} if found is None else {"package": PackagePart(name=found[0], version=found[1])}
@@ -179,7 +179,7 @@ def _item(task: Task, example: Example) -> list[Any]:
     return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
 
 
-def _generation_config(loaded: LoadedModel, task: Task) -> dict[str, Any]:
+def _generation_config(loaded: LoadedModel, task: Task) -> JsonObject:
     """What the model's own `generation_config.json` says of the next token, and whether it counts; {} if nothing."""
     found = surprises_of(getattr(core_model(loaded.model), "generation_config", None))
     if task.kind == "choice" or not found:
@@ -188,7 +188,7 @@ def _generation_config(loaded: LoadedModel, task: Task) -> dict[str, Any]:
     return {"generation_config": {"counts": counts, **found}}
 
 
-def _variant(loaded: LoadedModel) -> dict[str, Any]:
+def _variant(loaded: LoadedModel) -> JsonObject:
     """What sets a model apart from a whole causal one of its name; {} for such a one, whose runs keep their ids."""
     found: dict[str, Any] = {}
     if quantization := loaded.quantization:

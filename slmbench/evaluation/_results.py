@@ -18,7 +18,7 @@ from slmbench.metrics import Scorer
 from slmbench.runs import CostPart, MetricPart, OpenRun, Run, SampleRecord
 from slmbench.statistics.estimate import estimate, jackknife
 from slmbench.task import Task, is_among_its_shots
-from slmbench.values import Estimate, Example, Output
+from slmbench.values import Estimate, Example, JsonObject, Output
 
 AT_LIMIT = "cut at max_tokens"
 AT_STOP = "ended by a stop string"
@@ -35,7 +35,7 @@ def finish(
     format: Format,
     run: OpenRun,
     engine: Any,
-    results: dict[str, Any],
+    results: JsonObject,
     latency: bool = False,
     told: Sequence[str] = (),
 ) -> Run:
@@ -95,7 +95,7 @@ def finish(
     return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted})
 
 
-def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
+def _estimates(scorer: Scorer, items: Sequence[JsonObject]) -> dict[str, Estimate]:
     clusters = [item["cluster_id"] for item in items]
     if scorer.pooled:
         assert scorer.pool is not None
@@ -105,8 +105,8 @@ def _estimates(scorer: Scorer, items: Sequence[dict[str, Any]]) -> dict[str, Est
 
 
 def _samples(
-    task: Task, example: Example, request: Request, format: Format, engine: Any, logged: dict[str, Any]
-) -> list[dict[str, Any]]:
+    task: Task, example: Example, request: Request, format: Format, engine: Any, logged: JsonObject
+) -> list[JsonObject]:
     """The records of one item: one, or one a sample of a code task."""
     kind = "loglikelihood" if example.choices else "generate_until"
     arguments = [tuple(args) for args in logged["arguments"]]
@@ -153,8 +153,8 @@ def _samples(
 
 
 def _scores(
-    task: Task, example: Example, rows: list[dict[str, Any]], format: Format, logged: dict[str, Any]
-) -> tuple[dict[str, float], dict[str, Any]]:
+    task: Task, example: Example, rows: list[JsonObject], format: Format, logged: JsonObject
+) -> tuple[dict[str, float], JsonObject]:
     scores: dict[str, float] = {}
     parts: dict[str, Any] = {}
     for scorer in task.scorers:
@@ -167,7 +167,7 @@ def _scores(
     return scores, parts
 
 
-def _remarks(task: Task, example: Example, row: dict[str, Any], format: Format) -> Counter[str]:
+def _remarks(task: Task, example: Example, row: JsonObject, format: Format) -> Counter[str]:
     """What scorers want a reader to know of one item."""
     found: Counter[str] = Counter()
     for scorer in task.scorers:
@@ -177,7 +177,7 @@ def _remarks(task: Task, example: Example, row: dict[str, Any], format: Format) 
     return found
 
 
-def _cost(rows: Sequence[dict[str, Any]], resumed: int, latency: bool, engine: Any) -> CostPart:
+def _cost(rows: Sequence[JsonObject], resumed: int, latency: bool, engine: object) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from slmbench.formats import decoder_ids
 from slmbench.models import LoadedModel
+from slmbench.values import JsonObject, Model, Tokenizer
 
 LM_EVALS_DEFAULT = 2048
 NO_LIMIT = 10**9
@@ -37,7 +38,7 @@ def decoder_tokens(loaded: LoadedModel) -> int | None:
     return int(learnt) if learnt else None
 
 
-def can_write(tokenizer: Any, text: str) -> bool:
+def can_write(tokenizer: Tokenizer, text: str) -> bool:
     """Whether a decoder could write a text: T5's tokenizer has neither line breaks nor braces."""
     ids = decoder_ids(tokenizer, text)
     unknown = tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids
@@ -45,7 +46,7 @@ def can_write(tokenizer: Any, text: str) -> bool:
 
 
 @contextlib.contextmanager
-def ties_left_alone(model: Any) -> Iterator[None]:
+def ties_left_alone(model: Model) -> Iterator[None]:
     """For the length of the block, `model.tie_weights()` does nothing.
 
     HFLM calls it on whatever model it is given. transformers 5 takes every T5 for one whose head is its embedding, and
@@ -60,7 +61,7 @@ def ties_left_alone(model: Any) -> Iterator[None]:
 
 
 def decode(
-    engine: Any, encoder_ids: Any, max_new_tokens: int, stop: list[str], settings: dict[str, Any]
+    engine: Any, encoder_ids: Any, max_new_tokens: int, stop: list[str], settings: JsonObject
 ) -> tuple[Any, Any]:
     """(all decoder ids, those after the start token), each (batch, seq).
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.values import JsonObject
+
 
 @frozen(eq=False)
 class Waiting:
@@ -23,18 +25,18 @@ class Waiting:
     work: int
 
 
-def sample_key(content: str, args: tuple[Any, ...], item: Any, epoch: int) -> str:
+def sample_key(content: str, args: tuple[object, ...], item: object, epoch: int) -> str:
     """The journal's key of a request. Of drawn texts each item has its own, even where two ask the same."""
     drawn = isinstance(args[1], dict) and args[1].get("do_sample")
     key = f"{content}@{item}" if drawn else content
     return f"{key}#{epoch}" if epoch else key
 
 
-def tag(kind: str, args: tuple[Any, ...]) -> str:
+def tag(kind: str, args: tuple[object, ...]) -> str:
     return json.dumps([kind, *args], sort_keys=True)
 
 
-def most_tokens(args: tuple[Any, ...], facts: dict[str, Any], default: int) -> int:
+def most_tokens(args: tuple[Any, ...], facts: JsonObject, default: int) -> int:
     """How many tokens an answer takes at most, those that are read and those that are written."""
     written = facts["tokens_out"] if "tokens_out" in facts else args[1].get("max_gen_toks", default)
     return int(facts["tokens_in"] + written)

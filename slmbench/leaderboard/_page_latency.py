@@ -8,9 +8,10 @@ from typing import Any
 from slmbench.leaderboard._records import Run
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import duration
+from slmbench.values import JsonObject
 
 
-def latencies(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> dict[str, Any] | None:
+def latencies(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> JsonObject | None:
     """Median and 90th percentile of the seconds an item, of runs with one item after another; None without such.
 
     tasks: their names; rows: (a row's name, a text a task).
@@ -27,7 +28,7 @@ def latencies(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> dict[str, An
     return {"tasks": list(tasks), "rows": rows} if tasks else None
 
 
-def _shown(cost: Any) -> str | None:
+def _shown(cost: object) -> str | None:
     values: list[Any] = (
         [cost.get(f"latency_p{percent}_ms") for percent in (50, 90)] if isinstance(cost, Mapping) else []
     )

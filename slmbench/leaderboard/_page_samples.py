@@ -13,7 +13,7 @@ from slmbench.leaderboard._samples import is_binary, pick_samples
 from slmbench.leaderboard.table import Leaderboard, Row
 from slmbench.leaderboard.texts import duration, interval_text, number
 from slmbench.runs import RECORD, SAMPLES
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 
 SAMPLES_SHOWN = 20
 # Longer texts are cut in the middle: a prompt's start has its shots, its end has the question.
@@ -23,7 +23,7 @@ TAIL_CHARS = 3000
 
 def run_sections(
     leaderboard: Leaderboard, runs: Mapping[str, Run], anchors: Mapping[str, str], out: Path | None
-) -> list[tuple[str, list[dict[str, Any]]]]:
+) -> list[tuple[str, list[JsonObject]]]:
     """(a row's name, its runs). anchors: run id -> element id. out: the page's folder, for links."""
     sections = []
     for row in leaderboard.rows:
@@ -48,7 +48,7 @@ def run_link(run: Run, name: str, out: Path | None) -> str | None:
     return "./" + quote(path.replace(os.sep, "/"), safe="/", errors="replace")
 
 
-def _run(row: Row, run: Run, anchor: str, out: Path | None) -> dict[str, Any]:
+def _run(row: Row, run: Run, anchor: str, out: Path | None) -> JsonObject:
     scores = [
         (key.removeprefix(f"{run.task}/"), number(cell.estimate.value), _interval(cell.estimate))
         for key, cell in row.cells.items()
@@ -111,12 +111,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return [(term, value) for term, value in told if value]
 
 
-def _joined_counts(remarks: Any) -> str | None:
+def _joined_counts(remarks: object) -> str | None:
     counts = remarks.items() if isinstance(remarks, Mapping) else ()
     return "; ".join(f"{name}: {count}" for name, count in counts) or None
 
 
-def _own_settings(found: Any) -> str | None:
+def _own_settings(found: object) -> str | None:
     """What a model's `generation_config.json` says of the next token, and whether it counted."""
     if not isinstance(found, Mapping):
         return None
@@ -124,23 +124,23 @@ def _own_settings(found: Any) -> str | None:
     return said if found.get("counts") else f"{said}; not applied"
 
 
-def _plain(value: Any) -> str | None:
+def _plain(value: object) -> str | None:
     if value is None or isinstance(value, (dict, list)):
         return None
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _short(value: Any) -> str | None:
+def _short(value: object) -> str | None:
     shown = _plain(value)
     return shown if shown is None or len(shown) <= 14 else f"{shown.removeprefix('sha256:')[:12]}\u2026"
 
 
-def _joined(values: Mapping[str, Any], *names: str) -> str | None:
+def _joined(values: Mapping[str, object], *names: str) -> str | None:
     shown = [part for part in (_plain(values.get(name)) for name in names) if part]
     return ", ".join(shown) or None
 
 
-def _sample(sample: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _sample(sample: Mapping[str, Any], run: Run) -> JsonObject:
     output = str(sample.get("output") or "")
     glimpse = " ".join(output.split())
     scored = [(str(name), _plain(value) or "none") for name, value in sample["scores"].items()]
@@ -178,7 +178,7 @@ def _item(sample: Mapping[str, Any]) -> str:
     return f"{sample['item_id']}, sample {epoch + 1}" if epoch else str(sample["item_id"])
 
 
-def _clipped(value: Any) -> str:
+def _clipped(value: object) -> str:
     shown = "" if value is None else str(value)
     if len(shown) > HEAD_CHARS + TAIL_CHARS + 100:
         left_out = len(shown) - HEAD_CHARS - TAIL_CHARS
@@ -199,5 +199,5 @@ def _choices(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
     return items
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ from slmbench.leaderboard._records import Run
 from slmbench.leaderboard._samples import read_samples
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import number
+from slmbench.values import JsonObject
 
 ITEMS_SHOWN = 5
 CHARS_SHOWN = 1200
@@ -17,7 +18,7 @@ CHARS_SHOWN = 1200
 Text = tuple[str, str]
 
 
-def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> dict[str, Any] | None:
+def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> JsonObject | None:
     """One part a task that two models or more wrote texts for, its first items in file order; None without such.
 
     parts: (task, how many models, items), of an item (its id, what was asked and its target, what models wrote), of
@@ -40,7 +41,7 @@ def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> dict[str,
     return {"about": about, "parts": parts} if parts else None
 
 
-def _first_samples(run: Run) -> dict[str, dict[str, Any]]:
+def _first_samples(run: Run) -> dict[str, JsonObject]:
     """Item id -> its first sample; {} of a run that scored choices, or whose file has gone."""
     found: dict[str, dict[str, Any]] = {}
     try:
@@ -55,7 +56,7 @@ def _first_samples(run: Run) -> dict[str, dict[str, Any]]:
     return dict(list(found.items())[:ITEMS_SHOWN])
 
 
-def _item(samples: Mapping[str, dict[str, Any]], named: Mapping[str, Run]) -> tuple[str, list[Text], list[Text]]:
+def _item(samples: Mapping[str, JsonObject], named: Mapping[str, Run]) -> tuple[str, list[Text], list[Text]]:
     first = next(iter(samples.values()))
     asked, target = str(first.get("prompt") or ""), str(first.get("target") or "")
     if len(asked) > CHARS_SHOWN:

@@ -6,7 +6,6 @@ import glob
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from attrs import frozen
 
@@ -17,6 +16,7 @@ from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import count, duration, number
 from slmbench.models import read_adapter
 from slmbench.runs import TRAINING, TrainedTask, TrainingRecord
+from slmbench.values import JsonObject
 
 POINTS_SHOWN = 160
 _WIDTH, _HEIGHT = 340, 190
@@ -35,7 +35,7 @@ class _Curve:
     validation: list[_Point]
 
 
-def trainings(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+def trainings(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> list[JsonObject]:
     """What training.html.j2 shows of each row whose adapter's own training.json lies beside the runs.
 
     An adapter is looked for in `adapters/` beside `runs/`, and shown only if its digest is the one that was evaluated.
@@ -71,7 +71,7 @@ def _training_of(run: Run) -> TrainingRecord | None:
     return None
 
 
-def _shown(name: str, training: TrainingRecord, curves: Sequence[_Curve]) -> dict[str, Any]:
+def _shown(name: str, training: TrainingRecord, curves: Sequence[_Curve]) -> JsonObject:
     points = [point for curve in curves for point in (*curve.train, *curve.validation)]
     last_step = max(step for step, _, _ in points)
     ticks = _ticks([loss for _, loss, _ in points])
@@ -110,7 +110,7 @@ def _in_short(training: TrainingRecord) -> str:
     return ", ".join(part for part in parts if part is not None)
 
 
-def _chart(curve: _Curve, last_step: float, ticks: Sequence[float]) -> dict[str, Any]:
+def _chart(curve: _Curve, last_step: float, ticks: Sequence[float]) -> JsonObject:
     """Where lines and dots stand, at one scale; only numbers made here go into it."""
     low, high = ticks[0], ticks[-1]
 

@@ -13,7 +13,7 @@ from slmbench.values import Estimate
 
 
 def pooled_values(
-    scorer_name: str, parts: Mapping[str, Any], clusters: Mapping[str, str | None], record: Mapping[str, Any]
+    scorer_name: str, parts: Mapping[str, object], clusters: Mapping[str, str | None], record: Mapping[str, object]
 ) -> dict[str, tuple[Estimate, dict[str, float]]]:
     """Value name -> (the run's estimate, item id -> jackknife pseudo-value).
 

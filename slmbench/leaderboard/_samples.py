@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from attrs import evolve
 
@@ -14,6 +13,7 @@ from slmbench.errors import FileError
 from slmbench.foreign import plain_lines
 from slmbench.leaderboard._records import Run
 from slmbench.runs import SAMPLES, SampleRecord, read_sample
+from slmbench.values import JsonObject
 
 OPEN = frozenset(
     {
@@ -61,7 +61,7 @@ OPEN_OF_RECORD = frozenset(
 """The fields of a run's record that pages may show then. What a plugin's remarks say is of kinds, not of items."""
 
 
-def pick_samples(run: Run, most: int = 20) -> list[dict[str, Any]]:
+def pick_samples(run: Run, most: int = 20) -> list[JsonObject]:
     """Up to `most` sample records of run, in file order; [] where samples.jsonl has gone since the run was loaded.
 
     For 0/1 scores of the run's first metric: half right and half wrong where there are enough of both, always the first
@@ -87,7 +87,7 @@ def withheld(run: Run) -> Run:
 _KEY = secrets.token_bytes(32)
 
 
-def without_texts(sample: dict[str, Any]) -> dict[str, Any]:
+def without_texts(sample: JsonObject) -> JsonObject:
     """A sample's OPEN fields, and of every other one a keyed digest of each text in it.
 
     Texts that are equal stay equal within a page; the key is thrown away with the process. Numbers go: which choice is
@@ -97,7 +97,7 @@ def without_texts(sample: dict[str, Any]) -> dict[str, Any]:
     return {key: sample[key] if key in OPEN else _digest(sample[key]) for key in sample if key in known}
 
 
-def _digest(value: Any) -> Any:
+def _digest(value: object) -> object:
     if isinstance(value, list):
         return [_digest(part) for part in value]
     if isinstance(value, dict):
@@ -110,7 +110,7 @@ def _digest(value: Any) -> Any:
     return f"digest {made.hexdigest()[:32]}"
 
 
-def read_samples(run: Run) -> Iterator[dict[str, Any]]:
+def read_samples(run: Run) -> Iterator[JsonObject]:
     """The lines of a run's samples.jsonl. Raises OSError or FileError where it was changed since the run was loaded."""
     path = run.folder / SAMPLES
     for number, line in enumerate(plain_lines(path), 1):
@@ -122,7 +122,7 @@ def is_binary(run: Run, metric: str) -> bool:
     return all(score in (0.0, 1.0) for score in run.scores[metric].values())
 
 
-def _first_score(sample: dict[str, Any], run: Run) -> float | None:
+def _first_score(sample: JsonObject, run: Run) -> float | None:
     score: float | None = sample["scores"].get(run.metrics[0].name)
     return score
 

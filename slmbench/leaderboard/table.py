@@ -92,7 +92,7 @@ class Leaderboard:
     notices: tuple[str, ...] = field(default=())
     endings: Mapping[str, tuple[int, int]] = field(factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """The content of leaderboard.json: no NaN, no lone surrogates; null where an interval can't be made."""
         content: JsonObject = json_ready(
             {
@@ -262,7 +262,7 @@ def _differences(first: Run, other: Run) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _dig(run: Run, path: Sequence[str]) -> Any:
+def _dig(run: Run, path: Sequence[str]) -> object:
     found: Any = run.record
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -368,20 +368,20 @@ def _cost(runs: Sequence[Run]) -> dict[str, float | int | None]:
     }
 
 
-def _number(value: Any) -> float | int | None:
+def _number(value: object) -> float | int | None:
     """value where it is a number that a cost can be: 0 or more and finite; None otherwise."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18:
         return value
     return None
 
 
-def _row_order(row: Row) -> tuple[Any, ...]:
+def _row_order(row: Row) -> tuple[object, ...]:
     lows = [cell.rank_low for cell in row.cells.values() if cell.rank_low is not None]
     led = sum(1 for low in lows if low == 1)
     return (-led, sum(lows) / len(lows) if lows else float("inf"), row.name, row.model)
 
 
-def _column_json(column: Column) -> dict[str, Any]:
+def _column_json(column: Column) -> JsonObject:
     content: dict[str, Any] = {
         "key": column.key,
         "task": column.task,
@@ -395,7 +395,7 @@ def _column_json(column: Column) -> dict[str, Any]:
     return content
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: Row) -> JsonObject:
     content: dict[str, Any] = {"name": row.name, "model": row.model}
     if row.adapter is not None:
         content["adapter"] = row.adapter
@@ -406,7 +406,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     return content
 
 
-def _cell_json(cell: Cell) -> dict[str, Any]:
+def _cell_json(cell: Cell) -> JsonObject:
     made = cell.estimate
     known = made.method != "none"
     content: dict[str, Any] = {

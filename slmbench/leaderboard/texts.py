@@ -9,7 +9,7 @@ from typing import Any
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def json_ready(value: Any) -> Any:
+def json_ready(value: object) -> Any:
     """value with NaN and infinities as None and lone surrogates as U+FFFD, so that any JSON parser reads it back."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

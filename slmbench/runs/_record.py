@@ -23,6 +23,7 @@ from slmbench.foreign import (
 )
 from slmbench.paths import shown
 from slmbench.seal import check_seal
+from slmbench.values import JsonObject
 
 RECORD = "run.json"
 SAMPLES = "samples.jsonl"
@@ -203,7 +204,7 @@ class RunIdentity(Foreign):
     kv_budget_B: Amount | None = None
     generation_config: dict[AnyText, Any] | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Plain data in the order of the fields, those that were not given left out: what digests are made of."""
         return self.model_dump(exclude_unset=True)
 
@@ -256,7 +257,7 @@ class SampleRecord(Foreign):
     parts: dict[AnyText, Any] | None = None
 
 
-def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> dict[str, Any]:
+def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> JsonObject:
     """A run folder's record: that of a finished run holds what `RunRecord` says, another one its status alone.
 
     Raises FileError, with every fault at once, and for a record of a newer slmbench; FileNotFoundError without one.
@@ -290,7 +291,7 @@ class NewerRecord(FileError):
         super().__init__([Problem(shown(path), 0, 0, said)], "upgrade slmbench, or move the run's folder away")
 
 
-def read_sample(line: bytes, path: str | os.PathLike[str], number: int) -> dict[str, Any]:
+def read_sample(line: bytes, path: str | os.PathLike[str], number: int) -> JsonObject:
     """A line of samples.jsonl. Raises FileError, with every fault of the line."""
     sample: dict[str, Any] = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE_LIMITS, line=number)
     parse(SampleRecord, sample, path, line=number)

@@ -30,6 +30,7 @@ from slmbench.runs._record import (
 from slmbench.runs._verify import MEAN_TOLERANCE, metrics_of, read_scores
 from slmbench.runs._written import check_written
 from slmbench.seal import SEAL, canonical_json, sealed
+from slmbench.values import JsonObject
 
 
 @frozen(repr=False)
@@ -62,7 +63,7 @@ class Run:
         write_json(os.path.join(self.folder, RECORD), record)
         return Run(self.folder, record)
 
-    def samples(self) -> list[dict[str, Any]]:
+    def samples(self) -> list[JsonObject]:
         """Every item's record, as written. Raises SlmbenchError where the file isn't what was written."""
         path = os.path.join(self.folder, SAMPLES)
         try:
@@ -81,7 +82,7 @@ class OpenRun:
     check: what an entry of the journal has to pass to be taken for an answer; what doesn't is said, and asked again.
     """
 
-    def __init__(self, folder: str, record: dict[str, Any], check: Callable[[str, Any], object] | None = None) -> None:
+    def __init__(self, folder: str, record: JsonObject, check: Callable[[str, Any], object] | None = None) -> None:
         self.folder = folder
         self.journal = Journal(os.path.join(folder, "responses.jsonl"), check)
         if self.journal.damage:
@@ -90,7 +91,7 @@ class OpenRun:
         self.record = {"schema": SCHEMA, **record, "status": "started", "created": now(), "ended": None}
         write_json(os.path.join(folder, RECORD), self.record)
 
-    def finish(self, samples: Sequence[SampleRecord], results: dict[str, Any]) -> Run:
+    def finish(self, samples: Sequence[SampleRecord], results: JsonObject) -> Run:
         """Writes the samples, then the record that vouches for them; the journal has served and goes."""
         lines = [
             json.dumps(sample.model_dump(exclude_unset=True), ensure_ascii=True, allow_nan=False) + "\n"
@@ -111,7 +112,7 @@ class OpenRun:
         self.journal.close()
 
 
-def finished_run(folder: str, expected: Mapping[str, Any] | None = None) -> Run | None:
+def finished_run(folder: str, expected: Mapping[str, object] | None = None) -> Run | None:
     """The run of a folder if it ended well and is as it was written, else None; what is damaged is said.
 
     expected: what its record holds beside its results, as the run's id is made of it. Raises FileError for a run that a
@@ -133,7 +134,7 @@ def finished_run(folder: str, expected: Mapping[str, Any] | None = None) -> Run 
     return run
 
 
-def _check(run: Run, expected: Mapping[str, Any]) -> None:
+def _check(run: Run, expected: Mapping[str, object]) -> None:
     path = os.path.join(run.folder, RECORD)
     wanted = json.loads(json.dumps(dict(expected)))  # As it would be read back: a tuple is a list there.
     there = dict(run.record)

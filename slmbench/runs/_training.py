@@ -192,7 +192,7 @@ def read_training(folder: str | os.PathLike[str]) -> TrainingRecord:
     return made
 
 
-def write_training(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+def write_training(folder: str | os.PathLike[str], record: Mapping[str, object]) -> None:
     """Writes a folder's training.json, sealed. Raises FileError for a record that is none by `TrainingRecord`."""
     path = os.path.join(folder, TRAINING)
     whole = sealed(record)

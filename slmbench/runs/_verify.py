@@ -14,7 +14,7 @@ from attrs import frozen
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import plain_lines
 from slmbench.runs._record import RECORD, SAMPLES, read_sample
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 
 # A recorded mean may differ from the recomputed one by rounding alone.
 MEAN_TOLERANCE = 1e-9
@@ -151,11 +151,11 @@ def read_scores(
 
 
 def _take_sample(
-    sample: dict[str, Any],
+    sample: JsonObject,
     scores: dict[str, dict[str, list[float]]],
     clusters: dict[str, str | None],
     epochs: dict[str, set[Any]],
-    parts: dict[str, dict[str, Any]],
+    parts: dict[str, JsonObject],
 ) -> str | None:
     """Adds one sample's scores; returns what is wrong with it, or None."""
     item, epoch = sample["item_id"], sample.get("epoch", 0)

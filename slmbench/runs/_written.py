@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel
 
 from slmbench.foreign import faults, parse
 
 
-def check_written(model: type[BaseModel], record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def check_written(model: type[BaseModel], record: Mapping[str, object], path: str | os.PathLike[str]) -> None:
     """Raises FileError where a record doesn't have the model's types, or has a key that the model doesn't name."""
     parse(model, json.loads(json.dumps(dict(record))), path)
     known = {field.alias or name for name, field in model.model_fields.items()}

@@ -169,15 +169,15 @@ def _labels(axes: Sequence[Axis]) -> dict[str, str]:
     return labels
 
 
-def _slug(value: Any) -> str:
+def _slug(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "empty"
 
 
-def _named(parts: Sequence[str], changed: Mapping[str, Any]) -> str:
+def _named(parts: Sequence[str], changed: Mapping[str, object]) -> str:
     name = "_".join(parts)
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}-{_digest(changed)}"
 
 
-def _digest(changed: Mapping[str, Any]) -> str:
+def _digest(changed: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(dict(changed), sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from slmbench.leaderboard.pages import render
 from slmbench.leaderboard.texts import number
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._panel import Dot, panel
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 
 # Distinct in light and dark, and to people who don't tell red from green (after Okabe and Ito 2008).
 _NONE = "\u2014"
 _HUES = 6  # So many has sweep.css.
 
 
-def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data: Any) -> str:
+def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data: object) -> str:
     """The whole page. forms: cost -> how an amount is written. data: what sweep.json holds; it is in `#data` too."""
     return render(
         "sweep.html.j2",
@@ -38,7 +37,7 @@ def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data:
     )
 
 
-def _panels(sweep: Sweep, column: Column, forms: Mapping[str, Callable[[float], str]]) -> list[dict[str, Any]]:
+def _panels(sweep: Sweep, column: Column, forms: Mapping[str, Callable[[float], str]]) -> list[JsonObject]:
     rows = [row for row in sweep.rows if column.key in row.scores]
     lines = {model: scores[column.key].value for model, scores in sweep.bases.items() if column.key in scores}
     panels = []

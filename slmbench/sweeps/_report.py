@@ -15,7 +15,7 @@ from slmbench.leaderboard.writers import csv_text, markdown_text
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._page import render_page
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
 FORMS: dict[str, Callable[[float], str]] = {
@@ -28,7 +28,7 @@ HEADS = {"parameters": "trainable", "bytes": "adapter", "train_s": "training", "
 _FRONT_COST = "parameters"
 
 
-def sweep_json(sweep: Sweep) -> dict[str, Any]:
+def sweep_json(sweep: Sweep) -> JsonObject:
     """The whole result as JSON holds it."""
     return {
         "schema": 1,
@@ -171,7 +171,7 @@ def _shown(score: Estimate | None, mixed: bool) -> str:
     return number(score.value) + around + (OF_ITEMS if mixed and spread_of(score) == "items" else "")
 
 
-def _score(score: Estimate) -> dict[str, Any]:
+def _score(score: Estimate) -> JsonObject:
     return {
         "value": score.value,
         "ci_low": score.ci_low,
@@ -186,7 +186,7 @@ def _csv_score(column: Column, score: Estimate) -> list[Any]:
     return [csv_text(column.key), better, score.value, score.ci_low, score.ci_high, score.n, score.method]
 
 
-def _csv_value(value: Any) -> Any:
+def _csv_value(value: object) -> Any:
     if isinstance(value, int | float):
         return value
     return csv_text(value if isinstance(value, str) else json.dumps(value))

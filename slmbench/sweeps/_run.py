@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from attrs import frozen
 
@@ -16,6 +15,7 @@ from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.runs import Run, read_training
 from slmbench.sweeps._grid import Point
+from slmbench.values import JsonObject
 
 Train = Callable[[Recipe, str], Sequence[str]]
 Evaluate = Callable[[Recipe, Sequence[str]], Sequence[Run]]
@@ -116,7 +116,7 @@ def _reason(error: BaseException) -> str:
     return said if isinstance(error, SlmbenchError) else f"{type(error).__name__}: {said}"[:600]
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: Outcome) -> JsonObject:
     return {
         "schema": 1,
         "name": outcome.point.name,

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from slmbench.engines.shared_prefix._trie import Segment
 from slmbench.models import exchange_attention
+from slmbench.values import Model, Tensor
 
 TREE = "slmbench_tree"
 KEPT_MASK = 4_000_000
@@ -35,7 +36,7 @@ class Pass:
 _PASS: ContextVar[Pass | None] = ContextVar("slmbench_pass", default=None)
 
 
-def forward_mask() -> Any:
+def forward_mask() -> Tensor:
     """The mask that says that a `Pass` holds."""
     import torch
 
@@ -43,11 +44,11 @@ def forward_mask() -> Any:
 
 
 def attend_by_tree(
-    module: Any,
-    query: Any,
+    module: Model,
+    query: Tensor,
     key: Any,
     value: Any,
-    mask: Any,
+    mask: Tensor,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -78,13 +79,13 @@ def attend_by_tree(
 def _attend_segments(
     under_way: Pass,
     layer: int,
-    query: Any,
+    query: Tensor,
     key: Any,
     value: Any,
     scaling: float | None,
     window: int | None,
     at: int,
-    out: Any,
+    out: Tensor,
 ) -> None:
     import torch
 
@@ -125,7 +126,7 @@ def _attend_segments(
         )
 
 
-def _mask(under_way: Pass, segment: Segment, window: int | None, query: Any) -> Any:
+def _mask(under_way: Pass, segment: Segment, window: int | None, query: Tensor) -> Tensor:
     """(length, before + length), added to scores; None where the segment is plainly causal."""
     import torch
 
@@ -152,7 +153,7 @@ def _mask(under_way: Pass, segment: Segment, window: int | None, query: Any) -> 
 
 
 @contextlib.contextmanager
-def tree_attention(core: Any) -> Iterator[None]:
+def tree_attention(core: Model) -> Iterator[None]:
     """For the length of the block, a model attends by the `Pass` under way; without one it attends as ever."""
     before = core.config._attn_implementation
     exchange_attention(core, TREE, attend_by_tree)

@@ -14,6 +14,7 @@ from slmbench.engines.shared_prefix._passes import hidden_states
 from slmbench.engines.shared_prefix._prompts import Prompt, lay_out_prompts
 from slmbench.engines.shared_prefix._slots import Slots
 from slmbench.engines.shared_prefix._trie import Segment
+from slmbench.values import Model, Tokenizer
 
 
 class Decoder:
@@ -26,8 +27,8 @@ class Decoder:
 
     def __init__(
         self,
-        core: Any,
-        tokenizer: Any,
+        core: Model,
+        tokenizer: Tokenizer,
         head: Callable[[Any], Any],
         end_ids: frozenset[int],
         *,

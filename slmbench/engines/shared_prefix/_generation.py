@@ -12,6 +12,7 @@ from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.engines.sampling import Answer, Settings, stream_of
 from slmbench.engines.shared_prefix._decoding import Decoder
 from slmbench.errors import DataError
+from slmbench.values import Tensor
 
 
 class Generation(HFLM):
@@ -164,5 +165,5 @@ class Generation(HFLM):
                 (text,) = super().generate_until([requests[at]], True)
             yield [(at, text)]
 
-    def _tamed(self, settings: Settings) -> Any:
+    def _tamed(self, settings: Settings) -> Tensor:
         return tamed([self.model, self.core], sampled=settings.sampled)  # peft's wrapper has a config of its own.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from slmbench.values import Model, Tensor
+
 HEAD_BYTES = 100_000_000
 """Of the logits of all the vocabulary, where they are made at a time."""
 PIECE_BYTES = 16_000_000
@@ -18,7 +20,7 @@ class Head:
     memory has to be made by the system page by page, which takes a fifth of the time.
     """
 
-    def __init__(self, head: Any, most_tokens: int) -> None:
+    def __init__(self, head: Model, most_tokens: int) -> None:
         """head: the module that makes logits (rows, vocab) of hidden states (rows, width)."""
 
         self.head = head
@@ -30,7 +32,7 @@ class Head:
             vocabulary = getattr(head, "out_features", None) or UNKNOWN_VOCABULARY
             self.most_rows = max(1, min(HEAD_BYTES // (4 * vocabulary), most_tokens))
 
-    def log_probabilities(self, hidden: Any, line: Any, wanted: Any) -> tuple[Any, Any]:
+    def log_probabilities(self, hidden: Tensor, line: Any, wanted: Any) -> tuple[Any, Any]:
         """(log-probability, whether it is the likeliest) of token wanted[i] after hidden[line[i]], as numpy arrays.
 
         hidden: (rows, width), at most `most_rows`. Of tokens that are equally likely the first is the likeliest, as
@@ -63,7 +65,7 @@ class Head:
         found = of_wanted - (top + norm.log_())[line]
         return found.cpu().double().numpy(), hit.cpu().numpy()
 
-    def _pieces(self, hidden: Any) -> Iterator[tuple[int, Any]]:
+    def _pieces(self, hidden: Tensor) -> Iterator[tuple[int, Any]]:
         """(first token, logits (rows, tokens) of float32, to be overwritten) until the vocabulary is at its end."""
         import torch
 
@@ -78,7 +80,7 @@ class Head:
             yield first, torch.mm(hidden, weight.t(), out=out)
 
 
-def _is_plain_product(head: Any) -> bool:
+def _is_plain_product(head: Model) -> bool:
     """Whether a head is a matrix of float32 on the CPU, and nothing else happens in it."""
     import torch
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.machine import available_bytes, give_back_freed, is_out_of_memory, resident_bytes
+from slmbench.values import Model
 
 AUTO_ROWS = 64
 SHARE = 0.5
@@ -17,7 +18,7 @@ DECODED_ROWS_CPU, DECODED_ROWS_GPU = 128, 512
 """Rows that are decoded at once, at most."""
 
 
-def automatic_batch(core: Any, longest: int, token_bytes: int) -> int:
+def automatic_batch(core: Model, longest: int, token_bytes: int) -> int:
     """Rows of `longest` tokens that fit into half of the memory that is free, by what plain batching would take.
 
     On a CPU, what is free beside this process as it is now; a container's limit counts.
@@ -47,7 +48,7 @@ class Halving:
         todo: Sequence[int],
         at_once: Callable[[int], int],
         compute: Callable[[Sequence[int], int], Iterator[list[tuple[int, Any]]]],
-        take: Callable[[int, Any], Any],
+        take: Callable[[int, object], object],
     ) -> None:
         """Hands what `compute` makes of each of `todo` to `take`, once.
 

@@ -27,6 +27,7 @@ from slmbench.engines.shared_prefix._probe import Ability, ability_of
 from slmbench.errors import UsageError
 from slmbench.machine import Freed, treat_freed
 from slmbench.models import core_model
+from slmbench.values import Tensor
 
 
 class SharedPrefix(Generation, Loglikelihood):
@@ -37,12 +38,12 @@ class SharedPrefix(Generation, Loglikelihood):
 
     def __init__(
         self,
-        pretrained: Any,
-        *args: Any,
+        pretrained: object,
+        *args: object,
         kv_budget_bytes: float | None = None,
         seed: int = 0,
         latency: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         # A half-precision log-softmax over a vocabulary loses a tenth of a nat in twenty tokens.
         kwargs.setdefault("softmax_dtype", "float32")
@@ -68,7 +69,7 @@ class SharedPrefix(Generation, Loglikelihood):
         self._tried: tuple[Any, Ability] | None = None
 
     @property
-    def core(self) -> Any:
+    def core(self) -> Tensor:
         """The model of transformers, without wrappers."""
         return core_model(self.model)
 
@@ -121,7 +122,7 @@ class SharedPrefix(Generation, Loglikelihood):
             self.notices.append(text)
             warnings.warn(text, stacklevel=2)
 
-    def repeats(self, requests: Sequence[Any]) -> list[int]:
+    def repeats(self, requests: Sequence[object]) -> list[int]:
         """For each request, which sample of its item it is."""
         return repeats_of(requests)
 
@@ -190,7 +191,7 @@ class SharedPrefix(Generation, Loglikelihood):
         with tree_attention(self.core), self.cast():
             yield
 
-    def cast(self) -> Any:
+    def cast(self) -> Tensor:
         """The context in which HFLM computes where it is given mixed precision."""
         import torch
 
@@ -202,7 +203,7 @@ class SharedPrefix(Generation, Loglikelihood):
 
 
 class _Deaf:
-    def add_partial(self, *_: Any) -> None:
+    def add_partial(self, *_: object) -> None:
         """Nobody listens."""
 
 

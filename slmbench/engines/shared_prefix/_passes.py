@@ -7,6 +7,7 @@ from typing import Any
 
 from slmbench.engines.shared_prefix._attention import Pass, forward_mask, under_way
 from slmbench.engines.shared_prefix._trie import Segment
+from slmbench.values import Model, Tensor
 
 
 class PrefixStore:
@@ -75,7 +76,7 @@ def passes(segments: Sequence[Segment], store: PrefixStore, most_tokens: int) ->
             store.held[segment] = one.held[segment]
 
 
-def hidden_states(core: Any, one: Pass, first: Sequence[int] = (), first_positions: Sequence[int] = ()) -> Any:
+def hidden_states(core: Model, one: Pass, first: Sequence[int] = (), first_positions: Sequence[int] = ()) -> Tensor:
     """The last hidden state of each token of a pass, (tokens, width); tokens of `first` stand before the segments'."""
     import numpy as np
     import torch

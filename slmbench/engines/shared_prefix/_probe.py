@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import frozen
 
 from slmbench.engines.shared_prefix._attention import Pass, tree_attention
@@ -12,6 +10,7 @@ from slmbench.engines.shared_prefix._slots import Slots
 from slmbench.engines.shared_prefix._trie import Segment, build_trie, lay_out
 from slmbench.errors import SlmbenchError
 from slmbench.models import core_model, dispatches_attention
+from slmbench.values import Config, Model
 
 CLOSE = {"float32": 1e-4, "float64": 1e-4}
 CLOSE_IN_HALF = 0.03
@@ -29,7 +28,7 @@ class Ability:
     most_tokens: int | None = None
 
 
-def ability_of(model: Any) -> Ability:
+def ability_of(model: Model) -> Ability:
     """Whatever a class of anyone's does with such a mask: plain batching always works.
 
     Raises SlmbenchError for a model whose hidden states are no numbers.
@@ -62,7 +61,7 @@ def ability_of(model: Any) -> Ability:
     return Ability("", token_bytes, _turning_point(core.config.get_text_config()))
 
 
-def _turning_point(config: Any) -> int | None:
+def _turning_point(config: Config) -> int | None:
     """Up to how many tokens the rotations of positions are the same for all sequences of a batch."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type")) not in ("longrope", "dynamic"):
@@ -71,7 +70,7 @@ def _turning_point(config: Any) -> int | None:
     return int(known or config.max_position_embeddings)
 
 
-def _try_on(core: Any) -> int | None:
+def _try_on(core: Model) -> int | None:
     """Bytes of a token's keys and values; None where a tiny trie and a decoding step give other numbers."""
     import numpy as np
     import torch

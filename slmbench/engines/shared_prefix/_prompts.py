@@ -32,7 +32,7 @@ class Prompt:
         return sum(map(len, self.own))
 
 
-def lay_out_prompts(prompts: Sequence[Any], most_context_tokens: int) -> list[Prompt]:
+def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list[Prompt]:
     """The distinct ones of some prompts, neighbours next to each other.
 
     prompts: int32 arrays, none empty; equal ones are one. No prompt's context has more than `most_context_tokens`.

@@ -9,14 +9,15 @@ from slmbench.console import Stage
 from slmbench.engines.shared_prefix._head import Head
 from slmbench.engines.shared_prefix._passes import PrefixStore, hidden_states, passes
 from slmbench.engines.shared_prefix._trie import Node, build_trie, lay_out
+from slmbench.values import Model
 
 
 def score(
-    core: Any,
+    core: Model,
     pairs: Sequence[tuple[Any, Any]],
     store: PrefixStore,
     most_tokens: int,
-    head: Any,
+    head: Model,
     told: Stage,
 ) -> Iterator[list[tuple[int, float, bool]]]:
     """For each forward pass, (index of a pair, its log-likelihood, whether every token is the likeliest) of those done.

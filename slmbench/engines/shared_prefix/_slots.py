@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slmbench.engines.shared_prefix._trie import Segment
+from slmbench.values import Tensor
 
 GROWTH = 16
 """Slots get longer by so many tokens at a time."""
@@ -103,7 +104,9 @@ class Slots:
         """Of the token that each row gets next."""
         return [start + n for start, n in zip(self.starts, self.lengths, strict=True)]
 
-    def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None, window: int | None) -> Any:
+    def attend(
+        self, layer: int, query: Tensor, key: Any, value: Any, scaling: float | None, window: int | None
+    ) -> Tensor:
         """One token of every row: to its own slot and to the contexts it shares, put together by their normalisers.
 
         query: (heads, rows, width), key and value: (key heads, rows, width); returns (heads, rows, width of values).
@@ -141,7 +144,7 @@ class Slots:
         out = (mixed / norm).to(query.dtype)  # (rows, key heads, group, width)
         return torch.as_tensor(out).permute(1, 2, 0, 3).reshape(heads, n, -1)
 
-    def _own_mask(self, window: int | None) -> Any:
+    def _own_mask(self, window: int | None) -> Tensor:
         import torch
 
         if window not in self._masks:
@@ -153,7 +156,7 @@ class Slots:
             self._masks[window] = mask[:, None, None, :]
         return self._masks[window]
 
-    def _shared_mask(self, segment: Segment, rows: Any, window: int) -> Any:
+    def _shared_mask(self, segment: Segment, rows: object, window: int) -> Tensor:
         import torch
 
         positions = self._positions if rows is None else self._positions[rows]
@@ -171,7 +174,7 @@ def _mix(scores: Any, values: Any) -> tuple[Any, Any, Any]:
     return most, norm, weights @ values.float()
 
 
-def _merge(m1: Any, s1: Any, o1: Any, m2: Any, s2: Any, o2: Any) -> tuple[Any, Any, Any]:
+def _merge(m1: object, s1: object, o1: object, m2: object, s2: object, o2: object) -> tuple[Any, Any, Any]:
     import torch
 
     most = torch.maximum(m1, m2)

@@ -12,7 +12,6 @@ import json
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
@@ -31,7 +30,7 @@ class _Lines(Extension):
         return re.sub(r"\s*\n\s*", " ", _NO_SPACE.sub("", source.strip()))
 
 
-def render(template: str, *, title: str, styles: tuple[str, ...], script: str | None = None, **values: Any) -> str:
+def render(template: str, *, title: str, styles: tuple[str, ...], script: str | None = None, **values: object) -> str:
     """A whole page. template: a file's name here, which extends `page.html.j2`; styles, script: other files here.
 
     Raises jinja2.UndefinedError where the template wants a value that it isn't given.
@@ -60,7 +59,7 @@ def _environment() -> Environment:
     return made
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """value as it is escaped next: controls and direction marks of what isn't our own markup become visible."""
     return value if isinstance(value, Markup) else visible(str(value))
 
@@ -89,7 +88,7 @@ def lines(value: str) -> Markup:
     return Markup("\n") + escape(visible(value.replace("\r\n", "\n"), keep="\n\t"))
 
 
-def json_data(value: Any) -> Markup:
+def json_data(value: object) -> Markup:
     """value as the content of an inert data block; no character of it can end the block or open a comment in it."""
     content = json.dumps(texts.json_ready(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
