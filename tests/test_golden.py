@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from slmbench.paths import bundled_root
+
 TOP = Path(__file__).resolve().parent.parent
 GOLDEN = TOP / "tests" / "golden"
 FORMATS = ("plain", "chat", "toon")
@@ -93,7 +95,9 @@ def said(command: list[str], folder: str) -> dict[str, Any]:
 
 
 def _here(text: str, folder: str) -> str:
-    for path, name in ((folder, "$OUT"), (os.path.realpath(folder), "$OUT"), (str(TOP), "$TOP")):
+    # The declarations lie in the checkout, or in the installed package.
+    tops = ((bundled_root(), "$TOP"), (str(TOP), "$TOP"))
+    for path, name in ((folder, "$OUT"), (os.path.realpath(folder), "$OUT"), *tops):
         text = text.replace(path, name)
     return text
 
@@ -170,7 +174,7 @@ def see_training(folder: str) -> Any:
 
     def shape(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: shape(inner) for key, inner in value.items()}
+            return {key: "..." if key in VOLATILE else shape(inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [shape(value[0])] if value else []
         return type(value).__name__

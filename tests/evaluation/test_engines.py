@@ -138,11 +138,11 @@ def test_a_choice_that_is_no_token_names_task_and_item(nano, engine):
 
 
 def test_adapters_in_one_call_answer_as_in_calls_of_their_own(adapters, tmp_path, capsys, monkeypatch):
-    from slmbench import models
+    from slmbench.workflow import evaluate as workflow
 
     loads = []
-    load = models.load_model
-    monkeypatch.setattr(models, "load_model", lambda *args, **kwargs: loads.append(1) or load(*args, **kwargs))
+    load = workflow.load_model
+    monkeypatch.setattr(workflow, "load_model", lambda *args, **kwargs: loads.append(1) or load(*args, **kwargs))
     what = ["--tasks", "nano_choice,nano_note", "--limit", "5"]
     both = [part for folder in adapters for part in ("--adapter", folder)]
     assert main(["eval", "nano", *both, *what, "--out", str(tmp_path / "one")]) == 0
