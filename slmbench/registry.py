@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -74,8 +75,10 @@ def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str
         raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / -, at most 80 of them; got {name!r}")
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
         raise ValueError(f"{kind} {name!r}: summary is one line that says what it is; got {summary!r}")
-    if not isinstance(version, str) or not version.strip():
-        raise ValueError(f'{kind} {name!r}: version is a text that changes when results could, as in "1"')
+    if not isinstance(version, str) or not version.strip() or "+" in version:
+        raise ValueError(f'{kind} {name!r}: version is a text without a + that changes when results could, as in "1"')
+    if kind == "metric" and re.fullmatch(r"pass@[0-9]+", name) and not facts.get("factory"):
+        raise ValueError(f"metric {name!r}: pass@k of every k is slmbench's own; give it another name")
 
     def mark(function: F) -> F:
         if not callable(function):
@@ -126,19 +129,27 @@ def merge_method(name: str, *, summary: str, version: str, **facts: object) -> C
 
 
 def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: bool = True) -> list[Registered]:
-    """Everything that a module's own functions are marked as. path: its file; module: its name."""
+    """Everything that functions in a module are marked as, those of other files that it imports included.
+
+    path: its file; module: its name. slmbench's own functions that a plugin imports are none of its.
+    """
     import hashlib
 
     source = hashlib.sha256(_read(path)).hexdigest()[:12] if plugin else ""
     found = []
-    named: Iterable[Callable[..., object]] = (one for one in namespace.values() if callable(one))
-    for value in dict.fromkeys(named):
-        if getattr(value, "__module__", None) != module:
-            continue  # Imported from where it is registered.
-        line = getattr(getattr(value, "__code__", None), "co_firstlineno", 0)
+    named: dict[int, Callable[..., object]] = {id(one): one for one in namespace.values() if callable(one)}
+    for value in named.values():
+        home = str(getattr(value, "__module__", module))
+        if home != module and (not plugin or home.startswith("slmbench.") or isinstance(value, type)):
+            continue
+        code = getattr(value, "__code__", None)
+        line, own = getattr(code, "co_firstlineno", 0), path
+        if home != module and code is not None:  # Its file is what its results depend on.
+            own = code.co_filename
         for kind, name, summary, version, facts in getattr(value, _MARK, ()):
-            told = f"{version}-{source}" if plugin else version
-            found.append(Registered(kind, name, summary, told, path, line, value, facts, plugin))
+            of_file = source if own == path else hashlib.sha256(_read(own)).hexdigest()[:12]
+            told = f"{version}-{of_file}" if plugin else version
+            found.append(Registered(kind, name, summary, told, own, line, value, facts, plugin))
     return found
 
 
@@ -246,6 +257,28 @@ def _named(call: ast.expr) -> str | None:
         return None
     named = [*call.args[:1], *(key.value for key in call.keywords if key.arg == "name")]
     return _literal(named[0]) if named else None
+
+
+class Promises(NamedTuple):
+    """What a file that hasn't been run says that it registers. open: it imports from elsewhere, so that there may be
+    more than its own text shows."""
+
+    headers: list[Header]
+    open: bool
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether it registers a name, as far as its text shows; True for every name of an open one."""
+        return self.open or name in self.names(kind)
+
+    def names(self, kind: str) -> list[str]:
+        return [header.name for header in self.headers if header.kind == kind]
+
+
+def promises(path: str) -> Promises:
+    """What a plugin's file registers, from its text."""
+    found = re.findall(rb"^[ \t]*from[ \t]+([A-Za-z_]\w*)[\w.]*[ \t]+import", _read(path), re.MULTILINE)
+    others = {name.decode() for name in found} - sys.stdlib_module_names - {"slmbench"}
+    return Promises(headers(path), bool(others))
 
 
 def _literal(node: ast.expr) -> str | None:

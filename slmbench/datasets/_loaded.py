@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import traceback
@@ -28,6 +29,8 @@ def loaded_rows(dataset: Dataset, split: str, limit: int | None) -> list[Row]:
     parameters = inspect.signature(entry.function).parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in declared.options:
+        if name in ("split", "folder"):
+            raise DataError(f"{where}: loader.options.{name} is not for a declaration to say; take it out")
         if name not in parameters and not takes_all:
             hint = did_you_mean(name, parameters)
             raise DataError(f"{where}: loader {entry.name!r} ({entry.where}) takes no {name!r}{hint}")
@@ -60,5 +63,22 @@ def _checked(row: object, rows: list[Row], entry: Registered, where: str) -> Row
             f"{place}: has the columns {', '.join(row)}, where the rows before have {', '.join(rows[0])}; a loader's "
             "rows have one set of columns, None where a value is missing"
         )
-    held: Row = without_nan(dict(row))
-    return held
+    for column, value in row.items():
+        if (strange := _strange(value)) is not None:
+            raise DataError(
+                f"{place}: column {column!r} holds a {strange}; a loader yields texts, numbers, true and false, None, "
+                "and lists and dicts of these"
+            )
+    # Its own lists may be filled anew for the next row.
+    return dict(copy.deepcopy(without_nan(row)))
+
+
+def _strange(value: object) -> str | None:
+    """The type of something in a value that no file of rows could hold; None where there is none."""
+    if isinstance(value, list | tuple):
+        return next((found for one in value if (found := _strange(one)) is not None), None)
+    if isinstance(value, dict):
+        inner = (found for key, one in value.items() for found in (_strange(key), _strange(one)) if found is not None)
+        return next(inner, None)
+    plain = value is None or isinstance(value, str | bool | int | float) or hasattr(value, "dtype")
+    return None if plain else type(value).__name__

@@ -51,7 +51,7 @@ def _called(entry: Registered, name: str, function: Callable[..., Any], *given: 
         made = function(*given)
     except SlmbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if name == "read" and isinstance(error, ValueError):  # What came back isn't in this format.
             raise FormatFault(str(error)) from error
         raise _fault(entry, f"{name}: {type(error).__name__}: {error}", error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +45,7 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
     Raises UsageError where its parameters or facts are none that a metric has.
     """
     facts = entry.facts
-    if facts.get("factory"):
+    if facts.get("factory") and not entry.plugin:
         made: Scorer = entry.function()
         return made
     names = _inputs_of(entry)
@@ -80,9 +81,15 @@ def _alone(part: Callable[..., Any], pool: Callable[..., dict[str, float]], *ite
 
 
 def _inputs_of(entry: Registered) -> list[str]:
-    strange = sorted(entry.facts.keys() - FACTS)
+    strange = sorted(entry.facts.keys() - (FACTS - {"factory"}))
     if strange:
         raise UsageError(f"{entry.where}: metric {entry.name!r} has no {strange[0]!r}{did_you_mean(strange[0], FACTS)}")
+    values = entry.facts.get("values", (entry.name,))
+    are_texts = isinstance(values, list | tuple) and all(isinstance(value, str) and value for value in values)
+    if not are_texts or not values or len(set(values)) != len(values):
+        raise UsageError(f"{entry.where}: metric {entry.name!r}: values is a list of names, each once; got {values!r}")
+    if entry.facts.get("at_once") and entry.facts.get("pool"):
+        raise UsageError(f"{entry.where}: metric {entry.name!r}: at_once and pool don't go together; leave one out")
     names = []
     for name, parameter in inspect.signature(entry.function).parameters.items():
         if name in INPUTS:
@@ -92,6 +99,8 @@ def _inputs_of(entry: Registered) -> list[str]:
                 f"{entry.where}: metric {entry.name!r} asks for {name!r}{did_you_mean(name, INPUTS)} (a metric's "
                 f"parameters are {', '.join(INPUTS)})"
             )
+    if not names:
+        raise UsageError(f"{entry.where}: metric {entry.name!r} asks for nothing of an item, as its output")
     return names
 
 
@@ -123,10 +132,15 @@ class _Measure:
         )
 
     def part(self, example: Example, output: Output) -> Any:
-        """What one item adds to a pooled metric."""
-        if not self.at_once:
-            return self._made(example, output)
-        return self._all([(example, output)])[0]
+        """What one item adds to a pooled metric; of a plugin, as it will be read back."""
+        made = self._made(example, output)
+        if not self.entry.plugin:
+            return made
+        try:
+            return json.loads(json.dumps(made, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            said = f"what an item adds is no JSON value ({error}); return numbers, texts, lists and dicts of these"
+            raise self.fault(said, _of(example)) from error
 
     def scores(self, items: Sequence[Item]) -> list[dict[str, float]]:
         made = self._all(items)
@@ -140,7 +154,7 @@ class _Measure:
             if self.entry.plugin:
                 raise self._raised(error, example) from error
             raise ValueError(f"example {example.id!r}: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.entry.plugin:
                 raise self._raised(error, example) from error
             raise
@@ -149,7 +163,7 @@ class _Measure:
         columns = {name: [INPUTS[name](*item) for item in items] for name in self.names}
         try:
             made = list(self.entry.function(**columns))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             first = items[0][0] if items else None
             raise self._raised(error, first, len(items)) from error
         if len(made) != len(items):
@@ -174,7 +188,7 @@ class _Measure:
                 raise self.fault(f"{name} is {number:g}, outside of its range {ends[0]:g} to {ends[1]:g}", of)
         return {name: float(values[name]) for name in self.values}
 
-    def _raised(self, error: Exception, example: Example | None, n: int = 1) -> HookError:
+    def _raised(self, error: BaseException, example: Example | None, n: int = 1) -> HookError:
         of = "no item" if example is None else f"item {example.id!r}" + (f" and {n - 1} more" if n > 1 else "")
         return self.fault(f"{type(error).__name__}: {error}".rstrip(": "), of, error)
 
@@ -194,7 +208,7 @@ class _Pool:
     def __call__(self, parts: Sequence[object]) -> dict[str, float]:
         try:
             made = self.pool(parts)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self.measure.fault(f"pool: {type(error).__name__}: {error}", _WHOLE, error) from error
         return self.measure.checked(made, _WHOLE)
 

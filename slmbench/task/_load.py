@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 
 from attrs import evolve
 
@@ -12,7 +11,7 @@ from slmbench.datasets import Dataset, load_dataset_spec, local_source
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, did_you_mean
 from slmbench.metrics import load_scorer, metric_names, own_scorer
 from slmbench.plugins import inside_folder, load_plugin, load_plugins
-from slmbench.registry import Registry, headers
+from slmbench.registry import Promises, Registry, promises
 from slmbench.schema import TaskSpec, parse
 from slmbench.task._task import Task
 from slmbench.templates import Template, TemplateFault
@@ -32,7 +31,7 @@ def load_task_folder(folder: str, catalog: Catalog, *, data: str = "auto", run_p
     spec = parse(TaskSpec, document)
     plugins = load_plugins(catalog)
     # What plugin.py says that it brings: names are sound or not before anything of it is run.
-    promised = {(one.kind, one.name) for one in headers(os.path.join(folder, "plugin.py"))}
+    promised = promises(os.path.join(folder, "plugin.py"))
     problems = _template_problems(spec, document) + _metric_problems(spec, document, plugins, promised)
     dataset, dataset_problems = _dataset(name, spec, folder, catalog, document)
     problems += dataset_problems
@@ -52,7 +51,9 @@ def load_task_folder(folder: str, catalog: Catalog, *, data: str = "auto", run_p
     if dataset.folder == folder and spec.dataset == dataset.spec:
         loader = plugins.get("loader", dataset.spec.loader.name) if dataset.spec.loader else None
         dataset = evolve(dataset, plugin=plugin, loader=loader)
-    known = [metric for metric in spec.metrics if plugin is not None or ("metric", metric) not in promised]
+    known = [
+        metric for metric in spec.metrics if plugin is not None or own_scorer(metric) or plugins.get("metric", metric)
+    ]
     scorers = tuple(load_scorer(metric, plugins, task=name) for metric in known)
     cot = spec.cot.mode if spec.cot is not None else "off"
     return Task(name, spec, folder, dataset, plugin, scorers, data, cot, plugins=plugins)
@@ -134,12 +135,13 @@ def _names(source: str) -> frozenset[str]:
 
 
 def _metric_problems(
-    spec: TaskSpec, document: Document, plugins: Registry, promised: Collection[tuple[str, str]] = ()
+    spec: TaskSpec, document: Document, plugins: Registry, promised: Promises | None = None
 ) -> list[Problem]:
     """promised: (kind, name) of what a plugin that hasn't run yet says that it registers."""
     problems = []
+    named: dict[str, str] = {}  # Of a value that two metrics give, one would stand for both.
     for i, name in enumerate(spec.metrics):
-        if ("metric", name) in promised:
+        if promised is not None and promised.has("metric", name):
             continue
         known = [*metric_names(), *plugins.names("metric")]
         if plugins.get("metric", name) is None and own_scorer(name) is None:
@@ -157,16 +159,24 @@ def _metric_problems(
         if scorer.kind != wanted:
             message = f"metric {name!r} scores {scorer.kind} outputs; a task of kind {spec.kind} has {wanted} outputs"
             problems.append(document.problem(("metrics", i), message))
+        for value in scorer.values:
+            if (other := named.setdefault(value, name)) != name:
+                message = f"metrics {other!r} and {name!r} both give a value {value!r}; name one of the two otherwise"
+                problems.append(document.problem(("metrics", i), message))
     return problems
 
 
 def _loader_problems(
-    spec: TaskSpec, document: Document, plugins: Registry, promised: Collection[tuple[str, str]] = ()
+    spec: TaskSpec, document: Document, plugins: Registry, promised: Promises | None = None
 ) -> list[Problem]:
     declared = spec.dataset.loader if not isinstance(spec.dataset, str) else None
-    if declared is None or ("loader", declared.name) in promised or plugins.get("loader", declared.name) is not None:
+    if (
+        declared is None
+        or (promised is not None and promised.has("loader", declared.name))
+        or plugins.get("loader", declared.name) is not None
+    ):
         return []
-    known = [*plugins.names("loader"), *(name for kind, name in promised if kind == "loader")]
+    known = [*plugins.names("loader"), *(promised.names("loader") if promised is not None else ())]
     message = f"unknown loader {declared.name!r}{did_you_mean(declared.name, known)}"
     return [document.problem(("dataset", "loader", "name"), message)]
 

@@ -10,10 +10,11 @@ from attrs import field, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.evaluation import EvaluationOptions, refuse_unscorable
+from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
-from slmbench.task import Task
+from slmbench.task import Task, formats_of
 from slmbench.workflow.evaluate import evaluate_all
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.rank import rank
@@ -55,6 +56,8 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     if plan.options.twin:
         refuse_to_replace(recipe, adapters, plan.out)
     [tasks] = evaluation_tasks([recipe], catalog, plan.options)
+    # A format of a plugin has to be one that the evaluated tasks bring, and that comes to light before a training.
+    load_format(recipe.spec.format, formats_of(tasks))
     quiet_libraries()
     refuse_unscorable(tasks, allow_unsafe_code=plan.allow_unsafe_code)
     return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))

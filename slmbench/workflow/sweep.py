@@ -10,10 +10,11 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import say
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import refuse_unscorable
+from slmbench.formats import load_format
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
 from slmbench.sweeps import Axis, Outcome, Point, Sweep, axes_of, points_of, run_sweep, seeds_of, summarise
-from slmbench.task import Task
+from slmbench.task import Task, formats_of
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import Loaded, bound_tasks, evaluation_tasks
 from slmbench.workflow.run import RunPlan, evaluate_recipe
@@ -99,6 +100,8 @@ def sweep(ready: ReadySweep, catalog: Catalog) -> Sweep:
     bound = evaluation_tasks([point.recipe for point in ready.points], catalog, plan.options, loaded)
     scored = [task for found in bound for task in found]
     _check_metrics(ready.plan.metrics, scored)
+    for point, found in zip(ready.points, bound, strict=True):
+        load_format(point.recipe.spec.format, formats_of(found))
     quiet_libraries()
     refuse_unscorable(scored, allow_unsafe_code=plan.allow_unsafe_code)
     work = PointWork(plan=plan, seed=ready.recipe.spec.seed, loaded=loaded)

@@ -78,6 +78,8 @@ def score(text: str = "2") -> object:
         (metric("return float('nan')"), r"plugin\.py:9: metric 'mine': mine is NaN \(task 'sums', item 'test-0'\)"),
         (metric("return float('inf')"), r"metric 'mine': mine is infinite \(task"),
         (metric("return 2"), r"metric 'mine': mine is 2, outside of its range 0 to 1 \(task"),
+        (metric("import sys; sys.exit(0)"), r"plugin\.py:11: metric 'mine': SystemExit: 0 \(task"),
+        (metric("return {1}", ", pool=len"), r"metric 'mine': what an item adds is no JSON value"),
         (metric("return 'good'"), r"metric 'mine': mine is a str; a metric returns numbers \(task"),
         (metric("return None"), r"metric 'mine': mine is a NoneType; a metric returns numbers \(task"),
         (
@@ -114,6 +116,21 @@ def test_a_metric_that_does_not_do_what_it_says_is_told_with_task_item_and_line(
             r"metric 'mine' asks for 'expected'.*a metric's parameters are output",
         ),
         (metric("return 1", ", rnage=(0, 1)"), r"metric 'mine' has no 'rnage'; did you mean 'range'\?"),
+        (metric("return 1", ", values=()"), r"metric 'mine': values is a list of names, each once; got \(\)"),
+        (metric("return 1", ", at_once=True, pool=len"), r"metric 'mine': at_once and pool don't go together"),
+        (
+            metric("return 1").replace('version="1")\ndef mine', 'version="1+a")\ndef mine'),
+            r"version is a text without a \+",
+        ),
+        (
+            metric("return 1")
+            + METRIC.replace("FACTS", "").replace('"mine"', '"pass@7"').replace("def mine", "def seven"),
+            r"metric 'pass@7': pass@k of every k is slmbench's own",
+        ),
+        (
+            metric("return 1", ", values=('exact_match',)"),
+            r"metrics 'exact_match' and 'mine' both give a value 'exact_match'",
+        ),
         (metric("return 1", ", range=(1, 0)"), r"metric 'mine': range is \(lowest, highest\) or None; got \(1, 0\)"),
         (
             metric("return 1").replace('"A score."', '""'),
@@ -128,7 +145,7 @@ def test_a_metric_that_does_not_do_what_it_says_is_told_with_task_item_and_line(
     ],
 )
 def test_a_registration_that_is_none_is_refused_when_the_task_is_loaded(write, plugin: str, message: str) -> None:
-    write(plugin)
+    write(plugin, TASK.replace("[mine]", "[exact_match, mine]"))
     with pytest.raises(SlmbenchError, match=message):
         load_task("sums")
 
@@ -176,6 +193,7 @@ def test_two_tasks_whose_plugins_bring_one_format_are_told_when_they_are_run_tog
             "yield {'q': '1', 'a': '2'}\n    yield {'q': '1', 'b': '2'}",
             r"row 1: has the columns q, b, where the rows before have q, a; a loader's rows have one set",
         ),
+        ("yield {'q': {'x'}, 'a': '2'}", r"row 0: column 'q' holds a set; a loader yields texts"),
         ("yield ('1', '2')", r"row 0: expected a dict with text keys, got tuple"),
         (
             "yield {'q': '1', 'a': '2'}\n    raise OSError('disk gone')",
@@ -199,6 +217,10 @@ def test_a_loader_whose_rows_are_none_is_told_with_the_row(write, body: str, mes
         (
             "{name: few, splits: [test], options: {fle: x}}",
             r"loader 'few' \(here/tasks/sums/plugin\.py:3\) takes no 'fle'",
+        ),
+        (
+            "{name: few, splits: [test], options: {split: train}}",
+            r"loader\.options\.split is not for a declaration to say",
         ),
         ("{name: few, splits: []}", r"task\.yaml:5:23"),
     ],
@@ -268,3 +290,31 @@ def test_a_prompt_whose_tokens_are_not_the_first_ones_of_prompt_and_answer_is_fo
     if bad:
         assert "they differ from token" in said and "' ' against ' s'" in said
         assert "end the prompt elsewhere, as after a colon" in said
+
+
+def test_what_a_plugin_imports_is_registered_with_the_digest_of_its_own_file(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ward_metrics.py").write_text(
+        "import slmbench\n" + METRIC.replace("FACTS", "").replace("BODY", "return 1.0")
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(
+        LOADER + "from ward_metrics import mine\nunhashable = type('T', (), {'__call__': print, '__hash__': None})()\n"
+    )
+    before = load_task("sums").scorers[0]
+    assert before.name == "mine"
+    plugin = tmp_path / "here" / "tasks" / "sums" / "plugin.py"
+    plugin.write_text(plugin.read_text() + "# Another version.\n")
+    assert load_task("sums").scorers[0].version == before.version
+    code = tmp_path / "ward_metrics.py"
+    code.write_text(code.read_text() + "# Another version.\n")
+    assert load_task("sums").scorers[0].version != before.version
+
+
+def test_rows_of_a_loader_that_fills_one_list_anew_stay_apart(write) -> None:
+    body = "one = []\n    for n in (1, 2):\n        one[:] = [n]\n        yield {'q': one, 'a': 'x'}"
+    plugin = metric("return 1")
+    first, last = plugin.index("    yield"), plugin.index("\n\n\n@slm")
+    write(plugin[:first] + "    " + body + plugin[last:])
+    assert [row["q"] for row in load_task("sums").rows("test").rows] == [[1], [2]]
