@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
@@ -68,6 +69,14 @@ class Registered(NamedTuple):
     def where(self) -> str:
         """File and line, for a message."""
         return f"{shown(self.path)}:{self.line}"
+
+    def place_of(self, error: BaseException | None) -> str:
+        """File and the innermost line of it that an error went through, for a message; that of the definition else."""
+        import traceback
+
+        frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+        lines = [frame.lineno for frame in frames if frame.filename == self.path]
+        return f"{shown(self.path)}:{(lines or [self.line])[-1]}"
 
 
 def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str, Any]) -> Callable[[F], F]:
@@ -301,10 +310,11 @@ def headers_in(folder: str) -> list[Header]:
     return sorted((header for path in paths for header in headers(path)), key=lambda header: header.name)
 
 
-def own_headers(kind: str) -> list[Header]:
+@cache
+def own_headers(kind: str) -> tuple[Header, ...]:
     """What slmbench itself registers of a kind, by name: a file each in the folder that the kind is called by."""
     folder = os.path.join(package_dir(), KINDS[kind])
-    return [header for header in headers_in(folder) if header.kind == kind]
+    return tuple(header for header in headers_in(folder) if header.kind == kind)
 
 
 def _read(path: str) -> bytes:

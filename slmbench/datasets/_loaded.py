@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-import traceback
 
 from slmbench.datasets._declared import Dataset, Row
 from slmbench.datasets._nulls import without_nan
 from slmbench.errors import DataError, HookError, did_you_mean
-from slmbench.paths import shown
 from slmbench.registry import Registered
 
 
@@ -45,12 +43,9 @@ def loaded_rows(dataset: Dataset, split: str, limit: int | None) -> list[Row]:
     except DataError:
         raise
     except (Exception, SystemExit) as error:
-        frames = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == entry.path]
         said = f"{type(error).__name__}: {error}".rstrip(": ")
-        line = (frames or [entry.line])[-1]
-        raise HookError(
-            f"{shown(entry.path)}:{line}: loader {entry.name!r}: {said} ({where}, row {len(rows)})"
-        ) from error
+        place = f"{where}, row {len(rows)}"
+        raise HookError(f"{entry.place_of(error)}: loader {entry.name!r}: {said} ({place})") from error
     return rows
 
 

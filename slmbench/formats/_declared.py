@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from slmbench.errors import HookError, SlmbenchError, UsageError, did_you_mean
 from slmbench.formats._base import Format, FormatFault, Rendered, eos_ids
-from slmbench.paths import shown
 from slmbench.registry import Registered
 
 KINDS = ("completion", "turns", "object")
@@ -61,6 +59,4 @@ def _called(entry: Registered, name: str, function: Callable[..., Any], *given: 
 
 
 def _fault(entry: Registered, what: str, error: BaseException | None = None) -> HookError:
-    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
-    lines = [frame.lineno for frame in frames if frame.filename == entry.path]
-    return HookError(f"{shown(entry.path)}:{(lines or [entry.line])[-1]}: format {entry.name!r}: {what}")
+    return HookError(f"{entry.place_of(error)}: format {entry.name!r}: {what}")

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Scorer", "load_metric", "load_scorer", "metric_headers", "metric_names", "own_scorer", "pass_at_k"]
 
 
-@cache
 def metric_headers() -> tuple[Header, ...]:
     """slmbench's own metrics, by name: what `list` shows, read without importing one of them."""
-    return tuple(own_headers("metric"))
+    return own_headers("metric")
 
 
 def metric_names() -> tuple[str, ...]:

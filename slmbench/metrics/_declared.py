@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from slmbench.errors import HookError, UsageError, did_you_mean
 from slmbench.metrics._scorer import Scorer, gold_of, references_of
-from slmbench.paths import shown
 from slmbench.registry import Registered
 from slmbench.values import Example, Output
 
@@ -194,9 +192,8 @@ class _Measure:
 
     def fault(self, what: str, of: str, error: BaseException | None = None) -> HookError:
         entry = self.entry
-        line = _line_inside(entry.path, error) or entry.line
         of = f"task {self.task!r}, {of}" if self.task else of
-        return HookError(f"{shown(entry.path)}:{line}: metric {entry.name!r}: {what} ({of})")
+        return HookError(f"{entry.place_of(error)}: metric {entry.name!r}: {what} ({of})")
 
 
 class _Pool:
@@ -211,12 +208,6 @@ class _Pool:
         except (Exception, SystemExit) as error:
             raise self.measure.fault(f"pool: {type(error).__name__}: {error}", _WHOLE, error) from error
         return self.measure.checked(made, _WHOLE)
-
-
-def _line_inside(path: str, error: BaseException | None) -> int:
-    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
-    lines = [frame.lineno or 0 for frame in frames if frame.filename == path]
-    return lines[-1] if lines else 0
 
 
 def _items(items: Sequence[Item]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from slmbench.catalog import Catalog, default_catalog
+from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import refuse_unscorable
@@ -54,17 +54,18 @@ class PointWork:
 
     plan: RunPlan
     seed: int
+    catalog: Catalog
     loaded: Loaded = field(factory=dict, eq=False, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _point_work, (self.plan, self.seed)
+        return _point_work, (self.plan, self.seed, self.catalog)
 
     def train(self, recipe: Recipe, place: str) -> list[str]:
         """The folders of what was trained, below `place`."""
         options = self.plan.options
         return train_recipe(
             recipe,
-            default_catalog(),
+            self.catalog,
             out=place,
             data=options.data_mode,
             only=self.plan.only,
@@ -74,13 +75,12 @@ class PointWork:
 
     def evaluate(self, recipe: Recipe, folders: Sequence[str]) -> list[Run]:
         """As many runs for the base as for each of the folders, the base's first."""
-        catalog = default_catalog()
-        tasks, _ = bound_tasks(recipe, catalog, self.plan.options, self.loaded)
-        return evaluate_recipe(recipe, folders, tasks, catalog, self.plan, seed=self.seed)
+        tasks, _ = bound_tasks(recipe, self.catalog, self.plan.options, self.loaded)
+        return evaluate_recipe(recipe, folders, tasks, self.catalog, self.plan, seed=self.seed)
 
 
-def _point_work(plan: RunPlan, seed: int) -> PointWork:
-    return PointWork(plan=plan, seed=seed)
+def _point_work(plan: RunPlan, seed: int, catalog: Catalog) -> PointWork:
+    return PointWork(plan=plan, seed=seed, catalog=catalog)
 
 
 def ready_sweep(plan: SweepPlan, catalog: Catalog) -> ReadySweep:
@@ -104,7 +104,7 @@ def sweep(ready: ReadySweep, catalog: Catalog) -> Sweep:
         load_format(point.recipe.spec.format, formats_of(found))
     quiet_libraries()
     refuse_unscorable(scored, allow_unsafe_code=plan.allow_unsafe_code)
-    work = PointWork(plan=plan, seed=ready.recipe.spec.seed, loaded=loaded)
+    work = PointWork(plan=plan, seed=ready.recipe.spec.seed, catalog=catalog, loaded=loaded)
     outcomes: list[Outcome] = run_sweep(ready.points, train=work.train, evaluate=work.evaluate, out=plan.out, say=say)
     return summarise(ready.recipe.name, ready.axes, outcomes, ready.plan.metrics)
 

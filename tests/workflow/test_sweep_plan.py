@@ -36,7 +36,7 @@ def test_a_point_worked_on_in_another_process_gives_the_same_runs(tmp_path: Path
     recipe.write_text(RECIPE)
     run = RunPlan(recipe=str(recipe), out=str(tmp_path / "out"), options=RecipeOptions())
     ready = ready_sweep(SweepPlan(run=run, over=("lora.rank=2,4",)), default_catalog())
-    work = PointWork(plan=run, seed=ready.recipe.spec.seed)
+    work = PointWork(plan=run, seed=ready.recipe.spec.seed, catalog=default_catalog())
     sent = tmp_path / "sent"
     sent.write_bytes(pickle.dumps((ready, work, str(tmp_path / "there"))))
     done = subprocess.run([sys.executable, "-c", CHILD, str(sent)], capture_output=True, text=True)
