@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,35 @@ def test_every_slow_test_is_there() -> None:
         if isinstance(node, ast.FunctionDef)
     }
     assert set((TOP / "tests" / "slow.txt").read_text(encoding="utf-8").split()) - defined == set()
+
+
+def test_mypys_environment_has_every_package_whose_types_it_follows() -> None:
+    if not (TOP / "tox.ini").is_file():
+        pytest.skip("only in a checkout")
+    mypy = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    skipped = {
+        module.split(".")[0]
+        for one in mypy["overrides"]
+        if one.get("ignore_missing_imports")
+        for module in one["module"]
+    }
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(TOP / "tox.ini", encoding="utf-8")
+    installed = {
+        name.removeprefix("types-").lower().replace("pyyaml", "yaml") for name in tox["testenv:types"]["deps"].split()
+    }
+    imported = {
+        name.split(".")[0]
+        for path in (TOP / "slmbench").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }
+    theirs = imported - set(sys.stdlib_module_names) - {"slmbench", "__future__"}
+    assert {"torch", "pydantic"} <= theirs
+    assert theirs - skipped - installed == set()
