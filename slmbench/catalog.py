@@ -57,6 +57,13 @@ class Catalog:
         paths_there = [*self.plugin_files(), *(one.path for one in self.plugin_modules if one.path), *tasks]
         return [header for path in paths_there for header in headers(path) if header.kind == kind]
 
+    def origin(self, path: str) -> str:
+        """Whose a registered thing is, for a person, by its file; '' stands for slmbench's own."""
+        package = next((one for one in self.plugin_modules if one.path == path), None)
+        if package is not None:
+            return f"package {package.package} {package.version}"
+        return paths.shown(path) if path else "slmbench"
+
     def files(self, kind: str) -> dict[str, str]:
         """name -> YAML file, sorted by name. Raises DeclarationError where a name is defined twice."""
         found: dict[str, str] = {}

@@ -17,10 +17,11 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.errors import DeclarationError, HookError, Problem, did_you_mean
+from slmbench.console import say
+from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, did_you_mean
 from slmbench.installed import PluginModule
 from slmbench.paths import package_dir, shown
-from slmbench.registry import KINDS, Registered, Registry, is_marked, marked, own_headers
+from slmbench.registry import KINDS, Broken, Registered, Registry, is_marked, marked, no_python, own_headers
 from slmbench.values import JsonObject
 
 HOOKS = ("example", "generate")
@@ -99,7 +100,8 @@ def load_plugin(folder: str) -> Plugin | None:
 def load_plugins(catalog: Catalog) -> Registry:
     """What the catalog's own plugin files and installed packages register; runs them, each once.
 
-    Raises DeclarationError where a file is no Python, or where two have one name; HookError where one fails.
+    One that fails, is no Python, or has a name that is there already is said on stderr, and is in `broken`: it stops
+    what needs its names, and nothing else.
     """
     there = (*catalog.plugin_files(), *(one.path for one in catalog.plugin_modules))
     stamps = tuple((path, os.stat(path).st_mtime_ns) for path in there if os.path.isfile(path))
@@ -109,19 +111,26 @@ def load_plugins(catalog: Catalog) -> Registry:
 @lru_cache(maxsize=16)
 def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, ...]) -> Registry:
     of_packages = {one.path: one for one in modules}
-    entries: list[Registered] = []
+    good = Registry()
+    broken = []
     for path, _ in files:
-        if path not in of_packages:
-            entries += _own(_executed(os.path.realpath(path), path), path)
-            continue
         try:
-            module = importlib.import_module(of_packages[path].module)
-        except (Exception, SystemExit) as error:
-            one = of_packages[path]
-            said = f"package {one.package} {one.version}: {one.module} fails while loading"
-            raise HookError(f"{said}: {type(error).__name__}: {error}") from error
-        entries += _own(module, path)
-    return Registry(entries)
+            package = of_packages.get(path)
+            module = _imported(package) if package is not None else _executed(os.path.realpath(path), path)
+            good = good.joined(_own(module, path))
+        except SlmbenchError as error:
+            say(f"warning: {error}; what {shown(path)} registers can't be used")
+            broken.append(Broken(path, error))
+    return Registry(good, broken)
+
+
+def _imported(one: PluginModule) -> ModuleType:
+    """The module that a package's entry point names. Raises HookError."""
+    try:
+        return importlib.import_module(one.module)
+    except (Exception, SystemExit) as error:
+        said = f"package {one.package} {one.version}: {one.module} fails while loading"
+        raise HookError(f"{said}: {type(error).__name__}: {error}") from error
 
 
 def _own(module: ModuleType, path: str) -> list[Registered]:
@@ -156,8 +165,7 @@ def _executed(path: str, given: str) -> ModuleType:
         exec(code, module.__dict__)
     except SyntaxError as error:
         del sys.modules[name]
-        problem = Problem(shown(given), error.lineno or 0, error.offset or 0, f"Python syntax: {error.msg}")
-        raise DeclarationError([problem]) from error
+        raise DeclarationError([no_python(given, error)]) from error
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = _line_inside(given, error)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
 from slmbench.paths import package_dir, shown
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ KINDS = {
 _MARK = "__slmbench__"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./-]{0,79}")
 _MAX_BYTES = 1_000_000
+# What can still be seen of a file that is no Python.
+_MARKED = re.compile(rf"""^@(?:\w+\.)*({"|".join(KINDS)})\(\s*(?:name\s*=\s*)?["']([^"']+)["']""", re.MULTILINE)
 
 
 class Header(NamedTuple):
@@ -162,11 +164,22 @@ def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: b
     return found
 
 
-class Registry:
-    """Things by kind and name. Immutable; `joined` makes a larger one."""
+class Broken(NamedTuple):
+    """A plugin's file that can't be loaded, and why."""
 
-    def __init__(self, entries: Iterable[Registered] = ()) -> None:
+    path: str
+    error: SlmbenchError
+
+
+class Registry:
+    """Things by kind and name. Immutable; `joined` makes a larger one.
+
+    broken: files that would register more. Their names alone can't be had.
+    """
+
+    def __init__(self, entries: Iterable[Registered] = (), broken: Iterable[Broken] = ()) -> None:
         """Raises DeclarationError where two have one name, with both places."""
+        self.broken = tuple(broken)
         found: dict[tuple[str, str], Registered] = {}
         problems = []
         for entry in entries:
@@ -187,12 +200,16 @@ class Registry:
     def joined(self, entries: Iterable[Registered]) -> Registry:
         """With more entries. Raises DeclarationError as the constructor does."""
         more = list(entries)
-        return Registry([*self._found.values(), *more]) if more else self
+        return Registry([*self._found.values(), *more], self.broken) if more else self
 
     def names(self, kind: str) -> list[str]:
         return [name for of, name in self._found if of == kind]
 
     def get(self, kind: str, name: str) -> Registered | None:
+        """The one of that name, None without one. Raises the error of a broken file that registers it by its text."""
+        for one in self.broken:
+            if name in promises(one.path).names(kind):
+                raise one.error
         return self._found.get((kind, name))
 
     def find(self, kind: str, name: str) -> Registered:
@@ -209,7 +226,8 @@ def is_marked(function: object) -> bool:
 
 
 def headers(path: str) -> list[Header]:
-    """What a module registers, from its text alone; nothing of it is run. [] for a file that is no Python.
+    """What a module registers, from its text alone; nothing of it is run. Of a file that is no Python, what is wrong
+    stands in place of each summary.
 
     A decorator counts where its name is one of KINDS, or such an attribute (`slmbench.metric`), and its first argument
     is a literal text.
@@ -220,9 +238,11 @@ def headers(path: str) -> list[Header]:
     import ast
 
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return []
+        tree = _parsed(path, text)
+    except DeclarationError as error:
+        lines = text.decode(errors="replace")
+        places = [(one[1], one[2], lines.count("\n", 0, one.start()) + 1) for one in _MARKED.finditer(lines)]
+        return [Header(kind, name, f"(broken: {error})", "", path, line) for kind, name, line in places]
     found = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -241,11 +261,13 @@ def headers(path: str) -> list[Header]:
 
 
 def definition(header: Header) -> tuple[str, dict[str, str], str]:
-    """(signature, the decorator's other arguments as they are written, docstring) of what a header is of; not run."""
+    """(signature, the decorator's other arguments as they are written, docstring) of what a header is of; not run.
+
+    Raises DeclarationError for a file that is no Python.
+    """
     import ast
 
-    tree = ast.parse(_read(header.path))
-    for node in ast.walk(tree):
+    for node in ast.walk(_parsed(header.path, _read(header.path))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.lineno == header.line:
             told = [key for call in node.decorator_list if _named(call) == header.name for key in call.keywords]  # type: ignore[attr-defined]
             facts = {key.arg: ast.unparse(key.value) for key in told if key.arg}
@@ -256,6 +278,22 @@ def definition(header: Header) -> tuple[str, dict[str, str], str]:
             returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
             return f"{node.name}({ast.unparse(node.args)}){returns}", facts, ast.get_docstring(node) or ""
     raise LookupError(f"{header.path}:{header.line}: {header.kind} {header.name!r}")
+
+
+def _parsed(path: str, text: bytes) -> ast.Module:
+    import ast
+
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise DeclarationError([no_python(path, error)]) from error
+
+
+def no_python(path: str, error: Exception) -> Problem:
+    """What is wrong with a file that Python can't read, and where."""
+    if isinstance(error, SyntaxError):
+        return Problem(shown(path), error.lineno or 0, error.offset or 0, f"Python syntax: {error.msg}")
+    return Problem(shown(path), 0, 0, f"Python can't read it: {error}")
 
 
 def _named(call: ast.expr) -> str | None:

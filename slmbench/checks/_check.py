@@ -10,7 +10,7 @@ import os
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.checks._findings import Findings, problems_of
+from slmbench.checks._findings import Findings, located, problems_of
 from slmbench.checks._formats import Written, write_down
 from slmbench.checks._golden import no_golden_rows, read_golden_rows
 from slmbench.checks._hooks import check_generator
@@ -26,6 +26,7 @@ from slmbench.errors import DeclarationError, Problem, SlmbenchError, TrustError
 from slmbench.formats import format_names
 from slmbench.lengths import Ruler, open_ruler
 from slmbench.paths import shown
+from slmbench.plugins import load_plugins
 from slmbench.schema import plain_name
 from slmbench.task import Task, load_task_folder
 from slmbench.values import Example
@@ -95,6 +96,16 @@ def check_task(
         found.add(*problems_of(error, found))
         return CheckReport(title, found.all(), notices=tuple(found.notices))
     return _check_rows(task, golden, data, ruler or open_ruler("nano", catalog), rows, found)
+
+
+def check_plugins(catalog: Catalog) -> list[CheckReport]:
+    """A report of each plugin file or module that can't be loaded; it runs them all."""
+    reports = []
+    for path, error in load_plugins(catalog).broken:
+        told = error.problems if isinstance(error, DeclarationError) else [located(str(error))]
+        problems = tuple(one or Problem(shown(path), 0, 0, str(error)) for one in told)
+        reports.append(CheckReport(shown(path), problems))
+    return reports
 
 
 def _check_header(task: Task, found: Findings) -> None:

@@ -28,7 +28,7 @@ LICENSE_CHARS = 12
 
 @click.command("check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks.")
 @click.argument("names", nargs=-1, metavar="[NAME_OR_PATH...]")
-@click.option("--all", "every", is_flag=True, help="Every task that there is.")
+@click.option("--all", "every", is_flag=True, help="Every task that there is, and every plugin of them all.")
 @click.option(
     "--model",
     default="nano",
@@ -48,7 +48,7 @@ def command(
     chosen = list(dict.fromkeys((*names, *(catalog.files("tasks") if every else ()))))
     if not chosen:
         raise UsageError("nothing to check; name tasks or their folders, or give --all")
-    from slmbench.checks import check_task, find_task
+    from slmbench.checks import check_plugins, check_task, find_task
     from slmbench.lengths import open_ruler
 
     # All names are looked up before any plugin runs: a refusal must not come half-way.
@@ -64,6 +64,7 @@ def command(
         for name in chosen:
             reports.append(check_task(name, catalog, trust=trust, data=data, ruler=ruler))
             done.advance()
+    reports += check_plugins(catalog) if every else []
     if as_json:
         show_json([report.as_json() for report in reports])
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slmbench.catalog import KINDS, Entry, default_catalog
+from slmbench.catalog import CODE_KINDS, KINDS, Entry, default_catalog
 from slmbench.console import say, show, show_json
 
 
@@ -30,6 +30,11 @@ def print_list(kind: str | None, as_json: bool) -> None:
         say(f"no {kind or 'entries'}")
         return
     width = max(len(entry.name) for entry in entries)
+    # Of code alone: a declaration's file is what `show` is for. Without plugins all is slmbench's own.
+    origins = {entry: catalog.origin(entry.path) for entry in entries if entry.kind in CODE_KINDS}
+    beside = max(map(len, origins.values()), default=0)
+    if not any(entry.path for entry in origins):
+        origins = {}
     shown = None
     for entry in entries:
         if kind is None and entry.kind != shown:
@@ -38,7 +43,8 @@ def print_list(kind: str | None, as_json: bool) -> None:
             show(entry.kind)
             shown = entry.kind
         indent = "" if kind else "  "
-        show(f"{indent}{entry.name:<{width}}  {entry.summary}")
+        origin = f"{origins[entry]:<{beside}}  " if entry in origins else ""
+        show(f"{indent}{entry.name:<{width}}  {origin}{entry.summary}")
 
 
 def __getattr__(name: str) -> object:

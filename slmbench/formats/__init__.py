@@ -46,12 +46,12 @@ def format_names(plugins: Registry | None = None) -> list[str]:
 
 def load_format(name: str, plugins: Registry | None = None) -> Format:
     """The format of a name. plugins: what else is known. Raises UsageError with the nearest known one."""
+    if name in format_names():
+        return _own(name)
     found = plugins.get("format", name) if plugins is not None else None
-    if found is not None:
-        return format_of(found)
-    if name not in (known := format_names(plugins)):
-        raise UsageError(f"unknown format {name!r}{did_you_mean(name, known)}")
-    return _own(name)
+    if found is None:
+        raise UsageError(f"unknown format {name!r}{did_you_mean(name, format_names(plugins))}")
+    return format_of(found)
 
 
 @cache

@@ -33,18 +33,17 @@ def load_scorer(name: str, plugins: Registry | None = None, *, task: str = "") -
 
     Raises UsageError for an unknown one, with the nearest.
     """
+    if (own := own_scorer(name)) is not None:
+        return own
     found = plugins.get("metric", name) if plugins is not None else None
-    if found is not None:
-        from slmbench.metrics._declared import scorer_of
-
-        return scorer_of(found, task)
-    own = own_scorer(name)
-    if own is None:
+    if found is None:
         from slmbench.errors import UsageError, did_you_mean
 
         known = [*metric_names(), *(plugins.names("metric") if plugins is not None else ())]
         raise UsageError(f"unknown metric {name!r}{did_you_mean(name, known)}")
-    return own
+    from slmbench.metrics._declared import scorer_of
+
+    return scorer_of(found, task)
 
 
 def load_metric(name: str) -> evaluate.Metric:

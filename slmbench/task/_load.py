@@ -144,7 +144,7 @@ def _metric_problems(
         if promised is not None and promised.has("metric", name):
             continue
         known = [*metric_names(), *plugins.names("metric")]
-        if plugins.get("metric", name) is None and own_scorer(name) is None:
+        if own_scorer(name) is None and plugins.get("metric", name) is None:
             message = f"unknown metric {name!r}{did_you_mean(name, known)}"
             problems.append(document.problem(("metrics", i), message))
             continue

@@ -72,4 +72,6 @@ def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task])
 
 def formats_of(tasks: Iterable[Task]) -> Registry:
     """The formats that plugins bring for any of the tasks. Raises DeclarationError where two files have one name."""
-    return Registry(entry for task in tasks for entry in task.plugins if entry.kind == "format")
+    found = [task.plugins for task in tasks]
+    formats = (entry for plugins in found for entry in plugins if entry.kind == "format")
+    return Registry(formats, dict.fromkeys(one for plugins in found for one in plugins.broken))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.checks import check_task
+from slmbench.checks import check_plugins, check_task
 from slmbench.cli import main
 from slmbench.errors import SlmbenchError
 from slmbench.formats import load_format
+from slmbench.paths import bundled_root
 from slmbench.task import load_task
 from slmbench.values import Output
 
@@ -159,19 +162,82 @@ def test_a_name_that_slmbench_has_is_refused_with_both_places(write) -> None:
         load_task("sums")
 
 
-def test_two_plugin_files_with_one_name_are_both_named(write, tmp_path: Path) -> None:
-    write(metric("return 1"))
-    plugins = tmp_path / "here" / "plugins"
-    plugins.mkdir()
-    for name in ("a.py", "b.py"):
-        (plugins / name).write_text(
-            "import slmbench\n" + METRIC.replace("FACTS", "").replace("BODY", "return 1").replace('"mine"', '"shared"')
-        )
-    with pytest.raises(
-        SlmbenchError,
-        match=r"here/plugins/b\.py:3:1: metric 'shared' is registered twice: here and in here/plugins/a\.py:3; rename one",  # noqa: E501
-    ):
-        load_task("sums")
+@pytest.fixture
+def shared(tmp_path: Path):
+    """shared(name, source): a file of `plugins/`, which all tasks see."""
+
+    def made(name: str, source: str) -> None:
+        folder = tmp_path / "here" / "plugins"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text("import slmbench\n" + source)
+
+    return made
+
+
+SHARED = METRIC.replace("FACTS", "").replace("BODY", "return 1.0").replace('"mine"', '"shared"')
+TWICE = r"here/plugins/b\.py:3:1: metric 'shared' is registered twice: here and in here/plugins/a\.py:3; rename one"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.py": SHARED, "b.py": SHARED}, TWICE),
+        ({"a.py": SHARED + "\ndef f(:\n"}, r"here/plugins/a\.py:7:7: Python syntax: "),
+        ({"a.py": SHARED + "\nprint(no_such_name)\n"}, r"here/plugins/a\.py:7: while loading: NameError: "),
+        ({"a.py": SHARED.replace('version="1"', 'version=""')}, r"here/plugins/a\.py:3: while loading: ValueError: "),
+    ],
+)
+def test_a_broken_file_for_all_tasks_stops_those_alone_that_need_its_names(
+    write, shared, files: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(metric("return float(output.strip() == references[0])"))
+    for name, source in files.items():
+        shared(name, source)
+    assert load_task("sums").scorers[0].name == "mine"
+    assert re.search(message, capsys.readouterr().err)
+    write(metric("return 1.0"), TASK.replace("[mine]", "[mine, shared]"), "needs")
+    with pytest.raises(SlmbenchError, match=message):
+        load_task("needs")
+    [report] = check_plugins(default_catalog())
+    assert report.task == f"here/plugins/{list(files)[-1]}"
+    [problem] = report.problems
+    assert problem.path == report.task and problem.line in (3, 7)
+
+
+def test_checking_all_checks_the_plugins_of_all_tasks_too(
+    write, shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundled = tmp_path / "bundled"  # The models without the tasks, which take their time.
+    bundled.mkdir()
+    (bundled / "registry").symlink_to(os.path.join(bundled_root(), "registry"))
+    monkeypatch.setattr("slmbench.paths.bundled_root", lambda: str(bundled))
+    write(metric("return float(output.strip() == references[0])"))
+    assert main(["check", "--all"]) == 0
+    shared("a.py", SHARED + "\nprint(no_such_name)\n")
+    assert main(["check", "sums"]) == 0
+    capsys.readouterr()
+    assert main(["check", "--all", "--json"]) == 2
+    sums, broken = json.loads(capsys.readouterr().out)
+    assert sums["ok"] and not broken["ok"]
+    assert broken["problems"] == [
+        {
+            "path": "here/plugins/a.py",
+            "line": 7,
+            "message": "while loading: NameError: name 'no_such_name' is not defined",
+        }
+    ]
+
+
+def test_a_broken_file_is_listed_as_broken_and_shown_as_an_error(
+    write, shared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(metric("return 1.0"))
+    shared("a.py", SHARED + "\ndef f(:\n")
+    assert main(["list", "metrics"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("shared ")]
+    assert re.fullmatch(r"shared +here/plugins/a\.py +\(broken: here/plugins/a\.py:7:7: Python syntax: .*\)", line)
+    assert main(["show", "metric", "shared"]) == 2
+    assert "here/plugins/a.py:7:7: Python syntax" in capsys.readouterr().err
 
 
 def test_two_tasks_whose_plugins_bring_one_format_are_told_when_they_are_run_together(write, tmp_path: Path) -> None:
