@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 
 @frozen
-class Export:
+class RowExport:
     """A prepared data set, not written yet. source: of its rows, as in `Rows`."""
 
     task: str
@@ -55,7 +55,7 @@ def ending_of(form: str) -> str:
     return ".toon" if form == "toon" else ".jsonl"
 
 
-def export_task(task: Task, form: str, split: str, limit: int | None = None) -> Export:
+def export_task(task: Task, form: str, split: str, limit: int | None = None) -> RowExport:
     """The first `limit` rows of a split in a form; this may download.
 
     Raises UsageError (form, split), OfflineError, or DataError naming the row and column that the form can't say.
@@ -76,7 +76,7 @@ def export_task(task: Task, form: str, split: str, limit: int | None = None) -> 
         values = with_same_columns([record_of(bare, example) for example in examples])
         _refuse_unwritable(values, where)
     write: Callable[[Sequence[Record]], str] = toon_table if form == "toon" else json_lines
-    return Export(task.name, split, form, rows.source, len(values), write(values).encode())
+    return RowExport(task.name, split, form, rows.source, len(values), write(values).encode())
 
 
 def record_of(task: Task, example: Example) -> Record:
@@ -142,7 +142,7 @@ def compact_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def write_export(export: Export, path: str, *, force: bool = False) -> None:
+def write_export(export: RowExport, path: str, *, force: bool = False) -> None:
     """Writes an export, whole or not at all. Raises UsageError as `refuse_path` does."""
     refuse_path(path, export.form, force=force)
     write_atomically(path, export.data)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from slmbench.deployment import _runtimes
 from slmbench.errors import FileError
-from slmbench.evaluation._answers import Scored, Written, check_scored, check_written
+from slmbench.evaluation._answers import Scored, WrittenText, check_scored, check_written
 from slmbench.foreign import Foreign, decode_json, parse
 from slmbench.journal import Journal
 from slmbench.leaderboard._page_training import _curves, _shown
@@ -117,7 +117,7 @@ def test_a_damaged_line_of_a_journal_is_said_and_left_out_or_is_a_sound_answer(
     check: Any, data: st.DataObject, summed: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = _fresh(tmp_path_factory, "journal") / "responses.jsonl"
-    model = Scored if check is check_scored else Written
+    model = Scored if check is check_scored else WrittenText
     sound = SOUND[model]
     journal = Journal(str(path), check)
     for key in ("a", "b", "c"):

@@ -152,6 +152,16 @@ def test_private_modules_are_imported_by_their_own_package_alone() -> None:
     assert strangers == []
 
 
+def test_one_name_means_one_class() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    twice = {name: paths for name, paths in defined.items() if len(paths) > 1}
+    assert twice.keys() <= {"Settings"}  # Of a task and of a draw.
+
+
 def test_no_file_is_longer_than_a_person_reads() -> None:
     lengths = {str(path.relative_to(TOP)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}

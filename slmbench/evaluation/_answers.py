@@ -28,7 +28,7 @@ class Scored(_Answer):
     greedy: bool
 
 
-class Written(_Answer):
+class WrittenText(_Answer):
     """A text."""
 
     text: AnyText
@@ -42,4 +42,4 @@ def check_scored(key: str, value: object) -> None:
 
 def check_written(key: str, value: object) -> None:
     """Raises FileError for an entry that is no text."""
-    parse(Written, value, "", at="value")
+    parse(WrittenText, value, "", at="value")

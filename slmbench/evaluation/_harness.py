@@ -9,14 +9,14 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import SlmbenchError
-from slmbench.evaluation._judge import Answer, read_answer
+from slmbench.evaluation._judge import ReadAnswer, read_answer
 from slmbench.formats import Format
 from slmbench.metrics import Scorer
 from slmbench.task import Task
 from slmbench.values import Example, JsonObject, Output, Target, Tokenizer
 
 FILTER = "none"
-Judge = Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]
+Judge = Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[ReadAnswer]]]
 """(the outputs of each item, the items' indices) -> what each output was worth."""
 
 
@@ -127,7 +127,7 @@ def build_harness_task(
     return ConfigurableTask(config=config)
 
 
-def _on_documents(judge: Judge) -> Callable[[Any, Any], list[list[Answer]]]:
+def _on_documents(judge: Judge) -> Callable[[Any, Any], list[list[ReadAnswer]]]:
     return lambda responses, docs: judge([list(one) for one in responses], [doc["index"] for doc in docs])
 
 

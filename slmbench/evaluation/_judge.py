@@ -17,7 +17,7 @@ TIMEOUT_S = 3.0
 
 
 @frozen
-class Answer:
+class ReadAnswer:
     """text: what metrics see. fault: why the output is not in its format, '' where it is. verdict: of a program."""
 
     text: str
@@ -26,18 +26,18 @@ class Answer:
     detail: str = ""
 
 
-def read_answer(format: Format, example: Example, output: str) -> Answer:
+def read_answer(format: Format, example: Example, output: str) -> ReadAnswer:
     """The bare text of an output; of one that isn't in the format, the empty text and the fault.
 
     Of one that ends within its value it is what was written so far.
     """
     try:
-        return Answer(format.read(output, example.reasoning is not None))
+        return ReadAnswer(format.read(output, example.reasoning is not None))
     except FormatFault as fault:
         # It was cut within its answer, which is counted as such and is no fault of its form.
         if (so_far := format.partial(output, example.reasoning is not None)) is not None:
-            return Answer(so_far)
-        return Answer("", str(fault))
+            return ReadAnswer(so_far)
+        return ReadAnswer("", str(fault))
 
 
 def judge_code(
@@ -46,7 +46,7 @@ def judge_code(
     format: Format,
     sandbox: Sandbox,
     delimiter: str = "",
-) -> Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[Answer]]]:
+) -> Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[ReadAnswer]]]:
     """Runs every sample of every item of a code task, in the sandbox, several at a time.
 
     delimiter: what the format put between prompt and answer. Where the task itself has none there, as in code that goes
@@ -54,8 +54,8 @@ def judge_code(
     """
     lead = delimiter if not task.spec.prompt.delimiter else ""
 
-    def judge(outputs: Sequence[Sequence[str]], indices: Sequence[int]) -> list[list[Answer]]:
-        read: list[list[tuple[Answer, Program | None]]] = []
+    def judge(outputs: Sequence[Sequence[str]], indices: Sequence[int]) -> list[list[ReadAnswer]]:
+        read: list[list[tuple[ReadAnswer, Program | None]]] = []
         for samples, index in zip(outputs, indices, strict=True):
             read.append([])
             for sample in samples:
@@ -83,7 +83,7 @@ def sandbox_record(task: Task, sandbox: Sandbox | None) -> SandboxPart | None:
     return SandboxPart(tier=sandbox.tier, timeout_s=TIMEOUT_S, **weaker)
 
 
-def _judged(answer: Answer, verdict: Verdict | None) -> Answer:
+def _judged(answer: ReadAnswer, verdict: Verdict | None) -> ReadAnswer:
     if verdict is None:
         return evolve(answer, verdict="failed")
     return evolve(answer, verdict=verdict.status, detail=verdict.detail)

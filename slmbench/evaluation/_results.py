@@ -10,7 +10,7 @@ from typing import Any
 
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._harness import FILTER, Request
-from slmbench.evaluation._judge import Answer, read_answer
+from slmbench.evaluation._judge import ReadAnswer, read_answer
 from slmbench.evaluation._seq2seq import can_write
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
@@ -111,14 +111,14 @@ def _samples(
     kind = "loglikelihood" if example.choices else "generate_until"
     arguments = [tuple(args) for args in logged["arguments"]]
     epochs = task.spec.generation.samples if task.kind == "code" else 1
-    answers: list[Answer] = logged["filtered_resps"][0] if task.kind == "code" else []
+    answers: list[ReadAnswer] = logged["filtered_resps"][0] if task.kind == "code" else []
     made = []
     for epoch in range(epochs):
         records = [engine.record_of(task.name, kind, args, logged["doc_id"], epoch) for args in arguments]
         loglikelihoods = [record["loglikelihood"] for record in records] if example.choices else None
         if loglikelihoods is not None:
             text = example.choices[max(range(len(loglikelihoods)), key=lambda i: loglikelihoods[i])]
-            answer = Answer(text)
+            answer = ReadAnswer(text)
         else:
             text = records[0]["text"]
             answer = answers[epoch] if answers else read_answer(format, example, text)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import GeneratorType
 from typing import Any
 
-from slmbench.formats._limits import Beyond, Limits, check_chars, check_operands
+from slmbench.formats._limits import Beyond, RenderLimits, check_chars, check_operands
 
 DAY = datetime.datetime(2024, 7, 26)
 """What a template that asks for the date is told."""
@@ -42,7 +42,7 @@ def render_chat_template(source: str, variables: Mapping[str, Any]) -> str:
 
     compiled = _compiled(source)
     try:
-        return "".join(compiled.generate({**variables, _LIMITS: Limits()}))
+        return "".join(compiled.generate({**variables, _LIMITS: RenderLimits()}))
     except TemplateError:
         raise
     except Beyond as error:

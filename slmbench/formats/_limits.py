@@ -27,7 +27,7 @@ class Beyond(Exception):
     """A limit that was met. No ValueError, which filters of Jinja's take for a bad number."""
 
 
-class Limits:
+class RenderLimits:
     """How far one rendering may go."""
 
     def __init__(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.visible import visible
 
 AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
 
 
-def endings_of(runs: Sequence[Run]) -> Mapping[str, tuple[int, int]]:
+def endings_of(runs: Sequence[ScoredRun]) -> Mapping[str, tuple[int, int]]:
     """Run id -> how many answers were cut at max_tokens, and how many a stop string ended, by the runs' remarks."""
     found = {}
     for run in runs:
@@ -21,7 +21,7 @@ def endings_of(runs: Sequence[Run]) -> Mapping[str, tuple[int, int]]:
     return found
 
 
-def notices_of(runs: Sequence[Run]) -> list[str]:
+def notices_of(runs: Sequence[ScoredRun]) -> list[str]:
     """What a reader has to know of answers that were cut."""
     ends = endings_of(runs)
     return [

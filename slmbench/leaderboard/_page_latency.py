@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import duration
 from slmbench.values import JsonObject
 
 
-def latencies(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> JsonObject | None:
+def latencies(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> JsonObject | None:
     """Median and 90th percentile of the seconds an item, of runs with one item after another; None without such.
 
     tasks: their names; rows: (a row's name, a text a task).

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import is_binary, pick_samples
-from slmbench.leaderboard.table import Leaderboard, Row
+from slmbench.leaderboard.table import Leaderboard, LeaderboardRow
 from slmbench.leaderboard.texts import duration, interval_text, number
 from slmbench.runs import RECORD, SAMPLES
 from slmbench.values import Estimate, JsonObject
@@ -22,7 +22,7 @@ TAIL_CHARS = 3000
 
 
 def run_sections(
-    leaderboard: Leaderboard, runs: Mapping[str, Run], anchors: Mapping[str, str], out: Path | None
+    leaderboard: Leaderboard, runs: Mapping[str, ScoredRun], anchors: Mapping[str, str], out: Path | None
 ) -> list[tuple[str, list[JsonObject]]]:
     """(a row's name, its runs). anchors: run id -> element id. out: the page's folder, for links."""
     sections = []
@@ -32,7 +32,7 @@ def run_sections(
     return sections
 
 
-def run_link(run: Run, name: str, out: Path | None) -> str | None:
+def run_link(run: ScoredRun, name: str, out: Path | None) -> str | None:
     """The relative address of a file of run, seen from the page's folder; None where there is none (another drive).
 
     out: the page's folder; None: `leaderboard/` beside `runs/`, as `slmbench leaderboard` writes it.
@@ -48,7 +48,7 @@ def run_link(run: Run, name: str, out: Path | None) -> str | None:
     return "./" + quote(path.replace(os.sep, "/"), safe="/", errors="replace")
 
 
-def _run(row: Row, run: Run, anchor: str, out: Path | None) -> JsonObject:
+def _run(row: LeaderboardRow, run: ScoredRun, anchor: str, out: Path | None) -> JsonObject:
     scores = [
         (key.removeprefix(f"{run.task}/"), number(cell.estimate.value), _interval(cell.estimate))
         for key, cell in row.cells.items()
@@ -72,7 +72,7 @@ def _interval(made: Estimate) -> str:
     return "" if made.method == "none" else f" ({interval_text(made.ci_low, made.ci_high)})"
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: ScoredRun) -> list[tuple[str, str]]:
     """The run's record in short, as terms and what is said of them."""
     record = run.record
     dataset = record["dataset"]
@@ -140,7 +140,7 @@ def _joined(values: Mapping[str, object], *names: str) -> str | None:
     return ", ".join(shown) or None
 
 
-def _sample(sample: Mapping[str, Any], run: Run) -> JsonObject:
+def _sample(sample: Mapping[str, Any], run: ScoredRun) -> JsonObject:
     output = str(sample.get("output") or "")
     glimpse = " ".join(output.split())
     scored = [(str(name), _plain(value) or "none") for name, value in sample["scores"].items()]
@@ -161,7 +161,7 @@ def _sample(sample: Mapping[str, Any], run: Run) -> JsonObject:
     }
 
 
-def _mark(sample: Mapping[str, Any], run: Run) -> tuple[str, str]:
+def _mark(sample: Mapping[str, Any], run: ScoredRun) -> tuple[str, str]:
     """What is said of a sample's score, and the class that it is said in."""
     metric = run.metrics[0]
     score = sample["scores"].get(metric.name)

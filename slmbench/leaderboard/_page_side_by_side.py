@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmbench.errors import FileError
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import read_samples
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import number
@@ -18,13 +18,13 @@ CHARS_SHOWN = 1200
 Text = tuple[str, str]
 
 
-def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> JsonObject | None:
+def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> JsonObject | None:
     """One part a task that two models or more wrote texts for, its first items in file order; None without such.
 
     parts: (task, how many models, items), of an item (its id, what was asked and its target, what models wrote), of
     which each text is (title, text). Runs that keep their texts to themselves aren't in it.
     """
-    by_task: dict[str, dict[str, Run]] = {}
+    by_task: dict[str, dict[str, ScoredRun]] = {}
     for row in leaderboard.rows:
         for cell in row.cells.values():
             if (run := runs.get(cell.run_id)) is not None and not run.no_texts:
@@ -41,7 +41,7 @@ def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> JsonObjec
     return {"about": about, "parts": parts} if parts else None
 
 
-def _first_samples(run: Run) -> dict[str, JsonObject]:
+def _first_samples(run: ScoredRun) -> dict[str, JsonObject]:
     """Item id -> its first sample; {} of a run that scored choices, or whose file has gone."""
     found: dict[str, dict[str, Any]] = {}
     try:
@@ -56,7 +56,7 @@ def _first_samples(run: Run) -> dict[str, JsonObject]:
     return dict(list(found.items())[:ITEMS_SHOWN])
 
 
-def _item(samples: Mapping[str, JsonObject], named: Mapping[str, Run]) -> tuple[str, list[Text], list[Text]]:
+def _item(samples: Mapping[str, JsonObject], named: Mapping[str, ScoredRun]) -> tuple[str, list[Text], list[Text]]:
     first = next(iter(samples.values()))
     asked, target = str(first.get("prompt") or ""), str(first.get("target") or "")
     if len(asked) > CHARS_SHOWN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.leaderboard.table import Leaderboard, LeaderboardColumn, LeaderboardRow
 from slmbench.leaderboard.texts import number
 
 # From this share of the model's parameters on, an adapter is no small addition, and the page says so aloud.
@@ -16,7 +16,7 @@ class ColumnView:
     """How one column is drawn. n: what all its rows have in common (None: they differ). low, high: the ends of its
     bars. first: it is the first of its task, and a line is drawn before it."""
 
-    of: Column
+    of: LeaderboardColumn
     n: int | None
     low: float
     high: float
@@ -47,7 +47,7 @@ def column_views(leaderboard: Leaderboard) -> list[ColumnView]:
     ]
 
 
-def _view(leaderboard: Leaderboard, column: Column, first: bool) -> ColumnView:
+def _view(leaderboard: Leaderboard, column: LeaderboardColumn, first: bool) -> ColumnView:
     made = [row.cells[column.key].estimate for row in leaderboard.rows if column.key in row.cells]
     counts = {part.n for part in made}
     n = counts.pop() if len(counts) == 1 else None
@@ -62,7 +62,7 @@ def _view(leaderboard: Leaderboard, column: Column, first: bool) -> ColumnView:
     return ColumnView(column, n, low - margin, high + margin, first)
 
 
-def adapter_share(row: Row) -> float | None:
+def adapter_share(row: LeaderboardRow) -> float | None:
     """Parameters of the row's adapter for each one of its model; None without an adapter."""
     own, base = row.cost["adapter_parameters"], row.cost["parameters"]
     return own / base if own is not None and base else None

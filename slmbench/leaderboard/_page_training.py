@@ -11,7 +11,7 @@ from attrs import frozen
 
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import count, duration, number
 from slmbench.models import read_adapter
@@ -35,7 +35,7 @@ class _Curve:
     validation: list[_Point]
 
 
-def trainings(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> list[JsonObject]:
+def trainings(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> list[JsonObject]:
     """What training.html.j2 shows of each row whose adapter's own training.json lies beside the runs.
 
     An adapter is looked for in `adapters/` beside `runs/`, and shown only if its digest is the one that was evaluated.
@@ -49,7 +49,7 @@ def trainings(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> list[JsonObj
     return found
 
 
-def _training_of(run: Run) -> TrainingRecord | None:
+def _training_of(run: ScoredRun) -> TrainingRecord | None:
     """The training.json of the adapter that a run was made with; None where it is elsewhere, or another one by now."""
     adapter = run.record.get("adapter")
     name, digest = (adapter.get("name"), adapter.get("sha256")) if isinstance(adapter, Mapping) else (None, None)

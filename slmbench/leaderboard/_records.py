@@ -29,7 +29,7 @@ class RunProblems(SlmbenchError):
 
 
 @frozen(eq=False)
-class Run:
+class ScoredRun:
     """One finished run whose samples were checked.
 
     record: run.json as it is. scores: metric name -> item id -> score (the mean over the item's epochs; of a pooled
@@ -112,7 +112,7 @@ class Run:
         return tuple(badges)
 
 
-def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[Run], list[str]]:
+def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[ScoredRun], list[str]]:
     """All finished runs under paths, oldest first, and notices about those that were left out.
 
     paths: each an output folder (its `runs/` is read), a folder of run folders, one run's folder, or its run.json. A
@@ -124,7 +124,7 @@ def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[Run], list
         paths = [paths]
     problems: list[Problem] = []
     notices: list[str] = []
-    runs: list[Run] = []
+    runs: list[ScoredRun] = []
     seen: dict[str, Path] = {}
     folders = {folder.resolve(): folder for path in paths for folder in _run_folders(Path(path))}
     for folder in folders.values():
@@ -169,7 +169,7 @@ def _run_folders(path: Path) -> list[Path]:
     return found
 
 
-def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> Run | None:
+def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> ScoredRun | None:
     """The run in folder, or None after a problem or a notice was added."""
     try:
         record = read_record(folder)
@@ -191,4 +191,4 @@ def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> Run 
     scores, clusters, lines, pooled = samples
     created = datetime.fromisoformat(record["created"])
     created = created if created.tzinfo else created.replace(tzinfo=UTC)
-    return Run(folder, record, created, tuple(metrics), scores, clusters, lines, pooled)
+    return ScoredRun(folder, record, created, tuple(metrics), scores, clusters, lines, pooled)

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from slmbench.errors import FileError
 from slmbench.foreign import plain_lines
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.runs import SAMPLES, SampleRecord, read_sample
 from slmbench.values import JsonObject
 
@@ -61,7 +61,7 @@ OPEN_OF_RECORD = frozenset(
 """The fields of a run's record that pages may show then. What a plugin's remarks say is of kinds, not of items."""
 
 
-def pick_samples(run: Run, most: int = 20) -> list[JsonObject]:
+def pick_samples(run: ScoredRun, most: int = 20) -> list[JsonObject]:
     """Up to `most` sample records of run, in file order; [] where samples.jsonl has gone since the run was loaded.
 
     For 0/1 scores of the run's first metric: half right and half wrong where there are enough of both, always the first
@@ -77,7 +77,7 @@ def pick_samples(run: Run, most: int = 20) -> list[JsonObject]:
     return [without_texts(sample) for sample in picked] if run.no_texts else picked
 
 
-def withheld(run: Run) -> Run:
+def withheld(run: ScoredRun) -> ScoredRun:
     """The run as pages without texts have it: of its record the OPEN_OF_RECORD alone."""
     kept = {key: value for key, value in run.record.items() if key in OPEN_OF_RECORD}
     return evolve(run, record=kept | {"no_texts": True})
@@ -110,19 +110,19 @@ def _digest(value: object) -> object:
     return f"digest {made.hexdigest()[:32]}"
 
 
-def read_samples(run: Run) -> Iterator[JsonObject]:
+def read_samples(run: ScoredRun) -> Iterator[JsonObject]:
     """The lines of a run's samples.jsonl. Raises OSError or FileError where it was changed since the run was loaded."""
     path = run.folder / SAMPLES
     for number, line in enumerate(plain_lines(path), 1):
         yield read_sample(line, path, number)
 
 
-def is_binary(run: Run, metric: str) -> bool:
+def is_binary(run: ScoredRun, metric: str) -> bool:
     """Whether every item's score is 0 or 1."""
     return all(score in (0.0, 1.0) for score in run.scores[metric].values())
 
 
-def _first_score(sample: JsonObject, run: Run) -> float | None:
+def _first_score(sample: JsonObject, run: ScoredRun) -> float | None:
     score: float | None = sample["scores"].get(run.metrics[0].name)
     return score
 

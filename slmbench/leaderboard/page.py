@@ -11,7 +11,7 @@ from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import adapter_share, column_views, is_large
 from slmbench.leaderboard._page_training import trainings
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
 from slmbench.leaderboard.pages import render
 from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
@@ -19,7 +19,7 @@ from slmbench.leaderboard.texts import interval_text
 
 
 def render_page(
-    leaderboard: Leaderboard, runs: Sequence[Run], out: Path | None = None, *, no_texts: bool = False
+    leaderboard: Leaderboard, runs: Sequence[ScoredRun], out: Path | None = None, *, no_texts: bool = False
 ) -> str:
     """The whole page. runs: those that the leaderboard was built from (some of their samples are read here).
 
@@ -59,7 +59,7 @@ def render_page(
     )
 
 
-def _lede(leaderboard: Leaderboard, runs: Mapping[str, Run]) -> str:
+def _lede(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> str:
     parts = [
         _plural(len(leaderboard.rows), "model"),
         _plural(len({column.task for column in leaderboard.columns}), "task"),
@@ -75,7 +75,7 @@ def _plural(amount: int, noun: str) -> str:
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
 
 
-def _about(runs: Mapping[str, Run]) -> str:
+def _about(runs: Mapping[str, ScoredRun]) -> str:
     """What the samples show, and of which runs texts are kept out."""
     kept = sum(run.no_texts for run in runs.values())
     if not kept:

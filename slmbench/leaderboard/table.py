@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import Problem
 from slmbench.leaderboard._endings import endings_of, notices_of
-from slmbench.leaderboard._records import Run, RunProblems
+from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import RECORD, RunMetric
 from slmbench.statistics.estimate import estimate
@@ -27,7 +27,7 @@ _RowKey = tuple[str, "str | None", "str | None"]
 
 
 @frozen
-class Column:
+class LeaderboardColumn:
     """One metric of one task. chance: the score of guessing. ranked: how many rows are ranked in it.
 
     detectable: the difference of two rows that a paired test finds with 80% power, None where fewer than two are
@@ -45,7 +45,7 @@ class Column:
 
 
 @frozen
-class Cell:
+class LeaderboardCell:
     """One score. rank_low and rank_high are None where the run may not be ranked; badges say why."""
 
     estimate: Estimate
@@ -61,7 +61,7 @@ class Cell:
 
 
 @frozen
-class Row:
+class LeaderboardRow:
     """A model, or a model with an adapter. cells: by column key. cost: parameters, bytes, seconds, tokens.
 
     quantization: how the model's weights are held, None for whole ones. method: how the adapter was trained.
@@ -71,7 +71,7 @@ class Row:
     model: str
     adapter: str | None
     badges: tuple[str, ...]
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, LeaderboardCell]
     cost: Mapping[str, float | int | None]
     quantization: str | None = None
     method: str | None = None
@@ -87,8 +87,8 @@ class Leaderboard:
     """
 
     suite: str | None
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[LeaderboardColumn, ...]
+    rows: tuple[LeaderboardRow, ...]
     notices: tuple[str, ...] = field(default=())
     endings: Mapping[str, tuple[int, int]] = field(factory=dict)
 
@@ -106,7 +106,7 @@ class Leaderboard:
 
 
 def build_leaderboard(
-    runs: Sequence[Run],
+    runs: Sequence[ScoredRun],
     suite: str | None = None,
     tasks: Sequence[str] | None = None,
     notices: Iterable[str] = (),
@@ -132,9 +132,9 @@ def build_leaderboard(
     others = [task for task in known if task not in order]
     if others:
         said.append(f"not in this table: runs of {', '.join(visible(task) for task in others)}")
-    columns: list[Column] = []
-    cells: dict[_RowKey, dict[str, Cell]] = defaultdict(dict)
-    shown: dict[_RowKey, list[Run]] = defaultdict(list)
+    columns: list[LeaderboardColumn] = []
+    cells: dict[_RowKey, dict[str, LeaderboardCell]] = defaultdict(dict)
+    shown: dict[_RowKey, list[ScoredRun]] = defaultdict(list)
     for task in order:
         of_task = [run for run in runs if run.task == task]
         if not of_task:
@@ -162,11 +162,11 @@ def build_leaderboard(
     )
 
 
-def _row_key(run: Run) -> _RowKey:
+def _row_key(run: ScoredRun) -> _RowKey:
     return run.model, run.quantization, run.adapter
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _told_apart(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     """The runs, adapters that share a name but not their weights named with the first digits of their digest."""
     digests: dict[tuple[str, str | None], set[Any]] = defaultdict(set)
     for run in runs:
@@ -181,9 +181,9 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     return named
 
 
-def _ranked_key(runs: Sequence[Run]) -> str | None:
+def _ranked_key(runs: Sequence[ScoredRun]) -> str | None:
     """The comparability key that is ranked: most rows, then the newest run. None where no run may be ranked."""
-    groups: dict[str, list[Run]] = defaultdict(list)
+    groups: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         if not run.badges:
             groups[run.comparability_key].append(run)
@@ -197,12 +197,12 @@ def _ranked_key(runs: Sequence[Run]) -> str | None:
     return max(groups, key=weight)
 
 
-def _choose_runs(runs: Sequence[Run], ranked_key: str | None, said: list[str]) -> dict[_RowKey, Run]:
+def _choose_runs(runs: Sequence[ScoredRun], ranked_key: str | None, said: list[str]) -> dict[_RowKey, ScoredRun]:
     """The run that each row shows for one task; what was passed over, and what can't be ranked, goes to `said`."""
-    by_row: dict[_RowKey, list[Run]] = defaultdict(list)
+    by_row: dict[_RowKey, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         by_row[_row_key(run)].append(run)
-    chosen: dict[_RowKey, Run] = {}
+    chosen: dict[_RowKey, ScoredRun] = {}
     for row, candidates in by_row.items():
         candidates.sort(
             key=lambda run: (not run.badges, run.comparability_key == ranked_key, run.created, run.run_id), reverse=True
@@ -224,7 +224,7 @@ def _choose_runs(runs: Sequence[Run], ranked_key: str | None, said: list[str]) -
     return chosen
 
 
-def _unranked(runs: Sequence[Run]) -> list[str]:
+def _unranked(runs: Sequence[ScoredRun]) -> list[str]:
     """Which runs are kept out of the ranks, and by which badges: each run once. Long lists are cut; every row and cell
     has its badge."""
     tasks_of: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -242,7 +242,7 @@ def _unranked(runs: Sequence[Run]) -> list[str]:
     return said
 
 
-def _differences(first: Run, other: Run) -> str:
+def _differences(first: ScoredRun, other: ScoredRun) -> str:
     """` (seed 1)`: how another run of the same cell differs in what a person would have set; empty where it doesn't."""
     parts = [badge for badge in other.badges if badge not in first.badges]
     for label, path in (
@@ -262,20 +262,20 @@ def _differences(first: Run, other: Run) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _dig(run: Run, path: Sequence[str]) -> object:
+def _dig(run: ScoredRun, path: Sequence[str]) -> object:
     found: Any = run.record
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
 
 
-def _weights(run: Run) -> tuple[Any, Any]:
+def _weights(run: ScoredRun) -> tuple[Any, Any]:
     return _dig(run, ("model", "weights_sha256")), _dig(run, ("adapter", "sha256"))
 
 
 def _task_columns(
-    task: str, chosen: Mapping[_RowKey, Run], ranked_key: str | None
-) -> Iterable[tuple[Column, dict[_RowKey, Cell]]]:
+    task: str, chosen: Mapping[_RowKey, ScoredRun], ranked_key: str | None
+) -> Iterable[tuple[LeaderboardColumn, dict[_RowKey, LeaderboardCell]]]:
     """Every metric of one task, in the order of the runs' records, with its cells."""
     ranked_first = sorted(chosen.items(), key=lambda entry: entry[1].comparability_key != ranked_key)
     names = list(dict.fromkeys(metric.name for _, run in ranked_first for metric in run.metrics))
@@ -290,12 +290,12 @@ def _task_columns(
         by_row = {}
         for row, (run, _) in have.items():
             badges = run.badges or (() if row in ranked else (NOT_COMPARABLE,))
-            cell = Cell(_estimate(run, name), run.run_id, badges)
+            cell = LeaderboardCell(_estimate(run, name), run.run_id, badges)
             if row in ranges:
                 cell = evolve(cell, rank_low=ranges[row].low, rank_high=ranges[row].high)
             by_row[row] = cell
         smallest = detectable_difference(scores, clusters)
-        column = Column(
+        column = LeaderboardColumn(
             f"{task}/{name}",
             task,
             name,
@@ -308,11 +308,11 @@ def _task_columns(
         yield column, by_row
 
 
-def _metric(run: Run, name: str) -> RunMetric:
+def _metric(run: ScoredRun, name: str) -> RunMetric:
     return next(metric for metric in run.metrics if metric.name == name)
 
 
-def _check_agreement(name: str, ranked: Sequence[tuple[Run, RunMetric]]) -> None:
+def _check_agreement(name: str, ranked: Sequence[tuple[ScoredRun, RunMetric]]) -> None:
     """Runs with one key have one scorer; where they don't agree which way is up, a record was edited."""
     directions = {metric.higher_is_better for _, metric in ranked}
     if len(directions) > 1:
@@ -324,14 +324,14 @@ def _check_agreement(name: str, ranked: Sequence[tuple[Run, RunMetric]]) -> None
         )
 
 
-def _estimate(run: Run, name: str) -> Estimate:
+def _estimate(run: ScoredRun, name: str) -> Estimate:
     if name in run.pooled:
         return run.pooled[name]
     scores = run.scores[name]
     return estimate(list(scores.values()), [run.clusters[item] for item in scores], _metric(run, name).range)
 
 
-def _row(key: _RowKey, cells: Mapping[str, Cell], runs: Sequence[Run]) -> Row:
+def _row(key: _RowKey, cells: Mapping[str, LeaderboardCell], runs: Sequence[ScoredRun]) -> LeaderboardRow:
     model, quantization, adapter = key
     badges = list(dict.fromkeys(badge for cell in cells.values() for badge in cell.badges))
     if len({_weights(run) for run in runs}) > 1:
@@ -339,10 +339,10 @@ def _row(key: _RowKey, cells: Mapping[str, Cell], runs: Sequence[Run]) -> Row:
     if any(run.forced_base for run in runs):  # Ranked all the same: it is what this base and this adapter score.
         badges.append(FORCED_BASE)
     method = max(runs, key=lambda run: run.created).method
-    return Row(runs[0].name, model, adapter, tuple(badges), dict(cells), _cost(runs), quantization, method)
+    return LeaderboardRow(runs[0].name, model, adapter, tuple(badges), dict(cells), _cost(runs), quantization, method)
 
 
-def _cost(runs: Sequence[Run]) -> dict[str, float | int | None]:
+def _cost(runs: Sequence[ScoredRun]) -> dict[str, float | int | None]:
     """What the row's shown runs took: seconds and tokens summed over them, memory the largest of them.
 
     Runs of one row may have different adapters under one name (`mixed weights`); the newest run's sizes are given.
@@ -375,13 +375,13 @@ def _number(value: object) -> float | int | None:
     return None
 
 
-def _row_order(row: Row) -> tuple[object, ...]:
+def _row_order(row: LeaderboardRow) -> tuple[object, ...]:
     lows = [cell.rank_low for cell in row.cells.values() if cell.rank_low is not None]
     led = sum(1 for low in lows if low == 1)
     return (-led, sum(lows) / len(lows) if lows else float("inf"), row.name, row.model)
 
 
-def _column_json(column: Column) -> JsonObject:
+def _column_json(column: LeaderboardColumn) -> JsonObject:
     content: dict[str, Any] = {
         "key": column.key,
         "task": column.task,
@@ -395,7 +395,7 @@ def _column_json(column: Column) -> JsonObject:
     return content
 
 
-def _row_json(row: Row) -> JsonObject:
+def _row_json(row: LeaderboardRow) -> JsonObject:
     content: dict[str, Any] = {"name": row.name, "model": row.model}
     if row.adapter is not None:
         content["adapter"] = row.adapter
@@ -406,7 +406,7 @@ def _row_json(row: Row) -> JsonObject:
     return content
 
 
-def _cell_json(cell: Cell) -> JsonObject:
+def _cell_json(cell: LeaderboardCell) -> JsonObject:
     made = cell.estimate
     known = made.method != "none"
     content: dict[str, Any] = {

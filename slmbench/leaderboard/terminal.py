@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from slmbench.console import paint
 from slmbench.console.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
-from slmbench.leaderboard.table import Cell, Column, Leaderboard, Row
+from slmbench.leaderboard.table import Leaderboard, LeaderboardCell, LeaderboardColumn, LeaderboardRow
 from slmbench.leaderboard.texts import INTERVALS, number, short_interval
 from slmbench.visible import visible
 
@@ -51,11 +51,11 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _label(row: Row) -> str:
+def _label(row: LeaderboardRow) -> str:
     return visible(row.name) + (" !" if row.badges else "")
 
 
-def _badged(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _badged(rows: Sequence[LeaderboardRow]) -> dict[str, list[str]]:
     """Badges -> the names of the rows that have just these."""
     named: dict[str, list[str]] = {}
     for row in rows:
@@ -84,7 +84,7 @@ def _metric_lines(metric: str, width: int) -> tuple[str, str]:
     return (kind + slash, rest) if rest and display_width(metric) > width else ("", metric)
 
 
-def _cell_width(column: Column, rows: Sequence[Row], room: int) -> int:
+def _cell_width(column: LeaderboardColumn, rows: Sequence[LeaderboardRow], room: int) -> int:
     names = max(display_width(visible(column.task)), display_width(visible(column.metric)))
     scores = max(display_width(_whole_score(row, column)) for row in rows)
     return min(max(MIN_CELL, scores, min(MAX_CELL, names)), room - len(GAP))
@@ -93,7 +93,7 @@ def _cell_width(column: Column, rows: Sequence[Row], room: int) -> int:
 def _block_lines(
     leaderboard: Leaderboard,
     labels: Sequence[str],
-    block: Sequence[tuple[Column, int]],
+    block: Sequence[tuple[LeaderboardColumn, int]],
     name_width: int,
     painted: Callable[[str, str], str],
 ) -> list[str]:
@@ -119,7 +119,7 @@ def _block_lines(
     return lines
 
 
-def _score(row: Row, column: Column, width: int) -> str:
+def _score(row: LeaderboardRow, column: LeaderboardColumn, width: int) -> str:
     """Mean, interval and mark; the mean and the mark alone where a cell of this width has no room for the interval."""
     whole = _whole_score(row, column)
     cell = row.cells.get(column.key)
@@ -128,7 +128,7 @@ def _score(row: Row, column: Column, width: int) -> str:
     return number(cell.estimate.value) + _mark(cell)
 
 
-def _whole_score(row: Row, column: Column) -> str:
+def _whole_score(row: LeaderboardRow, column: LeaderboardColumn) -> str:
     cell = row.cells.get(column.key)
     if cell is None:
         return "-  "
@@ -136,7 +136,7 @@ def _whole_score(row: Row, column: Column) -> str:
     return number(made.value) + short_interval(made.ci_low, made.ci_high, made.method) + _mark(cell)
 
 
-def _mark(cell: Cell) -> str:
+def _mark(cell: LeaderboardCell) -> str:
     return " *" if cell.leads else "  "
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.files import unbroken
-from slmbench.leaderboard._records import Run
+from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.page import render_page
-from slmbench.leaderboard.table import Column, Leaderboard, Row
+from slmbench.leaderboard.table import Leaderboard, LeaderboardColumn, LeaderboardRow
 from slmbench.leaderboard.texts import count, duration, interval, json_ready, number, rank_range, size
 from slmbench.paths import shown
 from slmbench.visible import visible
@@ -28,7 +28,7 @@ _MARKDOWN = re.compile(r"([\\`*\[\]<>&|~#!])")
 
 
 def write_leaderboard(
-    leaderboard: Leaderboard, runs: Sequence[Run], out: Path, *, no_texts: bool = False
+    leaderboard: Leaderboard, runs: Sequence[ScoredRun], out: Path, *, no_texts: bool = False
 ) -> list[Path]:
     """Writes leaderboard.json, leaderboard.csv, leaderboard.md and index.html into out; returns their paths.
 
@@ -136,18 +136,18 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-def _markdown_head(column: Column) -> str:
+def _markdown_head(column: LeaderboardColumn) -> str:
     direction = "" if column.higher_is_better else " (lower is better)"
     weaker = " (in process)" if column.in_process else ""
     return f"{markdown_text(column.task)}<br>{markdown_text(column.metric)}{direction}{weaker}"
 
 
-def _markdown_name(row: Row) -> str:
+def _markdown_name(row: LeaderboardRow) -> str:
     badges = "".join(f" ({markdown_text(badge)})" for badge in row.badges)
     return markdown_text(row.name) + badges
 
 
-def _markdown_score(row: Row, column: Column) -> str:
+def _markdown_score(row: LeaderboardRow, column: LeaderboardColumn) -> str:
     cell = row.cells.get(column.key)
     if cell is None:
         return ""
@@ -159,7 +159,7 @@ def _markdown_score(row: Row, column: Column) -> str:
     return f"{value}{around} ({rank_range(cell.rank_low, cell.rank_high)})"
 
 
-def _markdown_cost(row: Row) -> list[str]:
+def _markdown_cost(row: LeaderboardRow) -> list[str]:
     cost = row.cost
 
     def shown(name: str, form: Callable[[Any], str]) -> str:

@@ -94,7 +94,7 @@ class CurvePoint(Foreign):
     tasks: dict[str, TaskLoss] = Field(default={})
 
 
-class Curves(Foreign):
+class TrainedCurves(Foreign):
     """Losses of rows trained on, and of rows kept aside."""
 
     train: list[CurvePoint] = Field(default=[])
@@ -143,7 +143,7 @@ class TrainingRecord(Foreign):
     seed: Count | None = None
     steps: Count | None = None
     tasks: dict[str, TrainedTask] = Field(default={})
-    curves: Curves = Curves()
+    curves: TrainedCurves = TrainedCurves()
     mixture: Mixture = Mixture()
     memory: MeasuredMemory = MeasuredMemory()
     ram_peak_bytes: Count | None = None

@@ -2,19 +2,19 @@
 
 from slmbench.sweeps._grid import Axis, Point, axes_of, axis_of, points_of, seeds_of
 from slmbench.sweeps._report import sweep_json, table_of, write_sweep
-from slmbench.sweeps._run import Outcome, Trained, run_sweep
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep, summarise
+from slmbench.sweeps._run import Outcome, TrainedAdapter, run_sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn, SweepRow, summarise
 
 __all__ = [
     "COSTS",
     "OF_ITEMS",
     "Axis",
-    "Column",
     "Outcome",
     "Point",
-    "Row",
     "Sweep",
-    "Trained",
+    "SweepColumn",
+    "SweepRow",
+    "TrainedAdapter",
     "axes_of",
     "axis_of",
     "points_of",

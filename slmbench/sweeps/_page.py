@@ -8,7 +8,7 @@ from slmbench.leaderboard.pages import render
 from slmbench.leaderboard.texts import number
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._panel import Dot, panel
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn, SweepRow
 from slmbench.values import Estimate, JsonObject
 
 # Distinct in light and dark, and to people who don't tell red from green (after Okabe and Ito 2008).
@@ -37,7 +37,7 @@ def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data:
     )
 
 
-def _panels(sweep: Sweep, column: Column, forms: Mapping[str, Callable[[float], str]]) -> list[JsonObject]:
+def _panels(sweep: Sweep, column: SweepColumn, forms: Mapping[str, Callable[[float], str]]) -> list[JsonObject]:
     rows = [row for row in sweep.rows if column.key in row.scores]
     lines = {model: scores[column.key].value for model, scores in sweep.bases.items() if column.key in scores}
     panels = []
@@ -50,7 +50,7 @@ def _panels(sweep: Sweep, column: Column, forms: Mapping[str, Callable[[float], 
     return panels
 
 
-def _dot(sweep: Sweep, row: Row, column: Column, cost: str, form: Callable[[float], str]) -> Dot:
+def _dot(sweep: Sweep, row: SweepRow, column: SweepColumn, cost: str, form: Callable[[float], str]) -> Dot:
     score = row.scores[column.key]
     told = f"{row.setting}, {row.adapter}: {_written(score)}; {COSTS[cost]} {form(row.costs[cost])}"
     whisker = None if score.method == "none" else (score.ci_low, score.ci_high)

@@ -14,7 +14,7 @@ from slmbench.leaderboard.texts import INTERVALS, count, duration, interval, num
 from slmbench.leaderboard.writers import csv_text, markdown_text
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._page import render_page
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Column, Row, Sweep
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn, SweepRow
 from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
@@ -155,11 +155,11 @@ def _legend(sweep: Sweep) -> str:
     return f"{said}. Scores: {metrics}." if metrics else said + "."
 
 
-def _alone(sweep: Sweep, column: Column) -> bool:
+def _alone(sweep: Sweep, column: SweepColumn) -> bool:
     return sum(other.task == column.task for other in sweep.columns) == 1
 
 
-def _star(row: Row, column: Column) -> str:
+def _star(row: SweepRow, column: SweepColumn) -> str:
     return " *" if _FRONT_COST in row.fronts.get(column.key, ()) else ""
 
 
@@ -181,7 +181,7 @@ def _score(score: Estimate) -> JsonObject:
     }
 
 
-def _csv_score(column: Column, score: Estimate) -> list[Any]:
+def _csv_score(column: SweepColumn, score: Estimate) -> list[Any]:
     better = str(column.higher_is_better).lower()
     return [csv_text(column.key), better, score.value, score.ci_low, score.ci_high, score.n, score.method]
 

@@ -22,7 +22,7 @@ Evaluate = Callable[[Recipe, Sequence[str]], Sequence[Run]]
 
 
 @frozen
-class Trained:
+class TrainedAdapter:
     """What one adapter of a point cost, and its runs. None where its folder doesn't say.
 
     memory_bytes: the peak while it was trained, of the GPU where there was one.
@@ -42,7 +42,7 @@ class Outcome:
     """What became of a point. reason: why it has no result; None where it has one. base: the untrained model's runs."""
 
     point: Point
-    trained: tuple[Trained, ...] = ()
+    trained: tuple[TrainedAdapter, ...] = ()
     base: tuple[Run, ...] = ()
     reason: str | None = None
 
@@ -90,7 +90,7 @@ def _run_point(point: Point, folder: str, train: Train, evaluate: Evaluate) -> O
     return Outcome(point, trained, parts[0])
 
 
-def _trained(folder: str, runs: tuple[Run, ...]) -> Trained:
+def _trained(folder: str, runs: tuple[Run, ...]) -> TrainedAdapter:
     try:
         record = read_training(folder)
     except FileNotFoundError as error:
@@ -99,7 +99,7 @@ def _trained(folder: str, runs: tuple[Run, ...]) -> Trained:
         os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".safetensors")
     )
     memory = record.memory.peak_bytes or record.ram_peak_bytes
-    return Trained(
+    return TrainedAdapter(
         os.path.basename(os.path.abspath(folder)),
         folder,
         record.trainable_parameters,

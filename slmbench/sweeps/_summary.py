@@ -29,7 +29,7 @@ COSTS = {
 
 
 @frozen
-class Column:
+class SweepColumn:
     """One metric of one task. range: the lowest and highest value of it, None where there is none."""
 
     task: str
@@ -44,7 +44,7 @@ class Column:
 
 
 @frozen
-class Row:
+class SweepRow:
     """One adapter under one setting, over its seeds. costs: means, by the keys of COSTS.
 
     fronts: column key -> the costs against which no other row is better on that column.
@@ -75,9 +75,9 @@ class Sweep:
 
     recipe: str
     axes: tuple[Axis, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[SweepColumn, ...]
     bases: Mapping[str, Mapping[str, Estimate]]
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
     failures: Mapping[str, str]
     notices: tuple[str, ...] = ()
 
@@ -114,7 +114,7 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
             if amounts:
                 costs[cost] = math.fsum(amounts) / len(amounts)
         rows.append(
-            Row(
+            SweepRow(
                 setting,
                 adapter,
                 str(first.base[0].record["model"]["name"]),
@@ -131,14 +131,14 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
     return Sweep(recipe, tuple(axes), tuple(columns), bases, fronts, failures, _notices(outcomes))
 
 
-def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Column]:
-    found: dict[str, Column] = {}
+def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SweepColumn]:
+    found: dict[str, SweepColumn] = {}
     known: dict[str, None] = {}
     wanted: set[str] = set()
     for run in (run for outcome in outcomes for run in outcome.base):
         task = str(run.record["task"]["id"])
         for position, metric in enumerate(run.record["metrics"]):
-            column = Column(task, metric["name"], metric["higher_is_better"], metric.get("chance"), _range(metric))
+            column = SweepColumn(task, metric["name"], metric["higher_is_better"], metric.get("chance"), _range(metric))
             known[column.key] = None
             names = {metric["name"], column.key} & set(metrics)
             wanted |= names
@@ -168,7 +168,7 @@ def _notices(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[Column]) -> dict[str, Estimate]:
+def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[SweepColumn]) -> dict[str, Estimate]:
     """runs: one list a seed."""
     found: dict[str, list[Estimate]] = {}
     for one in runs:
@@ -180,13 +180,13 @@ def _scores(runs: Sequence[Sequence[Run]], columns: Sequence[Column]) -> dict[st
     return {column.key: _over_seeds(scores, column) for column in columns if (scores := found.get(column.key))}
 
 
-def _over_seeds(scores: Sequence[Estimate], column: Column) -> Estimate:
+def _over_seeds(scores: Sequence[Estimate], column: SweepColumn) -> Estimate:
     made = mean_over_seeds([score.value for score in scores], column.range) if len(scores) > 1 else scores[0]
     # Seeds that agree say nothing of the spread; the items of each run still do.
     return scores[0] if made.method == "none" else made
 
 
-def _with_fronts(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
+def _with_fronts(rows: Sequence[SweepRow], columns: Sequence[SweepColumn]) -> list[SweepRow]:
     fronts: list[dict[str, tuple[str, ...]]] = [{} for _ in rows]
     for column in columns:
         for cost in COSTS:

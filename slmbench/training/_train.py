@@ -38,7 +38,7 @@ from slmbench.training._prepare import Phases, Preparation, prepare_training
 from slmbench.training._progress import progress_check
 from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
-from slmbench.training._trainer import Job, build_trainer
+from slmbench.training._trainer import TrainerJob, build_trainer
 
 Progress = Callable[[str, int], Callable[[int], Any]]
 Say = Callable[[str], Any]
@@ -140,7 +140,7 @@ def _train(
     advance = progress(f"train {name}", prepared.plan.steps) if progress else bar.advance
     if progress and before:
         advance(before)
-    job = Job(
+    job = TrainerJob(
         plan=prepared.plan,
         optim=recipe.optim_of(name),
         names=names,

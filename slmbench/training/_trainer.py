@@ -40,7 +40,7 @@ OPTIMIZER, SCHEDULER, SCALER, RANDOM = "optimizer.pt", "scheduler.pt", "scaler.p
 
 
 @frozen(eq=False)
-class Job:
+class TrainerJob:
     """What a trainer does, beside the settings that transformers has a name for.
 
     names: the tasks, in the order of their ids. validation: task -> its rows kept aside, as fed. flat: whether rows lie
@@ -74,7 +74,7 @@ class Job:
 
 
 def build_trainer(
-    job: Job, model: Model, tokenizer: Tokenizer, dataset: Any, *, seed: int, fp16: bool, folder: str
+    job: TrainerJob, model: Model, tokenizer: Tokenizer, dataset: Any, *, seed: int, fp16: bool, folder: str
 ) -> Any:
     """A trainer, with `curves` and `resumed_from` (steps), whose `train(resume_from_checkpoint=folder)` does the job.
 
@@ -161,7 +161,7 @@ def _subclass(base: Model) -> Any:
     class PlanTrainer(base):
         optimizer: Any
         lr_scheduler: Any
-        job: Job
+        job: TrainerJob
         curves: Curves
         loss_is_scaled_for_ga = True
         seconds_before = 0.0
@@ -316,7 +316,7 @@ def _take_losses(trainer: Any, step: int) -> None:
     trainer.curves.close_step(step)
 
 
-def _stopped(job: Job, step: int, what: str, *, taken: bool = False) -> str:
+def _stopped(job: TrainerJob, step: int, what: str, *, taken: bool = False) -> str:
     """taken: whether the step has changed weights already, as where they are looked at afterwards."""
     kept = newest_step(job.place)
     where = (

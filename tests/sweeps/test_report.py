@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.leaderboard.pages import asset
-from slmbench.sweeps import COSTS, Axis, Column, Row, Sweep, sweep_json, table_of, write_sweep
+from slmbench.sweeps import COSTS, Axis, Sweep, SweepColumn, SweepRow, sweep_json, table_of, write_sweep
 from slmbench.sweeps._page import _HUES
 from slmbench.values import Estimate
 
@@ -21,7 +21,7 @@ HOSTILE = '<script>alert(1)</script>"|=cmd\x1b[2J'
 
 def row(rank, value, *, adapter="sums", leads=("parameters",), setting=None):
     costs = {"parameters": rank * 1000.0, "bytes": rank * 4000.0, "train_s": 2.0 * rank, "memory_bytes": 1e9 + rank}
-    return Row(
+    return SweepRow(
         setting or f"rank-{rank}",
         adapter,
         "nano",
@@ -39,7 +39,7 @@ def sweep():
     return Sweep(
         "nano-quickstart",
         (Axis("lora.rank", (4, 8, 64)), Axis("seed", (0, 1, 2))),
-        (Column("sums", "acc", True, None),),
+        (SweepColumn("sums", "acc", True, None),),
         {"nano": {"sums/acc": Estimate(0.1, 0.0, 0.05, 0.2, 50, "wilson")}},
         (row(4, 0.4), row(8, 0.6), row(64, 0.55, leads=())),
         {"rank-256_seed-0": "out of memory"},

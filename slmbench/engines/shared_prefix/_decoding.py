@@ -11,7 +11,7 @@ from slmbench.console import Stage
 from slmbench.engines.sampling import Answer, is_over, next_tokens
 from slmbench.engines.shared_prefix._attention import Pass
 from slmbench.engines.shared_prefix._passes import hidden_states
-from slmbench.engines.shared_prefix._prompts import Prompt, lay_out_prompts
+from slmbench.engines.shared_prefix._prompts import LaidOutPrompt, lay_out_prompts
 from slmbench.engines.shared_prefix._slots import Slots
 from slmbench.engines.shared_prefix._trie import Segment
 from slmbench.values import Model, Tokenizer
@@ -65,7 +65,7 @@ class Decoder:
         self._context_of = {row: prompt.context for prompt in prompts for row in prompt.rows}
         queue = deque(prompts)
         # Prompts whose own tokens are computed, with these, their next token's logits, and the rows still to begin.
-        ready: deque[tuple[Prompt, list[tuple[Any, Any]], Any, deque[int]]] = deque()
+        ready: deque[tuple[LaidOutPrompt, list[tuple[Any, Any]], Any, deque[int]]] = deque()
         rows: list[int] = []  # Of each slot, the answer that is in it.
         begun: dict[int, float] = {}
         share: dict[int, float] = {}
@@ -102,7 +102,7 @@ class Decoder:
             for row in done:
                 yield row, (now - begun[row]) * 1000, share[row]
 
-    def _rows_at_once(self, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> int:
+    def _rows_at_once(self, prompts: Sequence[LaidOutPrompt], answers: Sequence[Answer]) -> int:
         """How many rows take the memory that `batch` rows would take which share nothing."""
         longest = max(len(answer.prompt) + answer.most_tokens for answer in answers)
         own = max(prompt.own_tokens + answers[row].most_tokens for prompt in prompts for row in prompt.rows)
@@ -112,9 +112,9 @@ class Decoder:
         # As many turns as with `most`, but full ones: a last turn with few rows takes nearly as long as one with all.
         return -(-len(answers) // -(-len(answers) // most))
 
-    def _admit(self, queue: deque[Prompt], room: int) -> list[Prompt]:
+    def _admit(self, queue: deque[LaidOutPrompt], room: int) -> list[LaidOutPrompt]:
         """The prompts to be computed in the next pass, with the contexts that they need."""
-        chosen: list[Prompt] = []
+        chosen: list[LaidOutPrompt] = []
         tokens = 0
         held = sum(map(len, self.slots.held))
         coming: set[Segment] = set()
@@ -134,7 +134,7 @@ class Decoder:
         self.peak_context_tokens = max(self.peak_context_tokens, held)
         return chosen
 
-    def _step(self, chosen: Sequence[Prompt], tokens: Sequence[int]) -> tuple[Any, list[list[tuple[Any, Any]]]]:
+    def _step(self, chosen: Sequence[LaidOutPrompt], tokens: Sequence[int]) -> tuple[Any, list[list[tuple[Any, Any]]]]:
         """(logits of each row's next token, then of each chosen prompt's; the keys and values of their own tokens)."""
         import torch
 
@@ -191,9 +191,9 @@ class Decoder:
                     self.slots.held.pop(segment, None)
 
 
-def _context_tokens(prompts: Sequence[Prompt], rows: int) -> int:
+def _context_tokens(prompts: Sequence[LaidOutPrompt], rows: int) -> int:
     """The most tokens of contexts that so many rows, decoded in the order of their prompts, need at once."""
-    window: deque[Prompt] = deque()
+    window: deque[LaidOutPrompt] = deque()
     uses: dict[Segment, int] = {}
     count = tokens = most = 0
     for prompt in prompts:

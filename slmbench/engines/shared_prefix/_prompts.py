@@ -14,7 +14,7 @@ SHARED_TOKENS = 32
 
 
 @define(eq=False)
-class Prompt:
+class LaidOutPrompt:
     """A distinct prompt. context: segments that it may share; own: those that it doesn't. rows: whose prompt it is."""
 
     context: tuple[Segment, ...]
@@ -32,7 +32,7 @@ class Prompt:
         return sum(map(len, self.own))
 
 
-def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list[Prompt]:
+def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list[LaidOutPrompt]:
     """The distinct ones of some prompts, neighbours next to each other.
 
     prompts: int32 arrays, none empty; equal ones are one. No prompt's context has more than `most_context_tokens`.
@@ -46,7 +46,7 @@ def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list
         for node in path:
             below[node] = below.get(node, 0) + 1
         ending.setdefault(path[-1], []).append(row)
-    found: list[Prompt] = []
+    found: list[LaidOutPrompt] = []
     # (node, held segments before it, tokens between those and the node)
     todo: list[tuple[Node, tuple[Segment, ...], Any]] = [(root, (), np.empty(0, dtype=np.int32))]
     while todo:
@@ -60,7 +60,7 @@ def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list
             context = _pieces(loose[:shared], held, context)
             loose, held = loose[shared:], held + shared
         if rows:
-            found.append(Prompt(context, _pieces(loose, held, context)[len(context) :], rows))
+            found.append(LaidOutPrompt(context, _pieces(loose, held, context)[len(context) :], rows))
         todo.extend((child, context, loose) for child in reversed(node.children))
     for prompt in found:
         for segment in prompt.context:
