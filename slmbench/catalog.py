@@ -137,7 +137,7 @@ def default_catalog() -> Catalog:
     roots = [paths.bundled_root()]
     for root in paths.user_roots():
         if not os.path.isdir(root):
-            raise UsageError(f"SLMBENCH_PATH names {root!r}, which is no folder")
+            raise UsageError(f"SLMBENCH_PATH names {root!r}, which is not a folder")
         roots.append(root)
     from slmbench.installed import brought, plugin_modules
 

@@ -93,7 +93,7 @@ class _Shape:
 def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
     """A task over the rows of a file. Raises DataError for a file that can't be read, UsageError where guesses fail."""
     if not os.path.isfile(path):
-        raise UsageError(f"{shown(path)} is no file")
+        raise UsageError(f"{shown(path)} is not a file")
     read = ReadSpec(encoding=wishes.encoding, delimiter=wishes.delimiter)
     rows = read_rows(path, read=read)
     theirs = list(rows[0]) if rows else []
@@ -134,7 +134,7 @@ def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
     lines = [
         f"# Drafted from {os.path.basename(path)!r} by `slmbench new task`; `slmbench check {name}` tests it.",
         f"summary: {_quoted(f'Rows of {os.path.basename(path)}.')}",
-        "source: A file of one's own.",
+        "source: A file of your own.",
         "version: 1                      # Raise it whenever a change makes scores incomparable with earlier ones.",
         "license: unknown                # The terms of the rows: say them.",
         "dataset:",
@@ -224,7 +224,7 @@ def _turn_keys(rows: list[Row], column: str, path: str) -> tuple[str, str]:
     pairs = (("role", "content"), ("from", "value"))
     keys = next((pair for pair in pairs if isinstance(turn, dict) and set(pair) <= set(turn)), None)
     if keys is None:
-        raise UsageError(f"{shown(path)}: {column!r} holds no turns with role and content, or from and value")
+        raise UsageError(f"{shown(path)}: {column!r} has no turns with role and content, or from and value")
     odd = [
         str(number)
         for number, row in enumerate(rows)
@@ -238,8 +238,8 @@ def _turn_keys(rows: list[Row], column: str, path: str) -> tuple[str, str]:
         more = f" and {len(odd) - 5} more" * (len(odd) > 5)
         listed = f"row{'s' * (len(odd) > 1)} {', '.join(odd[:5])}{more} (from 0)"
         raise DataError(
-            f"{shown(path)}: {listed}: {column!r} is no list of turns that each have a text in {keys[0]!r} and "
-            f"{keys[1]!r}; correct it, or take such rows out"
+            f"{shown(path)}: {listed}: {column!r} is not a list of turns that each have a text in {keys[0]!r} and "
+            f"{keys[1]!r}; correct it, or remove such rows"
         )
     return keys
 

@@ -153,9 +153,9 @@ def refuse_path(path: str, form: str, *, force: bool = False) -> None:
     if os.path.isdir(path):
         raise UsageError(f"{shown(path)} is a folder; name a file")
     if not path.endswith(ending_of(form)):
-        raise UsageError(f"{shown(path)}: name a file that ends in {ending_of(form)}, by which it is known again")
+        raise UsageError(f"{shown(path)}: name a file that ends in {ending_of(form)}, which tells what it is")
     if os.path.lexists(path) and not force:
-        raise UsageError(f"{shown(path)} is there already; add --force to write over it")
+        raise UsageError(f"{shown(path)} already exists; add --force to overwrite it")
 
 
 def read_export(path: str) -> list[Record]:

@@ -212,7 +212,7 @@ def _open_regular(path: str, flags: int) -> int:
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(None, "is no plain file")
+        raise OSError(None, "is not a regular file")
     return handle
 
 
@@ -264,7 +264,7 @@ def _real(text: str) -> float:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"holds {name}, which is no number of JSON")
+    raise ValueError(f"holds {name}, which is not a JSON number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -331,7 +331,7 @@ def _problems(error: ValidationError, value: object, path: str, line: int, at: s
         if kind == "missing":
             plain.setdefault((*place, *missing), "is missing")
         elif kind == "extra_forbidden":
-            plain.setdefault(place, "is no key that this file has")
+            plain.setdefault(place, "is not a key of this file")
         elif kind == "value_error":
             told.setdefault(place, (item["input"], []))[1].append(str(item["ctx"]["error"]))
         else:

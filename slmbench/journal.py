@@ -68,7 +68,7 @@ class Journal:
             try:
                 entry = parse(_Line, decode_json(line.rstrip(), self.path, _LIMITS, line=number), self.path)
                 if entry.crc32 not in (None, _crc32(_body(entry.key, entry.value))):
-                    self.damage.append(f"line {number} is not what its checksum says")
+                    self.damage.append(f"line {number} does not match its checksum")
                     continue
                 if check is not None:
                     check(entry.key, entry.value)

@@ -86,7 +86,7 @@ def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[st
         except KeyboardInterrupt:
             whole = ", ".join(one.name for one in datasets[:number])
             told(
-                f"{dataset.name}: interrupted; none of its files is new"
+                f"{dataset.name}: interrupted; none of its files was replaced"
                 + (f"; whole in {shown(to)}: {whole}" * bool(whole))
             )
             raise
@@ -133,7 +133,9 @@ def verify(folder: str, catalog: Catalog, names: Iterable[str] | None = None) ->
     only, and a notice says so. Raises UsageError where the mirror is no folder, or a name is no data set.
     """
     if not os.path.isdir(folder):
-        raise UsageError(f"{shown(folder)} is no folder; `slmbench data pull NAME --to {shown(folder)}` makes a mirror")
+        raise UsageError(
+            f"{shown(folder)} is not a folder; `slmbench data pull NAME --to {shown(folder)}` makes a mirror"
+        )
     known = catalog.files("datasets")
     there = sorted(child.name for child in os.scandir(folder) if child.is_dir() and not child.name.startswith("."))
     problems: list[Problem] = []
@@ -146,10 +148,10 @@ def verify(folder: str, catalog: Catalog, names: Iterable[str] | None = None) ->
             problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, "is missing from the mirror"))
     strangers = [] if wanted else [name for name in there if name not in known]
     if strangers:
-        notices.append(f"no data set of the registry, not looked at: {', '.join(strangers)}")
+        notices.append(f"no data sets of the registry, so not checked: {', '.join(strangers)}")
     chosen = [name for name in (wanted or there) if name in known and name in there]
     if not chosen and not problems:
-        notices.append(f"{shown(folder)} holds no data set of the registry")
+        notices.append(f"{shown(folder)} has no data set of the registry")
     files = 0
     for name in chosen:
         files += _verify_one(load_dataset_spec(catalog, name), os.path.join(folder, name), problems, notices)
@@ -174,7 +176,7 @@ def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices:
     for name in (f"{split}.jsonl" for split in _file_stems(dataset)):
         if name not in listed:
             problems.append(
-                Problem(shown(checksums_path), 0, 0, f"lists no {name!r}, which is declared; pull it again")
+                Problem(shown(checksums_path), 0, 0, f"does not list {name!r}, which is declared; pull it again")
             )
     for name in present:
         if name != CHECKSUMS and name not in listed:
@@ -218,7 +220,7 @@ def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dic
     # A name from outside must not lead out of the folder.
     good = {name: listed for name, listed in found.files.items() if not _leads_away(name)}
     for name in found.files.keys() - good.keys():
-        fault(f"lists {name!r}, which is no file's name")
+        fault(f"lists {name!r}, which is not a file's name")
     spec = dataset.spec
     for key, said, declared in (
         ("dataset", found.dataset, dataset.name),

@@ -88,7 +88,7 @@ def load_plugin(folder: str) -> Plugin | None:
         if not key.startswith("_") and key not in HOOKS and hasattr(value, "__code__") and not is_marked(value)
     ]
     near = [
-        Problem(shown(given), line, 1, f"{key}() is no hook{did_you_mean(key, HOOKS)} Name a helper _{key}")
+        Problem(shown(given), line, 1, f"{key}() is not a hook{did_you_mean(key, HOOKS)} Name a helper _{key}")
         for key, line in unknown
         if "did you mean" in did_you_mean(key, HOOKS)
     ]

@@ -326,7 +326,7 @@ def no_setting(key: str) -> str | None:
         return None
     several = [f"{block}.{key}" for block in _LEAVES_OF if key in _block(block).model_fields]
     if several:
-        return f"{key!r} could be {' or '.join(several)}; write which"
+        return f"{key!r} could be {' or '.join(several)}; say which"
     known = {*RecipeSpec.model_fields, *(name for block in _LEAVES_OF for name in _block(block).model_fields)}
     return f"unknown key {key!r}{did_you_mean(key, known)}"
 
@@ -359,7 +359,7 @@ def _assign(data: Any, path: Sequence[str], value: Any) -> str | None:
             inner[part] = {}
         inner = inner[part]
         if not isinstance(inner, dict):
-            return f"{'.'.join(path[: i + 1])!r} holds no keys"
+            return f"{'.'.join(path[: i + 1])!r} has no keys"
     inner[path[-1]] = value
     return None
 

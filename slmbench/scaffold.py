@@ -93,12 +93,12 @@ def new_task(
     try:
         plain_name(name)
     except ValueError as error:
-        raise UsageError(f"{name!r} can't be a task's name: {error}") from error
+        raise UsageError(f"{name!r} is not a valid task name: {error}") from error
     folder = os.path.join(_tasks_folder(to), name)
     recipe = os.path.join(to, "registry", "recipes", f"{name}.yaml")
     for path in (folder, recipe):
         if os.path.lexists(path):
-            raise UsageError(f"{shown(path)} is there already; choose another name, or move it away first")
+            raise UsageError(f"{shown(path)} already exists; choose another name, or move it away first")
     catalog = catalog or default_catalog()
     for kind in ("tasks", "recipes"):
         taken = catalog.files(kind).get(name)

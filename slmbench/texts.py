@@ -52,7 +52,7 @@ def _kind(value: object, name: str) -> tuple[str, str]:
         return said, f"say what to write, as in {{{{ 'yes' if {name} else 'no' }}}}"
     if isinstance(value, float):
         if not math.isfinite(value):
-            return f"{value} (float)", "it is no number that can be written"
+            return f"{value} (float)", "NaN and infinity can't be written"
         way = f"write {{{{ {name} | int }}}}, or declare `types: {{{column}: int}}` in the data set"
         return f"{value!r}, a whole number as a float", way
     if isinstance(value, list | tuple):
@@ -87,17 +87,17 @@ def to_int(value: object) -> int:
     if isinstance(value, str):
         text = value.strip()
         if len(text) > MAX_DIGITS:
-            raise ValueError(f"int: a text of {len(text):,} characters is no number")
+            raise ValueError(f"int: a text of {len(text):,} characters is not a number")
         try:
             value = decimal.Decimal(text)
         except decimal.InvalidOperation:
-            raise ValueError(f"int: {text[:40]!r} is no number; say what to write instead, as in int(0)") from None
+            raise ValueError(f"int: {text[:40]!r} is not a number; say what to write instead, as in int(0)") from None
     if isinstance(value, bool | numbers.Integral):
         return int(value)
     if not isinstance(value, float | decimal.Decimal):
-        raise ValueError(f"int: {'null' if value is None else 'a ' + type(value).__name__} is no number")
+        raise ValueError(f"int: {'null' if value is None else 'a ' + type(value).__name__} is not a number")
     if not math.isfinite(value):
-        raise ValueError(f"int: {value} is no whole number")
+        raise ValueError(f"int: {value} is not a whole number")
     return int(value)
 
 
@@ -109,9 +109,9 @@ def to_date(value: Any, form: str = "%Y-%m-%d") -> str:
         try:
             value = datetime.datetime.fromisoformat(value.strip())
         except ValueError:
-            raise ValueError(f"date: {value[:40]!r} is no date of ISO 8601, as 2024-05-31") from None
+            raise ValueError(f"date: {value[:40]!r} is not a date of ISO 8601, as 2024-05-31") from None
     if not isinstance(value, datetime.date | datetime.time):
-        raise ValueError(f"date: {'null' if value is None else 'a ' + type(value).__name__} is no date")
+        raise ValueError(f"date: {'null' if value is None else 'a ' + type(value).__name__} is not a date")
     return value.strftime(form)
 
 

@@ -209,7 +209,7 @@ class _Builder:
             if len(value) > _MAX_DIGITS and tag in (_TAG + "int", _TAG + "float"):
                 raise ValueError
             if tag in (_TAG + "int", _TAG + "float") and _OLD_NUMBER.fullmatch(value):
-                said = "an octal number" if ":" not in value else "a number to the base of 60"
+                said = "an octal number" if ":" not in value else "a number in base 60"
                 self._fault(node, f"{value[:60]!r}: YAML 1.1 reads {said} here; write a plain number, or quote it")
                 return None
             if tag == _TAG + "int":

@@ -51,7 +51,7 @@ def test_folders_of_slmbench_path_are_looked_up_too(
 
 def test_a_folder_of_slmbench_path_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path / "no"))
-    with pytest.raises(UsageError, match=r"SLMBENCH_PATH names .*no', which is no folder"):
+    with pytest.raises(UsageError, match=r"SLMBENCH_PATH names .*no', which is not a folder"):
         default_catalog()
 
 

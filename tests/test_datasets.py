@@ -136,7 +136,7 @@ def test_a_mirror_is_asked_before_anything_else(tmp_path: Path, monkeypatch: pyt
 
 def test_a_mirror_that_is_no_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path / "no"))
-    with pytest.raises(DataError, match=r"SLMBENCH_DATA names '.*no', which is no folder"):
+    with pytest.raises(DataError, match=r"SLMBENCH_DATA names '.*no', which is not a folder"):
         fetch_rows(dataset(tmp_path, hub="no/such", splits={"test": "test"}), "test")
 
 

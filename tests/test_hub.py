@@ -74,5 +74,5 @@ except OfflineError as error:
         text=True,
         check=True,
     )
-    assert "is neither in the local cache nor to be had from the hub" in done.stdout
+    assert "is neither in the local cache nor available from the hub" in done.stdout
     assert "retry" not in (done.stdout + done.stderr).lower()

@@ -171,7 +171,7 @@ def test_what_is_lost_is_said_by_line_and_reason(tmp_path: Path) -> None:
     journal.close()
     assert journal.entries == {"c": "even"}
     assert journal.damage == [
-        "line 1 is not what its checksum says",
+        "line 1 does not match its checksum",
         'line 2: field value is "odd", has to be even',
         "line 3 is a list of 1, has to be an object",
         "line 4 is not valid JSON (Expecting property name enclosed in double quotes, line 4, column 2); "

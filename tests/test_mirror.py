@@ -242,7 +242,7 @@ def test_lines_that_are_no_json_or_lack_a_column_are_told_with_their_numbers(cat
         ('{"q": 1, "a": ' + "7" * 9000 + "}", "a number of 9,000 digits"),
         ('{"q": 1, "a": 2, "\\ud800": 3}', "half a character"),
         ('{"q": 1, "a": 2, "a": 3}', 'has the key "a" twice'),
-        ('{"q": 1, "a": Infinity}', "no number"),
+        ('{"q": 1, "a": Infinity}', "not a JSON number"),
         ('{"q": 1, "a": 2, "\0": 3}', "not JSON"),
     ],
 )
@@ -304,7 +304,7 @@ def test_a_split_that_is_declared_later_is_missing_from_the_checksums(
     declared = tmp_path / "root" / "registry" / "datasets" / "plain.yaml"
     declared.write_text(PLAIN.replace("{train: train,", "{train: train, more: more,"))
     assert _told(catalog, mirror, ["plain"]) == [
-        "checksums.json:0: lists no 'more.jsonl', which is declared; pull it again"
+        "checksums.json:0: does not list 'more.jsonl', which is declared; pull it again"
     ]
 
 
@@ -354,7 +354,9 @@ def checksums(mirror: Path) -> dict[str, Any]:
 def test_checksums_cannot_name_a_file_outside_the_folder(catalog: Catalog, mirror: Path) -> None:
     path = mirror / "plain" / "checksums.json"
     path.write_text(path.read_text().replace('"train.jsonl"', '"../renamed/test.jsonl"'))
-    assert any("'../renamed/test.jsonl', which is no file's name" in one for one in _told(catalog, mirror, ["plain"]))
+    assert any(
+        "'../renamed/test.jsonl', which is not a file's name" in one for one in _told(catalog, mirror, ["plain"])
+    )
 
 
 @pytest.fixture
@@ -401,7 +403,7 @@ def test_a_mirror_from_before_rows_were_held_out_is_a_problem(catalog: Catalog, 
     checksums = json.loads((folder / "checksums.json").read_text())
     del checksums["files"]["test.jsonl"]
     (folder / "checksums.json").write_text(json.dumps(checksums))
-    assert _told(catalog, held) == ["checksums.json:0: lists no 'test.jsonl', which is declared; pull it again"]
+    assert _told(catalog, held) == ["checksums.json:0: does not list 'test.jsonl', which is declared; pull it again"]
 
 
 def test_parted_files_without_checksums_are_looked_for_by_their_own_names(catalog: Catalog, held: Path) -> None:
@@ -439,10 +441,10 @@ def test_local_files_are_checked_by_their_columns(catalog: Catalog, tmp_path: Pa
 def test_names_are_looked_up_and_strangers_are_noted(catalog: Catalog, mirror: Path) -> None:
     (mirror / "notes").mkdir()
     report = verify(str(mirror), catalog)
-    assert report.ok and "not looked at: notes" in report.notices[0]
+    assert report.ok and "so not checked: notes" in report.notices[0]
     with pytest.raises(UsageError, match="did you mean 'plain'"):
         verify(str(mirror), catalog, ["plian"])
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         verify(str(mirror / "nowhere"), catalog)
     assert _told(catalog, mirror, ["files"]) == ["files:0: is missing from the mirror"]
 

@@ -96,8 +96,8 @@ def test_a_chain_of_thought_is_set_by_its_word(override: str, cot: str | None, r
         ("=5", "--set: '=5': expected key=value, as in optim.lr=1e-4"),
         ("optim..lr=5", "--set: 'optim..lr=5': expected key=value, as in optim.lr=1e-4"),
         ("seed.x=5", None),
-        ("summary.x.y=5", "--set: 'summary.x.y=5': 'summary' holds no keys"),
-        ("adapters.a.tasks.0=x", "--set: 'adapters.a.tasks.0=x': 'adapters.a.tasks' holds no keys"),
+        ("summary.x.y=5", "--set: 'summary.x.y=5': 'summary' has no keys"),
+        ("adapters.a.tasks.0=x", "--set: 'adapters.a.tasks.0=x': 'adapters.a.tasks' has no keys"),
         ("seed=[", "--set seed:2:1: YAML syntax: did not find expected node content while parsing a flow node"),
         (
             "seed=!!python/name:os.system",
@@ -221,7 +221,7 @@ def test_a_variant_is_applied_before_the_overrides(recipe: str) -> None:
             "variant 'a': 'steps' and 'epochs' both say how long to train; keep one",
         ),
         ("variants: {a: {sweep.rank: [8]}}", "r.yaml:8:16: variant 'a': a variant can't change 'sweep.rank'"),
-        ("variants: {a: {model.x: 1}}", "r.yaml:8:16: variant 'a': 'model' holds no keys"),
+        ("variants: {a: {model.x: 1}}", "r.yaml:8:16: variant 'a': 'model' has no keys"),
         ("variants: {a: {}}", "r.yaml:8:12: variant 'a' changes nothing"),
         (
             "variants: {a: {evaluation.tasks: [nano_nte]}}",
@@ -229,7 +229,7 @@ def test_a_variant_is_applied_before_the_overrides(recipe: str) -> None:
         ),
         ("sweep: {rank: [8, 0]}", "r.yaml:8:19: sweep, rank=0: lora.rank: input should be greater than or equal to 1"),
         ("sweep: {rnk: [8]}", "r.yaml:8:9: sweep: unknown key 'rnk'; did you mean 'rank'?"),
-        ("sweep: {batch: [8]}", "r.yaml:8:9: sweep: 'batch' could be optim.batch or evaluation.batch; write which"),
+        ("sweep: {batch: [8]}", "r.yaml:8:9: sweep: 'batch' could be optim.batch or evaluation.batch; say which"),
         ("variants: {a: {rnk: 8}}", "r.yaml:8:16: variant 'a': unknown key 'rnk'; did you mean 'rank'?"),
         ("sweep: {lora.rnk: [8]}", "r.yaml:8:20: sweep, lora.rnk=8: unknown key 'rnk'; did you mean 'rank'?"),
         ("sweep: {rank: [8, 8]}", "r.yaml:8:19: sweep: rank: 8 is listed twice"),

@@ -51,7 +51,7 @@ def test_quoted_numbers_dates_and_odd_words_are_texts(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [("010", "an octal number"), ("-0_7", "an octal number"), ("1:30", "a number to the base of 60")]
+    ("text", "kind"), [("010", "an octal number"), ("-0_7", "an octal number"), ("1:30", "a number in base 60")]
 )
 def test_numbers_that_only_yaml_reads_otherwise_are_faults(text: str, kind: str) -> None:
     (fault,) = faults(f"rows: {text}\n")

@@ -112,7 +112,9 @@ def _check_header(task: Task, found: Findings) -> None:
     try:
         plain_name(task.name)
     except ValueError as error:
-        found.add(Problem(shown(task.folder), 0, 0, f"{task.name!r} is no task's name: {error}; rename the folder"))
+        found.add(
+            Problem(shown(task.folder), 0, 0, f"{task.name!r} is not a valid task name: {error}; rename the folder")
+        )
     if not _license(task):
         message = "neither the task nor its data set names a 'license'; say under what terms the rows may be used"
         found.at(("license",), message)
@@ -214,7 +216,7 @@ def _local_splits(task: Task, data: str, found: Findings) -> dict[str, Split]:
             splits[name] = convert(task, rows, found)
     if away:
         are = f"splits {', '.join(map(repr, away))} are" if len(away) > 1 else f"split {away[0]!r} is"
-        where = "on the hub alone (see `slmbench data pull`)"
+        where = "only on the hub (see `slmbench data pull`)"
         if task.dataset.spec.local is not None:
             where = "a file of your own, and SLMBENCH_DATA has none"
         found.to_pull = task.dataset.name if task.dataset.spec.hub is not None else ""

@@ -101,7 +101,7 @@ def _write(
 def _check_prefix(
     task: Task, example: Example, style: Format, rendered: Rendered, tokenizer: Tokenizer, mode: str, found: Findings
 ) -> None:
-    """Finds a prompt whose tokens are not the first ones of prompt and answer together.
+    """Finds a prompt whose tokens are not the first tokens of prompt and answer together.
 
     Training encodes both as one text and evaluation the prompt alone: a token that lies over the boundary would be one
     that the model has never gone on from. slmbench's own formats are held to it before each training.
@@ -112,10 +112,10 @@ def _check_prefix(
     if joint[: len(prompt)] != prompt:
         first = next((i for i, (a, b) in enumerate(zip(prompt, joint, strict=False)) if a != b), len(joint))
         message = (
-            f"the prompt's tokens are not the first ones of prompt and answer{mode}: they differ from token {first} on "
-            f"of {len(prompt)}, {short(tokenizer.decode(prompt[first:]))} against "
-            f"{short(tokenizer.decode(joint[first : len(prompt)]))}; end the prompt elsewhere, as after a colon, and "
-            "leave the blank to the delimiter"
+            f"the prompt's tokens are not the first tokens of prompt and answer{mode}: they differ from token {first} "
+            f"on of {len(prompt)}, {short(tokenizer.decode(prompt[first:]))} against "
+            f"{short(tokenizer.decode(joint[first : len(prompt)]))}; end the prompt elsewhere, for example after a "
+            "colon, and leave the blank to the delimiter"
         )
         found.of_format(style.name, ("prompt",), message, example.id)
 

@@ -50,6 +50,6 @@ def _check_twice(task: Task, path: str, found: Findings) -> None:
         kept = {key: row[key] for key in columns} if columns and columns <= set(row) else row
         key = json.dumps(kept, sort_keys=True)
         if key in first:
-            message = f"the same row as in line {first[key]}; write another one in its place"
+            message = f"the same row as line {first[key]}; write a different one"
             found.add(Problem(shown(path), number, 1, message))
         first.setdefault(key, number)

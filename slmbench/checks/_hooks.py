@@ -17,7 +17,9 @@ def check_generator(task: Task, found: Findings) -> None:
     # The hook may keep a random state of its own; then an item can't be named by its number.
     twice = [fetch_rows(task.dataset, task.spec.split, limit=ROWS_MADE_TWICE).rows for _ in range(2)]
     if twice[0] != twice[1]:
-        message = "generate() makes other rows when called again; draw from random.Random(f'{seed}/{split}/{index}')"
+        message = (
+            "generate() makes different rows when called again; draw from random.Random(f'{seed}/{split}/{index}')"
+        )
         _at_hook(task, "generate", message, found)
 
 
@@ -35,8 +37,8 @@ def check_example_hook(task: Task, row: Row, number: int, example: Example, foun
     other = sorted(key for key in made.keys() | again.keys() if made.get(key) != repr(again.get(key)))
     if other:
         message = (
-            f"example() makes another {other[0]!r} of the same row when called again; let it depend on the row alone, "
-            "and leave the row's own lists as they are"
+            f"example() makes a different {other[0]!r} of the same row when called again; let it depend on the row "
+            "alone, and leave the row's own lists as they are"
         )
         _at_hook(task, "example", message, found)
 

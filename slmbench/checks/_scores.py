@@ -29,7 +29,9 @@ def check_choices(example: Example, found: Findings) -> None:
     """Finds options that are the same text, spacing aside."""
     plain = [" ".join(choice.split()) for choice in example.choices]
     for choice in dict.fromkeys(choice for choice in plain if plain.count(choice) > 1):
-        fault = found.document.problem(("choices",), f"the choice {short(choice)} is there twice; one can't be right")
+        fault = found.document.problem(
+            ("choices",), f"the choice {short(choice)} appears twice; one of them can't be right"
+        )
         found.of_row("choices", fault, example.id)
 
 

@@ -26,8 +26,8 @@ def show_leaderboard(board: Leaderboard, page: str, *, as_json: bool) -> None:
 
 
 def listed(flag: str, names: str) -> list[str]:
-    """Names with commas between, at least one. Raises UsageError."""
+    """Names separated by commas, at least one. Raises UsageError."""
     listed = [name.strip() for name in names.split(",") if name.strip()]
     if not listed:
-        raise UsageError(f"{flag} {names!r} names nothing; give names with commas between")
+        raise UsageError(f"{flag} {names!r} names nothing; give names separated by commas")
     return listed

@@ -11,8 +11,10 @@ import click
 from slmbench.workflow.recipes import RecipeOptions
 
 _OPTIONS = (
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in --set optim.lr=1e-4; checked."),
-    click.option("--variant", metavar="NAME", help="One of the recipe's variants; --set comes after it."),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="For example --set optim.lr=1e-4; checked."
+    ),
+    click.option("--variant", metavar="NAME", help="One of the recipe's variants; --set is applied after it."),
     click.option(
         "--twin",
         is_flag=True,
@@ -21,18 +23,21 @@ _OPTIONS = (
     click.option(
         "--on-contamination",
         type=click.Choice(["fail", "drop", "warn"]),
-        help="Training rows that are also evaluated; as the recipe says (drop) unless told.",
+        help="What to do with training rows that are also evaluated. [default: the recipe's (drop)]",
     ),
     click.option(
         "--memory-limit",
         "memory_limit_gb",
         type=click.FloatRange(min=0, min_open=True),
         metavar="GB",
-        help="Refuse a training that is forecast to need more; the machine's own memory unless told.",
+        help="Refuse a training that is forecast to need more. [default: the machine's memory]",
     ),
     click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True),
     click.option(
-        "--resume/--no-resume", default=True, show_default=True, help="Go on from checkpoints of a training cut off."
+        "--resume/--no-resume",
+        default=True,
+        show_default=True,
+        help="Resume from the checkpoints of an interrupted training.",
     ),
 )
 

@@ -53,7 +53,7 @@ def _rate(recipe: Recipe, prepared: Preparation) -> float | None:
         with phase("time of a step"):
             return seconds_per_token(recipe, prepared)
     except SlmbenchError as error:
-        say(f"note: how long it takes is not measured: {error}")
+        say(f"note: how long it takes was not measured: {error}")
         return None
 
 
@@ -94,7 +94,7 @@ def print_evaluation(ready: ReadyRun, catalog: Catalog) -> None:
             measured = evolve(ready.plan, out=folder)
             runs = evaluate_recipe(recipe, (), short, catalog, measured, limit=MEASURED_ITEMS)
     except SlmbenchError as error:
-        say(f"note: how long it takes is not measured: {error}")
+        say(f"note: how long it takes was not measured: {error}")
         return
     header, rows, total = ("task", "items", "tokens asked", "tokens written", "at most"), [], 0.0
     for task, run in zip(tasks, runs, strict=True):
@@ -112,6 +112,6 @@ def print_evaluation(ready: ReadyRun, catalog: Catalog) -> None:
     print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
     show(
         f"  time: at most about {duration(total)} for the base, {duration(total * models)} for all {models}; measured "
-        f"on {MEASURED_ITEMS} items a task with {MEASURED_TOKENS} tokens, reckoned up to the longest answers; many "
+        f"on {MEASURED_ITEMS} items a task with {MEASURED_TOKENS} tokens, scaled up to the longest answers; many "
         "items at once, and answers that end sooner, take a fraction of it"
     )

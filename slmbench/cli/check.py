@@ -28,12 +28,12 @@ LICENSE_CHARS = 12
 
 @click.command("check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks.")
 @click.argument("names", nargs=-1, metavar="[NAME_OR_PATH...]")
-@click.option("--all", "every", is_flag=True, help="Every task that there is, and every plugin of them all.")
+@click.option("--all", "every", is_flag=True, help="All tasks, and all plugins.")
 @click.option(
     "--model",
     default="nano",
     show_default=True,
-    help="Whose tokens prompts are counted in, and answers where it is given.",
+    help="The model whose tokens are counted; if it is given, those of answers too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="An array of {task, ok, problems, ...} on stdout.")
 @click.option("--trust", is_flag=True, help="Run the plugin.py of folders given by path.")

@@ -27,10 +27,10 @@ def command() -> None:
     pass
 
 
-@command.command("pull", help="Write data sets of the hub into a mirror: every declared split, with checksums.")
+@command.command("pull", help="Write data sets from the hub into a mirror: every declared split, with checksums.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--to", required=True, type=click.Path(file_okay=False), help="The mirror's folder.")
-@click.option("--json", "as_json", is_flag=True, help="An array of the files on stdout, and nothing else there.")
+@click.option("--json", "as_json", is_flag=True, help="An array of the files on stdout, and nothing else.")
 def pull_command(names: tuple[str, ...], to: str, as_json: bool) -> None:
     import os
 
@@ -52,7 +52,7 @@ def pull_command(names: tuple[str, ...], to: str, as_json: bool) -> None:
 )
 @click.argument("folder", required=False, type=click.Path())
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--json", "as_json", is_flag=True, help="One object on stdout, and nothing else there.")
+@click.option("--json", "as_json", is_flag=True, help="One object on stdout, and nothing else.")
 @click.pass_context
 def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...], as_json: bool) -> None:
     from slmbench.errors import UsageError
@@ -79,7 +79,7 @@ def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...
 
 @command.command("export", help="Write a task's prepared rows to a file; of a suite or several tasks, one file each.")
 @click.argument("names", nargs=-1, metavar="[TASK...]")
-@click.option("--suite", help="All tasks of a suite; --out is a folder then.")
+@click.option("--suite", help="All tasks of a suite; then --out is a folder.")
 @click.option(
     "--format",
     "form",
@@ -89,10 +89,10 @@ def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...
 )
 @click.option("--split", default="train", show_default=True)
 @click.option("--out", required=True, type=click.Path(), help="The file of one task, the folder of several.")
-@click.option("--cot", type=COT, help="Chain of thought; as declared unless told.")
+@click.option("--cot", type=COT, help="Chain of thought. [default: as declared]")
 @click.option("--limit", type=click.IntRange(1), help="The first N rows.")
 @click.option("--data", type=DATA, default="auto", show_default=True, help="samples: the task's golden rows.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def export_command(
     names: tuple[str, ...],
     suite: str | None,
@@ -133,11 +133,13 @@ def export_command(
 )
 @click.argument("names", nargs=-1, metavar="[TASK...]")
 @click.option("--suite", help="All tasks of a suite.")
-@click.option("--model", default="nano", show_default=True, help="Whose tokenizer counts: a name, a folder, a hub id.")
+@click.option(
+    "--model", default="nano", show_default=True, help="The model whose tokenizer counts: a name, a folder, a hub id."
+)
 @click.option("--n", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Rows of each task.")
-@click.option("--cot", type=COT, help="Chain of thought; as declared unless told.")
+@click.option("--cot", type=COT, help="Chain of thought. [default: as declared]")
 @click.option("--data", type=DATA, default="auto", show_default=True, help="samples: the task's golden rows.")
-@click.option("--json", "as_json", is_flag=True, help="An array of objects on stdout, and nothing else there.")
+@click.option("--json", "as_json", is_flag=True, help="An array of objects on stdout, and nothing else.")
 def tokens_command(
     names: tuple[str, ...], suite: str | None, model: str, n: int, cot: str | None, data: str, as_json: bool
 ) -> None:

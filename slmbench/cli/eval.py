@@ -29,7 +29,7 @@ class _Batch(click.ParamType["int | str"]):
         except (TypeError, ValueError):
             rows = 0
         if rows < 1:
-            self.fail(f"{value!r} is neither a number from 1 on nor auto", param, context)
+            self.fail(f"{value!r} is neither auto nor a number of at least 1", param, context)
         return rows
 
 
@@ -40,37 +40,45 @@ ENGINES = ["shared", *sorted({one.name for one in own_headers("engine")} - {"sha
 @click.command("eval", help="Score MODEL (a registry name, a folder, a .gguf file, or a hub id) on tasks or a suite.")
 @click.argument("model")
 @click.option(
-    "--adapter", "adapters", multiple=True, type=click.Path(file_okay=False), help="A folder; again for more."
+    "--adapter",
+    "adapters",
+    multiple=True,
+    type=click.Path(file_okay=False),
+    help="An adapter's folder; repeat it for more.",
 )
-@click.option("--force-base", is_flag=True, help="Adapters on this model whatever they were made on; the runs say so.")
-@click.option("--twin", is_flag=True, help="The model's tiny random copy in its place, offline; badged, never ranked.")
-@click.option("--tasks", "task_names", help="Names, with commas between.")
-@click.option("--suite")
-@click.option("--format", "format_name", help="plain, chat or toon; the suite's, the adapter's, or plain, unless told.")
-@click.option("--shots", type=click.IntRange(0, 100), help="Worked examples in every prompt; as declared unless told.")
-@click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought; as declared unless told.")
-@click.option("--samples", type=click.IntRange(1, 1000), help="Samples an item, of code tasks; 1 is greedy.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Generated at most, where a task declares more.")
-@click.option("--metrics", "metric_names", help="Only these of the tasks' metrics, with commas between.")
 @click.option(
-    "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
+    "--force-base", is_flag=True, help="Put adapters on this model, whatever they were trained on; the runs say so."
 )
-@click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
+@click.option("--twin", is_flag=True, help="The model's tiny random copy in its place, offline; badged, never ranked.")
+@click.option("--tasks", "task_names", help="Names, separated by commas.")
+@click.option("--suite")
+@click.option(
+    "--format", "format_name", help="plain, chat or toon. [default: the suite's, else the adapter's, else plain]"
+)
+@click.option("--shots", type=click.IntRange(0, 100), help="Worked examples in every prompt. [default: as declared]")
+@click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought. [default: as declared]")
+@click.option("--samples", type=click.IntRange(1, 1000), help="Samples per item of code tasks; 1 is greedy.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Most tokens to generate, even if a task declares more.")
+@click.option("--metrics", "metric_names", help="Only these of the tasks' metrics, separated by commas.")
+@click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged and not ranked.")
 @click.option("--engine", type=click.Choice(ENGINES), default="shared", show_default=True, help="hf: lm-eval's.")
-@click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows whose memory may be taken, or auto.")
+@click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows to compute at once, or auto.")
 @click.option(
     "--kv-budget",
     "kv_budget_gb",
     type=click.FloatRange(min=0),
     metavar="GB",
-    help="Keys and values of shared prompts, held at most; what lm-eval's own cache would take unless told.",
+    help="Most memory for keys and values of shared prompts. [default: what lm-eval's own cache would take]",
 )
-@click.option("--latency", is_flag=True, help="One item after another, each alone: what a lone user waits for it.")
+@click.option(
+    "--latency", is_flag=True, help="One item after another, each alone: how long a single user waits for it."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
-@click.option("--no-texts", is_flag=True, help="No prompts or outputs on the page: digests of them.")
-@click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else there.")
+@click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
+@click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else.")
 def command(
     model: str,
     adapters: tuple[str, ...],

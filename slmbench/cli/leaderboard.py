@@ -17,7 +17,7 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 @click.option(
     "--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard."
 )
-@click.option("--no-texts", is_flag=True, help="No prompts or outputs on the page: digests of them.")
+@click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout.")
 def command(runs: tuple[str, ...], suite: str | None, out: str | None, no_texts: bool, as_json: bool) -> None:
     from slmbench.recipe import suite_tasks

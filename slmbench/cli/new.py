@@ -20,18 +20,24 @@ def command() -> None:
 @click.option(
     "--to",
     type=click.Path(file_okay=False),
-    help="Where tasks/ and registry/ are made; the first folder of SLMBENCH_PATH unless told, else this one.",
+    help="Where tasks/ and registry/ are made. [default: the first folder of SLMBENCH_PATH, else this one]",
 )
 @click.option("--from", "rows_of", type=click.Path(dir_okay=False), help="A file of your own rows: CSV, JSON, Parquet.")
 @click.option(
-    "--group", metavar="COLUMN", help="Of --from: whose row it is; rows of one are all trained on or all held out."
+    "--group",
+    metavar="COLUMN",
+    help="With --from: the column that groups rows; those of one group are all trained on or all held out.",
 )
-@click.option("--question", metavar="COLUMN", help="Of --from: what is asked; guessed unless told.")
-@click.option("--answer", metavar="COLUMN", help="Of --from: what is to be written or chosen; guessed unless told.")
-@click.option("--encoding", help="Of --from, where it is not UTF-8, as cp1252.")
-@click.option("--delimiter", help="Of --from, where the header doesn't show it.")
-@click.option("--real-samples", is_flag=True, help="Golden rows from the file; made up unless told, as they travel.")
-@click.option("--json", "as_json", is_flag=True, help="An array of the files on stdout, and nothing else there.")
+@click.option("--question", metavar="COLUMN", help="With --from: the column that asks. [default: guessed]")
+@click.option("--answer", metavar="COLUMN", help="With --from: the column that answers. [default: guessed]")
+@click.option("--encoding", help="With --from: its encoding if it is not UTF-8, such as cp1252.")
+@click.option("--delimiter", help="With --from: its delimiter if the header doesn't show it.")
+@click.option(
+    "--real-samples",
+    is_flag=True,
+    help="Take golden rows, which travel with the task, from the file. [default: make them up]",
+)
+@click.option("--json", "as_json", is_flag=True, help="An array of the files on stdout, and nothing else.")
 def task(
     name: str,
     to: str | None,
@@ -64,7 +70,7 @@ def task(
     for note in made.notes:
         say(f"note: {note}")
     if rows_of is not None:
-        golden = "rows of the file" if real_samples else "made up, none of them is a row of the file"
+        golden = "rows of the file" if real_samples else "made up, none of them a row of the file"
         say(f"note: {os.path.basename(rows_of)} was copied into the task's folder and is kept out of git; the golden")
         say(f"  rows (samples.jsonl) are {golden}")
     say("next:")

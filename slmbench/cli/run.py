@@ -13,17 +13,17 @@ from slmbench.workflow.recipes import DEFAULT_OUT, RecipeOptions, out_folder
 
 @click.command("run", help="Train a RECIPE's adapters, evaluate base and adapters, write the leaderboard.")
 @click.argument("recipe_name", metavar="RECIPE")
-@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
-@click.option("--metrics", "metric_names", help="Only these of the tasks' metrics, with commas between.")
-@click.option("--limit", type=click.IntRange(1), help="The first N items alone. Such rows are badged and not ranked.")
-@click.option("--dry-run", is_flag=True, help="What would be trained and asked, memory and time; nothing is written.")
+@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be repeated.")
+@click.option("--metrics", "metric_names", help="Only these of the tasks' metrics, separated by commas.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged and not ranked.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be trained and asked, memory and time; nothing is written."
+)
 @recipe_options
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
-@click.option(
-    "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
-)
-@click.option("--no-texts", is_flag=True, help="No prompts or outputs on the page: digests of them.")
-@click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout, and nothing else there.")
+@click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
+@click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
+@click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout, and nothing else.")
 def command(
     recipe_name: str,
     options: RecipeOptions,
@@ -37,7 +37,7 @@ def command(
     as_json: bool,
 ) -> None:
     if dry_run and as_json:
-        raise UsageError("--json is the leaderboard's, and a dry run makes none; leave one of the two out")
+        raise UsageError("--json prints the leaderboard, and a dry run makes none; leave out one of the two")
     from slmbench.workflow.run import RunPlan, ready_run, run
 
     plan = RunPlan(

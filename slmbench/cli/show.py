@@ -21,11 +21,13 @@ from slmbench.values import JsonObject
 @click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
 @click.argument("kind", type=click.Choice(["task", *(kind[:-1] for kind in FILE_KINDS), *KINDS]))
 @click.argument("name")
-@click.option("--model", default="nano", show_default=True, help="Whose tokenizer and chat template.")
+@click.option(
+    "--model", default="nano", show_default=True, help="The model whose tokenizer and chat template are used."
+)
 @click.option("--format", "format_name", default="plain", show_default=True)
 @click.option("--n", default=2, show_default=True, type=click.IntRange(0), help="How many prompts.")
-@click.option("--shots", type=click.IntRange(0, 100), help="Worked examples; as declared unless told.")
-@click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought; as declared unless told.")
+@click.option("--shots", type=click.IntRange(0, 100), help="Worked examples. [default: as declared]")
+@click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought. [default: as declared]")
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @click.option("--variant", metavar="NAME", help="Of a recipe: with this variant applied.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of a recipe: as `train` takes it.")

@@ -28,21 +28,22 @@ DEFAULT_SWEEP_OUT = "slmbench-sweep"
     "--over",
     multiple=True,
     metavar="KEY=V1,V2",
-    help="A setting and its values, as lora.rank=8,16; all with all. Beside, or instead of, what the recipe sweeps.",
+    help="A setting and its values, such as lora.rank=8,16; all combinations. In addition to, or in place "
+    "of, what the recipe sweeps.",
 )
-@click.option("--seeds", metavar="N|A,B", help="Each point so often (3: seeds 0, 1, 2), or with these seeds.")
-@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
-@click.option("--metric", "metrics", multiple=True, help="A metric, or task/metric; each task's first unless told.")
+@click.option("--seeds", metavar="N|A,B", help="How often to run each point (3: seeds 0, 1, 2), or with which seeds.")
+@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be repeated.")
+@click.option("--metric", "metrics", multiple=True, help="A metric, or task/metric. [default: each task's first]")
 @recipe_options
 @click.option(
     "--out", type=click.Path(file_okay=False), help=f"{DEFAULT_SWEEP_OUT}/RECIPE, or slmbench-twin/RECIPE with --twin."
 )
+@click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
 @click.option(
-    "--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even where no sandbox can hold it."
+    "--no-texts", is_flag=True, help="Show digests on pages made from these runs in place of prompts and outputs."
 )
-@click.option("--no-texts", is_flag=True, help="No prompts or outputs on pages made of these runs: digests of them.")
 @click.option("--dry-run", is_flag=True, help="Show the points, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else there.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else.")
 def command(
     recipe_name: str,
     over: tuple[str, ...],

@@ -13,10 +13,12 @@ from slmbench.workflow.recipes import DEFAULT_OUT, RecipeOptions, out_folder, re
 
 @click.command("train", help="Train the adapters of a RECIPE (a name, or a YAML file).")
 @click.argument("recipe_name", metavar="RECIPE")
-@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be given again.")
+@click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be repeated.")
 @recipe_options
 @click.option("--out", type=click.Path(file_okay=False), help=f"{DEFAULT_OUT}, or slmbench-twin with --twin.")
-@click.option("--dry-run", is_flag=True, help="Rows, steps, tokens, memory, contamination, time; nothing is trained.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show rows, steps, tokens, memory, contamination, time; nothing is trained."
+)
 def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out: str | None, dry_run: bool) -> None:
     from slmbench.workflow.run import RunPlan
     from slmbench.workflow.train import chosen_adapters, train_recipe

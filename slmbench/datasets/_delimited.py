@@ -48,7 +48,7 @@ def delimited_rows(source: Source, delimiter: str | None) -> Iterator[tuple[int,
             elif len(cells) != len(header):
                 raise DataError(
                     f"{source.where}:{line}: {len(cells)} cells, but {len(header)} columns; a cell with {delimiter!r}, "
-                    'a quote or a line break in it has to stand in quotes ("")'
+                    'a quote or a line break in it has to be in quotes ("")'
                 )
             else:
                 yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name or cell}
@@ -58,7 +58,7 @@ def _header(cells: list[str], where: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise DataError(f"{where}: the column {twice[0]!r} is there twice; rename one of them")
+        raise DataError(f"{where}: the column {twice[0]!r} appears twice; rename one of them")
     return names
 
 

@@ -116,13 +116,13 @@ def _mirror_file(dataset: Dataset, split: str) -> str | None:
     if root is None or (dataset.spec.hub is None and dataset.spec.local is None):
         return None
     if not os.path.isdir(root):
-        raise DataError(f"SLMBENCH_DATA names {root!r}, which is no folder; unset it or correct it")
+        raise DataError(f"SLMBENCH_DATA names {root!r}, which is not a folder; unset it or correct it")
     held = dataset.spec.holdout
     if dataset.spec.local is not None:
         if held is not None and _has_file(root, name, held.split):
             raise DataError(
-                f"{shown(os.path.join(root, name))} has a file for {held.split!r}, which holdout makes of the rows of "
-                f"{held.of!r}; take one of the two away"
+                f"{shown(os.path.join(root, name))} has a file for {held.split!r}, which holdout makes from the rows "
+                f"of {held.of!r}; remove one of the two"
             )
         split = held.of if held is not None and split == held.split else split
     elif (
@@ -130,7 +130,7 @@ def _mirror_file(dataset: Dataset, split: str) -> str | None:
     ):
         raise DataError(
             f"{shown(os.path.join(root, name))} has {split!r} but not {held.split!r}, which is set apart from it: rows "
-            f"that are evaluated would be trained on; pull it again, or part the file"
+            f"that are evaluated would be trained on; pull it again, or split the file"
         )
     # Under the hub's name of the split, or the one that tasks use: a mirror that somebody made by hand has the latter.
     stems = [split] if dataset.spec.local is not None else dict.fromkeys((dataset.spec.file_stem(split), split))

@@ -42,7 +42,7 @@ def read_rows(path: str, limit: int | None = None, read: ReadSpec | None = None)
 def numbered_values(path: str, read: ReadSpec | None = None) -> Iterator[tuple[int, Any]]:
     """(line from 1, 0 where there are no lines, and the row, or whatever stands in its place) of a file.
 
-    A line that is no JSON is yielded as its DataError; raises DataError where the file as a whole can't be read.
+    A line that is not JSON is yielded as its DataError; raises DataError where the file as a whole can't be read.
     """
     source = Source(path, read or ReadSpec())
     name = path.lower().removesuffix(".gz")

@@ -40,7 +40,7 @@ def hub_rows(dataset: Dataset, split: str) -> list[Row]:
         elif offline:
             reason = "is not in the local cache, and the hub can't be reached from here"
         else:
-            reason = "could not be had from the hub"
+            reason = "could not be fetched from the hub"
         raise MissingData(dataset.name, f"{what} {reason}", pulled=True, said=said) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = asked_offline

@@ -16,7 +16,7 @@ _DECODER = decoder(nan_is_null=True)
 _BLANKS = " \t\r\n"
 
 Numbered = tuple[int, Any]
-"""(line from 1, the row's value, or the DataError of a line that is no JSON)."""
+"""(line from 1, the row's value, or the DataError of a line that is not JSON)."""
 
 
 def json_values(source: Source, field: str | None = None) -> Iterator[Numbered]:
@@ -62,14 +62,14 @@ def decoded(line: bytes, where: str, using: json.JSONDecoder = _DECODER) -> obje
 
 
 def _guess(text: str) -> str:
-    """What a line that is no JSON may be."""
+    """What a line that is not JSON may be."""
     bare = text.strip()
     if bare.startswith(("//", "#", "/*")):
         return " (JSON has no comments)"
     if "\0" in bare:
         return " (NUL characters; the file is damaged)"
     if bare.endswith(","):
-        return " (a comma behind the row; put all rows between [ and ], or take the commas off)"
+        return " (a comma after the row; put all rows between [ and ], or remove the commas)"
     if bare.startswith("{'"):
         try:
             if isinstance(ast.literal_eval(bare[:100_000]), dict):
@@ -97,7 +97,7 @@ def _array(source: Source) -> Iterator[Numbered]:
             raise _fault(source, text, at, "expecting , or ] in the array of rows")
     rest = _skip(text, at + 1)
     if rest < len(text):
-        raise _fault(source, text, rest, "extra data behind the array of rows")
+        raise _fault(source, text, rest, "extra data after the array of rows")
 
 
 def _following(source: Source) -> list[Numbered] | None:
@@ -125,8 +125,10 @@ def _in_field(source: Source, field: str) -> Iterator[Numbered]:
         raise value
     rows = value.get(field) if isinstance(value, dict) else None
     if not isinstance(rows, list):
-        there = f"it has: {', '.join(sorted(value))}" if isinstance(value, dict) else "it is no object"
-        raise DataError(f"{source.where}: `read: {{field: {field}}}` names no list of rows in this file; {there}")
+        there = f"it has: {', '.join(sorted(value))}" if isinstance(value, dict) else "it is not an object"
+        raise DataError(
+            f"{source.where}: `read: {{field: {field}}}` does not name a list of rows in this file; {there}"
+        )
     for row in rows:
         yield 0, row
 

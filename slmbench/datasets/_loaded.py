@@ -22,13 +22,13 @@ def loaded_rows(dataset: Dataset, split: str, limit: int | None) -> list[Row]:
     assert declared is not None
     where = f"data set {dataset.name!r}, split {split!r}"
     if entry is None:
-        raise DataError(f"{where}: its loader {declared.name!r} is a plugin's that was not run")
+        raise DataError(f"{where}: its loader {declared.name!r} belongs to a plugin that was not run")
     given = {"split": split, "folder": dataset.folder, **declared.options}
     parameters = inspect.signature(entry.function).parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in declared.options:
         if name in ("split", "folder"):
-            raise DataError(f"{where}: loader.options.{name} is not for a declaration to say; take it out")
+            raise DataError(f"{where}: loader.options.{name} can't be set in a declaration; remove it")
         if name not in parameters and not takes_all:
             hint = did_you_mean(name, parameters)
             raise DataError(f"{where}: loader {entry.name!r} ({entry.where}) takes no {name!r}{hint}")
@@ -55,8 +55,8 @@ def _checked(row: object, rows: list[Row], entry: Registered, where: str) -> Row
         raise DataError(f"{place}: expected a dict with text keys, got {type(row).__name__}")
     if rows and row.keys() != rows[0].keys():
         raise DataError(
-            f"{place}: has the columns {', '.join(row)}, where the rows before have {', '.join(rows[0])}; a loader's "
-            "rows have one set of columns, None where a value is missing"
+            f"{place}: has the columns {', '.join(row)}, but the rows before have {', '.join(rows[0])}; a loader's "
+            "rows have one set of columns, with None for a missing value"
         )
     for column, value in row.items():
         if (strange := _strange(value)) is not None:

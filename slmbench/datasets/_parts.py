@@ -123,7 +123,7 @@ def _groups(rows: list[Row], whole: list[Row], spec: DatasetSpec, keys: list[str
             raise DataError(f"{where}: holdout.group names {held.group!r}, which row {number} lacks; it has: {there}")
         if _is_empty(row[theirs]):
             raise DataError(
-                f"{where}: row {number} has no {held.group!r}, so that it belongs to no side; give it one, "
+                f"{where}: row {number} has no {held.group!r}, so it belongs to neither side; give it one, "
                 "or leave such rows out with `filled`"
             )
         found.append(digest_rows([_spaced(row[theirs])]))

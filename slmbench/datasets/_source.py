@@ -127,7 +127,7 @@ class Source:
 
 _NEW = " (`slmbench new task`: --encoding)"
 _NUL = (
-    "holds a NUL character, which is in no text; the file is damaged, or UTF-16 without a mark: declare "
+    "holds a NUL character, which no text has; the file is damaged, or UTF-16 without a byte order mark: declare "
     f"`read: {{encoding: utf-16-le}}` in the data set{_NEW}"
 )
 

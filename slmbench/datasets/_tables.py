@@ -23,7 +23,7 @@ def parquet_rows(source: Source) -> Iterator[JsonObject]:
             schema = file.schema_arrow
             twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
             if twice:
-                raise DataError(f"{source.where}: the column {twice[0]!r} is there twice; rename one of them")
+                raise DataError(f"{source.where}: the column {twice[0]!r} appears twice; rename one of them")
             mend = shortened(schema)
             for batch in file.iter_batches():
                 for row in batch.to_pylist(maps_as_pydicts="strict"):

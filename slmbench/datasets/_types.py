@@ -60,7 +60,7 @@ def _typed(value: object, kind: ColumnType, column: str, number: int, where: str
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         because = f" ({error})" if kind in ("json", "python") else ""
         raise DataError(
-            f"{where}: row {number}, column {column!r}: {shown} ({type(value).__name__}) is no {_SAID[kind]}{because}"
+            f"{where}: row {number}, column {column!r}: {shown} ({type(value).__name__}) is not {_SAID[kind]}{because}"
         ) from error
 
 
@@ -163,11 +163,11 @@ _TYPES: Mapping[ColumnType, Callable[[Any], Any]] = {
     "date": _date,
 }
 _SAID: Mapping[ColumnType, str] = {
-    "text": "value that has one text; write it in plugin.py",
-    "int": "whole number",
-    "float": "number",
+    "text": "a value that has one text; write it in plugin.py",
+    "int": "a whole number",
+    "float": "a number",
     "bool": "true or false",
     "json": "JSON",
-    "python": "literal of Python",
-    "date": "date of ISO 8601, as 2024-05-31",
+    "python": "a literal of Python",
+    "date": "a date of ISO 8601, as 2024-05-31",
 }

@@ -81,7 +81,7 @@ def export_adapter(
     trained = read_trained(folder, catalog, model, format)
     place = os.path.join(out, "models", f"{trained.name}-{to}")
     if os.path.isdir(place) and not os.path.isfile(os.path.join(place, _RECORD)):
-        raise UsageError(f"{shown(place)} is there already and no export made it; give another --out")
+        raise UsageError(f"{shown(place)} already exists, and no export made it; give another --out")
     config = load_config(trained.source)
     _refuse(config, to, trained)
     tokenizer = base_tokenizer = load_tokenizer(trained.source)
@@ -93,7 +93,7 @@ def export_adapter(
         trained, of_layout = _with_layout(trained, tokenizer, is_own=tokenizer is not base_tokenizer, to=to)
         told += of_layout
     tasks, missing = tasks_of(trained, catalog)
-    notices = [*told, *(f"task {name!r} is not here any more; it was left out of the measurement" for name in missing)]
+    notices = [*told, *(f"task {name!r} no longer exists here; it was left out of the measurement" for name in missing)]
     # What a TEMPLATE can't say comes to light before gigabytes are merged.
     turns, asking, told = _layout(trained, tokenizer, tasks) if to == "ollama" else (None, Asking(), [])
     notices += told
@@ -156,7 +156,7 @@ def _layout(trained: Trained, tokenizer: Tokenizer, tasks: list[Task]) -> tuple[
             told.append(f"the chat template writes today's date; training, evaluation and TEMPLATE have {TODAY} there")
         spaced = trained.format.render(Prompt("  x  "), tokenizer).text
         if "  x  " not in spaced:
-            told.append("the chat template takes white space off the ends of messages; a TEMPLATE can't")
+            told.append("the chat template strips white space from the ends of messages; a TEMPLATE can't")
     return turns, asking, told
 
 

@@ -61,8 +61,8 @@ def turns_of(format: Format, tokenizer: Tokenizer, asking: Asking) -> Turns:
         if turns.written(system, earlier, question) != render(system, earlier, question):
             roles = ", ".join(["system"] * bool(system) + ["user", "assistant"] * len(earlier) + ["user"])
             raise SlmbenchError(
-                f"the layout of {format.name!r} is no string of turns (it differs for {roles}), which a TEMPLATE can't "
-                f"follow; {WAY_OUT}"
+                f"the layout of {format.name!r} is not a string of turns (it differs for {roles}), which a TEMPLATE "
+                f"can't follow; {WAY_OUT}"
             )
     return turns
 
@@ -110,7 +110,7 @@ def _says_itself(text: str) -> bool:
 def _checked(system: str) -> str:
     if '"""' in system or any(not c.isprintable() and c != "\n" for c in system):
         raise SlmbenchError(
-            "the tasks' system message has three quotes or control characters in it, which no Modelfile can say; write "
-            "the SYSTEM line by hand into the Modelfile of a `--to merged` folder"
+            "the tasks' system message has three quotes or control characters in it, which no Modelfile can express; "
+            "write the SYSTEM line by hand into the Modelfile of a `--to merged` folder"
         )
     return system

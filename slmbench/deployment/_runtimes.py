@@ -129,7 +129,7 @@ def gguf_problems(folder: str, *, own_tokenizer: bool) -> list[str]:
     if "quantization_config" in config.model_fields_set:
         problems.append("quantization: config.json has a quantization_config; export with --to merged again")
     if not any(name.endswith(".safetensors") for name in os.listdir(folder)):
-        problems.append("weights: no safetensors file is there")
+        problems.append("weights: there is no safetensors file")
     if tokenizer is None:
         problems.append("tokenizer: tokenizer.json is missing; the base's tokenizer is of a kind without one")
     rows, known = config.vocab_size, _highest_id(tokenizer)
@@ -145,7 +145,7 @@ def gguf_problems(folder: str, *, own_tokenizer: bool) -> list[str]:
     if pieces and not _has(folder, "tokenizer.model", "spiece.model"):
         wanted = "spiece.model" if architecture.startswith("T5") else "tokenizer.model"
         problems.append(
-            f"sentencepiece: the converter reads {wanted} for {architecture}, and it is not here; copy it from the "
+            f"sentencepiece: the converter reads {wanted} for {architecture}, and it is missing; copy it from the "
             "base's files"
         )
     elif own_tokenizer and not model.byte_fallback:

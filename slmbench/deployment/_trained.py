@@ -86,7 +86,7 @@ def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
         raise UsageError(f"adapter {shown(info.folder)} doesn't say what its base is; give it with --model")
     where = " or ".join(shown(place) for place in dict.fromkeys(tried))
     raise UsageError(
-        f"adapter {shown(info.folder)} was made on {where}, and no such model is here; give its folder or name with "
+        f"adapter {shown(info.folder)} was made on {where}, which is not on this machine; give its folder or name with "
         "--model"
     )
 

@@ -64,7 +64,7 @@ def _compiled(source: str) -> Any:
     from jinja2 import TemplateError, TemplateSyntaxError
 
     if len(source) > MAX_TEMPLATE_CHARS:
-        raise ChatTemplateFault(f"it has {len(source):,} characters, and {MAX_TEMPLATE_CHARS:,} are read at most")
+        raise ChatTemplateFault(f"it has {len(source):,} characters, and at most {MAX_TEMPLATE_CHARS:,} are read")
     environment = _environment()
     try:
         tree = environment.parse(source)

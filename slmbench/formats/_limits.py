@@ -100,7 +100,7 @@ class RenderLimits:
             between = len(str(given[0])) if given else 0
             check_chars(between * (len(value) if hasattr(value, "__len__") else 0))
         elif name == "sum" and any(not isinstance(one, int | float | str) for one in given):
-            raise Beyond("its filter sum adds up what is no number")  # Lists: each sum copies them all.
+            raise Beyond("its filter sum adds up values that are not numbers")  # Lists: each sum copies them all.
         elif isinstance(value, str) and name in ("replace", "format"):
             _check_method(value, name, args, named)
 
@@ -127,7 +127,7 @@ def _check_method(owner: Any, name: str, args: tuple[Any, ...], named: Mapping[s
 def _check_layout(layout: str, given: list[Any]) -> None:
     """Raises for a format string whose widths are large, or come from somewhere else."""
     if re.search(r"[0-9]{5}", layout) or "*" in layout or re.search(r"\{[^{}]*\{", layout):
-        raise Beyond("it lays numbers out in widths that are too large or not to be known")
+        raise Beyond("it lays numbers out in widths that are too large or not known in advance")
     largest = max((len(str(one)) for one in given), default=0)
     check_chars((layout.count("{") + layout.count("%")) * largest)
 

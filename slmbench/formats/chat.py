@@ -30,7 +30,7 @@ TODAY = DAY.strftime("%d %b %Y")
 _PROBE = "slmbench-probe"
 
 _PARTS = (
-    "the model's chat template takes what is said as a list of parts (text, image), as models that see do, and not as "
+    "the model's chat template takes a message's content as a list of parts (text, image), as vision models do, not as "
     "a text; use `--format plain`, or write message['content'] where its chat_template.jinja goes through the parts"
 )
 
@@ -58,7 +58,7 @@ def dated(style: Format, tokenizer: Tokenizer) -> list[str]:
     """What to tell a person of the date in this format's prompts; [] where none can be in them."""
     if style.template_of is None or not asks_for_the_date(style.template_of(tokenizer)):
         return []
-    return [f"the chat template may write today's date; here it is always {TODAY}, so that prompts stay the same"]
+    return [f"the chat template may write today's date; here it is always {TODAY}, so prompts stay the same"]
 
 
 def _apply(tokenizer: Tokenizer, messages: list[dict[str, str]], *, open_turn: bool) -> str:
@@ -102,7 +102,7 @@ def _own_template(tokenizer: Tokenizer) -> str:
     except ValueError as error:  # Several named ones, and none of them the default.
         names = ", ".join(map(str, tokenizer.chat_template)) if isinstance(tokenizer.chat_template, dict) else ""
         raise UsageError(
-            f"the model has several chat templates ({names}) and none is named default; keep the one that is meant as "
+            f"the model has several chat templates ({names}) and none is named default; keep the one you mean as "
             "its only one (chat_template.jinja), or use `--format plain`"
         ) from error
 
@@ -169,7 +169,7 @@ def _without_thoughts(output: str, reasoned: bool) -> str:
 
 @format(
     "chat",
-    summary="The tokenizer's own chat template, one turn a shot.",
+    summary="The tokenizer's own chat template, one turn per shot.",
     version="4",
     kind="turns",
     special_tokens=False,

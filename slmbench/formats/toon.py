@@ -43,7 +43,7 @@ def _check_lossless(value: object) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise DataError(f"toon: the key {key!r} is no text")
+                raise DataError(f"toon: the key {key!r} is not text")
             _check_lossless(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
@@ -76,7 +76,9 @@ def _read(output: str, reasoned: bool) -> str:
     document = f"{keys[0]}: {output.strip(_BLANKS)}"
     # Bare, these would be texts to the library, though Toon writes no text so; most often they are JSON.
     if (found := re.search(r"^(?:reasoning|answer): *([{\[])", document, re.MULTILINE)) is not None:
-        raise FormatFault(f"expected a text or a number, got what begins with {found[1]!r}; a text like that is quoted")
+        raise FormatFault(
+            f"expected a text or a number, got what begins with {found[1]!r}; such a text has to be quoted"
+        )
     value = decode_toon(document)
     if not isinstance(value, dict) or list(value) != keys:
         got = f"the keys {', '.join(map(repr, value))}" if isinstance(value, dict) else type(value).__name__

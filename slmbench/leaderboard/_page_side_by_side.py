@@ -37,7 +37,7 @@ def side_by_side(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> Jso
         items = [_item({name: samples[item] for name, samples in firsts.items()}, named) for item in shared]
         if items:
             parts.append((task, len(named), items))
-    about = f"The first {ITEMS_SHOWN} items of each task that models write text for, none of them picked."
+    about = f"The first {ITEMS_SHOWN} items of each task that models write text for, not picked by hand."
     return {"about": about, "parts": parts} if parts else None
 
 

@@ -135,9 +135,9 @@ def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[ScoredRun]
         if other is not folder:
             first = next(kept for kept in runs if kept.folder == other)
             if first.record == run.record:
-                notices.append(f"run {visible(run.run_id)} is there twice ({other} and {folder}); it counts once")
+                notices.append(f"run {visible(run.run_id)} appears twice ({other} and {folder}); it counts once")
             else:
-                message = f"run_id {run.run_id!r} is also that of {other}, with another record"
+                message = f"run_id {run.run_id!r} is also the run_id of {other}, with another record"
                 problems.append(Problem(str(folder / RECORD), 0, 0, message))
             continue
         runs.append(run)

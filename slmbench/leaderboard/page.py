@@ -83,5 +83,5 @@ def _about(runs: Mapping[str, ScoredRun]) -> str:
     which = "all runs" if kept == len(runs) else f"{kept} of {len(runs)} runs"
     return (
         f"Prompts, outputs, targets and ids of items of {which} are kept out of this page (--no-texts): a keyed digest "
-        "of each stands in its place, and the texts are in the runs' own folders alone."
+        "stands in place of each, and only the runs' own folders have the texts."
     )

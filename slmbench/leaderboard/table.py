@@ -152,7 +152,7 @@ def build_leaderboard(
     said.extend(_unranked(every))
     said.extend(notices_of(every))
     said.extend(
-        f"{visible(run.name)}: its adapter {visible(run.forced_base)}, and was put on this base as was asked for"
+        f"{visible(run.name)}: its adapter {visible(run.forced_base)}, and was put on this base, as requested"
         for run in every
         if run.forced_base
     )

@@ -54,11 +54,11 @@ class BertSettings:
     def check(self, asked: str) -> None:
         """Raises UsageError where these can't be the settings of a model. asked: what to call them in the message."""
         if not self.is_folder and not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", self.location):
-            raise UsageError(f"{asked} is neither a folder that is there nor a hub id (NAME or OWNER/NAME)")
+            raise UsageError(f"{asked} is neither an existing folder nor a hub id (NAME or OWNER/NAME)")
         if self.is_folder and not os.path.isfile(os.path.join(self.location, "config.json")):
-            raise UsageError(f"{asked}: {shown(self.location)} holds no config.json, so it is no model's folder")
+            raise UsageError(f"{asked}: {shown(self.location)} has no config.json, so it is not a model's folder")
         if self.layer is None:
-            raise UsageError(f"{asked} names no layer; put it at the end, as in {self.location}:9")
+            raise UsageError(f"{asked} does not name a layer; put it at the end, as in {self.location}:9")
 
     def baseline(self) -> tuple[float, float, float] | None:
         """What raw precision, recall and F1 are of unrelated texts at this layer. Raises UsageError."""
@@ -89,7 +89,7 @@ def _baseline(path: str, layer: int | None) -> tuple[float, float, float]:
         rows = {int(row["LAYER"]): (float(row["P"]), float(row["R"]), float(row["F"])) for row in table}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"bertscore: {shown(path)} is no baseline file (columns LAYER,P,R,F): {type(error).__name__} {error}"
+            f"bertscore: {shown(path)} is not a baseline file (columns LAYER,P,R,F): {type(error).__name__} {error}"
         ) from error
     if layer not in rows or not all(value < 1 for value in rows[layer]):
         raise UsageError(f"bertscore: {shown(path)} has no baseline of layer {layer}; it has {sorted(rows)}")
@@ -139,7 +139,7 @@ class BertEncoder:
                 transformers.logging.enable_progress_bar()
         random = sorted(str(key) for key in report.get("missing_keys", ()) if "pooler" not in str(key))
         if random:
-            raise UsageError(f"bertscore: {settings.location} lacks {len(random)} of its tensors, as {random[0]}")
+            raise UsageError(f"bertscore: {settings.location} lacks {len(random)} of its tensors, such as {random[0]}")
         if model.config.is_encoder_decoder:
             model = model.get_encoder()
         layer = _cut_off(model, settings)

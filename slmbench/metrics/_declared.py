@@ -98,7 +98,7 @@ def _inputs_of(entry: Registered) -> list[str]:
                 f"parameters are {', '.join(INPUTS)})"
             )
     if not names:
-        raise UsageError(f"{entry.where}: metric {entry.name!r} asks for nothing of an item, as its output")
+        raise UsageError(f"{entry.where}: metric {entry.name!r} asks for nothing of an item, such as its output")
     return names
 
 
@@ -137,7 +137,7 @@ class _Measure:
         try:
             return json.loads(json.dumps(made, allow_nan=False))
         except (TypeError, ValueError) as error:
-            said = f"what an item adds is no JSON value ({error}); return numbers, texts, lists and dicts of these"
+            said = f"what an item adds is not a JSON value ({error}); return numbers, texts, lists and dicts of these"
             raise self.fault(said, _of(example)) from error
 
     def scores(self, items: Sequence[Item]) -> list[dict[str, float]]:

@@ -57,7 +57,7 @@ def codes_counts(prediction: str, references: Sequence[str]) -> dict[str, list[i
         codes, others = read_codes(reference)
         if others:
             raise ValueError(
-                f"{others[0]!r} in the reference {reference[:80]!r} is no ICD code; "
+                f"{others[0]!r} in the reference {reference[:80]!r} is not an ICD code; "
                 "give codes alone, separated by commas, semicolons or white space"
             )
         gold |= codes

@@ -71,7 +71,7 @@ def read_adapter(folder: str) -> AdapterInfo:
         raise UsageError(f"adapter {folder}: there is no such folder")
     for name in (CONFIG, WEIGHTS):
         if not os.path.isfile(os.path.join(folder, name)):
-            raise UsageError(f"{shown(folder)} is no adapter's folder: it has no {name}{_instead(folder)}")
+            raise UsageError(f"{shown(folder)} is not an adapter's folder: it has no {name}{_instead(folder)}")
     config = read_adapter_config(folder)
     shapes = read_shapes(Path(folder) / WEIGHTS)
     training = None

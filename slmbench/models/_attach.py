@@ -62,7 +62,7 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, for
     check_config(info, loaded.model)
     tokenizer, notices = own_tokenizer(info, loaded.tokenizer, seq2seq=loaded.architecture == "seq2seq")
     if info.forced:
-        notices.insert(0, f"on a base that is not its own, as was asked for: adapter {info.name!r} {info.forced}")
+        notices.insert(0, f"on a base that is not its own, as requested: adapter {info.name!r} {info.forced}")
     elif strict and (remark := judge_base(info, loaded).remark):
         notices.insert(0, remark)
     restore = note_wiring(loaded.model, numbers=_writes_over(info))
@@ -141,7 +141,7 @@ def _said(error: Exception) -> str:
     if sizes:
         name, given, wanted = sizes[0]
         return (
-            f"{len(sizes)} of its tensors have other shapes than there is room for, as {name.removeprefix(_PREFIX)} "
+            f"{len(sizes)} of its tensors have shapes that don't fit, such as {name.removeprefix(_PREFIX)} "
             f"({given.strip('[]')} where {wanted.strip('[]')} fits); it was trained on a model of another shape"
         )
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -15,7 +15,7 @@ from slmbench.models._adapters import AdapterInfo, read_adapter
 from slmbench.models._load import LoadedModel
 from slmbench.paths import shown
 
-FORCE = "--force-base (force_base=True) puts it on this one all the same, and its runs say so"
+FORCE = "--force-base (force_base=True) puts it on this one anyway, and its runs say so"
 _CACHED = re.compile(r"models--([^/\\]+?)--([^/\\]+)(?:[/\\]snapshots[/\\][^/\\]+)?[/\\]?$")
 _FILE_KIND = re.compile(r"[.-](?:gguf|i?q\d\w*|bf16|f16|f32|fp16)$", re.IGNORECASE)
 # Names that people and tools give to any model's folder.
@@ -80,7 +80,9 @@ def _packed(quantization: object) -> str:
 def _by_name(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
     said, source = info.config.base_model_name_or_path, loaded.source
     if not said:
-        return Judgement(remark=f"adapter {info.name!r} doesn't say what it was made on; that it was this, is trust")
+        return Judgement(
+            remark=f"adapter {info.name!r} doesn't say what it was trained on; that it was this model is taken on trust"
+        )
     here = source.name if source.name == source.id else f"{source.name} ({source.id})"
     if os.path.isabs(said) and os.path.isfile(os.path.join(said, "config.json")) and os.path.isdir(source.location):
         same = os.path.realpath(said) == os.path.realpath(source.location) or _same_files(said, source.location)
@@ -93,7 +95,7 @@ def _by_name(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
         return Judgement()
     names = {_bare(name) for name in (source.name, source.id, source.location)}
     if _bare(said) in names - _ANYBODYS:
-        told = f"adapter {info.name!r} was made on {shown(said)}; that {here} is the same model, its name alone says"
+        told = f"adapter {info.name!r} was made on {shown(said)}; that {here} is the same model, only its name says"
         return Judgement(remark=told)
     return Judgement(
         f"was made on {shown(said)}, by its adapter_config.json, and the base here is {here}: on another of "

@@ -262,13 +262,13 @@ def stored_tensors(folder: str) -> Stored | None:
     missing = sorted({file for file in places.values() if not os.path.isfile(os.path.join(folder, file))})
     if missing:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise FileError([Problem(shown(index), 0, 0, f"names files that are not there: {names}")], "copy them too")
+        raise FileError([Problem(shown(index), 0, 0, f"names files that do not exist: {names}")], "copy them too")
     found: dict[str, TensorHead] = {}
     for file in sorted(set(places.values())):
         found |= tensor_heads(os.path.join(folder, file))
     lacking = sorted(set(places) - set(found))
     if lacking:
-        said = f"names {len(lacking)} tensors that are in none of its files, as {lacking[0][:80]!r}"
+        said = f"names {len(lacking)} tensors that are in none of its files, such as {lacking[0][:80]!r}"
         raise FileError([Problem(shown(index), 0, 0, said)], _TODO)
     return _stored(found)
 
@@ -290,13 +290,15 @@ def tensor_heads(path: str) -> dict[str, TensorHead]:
         with open(path, "rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
             if size < 8 or header_bytes > min(size - 8, HEADER_BYTES):
-                raise refuse(f"ends after {size:,} bytes, inside its header; it was cut off, or is no safetensors file")
+                raise refuse(
+                    f"ends after {size:,} bytes, inside its header; it was cut off, or is not a safetensors file"
+                )
             header = file.read(header_bytes)
     except OSError as error:
         raise refuse(f"can't be read: {error.strerror or error}") from error
     value = decode_json(header.rstrip(b" "), path, Limits(bytes=HEADER_BYTES), todo=_TODO)
     if not isinstance(value, dict):
-        raise refuse("has a header that is no object")
+        raise refuse("has a header that is not an object")
     value.pop("__metadata__", None)
     heads = {name: parse(TensorHead, one, path, at=name[:80], todo=_TODO) for name, one in value.items()}
     end = max((head.data_offsets[1] for head in heads.values()), default=0)
@@ -319,7 +321,7 @@ def _problems_of(read: Callable[[], object]) -> list[Problem]:
     except FileError as error:
         return list(error.problems)
     except FileNotFoundError as error:
-        return [Problem(shown(str(error.filename)), 0, 0, "leads to a file that is not there")]
+        return [Problem(shown(str(error.filename)), 0, 0, "leads to a file that does not exist")]
     return []
 
 

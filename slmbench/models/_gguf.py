@@ -78,7 +78,7 @@ def gguf_folder(path: str) -> GgufFolder:
     where the cache can't be written.
     """
     if not os.path.isfile(path):
-        raise UsageError(f"{shown(path)} is not there; give a GGUF file, a folder, a registry name or a hub id")
+        raise UsageError(f"{shown(path)} does not exist; give a GGUF file, a folder, a registry name or a hub id")
     shelf = os.path.join(cache_dir(), "gguf")
     place = os.path.join(shelf, _key(path))
     if (notices := _notices_of(place)) is not None:  # No head is checked then, for which transformers is imported.
@@ -176,7 +176,9 @@ def _check_placed(model: Model, report: JsonObject, head: GgufHead) -> None:
     for kind, said in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
         odd = sorted(map(str, report.get(kind) or ()))
         if odd:
-            raise UsageError(f"{shown(head.path)} {said} {len(odd)} tensors of its model, as {odd[0]}; fetch it again")
+            raise UsageError(
+                f"{shown(head.path)} {said} {len(odd)} tensors of its model, such as {odd[0]}; fetch it again"
+            )
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
     spare = {"rope_freqs.weight"} | ({"output.weight"} if tied else set())
     there = sum(tensor.numbers for name, tensor in head.tensors.items() if name not in spare)
@@ -243,7 +245,7 @@ def _need_gguf(path: str) -> None:
 
 def _elsewhere(head: GgufHead) -> str:
     origin = head.metadata.get("general.base_model.0.repo_url") or head.metadata.get("general.repo_url")
-    return "the folder or hub id that it was made of" + (f" ({origin})" if isinstance(origin, str) else "")
+    return "the folder or hub id that it was made from" + (f" ({origin})" if isinstance(origin, str) else "")
 
 
 @contextlib.contextmanager

@@ -71,8 +71,8 @@ def scaled_rotation(head: GgufHead) -> JsonObject | None:
         if all(math.isclose(got, said, rel_tol=1e-4) for got, said in zip(factors, wanted, strict=True)):
             return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
     raise UsageError(
-        f"{shown(head.path)} turns its positions by factors of its own ({_ROTATION}) that are none of Llama 3.1's or "
-        "3.2's, and transformers would leave them out; give the folder or hub id that it was made of"
+        f"{shown(head.path)} turns its positions by factors of its own ({_ROTATION}) that are not Llama 3.1's or "
+        "3.2's, and transformers would leave them out; give the folder or hub id that it was made from"
     )
 
 
@@ -126,7 +126,7 @@ def _refuse_other_kinds(head: GgufHead) -> None:
     if kind != "model":
         raise UsageError(f"{shown(head.path)} holds no model: its general.type is {kind!r}")
     if not head.architecture:
-        raise UsageError(f"{shown(head.path)} says no general.architecture, so nobody can tell what it is")
+        raise UsageError(f"{shown(head.path)} has no general.architecture, so there is no telling what it is")
     if not head.tensors:
         raise UsageError(f"{shown(head.path)} holds a vocabulary and no weights")
 
@@ -161,7 +161,7 @@ def _refuse_unread(head: GgufHead) -> None:
     if named not in known:
         raise UsageError(
             f"{shown(head.path)} is of architecture {head.architecture!r}, which transformers doesn't read from GGUF"
-            f"{did_you_mean(head.architecture, known)}; give the folder or hub id that it was made of"
+            f"{did_you_mean(head.architecture, known)}; give the folder or hub id that it was made from"
         )
     read, defaults = GGUF_CONFIG_MAPPING[named], _config_of(named)
     lost = []
@@ -177,8 +177,8 @@ def _refuse_unread(head: GgufHead) -> None:
     lost += [name for name in head.tensors if name.startswith("rope_factors_")]
     if lost:
         raise UsageError(
-            f"{shown(head.path)} says what transformers doesn't read from GGUF, so that it would be another model: "
-            f"{', '.join(lost)}; give the folder or hub id that it was made of"
+            f"{shown(head.path)} says what transformers doesn't read from GGUF, so it would be another model: "
+            f"{', '.join(lost)}; give the folder or hub id that it was made from"
         )
 
 

@@ -68,7 +68,7 @@ def read_gguf_head(path: str) -> GgufHead:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             if file.read(4) != MAGIC:
-                raise UsageError(f"{shown(path)} is no GGUF file: it doesn't begin with GGUF{_instead(path, size)}")
+                raise UsageError(f"{shown(path)} is not a GGUF file: it doesn't begin with GGUF{_instead(path, size)}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
                 return _Reader(path, view).head()
     except OSError as error:
@@ -143,7 +143,7 @@ class _Reader:
 
     def _limit(self, n: int, most: int, what: str) -> None:
         if n > most:
-            raise _Damaged(f"it speaks of {n:,} {what}, where at most {most:,} are read")
+            raise _Damaged(f"it speaks of {n:,} {what}, but at most {most:,} are read")
 
     def _text(self) -> str:
         (length,) = self._take("Q")

@@ -95,7 +95,7 @@ def load_model(
         )
     # transformers fills what the file lacks with random numbers and drops what it has too much; neither is the model.
     faults = [
-        f"{len(report[kind])} {said}, as {sorted(map(str, report[kind]))[0]}"
+        f"{len(report[kind])} {said}, such as {sorted(map(str, report[kind]))[0]}"
         for kind, said in (
             ("missing_keys", "tensors are missing"),
             ("unexpected_keys", "tensors have no place"),
@@ -105,7 +105,7 @@ def load_model(
     ]
     if faults:
         if {str(key).rpartition(".")[0].rpartition(".")[2] for key in report["missing_keys"]} == {"lm_head"}:
-            faults.append("config.json says that the head is no copy of the embeddings (tie_word_embeddings)")
+            faults.append("config.json says that the head is not a copy of the embeddings (tie_word_embeddings)")
         raise SlmbenchError(
             f"model {source.name!r} in {shown(source.location)}: config.json and weights don't fit: {'; '.join(faults)}"
         )
@@ -270,7 +270,7 @@ def _loading(source: ModelSource, of: str = "") -> Iterator[None]:
             raise SlmbenchError(f"model {source.name!r} in {shown(source.location)} can't be loaded: {said}") from error
         licence = "accept its licence on the hub, log in with `hf auth login`, then " if source.gated else ""
         raise OfflineError(
-            f"model {source.name!r} ({source.id}) is neither in the local cache nor to be had from the hub: {said}. "
+            f"model {source.name!r} ({source.id}) is neither in the local cache nor available from the hub: {said}. "
             f"On a connected machine {licence}download it with `hf download {source.location}`, and give its folder as "
             f"the model{'; ' + source.ways if source.ways else ''}"
         ) from error

@@ -65,7 +65,7 @@ def _in_folder(info: AdapterInfo, base: Model) -> Any:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise UsageError(
             f"adapter {shown(info.folder)} has a tokenizer of its own that can't be loaded: {said}; save it again "
-            "where it was made, or take its files out of the folder to have the base's taken"
+            "where it was made, or remove its files from the folder to use the base's"
         ) from error
 
 
@@ -77,7 +77,7 @@ def _differences(own: Any, base: Model) -> list[str]:
     pads = {own.pad_token} - {base.eos_token, None}
     if [token for _, token in added if token not in pads] or set(theirs) - set(ours):
         name = json.dumps(added[0][1], ensure_ascii=False) if added else "fewer"
-        found.append(f"another vocabulary ({len(ours):,} tokens instead of {len(theirs):,}, as {name})")
+        found.append(f"another vocabulary ({len(ours):,} tokens instead of {len(theirs):,}, such as {name})")
     for name in ("eos", "bos"):
         if getattr(own, f"{name}_token") != getattr(base, f"{name}_token"):
             found.append(f"{name.upper()} {getattr(own, f'{name}_token')} instead of {getattr(base, f'{name}_token')}")

@@ -40,7 +40,7 @@ def settle(config: Config, raw: Mapping[str, object], location: str, options: Ma
     if packing is None:
         if packed := stored.packed:
             raise UsageError(
-                f"{shown(location)}: {len(packed)} of its tensors are packed, as {packed[0]} "
+                f"{shown(location)}: {len(packed)} of its tensors are packed, such as {packed[0]} "
                 f"({stored.dtypes[packed[0]]}), but config.json has no quantization_config that says how; take it over "
                 "from the model that they come from, or give the whole weights"
             )
@@ -61,8 +61,8 @@ def _check_sizes(raw: Mapping[str, object], stored: Stored, location: str) -> No
         said = raw.get(name)
         if type(said) is int and stored.sides and said not in stored.sides:
             raise UsageError(
-                f"{shown(location)}: config.json says {name} {said:,}, and no tensor of the weights has such a side: "
-                "they have another shape; take config and weights of one model"
+                f"{shown(location)}: config.json says {name} {said:,}, and no tensor of the weights has a side of that "
+                "length: they have another shape; take config and weights of one model"
             )
     layers = raw.get("num_hidden_layers")
     if type(layers) is int and layers > len(stored.dtypes):
@@ -117,7 +117,7 @@ def take_ends(model: Model, settled: Settled, tokenizer: Tokenizer) -> list[str]
         return []
     config.eos_token_id = [*drawn, *more]
     names = ", ".join(repr(tokenizer.decode([one])) for one in more)
-    return [f"generation_config.json doesn't end texts at {names}, which config.json does: each of both ends a text"]
+    return [f"generation_config.json doesn't end texts at {names}, which config.json does: either of them ends a text"]
 
 
 def _ids(value: object) -> list[int]:

@@ -70,7 +70,7 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
     if os.path.isdir(name):
         config = os.path.join(name, "config.json")
         if not os.path.isfile(config):
-            raise UsageError(f"{shown(name)} holds no config.json, so it is no model's folder{_other_folder(name)}")
+            raise UsageError(f"{shown(name)} has no config.json, so it is not a model's folder{_other_folder(name)}")
         base = os.path.basename(os.path.abspath(name))
         return ModelSource(base, shown(name), os.path.abspath(name), architecture=_architecture(config))
     return ModelSource(name.split("/")[1], name, name)
@@ -82,7 +82,7 @@ def refuse_unknown(name: str, catalog: Catalog) -> None:
     if name in files or is_gguf(name) or os.path.isdir(name):
         return
     if _is_path(name):
-        there = "is a file, and no model's folder" if os.path.exists(name) else "is no folder"
+        there = "is a file, not a model's folder" if os.path.exists(name) else "is not a folder"
         raise UsageError(f"{name} {there}; give a folder with config.json, weights and tokenizer")
     if name.count("/") != 1 or not all(name.split("/")):
         told = f"unknown model {name!r}{did_you_mean(name, files)}"
@@ -118,7 +118,7 @@ def _other_folder(name: str) -> str:
     if os.path.isfile(os.path.join(name, "adapter_config.json")):
         return f": it is an adapter's; give its base as the model, and `--adapter {shown(name)}`"
     inside = sorted(entry for entry in os.listdir(name) if os.path.isfile(os.path.join(name, entry, "config.json")))
-    return f"; {', '.join(inside[:3])} in it would be" if inside else ""
+    return f"; {', '.join(inside[:3])} in it would be one" if inside else ""
 
 
 def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelSource:

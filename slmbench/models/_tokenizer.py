@@ -44,10 +44,10 @@ def left_open(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
     _leave_texts_open(tokenizer)
     if closing_tokens(tokenizer):
         raise UsageError(
-            f"the tokenizer of {shown(str(tokenizer.name_or_path))} puts {said} behind every text, so that no answer "
+            f"the tokenizer of {shown(str(tokenizer.name_or_path))} puts {said} after every text, so no answer "
             "could follow a prompt, and that can't be switched off here; save it with add_eos_token false"
         )
-    return tokenizer, [f"the tokenizer puts {said} behind every text; left out, as an answer goes on from its prompt"]
+    return tokenizer, [f"the tokenizer puts {said} after every text; left out, as an answer goes on from its prompt"]
 
 
 def _leave_texts_open(tokenizer: Tokenizer) -> None:

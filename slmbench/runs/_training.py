@@ -18,7 +18,7 @@ TRAINING = "training.json"
 TRAINING_SCHEMA = 3
 """3: `base` says where the base was. 2 and files without a number are read too."""
 _LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
-_AGAIN = "train it again, or leave the file out to have the adapter taken as one that was made elsewhere"
+_AGAIN = "train it again, or remove the file to have the adapter treated as one that was made elsewhere"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

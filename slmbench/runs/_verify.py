@@ -160,7 +160,7 @@ def _take_sample(
     """Adds one sample's scores; returns what is wrong with it, or None."""
     item, epoch = sample["item_id"], sample.get("epoch", 0)
     if epoch in epochs.setdefault(item, set()):
-        return f"item_id {item!r} is there more than once; an item counts once"
+        return f"item_id {item!r} appears more than once; an item counts once"
     epochs[item].add(epoch)
     cluster = sample.get("cluster_id")
     if clusters.setdefault(item, cluster) != cluster:

@@ -109,9 +109,9 @@ def open_sandbox(*, allow_unsafe: bool = False) -> Sandbox:
     if allow_unsafe and hasattr(os, "fork"):
         return Sandbox("unsafe")
     if allow_unsafe:
-        raise TrustError(f"no program of a model can run here: it takes fork, which {sys.platform} lacks; use WSL")
+        raise TrustError(f"no program of a model can run here: it needs fork, which {sys.platform} lacks; use WSL")
     raise TrustError(
-        "programs that a model wrote are to be run, and nothing here can jail them ("
+        "programs that a model wrote have to be run, and nothing here can jail them ("
         + "; ".join(reasons)
         + "). Install bubblewrap (apt install bubblewrap), or enable user namespaces (sysctl "
         "user.max_user_namespaces=10000; on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; in Docker "

@@ -18,7 +18,7 @@ def _known_encoding(name: str) -> str:
     try:
         "".encode(codecs.lookup(name).name)  # Some codecs, such as hex, make no text.
     except (LookupError, ValueError) as error:
-        raise ValueError(f"{name!r} is no encoding; name one, as in utf-8, utf-16-le, cp1252 or latin-1") from error
+        raise ValueError(f"{name!r} is not an encoding; name one, as in utf-8, utf-16-le, cp1252 or latin-1") from error
     return name
 
 
@@ -128,9 +128,11 @@ class DatasetSpec(Spec):
         if self.hub is None:
             there = list(self.files or self.local or (self.loader.splits if self.loader is not None else {}))
             if held.of not in there:
-                raise ValueError(f"holdout takes rows of {held.of!r}, which is none of the splits: {', '.join(there)}")
+                raise ValueError(
+                    f"holdout takes rows of {held.of!r}, which is not one of the splits: {', '.join(there)}"
+                )
             if held.split in there:
-                raise ValueError(f"holdout makes the split {held.split!r}; take it off the list of files")
+                raise ValueError(f"holdout makes the split {held.split!r}; remove it from the list of files")
             return
         pair = (held.split, held.of)
         if self.splits.get(held.split) != self.splits.get(held.of, ""):

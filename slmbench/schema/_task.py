@@ -17,7 +17,7 @@ CotMode = Annotated[Literal["off", "zero", "few"], BeforeValidator(lambda mode: 
 
 def _field_path(path: str) -> str:
     if not all(part.isidentifier() for part in path.split(".")):
-        raise ValueError(f"{path!r} is no field; name one, with dots into structs, as in `choices.text`")
+        raise ValueError(f"{path!r} is not a field; name one, with dots into structs, as in `choices.text`")
     return path
 
 
@@ -225,5 +225,5 @@ def _pattern_faults(pattern: str, location: Location) -> list[tuple[Location, st
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        return [(location, f"{key} is no regular expression: {error}")]
+        return [(location, f"{key} is not a regular expression: {error}")]
     return [] if groups == 1 else [(location, f"{key} needs one group, the answer; it has {groups}")]

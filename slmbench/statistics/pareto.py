@@ -16,7 +16,7 @@ def pareto_front(rows: Sequence[Sequence[float]], maximise: Sequence[bool]) -> l
         if len(row) != len(maximise):
             raise ValueError(f"row {position} has {len(row)} objectives instead of {len(maximise)}")
         if any(value != value for value in row):
-            raise ValueError(f"row {position} has an objective that is no number: {list(row)}")
+            raise ValueError(f"row {position} has an objective that is NaN: {list(row)}")
     gains = [tuple(value if more else -value for value, more in zip(row, maximise, strict=True)) for row in rows]
     # Sorted from the best: a row can only be beaten by one before it, or equal to it.
     order = sorted(range(len(gains)), key=lambda i: gains[i], reverse=True)

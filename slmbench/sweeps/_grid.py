@@ -152,7 +152,7 @@ def _axis(where: str, key: str, values: Any) -> Axis:
         raise UsageError(f"{where} {key}: it changes nothing of what is trained or scored")
     values = list(values)
     if not values or any(value is None for value in values):
-        raise UsageError(f"{where} {key}: expected values with commas between, as in {key}=16,32")
+        raise UsageError(f"{where} {key}: expected values separated by commas, as in {key}=16,32")
     if len({json.dumps(value, sort_keys=True, default=str) for value in values}) != len(values):
         raise UsageError(f"{where} {key}: a value is listed twice")
     return Axis(path, tuple(values))

@@ -72,7 +72,7 @@ def run_sweep(
             except Exception as error:
                 # Whatever it is: the other points of a night are worth more than an early end, and the reason is kept.
                 outcome = Outcome(point, reason=_reason(error))
-                say(f"point {point.name} failed, and is written down; going on")
+                say(f"point {point.name} failed, and its error is recorded; the sweep goes on")
                 trace = "" if isinstance(error, SlmbenchError) else traceback.format_exc()
             write_json(os.path.join(folder, "point.json"), _as_json(outcome) | {"traceback": trace})
             outcomes.append(outcome)

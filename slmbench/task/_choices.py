@@ -54,8 +54,8 @@ def options_of(spec: TaskSpec, fields: Mapping[str, object]) -> Options:
     gone = [place for place in range(n) if _is_absent(texts[place])]
     if gone:
         raise DataError(
-            f"choices: number {gone[0] + 1} of {len(texts)} is null or empty, and others follow; options may be "
-            "missing at a row's end alone"
+            f"choices: number {gone[0] + 1} of {len(texts)} is null or empty, and others follow; only the last "
+            "options of a row may be missing"
         )
     found = []
     for place, text in enumerate(texts[:n], 1):
@@ -67,7 +67,7 @@ def options_of(spec: TaskSpec, fields: Mapping[str, object]) -> Options:
         raise DataError(f"choices: expected at least two texts, none of them empty, got {found!r}")
     blank = [place for place, text in enumerate(found, 1) if not text.strip()]
     if blank:
-        raise DataError(f"choices: number {blank[0]} of {len(found)} is white space alone ({found[blank[0] - 1]!r})")
+        raise DataError(f"choices: number {blank[0]} of {len(found)} is only white space ({found[blank[0] - 1]!r})")
     return Options(tuple(found), None if labels is None else tuple(_label(one) for one in labels[:n]))
 
 
@@ -117,7 +117,7 @@ def _parts(value: object, path: str, depth: int = 0) -> tuple[Sequence[Any], Seq
         if text is not None and isinstance(value[text], list | tuple):
             labels = value[label] if label is not None else None
             if labels is not None and not isinstance(labels, list | tuple):
-                raise DataError(f"choices: {path}.{label} is no list, as {path}.{text} is")
+                raise DataError(f"choices: {path}.{label} is not a list, unlike {path}.{text}")
             return value[text], labels
         if value and not any(isinstance(one, list | tuple | Mapping) for one in value.values()):
             # Of a table's struct every row has all keys; those that a row lacks are null there.
@@ -145,7 +145,7 @@ def _from_json(text: str, path: str) -> object:
         except (ValueError, RecursionError):
             if "'" in bare:
                 way = f"if it is Python's notation, declare `types: {{{path.split('.')[0]}: python}}` in the data set"
-                raise DataError(f"choices: the text {bare[:60]!r} is no JSON; {way}") from None
+                raise DataError(f"choices: the text {bare[:60]!r} is not JSON; {way}") from None
     way = "write the list as JSON, or split it in a template of each option"
     raise DataError(f"choices: expected a list of texts, got the text {bare[:60]!r}; {way}")
 

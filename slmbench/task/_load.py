@@ -105,18 +105,18 @@ def _template_problems(spec: TaskSpec, document: Document) -> list[Problem]:
             problems.append(document.problem(("formats", kind, "program"), message))
         if form.prompt is not None and form.prompt.delimiter and form.prompt.prefix != form.prompt.prefix.rstrip():
             key = f"formats.{kind}.prompt.prefix"
-            message = f"{key} ends in white space, which makes other tokens of what follows; take it off"
+            message = f"{key} ends in white space, which changes the tokens of what follows; remove it"
             problems.append(document.problem(("formats", kind, "prompt", "prefix"), message))
     prompt = spec.prompt
     if "{{" in prompt.prefix or "{%" in prompt.prefix:
-        problems.append(document.problem(("prompt", "prefix"), "prompt.prefix is fixed text and takes no template"))
+        problems.append(document.problem(("prompt", "prefix"), "prompt.prefix is fixed text, not a template"))
     last = "prefix" if prompt.prefix else "user"
     # A blank before the delimiter's blank, or a line break before an answer, is another token than training's.
     for key in ("system", "prefix", "user"):
         text = getattr(prompt, key)
         matters = key != "user" or (last == "user" and prompt.delimiter)
         if text != text.rstrip() and matters:
-            message = f"prompt.{key} ends in white space, which makes other tokens of what follows; take it off"
+            message = f"prompt.{key} ends in white space, which changes the tokens of what follows; remove it"
             problems.append(document.problem(("prompt", key), message))
     if spec.code is not None and "completion" not in _names(spec.code.program):
         message = "code.program never names {{ completion }}, so no output would be run"
@@ -161,7 +161,7 @@ def _metric_problems(
             problems.append(document.problem(("metrics", i), message))
         for value in scorer.values:
             if (other := named.setdefault(value, name)) != name:
-                message = f"metrics {other!r} and {name!r} both give a value {value!r}; name one of the two otherwise"
+                message = f"metrics {other!r} and {name!r} both give a value {value!r}; rename one of the two"
                 problems.append(document.problem(("metrics", i), message))
     return problems
 

@@ -139,7 +139,7 @@ def _stay_differentiable(model: Model) -> None:
             if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
                 raise UsageError(
                     f"the 4-bit weights of {name!r} were packed for inference when the model was evaluated, and no "
-                    "gradient goes through them any more; load the model anew to train it"
+                    "gradient goes through them any more; load the model again to train it"
                 )
 
 

@@ -106,7 +106,7 @@ def latest(
             try:
                 check(folder, step)
             except (FileError, OSError) as error:
-                fault = f"can't be gone on from: {'; '.join(str(error).splitlines())}"
+                fault = f"can't be resumed from: {'; '.join(str(error).splitlines())}"
         if manifest is not None and fault is None:
             _tell_packages(manifest.packages or {}, folder, say)
             return Checkpoint(folder, step)
@@ -216,7 +216,7 @@ def restoring(path: str) -> Iterator[None]:
     except Exception as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         todo = f"delete {shown(path if os.path.isdir(path) else os.path.dirname(path))} and run the same command again"
-        raise FileError([Problem(shown(path), 0, 0, f"can't be gone on from: {said}")], todo) from error
+        raise FileError([Problem(shown(path), 0, 0, f"can't be resumed from: {said}")], todo) from error
 
 
 def random_states() -> JsonObject:

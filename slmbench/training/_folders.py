@@ -68,9 +68,9 @@ class TrainingFolders:
         if other is not None and other != self.identity:
             before = TrainingFolders(self.place, self.name, other)
             swap_folder(self.result, before.aside)
-            say(f"{shown(self.result)} was made with other settings; that one is kept as {shown(before.aside)}")
+            say(f"{shown(self.result)} was made with other settings, and is kept as {shown(before.aside)}")
         elif other is not None and not is_finished(self.result, other):
-            say(f"{shown(self.result)} was not as its training left it; it is made anew")
+            say(f"{shown(self.result)} was not as its training left it; it is made again")
         swap_folder(new, self.result)
 
     def tell_others(self, say: Say) -> None:
@@ -94,7 +94,7 @@ def refuse_foreign(folder: str) -> None:
     elif not os.path.lexists(folder):
         return
     raise UsageError(
-        f"{shown(folder)} is there already, and no training has written it (it has no training.json), so it is not "
+        f"{shown(folder)} already exists, and no training wrote it (it has no training.json), so it is not "
         "replaced; move it away, or give another --out"
     )
 

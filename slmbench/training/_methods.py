@@ -160,7 +160,9 @@ def read_weights(model: Model, folder: str) -> None:
         if name not in there or name not in tensors or not torch.equal(there[name], tensors[name])
     )
     if odd:
-        raise SlmbenchError(f"{len(odd)} tensors of the checkpoint don't fit the adapter, as {odd[0]}; train anew")
+        raise SlmbenchError(
+            f"{len(odd)} tensors of the checkpoint don't fit the adapter, such as {odd[0]}; train again"
+        )
 
 
 def save_model(model: Model, tokenizer: Tokenizer, folder: str) -> None:

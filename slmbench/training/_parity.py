@@ -14,8 +14,10 @@ from slmbench.training._rows import TrainingRow
 from slmbench.values import Tokenizer
 
 ROWS_A_TASK = 24
-_WHITE_SPACE = "the prompt ends in white space, which makes other tokens of what follows; take it off"
-_BOUNDARY = "a token lies over the boundary between prompt and answer; end the prompt elsewhere, as after a colon"
+_WHITE_SPACE = "the prompt ends in white space, which changes the tokens of what follows; remove it"
+_BOUNDARY = (
+    "a token lies over the boundary between prompt and answer; end the prompt elsewhere, for example after a colon"
+)
 
 
 def check_parity(

@@ -197,7 +197,7 @@ def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Config) -> Iterat
                 yield _on_head(model, source, target)
             elif not all(_takes_adapter(model.get_submodule(name)) for name in hit):
                 # peft raises at the first such module.
-                yield f"lora.targets: {target!r} of {source.name!r} is no layer that takes an adapter; {way_out}"
+                yield f"lora.targets: {target!r} of {source.name!r} is not a layer that takes an adapter; {way_out}"
     elif not adapted:
         yield f"lora.targets: nothing in {source.name!r} fits {targets!r}; {way_out}"
     elif heads.intersection(adapted):

@@ -106,7 +106,7 @@ def take_rows(
         needed = min(len(row.answer) + row.cut_answer for row in rows) + (architecture != "seq2seq")
         raise DataError(
             f"{where}: all {len(rows)} rows were truncated: every answer alone is longer than max_tokens "
-            f"({max_tokens}), so that none is seen to end; set max_tokens to {needed} or more"
+            f"({max_tokens}), so the model never sees one end; set max_tokens to {needed} or more"
         )
     left_out = {f"no {column}": n for column, n in task.rows(str(task.spec.train_split)).left_out.items()}
     return TaskRows(task.name, rows, left_out | ({"no answer": empty} if empty else {}))

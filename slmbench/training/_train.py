@@ -199,7 +199,7 @@ def _write(
     broken = [key for key, p in model.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
     if broken:
         raise SlmbenchError(
-            f"{len(broken)} of the trained tensors are no numbers any more; lower optim.lr ({job.optim.lr:g}) or "
+            f"{len(broken)} of the trained tensors are NaN or infinite; lower optim.lr ({job.optim.lr:g}) or "
             "optim.clip_norm"
         )
     with phases.phase("save"), disk_errors(folders.finished):

@@ -329,7 +329,7 @@ def _stopped(job: TrainerJob, step: int, what: str, *, taken: bool = False) -> s
         what += ", with the base's own weights: they may be damaged"
     return (
         f"step {step}: {what}; the training was stopped {when}, and {where}. Lower optim.lr "
-        f"({job.optim.lr:g}) or optim.clip_norm ({job.optim.clip_norm:g}), or look at that task's rows, and train anew"
+        f"({job.optim.lr:g}) or optim.clip_norm ({job.optim.clip_norm:g}), or look at that task's rows, and train again"
     )
 
 
@@ -367,7 +367,7 @@ def _save(trainer: Any) -> None:
     job, step = trainer.job, trainer.state.global_step
     for name, parameter in trainer.model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise SlmbenchError(_stopped(job, step, f"{name} is no number any more", taken=True))
+            raise SlmbenchError(_stopped(job, step, f"{name} became NaN or infinite", taken=True))
     job.memory.note()
     times = {
         "seconds": round(_seconds(trainer), 3),

@@ -44,7 +44,7 @@ def build_twin(name: str, spec: ModelSpec) -> str:
     for a model without `twin` or with sizes that make no model, SlmbenchError where the cache can't be written.
     """
     if fault := _fault(spec):
-        raise UsageError(f"model {name!r} can have no twin: {fault}")
+        raise UsageError(f"model {name!r} can't have a twin: {fault}")
     shelf = os.path.join(cache_dir(), "twins")
     place = os.path.join(shelf, f"{name}-{_key(spec)}")
     if _is_whole(place):
@@ -70,7 +70,7 @@ def _fault(spec: ModelSpec) -> str | None:
     if (spec.architecture == "seq2seq") != (spec.family == "t5"):
         return f"family {spec.family!r} is not {spec.architecture}"
     if twin.heads % twin.kv_heads:
-        return f"twin.heads ({twin.heads}) is no multiple of twin.kv_heads ({twin.kv_heads})"
+        return f"twin.heads ({twin.heads}) is not a multiple of twin.kv_heads ({twin.kv_heads})"
     if twin.head_width % 2:
         return f"twin.head_width ({twin.head_width}) is odd; positions turn pairs of numbers"
     if spec.family == "phi3" and twin.heads * twin.head_width != twin.hidden:

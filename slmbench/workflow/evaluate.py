@@ -54,7 +54,7 @@ def evaluate(
     """Scores a model on tasks; one finished Run each, in the order of `tasks`, in `<out>/runs`.
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
-    tasks: a task's name, or several with commas between, or a Task, or a sequence of names and Tasks.
+    tasks: a task's name, or several separated by commas, or a Task, or a sequence of names and Tasks.
     adapter: a peft folder, put on the model for the length of the call; a model that is given by name is held as the
     adapter was trained on it, in its dtype and packed where it is QLoRA's. force_base: whatever model it was made on.
     format: plain, chat or toon; unless told that of the adapter's (or model's) training, else plain.

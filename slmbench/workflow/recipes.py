@@ -183,7 +183,7 @@ def with_few_samples(tasks: Sequence[Task]) -> list[Task]:
     for before, after in zip(tasks, made, strict=True):
         gone = [scorer.name for scorer in before.scorers if scorer not in after.scorers]
         if gone:
-            say(f"twin: {before.name}: {', '.join(gone)} left out, as a twin draws {TWIN_SAMPLES} samples an item")
+            say(f"twin: {before.name}: {', '.join(gone)} left out, as a twin draws {TWIN_SAMPLES} samples per item")
     return made
 
 

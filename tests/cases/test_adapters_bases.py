@@ -111,7 +111,7 @@ def test_a_forced_base_is_in_the_runs_record_and_its_id(make, tmp_path):
     assert any("on a base that is not its own" in notice for notice in forced.record["remarks"])
     board = _board(tmp_path / "o")
     assert "forced base" in board.rows[0].badges
-    assert any("was made on acme/other" in notice and "as was asked for" in notice for notice in board.notices)
+    assert any("was made on acme/other" in notice and "as requested" in notice for notice in board.notices)
     path = tmp_path / "adapter" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "slmbench/nano"}))
     (own,) = slmbench.evaluate("nano", "nano_choice", **options)

@@ -11,7 +11,7 @@ from slmbench.models import resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.training import train_adapter
 
-TOLD = "the chat template may write today's date; here it is always 26 Jul 2024, so that prompts stay the same"
+TOLD = "the chat template may write today's date; here it is always 26 Jul 2024, so prompts stay the same"
 RECIPE = """\
 summary: A few steps.
 model: {model}

@@ -63,5 +63,5 @@ def test_each_eos_of_either_file_ends_a_text_in_either_engine(clone, edit, load,
     assert all(reason == "eos" and "\n" not in text.rstrip("\n") for text, reason, _ in texts)
     assert any(text.endswith("\n") for text, *_ in texts)
     assert texts != texts_of(both(nano)[0])
-    told = "generation_config.json doesn't end texts at '\\n', which config.json does: each of both ends a text"
+    told = "generation_config.json doesn't end texts at '\\n', which config.json does: either of them ends a text"
     assert shared[0].record["remarks"].get(told, 0) == (4 if place == "config.json" else 0)

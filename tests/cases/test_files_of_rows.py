@@ -126,7 +126,7 @@ OTHERS: dict[str, tuple[bytes, str]] = {
         b"{'a': 1}\n",
         r"python\.jsonl:1:2: not JSON: .*Python's own notation; write rows with json\.dumps",
     ),
-    "commas.jsonl": (b'{"a": 1},\n{"a": 2},\n', r"commas\.jsonl:1:9: not JSON: .*\(a comma behind the row"),
+    "commas.jsonl": (b'{"a": 1},\n{"a": 2},\n', r"commas\.jsonl:1:9: not JSON: .*\(a comma after the row"),
     "comment.jsonl": (b'// rows\n{"a": 1}\n', r"comment\.jsonl:1:1: not JSON: .*JSON has no comments"),
     "nul.jsonl": (b'{"a": 1}\n\0\0\n', r"nul\.jsonl:2:1: not JSON: .*NUL characters; the file is damaged"),
     "csv.jsonl": (b"a,b\n1,2\n", r"csv\.jsonl:1:1: not JSON: .*a CSV file's name ends in \.csv or \.tsv"),
@@ -136,14 +136,14 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "deep.jsonl": (b'{"a": ' + b"[" * 9000 + b"]" * 9000 + b"}\n", r"deep\.jsonl:1: .*nested more than 60 levels deep"),
     "deep.json": (b"[" * 100_000, r"deep\.json:1: .*nested more than 60 levels deep"),
     "digits.jsonl": (b'{"a": 1}\n{"a": ' + b"7" * 9000 + b"}\n", r"digits\.jsonl:2: .*a number of 9,000 digits"),
-    "infinite.jsonl": (b'{"a": Infinity}\n', r"infinite\.jsonl:1: .*Infinity, which is no number"),
+    "infinite.jsonl": (b'{"a": Infinity}\n', r"infinite\.jsonl:1: .*Infinity, which is not a JSON number"),
     "beyond.jsonl": (b'{"a": 1e999}\n', r"beyond\.jsonl:1: .*beyond the numbers of float64"),
     "open.json": (b'[{"a": 1}\n', r"open\.json:2:1: expecting , or \]"),
-    "more.json": (b'[{"a": 1}]\n[{"a": 2}]', r"more\.json:2:1: extra data behind the array"),
+    "more.json": (b'[{"a": 1}]\n[{"a": 2}]', r"more\.json:2:1: extra data after the array"),
     "short.csv": (b"a,b\n1,2\n3\n", r"short\.csv:3: 1 cells, but 2 columns; a cell with ','"),
     "long.csv": (b"a,b\n1,2\n3,4,5\n", r"long\.csv:3: 3 cells, but 2 columns"),
     "quote.csv": (b'a,b\n1,"2\n3,4\n', r"quote\.csv:\d: no CSV: a quote is opened and never closed"),
-    "columns.csv": (b"a,b,a\n1,2,3\n", r"columns\.csv:1: the column 'a' is there twice"),
+    "columns.csv": (b"a,b,a\n1,2,3\n", r"columns\.csv:1: the column 'a' appears twice"),
     "cut.jsonl.gz": (gzip.compress(LINES.encode())[:-12], r"cut\.jsonl\.gz: can't be unpacked: .*cut off or damaged"),
     "cut.parquet": (parquet(ROWS)[:-20], r"cut\.parquet: not a readable Parquet file"),
 }
@@ -165,7 +165,9 @@ def test_what_a_file_does_not_say_itself_is_declared(tmp_path: Path) -> None:
     assert read_rows(str(tmp_path / "tildes.txt"), read=ReadSpec(delimiter="~")) == [{"a": "1,5", "b": "2"}]
     (tmp_path / "data.json").write_text(json.dumps({"version": 2, "data": ROWS}))
     assert read_rows(str(tmp_path / "data.json"), read=ReadSpec(field="data")) == ROWS
-    with pytest.raises(DataError, match=r"`read: {field: rows}` names no list of rows in this file; it has: data, ver"):
+    with pytest.raises(
+        DataError, match=r"`read: {field: rows}` does not name a list of rows in this file; it has: data, ver"
+    ):
         read_rows(str(tmp_path / "data.json"), read=ReadSpec(field="rows"))
     (tmp_path / "key.jsonl").write_text(json.dumps({"data": ROWS}))
     made = Dataset("d", DatasetSpec(files={"test": "key.jsonl"}, columns=["instruction"]), str(tmp_path))

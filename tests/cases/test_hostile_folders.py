@@ -229,7 +229,7 @@ def test_weights_that_end_too_soon_are_named(tmp_path, data):
         ({"weight_map": {"a": "../../secret.safetensors"}}, "the name of a file beside the index"),
         ({"weight_map": {"a": "/etc/passwd"}}, "the name of a file beside the index"),
         ({"weight_map": {"a": "x\0y"}}, "the name of a file beside the index"),
-        ({"weight_map": {"a": "gone.safetensors"}}, "names files that are not there: gone.safetensors"),
+        ({"weight_map": {"a": "gone.safetensors"}}, "names files that do not exist: gone.safetensors"),
         ({"weight_map": {"a": "here.safetensors", "b": "here.safetensors"}}, "1 tensors that are in none of its files"),
         ({"weight_map": {"a": 5}}, "weight_map.a is 5, has to be a text"),
         ({"weight_map": []}, "weight_map is an empty list, has to be an object"),

@@ -20,12 +20,12 @@ def _resolve(name):
 
 @pytest.mark.parametrize("name", ["./nothere", "../nothere", "/data/no/such/model", "~/nothere", "a/b/c", ".hidden"])
 def test_a_path_that_leads_nowhere_is_no_unknown_model(name):
-    with pytest.raises(UsageError, match=rf"^{re.escape(name)} is no folder; give a folder with config\.json"):
+    with pytest.raises(UsageError, match=rf"^{re.escape(name)} is not a folder; give a folder with config\.json"):
         _resolve(name)
 
 
 def test_a_file_is_no_folder(clone):
-    with pytest.raises(UsageError, match=r"config\.json is a file, and no model's folder"):
+    with pytest.raises(UsageError, match=r"config\.json is a file, not a model's folder"):
         _resolve(clone() / "config.json")
 
 
@@ -37,13 +37,17 @@ def test_an_adapters_folder_is_sent_to_the_option_for_it(tmp_path):
 
 def test_a_folder_of_models_names_them(clone):
     folder = clone("mine")
-    with pytest.raises(UsageError, match=r"holds no config\.json, so it is no model's folder; mine in it would be"):
+    with pytest.raises(
+        UsageError, match=r"has no config\.json, so it is not a model's folder; mine in it would be one"
+    ):
         _resolve(folder.parent)
 
 
 @pytest.mark.parametrize("name", ["nano\0", "\ud800", "./\0", "x" * 9000, "/" + "\ud800", ""])
 def test_names_that_no_system_has_are_unknown(name):
-    with pytest.raises(UsageError, match=r"unknown model .* as owner/name\)|is no folder; give a folder with config"):
+    with pytest.raises(
+        UsageError, match=r"unknown model .* as owner/name\)|is not a folder; give a folder with config"
+    ):
         _resolve(name)
 
 

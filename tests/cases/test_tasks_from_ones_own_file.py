@@ -285,7 +285,7 @@ def test_the_command_says_what_it_guessed(tmp_path: Path, capsys: pytest.Capture
     said = capsys.readouterr().err
     assert "'note' asks, 'code' is one of 4 labels, which task.yaml names" in said
     assert "'patient_id' may say whose row it is: add --group patient_id" in said
-    assert "made up, none of them is a row of the file" in said
+    assert "made up, none of them a row of the file" in said
     assert main(["new", "task", "x", "--group", "a", "--to", str(tmp_path)]) == 2
     assert "--from" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"nothere\.csv"):
@@ -343,7 +343,7 @@ def test_a_conversation_of_another_form_is_told_with_its_row(odd: Any, tmp_path:
     rows[3]["messages"] = odd
     rows[11]["messages"] = odd
     (tmp_path / "t.json").write_text(json.dumps(rows))
-    with pytest.raises(DataError, match=r"t\.json: rows 3, 11 \(from 0\): 'messages' is no list of turns"):
+    with pytest.raises(DataError, match=r"t\.json: rows 3, 11 \(from 0\): 'messages' is not a list of turns"):
         drafted(tmp_path / "t.json", tmp_path / "home")
     assert not (tmp_path / "home").exists()
 

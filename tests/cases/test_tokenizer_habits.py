@@ -109,7 +109,7 @@ def test_a_tokenizer_that_closes_texts_scores_as_one_that_does_not_and_says_so(
     edit(folder / "tokenizer.json", post_processor=CLOSING["one"])
     runs = scored(load(folder))
     assert computed(runs) == computed(scored(nano))
-    told = "the tokenizer puts <|end|> behind every text; left out, as an answer goes on from its prompt"
+    told = "the tokenizer puts <|end|> after every text; left out, as an answer goes on from its prompt"
     assert [run.record["remarks"][told] for run in runs] == [3, 3]
 
 

@@ -72,8 +72,8 @@ def table(tmp_path: Path, write_task: Callable[..., Path]) -> Callable[..., Task
             0,
             r"'year' is 1999.0, a whole number as a float; write {{ year | int }}, or declare `types: {year: int}`",
         ),
-        ("year | int", 1, r"int: null is no number"),
-        ("nan | int", 1, r"int: null is no number"),
+        ("year | int", 1, r"int: null is not a number"),
+        ("nan | int", 1, r"int: null is not a number"),
         ("nan or 'none'", 0, r"is 1999.0, a whole number as a float"),
         (
             "day",
@@ -157,18 +157,18 @@ def test_cells_of_csv_are_texts_until_a_type_is_declared(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("kind", "cell", "said"),
     [
-        ("int", "5.5", "'5.5' (str) is no whole number"),
-        ("int", "9" * 9000, "(str) is no whole number"),
-        ("int", "1e99999999", "(str) is no whole number"),
-        ("float", "abc", "'abc' (str) is no number"),
-        ("float", "1e999", "'1e999' (str) is no number"),
-        ("bool", "maybe", "'maybe' (str) is no true or false"),
-        ("json", "['a']", "is no JSON"),
+        ("int", "5.5", "'5.5' (str) is not a whole number"),
+        ("int", "9" * 9000, "(str) is not a whole number"),
+        ("int", "1e99999999", "(str) is not a whole number"),
+        ("float", "abc", "'abc' (str) is not a number"),
+        ("float", "1e999", "'1e999' (str) is not a number"),
+        ("bool", "maybe", "'maybe' (str) is not true or false"),
+        ("json", "['a']", "is not JSON"),
         ("json", "[" * 5000, "nested more than 60 levels deep"),
         ("python", "['a' 'b']", "texts without a comma between, as numpy prints arrays"),
-        ("python", "__import__('os')", "is no literal of Python"),
-        ("python", "(" * 5000, "is no literal of Python"),
-        ("date", "31.05.2024", "is no date of ISO 8601"),
+        ("python", "__import__('os')", "is not a literal of Python"),
+        ("python", "(" * 5000, "is not a literal of Python"),
+        ("date", "31.05.2024", "is not a date of ISO 8601"),
     ],
 )
 def test_a_cell_of_another_type_is_told_by_row_and_column(kind: str, cell: str, said: str, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_nan_is_null_wherever_it_comes_from(tmp_path: Path, write_task: Callable
     [
         ("{{ x | date('%1000000000d') }}", "date: '%1000000000d' has other codes than %Y, %m, %d"),
         ("{{ x | date('%Y%m') }}", "date: "),
-        ("{{ x | int }}", "int: a text of 5,000 characters is no number"),
+        ("{{ x | int }}", "int: a text of 5,000 characters is not a number"),
     ],
 )
 def test_conversions_of_hostile_values_end_in_an_error(source: str, said: str) -> None:

@@ -190,8 +190,8 @@ def test_golden_rows_that_are_the_same_are_told_at_their_lines(check: Check) -> 
         ("samples.jsonl", 7),
     ]
     assert [one.message.split(";")[0] for one in report.problems] == [
-        "the same row as in line 1",
-        "the same row as in line 3",
+        "the same row as line 1",
+        "the same row as line 3",
     ]
 
 
@@ -343,7 +343,7 @@ def test_a_sound_choice_task_has_no_problems(check: Check) -> None:
 def test_choices_that_are_the_same_text_are_a_problem(check: Check) -> None:
     rows = [*_options(50), {"question": "q", "options": ["yes", " yes", "no"], "label": 2}]
     file, line, message = _only(check(CHOICE, test=rows))
-    assert (file, line) == ("task.yaml", 7) and "'yes' is there twice" in message
+    assert (file, line) == ("task.yaml", 7) and "'yes' appears twice" in message
 
 
 def test_a_gold_that_is_no_choice_is_told_at_gold(check: Check) -> None:
@@ -461,7 +461,7 @@ def test_a_mirror_is_read_where_there_is_one(
     monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path))
     report = check_task("gsm8k", default_catalog(), ruler=nano_ruler)
     assert (report.source, report.rows, report.ok) == ("mirror", 15, True)
-    assert report.notices == ("split 'train' is on the hub alone (see `slmbench data pull`)",)
+    assert report.notices == ("split 'train' is only on the hub (see `slmbench data pull`)",)
 
 
 def test_samples_only_leaves_files_alone(check: Check) -> None:

@@ -86,4 +86,4 @@ def test_what_cant_work_is_said(adapter, tmp_path, capsys, options, code, said):
 
 def test_a_folder_that_holds_no_adapter_is_refused(tmp_path, capsys):
     assert main(["export", str(tmp_path), "--to", "merged"]) == 2
-    assert "is no adapter's folder: it has no adapter_config.json" in capsys.readouterr().err
+    assert "is not an adapter's folder: it has no adapter_config.json" in capsys.readouterr().err

@@ -169,7 +169,7 @@ def test_a_download_that_hangs_is_let_go(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=60)
     assert child.returncode == 130 and "Traceback" not in said
-    assert "boolq: interrupted; none of its files is new" in said and said.endswith("interrupted\n")
+    assert "boolq: interrupted; none of its files was replaced" in said and said.endswith("interrupted\n")
     assert not (tmp_path / "mirror").exists()
 
 

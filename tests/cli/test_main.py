@@ -267,4 +267,4 @@ def test_a_run_takes_fewer_adapters_metrics_and_items_as_its_parts_do(tmp_path, 
 
 def test_a_dry_run_has_no_json(capsys):
     assert main(["run", "nano-quickstart", "--dry-run", "--json"]) == 2
-    assert "--json is the leaderboard's" in capsys.readouterr().err
+    assert "--json prints the leaderboard" in capsys.readouterr().err

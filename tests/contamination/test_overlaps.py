@@ -295,7 +295,7 @@ def test_golden_rows_are_every_split_so_they_are_told_and_kept(nano_tokenizer):
     assert report.overlaps[0].flagged == len(rows)
     assert apply(report, rows, "fail") == rows
     (line,) = report.lines()
-    assert line == "contamination: golden rows stand in, so that what they share says nothing: gsm8k/test"
+    assert line == "contamination: golden rows stand in, so what they share says nothing: gsm8k/test"
 
 
 def test_a_split_that_cannot_be_had_stops_the_check_or_is_noted(sums):

@@ -213,7 +213,7 @@ def test_a_choice_that_no_token_spells_is_told_of(t5, tmp_path, write_task) -> N
         'prompt: {user: "{{ question }}"}\nchoices: ["\\n", "two"]\ngold: "1"\nmetrics: [accuracy]\n'
     )
     task = load_task_folder(str(write_task("blank", yaml)), default_catalog())
-    with pytest.raises(DataError, match=r"task 'blank'.*choices: number 1 of 2 is white space alone"):
+    with pytest.raises(DataError, match=r"task 'blank'.*choices: number 1 of 2 is only white space"):
         evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path)))
 
 

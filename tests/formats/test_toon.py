@@ -237,8 +237,8 @@ def test_deeply_nested_output_is_a_fault_and_no_crash() -> None:
     [
         ({"a": float("nan")}, "toon has no way to write nan"),
         ({"a": [1, {"b": float("-inf")}]}, "toon has no way to write -inf"),
-        ({1: "a"}, "toon: the key 1 is no text"),
-        ({"a": {None: 1}}, "toon: the key None is no text"),
+        ({1: "a"}, "toon: the key 1 is not text"),
+        ({"a": {None: 1}}, "toon: the key None is not text"),
         ({"a": b"x"}, "toon has no way to write a bytes"),
         ({"a": {1, 2}}, "toon has no way to write a set"),
     ],

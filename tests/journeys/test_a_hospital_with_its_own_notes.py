@@ -44,7 +44,7 @@ def journey(
     said = capsys.readouterr().err
     assert f"1 of {len(rows)} rows have no 'diagnosis' and are left out" in said
     assert "'note' asks, 'diagnosis' is one of 4 labels" in said
-    assert "made up, none of them is a row of the file" in said
+    assert "made up, none of them a row of the file" in said
     golden = (home / "tasks" / "notes" / "samples.jsonl").read_text(encoding="utf-8")
     assert golden and not [row for row in rows if json.dumps(row["note"])[1:-1] in golden]
 

@@ -113,7 +113,7 @@ def test_a_missing_samples_file_is_found(write_run, tmp_path) -> None:
 
 def test_an_item_that_counts_twice_is_found(write_run, tmp_path) -> None:
     write_run("padded", [1, 1, 0], samples=[{}, {"item_id": "item-0000"}])
-    assert "item_id 'item-0000' is there more than once" in messages(tmp_path)
+    assert "item_id 'item-0000' appears more than once" in messages(tmp_path)
 
 
 def test_an_item_may_run_in_several_epochs_and_counts_once(write_run, tmp_path) -> None:
@@ -140,8 +140,8 @@ def test_an_item_without_a_score_needs_an_error_in_the_record(write_run, tmp_pat
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (float("nan"), "holds NaN, which is no number of JSON"),
-        (float("inf"), "holds Infinity, which is no number of JSON"),
+        (float("nan"), "holds NaN, which is not a JSON number"),
+        (float("inf"), "holds Infinity, which is not a JSON number"),
         (True, "field scores.exact_match/strict is true, has to be a number"),
         ("1", 'field scores.exact_match/strict is "1", has to be a number'),
         ([], "field scores.exact_match/strict is an empty list, has to be a number"),
@@ -199,7 +199,7 @@ def test_one_id_with_two_records_is_a_problem_and_a_copy_is_not(write_run, tmp_p
     assert len(runs) == 1
     assert "counts once" in notices[0]
     write_run("same", [1, 1], out=tmp_path / "three")
-    with pytest.raises(RunProblems, match="is also that of"):
+    with pytest.raises(RunProblems, match="is also the run_id of"):
         load_runs([tmp_path / "one", tmp_path / "three"])
 
 

@@ -194,7 +194,7 @@ def test_a_baseline_rescales_as_in_bert_score_and_is_in_the_name(
     _assert_close(bertscore(*map(list, zip(*pairs, strict=True)), settings), theirs)
     load_scorer("bertscore").ready()
     for text, message in (
-        ("LAYER,P\n1,2\n", "is no baseline file"),
+        ("LAYER,P\n1,2\n", "is not a baseline file"),
         ("LAYER,P,R,F\n1,0,0,0\n", "no baseline of layer 6"),
     ):
         path.write_text(text)
@@ -238,9 +238,9 @@ def test_missing_weights_are_an_error_that_says_what_to_do(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("owner/name", "names no layer"),
-        ("/no/such/folder:3", "neither a folder that is there nor a hub id"),
-        ("{tmp}", "holds no config.json"),
+        ("owner/name", "does not name a layer"),
+        ("/no/such/folder:3", "neither an existing folder nor a hub id"),
+        ("{tmp}", "has no config.json"),
         ("{minilm}:7", "layer 7 of .*, which has 6"),
     ],
 )
@@ -261,7 +261,7 @@ def test_weights_that_lack_tensors_are_refused(roberta: Path, tmp_path: Path) ->
     tensors = load_file(roberta / "plain" / "model.safetensors")
     kept = {key: tensor for key, tensor in tensors.items() if "layer.1.attention.self.query" not in key}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UsageError, match=r"lacks 2 of its tensors, as .*layer\.1\.attention"):
+    with pytest.raises(UsageError, match=r"lacks 2 of its tensors, such as .*layer\.1\.attention"):
         loaded(BertSettings.of(str(tmp_path), 3))
 
 

@@ -144,7 +144,7 @@ def _damage(data, at, new):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda data: b"", "is no GGUF file: it doesn't begin with GGUF; it is empty"),
+        (lambda data: b"", "is not a GGUF file: it doesn't begin with GGUF; it is empty"),
         (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (lambda data: b"<!DOCTYPE html>", "is a web page"),
         (lambda data: b"GGUF", "is a damaged GGUF file: at byte 4 of 4, the file ends"),
@@ -152,9 +152,9 @@ def _damage(data, at, new):
         (lambda data: data[:-500], "is cut: it has"),
         (lambda data: _damage(data, 4, struct.pack("<I", 9)), "is GGUF version 9"),
         (lambda data: _damage(data, 4, struct.pack(">I", 3)), "is written for big-endian machines"),
-        (lambda data: _damage(data, 8, struct.pack("<Q", 2**63)), "tensors, where at most"),
-        (lambda data: _damage(data, 16, struct.pack("<Q", 2**63)), "keys, where at most"),
-        (lambda data: _damage(data, 24, struct.pack("<Q", 2**62)), "bytes of a text, where at most"),
+        (lambda data: _damage(data, 8, struct.pack("<Q", 2**63)), "tensors, but at most"),
+        (lambda data: _damage(data, 16, struct.pack("<Q", 2**63)), "keys, but at most"),
+        (lambda data: _damage(data, 24, struct.pack("<Q", 2**62)), "bytes of a text, but at most"),
     ],
 )
 def test_a_damaged_or_foreign_file_has_an_error_of_its_own(tmp_path, file, make, said):

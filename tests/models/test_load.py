@@ -55,7 +55,7 @@ def test_cut_weights_are_refused(folder):
 
 
 def test_folder_without_a_config_is_no_model(tmp_path):
-    with pytest.raises(UsageError, match=r"holds no config\.json"):
+    with pytest.raises(UsageError, match=r"has no config\.json"):
         resolve_model(str(tmp_path), default_catalog())
 
 

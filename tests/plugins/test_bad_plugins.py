@@ -82,7 +82,7 @@ def score(text: str = "2") -> object:
         (metric("return float('inf')"), r"metric 'mine': mine is infinite \(task"),
         (metric("return 2"), r"metric 'mine': mine is 2, outside of its range 0 to 1 \(task"),
         (metric("import sys; sys.exit(0)"), r"plugin\.py:11: metric 'mine': SystemExit: 0 \(task"),
-        (metric("return {1}", ", pool=len"), r"metric 'mine': what an item adds is no JSON value"),
+        (metric("return {1}", ", pool=len"), r"metric 'mine': what an item adds is not a JSON value"),
         (metric("return 'good'"), r"metric 'mine': mine is a str; a metric returns numbers \(task"),
         (metric("return None"), r"metric 'mine': mine is a NoneType; a metric returns numbers \(task"),
         (
@@ -257,7 +257,7 @@ def test_two_tasks_whose_plugins_bring_one_format_are_told_when_they_are_run_tog
     [
         (
             "yield {'q': '1', 'a': '2'}\n    yield {'q': '1', 'b': '2'}",
-            r"row 1: has the columns q, b, where the rows before have q, a; a loader's rows have one set",
+            r"row 1: has the columns q, b, but the rows before have q, a; a loader's rows have one set",
         ),
         ("yield {'q': {'x'}, 'a': '2'}", r"row 0: column 'q' holds a set; a loader yields texts"),
         ("yield ('1', '2')", r"row 0: expected a dict with text keys, got tuple"),
@@ -286,7 +286,7 @@ def test_a_loader_whose_rows_are_none_is_told_with_the_row(write, body: str, mes
         ),
         (
             "{name: few, splits: [test], options: {split: train}}",
-            r"loader\.options\.split is not for a declaration to say",
+            r"loader\.options\.split can't be set in a declaration",
         ),
         ("{name: few, splits: []}", r"task\.yaml:5:23"),
     ],
@@ -351,11 +351,11 @@ def test_a_prompt_whose_tokens_are_not_the_first_ones_of_prompt_and_answer_is_fo
     )
     report = check_task(str(folder), default_catalog())
     said = "\n".join(map(str, report.problems))
-    assert ("format 'blank': the prompt's tokens are not the first ones of prompt and answer" in said) is bad
+    assert ("format 'blank': the prompt's tokens are not the first tokens of prompt and answer" in said) is bad
     assert report.formats["blank"] == ("failed" if bad else "ok")
     if bad:
         assert "they differ from token" in said and "' ' against ' s'" in said
-        assert "end the prompt elsewhere, as after a colon" in said
+        assert "end the prompt elsewhere, for example after a colon" in said
 
 
 def test_what_a_plugin_imports_is_registered_with_the_digest_of_its_own_file(

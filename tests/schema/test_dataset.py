@@ -106,9 +106,9 @@ def test_a_holdout_that_cannot_be_kept_apart_is_refused(splits: str, holdout: st
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("files: {train: a, test: b}", "holdout makes the split 'test'; take it off the list of files"),
-        ("local: [train, test]", "holdout makes the split 'test'; take it off the list of files"),
-        ("files: {all: a}", "holdout takes rows of 'train', which is none of the splits: all"),
+        ("files: {train: a, test: b}", "holdout makes the split 'test'; remove it from the list of files"),
+        ("local: [train, test]", "holdout makes the split 'test'; remove it from the list of files"),
+        ("files: {all: a}", "holdout takes rows of 'train', which is not one of the splits: all"),
         ("generated: {train: 2, test: 2}", "'holdout' is for rows that are there"),
     ],
 )
@@ -123,8 +123,8 @@ def test_a_holdout_of_ones_own_rows_makes_a_split_that_is_no_file(source: str, m
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("read: {encoding: latin-99}", "'latin-99' is no encoding"),
-        ("read: {encoding: hex}", "'hex' is no encoding"),
+        ("read: {encoding: latin-99}", "'latin-99' is not an encoding"),
+        ("read: {encoding: hex}", "'hex' is not an encoding"),
         ("read: {delimiter: '::'}", "read.delimiter: string should have at most 1 character"),
         ("types: {a: integer}", "types.a: expected 'text', 'int'"),
         ("columns: [b], types: {a: int}", "'types' names 'a', which 'columns' lacks"),

@@ -55,7 +55,7 @@ def test_nothing_has_no_front():
 
 
 def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="row 1 has an objective that is no number"):
+    with pytest.raises(ValueError, match="row 1 has an objective that is NaN"):
         pareto_front([(1.0,), (float("nan"),)], [True])
 
 

@@ -14,7 +14,7 @@ from slmbench.task import Task, load_task_folder, templates_of
 MakeTask = Callable[..., Task]
 
 ROWS = [{"question": "q", "answer": "a"}]
-BLANK = "ends in white space, which makes other tokens of what follows; take it off"
+BLANK = "ends in white space, which changes the tokens of what follows; remove it"
 
 
 def faults(make_task: MakeTask, kind: str, yaml: str) -> list[str]:

@@ -184,7 +184,7 @@ def test_a_state_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, d
     path = tmp_path / "optimizer.pt"
     path.write_bytes(data)
     with pytest.raises(
-        FileError, match=r"optimizer\.pt: can't be gone on from: .*; delete .* and run the same command"
+        FileError, match=r"optimizer\.pt: can't be resumed from: .*; delete .* and run the same command"
     ):
         load_state(str(path))
 
@@ -204,6 +204,6 @@ def test_nothing_in_a_state_is_run(tmp_path):
 
     path = tmp_path / "random.pt"
     torch.save({"torch": Evil()}, path)
-    with pytest.raises(FileError, match=r"random\.pt: can't be gone on from"):
+    with pytest.raises(FileError, match=r"random\.pt: can't be resumed from"):
         load_state(str(path))
     assert not (tmp_path / "canary").exists()

@@ -149,7 +149,7 @@ def test_a_training_with_other_settings_sets_an_adapter_aside_and_going_back_put
     assert train(tmp_path, "note", "optim.lr=1e-3", say=said.append) == str(folder)
     second = read_adapter(str(folder)).sha256
     (aside,) = [path for path in folder.parent.iterdir() if path != folder]
-    assert any(line.endswith(f"that one is kept as {aside}") for line in said)
+    assert any(line.endswith(f"and is kept as {aside}") for line in said)
     assert (read_adapter(str(aside)).sha256, first == second) == (first, False)
     said.clear()
     assert train(tmp_path, "note", say=said.append) == str(folder)
@@ -174,7 +174,7 @@ def test_a_result_whose_record_says_nothing_is_set_aside_too(train, tmp_path):
     train(tmp_path, "note", say=said.append)
     (aside,) = [path for path in folder.parent.iterdir() if path.name.startswith("note-")]
     assert read_adapter(str(aside)).sha256 == before.sha256
-    assert sum("was made with other settings; that one is kept as" in line for line in said) == 1
+    assert sum("was made with other settings, and is kept as" in line for line in said) == 1
 
 
 def test_a_result_that_was_damaged_is_made_anew_and_told(train, tmp_path):
@@ -185,7 +185,7 @@ def test_a_result_that_was_damaged_is_made_anew_and_told(train, tmp_path):
     said = []
     train(tmp_path, "note", say=said.append)
     assert read_adapter(str(folder)).sha256 == before
-    assert any(line.endswith("was not as its training left it; it is made anew") for line in said)
+    assert any(line.endswith("was not as its training left it; it is made again") for line in said)
     assert [path.name for path in folder.parent.iterdir()] == ["note"]
 
 
@@ -224,7 +224,7 @@ def test_what_no_training_has_written_is_not_replaced(train, tmp_path, there):
     precious = place if there == "a file" else place / "adapter_config.json"
     precious.parent.mkdir(parents=True)
     precious.write_text("precious")
-    with pytest.raises(UsageError, match="no training has written it"):
+    with pytest.raises(UsageError, match="no training wrote it"):
         train(tmp_path, "note", resume=False)
     assert precious.read_text() == "precious"
     assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]

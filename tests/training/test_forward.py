@@ -412,7 +412,7 @@ def test_a_quantised_base_that_was_evaluated_before_is_refused(tmp_path):
     )
     if not packed:
         pytest.skip("bitsandbytes packs nothing anew on this machine")
-    with pytest.raises(UsageError, match="load the model anew"):
+    with pytest.raises(UsageError, match="load the model again"):
         prepare_model(model)
 
 

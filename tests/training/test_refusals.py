@@ -56,7 +56,7 @@ CASES = {
     ("lora.targets=[q_proj, vproj]",): r"lora\.targets: 'nano' has no 'vproj'; did you mean 'v_proj'\?",
     # peft raises after the weights are loaded, without saying what there is.
     ("lora.targets=[qkv]",): r"lora\.targets: 'nano' has no 'qkv'.* it has down_proj, gate_proj, k_proj",
-    ("lora.targets=[self_attn]",): r"'self_attn' of 'nano' is no layer that takes an adapter",
+    ("lora.targets=[self_attn]",): r"'self_attn' of 'nano' is not a layer that takes an adapter",
 }
 
 

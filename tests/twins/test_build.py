@@ -153,7 +153,7 @@ def test_a_cache_that_cannot_be_written_is_a_named_error(spec_of, tmp_path, monk
         ("nano", {}, "lacks `twin`"),
         ("smollm2-135m", {"family": "nano"}, "lacks `twin`, or a `family`"),
         ("smollm2-135m", {"family": "t5"}, "family 't5' is not causal"),
-        ("smollm2-135m", {"twin": {"kv_heads": 3}}, r"twin.heads \(4\) is no multiple of twin.kv_heads \(3\)"),
+        ("smollm2-135m", {"twin": {"kv_heads": 3}}, r"twin.heads \(4\) is not a multiple of twin.kv_heads \(3\)"),
         ("smollm2-135m", {"twin": {"head_width": 33}}, r"head_width \(33\) is odd"),
         (
             "phi-3.5-mini-instruct",
