@@ -121,7 +121,9 @@ def test_packed_weights_without_a_word_on_how_are_refused_by_name(rewrite):
     packed = rewrite("packed", lambda tensors: tensors | {name: torch.zeros(24576, 1, dtype=torch.uint8)})
     source = resolve_model(str(packed), default_catalog())
     for look in (load_config, load_model):
-        with pytest.raises(UsageError, match=rf"1 of its tensors are packed, such as {name} \(U8\), but config.json has no"):
+        with pytest.raises(
+            UsageError, match=rf"1 of its tensors are packed, such as {name} \(U8\), but config.json has no"
+        ):
             look(source)
 
 
