@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from slmbench.checks._findings import Findings, short
 from slmbench.checks._rows import Split
+from slmbench.contamination import normalised
 from slmbench.errors import SlmbenchError
 from slmbench.task import Task
 from slmbench.values import Example
@@ -18,7 +19,8 @@ def check_leaks(task: Task, splits: dict[str, Split], found: Findings) -> None:
 
     A shot is an item where their fields are the same, or, unless there are choices, their questions; with `same`, only
     an item of the shot's own group is ever shown it. A training row is an item where question, answer and choices are
-    the same. White space tells nothing apart: a row with a blank more is known by heart all the same.
+    the same. Case, punctuation and white space tell nothing apart, as in a training: a row with a blank more is known
+    by heart all the same.
     """
     evaluated = splits[task.spec.split]
     _check_shots(task, evaluated, splits, found)
@@ -40,20 +42,20 @@ def check_leaks(task: Task, splits: dict[str, Split], found: Findings) -> None:
 def _check_shots(task: Task, evaluated: Split, splits: dict[str, Split], found: Findings) -> None:
     rows = {(group_of(task, one), _canonical(one)): one for one in reversed(evaluated.examples)}
     asked = {
-        (group_of(task, example), _words(question)): example
+        (group_of(task, example), normalised(question)): example
         for example, question in zip(reversed(evaluated.examples), reversed(evaluated.questions), strict=True)
         if not example.choices
     }
     few = splits.get(task.spec.fewshot.split) if task.spec.fewshot.n else None
     for example, question in _shots(task, few) if few is not None else ():
         group = group_of(task, example)
-        same = rows.get((group, _canonical(example))) or asked.get((group, _words(question)))
+        same = rows.get((group, _canonical(example))) or asked.get((group, normalised(question)))
         if same is not None:
             found.at(("fewshot",), f"shot {example.id!r} is the evaluated item {same.id!r}: {short(question)}")
     by_question = {question: example for (_, question), example in asked.items()}
     for number, question in _worked_questions(task):
-        if _words(question) in by_question:
-            same = by_question[_words(question)]
+        if normalised(question) in by_question:
+            same = by_question[normalised(question)]
             message = f"worked shot {number} asks the evaluated item {same.id!r}: {short(question)}"
             found.at(("cot", "shots", number), message)
 
@@ -90,21 +92,17 @@ def group_of(task: Task, example: Example) -> str:
 
 
 def _identity(example: Example, question: str) -> tuple[str, str, tuple[str, ...]]:
-    return _words(question), _words(example.answer), tuple(map(_words, example.choices))
+    return normalised(question), normalised(example.answer), tuple(map(normalised, example.choices))
 
 
 def _canonical(example: Example) -> str:
-    return json.dumps(_spaced_alike(example.fields), sort_keys=True, default=str)
+    return json.dumps(_alike(example.fields), sort_keys=True, default=str)
 
 
-def _spaced_alike(value: object) -> object:
-    """A value with the white space of all its texts made one blank."""
+def _alike(value: object) -> object:
+    """A value with all its texts normalised."""
     if isinstance(value, str):
-        return _words(value)
+        return normalised(value)
     if isinstance(value, Mapping):
-        return {str(key): _spaced_alike(inner) for key, inner in value.items()}
-    return [_spaced_alike(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
+        return {str(key): _alike(inner) for key, inner in value.items()}
+    return [_alike(inner) for inner in value] if isinstance(value, list | tuple) else value

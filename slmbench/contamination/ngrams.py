@@ -41,6 +41,14 @@ def words_of(text: str) -> list[str]:
     return _ANY_WORD.findall(unicodedata.normalize("NFKC", text).translate(_DASHES).lower())
 
 
+def normalised(text: str) -> str:
+    """What two texts have in common that are the same but for case, punctuation and white space: its words.
+
+    A text without words is known by its signs.
+    """
+    return " ".join(words_of(text) or text.split())
+
+
 @frozen
 class Vocabulary:
     """Word -> its number, from 1 on; signs have one together."""

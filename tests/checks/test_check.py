@@ -16,6 +16,7 @@ from slmbench.checks import CheckReport, check_task
 from slmbench.checks._findings import Findings
 from slmbench.checks._formats import Reading, Written
 from slmbench.checks._scores import check_scores
+from slmbench.contamination import normalised
 from slmbench.errors import DataError, TrustError, UsageError
 from slmbench.lengths import Ruler
 from slmbench.metrics import Scorer
@@ -404,17 +405,29 @@ def test_rows_that_are_trained_on_and_evaluated_are_counted_with_the_first(check
     assert "'train-4'" in message
 
 
-def test_white_space_makes_no_other_shot_and_no_other_row(check: Check) -> None:
-    shot = {"question": " 51+1?", "answer": "fifty-two"}
-    row = {"question": "52+1?\t", "answer": "53 "}
+@pytest.mark.parametrize(
+    ("asked", "trained", "answer"),
+    [(" 51+1?", "52+1?\t", "53 "), ("51 +1 ?!", "(52+\n1)", "53."), ("51+1", "\uff15\uff12+1?", "\u201c53\u201d")],
+)
+def test_white_space_and_punctuation_make_no_other_shot_and_no_other_row(
+    check: Check, asked: str, trained: str, answer: str
+) -> None:
+    shot = {"question": asked, "answer": "fifty-two"}
+    row = {"question": trained, "answer": answer}
     report = check(GENERATE + "fewshot: {n: 1, split: train}\n", train=[shot, *_sums(0), row])
     leak, shared = sorted(report.problems, key=lambda one: -one.line)
     assert "shot 'train-0' is the evaluated item 'test-1'" in leak.message
     assert shared.message.startswith("1 of 4 rows of split 'test' are in split 'train' too; the first is 'test-2'")
 
 
-def test_white_space_in_choices_makes_no_other_row(check: Check) -> None:
-    train = [*_options(0), {**_options(51, 1)[0], "options": ["51,  as it was", "52! ", "53\nand more"]}]
+def test_a_sign_before_a_number_makes_another_row_and_so_do_signs_that_are_all_there_is(check: Check) -> None:
+    assert check(train=[*_sums(0), {"question": "52-1?", "answer": "53"}, {"question": "52+1?", "answer": "-53"}]).ok
+    assert not {normalised("??"), normalised("=="), ""} & {normalised("!"), normalised("= ==")}
+    assert normalised("! ?") == normalised(" !\n?")
+
+
+def test_white_space_and_case_in_choices_make_no_other_row(check: Check) -> None:
+    train = [*_options(0), {**_options(51, 1)[0], "options": ["51,  As it was", "52! ", "53\nand more"]}]
     (problem,) = check(CHOICE, train=train).problems
     assert problem.message.startswith("1 of 4 rows of split 'test' are in split 'train' too; the first is 'test-1'")
     shot = {**_options(51, 1)[0], "options": ["51,  as it was", "52! ", "53\nand more"]}
