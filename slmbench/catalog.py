@@ -65,7 +65,7 @@ class Catalog:
         return paths.shown(path) if path else "slmbench"
 
     def files(self, kind: str) -> dict[str, str]:
-        """name -> YAML file, sorted by name. Raises DeclarationError where a name is defined twice."""
+        """name -> YAML file, sorted by name. Raises DeclarationError if a name is defined twice."""
         found: dict[str, str] = {}
         real: dict[str, str] = {}
         problems: list[Problem] = []
@@ -91,7 +91,7 @@ class Catalog:
         return dict(sorted(found.items()))
 
     def replaced(self, kind: str, name: str) -> str | None:
-        """The file of a name that another one stands in for, or None where none does."""
+        """The file of a name that another one stands in for, or None if none does."""
         everywhere = [*self.roots, *self.installed]
         there = [path for path in self._walk(kind, everywhere) if os.path.basename(path) == f"{name}.yaml"]
         originals = [path for path in there if not _replaces(path)] if len(there) > 1 else []
@@ -164,7 +164,7 @@ def _say_once(text: str) -> None:
 
 def _replaces(path: str) -> bool:
     """Whether a data set's declaration says that it stands in for the bundled one of its name."""
-    # Asked only where a name is there twice, so that `list` seldom pays for YAML.
+    # Asked only if a name is there twice, so that `list` seldom pays for YAML.
     from slmbench.yamlfile import read_yaml
 
     try:

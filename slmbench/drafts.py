@@ -91,7 +91,7 @@ class _Shape:
 
 
 def draft_task(name: str, path: str, wishes: Wishes) -> Draft:
-    """A task over the rows of a file. Raises DataError for a file that can't be read, UsageError where guesses fail."""
+    """A task over the rows of a file. Raises DataError for a file that can't be read, UsageError if guesses fail."""
     if not os.path.isfile(path):
         raise UsageError(f"{shown(path)} is not a file")
     read = ReadSpec(encoding=wishes.encoding, delimiter=wishes.delimiter)
@@ -388,7 +388,7 @@ def _is_empty(value: object) -> bool:
 
 
 def _type_of(rows: list[Row], column: str, path: str) -> str | None:
-    """The type to declare where a column's values are no texts; None where nothing is to be declared."""
+    """The type to declare where a column's values are not texts; None if nothing is to be declared."""
     values = [row[column] for row in rows if not _is_empty(row.get(column))]
     if all(isinstance(value, str | list | dict) or type(value) is int for value in values):
         return None

@@ -71,9 +71,9 @@ class OfflineError(SlmbenchError):
 
 
 class MissingData(OfflineError):
-    """A split that is not on this machine and can't be had from here.
+    """A split that is not on this machine and isn't available from here.
 
-    dataset: its name. what: which split, and why it can't be had. way: how to get it, where it isn't pulled. said: what
+    dataset: its name. what: which split, and why it isn't available. way: how to get it, if it isn't pulled. said: what
     a library said. Several of them make one error with `all_missing`.
     """
 
@@ -105,7 +105,7 @@ def all_missing(errors: list[MissingData]) -> OfflineError:
 
 
 class Problem:
-    """One fault of a file: where (path, 1-based line and column, 0 where unknown) and what."""
+    """One fault of a file: where (path, 1-based line and column, 0 if unknown) and what."""
 
     __slots__ = ("column", "line", "message", "path")
 

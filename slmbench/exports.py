@@ -80,7 +80,7 @@ def export_task(task: Task, form: str, split: str, limit: int | None = None) -> 
 
 
 def record_of(task: Task, example: Example) -> Record:
-    """One example as a record. Raises DataError where an input has the name of a column of options or target."""
+    """One example as a record. Raises DataError if an input has the name of a column of options or target."""
     record = asked_of(task, example)
     options = {f"choice_{number}": text for number, text in enumerate(_own_options(task, example), 1)}
     clash = sorted(options.keys() & record.keys())
@@ -94,7 +94,7 @@ def record_of(task: Task, example: Example) -> Record:
 def asked_of(task: Task, example: Example) -> Record:
     """What formats write of an example, as one record: inputs and target. Options are scored one by one, so not there.
 
-    Raises DataError where an input is called `answer` or `reasoning`.
+    Raises DataError if an input is called `answer` or `reasoning`.
     """
     record = dict(task.prompt(example).inputs)
     clash = sorted({"answer", "reasoning"} & set(record))

@@ -86,7 +86,7 @@ def write_together(contents: Mapping[str, bytes]) -> None:
 
 
 def write_json(path: str, value: object) -> None:
-    """Writes JSON, indented, atomically. Raises ValueError for NaN, SlmbenchError where it can't be written."""
+    """Writes JSON, indented, atomically. Raises ValueError for NaN, SlmbenchError if it can't be written."""
     write_atomically(path, json_bytes(value))
 
 
@@ -106,7 +106,7 @@ def sync_folder(folder: str) -> None:
 
 
 def lock(file: IO[bytes]) -> bool:
-    """Takes an open file's lock; False where another process holds it."""
+    """Takes an open file's lock; False if another process holds it."""
     try:
         import fcntl
     except ImportError:  # Windows has no flock; there one writer is the user's word.
@@ -119,7 +119,7 @@ def lock(file: IO[bytes]) -> bool:
 
 
 def _open_linked(path: str) -> IO[bytes] | None:
-    """A lock file, opened and locked, that still has its name; None where another process holds it.
+    """A lock file, opened and locked, that still has its name; None if another process holds it.
 
     One that its last holder has just unlinked is locked in vain: the next one to come would open a new file.
     """
@@ -136,7 +136,7 @@ def _open_linked(path: str) -> IO[bytes] | None:
 
 @contextlib.contextmanager
 def only_writer(path: str) -> Iterator[None]:
-    """Holds a lock file for the length of the block. Raises SlmbenchError where another process holds it."""
+    """Holds a lock file for the length of the block. Raises SlmbenchError if another process holds it."""
     with disk_errors(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         file = _open_linked(path)

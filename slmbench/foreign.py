@@ -50,10 +50,10 @@ LIMITS = Limits()
 
 
 class Foreign(BaseModel):
-    """Base of what a file holds: nothing is coerced (`"5"` is no number, `true` no 1), NaN and infinity are no numbers.
+    """Base of what a file holds: nothing is coerced (`"5"` is not a number, `true` not 1), NaN and infinity refused.
 
     Keys that the model doesn't know are left out; `extra="forbid"` in a model's own `model_config` refuses them. In
-    strict mode a list is no tuple and a text no date: declare `list[...]`, and check texts with an AfterValidator.
+    strict mode a list is not a tuple and text not a date: declare `list[...]`, and check texts with an AfterValidator.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="ignore")
@@ -77,19 +77,19 @@ Amount = Annotated[float, Field(ge=0, lt=1e300)]
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
 """Of these, sums and differences stay within float64."""
 SchemaOne = Annotated[int, Field(ge=1, le=1)]
-"""The number of a first schema; a Literal of an int ends in an OverflowError where a file has one beyond 64 bits."""
+"""The number of a first schema; a Literal of an int ends in an OverflowError if a file has one beyond 64 bits."""
 
 
 def read_model(path: str | os.PathLike[str], model: type[ModelT], limits: Limits = LIMITS, *, todo: str = "") -> ModelT:
     """A file's JSON as a model's value. todo: what a person can do about a bad one, as `train it again`.
 
-    Raises FileError, with every fault of the file at once; FileNotFoundError where there is no such file.
+    Raises FileError, with every fault of the file at once; FileNotFoundError if there is no such file.
     """
     return parse(model, read_json(path, limits, todo=todo), path, todo=todo)
 
 
 def read_json(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> Any:
-    """A file's JSON within limits. Raises FileError; FileNotFoundError where there is no such file."""
+    """A file's JSON within limits. Raises FileError; FileNotFoundError if there is no such file."""
     return decode_json(read_bytes(path, limits.bytes, todo=todo), path, limits, todo=todo)
 
 
@@ -117,7 +117,7 @@ def plain_lines(path: str | os.PathLike[str], most: int = LIMITS.bytes) -> Itera
 
 
 def read_bytes(path: str | os.PathLike[str], most: int, *, todo: str = "") -> bytes:
-    """A file's bytes, of which there may be `most`. Raises FileError; FileNotFoundError where there is no such file."""
+    """A file's bytes, of which there may be `most`. Raises FileError; FileNotFoundError if there is no such file."""
     try:
         with open_plain(path) as file:
             data = file.read(most + 1)
@@ -160,7 +160,7 @@ def read_lines(
 ) -> Iterator[tuple[int, bytes, Any]]:
     """(number from 1, the line's bytes, its value or the FileError that it caused) of each line of a JSON Lines file.
 
-    A line that is too long ends the file. Raises FileError where it can't be read; FileNotFoundError without one.
+    A line that is too long ends the file. Raises FileError if it can't be read; FileNotFoundError without one.
     """
     try:
         for number, line in enumerate(plain_lines(path, limits.bytes), 1):
@@ -221,7 +221,7 @@ def _refuse(path: str | os.PathLike[str], line: int, message: str, todo: str) ->
 
 
 def check_depth(data: bytes, most: int) -> None:
-    """Raises ValueError where JSON is nested deeper than `most` levels."""
+    """Raises ValueError if JSON is nested deeper than `most` levels."""
     # Before it is parsed: the parser itself recurses.
     if data.count(b"[") + data.count(b"{") <= most:
         return
@@ -237,7 +237,7 @@ def check_depth(data: bytes, most: int) -> None:
 
 
 def check_surrogates(value: object) -> None:
-    """Raises ValueError where a key or a text of a JSON value holds half a character."""
+    """Raises ValueError if a key or a text of a JSON value holds half a character."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -339,7 +339,7 @@ def _problems(error: ValidationError, value: object, path: str, line: int, at: s
             wanted = form.format(**item.get("ctx", {})) if form else item["msg"][:1].lower() + item["msg"][1:]
             told.setdefault(place, (item["input"], []))[1].append(wanted)
     deeper = [*plain, *told]
-    # Where one kind of a union fits but for something inside, that the others don't fit is no news.
+    # Where one kind of a union fits but for something inside, that the others don't fit is not news.
     kept = {p: it for p, it in told.items() if not any(d[: len(p)] == p != d for d in deeper)}
     found = [(place, f"{_named(place, at)} {said}") for place, said in plain.items()]
     found += [

@@ -150,7 +150,7 @@ def _brings(folder: str) -> bool:
 
 
 def _places(top: str) -> list[str] | None:
-    """The folders of a top-level package; [] for a module of one file, None where there is neither."""
+    """The folders of a top-level package; [] for a module of one file, None if there is neither."""
     from importlib.machinery import PathFinder
 
     is_module = False

@@ -81,7 +81,7 @@ class Journal:
         self._file.seek(0, os.SEEK_END)
 
     def damage_said(self) -> str:
-        """All damage in one sentence, the first few lines by name; empty where there is none."""
+        """All damage in one sentence, the first few lines by name; empty if there is none."""
         if not self.damage:
             return ""
         more = f"; and {len(self.damage) - _SAID} more lines" if len(self.damage) > _SAID else ""

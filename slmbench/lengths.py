@@ -24,7 +24,7 @@ NO_LIMIT = 10**9
 
 @frozen(eq=False)
 class Ruler:
-    """A model's tokenizer. context_tokens: how many the model reads, None where it isn't known.
+    """A model's tokenizer. context_tokens: how many the model reads, None if it isn't known.
 
     for_answers: a person asked for this model, so that gold answers are held against max_tokens in its tokens.
     """
@@ -55,7 +55,7 @@ class Ruler:
 def open_ruler(name: str, catalog: Catalog) -> Ruler:
     """The ruler of a model: a registry name, a folder (of a tokenizer alone will do), or a hub id.
 
-    Raises UsageError, OfflineError or SlmbenchError where its tokenizer can't be had.
+    Raises UsageError, OfflineError or SlmbenchError if its tokenizer isn't available.
     """
     source = _source(name, catalog)
     tokenizer = load_tokenizer(source)

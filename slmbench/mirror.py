@@ -130,7 +130,7 @@ def verify(folder: str, catalog: Catalog, names: Iterable[str] | None = None) ->
     """Reads a mirror through: checksums, sizes, row counts, JSON, declared columns, files missing or too many.
 
     names: the data sets to look at, all folders unless given. A folder without checksums.json has its columns checked
-    only, and a notice says so. Raises UsageError where the mirror is no folder, or a name is no data set.
+    only, and a notice says so. Raises UsageError if the mirror is not a folder, or a name is not a data set.
     """
     if not os.path.isdir(folder):
         raise UsageError(
@@ -180,7 +180,7 @@ def _verify_one(dataset: Dataset, folder: str, problems: list[Problem], notices:
             )
     for name in present:
         if name != CHECKSUMS and name not in listed:
-            problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, f"is not in {CHECKSUMS}; take it out"))
+            problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, f"is not in {CHECKSUMS}; remove it"))
     for name, wanted in listed.items():
         _verify_file(dataset, os.path.join(folder, name), wanted, problems)
     return len(listed)
@@ -239,7 +239,7 @@ def _leads_away(name: str) -> bool:
 
 
 def _read_checked(dataset: Dataset, path: str, problems: list[Problem]) -> int | None:
-    """The number of rows, with a problem for each line that is no row of the data set; None for an unreadable file."""
+    """The number of rows, with a problem for each line that is not a row; None for an unreadable file."""
     columns = dataset.spec.columns
     wanted = list(columns.values()) if isinstance(columns, dict) else list(columns)
     n = 0
@@ -303,7 +303,7 @@ def _plain(value: object) -> str:
 
 
 def _commit_of(hub: str, revision: str | None) -> str | None:
-    """The commit that a revision of a data set is now, or None where the hub doesn't say."""
+    """The commit that a revision of a data set is now, or None if the hub doesn't say."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
     if hub_is_offline():
@@ -318,7 +318,7 @@ def _commit_of(hub: str, revision: str | None) -> str | None:
 
 
 def _refuse_foreign_files(dataset: Dataset, folder: str) -> None:
-    """Raises UsageError where a file would be overwritten that an earlier pull didn't write."""
+    """Raises UsageError if a file would be overwritten that an earlier pull didn't write."""
     listed: Mapping[str, _Listed] = {}
     with contextlib.suppress(OSError, FileError):
         listed = read_model(os.path.join(folder, CHECKSUMS), _Checksums).files

@@ -28,7 +28,7 @@ def user_roots() -> list[str]:
 
 
 def mirror_dir() -> str | None:
-    """The folder of `SLMBENCH_DATA`, or None where it isn't set."""
+    """The folder of `SLMBENCH_DATA`, or None if it isn't set."""
     return os.environ.get("SLMBENCH_DATA") or None
 
 

@@ -72,7 +72,7 @@ def inside_folder(folder: str, name: str) -> str:
 
 
 def load_plugin(folder: str) -> Plugin | None:
-    """The plugin of a task's folder, or None where it has none. Raises DeclarationError or HookError."""
+    """The plugin of a task's folder, or None if it has none. Raises DeclarationError or HookError."""
     given = os.path.join(folder, "plugin.py")
     if not os.path.lexists(given):
         return None
@@ -100,7 +100,7 @@ def load_plugin(folder: str) -> Plugin | None:
 def load_plugins(catalog: Catalog) -> Registry:
     """What the catalog's own plugin files and installed packages register; runs them, each once.
 
-    One that fails, is no Python, or has a name that is there already is said on stderr, and is in `broken`: it stops
+    One that fails, is not Python, or has a name that is there already is said on stderr, and is in `broken`: it stops
     what needs its names, and nothing else.
     """
     there = (*catalog.plugin_files(), *(one.path for one in catalog.plugin_modules))

@@ -1,6 +1,6 @@
 """Which fields a template prints, by their paths: `{{ qa.question }}` prints a part of `qa`, and no more of it.
 
-A template is no query: it may cut a text, choose turns of a conversation, or print under a condition. So its own
+A template is not a query: it may cut a text, choose turns of a conversation, or print under a condition. So its own
 rendering is listened to, in place of guessing from the names in it.
 """
 

@@ -113,7 +113,7 @@ class Recipe:
 
         Rows, steps, answers and sweeps are few and short; method, optimiser, packing, mixing, format, chain of
         thought, schedule, accumulation, validation and checkpoints stay as they are declared. context_tokens: of the
-        twin; where it is given, rows may be twice as long, as the twin's small vocabulary makes more tokens of a text.
+        twin; if it is given, rows may be twice as long, as the twin's small vocabulary makes more tokens of a text.
         """
         spec, twin = self.spec, self.spec.model_dump(mode="json")
         twin["rows"] = _at_most(TWIN_ROWS, spec.rows)
@@ -320,7 +320,7 @@ def _changed(document: Document, key: str, value: object, place: Location) -> Do
 
 
 def no_setting(key: str) -> str | None:
-    """What is wrong with a key without dots that stands for no setting, or for several; None where it is sound."""
+    """What is wrong with a key without dots that stands for no setting, or for several; None if it is sound."""
     path = dotted_path(key)
     if "." in path or path in RecipeSpec.model_fields:
         return None

@@ -36,7 +36,7 @@ KINDS = {
 _MARK = "__slmbench__"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./-]{0,79}")
 _MAX_BYTES = 1_000_000
-# What can still be seen of a file that is no Python.
+# What can still be seen of a file that is not Python.
 _MARKED = re.compile(rf"""^@(?:\w+\.)*({"|".join(KINDS)})\(\s*(?:name\s*=\s*)?["']([^"']+)["']""", re.MULTILINE)
 
 
@@ -174,11 +174,11 @@ class Broken(NamedTuple):
 class Registry:
     """Things by kind and name. Immutable; `joined` makes a larger one.
 
-    broken: files that would register more. Their names alone can't be had.
+    broken: files that would register more, whose names aren't known.
     """
 
     def __init__(self, entries: Iterable[Registered] = (), broken: Iterable[Broken] = ()) -> None:
-        """Raises DeclarationError where two have one name, with both places."""
+        """Raises DeclarationError if two have one name, with both places."""
         self.broken = tuple(broken)
         found: dict[tuple[str, str], Registered] = {}
         problems = []
@@ -226,7 +226,7 @@ def is_marked(function: object) -> bool:
 
 
 def headers(path: str) -> list[Header]:
-    """What a module registers, from its text alone; nothing of it is run. Of a file that is no Python, what is wrong
+    """What a module registers, from its text alone; nothing of it is run. Of a file that is not Python, what is wrong
     stands in place of each summary.
 
     A decorator counts where its name is one of KINDS, or such an attribute (`slmbench.metric`), and its first argument
@@ -263,7 +263,7 @@ def headers(path: str) -> list[Header]:
 def definition(header: Header) -> tuple[str, dict[str, str], str]:
     """(signature, the decorator's other arguments as they are written, docstring) of what a header is of; not run.
 
-    Raises DeclarationError for a file that is no Python.
+    Raises DeclarationError for a file that is not Python.
     """
     import ast
 

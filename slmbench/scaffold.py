@@ -20,7 +20,7 @@ from slmbench.task import load_task_folder
 from slmbench.values import JsonObject
 
 _IGNORED = """\
-# Rows of one's own, which may be private. Take this away to have them with the task.
+# Your own rows, which may be private. Remove this to have them with the task.
 {file}
 """
 TRAIN_ROWS = 40
@@ -87,7 +87,7 @@ def new_task(
     folder, and kept out of git there. Where `to` holds task folders directly, so does it afterwards. catalog: whose
     names are taken; the default one unless given.
     Raises UsageError for a name that is none or is taken, where a file would be overwritten, and where guesses fail;
-    DataError for a file that can't be read or parted; SlmbenchError where the disk refuses. Whatever it raises, nothing
+    DataError for a file that can't be read or parted; SlmbenchError if the disk refuses. Whatever it raises, nothing
     is left behind.
     """
     try:
@@ -103,7 +103,7 @@ def new_task(
     for kind in ("tasks", "recipes"):
         taken = catalog.files(kind).get(name)
         if taken is not None:
-            raise UsageError(f"{kind[:-1]} {name!r} is there already, in {shown(taken)}; choose another name")
+            raise UsageError(f"{kind[:-1]} {name!r} already exists, in {shown(taken)}; choose another name")
     draft = draft_task(name, rows_of, wishes or Wishes()) if rows_of is not None else None
     if draft is None:
         files = {"task.yaml": _TASK.format(name=name)} | {part: _lines(rows) for part, rows in _rows().items()}
@@ -136,7 +136,7 @@ def new_task(
 
 
 def _counted(folder: str, catalog: Catalog) -> list[str]:
-    """How many rows each split has, all of them made into examples, so that a draft that can't work is no task."""
+    """How many rows each split has, all of them made into examples, so that a draft that can't work is not a task."""
     task = load_task_folder(folder, catalog, run_plugin=False)
     train, test = task.examples("train"), task.examples("test")
     groups = ""

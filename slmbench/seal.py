@@ -23,7 +23,7 @@ def sealed(record: Mapping[str, object]) -> JsonObject:
 
 
 def check_seal(record: Mapping[str, Any], path: str | os.PathLike[str], *, todo: str = "") -> None:
-    """Raises FileError where a record isn't what its digest says. One without a digest, as earlier ones, is taken."""
+    """Raises FileError if a record isn't what its digest says. One without a digest, as earlier ones, is taken."""
     said = record.get(SEAL)
     if said is not None and said != (found := _digest(record)):
         wanted = f"{found[:16]}..., the digest of the other fields: one of them was changed after it was written"

@@ -323,7 +323,7 @@ def _of_text(filter: Any) -> Any:
 
 
 def _int(value: object, default: int | None = None) -> int:
-    # Jinja's own makes 0 of whatever is no number.
+    # Jinja's own makes 0 of whatever is not a number.
     try:
         return to_int(value)
     except ValueError:

@@ -42,8 +42,8 @@ def as_text(value: object, name: str = "") -> str:
 
 
 def _kind(value: object, name: str) -> tuple[str, str]:
-    """(what a value is that is no text, what to declare)."""
-    # Where the expression is no plain field, the ways are shown with a field's.
+    """(what a value is that is not text, what to declare)."""
+    # Where the expression is not a plain field, the ways are shown with a field's.
     column = name.split(".")[0].split("[")[0]
     if value is None:
         return "null", f"say what to write instead, as in {{{{ {name} or '' }}}}"

@@ -21,7 +21,7 @@ BATCH = 20
 class TokenCosts:
     """Mean tokens a record, prompt and answer, without shots, system text and the tokenizer's own BOS and EOS.
 
-    plain, chat, toon: as the formats write it; chat is None where the tokenizer allows none. json: a compact object of
+    plain, chat, toon: as the formats write it; chat is None if the tokenizer allows none. json: a compact object of
     the same inputs and target. json_array, toon_table: a record's share in a batch of all `rows`, which are records as
     `data export` writes them, options included. source: of the rows: mirror, file, generated or golden.
     """

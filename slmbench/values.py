@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from attrs import field, frozen
 
-# Other libraries are imported only where they are needed; what is taken from them has a name here.
+# Other libraries are imported only if they are needed; what is taken from them has a name here.
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object as a file or another library has it: values of any kind, looked at where they are used."""
 Backend: TypeAlias = Any
@@ -80,7 +80,7 @@ class Example:
 
 @frozen
 class Target:
-    """What a model is to write. reasoning: None where none is asked for, '' where it is and the row has none."""
+    """What a model is to write. reasoning: None if none is asked for, '' where it is and the row has none."""
 
     answer: str
     reasoning: str | None = None

@@ -54,7 +54,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Document:
 
 
 def read_text(path: str, key: str) -> str | None:
-    """The text of a key at the top of a file, which is read no further; None where there is none, or a fault before it.
+    """The text of a key at the top of a file, which is read no further; None if there is none, or a fault before it.
 
     Of a list of files this costs a hundredth of what reading them whole does.
     """
@@ -72,7 +72,7 @@ def read_text(path: str, key: str) -> str | None:
 def _value_at_top(loader: Any, key: str) -> Any:
     """The scalar that a document's mapping has at a key."""
     depth, name = 0, None
-    # Where a key is no scalar, keys and values can't be told apart here.
+    # Where a key is not a scalar, keys and values can't be told apart here.
     while not isinstance(event := loader.get_event(), yaml.DocumentEndEvent | yaml.StreamEndEvent):
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             no_keys = depth == 0 and (event.tag or isinstance(event, yaml.SequenceStartEvent))

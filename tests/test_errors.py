@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
+import slmbench
 from slmbench.errors import DeclarationError, OfflineError, Problem, TrustError, UsageError, did_you_mean
 
 
@@ -35,3 +40,34 @@ def test_exit_codes_are_the_documented_ones() -> None:
         TrustError().exit_code,
         OfflineError().exit_code,
     ) == (2, 2, 3, 4)
+
+
+# What someone who writes plain English stumbles over, beside what to write. "words that are no ICD codes" is a key of
+# records and stays.
+AWKWARD = {
+    r"(?<!there )(?<!words that )\b(is|are) no\b(?! (more|longer)\b)": "is not a",
+    r"\b(become|became) no\b": "is NaN",
+    r"\bis there (already|twice)\b": "already exists, appears twice",
+    r"\b(can't be|could not be|to be) had\b": "is not available",
+    r"\bso that (no|none|it|its|they|neither)\b": "so",
+    r"\b(only|even) where\b|\bwhere (there|no|none) ": "if",
+    r"\b(unless told|with commas between|gone on from|as was asked for|one's own|anew)\b": "a plainer word",
+    r"\btake (it|them) (out|off|away)\b": "remove",
+}
+
+
+def test_what_people_read_is_plain_english() -> None:
+    faults = []
+    for path in sorted(Path(slmbench.__file__).parent.rglob("*.py")):
+        if path.parent.name in ("engines", "evaluation", "shared_prefix"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+                faults += [
+                    f"{path}:{node.lineno}: {found[0]!r}; write {better!r}"
+                    for said, better in AWKWARD.items()
+                    if (found := re.search(said, node.value))
+                ]
+    assert faults == []

@@ -39,7 +39,7 @@ ROWS_CHECKED = 200
 def find_task(name: str, catalog: Catalog, *, trust: bool = False) -> str:
     """The folder of a task, given by name or by path.
 
-    Raises UsageError where there is none, TrustError for a path outside the catalog that has a plugin.py, unless
+    Raises UsageError if there is none, TrustError for a path outside the catalog that has a plugin.py, unless
     trust is True.
     """
     files = catalog.files("tasks")

@@ -31,7 +31,7 @@ class Reading:
 class Written:
     """An example as it is sent: the plain prompt, the plain answer with its delimiter, and the gold answer's readings.
 
-    prompt: None where the plain format could not write it. readings: one a format, of tasks that write text.
+    prompt: None if the plain format could not write it. readings: one a format, of tasks that write text.
     """
 
     example: Example

@@ -124,7 +124,7 @@ def _compare(
 
 
 def _hollow(code: str) -> str | None:
-    """The program with `pass` for the body of every function; None where it has none, or is no Python."""
+    """The program with `pass` for the body of every function; None if it has none, or is not Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # Of a backslash too many in somebody else's text.
             tree = ast.parse(code)

@@ -16,7 +16,7 @@ class Lengths:
     """Tokens of the checked rows of the evaluated split, in the plain format.
 
     prompt: 50th and 99th percentile and the largest. answer_p99: of the gold answers. context: how many tokens the
-    model reads, None where that isn't known. over: how many prompts are longer.
+    model reads, None if that isn't known. over: how many prompts are longer.
     """
 
     model: str
@@ -38,7 +38,7 @@ class Lengths:
 
 
 def measure(prompts: Sequence[str], answers: Sequence[str], ruler: Ruler) -> Lengths | None:
-    """The lengths of prompts and of the answers beside them; None where there are none."""
+    """The lengths of prompts and of the answers beside them; None if there are none."""
     if not prompts:
         return None
     asked = ruler.lengths(prompts)
@@ -60,7 +60,7 @@ def measure(prompts: Sequence[str], answers: Sequence[str], ruler: Ruler) -> Len
 class CheckReport:
     """What a check found.
 
-    source: of the evaluated rows: mirror, file, generated or golden; '' where none could be had. rows: how many were
+    source: of the evaluated rows: mirror, file, generated or golden; '' where none was available. rows: how many were
     rendered and scored, over all splits. splits: name -> rows that were read, the golden ones too. formats, metrics:
     name -> ok, failed, or (metrics that can't work here) unchecked. notices: what could not be checked, and why.
     to_pull: the data set of which a split is on the hub alone, '' for none.

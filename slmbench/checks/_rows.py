@@ -36,7 +36,7 @@ class Split:
 
 
 def is_local(task: Task, split: str, found: Findings) -> bool:
-    """Whether a split's rows can be had without a network; so said, with a problem, of a mirror that is no folder."""
+    """Whether a split's rows are here without a network; a mirror that is not a folder is told as a problem."""
     try:
         return local_source(task.dataset, split) is not None
     except SlmbenchError as error:

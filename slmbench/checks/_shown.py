@@ -40,7 +40,7 @@ def check_gold_is_hidden(
         first, gold = held["plain"][0]
         found.note(
             f"{len(held['plain'])} of {len(examples)} prompts of split {where!r} print their gold answer as it is, as "
-            f"they should only where it is one of several to choose from ({first.id} first: {short(gold)})"
+            f"they should only if it is one of several to choose from ({first.id} first: {short(gold)})"
         )
 
 

@@ -70,7 +70,7 @@ def check_extraction(task: Task, rows: Sequence[Written], where: str, mode: str,
     """Finds gold answers that `cot.extract` finds nothing in, so that metrics would be handed the whole text.
 
     A metric may well find the answer there all the same. As with metrics, up to half of a split may be cut by a stop
-    string, which is a notice. False where the pattern is so slow that nothing can be scored with it.
+    string, which is a notice. False if the pattern is so slow that nothing can be scored with it.
     """
     cot = task.spec.cot
     if cot is None or cot.extract is None or task.cot == "off":

@@ -107,7 +107,7 @@ def _run_click(argv: list[str]) -> int:
     except (click.Abort, Interrupted):
         raise KeyboardInterrupt from None
     except SystemExit:
-        # Click's way with a closed pipe, which is no failure: whoever read has read enough.
+        # Click's way with a closed pipe, which is not a failure: whoever read has read enough.
         if type(sys.stdout) is click.utils.PacifyFlushWrapper:
             return 0
         raise

@@ -119,7 +119,7 @@ def export_command(
         paths = [os.path.join(out, task.name + ending_of(form)) for task in tasks]
     for path in paths:
         refuse_path(path, form, force=force)
-    # All are made before the first is written: a data set that can't be had leaves no half of a suite behind.
+    # All are made before the first is written: a data set that isn't available leaves no half of a suite behind.
     exports = [export_task(task, form, split, limit) for task in tasks]
     for export, path in zip(exports, paths, strict=True):
         write_export(export, path, force=force)

@@ -7,7 +7,7 @@ from slmbench.console import say, show, show_json
 
 
 def quick_options(arguments: list[str]) -> tuple[str | None, bool] | None:
-    """(kind, json) where the arguments are just those; None where click has to say something about them."""
+    """(kind, json) where the arguments are just those; None if click has to say something about them."""
     kind, as_json = None, False
     for argument in arguments:
         if argument == "--json":

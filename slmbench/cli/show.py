@@ -125,7 +125,7 @@ def _told(header: Header, catalog: Catalog) -> JsonObject:
 
 
 def _of_file(name: str) -> JsonObject | None:
-    """What a GGUF file says of itself; None for a name that is no such file."""
+    """What a GGUF file says of itself; None for a name that is not such a file."""
     from slmbench.models import describe_gguf, is_gguf
 
     return describe_gguf(name) if is_gguf(name) else None

@@ -2,7 +2,7 @@
 
 Data goes to stdout, everything else to stderr. A stage (a phase such as loading, or a bar with a total) is shown on a
 terminal as one line that moves, and that other lines don't break; in a log as a line now and then. The console is
-found through a context variable, so that no call has to hand it on; where none is set, lines are written and stages
+found through a context variable, so that no call has to hand it on; if none is set, lines are written and stages
 are silent, as a library should be.
 """
 
@@ -80,7 +80,7 @@ class Stage:
         return time.monotonic() - self.started
 
     def remaining_s(self) -> float | None:
-        """How long what is left takes at the rate of what this process did; None where nothing tells."""
+        """How long what is left takes at the rate of what this process did; None if nothing tells."""
         new = self.done - self.before
         if self.total is None or new <= 0:
             return None
@@ -242,7 +242,7 @@ _CURRENT: ContextVar[Console | None] = ContextVar("console", default=None)
 
 
 def current() -> Console:
-    """The console of this context; where none is set, one that writes lines and shows no stages."""
+    """The console of this context; if none is set, one that writes lines and shows no stages."""
     return _CURRENT.get() or Console()
 
 

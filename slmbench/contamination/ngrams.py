@@ -88,7 +88,7 @@ class Runs:
 
 
 def runs_of(texts: Sequence[Sequence[int]], hash_bits: int = 64) -> Runs:
-    """The runs of texts given as word numbers. hash_bits: fewer of them only where a test wants collisions."""
+    """The runs of texts given as word numbers. hash_bits: fewer of them only if a test wants collisions."""
     import numpy as np
 
     flat: list[int] = []

@@ -223,7 +223,7 @@ def find_contamination(
     folded; ngram: any N_WORDS words in a row that are not boilerplate. A text or run that more than 1% of a split's
     items have, and at least five, is how they are asked: it flags no row, and is counted; so does a run of which more
     than half is of such a one.
-    whole: splits that are not compared by runs. hash_bits: fewer than 64 only where a test wants collisions; every hit
+    whole: splits that are not compared by runs. hash_bits: fewer than 64 only if a test wants collisions; every hit
     is held against the words.
     """
     vocabulary = new_vocabulary()
@@ -296,7 +296,7 @@ def _index_split(items: Sequence[RowText], vocabulary: Vocabulary, by_runs: bool
 
 
 def _keys(prompt: str, answer: str) -> list[Hashable]:
-    """What a whole row is known by: its prompt, and prompt and answer; nothing where there is no text."""
+    """What a whole row is known by: its prompt, and prompt and answer; nothing if there is no text."""
     whole: list[Hashable] = [(prompt, answer)] if prompt.strip() or answer.strip() else []
     return [prompt, *whole] if prompt.strip() else whole
 

@@ -22,7 +22,7 @@ def delimited_rows(source: Source, delimiter: str | None) -> Iterator[tuple[int,
     """(line from 1 on which the row ends, row) each; the first row names the columns. An empty cell is an empty text.
 
     delimiter: None for the one that the header shows. Rows without any text, which spreadsheets leave behind, are
-    passed over, as are columns without name and text. Raises DataError for what is no table, with file and line.
+    passed over, as are columns without name and text. Raises DataError for what is not a table, with file and line.
     """
     text = source.text()
     before = 0

@@ -25,7 +25,7 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 def local_source(dataset: Dataset, split: str) -> str | None:
     """Where a split's rows can be had without any network: generated, mirror or file; None for the hub alone.
 
-    Raises DataError where `SLMBENCH_DATA` names no folder.
+    Raises DataError if `SLMBENCH_DATA` names no folder.
     """
     if dataset.spec.generated is not None:
         return "generated"

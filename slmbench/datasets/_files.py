@@ -26,7 +26,7 @@ def read_rows(path: str, limit: int | None = None, read: ReadSpec | None = None)
 
     Each of them but Parquet and Toon may be packed with gzip, and be in UTF-16 where a mark says so. The same rows make
     the same values, whatever they lie in; cells of CSV are texts. NaN is None. read: what a file doesn't say itself.
-    Raises DataError naming the file, the line and what is no row.
+    Raises DataError naming the file, the line and what is not a row.
     """
     rows = []
     for line, value in islice(numbered_values(path, read), limit):
@@ -40,9 +40,9 @@ def read_rows(path: str, limit: int | None = None, read: ReadSpec | None = None)
 
 
 def numbered_values(path: str, read: ReadSpec | None = None) -> Iterator[tuple[int, Any]]:
-    """(line from 1, 0 where there are no lines, and the row, or whatever stands in its place) of a file.
+    """(line from 1, 0 if there are no lines, and the row, or whatever stands in its place) of a file.
 
-    A line that is not JSON is yielded as its DataError; raises DataError where the file as a whole can't be read.
+    A line that is not JSON is yielded as its DataError; raises DataError if the file as a whole can't be read.
     """
     source = Source(path, read or ReadSpec())
     name = path.lower().removesuffix(".gz")

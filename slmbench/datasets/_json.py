@@ -22,7 +22,7 @@ Numbered = tuple[int, Any]
 def json_values(source: Source, field: str | None = None) -> Iterator[Numbered]:
     """The values of a JSON file. field: the key under which the rows are a list, where the file is one object.
 
-    A line that can't be read is yielded as its DataError, so that a reader may go on; raises DataError where the file
+    A line that can't be read is yielded as its DataError, so that a reader may go on; raises DataError if the file
     as a whole can't be read.
     """
     if field is not None:

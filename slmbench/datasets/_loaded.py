@@ -15,7 +15,7 @@ from slmbench.registry import Registered
 def loaded_rows(dataset: Dataset, split: str, limit: int | None) -> list[Row]:
     """What the data set's loader yields for a split, the first `limit` rows.
 
-    Raises DataError for options that it doesn't take, and for rows that are no dicts of one set of columns; HookError
+    Raises DataError for options that it doesn't take, and for rows that are not dicts of one set of columns; HookError
     where it fails.
     """
     entry, declared = dataset.loader, dataset.spec.loader
@@ -69,7 +69,7 @@ def _checked(row: object, rows: list[Row], entry: Registered, where: str) -> Row
 
 
 def _strange(value: object) -> str | None:
-    """The type of something in a value that no file of rows could hold; None where there is none."""
+    """The type of something in a value that no file of rows could hold; None if there is none."""
     if isinstance(value, list | tuple):
         return next((found for one in value if (found := _strange(one)) is not None), None)
     if isinstance(value, dict):

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def without_nan(value: object) -> Any:
-    """The value with every NaN, NaT and NA in it as None. Lists and dicts are made anew only where something changes.
+    """The value with every NaN, NaT and NA in it as None. Lists and dicts are made anew only if something changes.
 
     Numbers of numpy become Python's own, arrays lists.
     """

@@ -81,7 +81,7 @@ def _is_empty(value: object) -> bool:
 def parted(rows: list[Row], whole: list[Row], spec: DatasetSpec, split: str, where: str) -> list[int]:
     """The places of the held-out rows, or of those left without them and without rows that are the same as one of them.
 
-    whole: the same rows with all columns that lie there, of which `group` is one. Raises DataError where a side would
+    whole: the same rows with all columns that lie there, of which `group` is one. Raises DataError if a side would
     be empty.
     """
     held = spec.holdout

@@ -136,7 +136,7 @@ def _python(value: object) -> object:
         if is_text and _texts_in(ast.get_source_segment(source, node) or "") > 1:
             raise ValueError("texts without a comma between, as numpy prints arrays; write the list as JSON")
     found = ast.literal_eval(tree)
-    json.dumps(found)  # Sets, bytes and complex numbers are no values of a row.
+    json.dumps(found)  # Sets, bytes and complex numbers are not values of a row.
     return list(found) if isinstance(found, tuple) else found
 
 

@@ -75,8 +75,8 @@ def export_adapter(
     say. format: the layout that it was trained on, where it doesn't say. force_base: whatever base it was made on.
     dtype: of the weights; auto: for `merged` as the base was held in training, else bfloat16 where it was held so
     and float16 otherwise. Raises UsageError for an adapter of another base or one that is damaged, for an architecture
-    that the target can't run, and for a folder in the way that no export made; OfflineError where the base is missing;
-    SlmbenchError where merging changes what the model says, or where nothing can be written.
+    that the target can't run, and for a folder in the way that no export made; OfflineError if the base is missing;
+    SlmbenchError if merging changes what the model says, or where nothing can be written.
     """
     trained = read_trained(folder, catalog, model, format)
     place = os.path.join(out, "models", f"{trained.name}-{to}")

@@ -42,7 +42,7 @@ def make_readable_elsewhere(
 ) -> None:
     """Says in the tokenizer's config what other programs look for there.
 
-    chat_template: what a chat is laid out by; None where the model was trained on no chat and has none.
+    chat_template: what a chat is laid out by; None if the model was trained on no chat and has none.
     begins_with_bos: whether prompts of the training began with BOS; llama.cpp and Ollama put it there by this alone.
     """
     path = os.path.join(folder, "tokenizer_config.json")

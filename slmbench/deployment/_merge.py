@@ -56,8 +56,8 @@ def merge_adapter(
     held_in, quantization: as the base was in training. A packed base is unpacked from what it was packed to, so that
     the result is the model that was trained and evaluated, not the one that it was made from. The sum is made in
     float32 and then written in `dtype`.
-    Raises UsageError for an adapter of another base, SlmbenchError where merging moves the logits by more than
-    TOLERANCE of the largest, or where a weight doesn't fit into float16.
+    Raises UsageError for an adapter of another base, SlmbenchError if merging moves the logits by more than
+    TOLERANCE of the largest, or if a weight doesn't fit into float16.
     """
     base = load_model(source, dtype=held_in, quantization=quantization)
     info = check_base(base, adapter, force=force_base)
@@ -132,7 +132,7 @@ def refuse_unmergeable(info: AdapterInfo) -> None:
 
 
 def written_in(model: Model, dtype: str) -> Tensor:
-    """The model in a dtype. Raises SlmbenchError where a weight would become an infinity."""
+    """The model in a dtype. Raises SlmbenchError if a weight would become an infinity."""
     import torch
 
     if dtype == "float16":

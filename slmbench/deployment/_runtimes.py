@@ -59,7 +59,7 @@ _OLLAMA_CUTS = {
 
 
 _LIMITS = Limits(bytes=64_000_000, surrogates=True)
-_AGAIN = "take the base's own files again, and export anew"
+_AGAIN = "take the base's own files again, and export again"
 Size = Annotated[int, Field(ge=1)]
 
 
@@ -202,7 +202,7 @@ def next_commands(folder: str, name: str, dtype: str, *, ollama: bool) -> list[s
 
 
 def _cut_by(tokenizer: _Tokenizer) -> str | None:
-    """How Ollama takes a tokenizer to cut words; None where it takes its default for another way.
+    """How Ollama takes a tokenizer to cut words; None if it takes its default for another way.
 
     Without any pattern it takes its default too, and that is not how digits apart, or a plain byte level, are cut.
     """
@@ -232,7 +232,7 @@ def _tokenizer(folder: str) -> _Tokenizer | None:
 
 
 def _read(folder: str, name: str, model: type[ModelT]) -> ModelT | None:
-    """A file of a model's folder; None where it isn't there. Raises FileError."""
+    """A file of a model's folder; None if it isn't there. Raises FileError."""
     try:
         return read_model(os.path.join(folder, name), model, _LIMITS, todo=_AGAIN)
     except FileNotFoundError:

@@ -23,7 +23,7 @@ class Turns:
     """The texts around what is said; a conversation is these and the messages, strung together.
 
     opening: before the first turn where there is no system message (a default one included). system: (before it, after
-    it), None where the layout has none. user: before a question; reply: between a question and an answer that is there;
+    it), None if the layout has none. user: before a question; reply: between a question and an answer that is there;
     generation: between the last question and the answer that is to come; closing: after an answer.
     """
 
@@ -46,7 +46,7 @@ class Turns:
 def probe_turns(render: Render, eos: str | None) -> Turns:
     """The layout of a render(system, earlier turns, question), whose system may be ''.
 
-    eos: the text that ends a turn, which is counted to the turn that it ends. Raises SlmbenchError where questions,
+    eos: the text that ends a turn, which is counted to the turn that it ends. Raises SlmbenchError if questions,
     answers and a system message are not simply strung together.
     """
     questions = [_USER.format(i) for i in range(2)]

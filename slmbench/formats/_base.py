@@ -43,8 +43,8 @@ def _as_declared(stop: Sequence[str]) -> list[str]:
 class Format:
     """A way to write prompts down, and to read what comes back.
 
-    render(prompt, tokenizer) -> Rendered. special_tokens: None where the tokenizer adds BOS and the like as it is set
-    up to; False where the rendered text holds all of them itself. ends_turn(tokenizer) -> the ids that close an answer.
+    render(prompt, tokenizer) -> Rendered. special_tokens: None if the tokenizer adds BOS and the like as it is set
+    up to; False if the rendered text holds all of them itself. ends_turn(tokenizer) -> the ids that close an answer.
     write(target) -> the answer's text. read(output, reasoned) -> the bare text that metrics see; raises FormatFault.
     stop(declared) -> the stop strings of a generation in this format, of those that the task declares for its kind.
     kind: completion (a text that goes on), turns (a chat's), or object (fields written down); a task may declare
@@ -129,7 +129,7 @@ def pair_ids(format: Format, tokenizer: Tokenizer, text: str, continuation: str)
 
 
 def eos_ids(tokenizer: Tokenizer) -> list[int]:
-    """The EOS token as a list. Raises UsageError where the tokenizer has none."""
+    """The EOS token as a list. Raises UsageError if the tokenizer has none."""
     if tokenizer.eos_token_id is None:
         raise UsageError("the tokenizer has no EOS token, so no answer would ever end; set one in its config")
     return [int(tokenizer.eos_token_id)]

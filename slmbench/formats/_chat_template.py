@@ -29,14 +29,14 @@ _LIMITS, _COUNT, _MADE, _CONCAT = "0limits", "0count", "0made", "0concat"
 
 
 class ChatTemplateFault(ValueError):
-    """A chat template that is no Jinja, fails, or takes too much; the message says why."""
+    """A chat template that is not Jinja, fails, or takes too much; the message says why."""
 
 
 def render_chat_template(source: str, variables: Mapping[str, Any]) -> str:
     """What transformers' `apply_chat_template` makes of a template, with DAY for its `strftime_now`.
 
     variables: messages, add_generation_prompt, special tokens and the like, of plain dicts, lists and texts.
-    Raises ChatTemplateFault; jinja2.TemplateError where the template itself refuses what it is given.
+    Raises ChatTemplateFault; jinja2.TemplateError if the template itself refuses what it is given.
     """
     from jinja2 import TemplateError
 

@@ -55,7 +55,7 @@ class RenderLimits:
         return text
 
     def take(self, value: object) -> Any:
-        """A value that was made, or is about to be written out; raises where it is too large."""
+        """A value that was made, or is about to be written out; raises if it is too large."""
         if isinstance(value, str):
             size = len(value)
             if size > MAX_CHARS:
@@ -72,7 +72,7 @@ class RenderLimits:
         return value
 
     def check_call(self, function: object, args: tuple[object, ...], named: Mapping[str, object]) -> tuple[Any, ...]:
-        """The arguments of a call, those that are still to be made made. Raises where it would be too much."""
+        """The arguments of a call, those that are still to be made made. Raises if it would be too much."""
         self.step()
         method = getattr(function, "__wrapped__", function)  # The sandbox wraps str.format.
         if getattr(method, "__name__", "") == "join":

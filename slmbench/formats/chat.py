@@ -108,7 +108,7 @@ def _own_template(tokenizer: Tokenizer) -> str:
 
 
 def _left_out(messages: list[dict[str, str]], text: str) -> str | None:
-    """Whose turn a prompt lacks, None where it has them all.
+    """Whose turn a prompt lacks, None if it has them all.
 
     A template may trim what is said, and leave out the thoughts before an assistant's answer.
     """

@@ -22,7 +22,7 @@ _BLANKS = " \t\r\n"
 
 
 def encode_toon(value: object) -> str:
-    """A JSON value as Toon. Raises DataError for what Toon would change: NaN and infinities, keys that are no text."""
+    """A JSON value as Toon. Raises DataError for what Toon would change: NaN and infinities, keys that are not text."""
     from toon_format import encode
 
     _check_lossless(value)
@@ -104,7 +104,7 @@ def _partial(output: str, reasoned: bool) -> str | None:
     document = f"{keys[0]}: {output.strip(_BLANKS)}"
     if re.match(r'(?:reasoning|answer): *"', document.rpartition("\n")[2]) is None:
         return None
-    # Half an escape is no character yet.
+    # Half an escape is not a character yet.
     whole = re.sub(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?$", r"\1", document)
     try:
         value = decode_toon(f'{whole}"')

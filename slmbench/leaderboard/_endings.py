@@ -1,4 +1,4 @@
-"""How the answers of runs ended: what a limit or a stop string cut is no whole answer."""
+"""How the answers of runs ended: what a limit or a stop string cut is not a whole answer."""
 
 from __future__ import annotations
 

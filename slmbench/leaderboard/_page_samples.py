@@ -33,7 +33,7 @@ def run_sections(
 
 
 def run_link(run: ScoredRun, name: str, out: Path | None) -> str | None:
-    """The relative address of a file of run, seen from the page's folder; None where there is none (another drive).
+    """The relative address of a file of run, seen from the page's folder; None if there is none (another drive).
 
     out: the page's folder; None: `leaderboard/` beside `runs/`, as `slmbench leaderboard` writes it.
     """

@@ -7,7 +7,7 @@ from attrs import frozen
 from slmbench.leaderboard.table import Leaderboard, LeaderboardColumn, LeaderboardRow
 from slmbench.leaderboard.texts import number
 
-# From this share of the model's parameters on, an adapter is no small addition, and the page says so aloud.
+# From this share of the model's parameters on, an adapter is not a small addition, and the page says so aloud.
 LARGE_ADAPTER = 0.05
 
 
@@ -69,5 +69,5 @@ def adapter_share(row: LeaderboardRow) -> float | None:
 
 
 def is_large(share: float | None) -> bool:
-    """Whether an adapter is no small addition any more."""
+    """Whether an adapter is not a small addition any more."""
     return share is not None and share >= LARGE_ADAPTER

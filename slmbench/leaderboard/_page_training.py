@@ -28,7 +28,7 @@ _Point = tuple[float, float, float]
 
 @frozen
 class _Curve:
-    """One task's losses. validation: on rows kept aside; empty where there were none."""
+    """One task's losses. validation: on rows kept aside; empty if there were none."""
 
     task: str
     train: list[_Point]
@@ -50,7 +50,7 @@ def trainings(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> list[J
 
 
 def _training_of(run: ScoredRun) -> TrainingRecord | None:
-    """The training.json of the adapter that a run was made with; None where it is elsewhere, or another one by now."""
+    """The training.json of the adapter that a run was made with; None if it is elsewhere, or another one by now."""
     adapter = run.record.get("adapter")
     name, digest = (adapter.get("name"), adapter.get("sha256")) if isinstance(adapter, Mapping) else (None, None)
     # A name from a record leads nowhere else.
@@ -85,7 +85,7 @@ def _shown(name: str, training: TrainingRecord, curves: Sequence[_Curve]) -> Jso
 
 
 def _curves(training: TrainingRecord) -> list[_Curve]:
-    """The curves that training.json holds, whatever in it is no number left out."""
+    """The curves that training.json holds, whatever in it is not a number left out."""
     found: dict[str, dict[str, list[_Point]]] = {}
     for kind, points in (("train", training.curves.train), ("validation", training.curves.validation)):
         for point in points:
@@ -149,7 +149,7 @@ def _thinned(points: Sequence[_Point]) -> list[_Point]:
 
 
 def _ticks(losses: Sequence[float]) -> list[float]:
-    """Round numbers, evenly apart, from below the lowest loss (or 0 where that is near) to above the highest."""
+    """Round numbers, evenly apart, from below the lowest loss (or 0 if that is near) to above the highest."""
     low, high = min(losses), max(losses)
     if 0 <= low < high / 2:
         low = 0.0

@@ -19,7 +19,7 @@ def pooled_values(
 
     Pseudo-values stand in for scores where two runs are compared item by item: their mean is the bias-corrected value.
     parts: item id -> what the item adds. record: the run's, which names the task that a plugin's metric is of.
-    Raises ValueError where they aren't what the metric wrote.
+    Raises ValueError if they aren't what the metric wrote.
     """
     try:
         scorer = own_scorer(scorer_name) or _of_plugin(scorer_name, record)

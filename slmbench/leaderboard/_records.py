@@ -67,7 +67,7 @@ class ScoredRun:
 
     @property
     def quantization(self) -> str | None:
-        """How the model's weights were held, as `nf4`; None where they were whole."""
+        """How the model's weights were held, as `nf4`; None if they were whole."""
         held: str | None = self.record["model"].get("quantization")
         return held
 
@@ -78,7 +78,7 @@ class ScoredRun:
 
     @property
     def forced_base(self) -> str | None:
-        """Why the adapter's base isn't the one that it was made on; None where it is."""
+        """Why the adapter's base isn't the one that it was made on; None if it is."""
         return (self.record.get("adapter") or {}).get("forced_base")
 
     @property
@@ -118,7 +118,7 @@ def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[ScoredRun]
     paths: each an output folder (its `runs/` is read), a folder of run folders, one run's folder, or its run.json. A
     run that hasn't finished, failed or was invalidated is left out with a notice. Every finished run is checked: the
     hash of samples.jsonl, no item twice, every recorded value the mean of its samples' scores, all fields there.
-    Raises RunProblems with the faults of all runs at once, UsageError where a path holds no run at all.
+    Raises RunProblems with the faults of all runs at once, UsageError if a path holds no run at all.
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
@@ -147,7 +147,7 @@ def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[ScoredRun]
 
 
 def _run_folders(path: Path) -> list[Path]:
-    """The run folders that path means; raises UsageError where there are none."""
+    """The run folders that path means; raises UsageError if there are none."""
     if not path.exists():
         raise UsageError(f"{path}: no such folder; give a folder that `slmbench eval --out` has written to")
     if path.name == RECORD and path.is_file():

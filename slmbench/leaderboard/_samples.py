@@ -111,7 +111,7 @@ def _digest(value: object) -> object:
 
 
 def read_samples(run: ScoredRun) -> Iterator[JsonObject]:
-    """The lines of a run's samples.jsonl. Raises OSError or FileError where it was changed since the run was loaded."""
+    """The lines of a run's samples.jsonl. Raises OSError or FileError if it was changed since the run was loaded."""
     path = run.folder / SAMPLES
     for number, line in enumerate(plain_lines(path), 1):
         yield read_sample(line, path, number)

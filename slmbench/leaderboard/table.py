@@ -30,7 +30,7 @@ _RowKey = tuple[str, "str | None", "str | None"]
 class LeaderboardColumn:
     """One metric of one task. chance: the score of guessing. ranked: how many rows are ranked in it.
 
-    detectable: the difference of two rows that a paired test finds with 80% power, None where fewer than two are
+    detectable: the difference of two rows that a paired test finds with 80% power, None if fewer than two are
     ranked. in_process: whether some row's programs were examined by tests in their own process, which holds less.
     """
 
@@ -46,7 +46,7 @@ class LeaderboardColumn:
 
 @frozen
 class LeaderboardCell:
-    """One score. rank_low and rank_high are None where the run may not be ranked; badges say why."""
+    """One score. rank_low and rank_high are None if the run may not be ranked; badges say why."""
 
     estimate: Estimate
     run_id: str
@@ -122,7 +122,7 @@ def build_leaderboard(
     rows have is ranked (the one with the newest run if two have as many); the rest keep their score and interval,
     without a rank, badged `not comparable`. Scores and intervals are computed from the samples, never copied from the
     record. Adapters of one name and different weights are rows of their own, and so is a model whose weights are
-    quantised. Raises RunProblems where comparable runs
+    quantised. Raises RunProblems if comparable runs
     disagree about what a metric is.
     """
     said = list(notices)
@@ -182,7 +182,7 @@ def _told_apart(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
 
 
 def _ranked_key(runs: Sequence[ScoredRun]) -> str | None:
-    """The comparability key that is ranked: most rows, then the newest run. None where no run may be ranked."""
+    """The comparability key that is ranked: most rows, then the newest run. None if no run may be ranked."""
     groups: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         if not run.badges:
@@ -243,7 +243,7 @@ def _unranked(runs: Sequence[ScoredRun]) -> list[str]:
 
 
 def _differences(first: ScoredRun, other: ScoredRun) -> str:
-    """` (seed 1)`: how another run of the same cell differs in what a person would have set; empty where it doesn't."""
+    """` (seed 1)`: how another run of the same cell differs in what a person would have set; empty if it doesn't."""
     parts = [badge for badge in other.badges if badge not in first.badges]
     for label, path in (
         ("seed", ("seed",)),
@@ -313,7 +313,7 @@ def _metric(run: ScoredRun, name: str) -> RunMetric:
 
 
 def _check_agreement(name: str, ranked: Sequence[tuple[ScoredRun, RunMetric]]) -> None:
-    """Runs with one key have one scorer; where they don't agree which way is up, a record was edited."""
+    """Runs with one key have one scorer; if they don't agree which way is up, a record was edited."""
     directions = {metric.higher_is_better for _, metric in ranked}
     if len(directions) > 1:
         raise RunProblems(

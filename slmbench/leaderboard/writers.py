@@ -34,7 +34,7 @@ def write_leaderboard(
 
     runs: those that the leaderboard was built from; the page shows samples of them and links to their folders.
     no_texts: digests of texts in place of them. Every file is written beside its place and then renamed, after all four
-    have been: an error (a full disk) leaves what was there before, and no temporary file. Raises SlmbenchError where
+    have been: an error (a full disk) leaves what was there before, and no temporary file. Raises SlmbenchError if
     out can't be written.
     """
     done = False

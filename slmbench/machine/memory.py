@@ -27,7 +27,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The largest resident size of this process since `reset_peak_memory`, in bytes; 0 where it can't be known."""
+    """The largest resident size of this process since `reset_peak_memory`, in bytes; 0 if it can't be known."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             for line in file:
@@ -53,7 +53,7 @@ def peak_vram_bytes() -> int | None:
 def available_bytes(device: str) -> int | None:
     """What may be taken: of a GPU, its free memory less CUDA's own; else this process' and what is free.
 
-    A container's limit counts, as cgroup v1 and v2 tell it. None where it can't be known.
+    A container's limit counts, as cgroup v1 and v2 tell it. None if it can't be known.
     """
     if device not in ("cpu", "cuda"):
         return None

@@ -26,7 +26,7 @@ FALLBACK_LIMIT = 512
 
 @frozen
 class BertSettings:
-    """Which model. location: a folder or a hub id. layer: the one whose output counts; None where it isn't known.
+    """Which model. location: a folder or a hub id. layer: the one whose output counts; None if it isn't known.
 
     baseline_path: a file of bert_score's form, or None for raw scores. value_name: how scores of it are named, as
     `bertscore/roberta-large-L17-raw`.
@@ -52,7 +52,7 @@ class BertSettings:
         return os.path.isdir(self.location)
 
     def check(self, asked: str) -> None:
-        """Raises UsageError where these can't be the settings of a model. asked: what to call them in the message."""
+        """Raises UsageError if these can't be the settings of a model. asked: what to call them in the message."""
         if not self.is_folder and not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", self.location):
             raise UsageError(f"{asked} is neither an existing folder nor a hub id (NAME or OWNER/NAME)")
         if self.is_folder and not os.path.isfile(os.path.join(self.location, "config.json")):

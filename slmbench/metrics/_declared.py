@@ -40,7 +40,7 @@ FACTS = {
 def scorer_of(entry: Registered, task: str = "") -> Scorer:
     """The scorer of a registered metric. task: named where its function fails.
 
-    Raises UsageError where its parameters or facts are none that a metric has.
+    Raises UsageError if its parameters or facts are none that a metric has.
     """
     facts = entry.facts
     if facts.get("factory") and not entry.plugin:

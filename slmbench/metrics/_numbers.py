@@ -61,7 +61,7 @@ _NUMBER_WITH_SPACES = _number_pattern(" " + _THIN_SPACES)
 
 
 def final_number(text: str) -> Decimal | None:
-    """The number that a text gives as its result; None where there is none.
+    """The number that a text gives as its result; None if there is none.
 
     With a mark `####`: the number right behind it, whatever follows on its line, else the first one on that line; of
     several marks the last one before the text runs on to another question or turn. Without a mark: the last number of
@@ -97,7 +97,7 @@ def _narrow(text: str) -> str:
 
 
 def _marked(text: str) -> tuple[Decimal | None, int] | None:
-    """(the number of the last mark of this text before it runs on, where it ends); None where no mark has one."""
+    """(the number of the last mark of this text before it runs on, where it ends); None if no mark has one."""
     marks = [match.end() for match in islice(re.finditer(r"#{4,}", text), _MOST_MARKS)]
     found = None
     for number, at in enumerate(marks):

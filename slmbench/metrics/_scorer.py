@@ -18,7 +18,7 @@ class Scorer:
     "choice" the log-likelihoods of the options, "code" one verdict a sample. values: the keys of every dict that
     `score` returns. score: pure; raises ValueError, naming the example, for an item that can't be scored. binary: each
     value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest and highest value of an item, which
-    no interval leaves; None where there is none. reads_choices: the options' texts are needed, not only their
+    no interval leaves; None if there is none. reads_choices: the options' texts are needed, not only their
     log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
     samples: how many samples an item needs, the k of pass@k.
 
@@ -26,7 +26,7 @@ class Scorer:
     one item adds, a JSON value; pool(parts of all items) are the run's values; `score` is the pool of one item alone.
 
     score_all: the same as `score` of each pair, faster. remarks(example, output): what a reader of the number has to
-    know, by kind, to be summed over a run; {} for nothing. ready(): raises UsageError or OfflineError where the metric
+    know, by kind, to be summed over a run; {} for nothing. ready(): raises UsageError or OfflineError if the metric
     can't work here (weights missing); to be called before any model runs. weights_sha256(): of the metric's own model
     and baseline, where it has them: with others its numbers are others.
     """
@@ -63,7 +63,7 @@ class Scorer:
         return [self.score(example, output) for example, output in items]
 
     def chance(self, example: Example) -> float | None:
-        """Expected value of a uniform guess: 1 / number of options; None where guessing has no meaning.
+        """Expected value of a uniform guess: 1 / number of options; None if guessing has no meaning.
 
         A task's chance level is the mean of this over its examples, whose numbers of options may differ.
         """

@@ -41,8 +41,8 @@ def bertscore(
 
     Greedy matching by cosine, without idf weights; the vectors of the classifier's and separator's tokens can be
     matched, but don't count themselves. Outer white space goes. Texts longer than the model's limit lose their end.
-    A text without words isn't in bert_score's reach: it scores 0, for it says nothing of the other, and 1 where both
-    have none, for then they are alike. Raises UsageError or OfflineError where the model can't be loaded. Source: Zhang
+    A text without words isn't in bert_score's reach: it scores 0, for it says nothing of the other, and 1 if both
+    have none, for then they are alike. Raises UsageError or OfflineError if the model can't be loaded. Source: Zhang
     et al. 2020, arXiv:1904.09675; bert_score 0.3.13, whose numbers these are, but for two things: padding is
     never matched, and texts for the tokenizers of RoBERTa and GPT-2 always get the space before them that bert_score
     asks for, and that transformers 5 forgets.
@@ -91,7 +91,7 @@ def loaded(settings: BertSettings) -> BertEncoder:
             raise UsageError(f"bertscore: the model in {shown(settings.location)} can't be loaded: {said}") from error
         layer = f":{settings.layer}"
         raise OfflineError(
-            f"bertscore needs the model {settings.location!r}, which is neither in the local cache nor to be had from "
+            f"bertscore needs the model {settings.location!r}, which is neither in the local cache nor available from "
             f"the hub ({type(error).__name__}). Pull it on a connected machine with `hf download {settings.location} "
             f"--local-dir DIR` and set {MODEL_VARIABLE}=DIR{layer}, or leave bertscore out by naming the others with "
             "--metrics"

@@ -32,7 +32,7 @@ def read_codes(text: str) -> tuple[frozenset[str], tuple[str, ...]]:
 
 
 def codes_remarks(example: Example, output: Output) -> dict[str, int]:
-    """How many words of the output were passed over, because they are no codes."""
+    """How many words of the output were passed over, because they are not codes."""
     others = read_codes(output.text)[1]
     return {"words that are no ICD codes": len(others)} if others else {}
 
@@ -49,7 +49,7 @@ def codes_remarks(example: Example, output: Output) -> dict[str, int]:
 def codes_counts(prediction: str, references: Sequence[str]) -> dict[str, list[int]]:
     """code -> [true positive, false positive, false negative] of one item.
 
-    Gold are all codes of all its references. Words of the output that are no codes count as nothing; a reference with
+    Gold are all codes of all its references. Words of the output that are not codes count as nothing; a reference with
     such a word is a ValueError.
     """
     gold: set[str] = set()

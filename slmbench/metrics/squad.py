@@ -24,9 +24,9 @@ def squad(prediction: str, references: Sequence[str]) -> dict[str, float]:
     """squad_em and squad_f1 in [0, 1], each against the reference that is best for it.
 
     Both sides in lower case, without ASCII punctuation and the words a, an, the; runs of white space are one space.
-    squad_em: 1.0 where nothing differs then. squad_f1: harmonic mean of the shares of words in common, each word as
-    often as both have it; where a side has no words, 1.0 if the other has none either, else 0.0. References without
-    words count only where no other has any. Not for the letters of choices: "A" becomes nothing. Raises ValueError
+    squad_em: 1.0 if nothing differs then. squad_f1: harmonic mean of the shares of words in common, each word as
+    often as both have it; if a side has no words, 1.0 if the other has none either, else 0.0. References without
+    words count only if no other has any. Not for the letters of choices: "A" becomes nothing. Raises ValueError
     without references. Source: Rajpurkar et al. 2016 and 2018, the evaluation script of SQuAD 2.0.
     """
     if isinstance(references, str):

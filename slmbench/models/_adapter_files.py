@@ -68,12 +68,12 @@ class AdapterConfig(Foreign):
 
 
 def read_adapter_config(folder: str) -> AdapterConfig:
-    """The value of a folder's `adapter_config.json`. Raises FileError; FileNotFoundError where there is none."""
+    """The value of a folder's `adapter_config.json`. Raises FileError; FileNotFoundError if there is none."""
     return read_model(Path(folder) / CONFIG, AdapterConfig, Limits(bytes=_MOST_CONFIG_BYTES), todo=AGAIN)
 
 
 def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
-    """name -> shape, from a safetensors file's header. Raises FileError where it is cut short or says nonsense."""
+    """name -> shape, from a safetensors file's header. Raises FileError if it is cut short or says nonsense."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         first = file.read(8)

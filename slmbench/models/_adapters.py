@@ -31,7 +31,7 @@ class AdapterInfo:
     """What identifies an adapter folder.
 
     kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, None for
-    adapters made elsewhere. forced: why the base that it is on is not its own, None where it is.
+    adapters made elsewhere. forced: why the base that it is on is not its own, None if it is.
     """
 
     name: str
@@ -65,7 +65,7 @@ class AdapterInfo:
 def read_adapter(folder: str) -> AdapterInfo:
     """What an adapter folder says of itself, without loading it.
 
-    Raises UsageError where it is none, FileError where one of its files doesn't hold what it has to.
+    Raises UsageError if it is none, FileError if one of its files doesn't hold what it has to.
     """
     if not os.path.isdir(folder):
         raise UsageError(f"adapter {folder}: there is no such folder")
@@ -91,7 +91,7 @@ def read_adapter(folder: str) -> AdapterInfo:
 def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:
     """(dtype, quantisation) of the base that these adapters were trained on.
 
-    ("auto", None) where none of them says so. Raises UsageError where a folder holds no adapter, or where adapters
+    ("auto", None) where none of them says so. Raises UsageError if a folder holds no adapter, or if adapters
     want the base held in several ways.
     """
     wanted: dict[tuple[str, QuantizationSpec | None], str] = {}

@@ -31,7 +31,7 @@ class Judgement:
 
 
 def check_base(loaded: LoadedModel, folder: str, *, force: bool = False) -> AdapterInfo:
-    """What an adapter says of itself. Raises UsageError where it was made on another base than the loaded one.
+    """What an adapter says of itself. Raises UsageError if it was made on another base than the loaded one.
 
     force: it is taken all the same, and `forced` has what was against it.
     """

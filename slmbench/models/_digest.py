@@ -24,7 +24,7 @@ def weights_sha256(model: Model) -> str:
 
 def config_sha256(model: Model) -> str:
     """The digest of config and generation config, without what says only where they came from."""
-    # Weights alone are no model: the same ones under another rope base or norm epsilon give other numbers.
+    # Weights alone are not a model: the same ones under another rope base or norm epsilon give other numbers.
     configs = [model.config.to_dict(), model.generation_config.to_dict() if model.generation_config else {}]
     for config in configs:
         for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"):
@@ -37,7 +37,7 @@ def tokenizer_sha256(tokenizer: Tokenizer) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         state = json.loads(backend.to_str())
-        # The last call's padding and cutting are left in there; they are no part of what a tokenizer is.
+        # The last call's padding and cutting are left in there; they are not part of what a tokenizer is.
         state.pop("padding", None), state.pop("truncation", None)
     else:
         state = sorted(tokenizer.get_vocab().items())

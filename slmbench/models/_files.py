@@ -236,12 +236,12 @@ def asked_by(error: BaseException, settings: Mapping[str, object]) -> str:
 
 
 def check_json(path: str) -> None:
-    """Raises FileError where a large file of a model's folder is no sound JSON object."""
+    """Raises FileError if a large file of a model's folder is not a sound JSON object."""
     read_object(path, Limits(bytes=HEADER_BYTES), todo=_TODO)
 
 
 def stored_tensors(folder: str) -> Stored | None:
-    """The tensors of a model's folder, from its files' headers alone; None where it has no safetensors.
+    """The tensors of a model's folder, from its files' headers alone; None if it has no safetensors.
 
     Raises FileError for an index that names other places or missing files, and for files that were cut off.
     """
@@ -279,7 +279,7 @@ def _stored(heads: Mapping[str, TensorHead]) -> Stored:
 
 
 def tensor_heads(path: str) -> dict[str, TensorHead]:
-    """What a safetensors file says of its tensors. Raises FileError where it is cut off or says odd things."""
+    """What a safetensors file says of its tensors. Raises FileError if it is cut off or says odd things."""
     from slmbench.foreign import decode_json
 
     def refuse(said: str) -> FileError:

@@ -107,7 +107,7 @@ def gguf_folder(path: str) -> GgufFolder:
 
 
 def describe_gguf(path: str) -> JsonObject:
-    """What a GGUF file says of itself, without loading it. Raises UsageError where it can't be read as a model."""
+    """What a GGUF file says of itself, without loading it. Raises UsageError if it can't be read as a model."""
     head = read_gguf_head(path)
     check_head(head)
     said = head.of_architecture()
@@ -172,7 +172,7 @@ def _class_of(place: str, name: str) -> Any:
 
 
 def _check_placed(model: Model, report: JsonObject, head: GgufHead) -> None:
-    """Raises UsageError where a model isn't just what the file holds: transformers drops and makes up in silence."""
+    """Raises UsageError if a model isn't just what the file holds: transformers drops and makes up in silence."""
     for kind, said in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
         odd = sorted(map(str, report.get(kind) or ()))
         if odd:
@@ -204,7 +204,7 @@ def _narrowed(tensor: Any) -> Tensor:
 def _settle(folder: str, *, dtype: str) -> None:
     path = os.path.join(folder, "config.json")
     config = read_object(path, _LIMITS)
-    # The general.name of a file is no place; what is said of a tokenizer's way here isn't either.
+    # The general.name of a file is not a place; what is said of a tokenizer's way here isn't either.
     config.pop("_name_or_path", None), config.pop("_model_name_or_path", None)
     write_json(path, {key: _as_written(value) for key, value in config.items()} | {"dtype": dtype})
     path = os.path.join(folder, "tokenizer_config.json")
@@ -301,7 +301,7 @@ def _put(partial: str, place: str) -> None:
 
 
 def _notices_of(place: str) -> tuple[str, ...] | None:
-    """What was noted when a folder was made; None where it isn't there or not whole. Weights are held to their size."""
+    """What was noted when a folder was made; None if it isn't there or not whole. Weights are held to their size."""
     try:
         manifest = read_model(os.path.join(place, MANIFEST), _Manifest)
         if manifest.files.keys() != set(os.listdir(place)) - {MANIFEST}:

@@ -39,7 +39,7 @@ _LLAMA3_FACTORS = (8.0, 32.0)
 
 
 def check_head(head: GgufHead) -> None:
-    """Raises UsageError, with every reason, for a file that is no whole model, or one that would be read as another."""
+    """Raises UsageError, with every reason, for a file that is not a whole model or would be read as another."""
     _refuse_other_kinds(head)
     _refuse_cut(head)
     _refuse_unread(head)
@@ -57,7 +57,7 @@ def packing_of(head: GgufHead) -> str:
 def scaled_rotation(head: GgufHead) -> JsonObject | None:
     """Llama 3's rope scaling, found again from the factors that a file keeps of it; None for a file without any.
 
-    Raises UsageError where no published setting gives those factors.
+    Raises UsageError if no published setting gives those factors.
     """
     tensor = head.tensors.get(_ROTATION)
     if tensor is None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model ready to run. weights_sha256 is of the base's weights, whatever files they came in.
 
-    quantization: how the base is packed, as `nf4+double`, None where it isn't. parameters: counted unpacked. notices:
+    quantization: how the base is packed, as `nf4+double`, None if it isn't. parameters: counted unpacked. notices:
     what its files say that doesn't fit together or isn't followed, for a person and for records.
     """
 

@@ -28,7 +28,7 @@ def own_tokenizer(info: AdapterInfo, base: Model, *, seq2seq: bool = False) -> t
     """(the tokenizer that an adapter's prompts are made with, what a person should know of it).
 
     The base's own object where the folder has none, or one that cuts, ends and lays out texts in the same way. Raises
-    UsageError where the folder's can't be loaded.
+    UsageError if the folder's can't be loaded.
     """
     found = _in_folder(info, base)
     if found is None:

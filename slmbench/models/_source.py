@@ -22,7 +22,7 @@ from slmbench.yamlfile import read_yaml
 class ModelSource:
     """Where a model comes from. location: a folder or a hub id, what transformers is given. id: how it is shown.
 
-    architecture: causal or seq2seq. family, context_tokens, tied_head: as declared, None where nothing is. twin: the
+    architecture: causal or seq2seq. family, context_tokens, tied_head: as declared, None if nothing is. twin: the
     small random copy of a model, whose scores mean nothing. file: the GGUF file that the folder was dequantised from.
     notices: what a person should know of where it comes from. ways: how to have it without the hub.
     """
@@ -57,7 +57,7 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
 
     A twin is built where it isn't yet, and a GGUF file dequantised. Raises UsageError with the nearest known name, or,
     where a twin is asked for that is not declared, with those that are, and for a file that can't be read as a model;
-    SlmbenchError where the cache can't be written.
+    SlmbenchError if the cache can't be written.
     """
     files = catalog.files("models")
     if name in files:
@@ -77,7 +77,7 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
 
 
 def refuse_unknown(name: str, catalog: Catalog) -> None:
-    """Raises UsageError where a name can be no model's: what is told before anything is read or built."""
+    """Raises UsageError if a name can be no model's: what is told before anything is read or built."""
     files = catalog.files("models")
     if name in files or is_gguf(name) or os.path.isdir(name):
         return
@@ -109,7 +109,7 @@ def _of_file(path: str, **facts: object) -> ModelSource:
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name that is no folder can be nothing but a path: no hub id looks like it."""
+    """Whether a name that is not a folder can be nothing but a path: no hub id looks like it."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)
 
 
@@ -182,7 +182,7 @@ def _in_place_of_hub(name: str, given: str, spec: ModelSpec, declared: str, fact
 
 
 def _ways(spec: ModelSpec) -> str:
-    """How a declared model is had without the hub, in a sentence; empty where nothing is declared."""
+    """How a declared model is had without the hub, in a sentence; empty if nothing is declared."""
     if spec.local is None:
         return ""
     if spec.local.package is None:

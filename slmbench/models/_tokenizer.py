@@ -34,7 +34,7 @@ def closing_tokens(tokenizer: Tokenizer) -> list[str]:
 def left_open(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
     """(a tokenizer for a causal model, what a person should know of it).
 
-    The same one where it closes no text; else one like it that doesn't. Raises UsageError where it can't be changed.
+    The same one where it closes no text; else one like it that doesn't. Raises UsageError if it can't be changed.
     """
     closing = closing_tokens(tokenizer)
     if not closing:

@@ -64,7 +64,7 @@ class Run:
         return Run(self.folder, record)
 
     def samples(self) -> list[JsonObject]:
-        """Every item's record, as written. Raises SlmbenchError where the file isn't what was written."""
+        """Every item's record, as written. Raises SlmbenchError if the file isn't what was written."""
         path = os.path.join(self.folder, SAMPLES)
         try:
             with open_plain(path) as file:

@@ -81,7 +81,7 @@ class TrainedTask(Foreign):
 
 
 class TaskLoss(Foreign):
-    """A task's part of a point. loss: None where it was no number. tokens: that it is the mean of."""
+    """A task's part of a point. loss: None if it was no number. tokens: that it is the mean of."""
 
     loss: Number | None = None
     tokens: Count | None = None
@@ -166,13 +166,13 @@ class TrainingRecord(Foreign):
 
     @property
     def packing(self) -> QuantizationSpec | None:
-        """How the base was packed for a QLoRA training; None where it was not packed here."""
+        """How the base was packed for a QLoRA training; None if it was not packed here."""
         if self.settings.method != "qlora":
             return None
         return (self.settings.quantization or PackingSettings()).spec()
 
     def how(self) -> str | None:
-        """How it was trained, as `lora`, `rslora` or `qlora, dora`; None where it doesn't say."""
+        """How it was trained, as `lora`, `rslora` or `qlora, dora`; None if it doesn't say."""
         method, lora = self.settings.method, self.settings.lora or LoraSettings()
         if method is None:
             return None
@@ -184,7 +184,7 @@ class TrainingRecord(Foreign):
 
 
 def read_training(folder: str | os.PathLike[str]) -> TrainingRecord:
-    """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError where there is none."""
+    """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError if there is none."""
     path = os.path.join(folder, TRAINING)
     record = read_json(path, _LIMITS, todo=_AGAIN)
     made = parse(TrainingRecord, record, path, todo=_AGAIN)

@@ -22,10 +22,10 @@ MEAN_TOLERANCE = 1e-9
 
 @frozen
 class RunMetric:
-    """What a run's record says of one metric. chance: the score of guessing, None where it is unknown.
+    """What a run's record says of one metric. chance: the score of guessing, None if it is unknown.
 
-    pooled_by: the scorer of a metric that is no mean over items, as a micro-averaged F1; None for a mean. range: the
-    lowest and highest score of an item, None where there is none.
+    pooled_by: the scorer of a metric that is not a mean over items, as a micro-averaged F1; None for a mean. range: the
+    lowest and highest score of an item, None if there is none.
     """
 
     name: str

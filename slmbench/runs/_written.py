@@ -12,7 +12,7 @@ from slmbench.foreign import faults, parse
 
 
 def check_written(model: type[BaseModel], record: Mapping[str, object], path: str | os.PathLike[str]) -> None:
-    """Raises FileError where a record doesn't have the model's types, or has a key that the model doesn't name."""
+    """Raises FileError if a record doesn't have the model's types, or has a key that the model doesn't name."""
     parse(model, json.loads(json.dumps(dict(record))), path)
     known = {field.alias or name for name, field in model.model_fields.items()}
     if strange := [key for key in record if key not in known]:

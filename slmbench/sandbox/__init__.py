@@ -92,7 +92,7 @@ def open_sandbox(*, allow_unsafe: bool = False) -> Sandbox:
     """The best tier that works here, tried with a program of its own: bubblewrap, else namespaces.
 
     allow_unsafe: without either, run programs as ordinary processes of this user, in the tier "unsafe".
-    Raises TrustError where there is no tier.
+    Raises TrustError if there is no tier.
     """
     reasons = []
     if sys.platform.startswith("linux"):

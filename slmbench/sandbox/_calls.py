@@ -76,7 +76,7 @@ class Lender:
         self._opaque, self._object_of = opaque, object_of
 
     def lend(self, value: object) -> Message | None:
-        """What stands for it on the way to the program; None where it is not to be had there."""
+        """What stands for it on the way to the program; None if it is not to be had there."""
         if type(value) is types.BuiltinFunctionType and getattr(builtins, name := value.__name__, None) is value:
             return {"builtin": name}
         kind = _kind_of(value)
@@ -94,7 +94,7 @@ class Lender:
         return self._lent[body["lent"]][1]
 
     def serve(self, request: Message) -> Message:
-        """The answer to what the program asks of one. Raises BadFrame, and what is no Exception."""
+        """The answer to what the program asks of one. Raises BadFrame, and what is not an Exception."""
         value = self.lent({"lent": request["of"]})
         kind, op = self._lent[request["of"]][0], request["back"]
         if op not in {"function": ("call",), "iterator": ("send",), "generator": ("send", "close")}[kind]:

@@ -26,7 +26,7 @@ OF_FUNCTIONS = {"__name__", "__qualname__", "__module__", "__wrapped__", "__anno
 
 
 class Gone(BaseException):
-    """The worker ended, or answered what is no answer. Not an Exception, which tests may expect."""
+    """The worker ended, or answered what is not an answer. Not an Exception, which tests may expect."""
 
 
 class Opaque:
@@ -230,7 +230,7 @@ def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> Me
 
 
 def change(target: Any, new: Any) -> None:
-    """Gives a mutable argument the contents that it has in the program. Raises BadFrame where types differ."""
+    """Gives a mutable argument the contents that it has in the program. Raises BadFrame if types differ."""
     if type(new) not in MUTABLE or not isinstance(target, type(new)):
         raise BadFrame(f"a {type(target).__name__} can't become a {type(new).__name__}")
     if isinstance(new, list | bytearray):

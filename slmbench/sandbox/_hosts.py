@@ -180,7 +180,7 @@ def _sweep(session: int) -> None:
 
 
 def judge(host: Host, code: str, tests: str, timeout_s: float, examine: str = "two_processes") -> Finding:
-    """Runs one program. Raises HostFailed where worker or examiner did not come up."""
+    """Runs one program. Raises HostFailed if worker or examiner did not come up."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:

@@ -65,14 +65,14 @@ def prctl(option: int, value: int) -> None:
 
 
 def new_keyring() -> None:
-    """Leaves the session keyring of whoever started this, for an empty one; nothing where that can't be had."""
+    """Leaves the session keyring of whoever started this, for an empty one; nothing if that isn't available."""
     number = SYS_KEYCTL.get(os.uname().machine)
     if number is not None:
         _libc.syscall(number, ctypes.c_long(1), None)  # KEYCTL_JOIN_SESSION_KEYRING, an anonymous one
 
 
 def forbid_user_namespaces() -> None:
-    """In the user namespace that this process is in none can be made any more; nothing where that can't be had."""
+    """In the user namespace that this process is in none can be made any more; nothing if that isn't available."""
     try:
         _write("/proc/sys/user/max_user_namespaces", "0")
     except OSError:
@@ -117,7 +117,7 @@ def enter(
     Three processes: this one outside, killed with its parent; the jail's first, which reaps and whose end is the
     end of all inside; and the role's. tell: a pipe that is written to when the ids can be mapped (`map_ids`); wait: one
     that is read until they are. view: what is bound, which folders of that are shown empty, which files as /dev/null.
-    Raises OSError where the kernel refuses.
+    Raises OSError if the kernel refuses.
     """
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
     _call("unshare", _libc.unshare(flags))
@@ -170,7 +170,7 @@ def _wait_for(child: int) -> int:
 
 
 def _bring_loopback_up() -> None:
-    """127.0.0.1 of this network namespace, in which there is nothing else; nothing where the kernel refuses."""
+    """127.0.0.1 of this network namespace, in which there is nothing else; nothing if the kernel refuses."""
     import fcntl
     import socket
 

@@ -34,7 +34,7 @@ TYPES = {t.__name__: t for t in (int, float, complex, bool, str, bytes, list, tu
 
 
 class BadFrame(Exception):
-    """Bytes that are no frame, or a frame that is no value."""
+    """Bytes that are no frame, or a frame that is not a value."""
 
 
 def read_frame(fd: int, max_bytes: int = MAX_FRAME_BYTES) -> Any:
@@ -91,7 +91,7 @@ def encode(
     mutables: gets the lists, dicts, sets, byte arrays, deques and files in memory that are in the value, in an order
     that `decode` repeats. known: number of the object of an id, which goes as `{"ref": number}`; with mutables it gets
     theirs, so that one in two places is one there.
-    Raises BadFrame where it is nested deeper than MAX_DEPTH.
+    Raises BadFrame if it is nested deeper than MAX_DEPTH.
     """
     known = {} if known is None else known
 

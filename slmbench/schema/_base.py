@@ -45,7 +45,7 @@ class Misfits(ValueError):
 
 
 class Spec(BaseModel):
-    """Base of every declaration: unknown keys are errors and nothing is coerced (`"5"` is no number)."""
+    """Base of every declaration: unknown keys are errors and nothing is coerced (`"5"` is not a number)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 

@@ -163,7 +163,7 @@ class DatasetSpec(Spec):
         return self.splits.get(split, split)
 
     def as_digested(self) -> JsonObject:
-        """The declaration for digests: keys that came later are there only where they are used."""
+        """The declaration for digests: keys that came later are there only if they are used."""
         dumped = self.model_dump(mode="json")
         for key in ("read", "types", "filled", "loader"):
             if not dumped[key]:
@@ -176,5 +176,5 @@ class DatasetSpec(Spec):
 
     @property
     def column_names(self) -> list[str]:
-        """The columns that tasks see; empty where none are declared."""
+        """The columns that tasks see; empty if none are declared."""
         return list(self.columns)

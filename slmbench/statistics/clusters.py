@@ -23,7 +23,7 @@ MIN_EFFECTIVE_CLUSTERS = 3.0
 class ClusteredSpread:
     """How precise the mean of clustered values is.
 
-    stderr: of the mean. freedom: degrees of freedom of a t with it, 0.0 where one cluster leaves none. clusters: how
+    stderr: of the mean. freedom: degrees of freedom of a t with it, 0.0 if one cluster leaves none. clusters: how
     many there are. effective: Kish's number of equal clusters that uneven ones are worth, n^2 / sum of sizes^2.
     """
 
@@ -75,7 +75,7 @@ def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) ->
 
 
 def _correlation_within(centred: Any, sums: Any, sizes: Any) -> float:
-    """The intraclass correlation by one-way analysis of variance, in [0, 1]; 0 where every cluster is one item."""
+    """The intraclass correlation by one-way analysis of variance, in [0, 1]; 0 if every cluster is one item."""
     import numpy as np
 
     n, groups = len(centred), len(sizes)
@@ -115,7 +115,7 @@ def sign_flip_p(sums: Sequence[float]) -> float:
 
     Two models that are equally good can exchange their names within any cluster, which flips the sign of its sum. p is
     the share of all patterns of signs under which the total is at least as large. It is exact for such models, however
-    few and uneven the clusters are; where only their means are equal it is approximate. It is never below 2 /
+    few and uneven the clusters are; if only their means are equal it is approximate. It is never below 2 /
     2^(clusters whose sum isn't 0), so that fewer than six can't reach 5%. This is the wild cluster bootstrap with the
     null imposed and Rademacher's signs, over all of them. Up to ENUMERATED clusters the patterns are counted; beyond,
     Lugannani and Rice's saddlepoint stands for them, with the signs of the largest gone through.

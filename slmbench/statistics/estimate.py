@@ -21,10 +21,10 @@ def estimate(
     """Mean of item scores and its 95% interval.
 
     values: one finite number an item. clusters: one label an item (None: the item stands alone); items with the same
-    label aren't independent. range: the lowest and highest score that an item can have, None where there is none; no
+    label aren't independent. range: the lowest and highest score that an item can have, None if there is none; no
     interval leaves it. Which interval is made, and what `method` says:
 
-    - `wilson`: no cluster is named and every value is an end of the range (0 or 1 where there is none). Wilson's score
+    - `wilson`: no cluster is named and every value is an end of the range (0 or 1 if there is none). Wilson's score
       interval; stderr is sqrt(p (1 - p) / n) times the range's width.
     - `wilson-t`: no cluster is named, other values in a range. Wilson's interval of as many right-or-wrong items as
       have the mean's variance, with Student's t (n - 1) in place of the normal. Where a few items make up the variance
@@ -90,7 +90,7 @@ def jackknife(
     degrees of freedom (Satterthwaite's of the pseudo-values where clusters are named), clipped to [0, 1], its method
     `jackknife`. The method is `none`, as in `estimate`, where g is 1
     or no item's absence changes the value. The pseudo-value of item i is n * theta - (n - 1) * theta_(-i), of single
-    items even where clusters are named; of one item it is theta.
+    items even if clusters are named; of one item it is theta.
 
     A pool with a method leave_out(parts, groups), groups being lists of positions, is asked for all theta_(-i) at once;
     another one is called once for each. Raises ValueError if parts is empty, if clusters has another length, or if the
@@ -121,7 +121,7 @@ def jackknife(
 def _left_out(
     pool: Callable[..., dict[str, float]], parts: Sequence[object], groups: list[list[int]]
 ) -> list[dict[str, float]]:
-    """The pool's values without each group; empty where there is one group, as nothing would be left."""
+    """The pool's values without each group; empty if there is one group, as nothing would be left."""
     if len(groups) == 1:
         return []
     leave_out = getattr(pool, "leave_out", None)

@@ -10,7 +10,7 @@ def pareto_front(rows: Sequence[Sequence[float]], maximise: Sequence[bool]) -> l
 
     rows: one finite number an objective; maximise: for each objective whether more is better. A row is off the front
     where another one is at least as good in every objective and better in one; equal rows are on it together.
-    Raises ValueError where a row has another number of objectives, or one that is NaN.
+    Raises ValueError if a row has another number of objectives, or one that is NaN.
     """
     for position, row in enumerate(rows):
         if len(row) != len(maximise):

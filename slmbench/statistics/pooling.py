@@ -25,7 +25,7 @@ class LabelF1:
     """Pools counts into F1: called with all items' counts it returns its values, each under the name given for it.
 
     micro: 2TP / (2TP + FP + FN) of the counts summed over items and labels. macro: the mean of the labels' own F1, over
-    the labels that occur in some item, as gold or as prediction; a label of neither isn't there. Either is 0.0 where no
+    the labels that occur in some item, as gold or as prediction; a label of neither isn't there. Either is 0.0 if no
     label occurs at all. A name that is None isn't computed.
     """
 

@@ -17,7 +17,7 @@ def mean_over_seeds(values: Sequence[float], range: tuple[float, float] | None =
     """Mean and 95% interval of one metric over seeds, one value a seed; at least two of them. n counts seeds.
 
     range: the lowest and highest value of the metric, which the interval doesn't leave (`estimate`). The method is
-    `none`, and both ends are the mean, where all seeds gave the same: that is no certainty.
+    `none`, and both ends are the mean, where all seeds gave the same: that is not certainty.
     """
     n = len(values)
     if n < 2:

@@ -71,7 +71,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
 def axes_of(recipe: Recipe, over: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Axis]:
     """What a sweep of a recipe varies: what it declares, replaced and extended by --over; seeds, where given, last.
 
-    Raises UsageError where there is nothing to vary, or where the recipe has no such setting.
+    Raises UsageError if there is nothing to vary, or if the recipe has no such setting.
     """
     axes = {key: _axis("sweep", key, values) for key, values in recipe.sweep_axes().items()}
     given: set[str] = set()
@@ -97,7 +97,7 @@ def points_of(recipe: Recipe, axes: Sequence[Axis], catalog: Catalog) -> list[Po
     """Every combination of the axes' values, the last axis fastest.
 
     Each is held to the recipe's schema. Raises DeclarationError with the problems of all of them, each told once;
-    UsageError where there are more than MAX_POINTS, or where two of them are the same training.
+    UsageError if there are more than MAX_POINTS, or if two of them are the same training.
     """
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_POINTS:
@@ -128,7 +128,7 @@ def points_of(recipe: Recipe, axes: Sequence[Axis], catalog: Catalog) -> list[Po
 
 
 def _refuse_equal(points: Sequence[Point]) -> None:
-    """Raises UsageError where two points are one and the same training, scored alike: a setting that is not read."""
+    """Raises UsageError if two points are one and the same training, scored alike: a setting that is not read."""
     first: dict[str, Point] = {}
     for point in points:
         spec = point.recipe.spec

@@ -23,7 +23,7 @@ Evaluate = Callable[[Recipe, Sequence[str]], Sequence[Run]]
 
 @frozen
 class TrainedAdapter:
-    """What one adapter of a point cost, and its runs. None where its folder doesn't say.
+    """What one adapter of a point cost, and its runs. None if its folder doesn't say.
 
     memory_bytes: the peak while it was trained, of the GPU where there was one.
     """
@@ -39,7 +39,7 @@ class TrainedAdapter:
 
 @frozen
 class Outcome:
-    """What became of a point. reason: why it has no result; None where it has one. base: the untrained model's runs."""
+    """What became of a point. reason: why it has no result; None if it has one. base: the untrained model's runs."""
 
     point: Point
     trained: tuple[TrainedAdapter, ...] = ()
@@ -59,7 +59,7 @@ def run_sweep(
 
     train(recipe, folder) -> folders of what was trained, below that folder. evaluate(recipe, folders) -> as many runs
     for the base as for each of the folders, the base's first, then in the folders' order. Both keep what is finished,
-    so a sweep that is run again goes on where it was. Raises SlmbenchError where another process sweeps into `out`.
+    so a sweep that is run again goes on where it was. Raises SlmbenchError if another process sweeps into `out`.
     """
     outcomes = []
     with only_writer(os.path.join(out, "sweep", ".lock")):

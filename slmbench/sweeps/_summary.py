@@ -30,7 +30,7 @@ COSTS = {
 
 @frozen
 class SweepColumn:
-    """One metric of one task. range: the lowest and highest value of it, None where there is none."""
+    """One metric of one task. range: the lowest and highest value of it, None if there is none."""
 
     task: str
     metric: str
@@ -95,7 +95,7 @@ class Sweep:
 def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], metrics: Sequence[str] = ()) -> Sweep:
     """The table of a sweep.
 
-    metrics: names, or `task/name`; without any, each task's first one. Raises UsageError where no run has one of them.
+    metrics: names, or `task/name`; without any, each task's first one. Raises UsageError if no run has one of them.
     """
     columns = _columns(outcomes, metrics)
     bases: dict[str, dict[str, Estimate]] = {}

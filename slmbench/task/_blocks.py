@@ -118,7 +118,7 @@ def definitions_of(code: str) -> str:
 def up_to_prose(code: str) -> str:
     """The code up to the line at the margin where it stops to be Python; as it is where it is none from the start.
 
-    What is broken within a function or class takes all of it along: half of a function is no answer.
+    What is broken within a function or class takes all of it along: half of a function is not an answer.
     """
     lines = code.split("\n")
     for _ in range(_TRIES):
@@ -153,7 +153,7 @@ def future_first(code: str) -> str:
 
 
 def _parsed(code: str) -> ast.Module | int | None:
-    """The syntax tree; of what is no Python the line of the error, from 1, or None where that isn't known."""
+    """The syntax tree; of what is not Python the line of the error, from 1, or None if that isn't known."""
     if len(code) > MAX_CHARS:
         return None
     try:

@@ -26,7 +26,7 @@ _WHOLE = re.compile(r"(\d{1,9})\.0+")
 
 @frozen
 class Options:
-    """The options of a row, at least two. labels: what the row itself calls them; None where it has no names."""
+    """The options of a row, at least two. labels: what the row itself calls them; None if it has no names."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...] | None = None

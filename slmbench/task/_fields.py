@@ -25,7 +25,7 @@ def field_at(fields: Mapping[str, object], path: str, key: str) -> object:
 
 
 def texts_at(fields: Mapping[str, object], path: str, key: str) -> tuple[str, ...]:
-    """A field that is a list of texts or numbers. Raises DataError where it is anything else, or has such a value."""
+    """A field that is a list of texts or numbers. Raises DataError if it is anything else, or has such a value."""
     texts = field_at(fields, path, key)
     if not isinstance(texts, Sequence) or isinstance(texts, str | bytes):
         raise DataError(f"{key}: expected a list of texts, got {type(texts).__name__}")

@@ -1,4 +1,4 @@
-"""Which rows several tasks need that can't be had: found out for all of them before anything is begun."""
+"""Which rows several tasks need that aren't available: found out for all of them before anything is begun."""
 
 from __future__ import annotations
 

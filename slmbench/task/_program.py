@@ -25,7 +25,7 @@ def program_of(task: Task, example: Example, completion: str, *, fenced: bool = 
     the tests call, else one that is marked as Python, else one that names no language, else the first; what it needs of
     the others comes before it. Where it defines the prompt's function, the prompt's own beginning of it is left out.
     Without a fence it is the text from its first line of code on, or a body that goes on with the prompt; either ends
-    where it stops to be Python. Raises DataError where a template fails.
+    where it stops to be Python. Raises DataError if a template fails.
     """
     spec = task.spec.code
     assert spec is not None

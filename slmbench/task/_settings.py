@@ -27,7 +27,7 @@ class Settings:
     def of(self, tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
         """(the tasks with these settings, what a person should know of it).
 
-        A setting that means nothing to a task leaves it alone, and the notice names it. Raises UsageError where it
+        A setting that means nothing to a task leaves it alone, and the notice names it. Raises UsageError if it
         means nothing to any of them.
         """
         adjusted, notices = list(tasks), []
@@ -71,7 +71,7 @@ def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task])
 
 
 def formats_of(tasks: Iterable[Task]) -> Registry:
-    """The formats that plugins bring for any of the tasks. Raises DeclarationError where two files have one name."""
+    """The formats that plugins bring for any of the tasks. Raises DeclarationError if two files have one name."""
     found = [task.plugins for task in tasks]
     formats = (entry for plugins in found for entry in plugins if entry.kind == "format")
     return Registry(formats, dict.fromkeys(one for plugins in found for one in plugins.broken))

@@ -232,7 +232,7 @@ class Task:
 
     @property
     def shot_count(self) -> int:
-        """How many worked examples a prompt has; where golden rows stand in, at most half of these."""
+        """How many worked examples a prompt has; if golden rows stand in, at most half of these."""
         if self.cot == "zero":
             return 0
         own, few = self._own_shots(), self.spec.fewshot
@@ -243,7 +243,7 @@ class Task:
 
     @property
     def shot_split(self) -> str | None:
-        """The split that shots are taken from, or None where there are none, or the declaration holds them itself."""
+        """The split that shots are taken from, or None if there are none, or the declaration holds them itself."""
         return self.spec.fewshot.split if self.shot_count and self._own_shots() is None else None
 
     def _own_shots(self) -> list[JsonObject] | None:
@@ -384,7 +384,7 @@ class Task:
     def with_samples(self, n: int | None) -> Task:
         """The same task with n samples an item; 1 is greedy. None leaves it as declared.
 
-        Metrics that need more samples than that are left out. Raises UsageError where none is left, or where the task
+        Metrics that need more samples than that are left out. Raises UsageError if none is left, or if the task
         declares no temperature to sample at.
         """
         generation = self.spec.generation
@@ -425,7 +425,7 @@ class Task:
 
 
 def extracted(pattern: str, text: str) -> str | None:
-    """Group 1 of the pattern's last match, without outer white space; None where nothing matches.
+    """Group 1 of the pattern's last match, without outer white space; None if nothing matches.
 
     Raises ValueError for a pattern that takes longer than EXTRACT_S.
     """

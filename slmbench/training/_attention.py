@@ -87,7 +87,7 @@ def prepare_model(model: Model) -> bool:
     Whether the model can is tried on it: three short rows end to end have to give the hidden states that each gives
     alone. Returns False, with the model as it was, where they don't: layers that carry a state from token to token,
     positions of its own, attention that transformers doesn't dispatch. For encoder-decoders it returns False, with
-    their parts fused. Call it before a quantised model is evaluated; raises UsageError where that came first.
+    their parts fused. Call it before a quantised model is evaluated; raises UsageError if that came first.
     """
     import torch
 
@@ -131,7 +131,7 @@ def take_rows(core: Model) -> None:
 
 def _stay_differentiable(model: Model) -> None:
     """Keeps 4-bit weights on a CPU as they are: bitsandbytes packs them anew in the first evaluation, for a product
-    that has no backward, and never back. Raises UsageError where that has happened.
+    that has no backward, and never back. Raises UsageError if that has happened.
     """
     for name, module in model.named_modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

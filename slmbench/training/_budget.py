@@ -17,7 +17,7 @@ Change = tuple[tuple[str, str], ...]
 
 
 def check_budget(forecast: Forecast, limit_bytes: int | None = None) -> None:
-    """Raises UsageError where a forecast is over what there is, with the smallest change of the recipe that fits.
+    """Raises UsageError if a forecast is over what there is, with the smallest change of the recipe that fits.
 
     limit_bytes: what may be taken; None for what the machine has free, and then nothing is checked where that can't be
     known. Changes are tried one at a time, then together, those that leave the result as it is first: a smaller batch

@@ -46,7 +46,7 @@ def writing(place: str, step: int, identity: str, *, keep: int) -> Iterator[Call
     """A new checkpoint below `place`: the block gets `write(name, data)`; at its end all is there, or nothing is.
 
     Every file is on the disk before the manifest with their sizes and sha256, and that before the folder has its name.
-    Afterwards the `keep` newest are left. Raises SlmbenchError where the disk is full; earlier ones stay as they were.
+    Afterwards the `keep` newest are left. Raises SlmbenchError if the disk is full; earlier ones stay as they were.
     """
     final = os.path.join(place, folder_name(step))
     staging = os.path.join(place, f".{folder_name(step)}.tmp")
@@ -86,7 +86,7 @@ def write_synced(path: str, data: bytes) -> None:
 def latest(
     place: str, identity: str, say: Say | None = None, check: Callable[[str, int], object] = lambda folder, step: None
 ) -> Checkpoint | None:
-    """The newest whole checkpoint of a training, None where there is none.
+    """The newest whole checkpoint of a training, None if there is none.
 
     Those of another training (a changed recipe, other rows or weights) are removed, torn ones are passed over and
     removed, each with a line to `say`. check(folder, step) raises FileError or OSError for one whose files don't hold

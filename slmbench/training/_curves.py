@@ -136,7 +136,7 @@ class Curves:
         return point
 
     def worst_task(self, task_ids: Sequence[int], loss_sums: Sequence[float]) -> str:
-        """The task whose row's loss is no finite number; where all are, the task of the largest one."""
+        """The task whose row's loss is not a finite number; if all are, the task of the largest one."""
         pairs = list(zip(task_ids, loss_sums, strict=True))
         broken = [task for task, loss in pairs if not math.isfinite(loss)]
         return self.names[broken[0] if broken else max(pairs, key=lambda pair: pair[1])[0]]
@@ -160,7 +160,7 @@ class Curves:
         self._open = self._nothing()
 
     def as_json(self) -> JsonObject:
-        """{"train": points, "validation": points}, a loss that is no number as null."""
+        """{"train": points, "validation": points}, a loss that is not a number as null."""
         found: dict[str, Any] = _finite({"train": self.points, "validation": self.validation})
         return found
 

@@ -87,7 +87,7 @@ class TrainingFolders:
 
 
 def refuse_foreign(folder: str) -> None:
-    """Raises UsageError where something stands in an adapter's place that no training has put there."""
+    """Raises UsageError if something stands in an adapter's place that no training has put there."""
     if os.path.isdir(folder):
         if not os.listdir(folder) or os.path.isfile(os.path.join(folder, TRAINING)):
             return
@@ -100,7 +100,7 @@ def refuse_foreign(folder: str) -> None:
 
 
 def _identity_of(folder: str) -> str | None:
-    """The identity in a result's record; where that can't be read, the record's own sha256. None without a record."""
+    """The identity in a result's record; if that can't be read, the record's own sha256. None without a record."""
     with contextlib.suppress(OSError, FileError):
         identity = read_training(folder).identity_sha256
         if identity is not None and re.fullmatch("[0-9a-f]{64}", identity):
@@ -111,7 +111,7 @@ def _identity_of(folder: str) -> str | None:
 
 
 def refuse_unwritable(place: str) -> None:
-    """Raises SlmbenchError where nothing can be written to a folder, or to where it would be made."""
+    """Raises SlmbenchError if nothing can be written to a folder, or to where it would be made."""
     there = os.path.abspath(place)
     while not os.path.exists(there):
         there = os.path.dirname(there)

@@ -36,7 +36,7 @@ class Forecast:
     """Bytes by part (see PARTS) at the worst moment of a training, on `device`: of the whole process on a CPU.
 
     batch: (prompt, answer) tokens of the rows of the largest micro-batch. calibrated_bytes, measured_bytes: the total
-    as one real step corrects it, and that step's own peak. simulated: False where the model's class doesn't let its
+    as one real step corrects it, and that step's own peak. simulated: False if the model's class doesn't let its
     step be gone through without numbers, and a rule of thumb stands in.
     """
 
@@ -108,7 +108,7 @@ def calibrate(forecast: Forecast, measured_bytes: int, batch: Sequence[tuple[int
     """The forecast as one real step corrects it.
 
     measured_bytes: the peak of that step, optimiser included. batch: the rows of its largest micro-batch, as
-    `longest_batch`; None where it was the largest of the training.
+    `longest_batch`; None if it was the largest of the training.
     """
     of_step = forecast
     if batch is not None and forecast.plan is not None and tuple(batch) != forecast.batch:

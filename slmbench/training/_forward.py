@@ -71,7 +71,7 @@ def row_losses(model: Model, batch: JsonObject, num_items: Any = None) -> RowLos
 
     num_items: the scored tokens of the whole step (an int or a tensor); None for this batch's own. Logits are float32
     from the head on. Under mixed precision call it inside autocast: the model's outer forward is not gone through.
-    Raises UsageError where a flat batch meets a model that was not prepared for it.
+    Raises UsageError if a flat batch meets a model that was not prepared for it.
     """
     import torch
 

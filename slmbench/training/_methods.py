@@ -30,7 +30,7 @@ def load_base(source: ModelSource, spec: RecipeSpec) -> LoadedModel:
 
 
 def compute_dtype(loaded: LoadedModel, spec: RecipeSpec) -> str:
-    """What the products of a step are made in, as `bfloat16`; where it isn't float32, they are made under autocast."""
+    """What the products of a step are made in, as `bfloat16`; if it isn't float32, they are made under autocast."""
     packed = getattr(loaded.model.config, "quantization_config", None)
     compute = getattr(packed, "bnb_4bit_compute_dtype", None)  # Other ways of packing say nothing of it.
     if compute is not None:
@@ -54,7 +54,7 @@ def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
     if spec.method == "full":
         return model.requires_grad_(True)
     if spec.method == "qlora":
-        # Norms and head go to float32, as Dettmers et al. have them; checkpointing is on only where it is asked for.
+        # Norms and head go to float32, as Dettmers et al. have them; checkpointing is on only if it is asked for.
         model = peft.prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=spec.optim.gradient_checkpointing,
@@ -139,7 +139,7 @@ def _adapter_config(model: Model) -> bytes:
 
 
 def read_weights(model: Model, folder: str) -> None:
-    """Puts the weights of a checkpoint into the model, bit for bit. Raises SlmbenchError where they don't fit."""
+    """Puts the weights of a checkpoint into the model, bit for bit. Raises SlmbenchError if they don't fit."""
     import safetensors.torch
     import torch
     from peft import set_peft_model_state_dict
@@ -166,7 +166,7 @@ def read_weights(model: Model, folder: str) -> None:
 
 
 def save_model(model: Model, tokenizer: Tokenizer, folder: str) -> None:
-    """A fully trained model's folder, as transformers loads it. Raises SlmbenchError where the disk is full."""
+    """A fully trained model's folder, as transformers loads it. Raises SlmbenchError if the disk is full."""
     from safetensors import SafetensorError
 
     model.config.use_cache = True

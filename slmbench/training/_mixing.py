@@ -38,7 +38,7 @@ class Plan:
 
     wanted: task -> its share of what `unit` counts. epoch_rows: how many rows have been drawn where each epoch but the
     last one ends; an epoch is as many rows (or tokens) as there are. pack_tokens: what a packed micro-batch may hold;
-    None where batches are of so many rows.
+    None if batches are of so many rows.
     """
 
     batches: tuple[tuple[int, ...], ...]
@@ -125,7 +125,7 @@ def plan_batches(
     steps: so many, whatever epochs they make; a plan of fewer is the beginning of one of more. Else `epochs` (1 unless
     given): what is left at the end makes a smaller last step, filled up where a micro-batch of it would have no row.
     pack_tokens: micro-batches are filled to that many tokens, not to `batch` rows; rows stay whole, those of two epochs
-    apart. Raises DataError without rows, UsageError where a task has no weight.
+    apart. Raises DataError without rows, UsageError if a task has no weight.
     """
     if not rows:
         raise DataError("there are no training rows, so there is nothing to train on")
@@ -185,7 +185,7 @@ def shares(rows: Sequence[Sized], mixing: MixingSpec | None) -> dict[str, float]
         missing = [task for task in amounts if task not in mixing.weights]
         if missing and len(amounts) > 1:
             names = ", ".join(map(repr, missing))
-            raise UsageError(f"mixing.weights has no share for {names}; add one, or take it off the adapter's tasks")
+            raise UsageError(f"mixing.weights has no share for {names}; add one, or remove it from the adapter's tasks")
         weights = {task: mixing.weights.get(task, 1.0) for task in amounts}
     whole = sum(weights.values())
     return {task: weight / whole for task, weight in weights.items()}

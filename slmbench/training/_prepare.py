@@ -121,7 +121,7 @@ def prepare_training(
     """Everything that can be known of a training without its weights, and every refusal that needs none.
 
     loaded: tasks by name that needn't be loaded again, with rows that are at hand; those of this training are added.
-    Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError where rows are evaluated too.
+    Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError if rows are evaluated too.
     """
     spec, phases = recipe.spec, phases or Phases(name)
     say = say or console.say

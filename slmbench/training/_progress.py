@@ -58,7 +58,7 @@ class TrainerState(Foreign):
 def read_progress(folder: str, names: Sequence[str], step: int) -> tuple[CurvesState, Times]:
     """A checkpoint's curves and times. names: the tasks, in order. step: of the checkpoint.
 
-    Raises FileError where a file doesn't hold what a checkpoint of that step and of these tasks does.
+    Raises FileError if a file doesn't hold what a checkpoint of that step and of these tasks does.
     """
     path = os.path.join(folder, CURVES)
     curves = read_model(path, CurvesState, _LIMITS)

@@ -20,7 +20,7 @@ from slmbench.training._rows import mixture
 def result_sha256(folder: str, method: str) -> str:
     """sha256 of what a training made: an adapter's as runs name it, with its config; of a whole model its weights'.
 
-    Raises OSError; UsageError where a folder holds no adapter.
+    Raises OSError; UsageError if a folder holds no adapter.
     """
     if method != "full":
         return read_adapter(folder).sha256

@@ -98,7 +98,7 @@ def _has_bfloat16() -> bool:
 
 
 def _why_not(attempt: Callable[[str], None], device: str) -> str | None:
-    """Why bitsandbytes can't do something here, None where it can. It is tried, as what it supports changes."""
+    """Why bitsandbytes can't do something here, None if it can. It is tried, as what it supports changes."""
     if importlib.util.find_spec("bitsandbytes") is None:
         return "it is not installed (`pip install bitsandbytes`)"
     try:
@@ -163,7 +163,7 @@ def _of_text(
 
 
 def context_tokens(source: ModelSource, config: Config) -> int | None:
-    """How many tokens a model can take: as its positions allow, else as declared; None where nothing says."""
+    """How many tokens a model can take: as its positions allow, else as declared; None if nothing says."""
     # T5 and its like count distances, up to any; what they were trained on is in the declaration.
     size = getattr(config.get_text_config(), "max_position_embeddings", None)
     known = [int(n) for n in (size, source.context_tokens) if n]
@@ -208,7 +208,7 @@ def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Config) -> Iterat
         others = f", and {len(small) - 1} more" if len(small) > 1 else ""
         yield (
             f"lora.rank: is {spec.lora.rank}, but {name} is {size_in} x {size_out}{others}: beyond "
-            f"{min(size_in, size_out)} a product of two matrices is no larger; "
+            f"{min(size_in, size_out)} a product of two matrices gets no larger; "
             f"`--set lora.rank={min(size_in, size_out)}`"
         )
 

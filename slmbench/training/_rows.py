@@ -71,12 +71,12 @@ def take_rows(
     max_tokens: int,
     architecture: str = "causal",
 ) -> TaskRows:
-    """The rows of a task's train split, the first `limit` of them that are no shots.
+    """The rows of a task's train split, the first `limit` of them that are not shots.
 
     A row that is too long loses the front of its prompt, as evaluation's would, and keeps its answer and its end.
     max_tokens: of prompt and answer together; for architecture 'seq2seq', of the encoder's side and of the decoder's,
     each. A row without an answer is left out and counted.
-    Raises UsageError where the task has no train split, DataError where no row is left or every answer was cut.
+    Raises UsageError if the task has no train split, DataError if no row is left or every answer was cut.
     """
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
@@ -159,7 +159,7 @@ def mixture(
 ) -> dict[str, JsonObject]:
     """What a list of rows is made of, by task: rows, tokens, answer tokens, how many were cut and how many left out.
 
-    dropped: task -> reason -> rows; its tasks are told of even where no row is left.
+    dropped: task -> reason -> rows; its tasks are told of even if no row is left.
     """
     parts: dict[str, dict[str, Any]] = {}
 

@@ -17,7 +17,7 @@ SCALE_BLOCK = 256
 def empty_model(config: Config, architecture: str, dtype: object = None) -> Any:
     """The model of a transformers config on the meta device: names and shapes, no numbers.
 
-    Raises ValueError, KeyError or ImportError where transformers can't build it without its own code.
+    Raises ValueError, KeyError or ImportError if transformers can't build it without its own code.
     """
     import torch
     import transformers

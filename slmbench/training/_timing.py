@@ -23,7 +23,7 @@ def seconds_per_token(recipe: Recipe, prepared: Preparation) -> float:
     """Seconds that a token of a micro-batch takes, forward and backward; nothing is trained, nothing is written.
 
     Measured on the smallest micro-batch, which warms up, and on one of middle size, a few times; what the optimiser,
-    validation and checkpoints take comes on top. Raises SlmbenchError where the base can't be loaded.
+    validation and checkpoints take comes on top. Raises SlmbenchError if the base can't be loaded.
     """
     loaded = load_base(prepared.source, recipe.spec)
     spec = recipe.spec

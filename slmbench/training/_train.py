@@ -64,7 +64,7 @@ def train_adapter(
     it had not been; resume=False starts anew whatever there is. progress(title, total) -> advance(n), and say, a line
     for the person, take the console's place. Ctrl-C ends it after the step under way, with a checkpoint.
 
-    Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError where a loss is no
+    Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError if a loss is no
     number (the last good checkpoint is kept) or the disk is full (so is everything that was written whole).
     """
     say = say or console.say
@@ -120,7 +120,7 @@ def _train(
     progress: Progress | None,
     say: Say,
 ) -> None:
-    """Makes the steps and puts the result in its place. Raises KeyboardInterrupt where it is asked to end."""
+    """Makes the steps and puts the result in its place. Raises KeyboardInterrupt if it is asked to end."""
     import torch
     import transformers
 

@@ -299,7 +299,7 @@ def _seconds(trainer: Any) -> float:
 
 
 def _take_losses(trainer: Any, step: int) -> None:
-    """Gives a step's losses to the curves. Raises SlmbenchError where they, or the gradient, are no numbers."""
+    """Gives a step's losses to the curves. Raises SlmbenchError if they, or the gradient, are NaN or infinite."""
     made, trainer.made = trainer.made, []
     for ids, sums, tokens in made:
         ids, sums, tokens = ids.tolist(), sums.tolist(), tokens.tolist()

@@ -41,7 +41,7 @@ def build_twin(name: str, spec: ModelSpec) -> str:
 
     It lies in the cache, under a name that says what it was made of, so that another declaration or another version
     gives another folder. The same declaration gives the same bytes. Two processes may ask at once. Raises UsageError
-    for a model without `twin` or with sizes that make no model, SlmbenchError where the cache can't be written.
+    for a model without `twin` or with sizes that make no model, SlmbenchError if the cache can't be written.
     """
     if fault := _fault(spec):
         raise UsageError(f"model {name!r} can't have a twin: {fault}")

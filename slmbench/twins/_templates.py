@@ -38,7 +38,7 @@ _ZEPHYR = (
 
 
 def chat_template(spec: ModelSpec) -> str | None:
-    """The template of a family's twin; None where the real model has none."""
+    """The template of a family's twin; None if the real model has none."""
     # Qwen2.5's base models come with the template of the tuned ones, whose turns don't end in the base's EOS.
     if spec.family == "qwen2":
         return _CHATML

@@ -148,7 +148,7 @@ def evaluate_all(
 
 
 def _held_whole(folder: str) -> str:
-    """The dtype of a model whose weights were all trained. Raises UsageError where no training made the folder."""
+    """The dtype of a model whose weights were all trained. Raises UsageError if no training made the folder."""
     try:
         return read_training(folder).dtype
     except FileNotFoundError:

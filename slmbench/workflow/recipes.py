@@ -114,7 +114,7 @@ def bound_tasks(
 def _require_all_rows(
     recipes: Sequence[Recipe], evaluated: Sequence[Sequence[Task]], catalog: Catalog, options: RecipeOptions
 ) -> None:
-    """Raises OfflineError for all rows at once that trainings and evaluations need and that can't be had."""
+    """Raises OfflineError for all rows at once that trainings and evaluations need and that aren't available."""
     from slmbench.task import Settings, evaluation_needs, load_task, require_rows, training_needs
 
     needs = [need for tasks in evaluated for need in evaluation_needs(tasks)]

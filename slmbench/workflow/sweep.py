@@ -84,7 +84,7 @@ def _point_work(plan: RunPlan, seed: int, catalog: Catalog) -> PointWork:
 
 
 def ready_sweep(plan: SweepPlan, catalog: Catalog) -> ReadySweep:
-    """All points of a sweep. Raises UsageError or DeclarationError where one is not sound."""
+    """All points of a sweep. Raises UsageError or DeclarationError if one is not sound."""
     recipe = plan.run.options.recipe(plan.run.recipe, catalog)
     axes = axes_of(recipe, plan.over, seeds_of(plan.seeds) if plan.seeds is not None else ())
     points = points_of(recipe, axes, catalog)

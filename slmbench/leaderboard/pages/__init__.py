@@ -33,7 +33,7 @@ class _Lines(Extension):
 def render(template: str, *, title: str, styles: tuple[str, ...], script: str | None = None, **values: object) -> str:
     """A whole page. template: a file's name here, which extends `page.html.j2`; styles, script: other files here.
 
-    Raises jinja2.UndefinedError where the template wants a value that it isn't given.
+    Raises jinja2.UndefinedError if the template wants a value that it isn't given.
     """
     style = "".join(asset(name) for name in styles)
     run = None if script is None else asset(script)
