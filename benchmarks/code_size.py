@@ -23,7 +23,7 @@ TOP = Path(__file__).resolve().parent.parent
 BESIDE_THE_CORE = (
     *("contamination/", "training/_contamination", "training/_ngrams"),
     *("deployment/", "nano/", "sandbox/", "twins/"),
-    *("engines/", "evaluation/_engine", "evaluation/_seq2seq", "evaluation/shared_prefix/"),
+    *("engines/", "evaluation/_engine", "evaluation/_journaled", "evaluation/_seq2seq", "evaluation/shared_prefix/"),
     *("leaderboard/_page", "leaderboard/pages/", "sweeps/_page", "sweeps/_panel"),
     *("metrics/_bert", "metrics/bertscore"),
     *("training/_fused", "training/_head", "training/_packed"),

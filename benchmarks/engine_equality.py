@@ -27,9 +27,10 @@ from attrs import evolve
 from stories260k import load as load_stories
 
 from slmbench.catalog import Catalog, default_catalog
+from slmbench.engines.options import EngineOptions
 from slmbench.errors import OfflineError
-from slmbench.evaluation._engine import Engine, build_engine
 from slmbench.evaluation._harness import build_harness_task, render_all
+from slmbench.evaluation._journaled import build_engine
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.formats import load_format
 from slmbench.models import LoadedModel, ModelSource, bind_model, load_model, resolve_model
@@ -115,7 +116,7 @@ def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]
         answers = {}
         for name in seconds:
             instances = instances_of(task, examples, loaded.tokenizer)
-            engine = build_engine(loaded, style, Engine(name, HF_BATCH))
+            engine = build_engine(loaded, style, EngineOptions(name, HF_BATCH))
             begun = time.perf_counter()
             answers[name] = engine.loglikelihood(instances)
             seconds[name] += time.perf_counter() - begun
@@ -123,7 +124,7 @@ def compare(loaded: LoadedModel, tasks: Sequence[tuple[Task, tuple[Example, ...]
         for instance, (ours, our_greedy), (theirs, their_greedy) in pairs:
             if abs(ours - theirs) > worst:
                 worst, where = abs(ours - theirs), task.name
-                farthest = (engine._encode_pair(*instance.args), ours, theirs)
+                farthest = (engine.encoder.pair(*instance.args), ours, theirs)
             alike += our_greedy == their_greedy
             count += 1
         each = [means(task, examples, instances, [value for value, _ in answers[name]]) for name in seconds]

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING
 from slmbench.registry import engine
 
 if TYPE_CHECKING:
-    from lm_eval.models.huggingface import HFLM
+    from slmbench.engines.options import EngineOptions
+    from slmbench.engines.protocol import Engine
+    from slmbench.models import LoadedModel
 
 
-@engine("hf", summary="lm-eval's own HFLM, in plain batches; what the other is held against.", version="1")
-def hf() -> type[HFLM]:
-    """The class as lm-eval has it."""
-    from lm_eval.models.huggingface import HFLM
+# Its `auto` would run the largest window some times over to find a batch.
+@engine(
+    "hf",
+    summary="lm-eval's own HFLM, in plain batches; what the other is held against.",
+    version="1",
+    auto_batch=32,
+)
+def hf(loaded: LoadedModel, options: EngineOptions, seed: int) -> Engine:
+    """HFLM, a batch at a time. seed: lm-eval's own, of torch's generator, is what texts are drawn with."""
+    from slmbench.engines.hflm import hflm_over
+    from slmbench.engines.plain import PlainBatches
 
-    return HFLM
+    return PlainBatches(hflm_over(loaded, options.rows))

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.engines.generation_config import NEUTRAL
+from slmbench.engines.protocol import Engine, Item, WriteRequest
 from slmbench.engines.sampling import WARPERS, Settings
 from slmbench.errors import DataError, UsageError
 from slmbench.values import JsonObject
@@ -29,9 +30,14 @@ class Wanted:
     plain: str = ""
 
 
-def name_of(request: Any) -> str:
+def name_of(item: Item) -> str:
     """Which task and item a request is of, for errors."""
-    return f"task {request.task_name!r}, item {request.doc_id}"
+    return f"task {item[0]!r}, item {item[1]}"
+
+
+def item_of(request: Any) -> Item:
+    """Whose a request of lm-eval's is."""
+    return request.task_name, request.doc_id
 
 
 def repeats_of(requests: Sequence[Any]) -> list[int]:
@@ -45,7 +51,7 @@ def repeats_of(requests: Sequence[Any]) -> list[int]:
     return found
 
 
-def wanted_by(where: str, given: JsonObject, eos: str, default_tokens: int, surprises: JsonObject) -> Wanted:
+def wanted_by(where: str, given: JsonObject, eos: str | None, default_tokens: int, surprises: JsonObject) -> Wanted:
     """Reads generation kwargs as lm-eval does. surprises: of the model's file; they count where tokens are drawn.
 
     Raises UsageError for a temperature with which nothing can be drawn, and where no token is asked for.
@@ -101,11 +107,27 @@ def check_pair(
     check_known(where, max(*context, *continuation), vocabulary)
 
 
-def check_prompt(where: str, ids: Any, vocabulary: int | None) -> None:
-    """Raises DataError for a prompt that no model could go on from."""
-    if not len(ids):
+def most_tokens(kwargs: JsonObject, default: int) -> int:
+    """How many tokens a text has at most, read from generation kwargs as lm-eval does."""
+    from lm_eval.models.utils import normalize_gen_kwargs
+
+    return int(normalize_gen_kwargs(copy.deepcopy(kwargs), default)["max_gen_toks"])
+
+
+def check_prompt(request: WriteRequest, written: int, engine: Engine) -> int:
+    """How many tokens of a prompt there is room for beside `written` ones.
+
+    Raises DataError if there is none, and for a prompt that no model could go on from.
+    """
+    where, room = name_of(request.item), engine.max_length - written
+    if room < 1:
+        raise DataError(
+            f"{where}: it asks for {written} tokens, and the model's window is {engine.max_length}; lower max_gen_toks"
+        )
+    if not len(request.prompt):
         raise DataError(f"{where}: its prompt is no token at all, and this tokenizer puts none before a text")
-    check_known(where, int(ids.max()), vocabulary)
+    check_known(where, max(request.prompt), engine.vocabulary)
+    return room
 
 
 def check_known(where: str, largest: int, vocabulary: int | None) -> None:

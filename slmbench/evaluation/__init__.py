@@ -1,6 +1,5 @@
 """Evaluation through lm-eval: the one package that imports it."""
 
-from slmbench.evaluation._engine import Engine
 from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
@@ -9,7 +8,6 @@ from slmbench.evaluation._trained_format import choose_format, format_remarks
 from slmbench.evaluation.shared_prefix import register
 
 __all__ = [
-    "Engine",
     "EvaluationOptions",
     "SentRequest",
     "choose_format",

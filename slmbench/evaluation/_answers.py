@@ -21,14 +21,14 @@ class _Answer(Foreign):
     plain: str | None = None
 
 
-class Scored(_Answer):
+class _ScoredChoice(_Answer):
     """The answer to a choice."""
 
     loglikelihood: float = Field(gt=-1e300, le=_NOT_ABOVE)
     greedy: bool
 
 
-class WrittenText(_Answer):
+class _WrittenText(_Answer):
     """A text."""
 
     text: AnyText
@@ -37,9 +37,9 @@ class WrittenText(_Answer):
 
 def check_scored(key: str, value: object) -> None:
     """Raises FileError for an entry that is no answer to a choice."""
-    parse(Scored, value, "", at="value")
+    parse(_ScoredChoice, value, "", at="value")
 
 
 def check_written(key: str, value: object) -> None:
     """Raises FileError for an entry that is no text."""
-    parse(WrittenText, value, "", at="value")
+    parse(_WrittenText, value, "", at="value")

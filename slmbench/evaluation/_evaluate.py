@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from slmbench.console import phase, say
 from slmbench.errors import DataError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
-from slmbench.evaluation._engine import Encoded, build_engine
+from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._harness import Judge, build_harness_task
 from slmbench.evaluation._identity import Job, prepare
+from slmbench.evaluation._journaled import build_engine, lm_of
 from slmbench.evaluation._judge import judge_code, refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._quiet import quiet_harness
@@ -98,7 +99,7 @@ def _run(
         try:
             with quiet_harness():
                 results = lm_eval.simple_evaluate(
-                    model=engine,
+                    model=lm_of(engine),
                     tasks=[
                         build_harness_task(job.task, job.examples, job.requests, style, _judge(job, style, sandbox))
                         for job in jobs

@@ -13,12 +13,12 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.datasets import digest_rows
+from slmbench.engines.encoder_decoder import decoder_tokens, encoder_tokens
 from slmbench.engines.generation_config import surprises_of
 from slmbench.errors import UsageError
 from slmbench.evaluation._harness import Request, generation_kwargs, render_all
 from slmbench.evaluation._judge import sandbox_record
 from slmbench.evaluation._options import EvaluationOptions
-from slmbench.evaluation._seq2seq import decoder_tokens, encoder_tokens
 from slmbench.evaluation._trained_format import format_remarks
 from slmbench.formats import Format, dated
 from slmbench.installed import package_of

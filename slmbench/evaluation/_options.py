@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from slmbench.engines.options import AUTO, EngineOptions
 from slmbench.errors import UsageError
-from slmbench.evaluation._engine import AUTO, Engine
 
 
 @frozen(kw_only=True)
@@ -13,8 +13,8 @@ class EvaluationOptions:
     """How tasks are asked, and where the runs go.
 
     out: runs are `<out>/runs/<run_id>`. format: a format's name; None for that of the training, else plain. engine,
-    batch, kv_budget_bytes, latency: see `Engine`. limit: the first so many items of each task alone; None for all.
-    seed: of what is drawn. allow_unsafe_code: run the programs of code tasks without a sandbox where the machine has
+    batch, kv_budget_bytes, latency: see `EngineOptions`. limit: the first so many items of each task alone; None for
+    all. seed: of what is drawn. allow_unsafe_code: run the programs of code tasks without a sandbox if the machine has
     none. no_texts: the runs, those that are there already too, say that pages show digests in place of their texts.
     Raises UsageError for what doesn't go together.
     """
@@ -36,6 +36,6 @@ class EvaluationOptions:
         assert self.chosen
 
     @property
-    def chosen(self) -> Engine:
+    def chosen(self) -> EngineOptions:
         """The engine as these options want it."""
-        return Engine(self.engine, self.batch, self.kv_budget_bytes, self.latency)
+        return EngineOptions(self.engine, self.batch, self.kv_budget_bytes, self.latency)

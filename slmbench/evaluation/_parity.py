@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from slmbench.evaluation._engine import build_engine
+from slmbench.evaluation._encoding import Encoder
 from slmbench.evaluation._harness import build_harness_task, render_all
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.formats import Format
@@ -32,12 +32,12 @@ class SentRequest:
 
 
 def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], format: Format) -> list[SentRequest]:
-    """Evaluation's requests for examples, through a real lm-eval task and the real engine's encoding.
+    """Evaluation's requests for examples, through a real lm-eval task and the encoding that every engine is handed.
 
     Whole, before anything that is too long for the model is cut.
     """
     task = task.in_format(format)
-    engine = build_engine(loaded, format)
+    encoder = Encoder(loaded, format)
     requests = render_all(task, examples, format, loaded.tokenizer)
     harness = build_harness_task(task, examples, requests, format)
     with quiet_harness():
@@ -53,17 +53,17 @@ def sent_requests(loaded: LoadedModel, task: Task, examples: Sequence[Example], 
             assert example.gold is not None
             context, continuation = args[example.gold]
             # As scored: white space at the context's end moves over to the continuation.
-            prompt, rest = engine._encode_pair(context, continuation)
-            decoder = rest if engine.backend == "seq2seq" else None
+            prompt, rest = encoder.pair(context, continuation)
+            decoder = rest if encoder.encoder_decoder else None
             found.append(SentRequest(context, delimiter, prompt, prompt + rest, decoder))
         else:
             context = args[0][0]
-            ids, _ = engine.tok_batch_encode([context])
-            prompt = ids[0].tolist()
-            if engine.backend == "seq2seq":
-                _, rest = engine._encode_pair(context, delimiter + format.write(task.target(example)))
+            prompt = encoder.prompt(context)
+            answer = delimiter + format.write(task.target(example))
+            if encoder.encoder_decoder:
+                _, rest = encoder.pair(context, answer)
                 found.append(SentRequest(context, delimiter, prompt, prompt + rest, rest))
                 continue
-            joint = engine.tok_encode(context + delimiter + format.write(task.target(example)))
+            joint = encoder.prompt(context + answer)
             found.append(SentRequest(context, delimiter, prompt, joint))
     return found

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from statistics import quantiles
 from typing import Any
 
+from slmbench.engines.encoder_decoder import can_write
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._harness import FILTER, Request
+from slmbench.evaluation._journaled import JournaledEngine
 from slmbench.evaluation._judge import ReadAnswer, read_answer
-from slmbench.evaluation._seq2seq import can_write
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 from slmbench.metrics import Scorer
@@ -34,7 +35,7 @@ def finish(
     requests: Sequence[Request],
     format: Format,
     run: OpenRun,
-    engine: Any,
+    engine: JournaledEngine,
     results: JsonObject,
     latency: bool = False,
     told: Sequence[str] = (),
@@ -62,9 +63,11 @@ def finish(
         remarks.update(_remarks(task, examples[index], made[0], format))
         remarks[OWN_SHOT] += is_among_its_shots(task, examples[index])
         remarks[CUT] += made[0]["truncated"]
-    if engine.backend == "seq2seq" and task.kind != "choice":
+    if engine.encoder.encoder_decoder and task.kind != "choice":
         targets = (format.write(task.target(example)) for example in examples)
-        remarks["target has what the tokenizer can't write"] = sum(not can_write(engine.tokenizer, t) for t in targets)
+        remarks["target has what the tokenizer can't write"] = sum(
+            not can_write(engine.encoder.tokenizer, t) for t in targets
+        )
     items = [row for row in rows if row["epoch"] == 0]
     metrics = []
     for scorer in task.scorers:
@@ -90,7 +93,7 @@ def finish(
             )
             metrics.append(metric.model_dump())
     counted = {name: n for name, n in sorted(remarks.items()) if n}
-    cost = _cost(rows, run.resumed, latency, engine).model_dump()
+    cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows).model_dump()
     samples = [SampleRecord(**row) for row in rows]
     return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted})
 
@@ -105,7 +108,7 @@ def _estimates(scorer: Scorer, items: Sequence[JsonObject]) -> dict[str, Estimat
 
 
 def _samples(
-    task: Task, example: Example, request: Request, format: Format, engine: Any, logged: JsonObject
+    task: Task, example: Example, request: Request, format: Format, engine: JournaledEngine, logged: JsonObject
 ) -> list[JsonObject]:
     """The records of one item: one, or one a sample of a code task."""
     kind = "loglikelihood" if example.choices else "generate_until"
@@ -177,7 +180,7 @@ def _remarks(task: Task, example: Example, row: JsonObject, format: Format) -> C
     return found
 
 
-def _cost(rows: Sequence[JsonObject], resumed: int, latency: bool, engine: object) -> CostPart:
+def _cost(rows: Sequence[JsonObject], resumed: int, latency: bool, batch_rows: int | None) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
@@ -195,7 +198,7 @@ def _cost(rows: Sequence[JsonObject], resumed: int, latency: bool, engine: objec
         n_truncated=sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
         n_resumed=resumed,
         # What an automatic batch came to, halvings included.
-        batch_rows=1 if latency else getattr(engine, "computed_rows", None),
+        batch_rows=batch_rows,
     )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from slmbench.cli import main
+from slmbench.engines.options import EngineOptions
 from slmbench.errors import DataError, UsageError
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
-from slmbench.evaluation._engine import Engine, build_engine
+from slmbench.evaluation._journaled import build_engine
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.task import load_task
@@ -59,7 +60,7 @@ def adapters(tmp_path_factory):
 )
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(UsageError, match=said):
-        Engine(**settings)
+        EngineOptions(**settings)
 
 
 def test_both_engines_give_the_same_numbers_and_are_ranked_together(nano, tmp_path):
@@ -128,7 +129,7 @@ def test_a_run_that_was_batched_plainly_says_so_and_how_often(tiny_t5, tmp_path)
 def test_a_choice_that_is_no_token_names_task_and_item(nano, engine):
     from lm_eval.api.instance import Instance
 
-    made = build_engine(nano, load_format("plain"), Engine(name=engine, batch=1))
+    made = build_engine(nano, load_format("plain"), EngineOptions(name=engine, batch=1))
     instances = [
         Instance("loglikelihood", {}, ("Question: which?", choice), 0, metadata=("colours", 7, 1))
         for choice in (" red", "")

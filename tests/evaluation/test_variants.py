@@ -10,8 +10,8 @@ from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
-from slmbench.evaluation._engine import build_engine
 from slmbench.evaluation._harness import render_all
+from slmbench.evaluation._journaled import build_engine
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.models import load_model, resolve_model
@@ -77,7 +77,7 @@ def test_a_packed_base_is_not_answered_from_a_whole_ones_journal(nano, packed, s
     # Even if the digests of its weights and config were those of the whole one.
     alike = evolve(packed, weights_sha256=nano.weights_sha256, config_sha256=nano.config_sha256)
     style, args = load_format("plain"), ("Question:", {"until": [], "max_gen_toks": 4})
-    keys = {build_engine(model, style)._key("generate_until", args)[0] for model in (nano, alike)}
+    keys = {build_engine(model, style).key("generate_until", args, ("sums", 0))[0] for model in (nano, alike)}
     assert len(keys) == 2
     assert (
         len({evaluate_tasks(model, [sums], EvaluationOptions(out=str(tmp_path)))[0].run_id for model in (nano, alike)})

@@ -10,7 +10,7 @@ from attrs import evolve
 from slmbench.catalog import default_catalog
 from slmbench.errors import ParityError
 from slmbench.evaluation import sent_requests
-from slmbench.evaluation._engine import build_engine
+from slmbench.evaluation._journaled import build_engine
 from slmbench.formats import load_format
 from slmbench.models import load_model, resolve_model
 from slmbench.recipe import Recipe, load_recipe

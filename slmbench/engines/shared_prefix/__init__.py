@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from slmbench.engines.shared_prefix._model import shared_prefix_class
+from slmbench.engines.shared_prefix._engine import SharedPrefix
+from slmbench.engines.shared_prefix._lm import shared_prefix_class
 
-__all__ = ["shared_prefix_class"]
+__all__ = ["SharedPrefix", "shared_prefix_class"]

@@ -115,4 +115,4 @@ def _try_on(core: Model) -> int | None:
     )
     if not same:
         return None
-    return sum((k.numel() * k.element_size() + v.numel() * v.element_size()) // 5 for k, v in one.held[root])
+    return int(sum((k.numel() * k.element_size() + v.numel() * v.element_size()) // 5 for k, v in one.held[root]))

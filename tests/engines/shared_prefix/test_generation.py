@@ -23,7 +23,7 @@ def same_texts(ours, theirs, instances):
         want = theirs(model, tokenizer).generate_until(instances("generate_until", arguments), disable_tqdm=True)
         engine = ours(model, tokenizer, **options)
         assert engine.generate_until(instances("generate_until", arguments)) == want
-        assert engine.notices == []
+        assert engine.engine.notices == []
         return want
 
     return check
@@ -53,7 +53,7 @@ def test_an_empty_stop_ends_a_text_as_lm_evals(nano, same_texts) -> None:
     same_texts(nano.model, asked(until=["", "."]))
 
 
-def test_a_stop_spelled_by_several_tokens_ends_the_text_before_it(nano, same_texts, ours, instances) -> None:
+def test_a_stop_spelled_by_several_tokens_ends_the_text_before_it(nano, same_texts, ours, written_by) -> None:
     whole = same_texts(nano.model, asked(max_gen_toks=16))
     stop = max(whole, key=len)[3:9]
     assert len(nano.tokenizer.tokenize(stop)) > 1
@@ -63,12 +63,10 @@ def test_a_stop_spelled_by_several_tokens_ends_the_text_before_it(nano, same_tex
     assert all(stop not in text for text in cut)
     # The work ends there, too.
     engine = ours(nano.model)
-    written = []
-    engine.cache_hook = type("Hook", (), {"add_partial": lambda *_: written.append(dict(engine.timing))})()
-    engine.generate_until(instances("generate_until", asked(until=[stop], max_gen_toks=16)))
-    stopped = [one for one in written if one["finish_reason"] == "stop"]
+    written = [one for _, one in engine.engine.write(written_by(engine, asked(until=[stop], max_gen_toks=16)))]
+    stopped = [one for one in written if one.finish_reason == "stop"]
     assert len(stopped) == len(cut)
-    assert all(one["tokens_out"] < 16 for one in stopped)
+    assert all(one.tokens_out < 16 for one in stopped)
 
 
 def test_the_real_models_stories_are_lm_evals_own(stories, same_texts) -> None:
@@ -86,17 +84,17 @@ def test_texts_of_one_or_two_tokens_are_lm_evals_own(nano, same_texts, most) -> 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_more_rows_than_slots_are_written_all_the_same(nano, same_texts, cramped, monkeypatch, rows) -> None:
-    from slmbench.engines.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _room
 
     cramped()
-    monkeypatch.setattr(_model, "DECODED_ROWS_CPU", rows)
+    monkeypatch.setattr(_room, "DECODED_ROWS_CPU", rows)
     same_texts(nano.model, asked(until=["e"]) + asked(max_gen_toks=5))
 
 
 @pytest.mark.parametrize("budget", [0, 12, None])
 def test_whatever_may_be_held_for_sharing_texts_are_the_same(nano, same_texts, ours, cramped, budget) -> None:
     cramped()
-    each = ours(nano.model).ability.token_bytes
+    each = ours(nano.model).engine.room.ability.token_bytes
     same_texts(nano.model, asked(), kv_budget_bytes=None if budget is None else budget * each, batch_size=2)
 
 
@@ -124,9 +122,9 @@ def test_the_models_own_end_ends_a_text(nano, same_texts, greedy_after, as_list)
 
 
 def test_a_text_that_ends_in_the_middle_leaves_its_slot_to_another(nano, same_texts, greedy_after, monkeypatch) -> None:
-    from slmbench.engines.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _room
 
-    monkeypatch.setattr(_model, "DECODED_ROWS_CPU", 2)
+    monkeypatch.setattr(_room, "DECODED_ROWS_CPU", 2)
     follows = [greedy_after(nano.model, nano.tokenizer.encode(text), 6) for text in PROMPTS]
     nano.model.generation_config.eos_token_id = sorted({row[i + 1] for i, row in enumerate(follows[:4])})
     same_texts(nano.model, asked())
@@ -223,16 +221,16 @@ def test_texts_longer_than_a_slot_is_at_first_are_lm_evals_own(tiny, same_texts)
 @pytest.fixture
 def decoders(monkeypatch):
     """Every decoder that an engine makes during the test."""
-    from slmbench.engines.shared_prefix import _generation
+    from slmbench.engines.shared_prefix import _engine
 
     made: list[Any] = []
-    real = _generation.Decoder
+    real = _engine.Decoder
 
     def decoder(*args: Any, **options: Any) -> Any:
         made.append(real(*args, **options))
         return made[-1]
 
-    monkeypatch.setattr(_generation, "Decoder", decoder)
+    monkeypatch.setattr(_engine, "Decoder", decoder)
     return made
 
 
@@ -250,11 +248,11 @@ def test_what_prompts_share_is_computed_once_and_repeats_cost_no_prompt(nano, ou
 def test_no_more_is_held_for_sharing_than_allowed_and_nothing_afterwards(
     rows, budget, nano, ours, instances, decoders, cramped, monkeypatch
 ) -> None:
-    from slmbench.engines.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _room
 
     cramped()
-    monkeypatch.setattr(_model, "DECODED_ROWS_CPU", rows)
-    engine = ours(nano.model, kv_budget_bytes=budget * ours(nano.model).ability.token_bytes)
+    monkeypatch.setattr(_room, "DECODED_ROWS_CPU", rows)
+    engine = ours(nano.model, kv_budget_bytes=budget * ours(nano.model).engine.room.ability.token_bytes)
     engine.generate_until(instances("generate_until", asked(until=["e"], max_gen_toks=6)))
     (decoder,) = decoders
     assert decoder.most_context_tokens == budget

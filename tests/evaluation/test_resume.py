@@ -57,11 +57,11 @@ def code_task(make_code_task: Any) -> Any:
 @pytest.fixture
 def computed(monkeypatch):
     """How many pairs and rows reached the model, call by call."""
-    from slmbench.engines.shared_prefix import _loglikelihood
+    from slmbench.engines.shared_prefix import _engine
     from slmbench.engines.shared_prefix._decoding import Decoder
 
     counts: list[int] = []
-    score, write = _loglikelihood.score, Decoder.write
+    score, write = _engine.score, Decoder.write
 
     def counted_score(core: Any, pairs: Any, *more: Any) -> Any:
         counts.append(len(pairs))
@@ -71,7 +71,7 @@ def computed(monkeypatch):
         counts.append(len(answers))
         return write(self, answers)
 
-    monkeypatch.setattr(_loglikelihood, "score", counted_score)
+    monkeypatch.setattr(_engine, "score", counted_score)
     monkeypatch.setattr(Decoder, "write", counted_write)
     return counts
 
@@ -138,9 +138,9 @@ def test_a_killed_run_computes_only_what_is_missing(
 def test_samples_that_ended_out_of_order_are_each_their_own_repeats(
     n, code_task, nano, tmp_path, computed, dies_after, monkeypatch
 ) -> None:
-    from slmbench.engines.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _room
 
-    monkeypatch.setattr(_model, "DECODED_ROWS_CPU", 6)
+    monkeypatch.setattr(_room, "DECODED_ROWS_CPU", 6)
     (whole,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path / "whole"), batch=2))
     dies_after(n)
     with pytest.raises(KeyboardInterrupt):
@@ -159,14 +159,22 @@ def test_samples_that_ended_out_of_order_are_each_their_own_repeats(
     same_samples(run, whole)
 
 
-def test_each_recorded_sample_is_the_text_of_its_repeat(code_task, nano, tmp_path, ours, instances) -> None:
+def test_each_recorded_sample_is_the_text_of_its_repeat(code_task, nano, tmp_path) -> None:
+    from lm_eval.api.instance import Instance
+
+    from slmbench.evaluation.shared_prefix import SharedPrefixLM
+
     (run,) = evaluate_tasks(nano, [code_task], EvaluationOptions(out=str(tmp_path), batch=3, seed=5))
     style = load_format("plain")
     asked = render_all(code_task, code_task.examples("test"), style, nano.tokenizer)
     kwargs = generation_kwargs(code_task, style)
-    arguments = [(one.text, kwargs) for one in asked for _ in range(10)]
-    texts = ours(nano.model, nano.tokenizer, seed=5).generate_until(
-        instances("generate_until", arguments, items=[at // 10 for at in range(20)])
+    requests = [
+        Instance("generate_until", {}, (one.text, dict(kwargs)), 0, metadata=("t", item, 1))
+        for item, one in enumerate(asked)
+        for _ in range(10)
+    ]
+    texts = SharedPrefixLM(pretrained=nano.model, tokenizer=nano.tokenizer, batch_size=4, seed=5).generate_until(
+        requests
     )
     rows = sorted(run.samples(), key=lambda row: (row["item_id"], row["epoch"]))
     assert [row["output"] for row in rows] == texts

@@ -55,7 +55,7 @@ def test_base_and_adapters_under_one_engine_are_each_lm_evals_own(adapted, ours,
         seen[name] = got
     firsts = [values[0] for values, _, _ in seen.values()]
     assert len({round(value, 2) for value in firsts}) == 3
-    assert engine.notices == []
+    assert engine.engine.notices == []
 
 
 def test_an_adapter_that_puts_tokens_before_the_prompt_is_batched_plainly(nano, ours, theirs, instances) -> None:
@@ -76,6 +76,6 @@ def test_the_model_is_left_as_it_was(nano, ours, instances) -> None:
     engine = ours(nano.model)
     answers(engine, instances)
     assert (nano.model.config._attn_implementation, nano.model.generation_config.to_dict()) == before
-    with pytest.raises(RuntimeError, match="on purpose"), engine.model_ready():
+    with pytest.raises(RuntimeError, match="on purpose"), engine.engine._ready():
         raise RuntimeError("on purpose")
     assert nano.model.config._attn_implementation == before[0]

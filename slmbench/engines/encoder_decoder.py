@@ -1,14 +1,13 @@
-"""What is different where the model is an encoder-decoder: its room, and how lm-eval has it write."""
+"""What is different if the model is an encoder-decoder: its room, and how lm-eval has it write."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 from slmbench.formats import decoder_ids
 from slmbench.models import LoadedModel
-from slmbench.values import JsonObject, Model, Tokenizer
+from slmbench.values import JsonObject, Model, Tensor, Tokenizer
 
 LM_EVALS_DEFAULT = 2048
 NO_LIMIT = 10**9
@@ -61,9 +60,9 @@ def ties_left_alone(model: Model) -> Iterator[None]:
 
 
 def decode(
-    engine: Any, encoder_ids: Any, max_new_tokens: int, stop: list[str], settings: JsonObject
-) -> tuple[Any, Any]:
-    """(all decoder ids, those after the start token), each (batch, seq).
+    model: Model, tokenizer: Tokenizer, encoder_ids: Tensor, max_new_tokens: int, stop: list[str], settings: JsonObject
+) -> Tensor:
+    """The decoder's ids, the start token's first, (batch, seq).
 
     lm-eval takes the encoder's length for a prompt that stands before the answer: an answer would get as many tokens
     more as the longest prompt of its batch has, and stop strings would be looked for behind those alone.
@@ -74,13 +73,12 @@ def decode(
     if not settings.get("do_sample"):
         settings["do_sample"] = False
         settings.pop("temperature", None)
-    criteria = stop_sequences_criteria(engine.tokenizer, stop, 1, encoder_ids.shape[0])
-    made = engine.model.generate(
+    criteria = stop_sequences_criteria(tokenizer, stop, 1, encoder_ids.shape[0])
+    return model.generate(
         input_ids=encoder_ids,
         max_new_tokens=max_new_tokens,
         stopping_criteria=criteria,
-        pad_token_id=engine.tokenizer.pad_token_id,
+        pad_token_id=tokenizer.pad_token_id,
         use_cache=True,
         **settings,
     )
-    return made, made[:, 1:]

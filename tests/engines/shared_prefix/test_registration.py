@@ -50,8 +50,9 @@ def test_it_is_made_from_lm_evals_argument_string() -> None:
     folder = resolve_model("nano", default_catalog()).location
     given = f"pretrained={folder},kv_budget_bytes=1000000,seed=3,latency=True,dtype=float32"
     engine = get_model("slmbench").create_from_arg_string(given, {"batch_size": "2", "device": "cpu"})
-    assert (engine.kv_budget_bytes, engine.seed, engine.latency, engine.batch_size) == (1_000_000, 3, True, 2)
-    assert engine.ability.reason == ""
+    inner = engine.engine
+    assert (inner.room.kv_budget_bytes, inner.seed, inner.latency, engine.batch_size) == (1_000_000, 3, True, 2)
+    assert engine.engine.room.ability.reason == ""
 
 
 def test_no_other_name_is_there() -> None:

@@ -70,7 +70,7 @@ def test_scoring_goes_on_with_half_and_tells_each_answer_once(
     arguments = [(prompt, f" {letter} one") for prompt in PROMPTS for letter in "ABC"]
     want = theirs(nano.model).loglikelihood(instances("loglikelihood", arguments), disable_tqdm=True)
     engine = ours(nano.model, batch_size=16)
-    assert engine.ability.reason == ""
+    assert engine.engine.room.ability.reason == ""
     refused, counts = too_small(60, errors()[which]), told(engine)
     got = engine.loglikelihood(instances("loglikelihood", arguments))
     assert [value for value, _ in got] == pytest.approx([value for value, _ in want], abs=1e-4)
@@ -91,7 +91,7 @@ def test_writing_goes_on_with_half_and_tells_each_text_once(
     arguments = [(prompt, WRITE) for prompt in PROMPTS]
     want = theirs(nano.model).generate_until(instances("generate_until", arguments), disable_tqdm=True)
     engine = ours(nano.model, batch_size=16)
-    assert engine.ability.reason == ""
+    assert engine.engine.room.ability.reason == ""
     refused, counts = too_small(40, errors()[which]), told(engine)
     assert engine.generate_until(instances("generate_until", arguments)) == want
     assert refused
@@ -105,7 +105,7 @@ def test_memory_that_runs_out_in_the_middle_loses_no_text(nano, ours, theirs, in
     arguments = [(prompt, WRITE | {"max_gen_toks": 2 + at}) for at, prompt in enumerate(PROMPTS)]
     want = theirs(nano.model).generate_until(instances("generate_until", arguments), disable_tqdm=True)
     engine = ours(nano.model, batch_size=16)
-    assert engine.ability.reason == ""
+    assert engine.engine.room.ability.reason == ""
     real, steps, counts = _decoding.hidden_states, [], told(engine)
 
     def hidden_states(*args: Any) -> Any:
@@ -130,7 +130,7 @@ def test_drawn_texts_are_the_same_after_memory_ran_out(nano, ours, instances, to
         return engine.generate_until(instances("generate_until", arguments, items=items))
 
     engine, other = ours(nano.model, batch_size=16), ours(nano.model, batch_size=16)
-    assert other.ability.reason == ""
+    assert other.engine.room.ability.reason == ""
     want = draw(engine)
     refused = too_small(30, RuntimeError(CPU_WORDS))
     assert draw(other) == want
@@ -141,7 +141,7 @@ def test_drawn_texts_are_the_same_after_memory_ran_out(nano, ours, instances, to
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until"])
 def test_memory_that_holds_not_even_one_row_is_an_error(kind, which, nano, ours, instances, too_small) -> None:
     engine = ours(nano.model, batch_size=4)
-    assert engine.ability.reason == ""
+    assert engine.engine.room.ability.reason == ""
     too_small(3, errors()[which])
     arguments = [(prompt, " red" if kind == "loglikelihood" else WRITE) for prompt in PROMPTS]
     with pytest.raises(SlmbenchError, match="memory ran out with a single row"):
@@ -151,7 +151,7 @@ def test_memory_that_holds_not_even_one_row_is_an_error(kind, which, nano, ours,
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until"])
 def test_other_errors_of_the_model_are_not_swallowed(kind, nano, ours, instances, too_small) -> None:
     engine = ours(nano.model, batch_size=4)
-    assert engine.ability.reason == ""
+    assert engine.engine.room.ability.reason == ""
     refused = too_small(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     arguments = [(prompt, " red" if kind == "loglikelihood" else WRITE) for prompt in PROMPTS]
     with pytest.raises(RuntimeError, match="cannot be multiplied"):

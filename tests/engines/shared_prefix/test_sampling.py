@@ -40,11 +40,11 @@ def test_the_batch_changes_no_drawn_text(nano, drawn, batch) -> None:
 
 
 def test_neither_slots_nor_passes_change_a_drawn_text(nano, drawn, cramped, monkeypatch) -> None:
-    from slmbench.engines.shared_prefix import _model
+    from slmbench.engines.shared_prefix import _room
 
     want = drawn(nano.model, four_of_each())
     cramped()
-    monkeypatch.setattr(_model, "DECODED_ROWS_CPU", 3)
+    monkeypatch.setattr(_room, "DECODED_ROWS_CPU", 3)
     assert drawn(nano.model, four_of_each(), kv_budget_bytes=0) == want
 
 
@@ -123,20 +123,20 @@ def test_one_candidate_is_the_greedy_one(nano, drawn, ours, instances) -> None:
 @pytest.fixture
 def first_tokens(nano, ours, instances, monkeypatch):
     """first_tokens(n, **settings) -> how often each token was drawn as the first one after "Note:"."""
-    from slmbench.engines.shared_prefix import _generation
+    from slmbench.engines.shared_prefix import _engine
 
     def count(n: int, **settings: Any) -> Counter[int]:
         made: list[Any] = []
-        real = _generation.Answer
+        real = _engine.Answer
 
         def answer(*args: Any, **options: Any) -> Any:
             made.append(real(*args, **options))
             return made[-1]
 
-        monkeypatch.setattr(_generation, "Answer", answer)
+        monkeypatch.setattr(_engine, "Answer", answer)
         arguments = [("Note:", DRAWN | {"max_gen_toks": 1, "top_k": 0} | settings)] * n
         ours(nano.model, batch_size=64).generate_until(instances("generate_until", arguments, items=[0] * n))
-        monkeypatch.setattr(_generation, "Answer", real)
+        monkeypatch.setattr(_engine, "Answer", real)
         assert len(made) == n
         return Counter(one.tokens[0] for one in made)
 

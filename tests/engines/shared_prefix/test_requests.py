@@ -74,7 +74,7 @@ def test_choices_of_one_token_are_read_from_one_position(nano, alike, n, ours, i
         return real(self, hidden, *asked)
 
     engine = ours(nano.model)
-    assert engine.ability.reason == ""
+    assert engine.engine.room.ability.reason == ""
     monkeypatch.setattr(Head, "log_probabilities", count)
     engine.loglikelihood(instances("loglikelihood", pairs))
     assert sum(rows) == n
@@ -276,7 +276,7 @@ def test_a_context_is_encoded_once_for_its_choices(nano, ours, instances, monkey
     pairs = [(f"Question {at}:", rest) for at in range(3) for rest in (" red", " blue", " green", " the")]
     found = engine.encoded_pairs(instances("loglikelihood", pairs))
     assert len(encoded) == len(set(encoded)) == 15
-    found[-1][1].append(7)  # What was handed out is the caller's.
+    found[-1].context.append(7)  # What was handed out is the caller's.
     again = engine.encoded_pairs(instances("loglikelihood", pairs))
-    assert again[:-1] == found[:-1]
-    assert again[-1] != found[-1]
+    assert [one.context for one in again[:-1]] == [one.context for one in found[:-1]]
+    assert again[-1].context != found[-1].context

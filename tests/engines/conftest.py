@@ -102,6 +102,21 @@ def instances():
     return make
 
 
+@pytest.fixture(scope="session")
+def written_by():
+    """written_by(lm, arguments) -> the requests that its engine is handed for these, an item each."""
+
+    def make(lm: Any, arguments: list[tuple[str, dict[str, Any]]]) -> list[Any]:
+        from slmbench.engines.protocol import WriteRequest
+
+        return [
+            WriteRequest(("t", at), text, lm.tok_encode(text), copy.deepcopy(how))
+            for at, (text, how) in enumerate(arguments)
+        ]
+
+    return make
+
+
 @pytest.fixture
 def small_segments(monkeypatch):
     """small_segments() -> nothing; from then on, few tokens make a segment or a piece of a context too large."""
@@ -126,10 +141,10 @@ def cramped(small_segments, monkeypatch):
     """cramped() -> nothing; from then on, few tokens make a segment or a pass too large."""
 
     def squeeze() -> None:
-        from slmbench.engines.shared_prefix import _model
+        from slmbench.engines.shared_prefix import _room
 
         small_segments()
-        monkeypatch.setattr(_model, "PASS_TOKENS_CPU", 30)
+        monkeypatch.setattr(_room, "PASS_TOKENS_CPU", 30)
 
     return squeeze
 
@@ -137,16 +152,16 @@ def cramped(small_segments, monkeypatch):
 @pytest.fixture
 def stores(monkeypatch):
     """Every store of prefixes that an engine makes during the test."""
-    from slmbench.engines.shared_prefix import _loglikelihood
+    from slmbench.engines.shared_prefix import _engine
 
     made: list[Any] = []
-    real = _loglikelihood.PrefixStore
+    real = _engine.PrefixStore
 
     def make(most_tokens: int) -> Any:
         made.append(real(most_tokens))
         return made[-1]
 
-    monkeypatch.setattr(_loglikelihood, "PrefixStore", make)
+    monkeypatch.setattr(_engine, "PrefixStore", make)
     return made
 
 

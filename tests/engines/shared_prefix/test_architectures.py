@@ -29,7 +29,7 @@ def test_prefixes_of_these_architectures_are_shared(name, tiny, ours, documents,
     engine = ours(tiny(name), batch_size=1)
     named = [((str(i), ""), context, rest) for i, (context, rest) in enumerate(documents(shots=24))]
     engine._loglikelihood_tokens(named)
-    assert engine.notices == []
+    assert engine.engine.notices == []
     assert stores[-1].peak_tokens <= 60
 
 
@@ -39,7 +39,7 @@ def test_an_architecture_without_such_a_mask_is_batched_plainly_and_said(name, t
     named = [((str(i), ""), context, rest) for i, (context, rest) in enumerate(documents(n=1))]
     with pytest.warns(UserWarning, match="plain batching"):
         engine._loglikelihood_tokens(named)
-    assert len(engine.notices) == 1
+    assert len(engine.engine.notices) == 1
     assert not stores
 
 
@@ -50,12 +50,12 @@ def test_many_passes_pieces_and_contexts_computed_again_change_nothing(
 ) -> None:
     cramped()
     model = tiny(name)
-    bytes_each = ours(model).ability.token_bytes
+    bytes_each = ours(model).engine.room.ability.token_bytes
     assert bytes_each > 0
     engine = ours(model, kv_budget_bytes=None if budget is None else budget * bytes_each)
     scored_alike(engine, theirs(model), documents(1, shots=26, n=6))
     (store,) = stores
-    assert engine.notices == []
+    assert engine.engine.notices == []
     if budget is None:
         assert store.computed_again == 0
         assert store.peak_tokens > 0
@@ -98,10 +98,10 @@ def test_what_turns_all_positions_anew_is_batched_plainly_and_said(
     # HFLM's numbers depend on what shares the batch, too: what is long is held against rows that are alone.
     with pytest.warns(UserWarning, match="longer than 48 tokens"):
         scored_alike(engine, theirs(model), short + long)
-    assert len(engine.notices) == len(stores) == 1
+    assert len(engine.engine.notices) == len(stores) == 1
     only_short = ours(model)
     scored_alike(only_short, theirs(model), short)
-    assert only_short.notices == []
+    assert only_short.engine.notices == []
 
 
 def test_a_tied_head_and_a_head_of_its_own_both_score(tiny, ours, theirs, documents, scored_alike) -> None:
@@ -181,19 +181,17 @@ def test_texts_that_pass_a_turning_point_are_written_plainly(tiny, ours, theirs,
 
 
 @pytest.mark.filterwarnings("ignore:plain batching")
-def test_each_plain_text_says_its_own_reason(tiny, ours, theirs, instances) -> None:
+def test_each_plain_text_says_its_own_reason(tiny, ours, theirs, instances, written_by) -> None:
     model = tiny("phi3", eos_token_id=None)
     beams, long = STOPS | {"num_beams": 2}, "Question: What is blue? " * 6
     asked = [("Note: red.", STOPS), ("Note: red.", beams), (long, STOPS), ("Answer:", STOPS), ("Answer:", beams)]
-    engine, told = ours(model, batch_size=4), {}
-    hook = {
-        "add_partial": lambda _, kind, args, text: told.update({str(args): engine.timing is None and engine.why_plain})
-    }
-    engine.cache_hook = type("Hook", (), hook)()
-    got = engine.generate_until(instances("generate_until", asked))
-    assert got == theirs(model, batch_size=1).generate_until(instances("generate_until", asked), disable_tqdm=True)
-    reasons = [told[str(one)] for one in asked]
-    assert reasons[0] is False and reasons[3] is False
+    engine = ours(model, batch_size=4)
+    got = dict(engine.engine.write(written_by(engine, asked)))
+    assert [got[at].text for at in range(5)] == theirs(model, batch_size=1).generate_until(
+        instances("generate_until", asked), disable_tqdm=True
+    )
+    reasons = [got[at].plain for at in range(5)]
+    assert reasons[0] == reasons[3] == ""
     assert "num_beams" in reasons[1] and reasons[1] == reasons[4]
     assert "longer than 48 tokens" in reasons[2]
 
