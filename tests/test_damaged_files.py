@@ -274,7 +274,7 @@ def test_a_damaged_file_of_an_export_is_an_error_that_names_it_or_is_told_of(
         told = [*_runtimes.gguf_problems(str(folder), own_tokenizer=own), *_runtimes.ollama_notices(str(folder))]
         assert all(isinstance(one, str) for one in told) and _runtimes.padding_ids(str(folder)) >= 0
     except FileError as error:
-        assert name in str(error) and "export anew" in str(error)
+        assert name in str(error) and "export again" in str(error)
 
 
 @pytest.mark.parametrize("number", [2**63, 2**70, 10**60, -(2**70), -(10**99)])

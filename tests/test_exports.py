@@ -284,7 +284,7 @@ def test_a_file_that_is_there_stays_unless_forced(odd_task: Task, tmp_path: Path
     export = export_task(odd_task, "toon", "train")
     path = tmp_path / "rows.toon"
     path.write_text("mine")
-    with pytest.raises(UsageError, match=r"rows\.toon is there already; add --force"):
+    with pytest.raises(UsageError, match=r"rows\.toon already exists; add --force"):
         write_export(export, str(path))
     assert path.read_text() == "mine"
     write_export(export, str(path), force=True)

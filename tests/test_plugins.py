@@ -86,7 +86,7 @@ def test_a_plugin_that_fails_to_import_is_told_with_its_line(plugin_of: Callable
 
 
 def test_a_misspelt_hook_is_told_and_other_functions_are_left_alone(plugin_of: Callable) -> None:
-    with pytest.raises(DeclarationError, match=r"plugin\.py:1:1: exampel\(\) is no hook; did you mean 'example'\?"):
+    with pytest.raises(DeclarationError, match=r"plugin\.py:1:1: exampel\(\) is not a hook; did you mean 'example'\?"):
         plugin_of("def exampel(row):\n    return {}\n")
 
 
