@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from attrs import frozen
 
@@ -43,9 +42,9 @@ class Plugin:
     def has(self, hook: str) -> bool:
         return callable(getattr(self.module, hook, None))
 
-    def call(self, hook: str, *args: Any, row: int) -> JsonObject:
+    def call(self, hook: str, *args: object, row: int) -> JsonObject:
         """Calls a hook for row number `row`. Raises HookError naming file, line, hook, error and row."""
-        function: Callable[..., Any] = getattr(self.module, hook)
+        function: Callable[..., object] = getattr(self.module, hook)
         try:
             made = function(*args)
         except (Exception, SystemExit) as error:  # Any error of a plugin's is the plugin's; KeyboardInterrupt passes.

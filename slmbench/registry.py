@@ -33,6 +33,28 @@ KINDS = {
 }
 """What a decorator registers, and what `slmbench list` calls all of them."""
 
+FORMAT_KINDS = ("completion", "turns", "object")
+_FLAG = (lambda value: isinstance(value, bool), "True or False")
+_FUNCTION = (lambda value: value is None or callable(value), "a function")
+FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
+    "metric": {
+        "values": (lambda value: _are_names(value), "a list of names, each once"),
+        "range": (lambda value: value is None or _is_range(value), "(lowest, highest) or None"),
+        **dict.fromkeys(("higher_is_better", "binary", "at_once", "reads_choices", "reads_whole"), _FLAG),
+        **dict.fromkeys(("pool", "remarks"), _FUNCTION),
+        "samples": (lambda value: type(value) is int and value > 0, "a whole number from 1 on"),
+        "citation": (lambda value: isinstance(value, str), "a text"),
+    },
+    "format": {
+        "kind": (lambda value: value in FORMAT_KINDS, "completion, turns or object"),
+        "special_tokens": (lambda value: value is None or isinstance(value, bool), "True, False or None"),
+        **dict.fromkeys(("write", "read", "stop", "partial", "ends_turn", "template_of"), _FUNCTION),
+    },
+    "loader": {},
+}
+"""What a decorator may say beside name, summary and version, and of what kind it is. Engines and ways to merge say what
+they like."""
+
 _MARK = "__slmbench__"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./-]{0,79}")
 _MAX_BYTES = 1_000_000
@@ -81,7 +103,7 @@ class Registered(NamedTuple):
         return f"{shown(self.path)}:{(lines or [self.line])[-1]}"
 
 
-def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str, Any]) -> Callable[[F], F]:
+def _decorator(kind: str, name: str, summary: str, version: str, facts: Mapping[str, object]) -> Callable[[F], F]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a {kind}'s name is letters, digits and _ @ . / -, at most 80 of them; got {name!r}")
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
@@ -94,11 +116,38 @@ def _decorator(kind: str, name: str, summary: str, version: str, facts: dict[str
     def mark(function: F) -> F:
         if not callable(function):
             raise ValueError(f"{kind} {name!r}: a function is decorated; got a {type(function).__name__}")
+        if not str(getattr(function, "__module__", "")).startswith("slmbench."):
+            _hold_facts(kind, name, facts)
         marks = [*getattr(function, _MARK, ()), (kind, name, summary, version, facts)]
         setattr(function, _MARK, marks)
         return function
 
     return mark
+
+
+def _hold_facts(kind: str, name: str, facts: Mapping[str, object]) -> None:
+    """Raises ValueError for a fact that such a thing doesn't have, or of another kind."""
+    for key, value in facts.items() if kind in FACTS else ():
+        if key not in FACTS[kind]:
+            raise ValueError(f"{kind} {name!r} has no {key!r}{did_you_mean(key, FACTS[kind])}")
+        fits, wanted = FACTS[kind][key]
+        if not fits(value):
+            near = did_you_mean(value, FORMAT_KINDS) if key == "kind" and isinstance(value, str) else ""
+            raise ValueError(f"{kind} {name!r}: {key} is {wanted}; got {value!r}{near}")
+    if facts.get("at_once") and facts.get("pool"):
+        raise ValueError(f"{kind} {name!r}: at_once and pool don't go together; leave one out")
+    if facts.get("binary") and (facts.get("pool") or facts.get("range", ()) is None):
+        raise ValueError(f"{kind} {name!r}: binary says that each item's value is an end of its range; leave it out")
+
+
+def _are_names(value: object) -> bool:
+    names = [one for one in value if isinstance(one, str) and one] if isinstance(value, list | tuple) else []
+    return isinstance(value, list | tuple) and 0 < len(set(names)) == len(value)
+
+
+def _is_range(value: object) -> bool:
+    ends = value if isinstance(value, list | tuple) and len(value) == 2 else (1, 0)
+    return all(isinstance(end, int | float) for end in ends) and bool(ends[0] < ends[1])
 
 
 def metric(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:

@@ -13,6 +13,7 @@ import click
 from slmbench.catalog import FILE_KINDS, Catalog, default_catalog
 from slmbench.console import paint, show, show_json
 from slmbench.errors import UsageError, did_you_mean
+from slmbench.metrics import own_scorer
 from slmbench.paths import shown
 from slmbench.registry import KINDS, Header, definition, own_headers
 from slmbench.values import JsonObject
@@ -88,7 +89,9 @@ def command(
 
 def _show_registered(kind: str, name: str, catalog: Catalog, as_json: bool) -> None:
     there = [*own_headers(kind), *catalog.headers(kind)]
-    found = [header for header in there if header.name == name]
+    # Of pass@k each k is a name of its own, and one stands for all.
+    of_any = "pass@1" if kind == "metric" and own_scorer(name) is not None and name.startswith("pass@") else name
+    found = [header for header in there if header.name == name] or [one for one in there if one.name == of_any]
     if not found:
         raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, [header.name for header in there])}")
     # Tasks may each bring one of the same name, for themselves.

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 from functools import partial
-from typing import Any
 
-from slmbench.errors import HookError, SlmbenchError, UsageError, did_you_mean
+from slmbench.errors import HookError, SlmbenchError
 from slmbench.formats._base import Format, FormatFault, Rendered, eos_ids
 from slmbench.registry import Registered
 
-KINDS = ("completion", "turns", "object")
-_FUNCTIONS = ("write", "read", "stop", "partial", "ends_turn", "template_of")
-_FACTS = (*_FUNCTIONS, "kind", "special_tokens")
+_RESULTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(("write", "read", "template_of"), (lambda made: isinstance(made, str), "a text")),
+    "partial": (lambda made: made is None or isinstance(made, str), "a text or None"),
+    "stop": (lambda made: _all(made, lambda one: isinstance(one, str) and one != ""), "a list of texts, none empty"),
+    "ends_turn": (lambda made: _all(made, lambda one: type(one) is int and one >= 0), "a list of token ids"),
+}
+"""What a format's functions return."""
+
+
+def _all(made: object, fits: Callable[[object], bool]) -> bool:
+    return isinstance(made, list | tuple) and all(map(fits, made))
 
 
 def format_of(entry: Registered) -> Format:
-    """The format of a registered function. Raises UsageError for facts that a format doesn't have."""
-    facts = dict(entry.facts)
-    for key in facts:
-        if key not in _FACTS:
-            raise UsageError(f"{entry.where}: format {entry.name!r} has no {key!r}{did_you_mean(key, _FACTS)}")
-    if (kind := facts.get("kind", "completion")) not in KINDS:
-        raise UsageError(f"{entry.where}: format {entry.name!r}: kind is {kind!r}{did_you_mean(str(kind), KINDS)}")
-    render: Callable[..., Any] = entry.function
+    """The format of a registered function."""
+    facts = {name: fact for name, fact in entry.facts.items() if fact is not None}
+    render: Callable[..., Rendered] = entry.function
     if entry.plugin:
         render = partial(_rendered, entry)
-        for name in _FUNCTIONS:
-            if facts.get(name) is not None:
-                facts[name] = partial(_called, entry, name, facts[name])
+        for name in _RESULTS.keys() & facts.keys():
+            facts[name] = partial(_called, entry, name, facts[name])
     facts.setdefault("special_tokens", None)
     facts.setdefault("ends_turn", eos_ids)
     return Format(name=entry.name, version=entry.version, render=render, plugin=entry.plugin, **facts)
@@ -44,7 +45,7 @@ def _rendered(entry: Registered, *given: object) -> Rendered:
     return Rendered(text, delimiter)
 
 
-def _called(entry: Registered, name: str, function: Callable[..., Any], *given: object) -> object:
+def _called(entry: Registered, name: str, function: Callable[..., object], *given: object) -> object:
     try:
         made = function(*given)
     except SlmbenchError:
@@ -53,9 +54,13 @@ def _called(entry: Registered, name: str, function: Callable[..., Any], *given: 
         if name == "read" and isinstance(error, ValueError):  # What came back isn't in this format.
             raise FormatFault(str(error)) from error
         raise _fault(entry, f"{name}: {type(error).__name__}: {error}", error) from error
-    if name in ("write", "read") and not isinstance(made, str):
-        raise _fault(entry, f"{name}: expected a text, got {type(made).__name__}")
-    return made
+    if name == "render":
+        return made
+    fits, wanted = _RESULTS[name]
+    if not fits(made):
+        got = type(made).__name__ if isinstance(made, str) or not isinstance(made, Sized) else repr(made)[:60]
+        raise _fault(entry, f"{name}: expected {wanted}, got {got}")
+    return list(made) if isinstance(made, tuple) else made
 
 
 def _fault(entry: Registered, what: str, error: BaseException | None = None) -> HookError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from slmbench.values import Example, Output
 
 Item = tuple[Example, Output]
 
-INPUTS: Mapping[str, Callable[[Example, Output], Any]] = {
+INPUTS: Mapping[str, Callable[[Example, Output], object]] = {
     "output": lambda example, output: output.text,
     "prediction": lambda example, output: output.text,
     "references": lambda example, output: references_of(example),
@@ -31,16 +31,12 @@ INPUTS: Mapping[str, Callable[[Example, Output], Any]] = {
 """What a metric's parameters may be called, and what each is of an item."""
 
 _WHOLE = "the whole run"
-FACTS = {
-    *("values", "range", "higher_is_better", "binary", "at_once", "pool", "samples", "citation"),
-    *("reads_choices", "reads_whole", "remarks", "factory"),
-}
 
 
 def scorer_of(entry: Registered, task: str = "") -> Scorer:
     """The scorer of a registered metric. task: named where its function fails.
 
-    Raises UsageError if its parameters or facts are none that a metric has.
+    Raises UsageError if its parameters are none that a metric has.
     """
     facts = entry.facts
     if facts.get("factory") and not entry.plugin:
@@ -60,13 +56,13 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
         values=values,
         score=partial(_alone, measure.part, pooled) if pooled is not None else measure.score,
         description=entry.summary,
-        binary=bool(facts.get("binary", False)),
+        binary=facts.get("binary", False),
         citation=facts.get("citation", ""),
-        higher_is_better=bool(facts.get("higher_is_better", True)),
+        higher_is_better=facts.get("higher_is_better", True),
         range=_range_of(entry),
-        reads_choices=bool(facts.get("reads_choices", entry.plugin and "choices" in names)),
-        reads_whole=bool(facts.get("reads_whole", False)),
-        samples=int(facts.get("samples", 1)),
+        reads_choices=facts.get("reads_choices", entry.plugin and "choices" in names),
+        reads_whole=facts.get("reads_whole", False),
+        samples=facts.get("samples", 1),
         parts=measure.part if pooled is not None else None,
         pool=pooled,
         score_all=measure.scores if at_once else None,
@@ -74,20 +70,11 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
     )
 
 
-def _alone(part: Callable[..., Any], pool: Callable[..., dict[str, float]], *item: object) -> dict[str, float]:
+def _alone(part: Callable[..., object], pool: Callable[..., dict[str, float]], *item: object) -> dict[str, float]:
     return pool([part(*item)])
 
 
 def _inputs_of(entry: Registered) -> list[str]:
-    strange = sorted(entry.facts.keys() - (FACTS - {"factory"}))
-    if strange:
-        raise UsageError(f"{entry.where}: metric {entry.name!r} has no {strange[0]!r}{did_you_mean(strange[0], FACTS)}")
-    values = entry.facts.get("values", (entry.name,))
-    are_texts = isinstance(values, list | tuple) and all(isinstance(value, str) and value for value in values)
-    if not are_texts or not values or len(set(values)) != len(values):
-        raise UsageError(f"{entry.where}: metric {entry.name!r}: values is a list of names, each once; got {values!r}")
-    if entry.facts.get("at_once") and entry.facts.get("pool"):
-        raise UsageError(f"{entry.where}: metric {entry.name!r}: at_once and pool don't go together; leave one out")
     names = []
     for name, parameter in inspect.signature(entry.function).parameters.items():
         if name in INPUTS:
@@ -104,15 +91,7 @@ def _inputs_of(entry: Registered) -> list[str]:
 
 def _range_of(entry: Registered) -> tuple[float, float] | None:
     ends = entry.facts.get("range", (0.0, 1.0))
-    if ends is None:
-        return None
-    try:
-        low, high = (float(end) for end in ends)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not low < high:
-        raise UsageError(f"{entry.where}: metric {entry.name!r}: range is (lowest, highest) or None; got {ends!r}")
-    return low, high
+    return None if ends is None else (float(ends[0]), float(ends[1]))
 
 
 class _Measure:
@@ -120,7 +99,7 @@ class _Measure:
 
     def __init__(self, entry: Registered, names: Sequence[str], values: tuple[str, ...], task: str) -> None:
         self.entry, self.names, self.values, self.task = entry, names, values, task
-        self.at_once = bool(entry.facts.get("at_once"))
+        self.at_once, self.ends = entry.facts.get("at_once"), _range_of(entry)
 
     def score(self, example: Example, output: Output) -> dict[str, float]:
         return (
@@ -129,13 +108,14 @@ class _Measure:
             else self.checked(self._made(example, output), _of(example))
         )
 
-    def part(self, example: Example, output: Output) -> Any:
+    def part(self, example: Example, output: Output) -> object:
         """What one item adds to a pooled metric; of a plugin, as it will be read back."""
         made = self._made(example, output)
         if not self.entry.plugin:
             return made
         try:
-            return json.loads(json.dumps(made, allow_nan=False))
+            read: object = json.loads(json.dumps(made, allow_nan=False))
+            return read
         except (TypeError, ValueError) as error:
             said = f"what an item adds is not a JSON value ({error}); return numbers, texts, lists and dicts of these"
             raise self.fault(said, _of(example)) from error
@@ -168,9 +148,9 @@ class _Measure:
             raise self.fault(f"returned {len(made)} values for {len(items)} items", _items(items))
         return made
 
-    def checked(self, made: Any, of: str) -> dict[str, float]:
+    def checked(self, made: object, of: str) -> dict[str, float]:
         """The values by name. of: what they are of, for a message."""
-        values = made if isinstance(made, Mapping) else {self.values[0]: made}
+        values: Mapping[str, Any] = made if isinstance(made, Mapping) else {self.values[0]: made}
         if not self.entry.plugin:
             return dict(values)
         if tuple(sorted(map(str, values))) != tuple(sorted(self.values)):
@@ -181,9 +161,11 @@ class _Measure:
             number = float(value)
             if not math.isfinite(number):
                 raise self.fault(f"{name} is {'NaN' if number != number else 'infinite'}", of)
-            ends = _range_of(self.entry)
+            ends = self.ends
             if ends is not None and not ends[0] <= number <= ends[1]:
                 raise self.fault(f"{name} is {number:g}, outside of its range {ends[0]:g} to {ends[1]:g}", of)
+            if self.entry.facts.get("binary") and ends is not None and number not in ends:
+                raise self.fault(f"{name} is {number:g}; of a binary metric it is {ends[0]:g} or {ends[1]:g}", of)
         return {name: float(values[name]) for name in self.values}
 
     def _raised(self, error: BaseException, example: Example | None, n: int = 1) -> HookError:
@@ -199,7 +181,7 @@ class _Measure:
 class _Pool:
     """A plugin's pool, its results checked as those of its function are."""
 
-    def __init__(self, measure: _Measure, pool: Callable[[Sequence[Any]], Any]) -> None:
+    def __init__(self, measure: _Measure, pool: Callable[[Sequence[object]], object]) -> None:
         self.measure, self.pool = measure, pool
 
     def __call__(self, parts: Sequence[object]) -> dict[str, float]:
@@ -218,5 +200,5 @@ def _of(example: Example) -> str:
     return f"item {example.id!r}"
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[object]) -> str:
     return ", ".join(map(str, names)) or "none"

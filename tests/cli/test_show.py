@@ -78,3 +78,11 @@ def test_slmbench_s_own_are_shown_alike(
 def test_an_unknown_one_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "metric", "overlab"]) == 2
     assert "error: unknown metric 'overlab'; did you mean 'overlap'?" in capsys.readouterr().err
+
+
+def test_pass_at_any_k_is_shown_by_what_is_said_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "metric", "pass@7"]) == 0
+    assert (
+        "summary: Chance that one sample passes its tests, unbiased; pass@k of any k works" in capsys.readouterr().out
+    )
+    assert main(["show", "metric", "pass@0"]) == 2

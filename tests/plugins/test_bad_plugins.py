@@ -80,6 +80,10 @@ def score(text: str = "2") -> object:
         ),
         (metric("return float('nan')"), r"plugin\.py:9: metric 'mine': mine is NaN \(task 'sums', item 'test-0'\)"),
         (metric("return float('inf')"), r"metric 'mine': mine is infinite \(task"),
+        (
+            metric("return 0.5", ", binary=True"),
+            r"metric 'mine': mine is 0\.5; of a binary metric it is 0 or 1 \(task 'sums', item 'test-0'\)",
+        ),
         (metric("return 2"), r"metric 'mine': mine is 2, outside of its range 0 to 1 \(task"),
         (metric("import sys; sys.exit(0)"), r"plugin\.py:11: metric 'mine': SystemExit: 0 \(task"),
         (metric("return {1}", ", pool=len"), r"metric 'mine': what an item adds is not a JSON value"),
@@ -134,6 +138,27 @@ def test_a_metric_that_does_not_do_what_it_says_is_told_with_task_item_and_line(
             metric("return 1", ", values=('exact_match',)"),
             r"metrics 'exact_match' and 'mine' both give a value 'exact_match'",
         ),
+        *(
+            (
+                metric("return 1", f", {fact}={got!r}"),
+                rf"sums/plugin\.py:9: while loading: .*'mine': {fact} is {wanted}",
+            )
+            for fact, got, wanted in (
+                ("higher_is_better", "false", "True or False; got 'false'"),
+                ("binary", 1, "True or False; got 1"),
+                ("samples", "2", "a whole number from 1 on; got '2'"),
+                ("samples", 0, "a whole number from 1 on; got 0"),
+                ("pool", "sum", "a function; got 'sum'"),
+                ("citation", 3, "a text; got 3"),
+                ("range", "01", r"\(lowest, highest\) or None; got '01'"),
+                ("values", "em", "a list of names, each once; got 'em'"),
+            )
+        ),
+        (
+            metric("return 1", ", factory=True"),
+            r"plugin\.py:9: while loading: ValueError: metric 'mine' has no 'factory'",
+        ),
+        (metric("return 1", ", binary=True, range=None"), r"'mine': binary says that each item's value is an end of"),
         (metric("return 1", ", range=(1, 0)"), r"metric 'mine': range is \(lowest, highest\) or None; got \(1, 0\)"),
         (
             metric("return 1").replace('"A score."', '""'),
@@ -303,7 +328,33 @@ def test_a_declaration_of_a_loader_that_does_not_fit_is_told(write, declared: st
         ("raise KeyError('x')", "", r"plugin\.py:\d+: format 'shape': render: KeyError: 'x'"),
         ("return 3", "", r"format 'shape': render: expected a text, or \(text, delimiter\); got int"),
         ("return 'a'", ", write=lambda target: None", r"format 'shape': write: expected a text, got NoneType"),
-        ("return 'a'", ", kind='turn'", r"format 'shape': kind is 'turn'; did you mean 'turns'\?"),
+        ("return 'a'", ", read=lambda output, reasoned: 3", r"format 'shape': read: expected a text, got int"),
+        (
+            "return 'a'",
+            ", stop=lambda declared: None",
+            r"format 'shape': stop: expected a list of texts, .* got NoneType",
+        ),
+        (
+            "return 'a'",
+            ", stop=lambda declared: 'END'",
+            r"'shape': stop: expected a list of texts, none empty, got str",
+        ),
+        (
+            "return 'a'",
+            ", stop=lambda declared: ['']",
+            r"'shape': stop: expected a list of texts, none empty, got \[''\]",
+        ),
+        ("return 'a'", ", partial=lambda output, reasoned: 3", r"'shape': partial: expected a text or None, got int"),
+        ("return 'a'", ", ends_turn=lambda tokenizer: 2", r"'shape': ends_turn: expected a list of token ids, got int"),
+        ("return 'a'", ", ends_turn=lambda tokenizer: [-1]", r"'shape': ends_turn: expected a list of .* got \[-1\]"),
+        ("return 'a'", ", template_of=lambda tokenizer: None", r"'shape': template_of: expected a text, got NoneType"),
+        (
+            "return 'a'",
+            ", special_tokens='no'",
+            r"plugin\.py:\d+: .*'shape': special_tokens is True, False or None; got",
+        ),
+        ("return 'a'", ", write=7", r"plugin\.py:\d+: while loading: .*'shape': write is a function; got 7"),
+        ("return 'a'", ", kind='turn'", r"kind is completion, turns or object; got 'turn'; did you mean 'turns'\?"),
         ("return 'a'", ", reed=str", r"format 'shape' has no 'reed'; did you mean 'read'\?"),
     ],
 )
@@ -312,12 +363,17 @@ def test_a_format_that_does_not_do_what_it_says_is_told(write, body: str, facts:
         metric("return 1")
         + f'\n@slmbench.format("shape", summary="s", version="1"{facts})\ndef shape(prompt, tokenizer):\n    {body}\n'
     )
-    task = load_task("sums")
     with pytest.raises(SlmbenchError, match=message):
+        task = load_task("sums")
         style = load_format("shape", task.plugins)
         example = task.examples("test")[0]
         style.render(task.prompt(example), None)
         style.write(task.target(example))
+        style.read("2", False)
+        style.stop([])
+        style.partial("2", False)
+        style.template_of(None) if style.template_of else None
+        style.ends_turn(None)
 
 
 def test_an_untrusted_folder_that_registers_a_metric_is_refused_and_nothing_of_it_ran(

@@ -11,8 +11,8 @@ import yaml
 
 from slmbench.cli import main
 from slmbench.formats import load_format
-from slmbench.formats._declared import _FACTS as FORMAT_FACTS
-from slmbench.metrics._declared import FACTS, INPUTS
+from slmbench.metrics._declared import INPUTS
+from slmbench.registry import FACTS
 from slmbench.task import load_task
 from slmbench.values import Output
 
@@ -56,7 +56,7 @@ def test_the_page_s_functions_score_and_read_as_it_says(folder: Path) -> None:
 
 def test_the_page_names_every_parameter_and_argument() -> None:
     tables = " ".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `"))
-    for name in (*INPUTS, *(FACTS - {"factory"}), *FORMAT_FACTS):
+    for name in (*INPUTS, *FACTS["metric"], *FACTS["format"]):
         assert re.search(rf"`{name}\b", tables), name
 
 
