@@ -62,7 +62,7 @@ def child(folder: Path, started: float) -> None:
     catalog = default_catalog()
     recipe = recipe_of(folder, 6, "float32").with_overrides([f"optim.steps={STEPS}"])
     source = resolve_model(recipe.spec.model, catalog)
-    made = train_adapter(recipe, "gsm8k", catalog, source, out=str(folder / "out"), say=lambda _: None)
+    made = train_adapter(recipe, "gsm8k", catalog, source, out=str(folder / "out"))
     record = json.loads(Path(made, "training.json").read_text(encoding="utf-8"))
     times = {
         "start_s": first[0] - started,

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from slmbench.catalog import default_catalog
+from slmbench.console import watching
 from slmbench.models import resolve_model
 from slmbench.recipe import Recipe, load_recipe
 from slmbench.training import prepare_training, train_adapter
@@ -150,12 +151,10 @@ def run_ours(folder: Path, layers: str, dtype: str, out: Path) -> None:
     recipe = recipe_of(folder, layers, dtype)
     ends: list[float] = []
 
-    def progress(_: str, __: int) -> Any:
-        return lambda _: ends.append(time.perf_counter())
-
     with tempfile.TemporaryDirectory() as place:
         source = resolve_model(recipe.spec.model, catalog)
-        trained = train_adapter(recipe, "gsm8k", catalog, source, out=place, progress=progress)
+        with watching(lambda *_: ends.append(time.perf_counter())):
+            trained = train_adapter(recipe, "gsm8k", catalog, source, out=place)
         record = json.loads(Path(trained, "training.json").read_text(encoding="utf-8"))
     found = {
         "seconds": [after - before for before, after in itertools.pairwise(ends)],

@@ -13,13 +13,14 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import evolve, frozen
 from pydantic import Field
 
 from slmbench.catalog import Catalog
+from slmbench.console import say
 from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_dataset_spec, numbered_values
 from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
 from slmbench.files import json_bytes, write_together
@@ -65,12 +66,12 @@ class MirrorReport:
         return not self.problems
 
 
-def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[str], object] | None = None) -> list[str]:
+def pull(names: Iterable[str], to: str, catalog: Catalog) -> list[str]:
     """Fetches data sets of the hub, every declared split of each, and writes them into a mirror; returns the paths.
 
     Only declared columns are written. A data set's files are written when all of its splits are there, all or none of
-    them. progress: is told a line for each split. Raises UsageError for a name that isn't a data set of the hub and
-    for files in the way that were not written here; OfflineError or DataError as `fetch_rows` does.
+    them. A line is said for each split. Raises UsageError for a name that isn't a data set of the hub and for files in
+    the way that were not written here; OfflineError or DataError as `fetch_rows` does.
     """
     datasets = [load_dataset_spec(catalog, name) for name in dict.fromkeys(names)]
     for dataset in datasets:
@@ -79,13 +80,12 @@ def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[st
             raise UsageError(f"data set {dataset.name!r} is {why}; nothing to pull")
         _refuse_foreign_files(dataset, os.path.join(to, dataset.name))
     written: list[str] = []
-    told = progress or (lambda line: None)
     for number, dataset in enumerate(datasets):
         try:
-            written += _pull_one(dataset, os.path.join(to, dataset.name), told)
+            written += _pull_one(dataset, os.path.join(to, dataset.name))
         except KeyboardInterrupt:
             whole = ", ".join(one.name for one in datasets[:number])
-            told(
+            say(
                 f"{dataset.name}: interrupted; none of its files was replaced"
                 + (f"; whole in {shown(to)}: {whole}" * bool(whole))
             )
@@ -93,7 +93,7 @@ def pull(names: Iterable[str], to: str, catalog: Catalog, progress: Callable[[st
     return written
 
 
-def _pull_one(dataset: Dataset, folder: str, progress: Callable[[str], object]) -> list[str]:
+def _pull_one(dataset: Dataset, folder: str) -> list[str]:
     spec = dataset.spec
     commit = _commit_of(str(spec.hub), spec.revision)
     if commit is not None:
@@ -106,7 +106,7 @@ def _pull_one(dataset: Dataset, folder: str, progress: Callable[[str], object]) 
             continue
         rows = fetch_rows(dataset, split, use_mirror=False).rows
         contents[f"{stem}.jsonl"] = (_as_lines(dataset, stem, rows), len(rows))
-        progress(f"{dataset.name}: {stem}, {len(rows):,} rows")
+        say(f"{dataset.name}: {stem}, {len(rows):,} rows")
     files = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "rows": n, "bytes": len(data)}
         for name, (data, n) in contents.items()

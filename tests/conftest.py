@@ -8,12 +8,15 @@ import signal
 import string
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from slmbench.console import Console, using
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -76,6 +79,34 @@ def _own_surroundings(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         pytest.skip(_NO_REAL_MODEL)
     else:
         monkeypatch.setenv("SLMBENCH_SMOLLM2", REAL_MODEL)
+
+
+@pytest.fixture(scope="session")
+def heard() -> Callable[[], AbstractContextManager[list[str]]]:
+    """`with heard() as lines:` has the lines that are said for the person inside."""
+
+    class Heard(Console):
+        def __init__(self, lines: list[str]) -> None:
+            super().__init__()
+            self.lines = lines
+
+        def say(self, text: str) -> None:
+            self.lines.append(text)
+
+    @contextmanager
+    def hear() -> Iterator[list[str]]:
+        lines: list[str] = []
+        with using(Heard(lines)):
+            yield lines
+
+    return hear
+
+
+@pytest.fixture
+def said(heard: Callable[[], AbstractContextManager[list[str]]]) -> Iterator[list[str]]:
+    """The lines that are said for the person while the test runs."""
+    with heard() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import importlib
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,7 @@ def test_a_damaged_checkpoint_is_said_and_removed_or_changes_nothing(
     name: str,
     checkpoint: tuple[Path, dict[str, dict[str, Any]]],
     tmp_path_factory: pytest.TempPathFactory,
+    heard: Callable[[], AbstractContextManager[list[str]]],
 ) -> None:
     sound, made = checkpoint
     place = _fresh(tmp_path_factory, "checkpoints")
@@ -212,8 +214,8 @@ def test_a_damaged_checkpoint_is_said_and_removed_or_changes_nothing(
     if name != MANIFEST:  # As somebody would who edits it: else its sha256 tells.
         manifest["files"][name] = {"bytes": len(damage.data), "sha256": hashlib.sha256(damage.data).hexdigest()}
         (folder / MANIFEST).write_text(json.dumps(manifest))
-    said: list[str] = []
-    found = latest(str(place), "0" * 64, said.append, progress_check(TASKS, TrainerState.model_fields))
+    with heard() as said:
+        found = latest(str(place), "0" * 64, progress_check(TASKS, TrainerState.model_fields))
     if found is None:
         assert len(said) == 1 and said[0].startswith(f"checkpoint {folder}") and said[0].endswith("; it is removed")
         assert not folder.exists()

@@ -199,6 +199,17 @@ def test_nothing_is_written_to_a_terminal_but_by_the_console() -> None:
     assert writes == []
 
 
+def test_progress_and_messages_go_through_the_console_and_not_from_call_to_call() -> None:
+    handed = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.arg) and node.arg in ("say", "progress"))
+        or (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in ("say", "progress"))
+    ]
+    assert handed == []
+
+
 # Whatever else reads JSON reads what it has made itself a moment ago, or what must not import the package.
 OWN_JSON = {
     "foreign.py": "the one way in",

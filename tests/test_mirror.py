@@ -85,11 +85,10 @@ def _told(catalog: Catalog, mirror: Path, names: Iterable[str] | None = None) ->
 
 
 def test_pull_writes_every_split_under_the_hubs_names_with_checksums(
-    tmp_path: Path, catalog: Catalog, hub: list[dict[str, Any]]
+    tmp_path: Path, catalog: Catalog, hub: list[dict[str, Any]], said: list[str]
 ) -> None:
-    lines: list[str] = []
     to = tmp_path / "mirror"
-    written = pull(["plain", "renamed", "plain"], str(to), catalog, lines.append)
+    written = pull(["plain", "renamed", "plain"], str(to), catalog)
     assert [os.path.relpath(path, to) for path in written] == [
         "plain/train.jsonl",
         "plain/validation.jsonl",
@@ -97,7 +96,7 @@ def test_pull_writes_every_split_under_the_hubs_names_with_checksums(
         "renamed/test.jsonl",
         "renamed/checksums.json",
     ]
-    assert lines == ["plain: train, 3 rows", "plain: validation, 2 rows", "renamed: test, 2 rows"]
+    assert said == ["plain: train, 3 rows", "plain: validation, 2 rows", "renamed: test, 2 rows"]
     first = json.loads((to / "renamed" / "test.jsonl").read_text().splitlines()[0])
     assert first == {"Question": "test 0?", "Answer": "α0\u2028"}  # Declared columns, by the hub's names.
     data = (to / "plain" / "train.jsonl").read_bytes()

@@ -37,7 +37,7 @@ def pull_command(names: tuple[str, ...], to: str, as_json: bool) -> None:
     from slmbench.mirror import pull
 
     quiet_libraries()
-    files = pull(names, to, default_catalog(), progress=say)
+    files = pull(names, to, default_catalog())
     if as_json:
         show_json(files)
     else:

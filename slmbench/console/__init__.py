@@ -59,6 +59,8 @@ class Stage:
     def __enter__(self) -> Stage:
         self.started = self.logged = time.monotonic()
         self._console.begin(self)
+        if self.before:
+            _tell(self.unit, self.before)
         return self
 
     def __exit__(self, kind: Any, *_: object) -> None:
@@ -164,6 +166,13 @@ class Console:
         if self._live and finished:
             self._close(stage)
         self.refresh(at_once=True)
+
+    def advanced(self, unit: str, n: int) -> None:
+        """n more of a unit are done: the innermost bar that counts it moves."""
+        with self._lock:
+            counted = next((one for one in reversed(self._stages) if one.unit == unit), None)
+        if counted is not None:
+            counted.advance(n)
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Draws what is under way, unless it was drawn just now."""
@@ -316,7 +325,10 @@ _WATCHER: ContextVar[Callable[[str, int], object] | None] = ContextVar("slmbench
 
 @contextlib.contextmanager
 def watching(callback: Callable[[str, int], object]) -> Iterator[None]:
-    """Has a callback told of progress inside: (what, how many more), as ("answers", 1); whatever it raises, ends it."""
+    """Has a callback told of progress inside: (what, how many more), as ("answers", 1); whatever it raises, ends it.
+
+    what: answers of a model, steps of a training, programs of a sandbox; those that an earlier process did count too.
+    """
     token = _WATCHER.set(callback)
     try:
         yield
@@ -325,6 +337,11 @@ def watching(callback: Callable[[str, int], object]) -> Iterator[None]:
 
 
 def advanced(what: str, n: int = 1) -> None:
-    """Tells who is watching that n more are done."""
+    """n more are done: moves the bar that counts them, and tells who is watching."""
+    current().advanced(what, n)
+    _tell(what, n)
+
+
+def _tell(what: str, n: int) -> None:
     if (callback := _WATCHER.get()) is not None:
         callback(what, n)

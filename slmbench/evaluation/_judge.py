@@ -66,8 +66,8 @@ def judge_code(
                 read[-1].append((answer, program))
         # Samples of one problem are often the same text; it is run once.
         programs = list(dict.fromkeys(program for one in read for _, program in one if program is not None))
-        with bar("running programs", len(programs), "programs") as told:
-            made = sandbox.run(programs, timeout_s=TIMEOUT_S, progress=told.advance)
+        with bar("running programs", len(programs), "programs"):
+            made = sandbox.run(programs, timeout_s=TIMEOUT_S)
         verdicts = dict(zip(programs, made, strict=True))
         return [[_judged(answer, verdicts[program] if program else None) for answer, program in one] for one in read]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from attrs import field, frozen, validators
 
@@ -66,13 +65,12 @@ class Sandbox:
         *,
         timeout_s: float = 3.0,
         workers: int | None = None,
-        progress: Callable[[int], Any] | None = None,
     ) -> list[Verdict]:
         """Verdicts in the programs' order. Programs run side by side, each in a fresh jail, none sees another.
 
         timeout_s: wall time that each has. workers: how many at once, default as many as there are cores.
-        progress: called with 1 for every finished program, in this thread. Raises SlmbenchError if no jail can be
-        made any more (never for what a program does), and leaves no process behind, interrupted or not.
+        A bar of `programs` moves with every finished one. Raises SlmbenchError if no jail can be made any more (never
+        for what a program does), and leaves no process behind, interrupted or not.
         """
         from slmbench.sandbox import _hosts
 
@@ -83,7 +81,6 @@ class Sandbox:
             [(program.code, program.tests, program.examine) for program in programs],
             timeout_s,
             workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)),
-            progress,
         )
         return [Verdict(finding.status, finding.detail, finding.seconds) for finding in findings]
 

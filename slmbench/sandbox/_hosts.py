@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from attrs import field, frozen
 
+from slmbench.console import advanced
 from slmbench.errors import SlmbenchError
 from slmbench.sandbox._jail import BOX
 from slmbench.sandbox._view import HELPER, INSIDE, bubblewrap_command, interpreter, sources, view
@@ -262,7 +263,6 @@ def run_all(
     programs: list[tuple[str, str, str]],
     timeout_s: float,
     workers: int,
-    progress: Callable[[int], Any] | None,
 ) -> list[Finding]:
     """Findings in the programs' order, from `workers` helpers at once; nothing is left running, come what may."""
     import queue
@@ -318,8 +318,7 @@ def run_all(
             if isinstance(found, BaseException):
                 raise found
             findings[index] = found
-            if progress is not None:
-                progress(1)
+            advanced("programs")
     finally:
         stopping.set()
         with starting:

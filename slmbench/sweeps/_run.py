@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.files import only_writer, write_json
 from slmbench.machine import give_back_freed
@@ -47,14 +48,7 @@ class Outcome:
     reason: str | None = None
 
 
-def run_sweep(
-    points: Sequence[Point],
-    *,
-    train: Train,
-    evaluate: Evaluate,
-    out: str,
-    say: Callable[[str], None] = lambda text: None,
-) -> list[Outcome]:
+def run_sweep(points: Sequence[Point], *, train: Train, evaluate: Evaluate, out: str) -> list[Outcome]:
     """Every point's outcome, in order. A point that fails is written down with its reason, and the others go on.
 
     train(recipe, folder) -> folders of what was trained, below that folder. evaluate(recipe, folders) -> as many runs

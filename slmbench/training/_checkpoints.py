@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 from pydantic import Field
 
+from slmbench.console import say
 from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.files import disk_errors, sync_folder
 from slmbench.foreign import Count, Foreign, open_plain, parse, read_json
@@ -24,8 +25,6 @@ from slmbench.values import JsonObject
 MANIFEST = "checkpoint.json"
 _SCHEMA = 1
 _CHUNK_BYTES = 1 << 20
-
-Say = Callable[[str], Any]
 
 
 @frozen
@@ -84,15 +83,14 @@ def write_synced(path: str, data: bytes) -> None:
 
 
 def latest(
-    place: str, identity: str, say: Say | None = None, check: Callable[[str, int], object] = lambda folder, step: None
+    place: str, identity: str, check: Callable[[str, int], object] = lambda folder, step: None
 ) -> Checkpoint | None:
     """The newest whole checkpoint of a training, None if there is none.
 
     Those of another training (a changed recipe, other rows or weights) are removed, torn ones are passed over and
-    removed, each with a line to `say`. check(folder, step) raises FileError or OSError for one whose files don't hold
+    removed, each with a line. check(folder, step) raises FileError or OSError for one whose files don't hold
     what they should.
     """
-    say = say or (lambda _: None)
     with contextlib.suppress(OSError):
         for name in os.listdir(place):
             if name.startswith(".step-"):
@@ -108,14 +106,14 @@ def latest(
             except (FileError, OSError) as error:
                 fault = f"can't be resumed from: {'; '.join(str(error).splitlines())}"
         if manifest is not None and fault is None:
-            _tell_packages(manifest.packages or {}, folder, say)
+            _tell_packages(manifest.packages or {}, folder)
             return Checkpoint(folder, step)
         say(f"checkpoint {shown(folder)} {fault}; it is removed")
         shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
-def _tell_packages(before: Mapping[str, str | None], folder: str, say: Say) -> None:
+def _tell_packages(before: Mapping[str, str | None], folder: str) -> None:
     now = packages()
     changed = [f"{name} {old} then, {now.get(name)} now" for name, old in before.items() if now.get(name) != old]
     if changed:

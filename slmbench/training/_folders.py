@@ -6,12 +6,11 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
+from slmbench.console import say
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import swap_folder
 from slmbench.paths import shown
@@ -20,7 +19,6 @@ from slmbench.training._checkpoints import newest_step
 from slmbench.training._record import result_sha256
 
 _SHORT = 12
-Say = Callable[[str], Any]
 
 
 @frozen
@@ -52,17 +50,17 @@ class TrainingFolders:
     def finished(self) -> str:
         return os.path.join(self.partial, "finished")
 
-    def is_there(self, say: Say) -> bool:
+    def is_there(self) -> bool:
         """Whether this training's result is in its place; one that was set aside is put back."""
         if is_finished(self.result, self.identity):
             return True
         if not is_finished(self.aside, self.identity):
             return False
         say(f"{shown(self.aside)} is what this training makes; it is put back")
-        self.put(self.aside, say)
+        self.put(self.aside)
         return True
 
-    def put(self, new: str, say: Say) -> None:
+    def put(self, new: str) -> None:
         """Puts a finished folder in the result's place. What is there is set aside, unless it is this one, damaged."""
         other = _identity_of(self.result)
         if other is not None and other != self.identity:
@@ -73,7 +71,7 @@ class TrainingFolders:
             say(f"{shown(self.result)} was not as its training left it; it is made again")
         swap_folder(new, self.result)
 
-    def tell_others(self, say: Say) -> None:
+    def tell_others(self) -> None:
         """A line for each unfinished training of this name with other settings, which stays as it is."""
         pattern = re.compile(rf"\.{re.escape(self.name)}-[0-9a-f]{{{_SHORT}}}\.partial")
         for found in sorted(os.listdir(self.place) if os.path.isdir(self.place) else ()):

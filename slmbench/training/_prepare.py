@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -28,7 +28,6 @@ from slmbench.training._refusals import refuse_impossible
 from slmbench.training._rows import TrainingRow, mixture, split_validation, take_rows
 from slmbench.values import Config, JsonObject, Tokenizer
 
-Say = Callable[[str], Any]
 _LABELS = {
     "imports": "importing torch, transformers, trl",
     "rows": "reading and encoding rows",
@@ -114,7 +113,6 @@ def prepare_training(
     source: ModelSource,
     *,
     data: str = "auto",
-    say: Say | None = None,
     phases: Phases | None = None,
     loaded: dict[str, Task] | None = None,
 ) -> Preparation:
@@ -124,7 +122,6 @@ def prepare_training(
     Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError if rows are evaluated too.
     """
     spec, phases = recipe.spec, phases or Phases(name)
-    say = say or console.say
     if name not in spec.adapters:
         raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, spec.adapters)}")
     optim = recipe.optim_of(name)
@@ -180,7 +177,7 @@ def prepare_training(
     with phases.phase("contamination"):
         report = contamination_of(tasks, rows, evaluated, spec.on_contamination)
         for shown in report.lines():
-            say(shown)
+            console.say(shown)
         before = Counter(row.task for row in rows)
         rows = apply(report, rows, spec.on_contamination)
         after = Counter(row.task for row in rows)
@@ -191,9 +188,9 @@ def prepare_training(
         rows, validation = split_validation(rows, aside)
         rows = _at_most(rows, spec.rows)
     if spec.method == "full" and spec.lora != LoraSpec():
-        say(f"{name}: method: full trains all weights, so `lora` has no effect")
+        console.say(f"{name}: method: full trains all weights, so `lora` has no effect")
     for told in (*dated(style, tokenizer), *_remarks(spec, rows, validation, dropped)):
-        say(f"{name}: {told}")
+        console.say(f"{name}: {told}")
     if optim.schedule == "plateau" and not validation:
         raise UsageError(
             f"optim.schedule: 'plateau' follows the validation loss, but of {len(rows)} rows none can be kept aside (a "
@@ -211,7 +208,7 @@ def prepare_training(
             pack_tokens=optim.batch * spec.max_tokens if spec.packing else None,
         )
     if plan.steps <= optim.warmup_steps and optim.schedule != "constant":
-        say(f"{name}: all {plan.steps:,} steps are warm-up (optim.warmup_steps is {optim.warmup_steps:,})")
+        console.say(f"{name}: all {plan.steps:,} steps are warm-up (optim.warmup_steps is {optim.warmup_steps:,})")
     with phases.phase("forecast"):
         longest = _sizes(rows, plan.largest(rows))
         forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)

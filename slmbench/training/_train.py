@@ -7,13 +7,13 @@ import dataclasses
 import gc
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve
 
-from slmbench import console
 from slmbench.catalog import Catalog
+from slmbench.console import bar, say
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, only_writer, restore_swapped
 from slmbench.interrupts import deferred
@@ -40,9 +40,6 @@ from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
 from slmbench.training._trainer import TrainerJob, build_trainer
 
-Progress = Callable[[str, int], Callable[[int], Any]]
-Say = Callable[[str], Any]
-
 
 def train_adapter(
     recipe: Recipe,
@@ -52,28 +49,25 @@ def train_adapter(
     *,
     out: str,
     data: str = "auto",
-    progress: Progress | None = None,
     resume: bool = True,
-    say: Say | None = None,
 ) -> str:
     """Trains one adapter of a recipe into `<out>/adapters/<name>` and returns that folder.
 
     With `method: full` a whole model is trained, into `<out>/models/<name>`, which `resolve_model` takes as a folder.
     One that is there already and was made by the same settings on the same rows and weights is kept; one of other
     settings is set aside, beside it. One that was killed goes on from its last checkpoint, to the same weights as if
-    it had not been; resume=False starts anew whatever there is. progress(title, total) -> advance(n), and say, a line
-    for the person, take the console's place. Ctrl-C ends it after the step under way, with a checkpoint.
+    it had not been; resume=False starts anew whatever there is. Ctrl-C ends it after the step under way, with a
+    checkpoint.
 
     Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError if a loss is no
     number (the last good checkpoint is kept) or the disk is full (so is everything that was written whole).
     """
-    say = say or console.say
     phases = Phases(name)
     place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
     refuse_foreign(os.path.join(place, name))
     refuse_unwritable(place)
     try:
-        prepared = prepare_training(recipe, name, catalog, source, data=data, say=say, phases=phases)
+        prepared = prepare_training(recipe, name, catalog, source, data=data, phases=phases)
     except KeyboardInterrupt:
         say(f"{name}: interrupted before its training began; what was in {shown(place)} is as it was")
         raise
@@ -88,17 +82,17 @@ def train_adapter(
             say(f"{loaded.source.name}: {notice}")
         identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
         folders = TrainingFolders(place, name, identity)
-        if resume and folders.is_there(say):
+        if resume and folders.is_there():
             shutil.rmtree(folders.partial, ignore_errors=True)
             return folders.result
         if not resume:
             shutil.rmtree(folders.partial, ignore_errors=True)
-        folders.tell_others(say)
+        folders.tell_others()
         with disk_errors(folders.partial):
             os.makedirs(folders.checkpoints, exist_ok=True)
         try:
             shutil.rmtree(folders.finished, ignore_errors=True)
-            _train(recipe, name, prepared, loaded, folders, phases, progress, say)
+            _train(recipe, name, prepared, loaded, folders, phases)
         except KeyboardInterrupt:
             say(_what_is_kept(name, folders, prepared.plan.steps))
             raise
@@ -117,8 +111,6 @@ def _train(
     loaded: LoadedModel,
     folders: TrainingFolders,
     phases: Phases,
-    progress: Progress | None,
-    say: Say,
 ) -> None:
     """Makes the steps and puts the result in its place. Raises KeyboardInterrupt if it is asked to end."""
     import torch
@@ -129,17 +121,13 @@ def _train(
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
     known = {field.name for field in dataclasses.fields(transformers.TrainerState)}
-    checkpoint = latest(folders.checkpoints, folders.identity, say, progress_check(names, known))
+    checkpoint = latest(folders.checkpoints, folders.identity, progress_check(names, known))
     with phases.phase("model"):
         transformers.set_seed(spec.seed)
         autocast = compute_dtype(loaded, spec)
         model = trainable_model(loaded, spec)
         flat = prepare_model(model)
     before = 0 if checkpoint is None else checkpoint.step
-    bar = console.bar(f"train {name}", prepared.plan.steps, "steps", before=before)
-    advance = progress(f"train {name}", prepared.plan.steps) if progress else bar.advance
-    if progress and before:
-        advance(before)
     job = TrainerJob(
         plan=prepared.plan,
         optim=recipe.optim_of(name),
@@ -157,8 +145,6 @@ def _train(
         validation=_validation_rows(prepared, loaded.architecture),
         validation_steps=spec.validation.every_steps if spec.validation is not None else 0,
         lr_ratio=spec.lora.lr_ratio if spec.method != "full" else None,
-        say=say,
-        advance=advance,
     )
     with phases.phase("trainer"):
         fp16 = autocast == "float16" and torch.cuda.is_available()
@@ -170,14 +156,14 @@ def _train(
     reset_peak_memory()
     told = f"{name}: the step under way is brought to its end and kept; Ctrl-C again ends at once"
     with deferred(job.interrupted, told):
-        with phases.timed("steps"), bar:
+        with phases.timed("steps"), bar(f"train {name}", prepared.plan.steps, "steps", before=before):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
         if trainer.state.global_step < prepared.plan.steps:
             raise KeyboardInterrupt
         job.memory.note()
         _write(recipe, name, prepared, loaded, folders, trainer, compared, phases)
         with disk_errors(folders.result):
-            folders.put(folders.finished, say)
+            folders.put(folders.finished)
         shutil.rmtree(folders.partial, ignore_errors=True)
 
 

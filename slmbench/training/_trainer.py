@@ -9,11 +9,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
 
+from slmbench.console import advanced, say
 from slmbench.errors import SlmbenchError
 from slmbench.interrupts import Interrupt
 from slmbench.paths import shown
@@ -64,8 +65,6 @@ class TrainerJob:
     validation: Mapping[str, Sequence[Mapping[str, Any]]] = field(factory=dict)
     validation_steps: int = 0
     lr_ratio: float | None = None
-    say: Callable[[str], Any] = lambda _: None
-    advance: Callable[[int], Any] = lambda _: None
     interrupted: Interrupt = field(factory=Interrupt)
     memory: PeakMemory = field(factory=PeakMemory)
 
@@ -279,7 +278,7 @@ def _watch(trainer: Any) -> Any:
             control.should_log |= last
             if job.validation and (last or state.global_step % job.validation_steps == 0):
                 control.should_evaluate = True
-            job.advance(1)
+            advanced("steps")
             control.should_save |= time.perf_counter() - trainer.saved >= job.checkpoint_s
             if job.interrupted and not last:
                 control.should_save = control.should_training_stop = True
@@ -289,7 +288,7 @@ def _watch(trainer: Any) -> Any:
                 norm = logs.get("grad_norm")
                 norm = None if norm is None or not math.isfinite(norm) else float(norm)
                 rate = float(logs["learning_rate"])
-                job.say(line(trainer.curves.log(state.global_step, rate, norm, _seconds(trainer)), job.plan.steps))
+                say(line(trainer.curves.log(state.global_step, rate, norm, _seconds(trainer)), job.plan.steps))
 
     return Watch()
 
@@ -355,7 +354,7 @@ def _validate(trainer: Any) -> dict[str, float]:
     point = trainer.curves.add_validation(step, by_task)
     metrics = {"eval_loss": point["loss"]} | {f"eval_{name}_loss": p["loss"] for name, p in point["tasks"].items()}
     trainer.log(dict(metrics))
-    job.say(line(point, job.plan.steps))
+    say(line(point, job.plan.steps))
     trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
     model.train()
     return metrics

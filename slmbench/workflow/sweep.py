@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.console import say
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import refuse_unscorable
 from slmbench.formats import load_format
@@ -105,7 +104,7 @@ def sweep(ready: ReadySweep, catalog: Catalog) -> Sweep:
     quiet_libraries()
     refuse_unscorable(scored, allow_unsafe_code=plan.allow_unsafe_code)
     work = PointWork(plan=plan, seed=ready.recipe.spec.seed, catalog=catalog, loaded=loaded)
-    outcomes: list[Outcome] = run_sweep(ready.points, train=work.train, evaluate=work.evaluate, out=plan.out, say=say)
+    outcomes: list[Outcome] = run_sweep(ready.points, train=work.train, evaluate=work.evaluate, out=plan.out)
     return summarise(ready.recipe.name, ready.axes, outcomes, ready.plan.metrics)
 
 

@@ -40,15 +40,13 @@ def test_prompts_do_not_follow_the_calendar_and_the_run_says_so(dated, load, sco
     assert TOLD not in plain.record["remarks"]
 
 
-def test_training_sees_the_same_date_and_says_so(dated, tmp_path):
+def test_training_sees_the_same_date_and_says_so(dated, tmp_path, said):
     path = tmp_path / "dated.yaml"
     path.write_text(RECIPE.format(model=dated))
-    catalog, said = default_catalog(), []
+    catalog = default_catalog()
     source = resolve_model(str(dated), catalog)
     # The parity check compares each row's ids with those that evaluation sends.
-    folder = train_adapter(
-        load_recipe(str(path), catalog), "note", catalog, source, out=str(tmp_path / "out"), say=said.append
-    )
+    folder = train_adapter(load_recipe(str(path), catalog), "note", catalog, source, out=str(tmp_path / "out"))
     assert any(TOLD in line for line in said)
     with open(f"{folder}/training.json", encoding="utf-8") as file:
         record = json.load(file)

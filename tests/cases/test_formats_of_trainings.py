@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
         path.write_text(RECIPE.format(format=name))
         source = resolve_model("nano", catalog)
         folders[name] = train_adapter(
-            load_recipe(str(path), catalog), f"{name}_note", catalog, source, out=str(out / name), say=lambda line: None
+            load_recipe(str(path), catalog), f"{name}_note", catalog, source, out=str(out / name)
         )
     return folders
 

@@ -74,12 +74,12 @@ def _logits(model):
 
 @pytest.fixture
 def train(tmp_path):
-    def make(model, said=print):
+    def make(model):
         path = tmp_path / "short.yaml"
         path.write_text(RECIPE.format(model=model))
         catalog = default_catalog()
         source, recipe = resolve_model(str(model), catalog), load_recipe(str(path), catalog)
-        return train_adapter(recipe, "note", catalog, source, out=str(tmp_path / "trained"), say=said)
+        return train_adapter(recipe, "note", catalog, source, out=str(tmp_path / "trained"))
 
     return make
 
@@ -97,14 +97,14 @@ def test_whole_weights_beside_a_stale_quantisation_are_loaded_whole(clone, edit,
     assert torch.equal(_logits(loaded.model), _logits(nano.model))
 
 
-def test_a_stale_quantisation_is_told_in_runs_trainings_and_exports(clone, edit, load, scored, train, tmp_path):
+def test_a_stale_quantisation_is_told_in_runs_trainings_and_exports(clone, edit, load, scored, train, tmp_path, said):
     folder = clone()
     edit(folder / "config.json", quantization_config=STALE["bitsandbytes"])
     (run,) = scored(load(folder), "nano_choice")
     (told,) = (remark for remark in run.record["remarks"] if remark.startswith("config.json"))
     assert told.startswith("config.json says bitsandbytes")
-    said = []
-    adapter = train(folder, said.append)
+    said.clear()
+    adapter = train(folder)
     assert any(told in line for line in said)
     with open(os.path.join(adapter, "training.json"), encoding="utf-8") as file:
         assert json.load(file)["notices"] == [told]

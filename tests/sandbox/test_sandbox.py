@@ -21,6 +21,7 @@ import attrs
 import pytest
 
 import slmbench
+from slmbench.console import watching
 from slmbench.errors import SlmbenchError, TrustError
 from slmbench.sandbox import Program, Sandbox, _hosts, open_sandbox
 from slmbench.sandbox._wire import read_frame
@@ -133,11 +134,13 @@ def test_limits_that_make_no_sense_are_refused(arguments: dict[str, float]) -> N
 
 ENDLESS = """
 import sys
+from slmbench.console import watching
 from slmbench.sandbox import Program, Sandbox
 sandbox = Sandbox(sys.argv[1], sys.argv[2] or None)
 first = Program("def f(): return 1", "assert f() == 1")
 programs = [first] + [Program("while True: pass", "")] * 4
-sandbox.run(programs, timeout_s=100, workers=3, progress=lambda n: print(n, flush=True))
+with watching(lambda what, n: print(n, flush=True)):
+    sandbox.run(programs, timeout_s=100, workers=3)
 """
 
 
@@ -194,13 +197,14 @@ def parent_of(pid: int) -> int:
 def test_a_helper_that_dies_between_programs_is_replaced(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:
     killed: list[int] = []
 
-    def kill(n: int) -> None:
+    def kill(what: str, n: int) -> None:
         if len(killed) < 3:
             killed.append(helper_among(descendants()))
             os.kill(killed[-1], signal.SIGKILL)
 
     right = Program("import time\ntime.sleep(0.2)\ndef f(): return 1", "assert f() == 1")
-    verdicts = jail.run([right] * 4, workers=1, progress=kill)
+    with watching(kill):
+        verdicts = jail.run([right] * 4, workers=1)
     assert [verdict.status for verdict in verdicts] == ["passed"] * 4 and len(set(killed)) > 2
 
 
@@ -256,13 +260,14 @@ def test_a_helper_that_gives_no_answer_is_replaced(
     monkeypatch.setattr(_hosts, "STOP_S", 0.5)
     stopped: list[int] = []
 
-    def stop_once(n: int) -> None:
+    def stop_once(what: str, n: int) -> None:
         if not stopped:
             stopped.append(helper_among(descendants()))
             os.kill(stopped[0], signal.SIGSTOP)
 
     right = Program("import time\ntime.sleep(0.2)\ndef f(): return 1", "assert f() == 1")
-    verdicts = jail.run([right] * 3, workers=1, progress=stop_once)
+    with watching(stop_once):
+        verdicts = jail.run([right] * 3, workers=1)
     assert [verdict.status for verdict in verdicts] == ["passed"] * 3
     for _ in range(100):
         if not descendants():
@@ -321,11 +326,11 @@ def test_a_temporary_folder_that_is_not_there_is_named(monkeypatch: pytest.Monke
 
 
 def test_an_error_of_the_progress_bar_ends_all_children(jail: Sandbox, descendants: Callable[[], set[int]]) -> None:
-    def fail(n: int) -> None:
+    def fail(what: str, n: int) -> None:
         raise RuntimeError("bar")
 
-    with pytest.raises(RuntimeError, match="bar"):
-        jail.run([Program("", "")] + [Program("while True: pass", "")] * 3, timeout_s=100, workers=2, progress=fail)
+    with pytest.raises(RuntimeError, match="bar"), watching(fail):
+        jail.run([Program("", "")] + [Program("while True: pass", "")] * 3, timeout_s=100, workers=2)
     assert descendants() == set()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from slmbench.console import watching
 from slmbench.sandbox import Program, Sandbox, Verdict
 
 Judge = Callable[..., Verdict]
@@ -309,10 +310,11 @@ def test_verdicts_come_in_the_programs_order_and_progress_counts_them(jail: Sand
         )
         for i in range(12)
     ]
-    ticks: list[int] = []
-    verdicts = jail.run(programs, workers=3, timeout_s=30, progress=ticks.append)
+    ticks: list[tuple[str, int]] = []
+    with watching(lambda what, n: ticks.append((what, n))):
+        verdicts = jail.run(programs, workers=3, timeout_s=30)
     assert [v.status for v in verdicts] == ["failed", "passed"] * 6
-    assert ticks == [1] * 12
+    assert ticks == [("programs", 1)] * 12
     # The clock starts when this process hears of the program's start, which a busy machine delays.
     assert all(v.seconds >= 0.2 for v in verdicts[::3])
     assert jail.run([]) == []

@@ -16,7 +16,7 @@ from slmbench.sweeps import run_sweep
 def sweep(tmp_path, nano_points, made_run, trained_folder):
     """sweep(over, fail={point: error}) -> outcomes of a training that costs as its rank says."""
 
-    def run(*over, seeds=(), fail=None, said=None):
+    def run(*over, seeds=(), fail=None):
         _, points = nano_points(*over, seeds=seeds)
         by_recipe = {id(point.recipe): point for point in points}
 
@@ -30,8 +30,7 @@ def sweep(tmp_path, nano_points, made_run, trained_folder):
             value = recipe.spec.lora.rank / 100
             return [made_run(), *(made_run(scores={"acc": value}) for _ in folders)]
 
-        lines = [] if said is None else said
-        return run_sweep(points, train=train, evaluate=evaluate, out=str(tmp_path), say=lines.append)
+        return run_sweep(points, train=train, evaluate=evaluate, out=str(tmp_path))
 
     return run
 

@@ -52,6 +52,7 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
     import torch
 
     from slmbench.catalog import default_catalog
+    from slmbench.console import watching
     from slmbench.models import resolve_model
     from slmbench.recipe import load_recipe
     from slmbench.training import train_adapter
@@ -59,7 +60,7 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
     torch.set_num_threads(1)
     made = 0
 
-    def end(n: int) -> None:
+    def end(what: str, n: int) -> None:
         nonlocal made
         made += n
         if kill is not None and case["at"] == "step" and made >= kill:
@@ -77,15 +78,8 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
     os.replace = end_before_rename
     catalog = default_catalog()
     recipe = load_recipe("nano-quickstart", catalog, (f"model={case['model']}", *case["overrides"]))
-    train_adapter(
-        recipe,
-        case["adapter"],
-        catalog,
-        resolve_model(case["model"], catalog),
-        out=out,
-        progress=lambda *_: end,
-        say=lambda line: print(f"{case['name']}: {line}", file=sys.stderr),
-    )
+    with watching(end):
+        train_adapter(recipe, case["adapter"], catalog, resolve_model(case["model"], catalog), out=out)
 
 
 def train_on_full_disk(case: dict[str, Any], out: str) -> dict[str, Any] | None:

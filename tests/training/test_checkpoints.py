@@ -58,11 +58,10 @@ def _tear(folder, how):
         file.unlink()
 
 
-def test_the_newest_whole_checkpoint_is_taken(tmp_path):
-    said = []
+def test_the_newest_whole_checkpoint_is_taken(tmp_path, said):
     for step in (9, 100, 20):
         _write(tmp_path, step)
-    found = latest(str(tmp_path), "mine", said.append)
+    found = latest(str(tmp_path), "mine")
     assert found.step == 100 and said == []
     assert (tmp_path / "step-00000100" / "weights").read_bytes() == FILES["weights"]
 
@@ -81,33 +80,33 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path):
         ("no file", "optimizer.pt: No such file"),
     ],
 )
-def test_a_torn_checkpoint_is_passed_over_with_a_message(tmp_path, how, why):
+def test_a_torn_checkpoint_is_passed_over_with_a_message(tmp_path, how, why, said):
     _write(tmp_path, 10)
     _write(tmp_path, 20)
     _tear(tmp_path / "step-00000020", how)
-    said = []
-    assert latest(str(tmp_path), "mine", said.append).step == 10
+    said.clear()
+    assert latest(str(tmp_path), "mine").step == 10
     (line,) = said
     assert "step-00000020 is torn" in line and why in line and line.endswith("it is removed")
     assert os.listdir(tmp_path) == ["step-00000010"]
 
 
-def test_a_checkpoint_of_another_training_is_removed_with_a_message(tmp_path):
+def test_a_checkpoint_of_another_training_is_removed_with_a_message(tmp_path, said):
     _write(tmp_path, 10, "another")
-    said = []
-    assert latest(str(tmp_path), "mine", said.append) is None
+    said.clear()
+    assert latest(str(tmp_path), "mine") is None
     assert ["other settings, rows or weights" in line for line in said] == [True]
     assert os.listdir(tmp_path) == []
 
 
-def test_a_checkpoint_of_other_versions_is_gone_on_from_with_a_message(tmp_path):
+def test_a_checkpoint_of_other_versions_is_gone_on_from_with_a_message(tmp_path, said):
     _write(tmp_path, 10)
     path = tmp_path / "step-00000010" / "checkpoint.json"
     manifest = json.loads(path.read_text())
     manifest["packages"]["torch"] = "1.0"
     path.write_text(json.dumps(manifest))
-    said = []
-    assert latest(str(tmp_path), "mine", said.append).step == 10
+    said.clear()
+    assert latest(str(tmp_path), "mine").step == 10
     (line,) = said
     assert "is of other versions (torch 1.0 then, 2" in line
 

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
+from slmbench.console import watching
 from slmbench.errors import ParityError
 from slmbench.evaluation import sent_requests
 from slmbench.evaluation._journaled import build_engine
@@ -195,8 +196,8 @@ def test_training_stops_before_its_first_step_where_parity_fails(nano, trailing,
     adapter = base.spec.adapters["note"].model_copy(update={"tasks": ["trailing"]})
     recipe = Recipe("trailing", "", base.spec.model_copy(update={"adapters": {"a": adapter}}))
     steps = []
-    with pytest.raises(ParityError, match="white space"):
-        train_adapter(recipe, "a", catalog, nano.source, out=str(tmp_path / "out"), progress=lambda *_: steps.append)
+    with pytest.raises(ParityError, match="white space"), watching(lambda *step: steps.append(step)):
+        train_adapter(recipe, "a", catalog, nano.source, out=str(tmp_path / "out"))
     assert steps == []
     assert list((tmp_path / "out" / "adapters").iterdir()) == []
 

@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
+from slmbench.console import watching
 from slmbench.errors import DataError, FileError, SlmbenchError, UsageError
 from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 from slmbench.recipe import load_recipe
@@ -19,9 +20,8 @@ def _nano():
     return load_model(resolve_model("nano", default_catalog()))
 
 
-def test_adapter_folder_holds_peft_files_and_an_honest_record(train, tmp_path):
-    said = []
-    folder = Path(train(tmp_path, "multi", "log_every_steps=3", say=said.append))
+def test_adapter_folder_holds_peft_files_and_an_honest_record(train, tmp_path, said):
+    folder = Path(train(tmp_path, "multi", "log_every_steps=3"))
     assert sorted(path.name for path in folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -57,15 +57,13 @@ def test_same_seed_gives_the_same_adapter_and_another_seed_another(train, tmp_pa
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_training_that_only_warms_up_is_told(train, tmp_path):
-    said = []
-    train(tmp_path, "note", "optim.warmup_steps=9", say=said.append)
+def test_a_training_that_only_warms_up_is_told(train, tmp_path, said):
+    train(tmp_path, "note", "optim.warmup_steps=9")
     assert "note: all 4 steps are warm-up (optim.warmup_steps is 9)" in said
 
 
-def test_lora_settings_that_a_full_training_does_not_read_are_told(train, tmp_path):
-    said = []
-    train(tmp_path, "note", "method=full", "adapters.note.steps=1", "lora.rank=2", say=said.append)
+def test_lora_settings_that_a_full_training_does_not_read_are_told(train, tmp_path, said):
+    train(tmp_path, "note", "method=full", "adapters.note.steps=1", "lora.rank=2")
     assert "note: method: full trains all weights, so `lora` has no effect" in said
 
 
@@ -75,14 +73,14 @@ BROKEN = ("optim.lr=1e30", "optim.clip_norm=1e30", "adapters.multi.steps=40", "o
 def test_loss_that_is_no_number_stops_at_that_step_and_keeps_the_checkpoint_before(train, tmp_path):
     seen = []
 
-    def advance(n):
+    def advance(what, n):
         seen.append(n)
 
     said = (
         r"step \d+: the (loss|gradient) became (nan|inf) (in rows of task 'nano_\w+'|on rows of nano_.*); the training "
     )
-    with pytest.raises(SlmbenchError, match=said) as caught:
-        train(tmp_path, "multi", *BROKEN, "checkpoint.every_steps=1", progress=lambda *_: advance)
+    with pytest.raises(SlmbenchError, match=said) as caught, watching(advance):
+        train(tmp_path, "multi", *BROKEN, "checkpoint.every_steps=1")
     step = int(str(caught.value).split()[1].rstrip(":"))
     assert caught.value.exit_code == 1
     assert sum(seen) == step - 1  # The step itself was not made.
@@ -254,9 +252,8 @@ def test_rows_kept_aside_are_in_no_step_and_their_loss_is_taken(train, tmp_path)
     assert [task["rows"] for task in record["tasks"].values()] == [40, 40, 40]
 
 
-def test_a_task_too_small_to_keep_a_row_aside_is_told_before_the_steps(train, tmp_path):
-    said = []
-    train(tmp_path, "note", "rows=2", "validation={rows: 1}", "max_tokens=32", say=said.append)
+def test_a_task_too_small_to_keep_a_row_aside_is_told_before_the_steps(train, tmp_path, said):
+    train(tmp_path, "note", "rows=2", "validation={rows: 1}", "max_tokens=32")
     none = "note: nano_note: none of its 2 rows can be kept aside, so it has no validation loss"
     (cut,) = (line for line in said if "lost the front of their prompt" in line)
     assert cut.startswith("note: nano_note: of 2 rows 2 lost") and "max_tokens is 32" in cut
