@@ -20,7 +20,7 @@ from slmbench.console import say
 from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, did_you_mean
 from slmbench.installed import PluginModule
 from slmbench.paths import package_dir, shown
-from slmbench.registry import KINDS, Broken, Registered, Registry, is_marked, marked, no_python, own_headers
+from slmbench.registry import KINDS, Refusal, Registered, Registry, headers, is_marked, marked, no_python, own_headers
 from slmbench.values import JsonObject
 
 HOOKS = ("example", "generate")
@@ -99,7 +99,7 @@ def load_plugin(folder: str) -> Plugin | None:
 def load_plugins(catalog: Catalog) -> Registry:
     """What the catalog's own plugin files and installed packages register; runs them, each once.
 
-    One that fails, is not Python, or has a name that is there already is said on stderr, and is in `broken`: it stops
+    One that fails, is not Python, or has a name that is there already is said on stderr, and is in `refusals`: it stops
     what needs its names, and nothing else.
     """
     there = (*catalog.plugin_files(), *(one.path for one in catalog.plugin_modules))
@@ -111,7 +111,7 @@ def load_plugins(catalog: Catalog) -> Registry:
 def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, ...]) -> Registry:
     of_packages = {one.path: one for one in modules}
     good = Registry()
-    broken = []
+    refusals = []
     for path, _ in files:
         try:
             package = of_packages.get(path)
@@ -119,8 +119,9 @@ def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, .
             good = good.joined(_own(module, path))
         except SlmbenchError as error:
             say(f"warning: {error}; what {shown(path)} registers can't be used")
-            broken.append(Broken(path, error))
-    return Registry(good, broken)
+            names = frozenset((header.kind, header.name) for header in headers(path))
+            refusals.append(Refusal(path, names, error))
+    return Registry(good, refusals)
 
 
 def _imported(one: PluginModule) -> ModuleType:

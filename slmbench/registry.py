@@ -213,22 +213,23 @@ def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: b
     return found
 
 
-class Broken(NamedTuple):
-    """A plugin's file that can't be loaded, and why."""
+class Refusal(NamedTuple):
+    """(kind, name) of what a file would register and that can't be had, and why."""
 
     path: str
+    names: frozenset[tuple[str, str]]
     error: SlmbenchError
 
 
 class Registry:
     """Things by kind and name. Immutable; `joined` makes a larger one.
 
-    broken: files that would register more, whose names aren't known.
+    refusals: what else would be there, and why it isn't.
     """
 
-    def __init__(self, entries: Iterable[Registered] = (), broken: Iterable[Broken] = ()) -> None:
+    def __init__(self, entries: Iterable[Registered] = (), refusals: Iterable[Refusal] = ()) -> None:
         """Raises DeclarationError if two have one name, with both places."""
-        self.broken = tuple(broken)
+        self.refusals = tuple(refusals)
         found: dict[tuple[str, str], Registered] = {}
         problems = []
         for entry in entries:
@@ -249,15 +250,15 @@ class Registry:
     def joined(self, entries: Iterable[Registered]) -> Registry:
         """With more entries. Raises DeclarationError as the constructor does."""
         more = list(entries)
-        return Registry([*self._found.values(), *more], self.broken) if more else self
+        return Registry([*self._found.values(), *more], self.refusals) if more else self
 
     def names(self, kind: str) -> list[str]:
         return [name for of, name in self._found if of == kind]
 
     def get(self, kind: str, name: str) -> Registered | None:
-        """The one of that name, None without one. Raises the error of a broken file that registers it by its text."""
-        for one in self.broken:
-            if name in promises(one.path).names(kind):
+        """The one of that name, None without one. Raises the error of one that is refused."""
+        for one in self.refusals:
+            if (kind, name) in one.names:
                 raise one.error
         return self._found.get((kind, name))
 

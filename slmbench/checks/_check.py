@@ -101,7 +101,7 @@ def check_task(
 def check_plugins(catalog: Catalog) -> list[CheckReport]:
     """A report of each plugin file or module that can't be loaded; it runs them all."""
     reports = []
-    for path, error in load_plugins(catalog).broken:
+    for path, _, error in load_plugins(catalog).refusals:
         told = error.problems if isinstance(error, DeclarationError) else [located(str(error))]
         problems = tuple(one or Problem(shown(path), 0, 0, str(error)) for one in told)
         reports.append(CheckReport(shown(path), problems))

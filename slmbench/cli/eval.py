@@ -159,5 +159,5 @@ def command(
 
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page = os.path.join(folder, "leaderboard")
-    board, page = rank([folder], page, suite=suite, tasks=names, no_texts=no_texts)
+    board, page = rank([folder], page, catalog, suite=suite, tasks=names, no_texts=no_texts)
     show_leaderboard(board, page, as_json=False)

@@ -22,10 +22,11 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 def command(runs: tuple[str, ...], suite: str | None, out: str | None, no_texts: bool, as_json: bool) -> None:
     from slmbench.recipe import suite_tasks
 
-    tasks = suite_tasks(default_catalog(), suite) if suite else None
+    catalog = default_catalog()
+    tasks = suite_tasks(catalog, suite) if suite else None
     if out is None:
         only = runs[0] if len(runs) == 1 and os.path.isdir(os.path.join(runs[0], "runs")) else DEFAULT_OUT
         out = os.path.join(only, "leaderboard")
     from slmbench.workflow.rank import rank
 
-    show_leaderboard(*rank(runs, out, suite=suite, tasks=tasks, no_texts=no_texts), as_json=as_json)
+    show_leaderboard(*rank(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts), as_json=as_json)

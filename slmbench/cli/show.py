@@ -156,10 +156,11 @@ def _spec(kind: str, path: str) -> object:
 def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[JsonObject]:
     from slmbench.formats import load_format, training_ids
     from slmbench.models import load_tokenizer, resolve_model
+    from slmbench.task import formats_of
     from slmbench.workflow.quiet import quiet_libraries
 
     quiet_libraries()
-    style = load_format(format_name, task.plugins)
+    style = load_format(format_name, formats_of([task], catalog))
     tokenizer = load_tokenizer(resolve_model(model, catalog))
     found = []
     task = task.in_format(style)

@@ -16,7 +16,7 @@ from slmbench.errors import SlmbenchError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, format_names, load_format, training_ids
 from slmbench.models import AdapterInfo, ModelSource, is_model_here, is_whole_model, read_adapter, resolve_model
 from slmbench.paths import shown
-from slmbench.registry import Registered, Registry
+from slmbench.plugins import load_plugins
 from slmbench.runs import TrainingRecord, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, load_task
@@ -123,11 +123,12 @@ def _format(record: TrainingRecord, asked: str | None, catalog: Catalog) -> tupl
     if asked and told and asked != told:
         raise UsageError(f"--format {asked}: it was trained on {told}, by its training.json; leave --format out")
     name = told or asked or "plain"
-    brought: list[Registered] = []
+    plugins = load_plugins(catalog)
     for task in record.tasks if name not in format_names() else ():
         with contextlib.suppress(SlmbenchError):  # A task that isn't here any more brings nothing.
-            brought += load_task(task, catalog, data="samples").plugins
-    return load_format(name, Registry(entry for entry in brought if entry.kind == "format")), not (told or asked)
+            brought = load_task(task, catalog, data="samples").plugins
+            plugins = plugins.joined(entry for entry in brought if entry.kind == "format")
+    return load_format(name, plugins), not (told or asked)
 
 
 def tasks_of(trained: Trained, catalog: Catalog) -> tuple[list[Task], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
 from slmbench.metrics import Scorer, own_scorer
 from slmbench.statistics.estimate import jackknife
@@ -13,16 +14,21 @@ from slmbench.values import Estimate
 
 
 def pooled_values(
-    scorer_name: str, parts: Mapping[str, object], clusters: Mapping[str, str | None], record: Mapping[str, object]
+    scorer_name: str,
+    parts: Mapping[str, object],
+    clusters: Mapping[str, str | None],
+    record: Mapping[str, object],
+    catalog: Catalog | None = None,
 ) -> dict[str, tuple[Estimate, dict[str, float]]]:
     """Value name -> (the run's estimate, item id -> jackknife pseudo-value).
 
     Pseudo-values stand in for scores where two runs are compared item by item: their mean is the bias-corrected value.
-    parts: item id -> what the item adds. record: the run's, which names the task that a plugin's metric is of.
+    parts: item id -> what the item adds. record: the run's, which names the task that a plugin's metric is of, and
+    catalog knows that task.
     Raises ValueError if they aren't what the metric wrote.
     """
     try:
-        scorer = own_scorer(scorer_name) or _of_plugin(scorer_name, record)
+        scorer = own_scorer(scorer_name) or _of_plugin(scorer_name, record, catalog)
         if scorer.pool is None:
             raise ValueError(f"metric {scorer_name!r} is not pooled")
         estimates, pseudo = jackknife(scorer.pool, list(parts.values()), [clusters.get(item) for item in parts])
@@ -33,10 +39,10 @@ def pooled_values(
     return {name: (found, dict(zip(parts, pseudo[name], strict=True))) for name, found in estimates.items()}
 
 
-def _of_plugin(name: str, record: Mapping[str, Any]) -> Scorer:
+def _of_plugin(name: str, record: Mapping[str, Any], catalog: Catalog | None) -> Scorer:
     """The scorer of a metric that a plugin brings, as it was when the run was made. Raises ValueError."""
     task, told = record["task"]["id"], record.get("scorer") or {}
-    scorers = load_task(task).scorers
+    scorers = load_task(task, catalog).scorers
     found = next((scorer for scorer in scorers if scorer.name == name), None)
     if found is None:
         raise ValueError(f"a plugin brought it, and task {task!r} here doesn't")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
+from slmbench.catalog import Catalog
 from slmbench.errors import FileError, Problem, SlmbenchError, UsageError
 from slmbench.leaderboard._pooled import pooled_values
 from slmbench.runs import LEFT_OUT, RECORD, SAMPLES, RunMetric, metrics_of, read_record, read_scores
@@ -112,12 +114,15 @@ class ScoredRun:
         return tuple(badges)
 
 
-def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[ScoredRun], list[str]]:
+def load_runs(
+    paths: Path | str | Iterable[Path | str], catalog: Catalog | None = None
+) -> tuple[list[ScoredRun], list[str]]:
     """All finished runs under paths, oldest first, and notices about those that were left out.
 
     paths: each an output folder (its `runs/` is read), a folder of run folders, one run's folder, or its run.json. A
     run that hasn't finished, failed or was invalidated is left out with a notice. Every finished run is checked: the
     hash of samples.jsonl, no item twice, every recorded value the mean of its samples' scores, all fields there.
+    catalog: knows the tasks whose plugins brought pooled metrics; `default_catalog()` unless given.
     Raises RunProblems with the faults of all runs at once, UsageError if a path holds no run at all.
     """
     if isinstance(paths, (str, Path)):
@@ -128,7 +133,7 @@ def load_runs(paths: Path | str | Iterable[Path | str]) -> tuple[list[ScoredRun]
     seen: dict[str, Path] = {}
     folders = {folder.resolve(): folder for path in paths for folder in _run_folders(Path(path))}
     for folder in folders.values():
-        run = _load_run(folder, problems, notices)
+        run = _load_run(folder, problems, notices, catalog)
         if run is None:
             continue
         other = seen.setdefault(run.run_id, folder)
@@ -169,7 +174,7 @@ def _run_folders(path: Path) -> list[Path]:
     return found
 
 
-def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> ScoredRun | None:
+def _load_run(folder: Path, problems: list[Problem], notices: list[str], catalog: Catalog | None) -> ScoredRun | None:
     """The run in folder, or None after a problem or a notice was added."""
     try:
         record = read_record(folder)
@@ -185,7 +190,7 @@ def _load_run(folder: Path, problems: list[Problem], notices: list[str]) -> Scor
         notices.append(f"{name}: {said.get(status, 'invalidated run')}; left out")
         return None
     metrics = metrics_of(record)
-    samples = read_scores(folder, record, metrics, problems, pooled_values)
+    samples = read_scores(folder, record, metrics, problems, partial(pooled_values, catalog=catalog))
     if samples is None:
         return None
     scores, clusters, lines, pooled = samples

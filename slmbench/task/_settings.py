@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
-from slmbench.errors import UsageError
-from slmbench.registry import Registry
+from slmbench.catalog import Catalog
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.paths import shown
+from slmbench.registry import Refusal, Registered, Registry
 from slmbench.task._task import Task
 
 
@@ -70,8 +73,31 @@ def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task])
     return [f"{flag} leaves {', '.join(others)} alone: only a task that {why} heeds it"] if others else []
 
 
-def formats_of(tasks: Iterable[Task]) -> Registry:
-    """The formats that plugins bring for any of the tasks. Raises DeclarationError if two files have one name."""
-    found = [task.plugins for task in tasks]
-    formats = (entry for plugins in found for entry in plugins if entry.kind == "format")
-    return Registry(formats, dict.fromkeys(one for plugins in found for one in plugins.broken))
+def formats_of(tasks: Iterable[Task], catalog: Catalog | None = None) -> Registry:
+    """The formats that plugins bring for every one of the tasks.
+
+    Asking for one that only some of them have, or (with a catalog) another task alone, raises UsageError with its place
+    and what to do; for one of which two files have the name, DeclarationError with both.
+    """
+    asked = {task.name: task.plugins for task in tasks}
+    others = catalog.headers("format") if catalog is not None else []
+    places = {one.name: (one.path, one.line) for one in others if os.path.basename(one.path) == "plugin.py"}
+    found: dict[str, list[Registered]] = {name: [] for name in places}
+    for entry in (entry for plugins in asked.values() for entry in plugins if entry.kind == "format"):
+        found.setdefault(entry.name, []).append(entry)
+    common: list[Registered] = []
+    refusals = [one for plugins in asked.values() for one in plugins.refusals]
+    for name, entries in found.items():
+        path, line = (entries[0].path, entries[0].line) if entries else places[name]
+        without = [task for task, plugins in asked.items() if name not in plugins.names("format")]
+        said = (
+            f"format {name!r} is defined in {shown(path)}:{line} for that task alone, and {', '.join(without)} can't "
+            "be asked in it; move it to plugins/ of a folder of SLMBENCH_PATH, or to a package, and all tasks have it"
+        )
+        try:
+            if without:
+                raise UsageError(said)
+            common += Registry(entries)
+        except SlmbenchError as error:
+            refusals.append(Refusal(path, frozenset({("format", name)}), error))
+    return Registry(common, refusals)

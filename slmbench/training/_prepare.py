@@ -144,7 +144,7 @@ def prepare_training(
     for named in spec.adapters[name].tasks:  # Their plugins may bring the format.
         if named not in loaded:
             loaded[named] = load_task(named, catalog, data=data)
-    style = load_format(spec.format, formats_of(loaded.values()))
+    style = load_format(spec.format, formats_of([loaded[named] for named in spec.adapters[name].tasks], catalog))
     with phases.phase("checks"):
         refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style)
     with phases.phase("rows"):

@@ -93,7 +93,7 @@ def evaluate(
         given = model
     else:
         given = load_held(resolve_model(model, catalog), *held_as(trained))
-    options = evolve(options, format=choose_format(given, trained, format, formats_of(ready)))
+    options = evolve(options, format=choose_format(given, trained, format, formats_of(ready, catalog)))
     # A LoadedModel is the caller's: it is given back without the adapter's layers.
     with nullcontext(given) if adapter is None else adapter_on(given, adapter, force_base=force_base) as loaded:
         return evaluate_tasks(loaded, adjusted, options)
@@ -119,7 +119,7 @@ def evaluate_all(
     whole = {folder: _held_whole(folder) for folder in trained if folder not in adapters}
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
     dtype, quantization = held_as(adapters)
-    options = evolve(options, format=choose_format(source, trained, options.format, formats_of(tasks)))
+    options = evolve(options, format=choose_format(source, trained, options.format, formats_of(tasks, catalog)))
     loaded = load_held(source, dtype, quantization)
     for folder in adapters:
         if check_base(loaded, folder, force=force_base).training is None:

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import SlmbenchError
 from slmbench.leaderboard import Leaderboard, build_leaderboard, load_runs, write_leaderboard
 
 
 def rank(
-    runs: Sequence[str], out: str, *, suite: str | None, tasks: Sequence[str] | None, no_texts: bool = False
+    runs: Sequence[str],
+    out: str,
+    catalog: Catalog,
+    *,
+    suite: str | None,
+    tasks: Sequence[str] | None,
+    no_texts: bool = False,
 ) -> tuple[Leaderboard, str]:
     """(the leaderboard of runs, its page's path); its files are in `out`. runs: folders, or folders of runs."""
     with phase("leaderboard"):
-        loaded, notices = load_runs([Path(run) for run in runs])
+        loaded, notices = load_runs([Path(run) for run in runs], catalog)
         board = build_leaderboard(loaded, suite=suite, tasks=list(tasks) if tasks else None, notices=notices)
         if not board.rows:
             raise SlmbenchError("no finished run to rank; see `slmbench eval`")

@@ -57,7 +57,7 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
         refuse_to_replace(recipe, adapters, plan.out)
     [tasks] = evaluation_tasks([recipe], catalog, plan.options)
     # A format of a plugin has to be one that the evaluated tasks bring, and that comes to light before a training.
-    load_format(recipe.spec.format, formats_of(tasks))
+    load_format(recipe.spec.format, formats_of(tasks, catalog))
     quiet_libraries()
     refuse_unscorable(tasks, allow_unsafe_code=plan.allow_unsafe_code)
     return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))
@@ -81,6 +81,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str]:
     return rank(
         [run.folder for run in runs],
         os.path.join(plan.out, "leaderboard"),
+        catalog,
         suite=spec.evaluation.suite,
         tasks=ready.recipe.evaluation_tasks(catalog),
         no_texts=plan.no_texts,

@@ -100,7 +100,7 @@ def sweep(ready: ReadySweep, catalog: Catalog) -> Sweep:
     scored = [task for found in bound for task in found]
     _check_metrics(ready.plan.metrics, scored)
     for point, found in zip(ready.points, bound, strict=True):
-        load_format(point.recipe.spec.format, formats_of(found))
+        load_format(point.recipe.spec.format, formats_of(found, catalog))
     quiet_libraries()
     refuse_unscorable(scored, allow_unsafe_code=plan.allow_unsafe_code)
     work = PointWork(plan=plan, seed=ready.recipe.spec.seed, catalog=catalog, loaded=loaded)

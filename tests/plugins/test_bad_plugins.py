@@ -15,7 +15,7 @@ from slmbench.cli import main
 from slmbench.errors import SlmbenchError
 from slmbench.formats import load_format
 from slmbench.paths import bundled_root
-from slmbench.task import load_task
+from slmbench.task import formats_of, load_task
 from slmbench.values import Output
 
 TASK = """summary: A sum.
@@ -265,16 +265,29 @@ def test_a_broken_file_is_listed_as_broken_and_shown_as_an_error(
     assert "here/plugins/a.py:7:7: Python syntax" in capsys.readouterr().err
 
 
-def test_two_tasks_whose_plugins_bring_one_format_are_told_when_they_are_run_together(write, tmp_path: Path) -> None:
+def test_a_format_of_a_tasks_own_is_for_that_task_alone_and_one_name_is_one_format(write, shared) -> None:
     shape = (
         '\n@slmbench.format("shape", summary="s", version="1")\ndef shape(prompt, tokenizer):\n    return prompt.user\n'
     )
     write(metric("return 1") + shape)
+    write(metric("return 1"), name="more")
+    sums, more = load_task("sums"), load_task("more")
+    assert load_format("shape", formats_of([sums])).name == "shape"
+    alone = r"format 'shape' is defined in here/tasks/sums/plugin\.py:1[34] for that task alone, and more can't be asked in it; move it to plugins/"  # noqa: E501
+    for formats in (formats_of([sums, more]), formats_of([more], default_catalog())):
+        assert load_format("plain", formats).name == "plain"
+        with pytest.raises(SlmbenchError, match=alone):
+            load_format("shape", formats)
+    with pytest.raises(SlmbenchError, match="unknown format 'shape'"):
+        load_format("shape", formats_of([more]))
     write(metric("return 1") + shape, name="more")
-    from slmbench.task import formats_of
-
+    formats = formats_of([sums, load_task("more")])
     with pytest.raises(SlmbenchError, match=r"format 'shape' is registered twice: here and in .*; rename one"):
-        formats_of([load_task("sums"), load_task("more")])
+        load_format("shape", formats)
+    for name in ("sums", "more"):
+        write(metric("return 1"), name=name)
+    shared("a.py", shape)
+    assert load_format("shape", formats_of([load_task("sums"), load_task("more")])).name == "shape"
 
 
 @pytest.mark.parametrize(

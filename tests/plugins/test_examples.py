@@ -67,7 +67,9 @@ def test_it_is_scored_as_its_functions_say_and_a_changed_plugin_is_another_run(f
     assert other.record["task"]["digest"] != run.record["task"]["digest"]
 
 
-def test_a_pooled_metric_of_a_plugin_is_read_back_and_refused_when_it_has_changed(folder: Path, tmp_path: Path) -> None:
+def test_a_pooled_metric_of_a_plugin_is_read_back_and_refused_when_it_has_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     declared = folder / "tasks" / "ward_questions" / "task.yaml"
     declared.write_text(declared.read_text().replace("unit_match]", "chars_f1]"))
     (run,) = slmbench.evaluate("nano", "ward_questions", out=str(tmp_path / "o"), limit=5)
@@ -77,6 +79,13 @@ def test_a_pooled_metric_of_a_plugin_is_read_back_and_refused_when_it_has_change
     assert metric["value"] == pytest.approx(2 * common / (got + wanted)) and metric["pooled"]
     (read,), _ = load_runs(run.folder)
     assert read.pooled["chars_f1"].value == metric["value"]
+    own = slmbench.default_catalog()
+    with monkeypatch.context() as alone:  # Whoever gives a catalog needs no SLMBENCH_PATH.
+        alone.delenv("SLMBENCH_PATH")
+        (again,) = slmbench.evaluate("nano", "ward_questions", out=str(tmp_path / "o"), limit=5, catalog=own)
+        assert again.run_id == run.run_id and load_runs(run.folder, own)[0][0].pooled == read.pooled
+        with pytest.raises(SlmbenchError, match=r"can't be pooled: unknown task 'ward_questions'"):
+            load_runs(run.folder)
     code = folder / "plugins" / "weighted_sum.py"
     code.write_text(code.read_text() + "\n# Another version.\n")
     with pytest.raises(SlmbenchError, match=r"chars_f1' can't be pooled: its plugin has changed: it was version 1-"):
@@ -98,6 +107,15 @@ def test_an_adapter_trained_in_a_plugins_format_is_scored_in_it(folder: Path, tm
     assert training["settings"]["format"] == "tagged"
     runs, _ = load_runs(tmp_path / "o")
     assert [run.record["format"] for run in runs] == ["tagged", "tagged"]
+    again = {"adapter": str(tmp_path / "o" / "adapters" / "ward"), "out": str(tmp_path / "o"), "limit": 1}
+    with pytest.raises(SlmbenchError, match=r"plugin\.py:\d+ for that task alone, and nano_note can't be asked in it"):
+        slmbench.evaluate("nano", "nano_note", **again)
+    # As the error says: in plugins/ every task finds it.
+    plugin = folder / "tasks" / "ward_questions" / "plugin.py"
+    shutil.copy(plugin, folder / "plugins" / "ward.py")
+    plugin.unlink()
+    (run,) = slmbench.evaluate("nano", "nano_note", **again)
+    assert run.record["format"] == "tagged" and run.record["adapter"]["name"] == "ward"
     broken = recipe.with_name("broken.yaml")
     broken.write_text(recipe.read_text().replace("format: tagged", "format: taged"))
     with pytest.raises(SlmbenchError, match=r"broken.yaml:3:1: unknown format 'taged'; did you mean 'tagged'\?"):
