@@ -21,8 +21,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from slmbench.errors import FileError, Problem
 from slmbench.paths import shown
+from slmbench.values import JsonObject
 from slmbench.visible import visible
 
+Location = tuple[int | str, ...]
 MAX_DIGITS = 100
 _MAX_CHARS_OF_A_FLOAT = 1_000
 _PROBLEMS_SHOWN = 20
@@ -88,12 +90,12 @@ def read_model(path: str | os.PathLike[str], model: type[ModelT], limits: Limits
     return parse(model, read_json(path, limits, todo=todo), path, todo=todo)
 
 
-def read_json(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> Any:
+def read_json(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> object:
     """A file's JSON within limits. Raises FileError; FileNotFoundError if there is no such file."""
     return decode_json(read_bytes(path, limits.bytes, todo=todo), path, limits, todo=todo)
 
 
-def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> dict[str, Any]:
+def read_object(path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = "") -> JsonObject:
     """A file's JSON object, for who passes its other keys on. Raises as `read_json`, and FileError for no object."""
     value = read_json(path, limits, todo=todo)
     if not isinstance(value, dict):
@@ -132,7 +134,7 @@ def read_bytes(path: str | os.PathLike[str], most: int, *, todo: str = "") -> by
 
 def decode_json(
     data: bytes, path: str | os.PathLike[str], limits: Limits = LIMITS, *, line: int = 0, todo: str = ""
-) -> Any:
+) -> object:
     """One JSON value of plain dicts, lists, texts, finite numbers, booleans and None. path, line: for messages.
 
     A byte order mark at its start is passed over. Raises FileError for what is too large or too deep, not UTF-8, not
@@ -157,7 +159,7 @@ def decode_json(
 
 def read_lines(
     path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = ""
-) -> Iterator[tuple[int, bytes, Any]]:
+) -> Iterator[tuple[int, bytes, object]]:
     """(number from 1, the line's bytes, its value or the FileError that it caused) of each line of a JSON Lines file.
 
     A line that is too long ends the file. Raises FileError if it can't be read; FileNotFoundError without one.
@@ -165,7 +167,7 @@ def read_lines(
     try:
         for number, line in enumerate(plain_lines(path, limits.bytes), 1):
             try:
-                value = decode_json(line, path, limits, line=number, todo=todo)
+                value: object = decode_json(line, path, limits, line=number, todo=todo)
             except FileError as error:
                 value = error
             yield number, line, value
@@ -178,7 +180,7 @@ def read_lines(
 
 
 def parse(
-    model: type[ModelT], value: Any, path: str | os.PathLike[str], *, line: int = 0, todo: str = "", at: str = ""
+    model: type[ModelT], value: object, path: str | os.PathLike[str], *, line: int = 0, todo: str = "", at: str = ""
 ) -> ModelT:
     """A value of `read_json` as a model's. at: the dotted name of the field that value stands in, for messages.
 
@@ -190,7 +192,7 @@ def parse(
         raise FileError(_problems(error, value, shown(path), line, at), todo) from None
 
 
-def faults(path: str | os.PathLike[str], found: Iterable[tuple[str, Any, str]], *, todo: str = "") -> FileError:
+def faults(path: str | os.PathLike[str], found: Iterable[tuple[str, object, str]], *, todo: str = "") -> FileError:
     """An error for what a model can't say: (field, what was got, what has to be there) each."""
     return FileError([Problem(shown(path), 0, 0, _said(*one)) for one in found], todo)
 
@@ -267,7 +269,7 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, which is not a JSON number")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
@@ -323,8 +325,8 @@ _EXPECTED: dict[str, str] = {
 
 
 def _problems(error: ValidationError, value: object, path: str, line: int, at: str) -> list[Problem]:
-    told: dict[tuple[Any, ...], tuple[Any, list[str]]] = {}
-    plain: dict[tuple[Any, ...], str] = {}
+    told: dict[Location, tuple[object, list[str]]] = {}
+    plain: dict[Location, str] = {}
     for item in error.errors(include_url=False):
         place, missing = _place(item["loc"], value)
         kind = item["type"]
@@ -353,23 +355,23 @@ def _problems(error: ValidationError, value: object, path: str, line: int, at: s
     return problems
 
 
-def _place(location: tuple[Any, ...], value: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _place(location: Location, value: object) -> tuple[Location, Location]:
     """The part of a pydantic location that leads through the value, and the key that is not there.
 
     The names of a union's members stand in a location, too; those are in no file.
     """
-    place: tuple[Any, ...] = ()
-    rest: tuple[Any, ...] = ()
+    place: Location = ()
+    rest: Location = ()
     for part in location:
-        there = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
-        if there:
-            place, value, rest = (*place, part), value[part], ()
+        inside = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(inside, dict) and part in inside:
+            place, value, rest = (*place, part), inside[part], ()
         else:
             rest = (part,)
     return place, rest
 
 
-def _named(place: tuple[object, ...], at: str, bare: bool = False) -> str:
+def _named(place: Location, at: str, bare: bool = False) -> str:
     name = ".".join([*([at] if at else []), *(str(part) for part in place)])
     return name if bare else f"field {name}"
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError
-from slmbench.foreign import read_json
+from slmbench.foreign import read_object
 from slmbench.models import ModelSource, load_tokenizer, resolve_model
 from slmbench.paths import shown
 from slmbench.schema import ModelSpec, parse
@@ -83,7 +83,7 @@ def _context_tokens(name: str, source: ModelSource, tokenizer: Tokenizer, catalo
         if declared is not None:
             return declared
     try:
-        config = read_json(os.path.join(source.location, "config.json"))
+        config = read_object(os.path.join(source.location, "config.json"))
         return int(next(config[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if key in config))
     except (SlmbenchError, OSError, ValueError, TypeError, StopIteration):
         limit = tokenizer.model_max_length

@@ -7,9 +7,13 @@ rendering is listened to, in place of guessing from the names in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+    from jinja2.runtime import Context
 
 NOTED = "_noted"  # No template can name it: names that begin with an underscore are refused.
 LOOPED = "*"
@@ -25,11 +29,11 @@ class Printed:
     """
 
     path: Path
-    value: Any
+    value: object
     whole: bool
 
 
-def note(context: Any, value: Any, path: Path, whole: bool) -> Any:
+def note(context: Context, value: object, path: Path, whole: bool) -> object:
     """The filter that tells of a printed value, and changes nothing."""
     from jinja2 import Undefined
 
@@ -38,12 +42,12 @@ def note(context: Any, value: Any, path: Path, whole: bool) -> Any:
     return value
 
 
-def note_prints(tree: object, fields: frozenset[str]) -> None:
+def note_prints(tree: nodes.Node, fields: frozenset[str]) -> None:
     """Puts `note` around every printed expression of a Jinja tree that reads one of the fields."""
     _walk(tree, fields, {})
 
 
-def _walk(node: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> None:
+def _walk(node: nodes.Node, fields: frozenset[str], bound: Mapping[str, Path]) -> None:
     from jinja2 import nodes
 
     if isinstance(node, nodes.Output):
@@ -59,7 +63,7 @@ def _walk(node: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> None:
         _walk(child, fields, inner)
 
 
-def _noting(part: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> Any:
+def _noting(part: nodes.Expr, fields: frozenset[str], bound: Mapping[str, Path]) -> nodes.Expr:
     from jinja2 import nodes
 
     path, whole = _path(part, fields, bound)
@@ -69,10 +73,12 @@ def _noting(part: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> Any
     return nodes.Filter(part, NOTED, arguments, [], None, None, lineno=part.lineno)
 
 
-def _path(node: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> tuple[Path, bool]:
+def _path(node: nodes.Node | None, fields: frozenset[str], bound: Mapping[str, Path]) -> tuple[Path, bool]:
     """(the path that an expression reads, whether it is that field as it is); () where it reads none."""
     from jinja2 import nodes
 
+    if node is None:
+        return (), False
     if isinstance(node, nodes.Name):
         return bound.get(node.name, (node.name,) if node.name in fields else ()), True
     if isinstance(node, nodes.Getattr | nodes.Getitem):
@@ -86,5 +92,5 @@ def _path(node: Any, fields: frozenset[str], bound: Mapping[str, Path]) -> tuple
     if isinstance(node, nodes.Filter):
         return _path(node.node, fields, bound)[0], False
     parts = [node.expr1, node.expr2] if isinstance(node, nodes.CondExpr) else list(node.iter_child_nodes())
-    paths = [_path(part, fields, bound)[0] for part in parts if part is not None]
+    paths = [_path(part, fields, bound)[0] for part in parts]
     return tuple(part for path in dict.fromkeys(paths) for part in path), False

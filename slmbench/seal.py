@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from slmbench.foreign import faults
 from slmbench.values import JsonObject
@@ -22,7 +21,7 @@ def sealed(record: Mapping[str, object]) -> JsonObject:
     return {**record, SEAL: _digest(json.loads(json.dumps(dict(record))))}
 
 
-def check_seal(record: Mapping[str, Any], path: str | os.PathLike[str], *, todo: str = "") -> None:
+def check_seal(record: Mapping[str, object], path: str | os.PathLike[str], *, todo: str = "") -> None:
     """Raises FileError if a record isn't what its digest says. One without a digest, as earlier ones, is taken."""
     said = record.get(SEAL)
     if said is not None and said != (found := _digest(record)):

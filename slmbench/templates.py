@@ -6,13 +6,18 @@ A template comes out of a YAML file that somebody sent; rendering it must not be
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from slmbench.errors import DataError, did_you_mean
 from slmbench.prints import NOTED, Printed, note, note_prints
 from slmbench.texts import AsWritten, NotText, as_text, to_date, to_int, to_json, to_string
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
+    from jinja2.runtime import Context
 
 MAX_TEMPLATE_CHARS = 20_000
 MAX_OUTPUT_CHARS = 2_000_000
@@ -113,7 +118,7 @@ class Template:
         self._rendered(_compile_noting(self.source), fields, {NOTED: found})
         return found
 
-    def _rendered(self, compiled: Any, fields: Mapping[str, Any], noted: Mapping[str, Any]) -> str:
+    def _rendered(self, compiled: jinja2.Template, fields: Mapping[str, object], noted: Mapping[str, object]) -> str:
         from jinja2 import TemplateError, UndefinedError
 
         chunks: list[str] = []
@@ -143,7 +148,7 @@ class Template:
 
 
 @lru_cache(maxsize=512)
-def _compile_noting(source: str) -> Any:
+def _compile_noting(source: str) -> jinja2.Template:
     """The template, with a note of each value that it prints. Only for a source that `_compile` took."""
     from jinja2 import meta
 
@@ -154,18 +159,19 @@ def _compile_noting(source: str) -> Any:
     return environment.from_string(tree)
 
 
-def _guard(tree: Any) -> None:
+def _guard(tree: nodes.Template) -> None:
     """Counts the steps of loops, and holds what is printed or joined to be a text."""
     from jinja2 import nodes
 
     for loop in tree.find_all(nodes.For):
         loop.iter = nodes.Filter(loop.iter, _LIMITS, [], [], None, None, lineno=loop.lineno)
-    for place in tree.find_all((nodes.Output, nodes.Concat)):
+    places: list[nodes.Output | nodes.Concat] = [*tree.find_all(nodes.Output), *tree.find_all(nodes.Concat)]
+    for place in places:
         place.nodes = [one if isinstance(one, nodes.TemplateData) else _as_text(one) for one in place.nodes]
 
 
 @lru_cache(maxsize=512)
-def _compile(source: str) -> tuple[tuple[str, ...], Any]:
+def _compile(source: str) -> tuple[tuple[str, ...], jinja2.Template]:
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     if len(source) > MAX_TEMPLATE_CHARS:
@@ -189,7 +195,7 @@ def _compile(source: str) -> tuple[tuple[str, ...], Any]:
         raise TemplateFault(str(error)) from error
 
 
-def _as_text(node: Any) -> Any:
+def _as_text(node: nodes.Expr) -> nodes.Expr:
     """An expression whose value goes into a text, held to be one; what it names is said where it is none."""
     from jinja2 import nodes
 
@@ -212,7 +218,7 @@ def _named(node: object) -> str:
     return ""
 
 
-def _check(tree: Any) -> None:
+def _check(tree: nodes.Template) -> None:
     from jinja2 import nodes
 
     expressions = sum(1 for _ in tree.find_all((nodes.Name, nodes.Call, nodes.Filter)))
@@ -228,18 +234,18 @@ def _check(tree: Any) -> None:
     for node in tree.find_all(nodes.Filter):
         if node.name not in _FILTERS:
             raise TemplateFault(f"unknown filter {node.name!r}{did_you_mean(node.name, _FILTERS)}")
-    for node in tree.find_all(nodes.Getattr):
-        if node.attr.startswith("_"):
-            raise TemplateFault(f"attribute {node.attr!r} is not allowed")
+    for read in tree.find_all(nodes.Getattr):
+        if read.attr.startswith("_"):
+            raise TemplateFault(f"attribute {read.attr!r} is not allowed")
 
 
-def _check_nodes(node: Any, loops: int) -> None:
+def _check_nodes(node: nodes.Node, loops: int) -> None:
     kind = type(node).__name__
     if kind not in _NODES:
         raise TemplateFault(f"{kind} is not allowed in a template; write it in plugin.py instead")
     if kind in _LOOP_NODES:
         loops += 1
-        if loops > MAX_LOOP_DEPTH or node.recursive:
+        if loops > MAX_LOOP_DEPTH or getattr(node, "recursive", False):
             raise TemplateFault(f"loops nest at most {MAX_LOOP_DEPTH} deep; write it in plugin.py instead")
     for child in node.iter_child_nodes():
         _check_nodes(child, loops)
@@ -252,7 +258,7 @@ class _Limits:
         self.steps = 0
         self.ends_at_s = time.monotonic() + MAX_RENDER_S
 
-    def count(self, items: Any) -> Iterator[Any]:
+    def count(self, items: Iterable[object]) -> Iterator[object]:
         for item in items:
             self.steps += 1
             if self.steps > MAX_LOOP_STEPS or time.monotonic() > self.ends_at_s:
@@ -261,20 +267,20 @@ class _Limits:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Any:
+def _environment() -> jinja2.Environment:
     from jinja2 import StrictUndefined, pass_context
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class BoundedEnvironment(ImmutableSandboxedEnvironment):
         # A chain of replace() calls multiplies a text's length each time; it is measured before it is made.
-        def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(self, context: Context, function: object, *args: object, **kwargs: object) -> object:
             text = getattr(function, "__self__", None)
             if isinstance(text, str):
                 _bound(text, args)
             return super().call(context, function, *args, **kwargs)
 
         # `meta.items` is the row's key of that name and not the dict's method.
-        def getattr(self, obj: object, attribute: str) -> Any:
+        def getattr(self, obj: object, attribute: str) -> object:
             if isinstance(obj, Mapping) and attribute in obj:
                 return obj[attribute]
             return super().getattr(obj, attribute)
@@ -317,7 +323,7 @@ def _text(value: object, name: str = "") -> str:
     return as_text(value, name)
 
 
-def _of_text(filter: Any) -> Any:
+def _of_text(filter: Callable[..., object]) -> Callable[..., object]:
     """A filter of texts that takes nothing else for one."""
     return lambda value, *args, **kwargs: filter(_text(value), *args, **kwargs)
 
@@ -345,7 +351,7 @@ def _replace(value: object, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def _join(parts: Any, between: str = "") -> str:
+def _join(parts: Iterable[object], between: str = "") -> str:
     if isinstance(parts, str):
         raise ValueError("join: is a text, not a list of texts")
     texts = [_text(part) for part in parts]

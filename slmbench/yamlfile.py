@@ -69,7 +69,7 @@ def read_text(path: str, key: str) -> str | None:
     return value if isinstance(value, str) and not builder.problems else None
 
 
-def _value_at_top(loader: Any, key: str) -> Any:
+def _value_at_top(loader: Any, key: str) -> yaml.Node | None:
     """The scalar that a document's mapping has at a key."""
     depth, name = 0, None
     # Where a key is not a scalar, keys and values can't be told apart here.
@@ -154,10 +154,10 @@ class _Builder:
         self.marks: dict[Location, tuple[int, int]] = {}
         self.nodes = 0
 
-    def _fault(self, node: Any, message: str) -> None:
+    def _fault(self, node: yaml.Node, message: str) -> None:
         self.problems.append(Problem(self.where, node.start_mark.line + 1, node.start_mark.column + 1, message))
 
-    def build(self, node: Any, location: Location, depth: int) -> Any:
+    def build(self, node: yaml.Node, location: Location, depth: int) -> object:
         self.nodes += 1
         if self.nodes > MAX_NODES or depth > MAX_DEPTH:
             if self.nodes <= MAX_NODES + 1 or depth > MAX_DEPTH:
@@ -176,8 +176,8 @@ class _Builder:
             return None
         return self._mapping(node, location, depth)
 
-    def _mapping(self, node: Any, location: Location, depth: int) -> dict[str, Any]:
-        built: dict[str, Any] = {}
+    def _mapping(self, node: yaml.Node, location: Location, depth: int) -> dict[str, object]:
+        built: dict[str, object] = {}
         first_line: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _TAG + "merge":
@@ -193,7 +193,7 @@ class _Builder:
             built[key] = self.build(value_node, (*location, key), depth + 1)
         return built
 
-    def _scalar(self, node: Any) -> Any:
+    def _scalar(self, node: yaml.ScalarNode) -> object:
         tag, value = node.tag, node.value
         if tag in (_TAG + "str", _TAG + "timestamp"):
             if tag == _TAG + "str" and not node.style and _FLOAT.fullmatch(value):

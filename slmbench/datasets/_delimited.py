@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from slmbench.datasets._source import Source
 from slmbench.errors import DataError
@@ -81,7 +80,7 @@ def _said(error: csv.Error) -> str:
 
 
 @contextmanager
-def _long_cells() -> Iterator[Any]:
+def _long_cells() -> Iterator[None]:
     # The module's limit is made for other things than a patient's whole record, and is the process's alone.
     before = csv.field_size_limit(MAX_CELL_CHARS)
     try:

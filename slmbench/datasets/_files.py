@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 from slmbench.datasets._declared import Row
 from slmbench.datasets._delimited import delimited_rows
@@ -39,7 +38,7 @@ def read_rows(path: str, limit: int | None = None, read: ReadSpec | None = None)
     return rows
 
 
-def numbered_values(path: str, read: ReadSpec | None = None) -> Iterator[tuple[int, Any]]:
+def numbered_values(path: str, read: ReadSpec | None = None) -> Iterator[tuple[int, object]]:
     """(line from 1, 0 if there are no lines, and the row, or whatever stands in its place) of a file.
 
     A line that is not JSON is yielded as its DataError; raises DataError if the file as a whole can't be read.

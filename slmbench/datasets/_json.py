@@ -133,7 +133,7 @@ def _in_field(source: Source, field: str) -> Iterator[Numbered]:
         yield 0, row
 
 
-def _one(source: Source, text: str, at: int) -> tuple[Any, int]:
+def _one(source: Source, text: str, at: int) -> tuple[object, int]:
     try:
         value, end = _DECODER.raw_decode(text, at)
         if "\\u" in text[at:end]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmbench.datasets._nulls import without_nan
 from slmbench.datasets._source import Source
 from slmbench.errors import DataError
 from slmbench.values import JsonObject
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Convert = Callable[[Any], Any]
 
@@ -32,7 +35,7 @@ def parquet_rows(source: Source) -> Iterator[JsonObject]:
         raise DataError(f"{source.where}: not a readable Parquet file: {str(error)[:200]}") from error
 
 
-def shortened(schema: Any) -> Convert:
+def shortened(schema: pyarrow.Schema) -> Convert:
     """row -> the row with numbers of float32 and float16 as the shortest text says them: 0.1, not 0.10000000149011612.
 
     schema: a pyarrow one. A row is changed in place.
@@ -48,7 +51,7 @@ def shortened(schema: Any) -> Convert:
     return mend
 
 
-def _of_type(kind: Any) -> Convert | None:
+def _of_type(kind: pyarrow.DataType) -> Convert | None:
     import numpy as np
     from pyarrow import types
 
@@ -64,7 +67,7 @@ def _of_type(kind: Any) -> Convert | None:
     return None
 
 
-def _in_struct(value: object, parts: dict[str, Convert]) -> Any:
+def _in_struct(value: object, parts: dict[str, Convert]) -> object:
     if not isinstance(value, dict):
         return value
     return {key: parts[key](inner) if key in parts else inner for key, inner in value.items()}

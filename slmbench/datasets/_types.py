@@ -76,13 +76,13 @@ def _text(value: object) -> str:
     raise TypeError
 
 
-def _int(value: Any) -> int:
+def _int(value: object) -> int:
     if isinstance(value, bool):
         raise TypeError
     if isinstance(value, str):
         if len(value) > MAX_DIGITS:
             raise ValueError
-        number = decimal.Decimal(value.strip())
+        number: object = decimal.Decimal(value.strip())
     else:
         number = value
     if isinstance(number, int):

@@ -177,7 +177,7 @@ def _of_packing(conversion: object) -> bool:
     return any("Bnb" in type(step).__name__ for step in getattr(conversion, "operations", ()))
 
 
-def _logits(model: Model, probes: Sequence[Probe]) -> list[Any]:
+def _logits(model: Model, probes: Sequence[Probe]) -> list[Tensor]:
     """One (tokens, vocabulary) float32 tensor a probe, on the CPU."""
     import torch
 
@@ -194,11 +194,11 @@ def _logits(model: Model, probes: Sequence[Probe]) -> list[Any]:
     return found
 
 
-def _largest_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
+def _largest_difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
 
 
-def _agreement(one: Sequence[Any], other: Sequence[Any]) -> float:
+def _agreement(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     """The share of places where both would go on with the same token."""
     same = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in zip(one, other, strict=True))
     return same / sum(len(a) for a in one)

@@ -9,12 +9,18 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from slmbench.formats._limits import Beyond, RenderLimits, check_chars, check_operands
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
+    from jinja2.parser import Parser
+    from jinja2.runtime import Context
 
 DAY = datetime.datetime(2024, 7, 26)
 """What a template that asks for the date is told."""
@@ -23,7 +29,7 @@ MAX_TEMPLATE_CHARS = 200_000
 # They draw at random, or take quadratic time; no template of a model needs them.
 _LEFT_OUT_FILTERS = ("random", "urlize", "xmlattr", "striptags", "pprint")
 _LEFT_OUT_GLOBALS = ("lipsum",)
-_OTHER_FILES = ("Include", "Import", "FromImport", "Extends")
+
 # No template can name these.
 _LIMITS, _COUNT, _MADE, _CONCAT = "0limits", "0count", "0made", "0concat"
 
@@ -32,7 +38,7 @@ class ChatTemplateFault(ValueError):
     """A chat template that is not Jinja, fails, or takes too much; the message says why."""
 
 
-def render_chat_template(source: str, variables: Mapping[str, Any]) -> str:
+def render_chat_template(source: str, variables: Mapping[str, object]) -> str:
     """What transformers' `apply_chat_template` makes of a template, with DAY for its `strftime_now`.
 
     variables: messages, add_generation_prompt, special tokens and the like, of plain dicts, lists and texts.
@@ -60,15 +66,15 @@ def asks_for_the_date(source: str) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _compiled(source: str) -> Any:
-    from jinja2 import TemplateError, TemplateSyntaxError
+def _compiled(source: str) -> jinja2.Template:
+    from jinja2 import TemplateError, TemplateSyntaxError, nodes
 
     if len(source) > MAX_TEMPLATE_CHARS:
         raise ChatTemplateFault(f"it has {len(source):,} characters, and at most {MAX_TEMPLATE_CHARS:,} are read")
     environment = _environment()
     try:
         tree = environment.parse(source)
-        for node in tree.find_all(tuple(_node(name) for name in _OTHER_FILES)):
+        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             raise ChatTemplateFault(
                 f"it has `{type(node).__name__.lower()}` (line {node.lineno}), and there is no other file"
             )
@@ -81,27 +87,21 @@ def _compiled(source: str) -> Any:
         raise error if isinstance(error, ChatTemplateFault) else ChatTemplateFault(str(error)[:200]) from None
 
 
-def _node(name: str) -> Any:
-    from jinja2 import nodes
-
-    return getattr(nodes, name)
-
-
-def _bounded(tree: Any) -> Any:
+def _bounded(tree: nodes.Template) -> nodes.Template:
     """The template with each loop, list, slice and text in the hands of a filter that counts."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 
-    def through(node: Any, name: str) -> Any:
+    def through(node: nodes.Node, name: str) -> nodes.Filter:
         return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
     class Bounding(NodeTransformer):
-        def visit_For(self, node: Any) -> Any:
+        def visit_For(self, node: nodes.For) -> nodes.Node:
             self.generic_visit(node)
             node.iter = through(node.iter, _COUNT)
             return node
 
-        def visit_Output(self, node: Any) -> Any:
+        def visit_Output(self, node: nodes.Output) -> nodes.Node:
             self.generic_visit(node)
             # Jinja writes the template's own text past `finalize`, which counts.
             node.nodes = [
@@ -110,29 +110,30 @@ def _bounded(tree: Any) -> Any:
             ]
             return node
 
-        def visit_Concat(self, node: Any) -> Any:
+        def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
             self.generic_visit(node)
             return through(nodes.List(node.nodes, lineno=node.lineno), _CONCAT)
 
-        def visit_List(self, node: Any) -> Any:
+        def visit_List(self, node: nodes.Node) -> nodes.Node:
             self.generic_visit(node)
             return through(node, _MADE)
 
         visit_Dict = visit_List
 
-        def visit_Tuple(self, node: Any) -> Any:
+        def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
             self.generic_visit(node)
             return through(node, _MADE) if node.ctx == "load" else node
 
-        def visit_Getitem(self, node: Any) -> Any:
+        def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
             self.generic_visit(node)
             return through(node, _MADE) if isinstance(node.arg, nodes.Slice) else node
 
-    return Bounding().visit(tree)
+    bounded: nodes.Template = Bounding().visit(tree)
+    return bounded
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Any:
+def _environment() -> jinja2.Environment:
     import jinja2
     from jinja2 import pass_context
     from jinja2.ext import Extension, loopcontrols
@@ -144,7 +145,7 @@ def _environment() -> Any:
 
         tags = {"generation"}  # noqa: RUF012
 
-        def parse(self, parser: Any) -> Any:
+        def parse(self, parser: Parser) -> nodes.Node:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             return jinja2.nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
@@ -155,14 +156,14 @@ def _environment() -> Any:
     class BoundedEnvironment(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-        def call(self, context: Any, function: Any, *args: Any, **named: Any) -> Any:
+        def call(self, context: Context, function: object, *args: object, **named: object) -> object:
             limits = context[_LIMITS]
             args = limits.check_call(function, args, named)
             if isinstance(function, LoopContext) and args:  # `loop(children)` of a recursive loop.
                 args = (limits.count(args[0]), *args[1:])
             return limits.take(super().call(context, function, *args, **named))
 
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
             limits = context[_LIMITS]
             check_operands(operator, left, right)
             return limits.take(super().call_binop(context, operator, left, right))
@@ -193,23 +194,24 @@ def _environment() -> Any:
     return environment
 
 
-def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
     """A filter of Jinja's behind the limits."""
     from jinja2 import pass_context
 
     wants = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
 
-    def run(context: Any, value: Any, *args: Any, **named: Any) -> Any:
-        limits = context[_LIMITS]
+    def run(context: Context, value: object, *args: object, **named: object) -> object:
+        limits: RenderLimits = context[_LIMITS]
         value = list(limits.count(value)) if isinstance(value, GeneratorType) and name == "join" else limits.take(value)
         limits.check_filter(name, value, args, named)
-        first = {"context": (context,), "eval_context": (context.eval_ctx,), "environment": (context.environment,)}
-        return limits.take(function(*first.get(wants, ()), value, *args, **named))
+        wanted = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
+        first = [wanted[wants]] if wants in wanted else []
+        return limits.take(function(*first, value, *args, **named))
 
     return pass_context(run)
 
 
-def _concat(context: Any, parts: list[Any]) -> str:
+def _concat(context: Context, parts: list[object]) -> str:
     texts = [str(context[_LIMITS].take(part)) for part in parts]
     check_chars(sum(map(len, texts)))
     return str(context[_LIMITS].take("".join(texts)))
@@ -228,7 +230,11 @@ def _refuse(message: object = "") -> None:
 
 
 def _as_json(
-    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
 ) -> str:
     # Jinja's own would write characters of HTML in another way.
     if isinstance(indent, int | str) and (len(indent) if isinstance(indent, str) else indent) > 16:
@@ -239,11 +245,11 @@ def _as_json(
 class _Dict:
     """`dict(...)`, without what hangs on Python's class."""
 
-    def __call__(self, *args: object, **named: object) -> dict[Any, Any]:
-        return dict(*args, **named)
+    def __call__(self, pairs: Iterable[tuple[str, object]] = (), /, **named: object) -> dict[str, object]:
+        return dict(pairs, **named)
 
-    def fromkeys(self, *args: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*args)
+    def fromkeys(self, keys: Iterable[object], value: object = None, /) -> dict[object, object]:
+        return dict.fromkeys(keys, value)
 
 
 @lru_cache(maxsize=1)

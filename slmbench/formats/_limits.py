@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from types import GeneratorType
-from typing import Any
 
 MAX_RENDER_S = 5.0
 MAX_STEPS = 1_000_000
@@ -41,7 +40,7 @@ class RenderLimits:
         if self.steps > MAX_STEPS or time.monotonic() > self.ends_at_s:
             raise Beyond(f"its loops and calls go on for more than {MAX_STEPS:,} steps or {MAX_RENDER_S:.0f} s")
 
-    def count(self, items: Any) -> Iterator[Any]:
+    def count(self, items: Iterable[object]) -> Iterator[object]:
         for item in items:
             self.step()
             yield item
@@ -54,9 +53,9 @@ class RenderLimits:
             _too_long()
         return text
 
-    def take(self, value: object) -> Any:
+    def take(self, value: object) -> object:
         """A value that was made, or is about to be written out; raises if it is too large."""
-        if isinstance(value, str):
+        if isinstance(value, str | bytes):
             size = len(value)
             if size > MAX_CHARS:
                 _too_long()
@@ -71,7 +70,7 @@ class RenderLimits:
             _too_long()
         return value
 
-    def check_call(self, function: object, args: tuple[object, ...], named: Mapping[str, object]) -> tuple[Any, ...]:
+    def check_call(self, function: object, args: tuple[object, ...], named: Mapping[str, object]) -> tuple[object, ...]:
         """The arguments of a call, those that are still to be made made. Raises if it would be too much."""
         self.step()
         method = getattr(function, "__wrapped__", function)  # The sandbox wraps str.format.
@@ -98,24 +97,27 @@ class RenderLimits:
             check_chars((str(value).count("\n") + 1) * width)
         elif name == "join":
             between = len(str(given[0])) if given else 0
-            check_chars(between * (len(value) if hasattr(value, "__len__") else 0))
+            check_chars(between * (len(value) if isinstance(value, Sized) else 0))
         elif name == "sum" and any(not isinstance(one, int | float | str) for one in given):
             raise Beyond("its filter sum adds up values that are not numbers")  # Lists: each sum copies them all.
         elif isinstance(value, str) and name in ("replace", "format"):
             _check_method(value, name, args, named)
 
 
-def _check_method(owner: Any, name: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+def _check_method(owner: str | bytes | float, name: str, args: tuple[object, ...], named: Mapping[str, object]) -> None:
     """Raises for a method of a text or number whose result would be too large to be made."""
     if name in ("format", "format_map", "__mod__"):
         _check_layout(str(owner), [*args, *named.values()])
         return
     _check_numbers(args)
+    owner = owner.decode("latin-1") if isinstance(owner, bytes) else owner
+    if not isinstance(owner, str):
+        return
     if name == "replace" and len(args) >= 2:
-        old, new = args[:2]
+        old, new = (one.decode("latin-1") if isinstance(one, bytes) else one for one in args[:2])
         if isinstance(old, str) and isinstance(new, str):
             check_chars(owner.count(old) * len(new))
-    elif name == "join" and args and hasattr(args[0], "__len__"):
+    elif name == "join" and args and isinstance(args[0], Sized):
         check_chars(len(owner) * len(args[0]))
     elif name == "expandtabs":
         check_chars(owner.count("\t") * max((one for one in args if isinstance(one, int)), default=8))
@@ -124,7 +126,7 @@ def _check_method(owner: Any, name: str, args: tuple[Any, ...], named: Mapping[s
         check_chars(len(owner) * longest)
 
 
-def _check_layout(layout: str, given: list[Any]) -> None:
+def _check_layout(layout: str, given: Sequence[object]) -> None:
     """Raises for a format string whose widths are large, or come from somewhere else."""
     if re.search(r"[0-9]{5}", layout) or "*" in layout or re.search(r"\{[^{}]*\{", layout):
         raise Beyond("it lays numbers out in widths that are too large or not known in advance")

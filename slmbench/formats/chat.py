@@ -6,7 +6,7 @@ A tokenizer without one gets DEFAULT_TEMPLATE, which needs no token beyond EOS, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from slmbench.errors import UsageError
 from slmbench.formats._base import Format, Rendered
@@ -78,7 +78,7 @@ def _apply(tokenizer: Tokenizer, messages: list[dict[str, str]], *, open_turn: b
         raise UsageError(_PARTS if _takes_parts(tokenizer, messages) else said) from error
 
 
-def _written(tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], *, open_turn: bool) -> str:
+def _written(tokenizer: Tokenizer, messages: Sequence[Mapping[str, object]], *, open_turn: bool) -> str:
     """Raises jinja2's TemplateError or ChatTemplateFault where the template fails."""
     own = _own_template(tokenizer) if tokenizer.chat_template else DEFAULT_TEMPLATE
     variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": open_turn}

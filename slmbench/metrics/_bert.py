@@ -14,10 +14,10 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.errors import FileError, UsageError
-from slmbench.foreign import read_json
+from slmbench.foreign import read_object
 from slmbench.hub import use_cache_alone
 from slmbench.paths import shown
-from slmbench.values import Model, Tokenizer
+from slmbench.values import Model, Tensor, Tokenizer
 
 TEXTS_AT_ONCE = 64
 FALLBACK_LIMIT = 512
@@ -67,7 +67,7 @@ class BertSettings:
 
 def _last_layer(folder: str) -> int | None:
     try:
-        config = read_json(Path(folder, "config.json"))
+        config = read_object(Path(folder, "config.json"))
         found = next(config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config)
         return found if type(found) is int else None
     except (FileError, OSError, TypeError, StopIteration):
@@ -181,7 +181,7 @@ class BertEncoder:
         ids: list[int] = self.tokenizer(self.prefix + text if text else "", verbose=False, **limit)["input_ids"]
         return ids
 
-    def _vectors(self, batch: list[list[int]]) -> list[Any]:
+    def _vectors(self, batch: list[list[int]]) -> list[Tensor]:
         import torch
 
         device = next(self.model.parameters()).device

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmbench.metrics._scorer import Scorer
-from slmbench.values import Example, Output
+from slmbench.values import Array, Example, Output
 
 if TYPE_CHECKING:
     import evaluate
@@ -83,7 +83,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             values: dict[str, float] | None = super().compute(predictions=predictions, references=references, **columns)
             return values
 
-        def add_batch(self, *, predictions: Any = None, references: Any = None, **columns: Any) -> None:
+        def add_batch(self, *, predictions: Array = None, references: Array = None, **columns: Array) -> None:
             """Keep the items until compute(). Raises ValueError for an empty batch."""
             given = {"predictions": predictions, "references": references, **columns}
             for column, rows in given.items():
@@ -101,7 +101,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             super().add(prediction=verdicts(prediction), reference=listed(reference), **columns)
 
         def _compute(
-            self, predictions: list[Any], references: Any = None, choices: Any = None, **_: Any
+            self, predictions: Array, references: Array = None, choices: Array = None, **_: object
         ) -> dict[str, float]:
             golds = [None] * len(predictions) if scorer.kind == "code" else references
             texts = choices if scorer.reads_choices else [()] * len(predictions)
@@ -111,16 +111,16 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             scores = scorer.scores(items)
             return {value: sum(score[value] for score in scores) / len(scores) for value in scorer.values}
 
-    def listed(reference: object) -> Any:
+    def listed(reference: object) -> object:
         # One column type for both forms: where rows mix them, datasets would take a text for a list of its letters.
         return [reference] if scorer.kind == "text" and isinstance(reference, str) else reference
 
-    def verdicts(prediction: Any) -> Any:
+    def verdicts(prediction: Array) -> Array:
         if scorer.kind != "code" or prediction is None or isinstance(prediction, str):
             return prediction
         return [_VERDICTS[bool(each)] if isinstance(each, (bool, np.bool_)) else each for each in prediction]
 
-    def item_of(index: int, prediction: Any, reference: Any, choices: Any) -> tuple[Example, Output]:
+    def item_of(index: int, prediction: Array, reference: Array, choices: Array) -> tuple[Example, Output]:
         sides = [("prediction", prediction)] + ([("reference", reference)] if scorer.kind != "code" else [])
         absent = [side for side, value in sides if value is None]
         absent += ["reference"] if reference == [] else []

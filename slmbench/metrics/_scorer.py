@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from attrs import frozen
 
@@ -72,7 +72,10 @@ class Scorer:
         return 1.0 / len(example.choices)
 
 
-def named(example: Example, measure: Callable[..., Any], *inputs: object) -> Any:
+Measured = TypeVar("Measured")
+
+
+def named(example: Example, measure: Callable[..., Measured], *inputs: object) -> Measured:
     """measure(*inputs); a ValueError of it gets the example's id put before its message."""
     try:
         return measure(*inputs)

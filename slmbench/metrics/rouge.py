@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from slmbench.registry import metric
 
@@ -109,7 +109,10 @@ def _pairs(words: Words) -> Counter[tuple[str, str]]:
     return Counter(pairwise(words))
 
 
-def _n_gram_f(got: Counter[Any], gold: Counter[Any]) -> float:
+Gram = TypeVar("Gram")
+
+
+def _n_gram_f(got: Counter[Gram], gold: Counter[Gram]) -> float:
     few, many = sorted((got, gold), key=len)
     hits = sum(min(count, many[gram]) for gram, count in few.items() if gram in many)
     return _f(hits, got.total(), gold.total())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from slmbench.values import Config, Model, Tensor
 
@@ -36,7 +35,7 @@ def dispatches_attention(core: Model) -> bool:
     return not has_window(config) or config.model_type in WINDOWED
 
 
-def exchange_attention(core: Model, name: str, attend: Callable[..., tuple[Any, None]]) -> None:
+def exchange_attention(core: Model, name: str, attend: Callable[..., tuple[Tensor, None]]) -> None:
     """Has a model attend by `attend` where its mask is one of int32, and by transformers' sdpa where it is any other.
 
     A mask of four dimensions goes through transformers to the attention function as it is, so that none is built. core:
@@ -55,7 +54,7 @@ def exchange_attention(core: Model, name: str, attend: Callable[..., tuple[Any, 
         attention_mask: Tensor,
         *more: object,
         **options: object,
-    ) -> tuple[Any, None]:
+    ) -> tuple[Tensor, None]:
         ours = attention_mask is not None and attention_mask.dtype == torch.int32
         return (attend if ours else sdpa_attention_forward)(module, query, key, value, attention_mask, *more, **options)
 

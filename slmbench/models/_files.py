@@ -21,6 +21,7 @@ _INDEX = "model.safetensors.index.json"
 _WHOLE = "model.safetensors"
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _TODO = "take the model's own files again"
+_LIMITS = Limits(bytes=64_000_000, infinity=True)
 # Masks and positions that older models keep with their weights.
 _KEPT_BUFFERS = ("attn.bias", "masked_bias", "position_ids", "inv_freq")
 
@@ -311,8 +312,8 @@ def _leads_away(file: str) -> bool:
     return file != os.path.basename(file) or file in ("", ".", "..") or "\0" in file or "\\" in file
 
 
-def _object(path: str) -> Any:
-    return read_json(path, Limits(bytes=64_000_000, infinity=True), todo=_TODO)
+def _object(path: str) -> object:
+    return read_json(path, _LIMITS, todo=_TODO)
 
 
 def _problems_of(read: Callable[[], object]) -> list[Problem]:
@@ -328,4 +329,4 @@ def _problems_of(read: Callable[[], object]) -> list[Problem]:
 def raw_config(folder: str) -> JsonObject:
     """config.json's own values, without what transformers fills in. Raises FileError."""
     path = Path(folder) / "config.json"
-    return dict(_object(str(path))) if path.is_file() else {}
+    return read_object(path, _LIMITS, todo=_TODO) if path.is_file() else {}

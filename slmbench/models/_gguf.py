@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from attrs import frozen
 from pydantic import Field
@@ -164,7 +163,7 @@ def _fill(folder: str, head: GgufHead) -> tuple[str, ...]:
     return tuple(notices)
 
 
-def _class_of(place: str, name: str) -> Any:
+def _class_of(place: str, name: str) -> Model:
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
@@ -191,7 +190,7 @@ def _check_placed(model: Model, report: JsonObject, head: GgufHead) -> None:
         )
 
 
-def _narrowed(tensor: Any) -> Tensor:
+def _narrowed(tensor: Tensor) -> Tensor:
     import torch
 
     for dtype in (torch.float16, torch.bfloat16):

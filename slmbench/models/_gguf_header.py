@@ -133,7 +133,7 @@ class _Reader:
         start = -(-self.at // alignment) * alignment
         return GgufHead(self.path, metadata, tensors, start, self.size)
 
-    def _take(self, kinds: str) -> tuple[Any, ...]:
+    def _take(self, kinds: str) -> tuple[int, ...]:
         length = struct.calcsize(f"<{kinds}")
         if self.at + length > self.size:
             raise _Damaged("the file ends")
@@ -154,7 +154,7 @@ class _Reader:
         self.at += length
         return text
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int) -> float | str:
         if kind in _SCALARS:
             return self._take(_SCALARS[kind])[0]
         if kind == _TEXT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
@@ -20,7 +21,7 @@ from slmbench.models._source import ModelSource
 from slmbench.models._tokenizer import closing_tokens, left_open, take_lengths_off
 from slmbench.paths import shown
 from slmbench.schema import QuantizationSpec
-from slmbench.values import Config, JsonObject, Model, Tokenizer
+from slmbench.values import Config, JsonObject, Model, Tensor, Tokenizer
 
 if TYPE_CHECKING:
     from slmbench.models._adapters import AdapterInfo
@@ -209,7 +210,7 @@ def _keep_packing(model: Model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _numbers(parameter: Any) -> int:
+def _numbers(parameter: Tensor) -> int:
     # bitsandbytes packs two numbers into a byte, and keeps the shape that they had beside them.
     state = getattr(parameter, "quant_state", None)
     return int((parameter if state is None else state).shape.numel())
@@ -286,7 +287,7 @@ def _dtype(name: str, device: str) -> object:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _quiet(transformers: Any) -> None:
+def _quiet(transformers: ModuleType) -> None:
     # Their bars and advice would drown ours; errors still come through as exceptions.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-from typing import Any
 
 from slmbench.errors import FileError, UsageError
 from slmbench.foreign import read_json
@@ -46,7 +45,7 @@ def own_tokenizer(info: AdapterInfo, base: Model, *, seq2seq: bool = False) -> t
     return found, [told, *notices]
 
 
-def _in_folder(info: AdapterInfo, base: Model) -> Any:
+def _in_folder(info: AdapterInfo, base: Tokenizer) -> Tokenizer | None:
     there = set(os.listdir(info.folder))
     if not there & set(_VOCABULARIES):
         if _TEMPLATE not in there:
@@ -60,7 +59,10 @@ def _in_folder(info: AdapterInfo, base: Model) -> Any:
 
     transformers.logging.set_verbosity_error()
     try:
-        return transformers.AutoTokenizer.from_pretrained(info.folder, local_files_only=True, trust_remote_code=False)
+        own: Tokenizer = transformers.AutoTokenizer.from_pretrained(
+            info.folder, local_files_only=True, trust_remote_code=False
+        )
+        return own
     except Exception as error:  # A stranger's files reach all of the tokenizers' code.
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise UsageError(
@@ -69,7 +71,7 @@ def _in_folder(info: AdapterInfo, base: Model) -> Any:
         ) from error
 
 
-def _differences(own: Any, base: Model) -> list[str]:
+def _differences(own: Tokenizer, base: Tokenizer) -> list[str]:
     """What of the two a prompt or an answer would show."""
     found = []
     ours, theirs = own.get_vocab(), base.get_vocab()

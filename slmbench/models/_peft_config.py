@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import typing
-from typing import Any
+from typing import TYPE_CHECKING
 
 from slmbench.console import say
 from slmbench.errors import UsageError, did_you_mean
@@ -16,6 +16,11 @@ from slmbench.models._adapter_files import AGAIN, CONFIG
 from slmbench.models._adapters import AdapterInfo
 from slmbench.paths import shown
 from slmbench.values import JsonObject, Model
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+Fault = tuple[str, object, str]  # As `faults` takes them: the field, what was got, what has to be there.
 
 PATTERN_SECONDS = 3.0
 _SMALL = 4096
@@ -84,12 +89,12 @@ def check_config(info: AdapterInfo, model: Model) -> None:
         _try_patterns(info, patterns, [name for name, _ in model.named_modules()])
 
 
-def _of_other_types(kind: Any, given: JsonObject, where: str) -> list[tuple[str, Any, str]]:
+def _of_other_types(kind: type[PeftConfig], given: JsonObject, where: str) -> list[Fault]:
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
     hints = typing.get_type_hints(kind)
-    found = []
+    found: list[Fault] = []
     known = {field.name: field for field in dataclasses.fields(kind)}
     ignored = {key: value for key, value in given.items() if key not in known and value not in (None, False, {}, [])}
     if ignored:
@@ -114,12 +119,12 @@ def _of_other_types(kind: Any, given: JsonObject, where: str) -> list[tuple[str,
     return found
 
 
-def _too_large(info: AdapterInfo, given: JsonObject) -> list[tuple[str, Any, str]]:
+def _too_large(info: AdapterInfo, given: JsonObject) -> list[Fault]:
     """Sizes that none of the file's tensors has: memory would be taken for them before anything is compared."""
     shapes = [shape for shape in info.shapes.values() if shape]
     side = max((max(shape) for shape in shapes), default=0)
     rank = max((min(shape) for shape in shapes), default=0) if info.kind in _RANKED else max(side, _SMALL)
-    found = []
+    found: list[Fault] = []
     for name in _SIZES:
         value, most = given.get(name), rank if name in ("r", "init_r", "target_r") else max(side, _SMALL)
         if isinstance(value, int) and value > most and not (name == "r" and info.config.rank_pattern):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from slmbench.values import JsonObject, Model
+from slmbench.values import Model
 
 _HOLDERS = (dict, OrderedDict, set, list)
 
@@ -45,15 +44,17 @@ def note_wiring(model: Model, *, numbers: bool = False) -> Callable[[], None]:
     return restore
 
 
-def _noted(state: JsonObject) -> dict[str, tuple[Any, Any]]:
+def _noted(state: dict[str, object]) -> dict[str, tuple[object, object]]:
     """name -> (value, what it holds); the value stays the same object, as handles of hooks point at it."""
     return {key: (one, copy.copy(one) if type(one) in _HOLDERS else None) for key, one in state.items()}
 
 
-def _put(there: JsonObject, state: dict[str, tuple[Any, Any]]) -> None:
+def _put(there: dict[str, object], state: Mapping[str, tuple[object, object]]) -> None:
     there.clear()
     for key, (value, holding) in state.items():
         there[key] = value
-        if holding is not None:
+        if isinstance(value, list) and isinstance(holding, list):
+            value[:] = holding
+        elif isinstance(value, dict | set) and isinstance(holding, dict | set):
             value.clear()
-            value.extend(holding) if isinstance(value, list) else value.update(holding)
+            value.update(holding)

@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from slmbench.console import say, show_json
 from slmbench.nano.corpus import EARLY_DOCUMENTS, documents
-from slmbench.values import JsonObject, Tokenizer
+from slmbench.values import Backend, JsonObject, Model, Tokenizer
 
 VOCAB_SIZE = 1024
 CONTEXT = 1024
@@ -40,7 +39,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(n_documents: int = 20_000, seed: int = 0) -> Any:
+def train_tokenizer(n_documents: int = 20_000, seed: int = 0) -> Backend:
     """A byte-level BPE of `VOCAB_SIZE` pieces with single digits, as a transformers fast tokenizer. It adds no BOS."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -70,7 +69,7 @@ def train_tokenizer(n_documents: int = 20_000, seed: int = 0) -> Any:
     return tokenizer
 
 
-def build_model() -> Any:
+def build_model() -> Model:
     """The untrained Llama: hidden 128, 4 layers, 4 heads, feed-forward 384, tied head."""
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -19,7 +19,7 @@ from slmbench.foreign import (
     SchemaOne,
     decode_json,
     parse,
-    read_json,
+    read_object,
 )
 from slmbench.paths import shown
 from slmbench.seal import check_seal
@@ -263,9 +263,9 @@ def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> JsonObject
     Raises FileError, with every fault at once, and for a record of a newer slmbench; FileNotFoundError without one.
     """
     path = os.path.join(folder, RECORD)
-    record = read_json(path, _RECORD_LIMITS, todo=todo)
-    status = record.get("status") if isinstance(record, dict) else None
-    if isinstance(record, dict) and type(written := record.get("schema")) is int and written > SCHEMA:
+    record = read_object(path, _RECORD_LIMITS, todo=todo)
+    status = record.get("status")
+    if type(written := record.get("schema")) is int and written > SCHEMA:
         raise NewerRecord(path, written)
     if not isinstance(status, str) or status not in LEFT_OUT:
         problems: list[Problem] = []
@@ -279,8 +279,7 @@ def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> JsonObject
             problems = error.problems
         if problems:
             raise FileError(problems, todo)
-    made: dict[str, Any] = record
-    return made
+    return record
 
 
 class NewerRecord(FileError):
@@ -293,6 +292,7 @@ class NewerRecord(FileError):
 
 def read_sample(line: bytes, path: str | os.PathLike[str], number: int) -> JsonObject:
     """A line of samples.jsonl. Raises FileError, with every fault of the line."""
-    sample: dict[str, Any] = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE_LIMITS, line=number)
+    sample = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE_LIMITS, line=number)
     parse(SampleRecord, sample, path, line=number)
+    assert isinstance(sample, dict)
     return sample

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from slmbench.files import write_json
-from slmbench.foreign import Amount, Count, Foreign, Limits, Number, parse, read_json
+from slmbench.foreign import Amount, Count, Foreign, Limits, Number, parse, read_object
 from slmbench.runs._written import check_written
 from slmbench.schema import QuantizationSpec
 from slmbench.seal import check_seal, sealed
@@ -186,7 +186,7 @@ class TrainingRecord(Foreign):
 def read_training(folder: str | os.PathLike[str]) -> TrainingRecord:
     """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError if there is none."""
     path = os.path.join(folder, TRAINING)
-    record = read_json(path, _LIMITS, todo=_AGAIN)
+    record = read_object(path, _LIMITS, todo=_AGAIN)
     made = parse(TrainingRecord, record, path, todo=_AGAIN)
     check_seal(record, path, todo=_AGAIN)
     return made

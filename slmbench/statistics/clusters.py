@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 from attrs import frozen
+
+from slmbench.values import Array
 
 # Up to so many clusters all patterns of signs are counted, by halves of 2^14; beyond, a saddlepoint is as good.
 ENUMERATED = 28
@@ -74,7 +75,7 @@ def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) ->
     return ClusteredSpread(math.sqrt(variance), freedom, len(groups), effective)
 
 
-def _correlation_within(centred: Any, sums: Any, sizes: Any) -> float:
+def _correlation_within(centred: Array, sums: Array, sizes: Array) -> float:
     """The intraclass correlation by one-way analysis of variance, in [0, 1]; 0 if every cluster is one item."""
     import numpy as np
 
@@ -88,7 +89,7 @@ def _correlation_within(centred: Any, sums: Any, sizes: Any) -> float:
     return shared / (shared + within) if shared + within > 0 else 0.0
 
 
-def _bell_mccaffrey(shares: Any, errors: Any) -> tuple[float, float]:
+def _bell_mccaffrey(shares: Array, errors: Array) -> tuple[float, float]:
     """(expected CR2 variance / true variance, degrees of freedom) of a mean.
 
     shares: (clusters,), of all items. errors: (clusters,), the variance of each cluster's sum. CR2's variance is a
@@ -142,7 +143,7 @@ def sign_flip_p(sums: Sequence[float]) -> float:
     return float(min(1.0, max(least, 2 * float(np.mean(tails)))))
 
 
-def _totals(parts: Any) -> Any:
+def _totals(parts: Array) -> Array:
     """(2^parts,): the sums of all patterns of signs."""
     import numpy as np
 
@@ -152,7 +153,7 @@ def _totals(parts: Any) -> Any:
     return totals
 
 
-def _share_reaching(first: Any, second: Any, total: float) -> float:
+def _share_reaching(first: Array, second: Array, total: float) -> float:
     """The share of all pairs of the two whose sum is at least total, up to rounding; half of it where total is 0."""
     import numpy as np
 
@@ -161,7 +162,7 @@ def _share_reaching(first: Any, second: Any, total: float) -> float:
     return float(np.sum(reached)) / (len(first) * len(second))
 
 
-def _saddlepoint_tails(parts: Any, totals: Any) -> Any:
+def _saddlepoint_tails(parts: Array, totals: Array) -> Array:
     """P(sum of +-parts >= total) for independent fair signs, for each of `totals`; parts: (n,), all above 0."""
     import numpy as np
     from scipy.special import log_ndtr

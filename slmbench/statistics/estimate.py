@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from slmbench.statistics.clusters import clustered_spread, members
 from slmbench.values import Estimate
@@ -78,7 +77,7 @@ def estimate(
 
 
 def jackknife(
-    pool: Callable[[Sequence[Any]], dict[str, float]],
+    pool: Callable[[Sequence[object]], dict[str, float]],
     parts: Sequence[object],
     clusters: Sequence[str | None] | None = None,
 ) -> tuple[dict[str, Estimate], dict[str, list[float]]]:

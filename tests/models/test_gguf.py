@@ -184,7 +184,7 @@ def test_no_changed_byte_of_a_head_ends_in_anything_but_a_model_or_an_error(tmp_
 
 
 def test_a_missing_file_and_a_missing_package_are_said(tmp_path, file, monkeypatch):
-    with pytest.raises(UsageError, match=r"not there; give a GGUF file"):
+    with pytest.raises(UsageError, match=r"does not exist; give a GGUF file"):
         _resolve("./nothere.gguf")
     monkeypatch.setenv("SLMBENCH_CACHE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "gguf", None)
