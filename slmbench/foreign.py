@@ -14,15 +14,17 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from typing import IO, Annotated, Any, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from attrs import frozen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from slmbench.errors import FileError, Problem
 from slmbench.paths import shown
-from slmbench.values import JsonObject
 from slmbench.visible import visible
+
+if TYPE_CHECKING:
+    from slmbench.values import JsonObject
 
 Location = tuple[int | str, ...]
 MAX_DIGITS = 100
