@@ -20,7 +20,18 @@ from slmbench.console import say
 from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, did_you_mean
 from slmbench.installed import PluginModule
 from slmbench.paths import package_dir, shown
-from slmbench.registry import KINDS, Refusal, Registered, Registry, headers, is_marked, marked, no_python, own_headers
+from slmbench.registry import (
+    KINDS,
+    Refusal,
+    Registered,
+    Registry,
+    headers,
+    imports_of,
+    is_marked,
+    marked,
+    no_python,
+    own_headers,
+)
 from slmbench.values import JsonObject
 
 HOOKS = ("example", "generate")
@@ -154,7 +165,14 @@ def _own(module: ModuleType, path: str) -> list[Registered]:
 
 
 def _executed(path: str, given: str) -> ModuleType:
-    """The module of a file, run. given: its path as it is shown. Raises DeclarationError or HookError."""
+    """The module of a file, run. given: its path as it is shown. Raises DeclarationError or HookError.
+
+    A plugin's file is one file: what it would import from beside it would be in no digest.
+    """
+    beside = {name: line for name, line in imports_of(path) if _is_beside(path, name)}
+    if beside:
+        said = "imports {0!r} from beside it, which no digest would see; write it here, or make a package of both"
+        raise DeclarationError([Problem(shown(given), line, 1, said.format(name)) for name, line in beside.items()])
     name = "slmbench_plugin_" + hashlib.sha256(path.encode()).hexdigest()[:16]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -171,6 +189,14 @@ def _executed(path: str, given: str) -> ModuleType:
         line = _line_inside(given, error)
         raise HookError(f"{shown(given)}:{line}: while loading: {type(error).__name__}: {error}") from error
     return module
+
+
+def _is_beside(path: str, name: str) -> bool:
+    """Whether a name that a file imports is relative, or that of a file beside it."""
+    top = name.partition(".")[0]
+    stem = os.path.join(os.path.dirname(path), top)
+    there = os.path.isfile(f"{stem}.py") or os.path.isfile(os.path.join(stem, "__init__.py"))
+    return not top or (there and top not in sys.stdlib_module_names)
 
 
 def _line_inside(path: str, error: BaseException) -> int:

@@ -193,9 +193,6 @@ def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: b
 
     path: its file; module: its name. slmbench's own functions that a plugin imports are none of its.
     """
-    import hashlib
-
-    source = hashlib.sha256(_read(path)).hexdigest()[:12] if plugin else ""
     found = []
     named: dict[int, Callable[..., object]] = {id(one): one for one in namespace.values() if callable(one)}
     for value in named.values():
@@ -207,9 +204,61 @@ def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: b
         if home != module and code is not None:  # Its file is what its results depend on.
             own = code.co_filename
         for kind, name, summary, version, facts in getattr(value, _MARK, ()):
-            of_file = source if own == path else hashlib.sha256(_read(own)).hexdigest()[:12]
-            told = f"{version}-{of_file}" if plugin else version
+            told = f"{version}-{source_sha256(own)[:12]}" if plugin else version
             found.append(Registered(kind, name, summary, told, own, line, value, facts, plugin))
+    return found
+
+
+def source_sha256(path: str) -> str:
+    """The digest of a plugin's file; of one in a package, with the files of the package that it imports, and they."""
+    import hashlib
+
+    files = [os.path.realpath(path)]
+    for file in files:  # It grows on the way.
+        files += _of_its_package(file) - {*files}
+    digests = []
+    for file in files:
+        with open(file, "rb") as opened:
+            digests.append(hashlib.sha256(opened.read()))
+    first, *others = (one.digest() for one in digests)
+    return hashlib.sha256(b"".join([first, *sorted(others)])).hexdigest() if others else first.hex()
+
+
+def _of_its_package(path: str) -> set[str]:
+    """The files that a file imports of packages that it lies in itself."""
+    found = set()
+    for name, _ in imports_of(path):
+        level = len(name) - len(name.lstrip("."))
+        top, *rest = name[level:].split(".")
+        folder = os.path.dirname(path)
+        if level:
+            folder, rest = os.path.normpath(os.path.join(folder, *[".."] * (level - 1))), [top, *rest]
+        while not level and os.path.basename(folder) not in (top, ""):
+            folder = os.path.dirname(folder)
+        for depth in range(len(rest) + 1) if os.path.basename(folder) and top != "slmbench" else ():
+            stem = os.path.join(folder, *rest[:depth])
+            found |= {file for file in (f"{stem}.py", os.path.join(stem, "__init__.py")) if os.path.isfile(file)}
+    return found
+
+
+def imports_of(path: str) -> list[tuple[str, int]]:
+    """(name, line) of what a file imports, wherever it does, relative names with their dots; [] if it is not Python.
+
+    `from a import b` is a.b, as b may be a module.
+    """
+    import ast
+
+    found: list[tuple[str, int]] = []
+    try:
+        tree = _parsed(path, _read(path))
+    except DeclarationError:
+        return []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            of = "." * node.level + (f"{node.module}." if node.module else "")
+            found += ((of + alias.name, node.lineno) for alias in node.names)
     return found
 
 

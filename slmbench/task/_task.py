@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -17,7 +16,7 @@ from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
-from slmbench.registry import Registry
+from slmbench.registry import Registry, source_sha256
 from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
 from slmbench.task._choices import gold_of, options_of
 from slmbench.task._fields import field_at, inputs_of, texts_at
@@ -304,9 +303,9 @@ class Task:
             return bound.digest(format)
         digest = hashlib.sha256()
         for name in ("task.yaml", "plugin.py"):
-            path = Path(self.folder) / name
-            if path.exists():
-                digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+            path = os.path.join(self.folder, name)
+            if os.path.exists(path):
+                digest.update(name.encode() + b"\0" + bytes.fromhex(source_sha256(path)))
         parts = {
             "format": [format.name, format.version],
             "metrics": [[scorer.name, scorer.version] for scorer in self.scorers],

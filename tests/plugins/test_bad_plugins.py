@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -453,3 +454,68 @@ def test_rows_of_a_loader_that_fills_one_list_anew_stay_apart(write) -> None:
     first, last = plugin.index("    yield"), plugin.index("\n\n\n@slm")
     write(plugin[:first] + "    " + body + plugin[last:])
     assert [row["q"] for row in load_task("sums").rows("test").rows] == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("import words_beside", "words_beside"),
+        ("from words_beside import count", "words_beside.count"),
+        ("def _later():\n    from words_beside import count", "words_beside.count"),
+        ("from . import words_beside", ".words_beside"),
+        ("from .words_beside import count", ".words_beside.count"),
+        ("import lists_beside.deep", "lists_beside.deep"),
+    ],
+)
+def test_a_file_beside_a_plugin_is_refused_by_name_even_if_python_would_find_it(
+    write, shared, monkeypatch: pytest.MonkeyPatch, line: str, name: str
+) -> None:
+    folder = write(metric("return 1.0") + line)
+    (folder / "words_beside.py").write_text("count = len\n")
+    (folder / "lists_beside").mkdir()
+    (folder / "lists_beside" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(
+        SlmbenchError, match=rf"sums/plugin\.py:1\d:1: imports '{re.escape(name)}' from beside it, which"
+    ):
+        load_task("sums")
+
+
+def test_a_file_that_is_called_as_one_of_pythons_own_hides_nothing(write) -> None:
+    folder = write(metric("import statistics; return float(statistics.mean([0, 1]))"))
+    (folder / "statistics.py").write_text("")
+    assert [one.value for one in score()] == [0.5]
+
+
+def test_what_a_packages_plugin_imports_of_its_package_is_in_its_digest(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the version of its metric and in the digest of a task whose plugin.py lies in the package."""
+    package = tmp_path / "kit_of_ours"
+    for name, text in {
+        "__init__.py": "",
+        "parts/__init__.py": "from .. import outer",
+        "parts/inner.py": "def value():\n    from .deeper import one\n    return one\n",
+        "parts/deeper.py": "one = 1.0\n",
+        "parts/unused.py": "",
+        "outer.py": "",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = write(metric("from kit_of_ours.parts import inner; return inner.value()"))
+    shutil.move(task, package / "tasks" / "sums")
+    monkeypatch.setenv("SLMBENCH_PATH", str(package))
+
+    def known() -> tuple[str, str]:
+        task = load_task("sums")
+        assert [one.value for one in task.score(task.examples("test")[0], Output(text="2"))] == [1.0]
+        return task.scorers[0].version, task.digest(load_format("plain"))
+
+    before = known()
+    for name in ("parts/unused.py", "parts/inner.py", "parts/deeper.py", "outer.py", "parts/__init__.py"):
+        (package / name).write_text((package / name).read_text() + "\n# Another version.\n")
+        version, digest = known()
+        changed = name != "parts/unused.py"
+        assert (version != before[0], digest != before[1]) == (changed, changed), name
+        before = version, digest
