@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from slmbench import paths
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
+from slmbench.headers import KINDS as REGISTERED
+from slmbench.headers import Header, headers, own_headers
 from slmbench.installed import PluginModule
-from slmbench.registry import KINDS as REGISTERED
-from slmbench.registry import Header, headers, own_headers
 
 CODE_KINDS = {plural: kind for kind, plural in REGISTERED.items()}
 KINDS = ("tasks", "models", "datasets", "recipes", "suites", *CODE_KINDS)

@@ -18,20 +18,10 @@ from attrs import frozen
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, did_you_mean
+from slmbench.headers import KINDS, headers, imports_of, no_python, own_headers
 from slmbench.installed import PluginModule
 from slmbench.paths import package_dir, shown
-from slmbench.registry import (
-    KINDS,
-    Refusal,
-    Registered,
-    Registry,
-    headers,
-    imports_of,
-    is_marked,
-    marked,
-    no_python,
-    own_headers,
-)
+from slmbench.registry import Refusal, Registered, Registry, is_marked, marked
 from slmbench.values import JsonObject
 
 HOOKS = ("example", "generate")

@@ -14,8 +14,8 @@ import pytest
 
 from slmbench.cli import COMMANDS
 from slmbench.formats import format_names
+from slmbench.headers import own_headers
 from slmbench.metrics import metric_headers
-from slmbench.registry import own_headers
 
 TOP = Path(__file__).resolve().parent.parent
 TEXT = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8") if (TOP / "CONTRIBUTING.md").is_file() else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from slmbench.errors import DeclarationError, Problem, SlmbenchError
 from slmbench.paths import shown
@@ -29,7 +28,8 @@ class Findings:
         self.unchecked: set[str] = set()
         self.to_pull = ""
         self._problems: list[Problem] = []
-        self._of_rows: dict[tuple[Any, ...], list[Any]] = {}
+        # What makes problems the same -> the first one, and the rows that show it.
+        self._of_rows: dict[tuple[object, ...], tuple[Problem, list[str]]] = {}
 
     def add(self, *problems: Problem) -> None:
         self._problems += problems
@@ -45,8 +45,8 @@ class Findings:
 
     def of_row(self, rule: str, problem: Problem, row: str) -> None:
         """A problem that a row shows. rule: what makes two rows' problems the same, beside the place."""
-        entry = self._of_rows.setdefault((rule, problem.path, problem.line, problem.column), [problem, row, 0])
-        entry[2] += 1
+        key = (rule, problem.path, problem.line, problem.column)
+        self._of_rows.setdefault(key, (problem, []))[1].append(row)
 
     def of_format(self, name: str, location: Location, message: str, row: str) -> None:
         """A row's problem with a format. The message up to its second colon is the rule."""
@@ -62,9 +62,10 @@ class Findings:
     def all(self) -> tuple[Problem, ...]:
         """Every problem once, in the order of finding; those of rows after the rest."""
         found = list(self._problems)
-        for problem, row, n in self._of_rows.values():
+        for problem, rows in self._of_rows.values():
+            n = len(rows)
             more = f"; {n - 1} more {'row' if n == 2 else 'rows'} alike" if n > 1 else ""
-            found.append(Problem(problem.path, problem.line, problem.column, f"{problem.message} ({row}{more})"))
+            found.append(Problem(problem.path, problem.line, problem.column, f"{problem.message} ({rows[0]}{more})"))
         return tuple({str(problem): problem for problem in found}.values())
 
 

@@ -11,7 +11,7 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._boards import listed, show_leaderboard
 from slmbench.console import say, show_json
 from slmbench.errors import UsageError
-from slmbench.registry import own_headers
+from slmbench.headers import own_headers
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import DEFAULT_OUT, bertscore_by_twin, data_mode, out_folder, say_golden
 

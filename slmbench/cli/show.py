@@ -13,9 +13,9 @@ import click
 from slmbench.catalog import FILE_KINDS, Catalog, default_catalog
 from slmbench.console import paint, show, show_json
 from slmbench.errors import UsageError, did_you_mean
+from slmbench.headers import KINDS, Header, definition, own_headers
 from slmbench.metrics import own_scorer
 from slmbench.paths import shown
-from slmbench.registry import KINDS, Header, definition, own_headers
 from slmbench.values import JsonObject
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from attrs import frozen
+
+from slmbench.values import Array
 
 N_WORDS = 13
 # Of a word that the index has never seen, and of the gap between two texts: no run with it can be shared.
@@ -81,10 +82,10 @@ class Runs:
     starts: (runs,) int64, where in ids each run begins; hashes: (runs,) uint64; texts: (runs,) int64, whose it is.
     """
 
-    ids: Any
-    starts: Any
-    hashes: Any
-    texts: Any
+    ids: Array
+    starts: Array
+    hashes: Array
+    texts: Array
 
 
 def runs_of(texts: Sequence[Sequence[int]], hash_bits: int = 64) -> Runs:
@@ -124,12 +125,12 @@ class RunIndex:
     bool, the hashes' low bits, which turn nearly all strange runs away. deepest: the most distinct runs of one hash.
     """
 
-    ids: Any
-    hashes: Any
-    firsts: Any
-    items: Any
-    counts: Any
-    seen: Any
+    ids: Array
+    hashes: Array
+    firsts: Array
+    items: Array
+    counts: Array
+    seen: Array
     deepest: int
 
 
@@ -157,7 +158,7 @@ def build_index(texts: Sequence[Sequence[int]], hash_bits: int = 64) -> RunIndex
     return RunIndex(runs.ids, distinct, starts[new], of[new], counts, seen, deepest)
 
 
-def shared_runs(index: RunIndex, runs: Runs) -> tuple[Any, Any]:
+def shared_runs(index: RunIndex, runs: Runs) -> tuple[Array, Array]:
     """(places in runs, places in the index) of the runs that both have, word for word."""
     import numpy as np
 
@@ -177,7 +178,7 @@ def shared_runs(index: RunIndex, runs: Runs) -> tuple[Any, Any]:
     return np.concatenate(found_mine), np.concatenate(found_theirs)
 
 
-def near(places: Any, others: Any, distance: int) -> Any:
+def near(places: Array, others: Array, distance: int) -> Array:
     """(places,) bool: whether one of others lies at most so far from it."""
     import numpy as np
 
@@ -189,7 +190,7 @@ def near(places: Any, others: Any, distance: int) -> Any:
     return np.minimum(np.abs(places - below), np.abs(above - places)) <= distance
 
 
-def _collisions_apart(runs: Runs, order: Any) -> Any:
+def _collisions_apart(runs: Runs, order: Array) -> Array:
     """The order by hash, runs of one hash that are not the same words sorted by their words."""
     import numpy as np
 
@@ -207,7 +208,7 @@ def _collisions_apart(runs: Runs, order: Any) -> Any:
     return order
 
 
-def _alike(ids: Any, starts: Any, other_ids: Any, other_starts: Any) -> Any:
+def _alike(ids: Array, starts: Array, other_ids: Array, other_starts: Array) -> Array:
     """(pairs,) bool: whether the runs that begin there are the same words."""
     import numpy as np
 
@@ -217,7 +218,7 @@ def _alike(ids: Any, starts: Any, other_ids: Any, other_starts: Any) -> Any:
     return same
 
 
-def _scattered(ids: Any) -> Any:
+def _scattered(ids: Array) -> Array:
     """Each number's own 64 bits (splitmix64), so that neighbouring numbers make no neighbouring hashes."""
     import numpy as np
 

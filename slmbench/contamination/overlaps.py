@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -272,7 +272,7 @@ class _Split:
     """One evaluation split, ready to be looked up: text -> its first item, and how many items have it."""
 
     ids: tuple[str, ...]
-    whole: Mapping[Level, Mapping[Any, list[int]]]
+    whole: Mapping[Level, Mapping[Hashable, list[int]]]
     runs: RunIndex
 
     @property
@@ -282,7 +282,7 @@ class _Split:
 
 
 def _index_split(items: Sequence[RowText], vocabulary: Vocabulary, by_runs: bool, hash_bits: int) -> _Split:
-    whole: dict[Level, dict[Any, list[int]]] = {"exact": {}, "normalised": {}}
+    whole: dict[Level, dict[Hashable, list[int]]] = {"exact": {}, "normalised": {}}
     numbered = []
     for i, item in enumerate(items):
         prompt, answer = words_of(item.prompt), words_of(item.answer)

@@ -7,7 +7,8 @@ from functools import cache
 from importlib import import_module
 
 from slmbench.errors import UsageError, did_you_mean
-from slmbench.registry import Registered, Registry, marked, own_headers
+from slmbench.headers import own_headers
+from slmbench.registry import Registered, Registry, marked
 
 
 def engine_names() -> list[str]:

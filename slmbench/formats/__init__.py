@@ -19,7 +19,8 @@ from slmbench.formats._base import (
 )
 from slmbench.formats._declared import format_of
 from slmbench.formats.chat import chat_template_of, dated, messages_of
-from slmbench.registry import Registered, Registry, marked, own_headers
+from slmbench.headers import own_headers
+from slmbench.registry import Registered, Registry, marked
 
 __all__ = [
     "Format",

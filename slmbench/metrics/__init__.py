@@ -7,7 +7,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from slmbench.registry import Header, Registry, marked, own_headers
+from slmbench.headers import Header, own_headers
+from slmbench.registry import Registry, marked
 
 if TYPE_CHECKING:
     import evaluate

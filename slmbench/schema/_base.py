@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from slmbench.errors import DeclarationError, Problem, did_you_mean
 from slmbench.values import Model
@@ -67,7 +68,7 @@ def parse(model: type[SpecT], document: Document) -> SpecT:
 def _problems(model: type[Spec], document: Document, error: ValidationError) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[str] = set()
-    for item in _told_once(document, error.errors(include_url=False)):
+    for item, expected in _told_once(document, error.errors(include_url=False)):
         location = _in_document(document, item["loc"])
         if item["type"] == "extra_forbidden":
             key = str(item["loc"][-1])
@@ -84,7 +85,7 @@ def _problems(model: type[Spec], document: Document, error: ValidationError) -> 
         else:
             where = ".".join(str(part) for part in location)
             said = item["msg"][:1].lower() + item["msg"][1:]
-            wanted = f"expected {_expected(item)}" if item["type"] in _EXPECTED else said
+            wanted = f"expected {expected}" if expected else said
             # YAML reads a bare yes, no, on or off as true or false.
             quote = (
                 "; put quotes around it" if item["type"] == "string_type" and isinstance(item["input"], bool) else ""
@@ -97,17 +98,17 @@ def _problems(model: type[Spec], document: Document, error: ValidationError) -> 
     return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
-def _in_document(document: Document, loc: tuple[object, ...]) -> tuple[Any, ...]:
+def _in_document(document: Document, loc: Location) -> Location:
     # Pydantic puts the names of union members into a location; those are in no file.
-    location: tuple[Any, ...] = ()
+    location: Location = ()
     for part in loc:
         if (*location, part) in document.marks:
             location = (*location, part)
     return location
 
 
-def _told_once(document: Document, items: list[Any]) -> list[Any]:
-    """The errors, those of a union's members made one where none of them takes this kind of value.
+def _told_once(document: Document, items: list[ErrorDetails]) -> list[tuple[ErrorDetails, str]]:
+    """The errors with what was expected, those of a union's members made one if none of them takes this kind of value.
 
     `dataset: {hubb: x}` fails both as a name and as a block of keys; only the second is news.
     """
@@ -117,21 +118,18 @@ def _told_once(document: Document, items: list[Any]) -> list[Any]:
         for item, place in zip(items, places, strict=True)
     ]
     news = {place for place, of_member in zip(places, of_members, strict=True) if not of_member}
-    kept: list[Any] = []
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    kept: list[tuple[ErrorDetails, list[str]]] = []
+    merged: dict[Location, list[str]] = {}
     for item, place, of_member in zip(items, places, of_members, strict=True):
-        if not of_member:
-            kept.append(item)
-        elif place in merged:
-            merged[place]["expected"] += f" or {_expected(item)}"
+        expected = [_EXPECTED[item["type"]].format(**item.get("ctx", {}))] if item["type"] in _EXPECTED else []
+        if of_member and place in merged:
+            merged[place] += expected
+        elif not of_member:
+            kept.append((item, expected))
         elif place not in news and not any(other[: len(place)] == place != other for other in places):
-            merged[place] = {**item, "expected": _expected(item)}
-            kept.append(merged[place])
-    return kept
-
-
-def _expected(item: Any) -> str:
-    return str(item.get("expected") or _EXPECTED[item["type"]].format(**item.get("ctx", {})))
+            merged[place] = expected
+            kept.append((item, expected))
+    return [(item, " or ".join(expected)) for item, expected in kept]
 
 
 def _keys_at(model: Model, loc: tuple[object, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from slmbench.errors import did_you_mean
-from slmbench.registry import own_headers
+from slmbench.headers import own_headers
 from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode

@@ -9,9 +9,10 @@ from attrs import evolve
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.datasets import Dataset, load_dataset_spec, local_source
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, did_you_mean
+from slmbench.headers import Promises, promises
 from slmbench.metrics import load_scorer, metric_names, own_scorer
 from slmbench.plugins import inside_folder, load_plugin, load_plugins
-from slmbench.registry import Promises, Registry, promises
+from slmbench.registry import Registry
 from slmbench.schema import TaskSpec, parse
 from slmbench.task._task import Task
 from slmbench.templates import Template, TemplateFault

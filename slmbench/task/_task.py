@@ -14,9 +14,10 @@ from attrs import evolve, field, frozen
 from slmbench.datasets import Dataset, Row, Rows, fetch_rows, local_source, sample_rows, without_nan
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, Rendered
+from slmbench.headers import source_sha256
 from slmbench.metrics import Scorer
 from slmbench.plugins import Plugin
-from slmbench.registry import Registry, source_sha256
+from slmbench.registry import Registry
 from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
 from slmbench.task._choices import gold_of, options_of
 from slmbench.task._fields import field_at, inputs_of, texts_at

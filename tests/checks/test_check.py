@@ -223,7 +223,7 @@ def test_a_generator_that_does_not_repeat_itself_is_a_problem(check: Check) -> N
         "    i = next(_n)\n    return {'question': f'{i}?', 'answer': f'{i}'}\n"
     )
     file, line, message = _only(check(yaml, plugin=plugin))
-    assert (file, line) == ("plugin.py", 5) and "other rows" in message
+    assert (file, line) == ("plugin.py", 5) and "different rows" in message
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_many_kinds_of_problems_are_all_told(check: Check) -> None:
 def test_golden_rows_stand_in_for_a_data_set_that_is_on_the_hub_alone(nano_ruler: Ruler) -> None:
     report = check_task("gsm8k", default_catalog(), ruler=nano_ruler)
     assert (report.source, report.rows, report.ok) == ("golden", 6, True)
-    assert any("on the hub alone" in notice for notice in report.notices)
+    assert any("only on the hub" in notice for notice in report.notices)
 
 
 def test_a_mirror_is_read_where_there_is_one(

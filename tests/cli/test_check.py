@@ -83,14 +83,14 @@ def test_json_is_an_array_alone_on_stdout(own_task: Path) -> None:
     assert (broken["task"], broken["ok"]) == ("findings", False)
     (problem,) = broken["problems"]
     assert set(problem) == {"path", "line", "message"} and problem["line"] == 5
-    assert "note: gsm8k: splits 'test', 'train' are on the hub alone" in result.stderr
+    assert "note: gsm8k: splits 'test', 'train' are only on the hub" in result.stderr
 
 
 def test_a_notice_of_several_tasks_is_told_once_with_their_names() -> None:
     result = CliRunner().invoke(command, ["arc_easy", "arc_challenge"])
     assert result.exit_code == 0
     note, way = result.stderr.splitlines()
-    assert note.startswith("note: arc_easy, arc_challenge: splits 'test', 'train' are on the hub alone")
+    assert note.startswith("note: arc_easy, arc_challenge: splits 'test', 'train' are only on the hub")
     assert way.startswith("to have all rows here: ") and "`slmbench data pull arc_easy arc_challenge --to DIR`" in way
     assert result.stdout.splitlines()[-1].endswith(": 2 ok (2 with notes, *)")
 

@@ -1,4 +1,11 @@
-"""The decorators, what they mark a function as, and what is marked by kind and name."""
+"""What plugins add, and what slmbench's own metrics and formats are declared by: a name, a summary and a version.
+
+    @slmbench.metric("word_overlap", summary="Share of the reference's words that are there.", version="1")
+    def word_overlap(output, references): ...
+
+A decorator marks its function and does nothing else: whoever loads a module collects the marks (`marked`), and whoever
+lists what there is reads them without running the module (`slmbench.headers`).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
+from slmbench.headers import source_sha256
 from slmbench.paths import shown
-from slmbench.registry._text import source_sha256
 
 F = TypeVar("F", bound=Callable[..., object])
 FORMAT_KINDS = ("completion", "turns", "object")

@@ -1,4 +1,7 @@
-"""What a Python file registers and what it imports, read from its text: nothing of it is run."""
+"""What a Python file registers and what it imports, read from its text: nothing of it is run.
+
+This module stays with the standard library's cheapest parts, as `slmbench list` imports it.
+"""
 
 from __future__ import annotations
 
