@@ -49,7 +49,7 @@ class Catalog:
 
     def plugin_files(self) -> list[str]:
         """The files `plugins/*.py` of the roots: what they register is there for all tasks."""
-        return [path for root in self.roots for path in _files(os.path.join(root, "plugins"), ".py")]
+        return [path for root in self.roots for path in sorted(_files(os.path.join(root, "plugins"), ".py"))]
 
     def headers(self, kind: str) -> list[Header]:
         """What plugins register of a kind, by their text alone: of roots, packages, and tasks, of each for itself."""

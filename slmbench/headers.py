@@ -155,21 +155,17 @@ def _literal(node: ast.expr) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def headers_in(folder: str) -> list[Header]:
-    """The headers of a package's public modules, by name."""
-    try:
-        with os.scandir(folder) as children:
-            paths = sorted(one.path for one in children if one.name.endswith(".py") and not one.name.startswith("_"))
-    except OSError:
-        return []
-    return sorted((header for path in paths for header in headers(path)), key=lambda header: header.name)
-
-
 @cache
 def own_headers(kind: str) -> tuple[Header, ...]:
     """What slmbench itself registers of a kind, by name: a file each in the folder that the kind is called by."""
     folder = os.path.join(package_dir(), KINDS[kind])
-    return tuple(header for header in headers_in(folder) if header.kind == kind)
+    public = (
+        [name for name in os.listdir(folder) if name.endswith(".py") and name[0] != "_"]
+        if os.path.isdir(folder)
+        else []
+    )
+    found = [header for name in sorted(public) for header in headers(os.path.join(folder, name)) if header.kind == kind]
+    return tuple(sorted(found, key=lambda header: header.name))
 
 
 def _read(path: str) -> bytes:

@@ -10,7 +10,7 @@ import os
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.checks._findings import Findings, located, problems_of
+from slmbench.checks._findings import Findings, problems_in, problems_of
 from slmbench.checks._formats import Written, write_down
 from slmbench.checks._golden import no_golden_rows, read_golden_rows
 from slmbench.checks._hooks import check_generator
@@ -22,9 +22,10 @@ from slmbench.checks._scores import check_choices, check_scores
 from slmbench.checks._shown import check_gold_is_hidden
 from slmbench.checks._targets import check_extraction, check_reasoning, check_room, check_room_in_tokens
 from slmbench.datasets import Row, Rows
-from slmbench.errors import DeclarationError, Problem, SlmbenchError, TrustError, UsageError
+from slmbench.errors import Problem, SlmbenchError, TrustError, UsageError
 from slmbench.formats import format_names
 from slmbench.lengths import Ruler, open_ruler
+from slmbench.metrics import load_scorer
 from slmbench.paths import shown
 from slmbench.plugins import load_plugins
 from slmbench.schema import plain_name
@@ -81,9 +82,9 @@ def check_task(
     golden_path = os.path.join(folder, "samples.jsonl")
     try:
         task = load_task_folder(folder, catalog, run_plugin=False)
-    except DeclarationError as error:
+    except SlmbenchError as error:
         missing = [] if os.path.isfile(golden_path) else [no_golden_rows(golden_path)]
-        return CheckReport(title, (*error.problems, *missing))
+        return CheckReport(title, (*problems_in(error, folder), *missing))
     found = Findings(read_yaml(os.path.join(folder, "task.yaml")))
     _check_header(task, found)
     golden = read_golden_rows(task, found)
@@ -99,13 +100,15 @@ def check_task(
 
 
 def check_plugins(catalog: Catalog) -> list[CheckReport]:
-    """A report of each plugin file or module that can't be loaded; it runs them all."""
-    reports = []
-    for path, _, error in load_plugins(catalog).refusals:
-        told = error.problems if isinstance(error, DeclarationError) else [located(str(error))]
-        problems = tuple(one or Problem(shown(path), 0, 0, str(error)) for one in told)
-        reports.append(CheckReport(shown(path), problems))
-    return reports
+    """A report of each plugin file or module that can't be loaded, or has a metric that can't; it runs them all."""
+    plugins = load_plugins(catalog)
+    wrong = {error: path for path, _, error in plugins.refusals}
+    for entry in plugins:
+        try:
+            load_scorer(entry.name, plugins) if entry.kind == "metric" else None
+        except SlmbenchError as error:
+            wrong.setdefault(error, entry.path)
+    return [CheckReport(shown(path), tuple(problems_in(error, path))) for error, path in wrong.items()]
 
 
 def _check_header(task: Task, found: Findings) -> None:

@@ -71,9 +71,14 @@ class Findings:
 
 def problems_of(error: SlmbenchError, found: Findings, location: Location = ()) -> list[Problem]:
     """The problems that an error stands for: its own, or the place that its message begins with, else the location."""
-    if isinstance(error, DeclarationError):
-        return error.problems
-    return [located(str(error)) or found.document.problem(location, str(error))]
+    told = found.document.problem(location, str(error))
+    return error.problems if isinstance(error, DeclarationError) else [located(str(error)) or told]
+
+
+def problems_in(error: SlmbenchError, path: str) -> list[Problem]:
+    """The same, where all that is known else is the file or folder that it is about."""
+    told = Problem(shown(path), 0, 0, str(error))
+    return error.problems if isinstance(error, DeclarationError) else [located(str(error)) or told]
 
 
 def located(message: str) -> Problem | None:

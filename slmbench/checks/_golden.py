@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from slmbench.checks._findings import Findings, located
+from slmbench.checks._findings import Findings, problems_in
 from slmbench.datasets import Row, read_rows, sample_rows
 from slmbench.errors import DataError, Problem
 from slmbench.paths import shown
@@ -29,7 +29,7 @@ def read_golden_rows(task: Task, found: Findings) -> list[Row]:
         rows = sample_rows(task.dataset, path, task.spec.split).rows
         _check_twice(task, path, found)
     except DataError as error:
-        found.add(located(str(error)) or Problem(shown(path), 0, 0, str(error)))
+        found.add(*problems_in(error, path))
         return []
     wanted = max(GOLDEN_ROWS, task.spec.fewshot.n + task.spec.fewshot.skip if task.spec.fewshot.n else 0)
     if len(rows) < wanted:
