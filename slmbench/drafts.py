@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -19,6 +19,7 @@ from slmbench.datasets import Row, read_rows
 from slmbench.errors import DataError, UsageError, did_you_mean
 from slmbench.paths import shown
 from slmbench.schema import ReadSpec
+from slmbench.values import JsonObject
 
 SHARE = 0.2
 MIN_ROWS = 8
@@ -337,7 +338,7 @@ def _made_up(rows: list[Row], column: str, number: int, shape: _Shape, types: Ma
     return f"A made-up text, the {_ORDINALS[number]}." if column in shape.columns else f"made-up-{number + 1}"
 
 
-def _made_options(example: object) -> Any:
+def _made_options(example: object) -> list[str] | JsonObject:
     """Four choices in the form that a row has them in: a list, texts beside labels, or a dict from label to text."""
     texts = [f"option {letter}" for letter in "abcd"]
     if not isinstance(example, dict):
@@ -351,12 +352,12 @@ def _made_options(example: object) -> Any:
     return dict(zip("ABCD", texts, strict=True))
 
 
-def _made_gold(rows: list[Row], answer: str, options: str) -> Any:
+def _made_gold(rows: list[Row], answer: str, options: str) -> int | str:
     """What names the first of `_made_options`, in the way in which a row names its right one."""
     row = next((row for row in rows if not _is_empty(row.get(answer)) and not _is_empty(row.get(options))), rows[0])
     gold, choices = row[answer], row[options]
     made = _made_options(choices)
-    if isinstance(choices, dict):
+    if isinstance(choices, dict) and isinstance(made, dict):
         texts = choices.get("text") if isinstance(choices.get("text"), list) else list(choices.values())
         labels = choices.get("label") if isinstance(choices.get("text"), list) else list(choices)
         if str(gold) in {str(label) for label in labels or ()}:
@@ -432,8 +433,8 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=True)
 
 
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
+def _flow(value: Mapping[str, str] | Iterable[str]) -> str:
+    if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_quoted(key)}: {_quoted(inner)}" for key, inner in value.items()) + "}"
     return "[" + ", ".join(map(_quoted, value)) + "]"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 from slmbench.console import current
 
@@ -62,7 +62,7 @@ def deferred(noted: Interrupt, told: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled_by(handler: Any) -> Iterator[None]:
+def _handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -35,7 +35,7 @@ class Journal:
     another process holds raises SlmbenchError.
     """
 
-    def __init__(self, path: str, check: Callable[[str, Any], object] | None = None) -> None:
+    def __init__(self, path: str, check: Callable[[str, object], object] | None = None) -> None:
         self.path = path
         self.entries: dict[str, Any] = {}
         self.damage: list[str] = []
@@ -49,7 +49,7 @@ class Journal:
         self._unsynced = 0
         self._synced_at = time.monotonic()
 
-    def _load(self, check: Callable[[str, Any], object] | None) -> None:
+    def _load(self, check: Callable[[str, object], object] | None) -> None:
         self._file.seek(0)
         good = number = 0
         while line := self._file.readline(_LIMITS.bytes):
@@ -87,7 +87,7 @@ class Journal:
         more = f"; and {len(self.damage) - _SAID} more lines" if len(self.damage) > _SAID else ""
         return f"{shown(self.path)}: {'; '.join(self.damage[:_SAID])}{more}"
 
-    def append(self, key: str, value: Any) -> None:
+    def append(self, key: str, value: object) -> None:
         """Adds one entry; it is with the operating system when this returns, and on the disk within a second."""
         body = _body(key, value)
         line = f'{body[:-1]}, "crc32": "{_crc32(body)}"}}\n'

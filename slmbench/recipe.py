@@ -16,6 +16,7 @@ from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.formats import format_names
 from slmbench.runs import canonical_sha256
 from slmbench.schema import OptimSpec, RecipeSpec, SuiteSpec, parse
+from slmbench.values import JsonObject
 from slmbench.yamlfile import Document, Location, parse_yaml, read_yaml
 
 # Neither changes a weight: what a recipe is called, how it is scored, watched, saved and guarded.
@@ -85,13 +86,13 @@ class Recipe:
         evaluation = self.spec.evaluation
         return list(evaluation.tasks) if evaluation.tasks else suite_tasks(catalog, str(evaluation.suite))
 
-    def sweep_axes(self) -> dict[str, list[Any]]:
+    def sweep_axes(self) -> dict[str, list[object]]:
         """What `sweep` declares: dotted path -> values, in the file's order; {} where there is none."""
         return {dotted_path(key): list(values) for key, values in self.spec.sweep.items()}
 
     def with_overrides(
         self,
-        overrides: Sequence[str] | Mapping[str, Any] = (),
+        overrides: Sequence[str] | Mapping[str, object] = (),
         catalog: Catalog | None = None,
         *,
         blame: str = "--set",
@@ -209,7 +210,7 @@ def dotted_path(key: str) -> str:
     return found[0] if len(found) == 1 else key
 
 
-def dump_spec(spec: Any) -> str:
+def dump_spec(spec: BaseModel) -> str:
     """A spec as YAML, with every default written out."""
     return str(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
 
@@ -351,7 +352,7 @@ def _with_room(document: Document, changes: Mapping[str, object]) -> Document:
     return Document(document.path, data, document.marks)
 
 
-def _assign(data: Any, path: Sequence[str], value: Any) -> str | None:
+def _assign(data: JsonObject, path: Sequence[str], value: object) -> str | None:
     """Puts a value into nested keys; says what is wrong where the path leads through something else."""
     inner = data
     for i, part in enumerate(path[:-1]):
@@ -364,11 +365,11 @@ def _assign(data: Any, path: Sequence[str], value: Any) -> str | None:
     return None
 
 
-def _assignments(overrides: Sequence[str] | Mapping[str, Any], blame: str) -> list[tuple[str, str, Any]]:
+def _assignments(overrides: Sequence[str] | Mapping[str, object], blame: str) -> list[tuple[str, str, object]]:
     """(the text as it was given, its key, its value) of each override. Raises DeclarationError."""
     if isinstance(overrides, Mapping):
         return [(f"{key}={value}", key, value) for key, value in overrides.items()]
-    found: list[tuple[str, str, Any]] = []
+    found: list[tuple[str, str, object]] = []
     problems: list[Problem] = []
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -384,7 +385,7 @@ def _assignments(overrides: Sequence[str] | Mapping[str, Any], blame: str) -> li
     return found
 
 
-def _override(document: Document, assignments: Sequence[tuple[str, str, Any]], blame: str) -> Document:
+def _override(document: Document, assignments: Sequence[tuple[str, str, object]], blame: str) -> Document:
     data = _with_room(document, {key: value for _, key, value in assignments}).data
     problems: list[Problem] = []
     for text, key, value in assignments:

@@ -9,7 +9,6 @@ import math
 import numbers
 import re
 from collections.abc import Mapping
-from typing import Any
 
 MAX_CHARS = 2_000_000
 MAX_DIGITS = 100
@@ -101,15 +100,15 @@ def to_int(value: object) -> int:
     return int(value)
 
 
-def to_date(value: Any, form: str = "%Y-%m-%d") -> str:
+def to_date(value: object, form: str = "%Y-%m-%d") -> str:
     """A date or time, or a text in ISO 8601, in strftime's codes. Raises ValueError."""
     if not _DATE_FORM.fullmatch(form) or len(form) > 200:
         raise ValueError(f"date: {form[:40]!r} has other codes than %Y, %m, %d and the like")
-    if isinstance(value, str):
+    if isinstance(text := value, str):
         try:
-            value = datetime.datetime.fromisoformat(value.strip())
+            value = datetime.datetime.fromisoformat(text.strip())
         except ValueError:
-            raise ValueError(f"date: {value[:40]!r} is not a date of ISO 8601, as 2024-05-31") from None
+            raise ValueError(f"date: {text[:40]!r} is not a date of ISO 8601, as 2024-05-31") from None
     if not isinstance(value, datetime.date | datetime.time):
         raise ValueError(f"date: {'null' if value is None else 'a ' + type(value).__name__} is not a date")
     return value.strftime(form)

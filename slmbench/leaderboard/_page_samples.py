@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from slmbench.leaderboard._records import ScoredRun
@@ -140,7 +139,7 @@ def _joined(values: Mapping[str, object], *names: str) -> str | None:
     return ", ".join(shown) or None
 
 
-def _sample(sample: Mapping[str, Any], run: ScoredRun) -> JsonObject:
+def _sample(sample: JsonObject, run: ScoredRun) -> JsonObject:
     output = str(sample.get("output") or "")
     glimpse = " ".join(output.split())
     scored = [(str(name), _plain(value) or "none") for name, value in sample["scores"].items()]
@@ -161,7 +160,7 @@ def _sample(sample: Mapping[str, Any], run: ScoredRun) -> JsonObject:
     }
 
 
-def _mark(sample: Mapping[str, Any], run: ScoredRun) -> tuple[str, str]:
+def _mark(sample: JsonObject, run: ScoredRun) -> tuple[str, str]:
     """What is said of a sample's score, and the class that it is said in."""
     metric = run.metrics[0]
     score = sample["scores"].get(metric.name)
@@ -173,7 +172,7 @@ def _mark(sample: Mapping[str, Any], run: ScoredRun) -> tuple[str, str]:
     return ("\u2713 right", "mark right") if right else ("\u2717 wrong", "mark wrong")
 
 
-def _item(sample: Mapping[str, Any]) -> str:
+def _item(sample: JsonObject) -> str:
     epoch = sample.get("epoch", 0)
     return f"{sample['item_id']}, sample {epoch + 1}" if epoch else str(sample["item_id"])
 
@@ -187,7 +186,7 @@ def _clipped(value: object) -> str:
     return shown
 
 
-def _choices(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _choices(sample: JsonObject) -> list[tuple[str, str]]:
     """The options with their summed log-likelihoods; the right one and the chosen one are named."""
     known = sample.get("loglikelihoods") or []
     items = []

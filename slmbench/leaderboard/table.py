@@ -190,11 +190,9 @@ def _ranked_key(runs: Sequence[ScoredRun]) -> str | None:
     if not groups:
         return None
 
-    def weight(key: str) -> tuple[int, Any, str]:
-        members = groups[key]
-        return len({_row_key(run) for run in members}), max(run.created for run in members), key
-
-    return max(groups, key=weight)
+    return max(
+        groups, key=lambda key: (len(set(map(_row_key, groups[key]))), max(run.created for run in groups[key]), key)
+    )
 
 
 def _choose_runs(runs: Sequence[ScoredRun], ranked_key: str | None, said: list[str]) -> dict[_RowKey, ScoredRun]:
@@ -269,7 +267,7 @@ def _dig(run: ScoredRun, path: Sequence[str]) -> object:
     return found
 
 
-def _weights(run: ScoredRun) -> tuple[Any, Any]:
+def _weights(run: ScoredRun) -> tuple[object, object]:
     return _dig(run, ("model", "weights_sha256")), _dig(run, ("adapter", "sha256"))
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
@@ -162,7 +161,7 @@ def _markdown_score(row: LeaderboardRow, column: LeaderboardColumn) -> str:
 def _markdown_cost(row: LeaderboardRow) -> list[str]:
     cost = row.cost
 
-    def shown(name: str, form: Callable[[Any], str]) -> str:
+    def shown(name: str, form: Callable[[float], str]) -> str:
         value = cost[name]
         return "" if value is None else form(value)
 

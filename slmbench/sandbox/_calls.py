@@ -7,7 +7,7 @@ import collections
 import json
 import operator
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from slmbench.sandbox._wire import FILES, BadFrame, Message, decode, encode
@@ -19,7 +19,7 @@ MUTABLE = (list, dict, set, bytearray, collections.deque, *FILES.values())
 NEVER_LENT = {"eval", "exec", "compile", "__import__", "open", "getattr", "globals", "locals", "vars", "setattr"}
 
 
-def contents(value: Any) -> Any:
+def contents(value: Any) -> bytes | list[object]:
     """A copy of what is in a list, dict, set, byte array, deque or file in memory."""
     if type(value) is bytearray:
         return bytes(value)
@@ -28,10 +28,12 @@ def contents(value: Any) -> Any:
     return [*value.keys(), *value.values()] if type(value) is dict else list(value)
 
 
-def changes(mutables: tuple[Any, ...], before: tuple[Any, ...], opaque: Any) -> list[Any]:
+def changes(
+    mutables: Sequence[object], before: Sequence[bytes | list[object]], opaque: Callable[[object], object]
+) -> list[object]:
     """[number, value] of each that has other contents than before; what was in the arguments goes as a reference."""
     known = {id(value): i for i, value in enumerate(mutables)}
-    found = []
+    found: list[object] = []
     for i, (value, old) in enumerate(zip(mutables, before, strict=True)):
         new = contents(value)
         same = (
@@ -44,7 +46,7 @@ def changes(mutables: tuple[Any, ...], before: tuple[Any, ...], opaque: Any) -> 
     return found
 
 
-def raised(err: BaseException) -> list[Any]:
+def raised(err: BaseException) -> list[object]:
     """What is told of an exception; its arguments only if all of them are plain and short."""
     try:
         arguments = encode(list(err.args), _refuse)
@@ -87,7 +89,7 @@ class Lender:
             self._lent.append((kind, value))
         return {"lent": self._numbers[id(value)], "kind": kind, "name": getattr(value, "__name__", kind)}
 
-    def lent(self, body: object) -> Any:
+    def lent(self, body: object) -> object:
         """What the program hands back. Raises BadFrame."""
         if type(body) is not dict or type(body.get("lent")) is not int or not 0 <= body["lent"] < len(self._lent):
             raise BadFrame("an object has a number")
@@ -95,7 +97,7 @@ class Lender:
 
     def serve(self, request: Message) -> Message:
         """The answer to what the program asks of one. Raises BadFrame, and what is not an Exception."""
-        value = self.lent({"lent": request["of"]})
+        value: Any = self.lent({"lent": request["of"]})
         kind, op = self._lent[request["of"]][0], request["back"]
         if op not in {"function": ("call",), "iterator": ("send",), "generator": ("send", "close")}[kind]:
             raise BadFrame("what is lent can't do that")
@@ -146,13 +148,13 @@ class Borrowed:
         object_of: Callable[[object], object],
     ) -> None:
         self._write, self._wait, self._opaque, self._object_of = write, wait, opaque, object_of
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, object] = {}
         self._numbers: dict[int, int] = {}
 
     def number_of(self, value: object) -> int | None:
         return self._numbers.get(id(value))
 
-    def stand_in(self, body: Message) -> Any:
+    def stand_in(self, body: Message) -> object:
         if "builtin" in body:
             return getattr(builtins, body["builtin"])
         number = body["lent"]
@@ -162,10 +164,10 @@ class Borrowed:
             self._numbers[id(self._made[number])] = number
         return self._made[number]
 
-    def _ask(self, op: str, number: int, args: tuple[Any, ...], kwargs: Message) -> Any:
+    def _ask(self, op: str, number: int, args: Sequence[object], kwargs: Message) -> object:
         from slmbench.sandbox._examiner import change, error_of
 
-        met: list[Any] = []
+        met: list[object] = []
         known: dict[int, int] = {}
         given = [encode(part, self._opaque, met, known) for part in (list(args), kwargs)]
         self._write({"back": op, "of": number, "args": given[0], "kwargs": given[1]})
@@ -178,14 +180,14 @@ class Borrowed:
         raise error_of(name, bases, message, None if arguments is None else decode(arguments, self._object_of))
 
     def _function(self, number: int, name: str) -> object:
-        def lent(*args: object, **kwargs: object) -> Any:
+        def lent(*args: object, **kwargs: object) -> object:
             return self._ask("call", number, args, kwargs)
 
         lent.__name__ = lent.__qualname__ = name
         return lent
 
-    def _generator(self, number: int, name: str) -> Generator[Any, Any, Any]:
-        sent = None
+    def _generator(self, number: int, name: str) -> Generator[object, object, object]:
+        sent: object = None
         while True:
             try:
                 value = self._ask("send", number, (sent,), {})
@@ -205,8 +207,8 @@ class _Lent:
     def __init__(self, following: Callable[[], object]) -> None:
         self._following = following
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> _Lent:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         return self._following()

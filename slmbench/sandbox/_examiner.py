@@ -9,7 +9,7 @@ import os
 import re
 import symtable
 import sys
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from io import BytesIO, StringIO
 from typing import Any
 
@@ -32,14 +32,14 @@ class Gone(BaseException):
 class Opaque:
     """An object of the program that has no plain value: it is called, iterated, handed back, and equals itself."""
 
-    __slots__ = ("_ask", "_compared", "_number")
+    __slots__ = ("_ask", "_compared", "_number")  # Not annotated: its `__annotations__` are the program's.
 
-    def __init__(self, number: int, ask: Callable[..., Any], compared: list[Any]) -> None:
+    def __init__(self, number: int, ask: Callable[..., object], compared: list[bool]) -> None:
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_ask", ask)
         object.__setattr__(self, "_compared", compared)
 
-    def __eq__(self, other: Any) -> Any:
+    def __eq__(self, other: object) -> bool:
         # Its own __eq__ may lie.
         if self is other:
             return True
@@ -48,7 +48,7 @@ class Opaque:
 
     __hash__ = object.__hash__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         return self._ask("call", of=self, args=list(args), kwargs=kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -56,13 +56,13 @@ class Opaque:
             raise AttributeError(name)
         return self._ask("attr", of=self, name=name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self._ask("set", of=self, name=name, to=value)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> object:
         return self._ask("iter", of=self)
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         return self._ask("next", of=self)
 
     # What it says of itself is a value for the tests to look at, as one that is returned.
@@ -73,7 +73,7 @@ class Opaque:
         length: int = self._ask("len", of=self)
         return length
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> object:
         return self._ask("item", of=self, key=key)
 
     def __str__(self) -> str:
@@ -140,14 +140,14 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     lost: list[tuple[str, str]] = []
     started_with = [*sys.argv], dict(os.environ), sys.stdout, sys.stderr
     opaques: dict[int, Opaque] = {}
-    compared: list[Any] = []
+    compared: list[bool] = []
 
-    def opaque_of(number: object) -> Any:
+    def opaque_of(number: object) -> object:
         if type(number) is not int:
             return lender.lent(number)
         return opaques.setdefault(number, Opaque(number, ask, compared))
 
-    def number_of(value: object) -> Any:
+    def number_of(value: object) -> object:
         if type(value) is not Opaque:
             if (lent := lender.lend(value)) is not None:
                 return lent
@@ -156,13 +156,13 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
 
     lender = Lender(number_of, opaque_of)
 
-    def ask(op: str, **request: Any) -> Any:
+    def ask(op: str, **request: Any) -> object:
         if lost:
             raise Gone
         if "of" in request:
             request["of"] = number_of(request["of"])
         compared.clear()
-        mutables: list[Any] = []
+        mutables: list[object] = []
         known: dict[int, int] = {}
         if op == "call":
             request |= set_by_tests(started_with)
@@ -201,7 +201,7 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     try:
         free, standard = names_used(tests)
         ask("program", code=code)
-        names: dict[str, Any] = {"__name__": "tests", **standard_names(standard)}
+        names: dict[str, object] = {"__name__": "tests", **standard_names(standard)}
         # Only a function called like a builtin is left to be tested: MBPP/126 asks for a `sum` of its own.
         for name in free or namesakes(code, tests, standard):
             try:
@@ -215,10 +215,10 @@ def examine(code: str, tests: str, requests: int, replies: int) -> tuple[str, st
     return lost[0] if lost else ("passed", "")
 
 
-def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> Message:
+def set_by_tests(started_with: tuple[list[str], dict[str, str], object, object]) -> Message:
     """What of arguments, environment and standard streams tests have set, for the program to find."""
     argv, environ, *streams = started_with
-    around: dict[str, Any] = {}
+    around: Message = {}
     if sys.argv != argv:
         around["argv"] = [str(part) for part in sys.argv]
     if dict(os.environ) != environ:
@@ -229,9 +229,10 @@ def set_by_tests(started_with: tuple[list[str], dict[str, str], Any, Any]) -> Me
     return around | ({"printed": caught} if caught else {})
 
 
-def change(target: Any, new: Any) -> None:
+def change(target: Any, new: object) -> None:
     """Gives a mutable argument the contents that it has in the program. Raises BadFrame if types differ."""
-    if type(new) not in MUTABLE or not isinstance(target, type(new)):
+    fits = type(new) in MUTABLE and isinstance(target, type(new))
+    if not fits:
         raise BadFrame(f"a {type(target).__name__} can't become a {type(new).__name__}")
     if isinstance(new, list | bytearray):
         target[:] = new
@@ -249,12 +250,12 @@ def change(target: Any, new: Any) -> None:
     (target.extend if isinstance(new, collections.deque) else target.update)(new)
 
 
-def error_of(name: str, bases: list[Any], message: str, arguments: list[Any] | None) -> BaseException:
+def error_of(name: str, bases: Sequence[object], message: str, arguments: Sequence[object] | None) -> BaseException:
     """The builtin exception of a name, or one of that name under the first of its builtin bases that can be made.
 
     arguments: what it was raised with, if that is plain; else it gets the message.
     """
-    ways = [[message]] if arguments is None else [arguments, [message]]
+    ways: list[Sequence[object]] = [[message]] if arguments is None else [arguments, [message]]
     for base in [*bases[:20], "RuntimeError"]:
         kind = getattr(builtins, base, None) if isinstance(base, str) else None
         if not isinstance(kind, type) or not issubclass(kind, (Exception, SystemExit)):

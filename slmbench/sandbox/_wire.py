@@ -11,10 +11,10 @@ import json
 import os
 import sys
 from collections import deque, namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO, StringIO
 from keyword import iskeyword
-from typing import Any
+from typing import Any, TypeVar
 
 MAX_FRAME_BYTES = 8 << 20
 MAX_PROGRAM_BYTES = 64 << 20
@@ -29,6 +29,7 @@ PARTS = {
 PATHS = ("PosixPath", "PurePosixPath")
 Message = dict[str, Any]
 """A frame's JSON object."""
+ValueT = TypeVar("ValueT")
 FILES = {"StringIO": StringIO, "BytesIO": BytesIO}
 TYPES = {t.__name__: t for t in (int, float, complex, bool, str, bytes, list, tuple, set, frozenset, dict, object)}
 
@@ -81,11 +82,11 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def encode(
-    value: Any,
-    opaque: Callable[[Any], Any],
-    mutables: list[Any] | None = None,
+    value: object,
+    opaque: Callable[[object], object],
+    mutables: list[object] | None = None,
     known: dict[int, int] | None = None,
-) -> Any:
+) -> object:
     """JSON of a value. A subclass of a builtin type goes as the builtin; other objects as `{"opaque": opaque(value)}`.
 
     mutables: gets the lists, dicts, sets, byte arrays, deques and files in memory that are in the value, in an order
@@ -95,10 +96,10 @@ def encode(
     """
     known = {} if known is None else known
 
-    def items(values: Any, depth: int) -> list[Any]:
+    def items(values: Iterable[object], depth: int) -> list[object]:
         return [one(item, depth + 1) for item in values]
 
-    def one(value: Any, depth: int) -> Any:
+    def one(value: Any, depth: int) -> object:
         if depth > MAX_DEPTH:
             raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
         if id(value) in known and (depth or mutables is not None):
@@ -141,7 +142,7 @@ def encode(
         parts = _standard_parts(value)
         return {"opaque": opaque(value)} if parts is None else {kind.__name__: parts}
 
-    def mutable(value: Any, kind: type, depth: int) -> Any:
+    def mutable(value: Any, kind: type, depth: int) -> object:
         if issubclass(kind, list):
             return items(list.__iter__(value), depth)
         if issubclass(kind, dict):
@@ -160,7 +161,7 @@ def encode(
     return one(value, 0)
 
 
-def _standard_parts(value: object) -> Any:
+def _standard_parts(value: object) -> object:
     """What a number or a date of the standard library is made of; None for other values, and times with a zone."""
     kind = type(value)
     if kind is getattr(sys.modules.get("decimal"), "Decimal", None):
@@ -203,10 +204,10 @@ def _has_surrogates(text: str) -> bool:
 
 
 def decode(
-    message: Any,
-    opaque: Callable[[Any], Any],
-    mutables: list[Any] | None = None,
-    refs: Sequence[Any] = (),
+    message: object,
+    opaque: Callable[[object], object],
+    mutables: list[object] | None = None,
+    refs: Sequence[object] = (),
 ) -> Any:
     """The value of `encode`'s JSON; `opaque` gets what stood for an object. Raises BadFrame for anything else.
 
@@ -214,22 +215,22 @@ def decode(
     """
     refs = mutables if mutables is not None and not refs else refs
 
-    def kept(value: object) -> Any:
+    def kept(value: ValueT) -> ValueT:
         # Before what is in it, which can refer to it.
         if mutables is not None:
             mutables.append(value)
         return value
 
-    def items(values: Any, depth: int) -> list[Any]:
+    def items(values: object, depth: int) -> list[Any]:
         if type(values) is not list:
             raise BadFrame(f"a list expected, got {type(values).__name__}")
         return [one(item, depth + 1) for item in values]
 
-    def one(message: Any, depth: int) -> Any:
+    def one(message: object, depth: int) -> object:
         if depth > MAX_DEPTH + 1:
             raise BadFrame(f"a value nested deeper than {MAX_DEPTH} levels")
         if type(message) is list:
-            value = kept([])
+            value: list[object] = kept([])
             value += items(message, depth)
             return value
         elif type(message) is not dict:
@@ -245,7 +246,8 @@ def decode(
             except (TypeError, ValueError, KeyError, ArithmeticError, IndexError) as err:
                 raise BadFrame(f"no value of {tag!r:.40}: {str(err)[:100]}") from None
 
-    def tagged(tag: str, body: Any, depth: int) -> Any:
+    def tagged(tag: str, body: Any, depth: int) -> object:
+        made: Any
         if tag == "dict":
             made = kept({})
             made.update(items(pair, depth) for pair in body)
@@ -292,7 +294,7 @@ def decode(
             real, imaginary = items(body, depth)
             return complex(float(real), float(imaginary))
         if tag in ("range", "slice"):
-            cut: Callable[..., Any] = range if tag == "range" else slice
+            cut: Callable[..., object] = range if tag == "range" else slice
             return cut(*items(body, depth))
         if tag == "ref" and type(body) is int and body >= 0:
             return refs[body]

@@ -32,7 +32,7 @@ def serve(requests: int, replies: int) -> None:
     kept: list[Any] = []
     number: dict[int, int] = {}
 
-    def opaque(value: object) -> Any:
+    def opaque(value: object) -> object:
         if (lent := borrowed.number_of(value)) is not None:
             return {"lent": lent}
         if id(value) not in number:
@@ -40,7 +40,7 @@ def serve(requests: int, replies: int) -> None:
             kept.append(value)
         return number[id(value)]
 
-    def object_of(body: Any) -> Any:
+    def object_of(body: Any) -> object:
         return kept[body] if type(body) is int else borrowed.stand_in(body)
 
     def wait() -> Message:
@@ -60,7 +60,7 @@ def serve(requests: int, replies: int) -> None:
 
     borrowed = Borrowed(lambda message: write_frame(replies, message), wait, opaque, object_of)
 
-    def answer(request: Message) -> Any:
+    def answer(request: Message) -> object:
         op = request["op"]
         if op == "program":
             exec(compile(request["code"], "<program>", "exec", dont_inherit=True), module.__dict__)
@@ -71,14 +71,15 @@ def serve(requests: int, replies: int) -> None:
         if op == "attr":
             return getattr(of, request["name"])
         if op == "set":
-            return setattr(of, request["name"], decode(request["to"], object_of))
+            setattr(of, request["name"], decode(request["to"], object_of))
+            return None
         if op == "item":
             return of[decode(request["key"], object_of)]
-        ways: dict[str, Callable[[Any], Any]] = {"iter": iter, "next": next, "truth": bool, "len": len}
+        ways: dict[str, Callable[[Any], object]] = {"iter": iter, "next": next, "truth": bool, "len": len}
         return (ways | {"str": str, "repr": repr})[op](of)
 
     def call(request: Message) -> Message:
-        met: list[Any] = []
+        met: list[object] = []
         args = decode(request["args"], object_of, met)
         kwargs = decode(request["kwargs"], object_of, met)
         stdin = decode(request["stdin"], object_of, met) if "stdin" in request else None

@@ -108,7 +108,7 @@ def _option(source: str, fields: Mapping[str, object]) -> str | None:
     return template.render(fields)
 
 
-def _parts(value: object, path: str, depth: int = 0) -> tuple[Sequence[Any], Sequence[Any] | None]:
+def _parts(value: object, path: str, depth: int = 0) -> tuple[Sequence[object], Sequence[object] | None]:
     """(texts, labels) of a field."""
     if isinstance(value, str) and depth == 0:
         return _parts(_from_json(value, path), path, 1)

@@ -43,7 +43,7 @@ def inputs_of(prompt: PromptSpec, fields: Mapping[str, object]) -> JsonObject:
     """
     if prompt.inputs is not None:
         return {name: Template(source).render(fields) for name, source in prompt.inputs.items()}
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for column, value in _named(Template(prompt.user).printed(fields)):
         if column in flat:
             raise DataError(f"two fields make the input {column!r}; declare prompt.inputs")
@@ -52,11 +52,11 @@ def inputs_of(prompt: PromptSpec, fields: Mapping[str, object]) -> JsonObject:
     return flat
 
 
-def _named(printed: Sequence[Printed]) -> Iterator[tuple[str, Any]]:
+def _named(printed: Sequence[Printed]) -> Iterator[tuple[str, object]]:
     """(column, value) in the order of printing. What a loop prints is there each time; else a value is there once, and
     of a field that is printed whole no piece."""
     whole = {one.path for one in printed if one.whole}
-    seen: dict[Path, list[Any]] = {}
+    seen: dict[Path, list[object]] = {}
     for one in printed:
         before = seen.setdefault(one.path, [])
         looped = LOOPED in one.path
