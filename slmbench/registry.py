@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
-from slmbench.headers import source_sha256
+from slmbench.headers import KINDS, own_headers, source_sha256
 from slmbench.paths import shown
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -230,12 +232,24 @@ class Registry:
                 raise one.error
         return self._found.get((kind, name))
 
-    def find(self, kind: str, name: str) -> Registered:
-        """Raises UsageError with the nearest known name."""
-        found = self.get(kind, name)
-        if found is None:
-            raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, self.names(kind))}")
-        return found
+
+@cache
+def own_entry(kind: str, name: str) -> Registered | None:
+    """What slmbench itself registers of a kind and name, its file imported; None without one."""
+    path = next((header.path for header in own_headers(kind) if header.name == name), None)
+    if path is None:
+        return None
+    module = import_module(f"slmbench.{KINDS[kind]}.{os.path.basename(path)[:-3]}")
+    return Registry(marked(vars(module), path, module.__name__, plugin=False)).get(kind, name)
+
+
+def find(kind: str, name: str, plugins: Registry | None = None) -> Registered:
+    """slmbench's own, else a plugin's. Raises UsageError with the nearest known name."""
+    found = own_entry(kind, name) or (plugins.get(kind, name) if plugins is not None else None)
+    if found is None:
+        known = [*(header.name for header in own_headers(kind)), *(plugins.names(kind) if plugins is not None else ())]
+        raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+    return found
 
 
 def is_marked(function: object) -> bool:

@@ -42,12 +42,12 @@ def words_of(text: str) -> list[str]:
     return _ANY_WORD.findall(unicodedata.normalize("NFKC", text).translate(_DASHES).lower())
 
 
-def normalised(text: str) -> str:
+def normalised(text: str, words: list[str] | None = None) -> str:
     """What two texts have in common that are the same but for case, punctuation and white space: its words.
 
-    A text without words is known by its signs.
+    A text without words is known by its signs. words: those of the text, if they are at hand.
     """
-    return " ".join(words_of(text) or text.split())
+    return " ".join((words_of(text) if words is None else words) or text.split())
 
 
 @frozen

@@ -17,6 +17,7 @@ from slmbench.contamination.ngrams import (
     build_index,
     near,
     new_vocabulary,
+    normalised,
     runs_of,
     shared_runs,
     words_of,
@@ -303,7 +304,10 @@ def _keys(prompt: str, answer: str) -> list[Hashable]:
 
 def _keys_by_level(text: RowText, prompt: list[str], answer: list[str]) -> tuple[tuple[Level, list[Hashable]], ...]:
     """The keys of a row as it is and by its words."""
-    return ("exact", _keys(text.prompt, text.answer)), ("normalised", _keys(" ".join(prompt), " ".join(answer)))
+    return ("exact", _keys(text.prompt, text.answer)), (
+        "normalised",
+        _keys(normalised(text.prompt, prompt), normalised(text.answer, answer)),
+    )
 
 
 @frozen

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from importlib import import_module
 
-from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats._base import (
     Format,
     FormatFault,
@@ -20,7 +17,7 @@ from slmbench.formats._base import (
 from slmbench.formats._declared import format_of
 from slmbench.formats.chat import chat_template_of, dated, messages_of
 from slmbench.headers import own_headers
-from slmbench.registry import Registered, Registry, marked
+from slmbench.registry import Registry, find, own_entry
 
 __all__ = [
     "Format",
@@ -47,17 +44,10 @@ def format_names(plugins: Registry | None = None) -> list[str]:
 
 def load_format(name: str, plugins: Registry | None = None) -> Format:
     """The format of a name. plugins: what else is known. Raises UsageError with the nearest known one."""
-    if name in format_names():
-        return _own(name)
-    found = plugins.get("format", name) if plugins is not None else None
-    if found is None:
-        raise UsageError(f"unknown format {name!r}{did_you_mean(name, format_names(plugins))}")
-    return format_of(found)
+    return _own(name) or format_of(find("format", name, plugins))
 
 
 @cache
-def _own(name: str) -> Format:
-    header = next(header for header in own_headers("format") if header.name == name)
-    module = import_module(f"slmbench.formats.{os.path.basename(header.path)[:-3]}")
-    entries: list[Registered] = marked(vars(module), header.path, module.__name__, plugin=False)
-    return format_of(Registry(entries).find("format", name))
+def _own(name: str) -> Format | None:
+    entry = own_entry("format", name)
+    return None if entry is None else format_of(entry)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from slmbench.headers import Header, own_headers
-from slmbench.registry import Registry, marked
+from slmbench.registry import Registered, Registry, find, own_entry
 
 if TYPE_CHECKING:
     import evaluate
@@ -34,17 +32,7 @@ def load_scorer(name: str, plugins: Registry | None = None, *, task: str = "") -
 
     Raises UsageError for an unknown one, with the nearest.
     """
-    if (own := own_scorer(name)) is not None:
-        return own
-    found = plugins.get("metric", name) if plugins is not None else None
-    if found is None:
-        from slmbench.errors import UsageError, did_you_mean
-
-        known = [*metric_names(), *(plugins.names("metric") if plugins is not None else ())]
-        raise UsageError(f"unknown metric {name!r}{did_you_mean(name, known)}")
-    from slmbench.metrics._declared import scorer_of
-
-    return scorer_of(found, task)
+    return own_scorer(name) or _made(find("metric", name, plugins), task)
 
 
 def load_metric(name: str) -> evaluate.Metric:
@@ -58,31 +46,21 @@ def own_scorer(name: str) -> Scorer | None:
     """slmbench's own metric of that name, pass@k of any k included; None without one."""
     from slmbench.metrics.passing import scorer_named
 
-    if (of_any_k := scorer_named(name)) is not None:
-        return of_any_k
-    header = next((header for header in metric_headers() if header.name == name), None)
-    return None if header is None else _scorer_in(header)
+    entry = own_entry("metric", name)
+    if entry is not None and entry.facts.get("factory"):  # It may depend on what is asked for now.
+        return _made(entry)
+    return scorer_named(name) or (None if entry is None else _of_own(name))
 
 
 @cache
-def _module_entries(path: str) -> Registry:
-    module = import_module(f"slmbench.metrics.{os.path.basename(path)[:-3]}")
-    return Registry(marked(vars(module), path, module.__name__, plugin=False))
+def _of_own(name: str) -> Scorer:
+    return _made(find("metric", name))
 
 
-def _scorer_in(header: Header) -> Scorer:
-    entry = _module_entries(header.path).find("metric", header.name)
-    if entry.facts.get("factory"):  # It may depend on what is asked for now.
-        made: Scorer = entry.function()
-        return made
-    return _scorer_of_own(header.path, header.name)
-
-
-@cache
-def _scorer_of_own(path: str, name: str) -> Scorer:
+def _made(entry: Registered, task: str = "") -> Scorer:
     from slmbench.metrics._declared import scorer_of
 
-    return scorer_of(_module_entries(path).find("metric", name))
+    return scorer_of(entry, task)
 
 
 def __getattr__(name: str) -> object:
