@@ -120,7 +120,7 @@ class FormSpec(Spec):
 class TaskSpec(Spec):
     """A task: its data, its prompt, its answer, how it is generated and scored.
 
-    fallback_split: what is evaluated where a mirror has it and not `split`; the run says so.
+    fallback_split: what is evaluated if a mirror has it and not `split`; the run says so.
     """
 
     summary: str = Field(min_length=1)

@@ -26,7 +26,7 @@ Evaluate = Callable[[Recipe, Sequence[str]], Sequence[Run]]
 class TrainedAdapter:
     """What one adapter of a point cost, and its runs. None if its folder doesn't say.
 
-    memory_bytes: the peak while it was trained, of the GPU where there was one.
+    memory_bytes: the peak while it was trained, of the GPU if there was one.
     """
 
     adapter: str
