@@ -89,7 +89,7 @@ def _facts(run: ScoredRun) -> list[tuple[str, str]]:
         ("shots", _plain((record.get("fewshot") or {}).get("n")) if isinstance(record.get("fewshot"), dict) else None),
         ("chain of thought", _plain(record.get("cot")) if record.get("cot") not in (None, "off") else None),
         ("sandbox", _joined(record.get("sandbox") or {}, "tier", "examine")),
-        ("to mind", _joined_counts(record.get("remarks"))),
+        ("to note", _joined_counts(record.get("remarks"))),
         ("task version", _plain(record["task"].get("version"))),
         ("seed", _plain(record.get("seed"))),
         ("weights", _short(record["model"].get("weights_sha256"))),
@@ -103,7 +103,7 @@ def _facts(run: ScoredRun) -> list[tuple[str, str]]:
         ("the model's file says", _own_settings(record.get("generation_config"))),
         ("hardware", _joined(hardware, *hardware) if isinstance(hardware, dict) else _plain(hardware)),
         ("took", duration(cost["seconds"]) if isinstance(cost.get("seconds"), (int, float)) else None),
-        ("tokens a second", f"{speed:,.0f}" if isinstance(speed, (int, float)) else None),
+        ("tokens per second", f"{speed:,.0f}" if isinstance(speed, (int, float)) else None),
         ("latency, alone", f"p50 {latencies[0]} ms, p90 {latencies[1]} ms" if all(latencies) else None),
         ("comparability key", _short(run.comparability_key)),
     ]
