@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-
-from slmbench.paths import hub_is_offline
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 PROBE_S = 5.0
 REMEMBERED_S = 60.0
 _answered: dict[str, tuple[float, bool]] = {}
+_STAYS_OFFLINE: ContextVar[bool] = ContextVar("slmbench_stays_offline", default=False)
+
+
+def hub_is_offline() -> bool:
+    """Whether no network is asked for: by `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE`, or by `staying_offline`."""
+    true = {"1", "true", "yes", "on"}
+    asked = (os.environ.get(name, "").lower() in true for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
+    return _STAYS_OFFLINE.get() or any(asked)
+
+
+@contextlib.contextmanager
+def staying_offline() -> Iterator[None]:
+    """For the length of the block nothing is asked of a network, whatever the environment says."""
+    token = _STAYS_OFFLINE.set(True)
+    try:
+        yield
+    finally:
+        _STAYS_OFFLINE.reset(token)
 
 
 def use_cache_alone() -> bool:

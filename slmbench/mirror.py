@@ -25,7 +25,8 @@ from slmbench.datasets import ROW_ENDINGS, Dataset, Row, fetch_rows, load_datase
 from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_mean
 from slmbench.files import json_bytes, write_together
 from slmbench.foreign import Count, Foreign, SchemaOne, read_model
-from slmbench.paths import hub_is_offline, shown
+from slmbench.hub import hub_is_offline
+from slmbench.paths import shown
 
 CHECKSUMS = "checksums.json"
 SCHEMA = 1

@@ -41,12 +41,6 @@ def cache_dir() -> str:
     return os.path.join(os.path.abspath(home), "slmbench")
 
 
-def hub_is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` asks for no network."""
-    true = {"1", "true", "yes", "on"}
-    return any(os.environ.get(name, "").lower() in true for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
-
-
 def shown(path: object) -> str:
     """The path as a person would type it from here: relative when it is below the current folder."""
     text = os.fspath(path)  # type: ignore[call-overload]

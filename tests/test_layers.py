@@ -211,6 +211,35 @@ def test_progress_and_messages_go_through_the_console_and_not_from_call_to_call(
     assert handed == []
 
 
+# No parameter travels in the environment; what sets it all the same, and for whom.
+SETS_ENVIRON = {
+    "sandbox/_worker.py": "in the sandbox: what a program's tests have set, for a call of the program",
+    "workflow/quiet.py": "what libraries read when they are imported, and can't be told otherwise",
+}
+CHANGES = {"setdefault", "update", "pop", "popitem", "clear", "__setitem__", "__delitem__"}
+
+
+def _sets_environ(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        function = ast.unparse(node.func)
+        return function in {"os.putenv", "os.unsetenv", *(f"os.environ.{name}" for name in CHANGES)}
+    targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [getattr(node, "target", None)]
+    return any(ast.unparse(target).startswith("os.environ") for target in targets if target is not None)
+
+
+def test_no_parameter_travels_in_the_environment() -> None:
+    trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+    setting = {path for path, tree in trees.items() if any(map(_sets_environ, ast.walk(tree)))}
+    assert setting == SETS_ENVIRON.keys()
+    # By its full name alone, so that the test above sees it.
+    assert not [path for path, tree in trees.items() if "environ" in _imported_from_os(tree)]
+
+
+def _imported_from_os(tree: ast.AST) -> set[str]:
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "os")
+    return {alias.name for node in found for alias in node.names}
+
+
 # Whatever else reads JSON reads what it has made itself a moment ago, or what must not import the package.
 OWN_JSON = {
     "foreign.py": "the one way in",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from attrs import frozen
@@ -14,6 +12,7 @@ from slmbench.checks._findings import Findings, short
 from slmbench.checks._formats import Reading, Written, distinct, until_stop
 from slmbench.errors import SlmbenchError
 from slmbench.formats import load_format
+from slmbench.hub import staying_offline
 from slmbench.metrics import Scorer
 from slmbench.task import Task
 from slmbench.values import Example, Output
@@ -168,22 +167,8 @@ def _why_not_ready(scorer: Scorer) -> str:
     """Why a metric can't work on this machine, '' where it can. Asked once a process: it may load a model."""
     assert scorer.ready is not None
     try:
-        with _offline():
+        with staying_offline():  # A check downloads nothing, not even a metric's weights.
             scorer.ready()
     except SlmbenchError as error:
         return str(error)
     return ""
-
-
-@contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    # A check downloads nothing, not even a metric's weights.
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from slmbench.console import Console, phase, say, using
 from slmbench.interrupts import interruptible
+from slmbench.workflow.quiet import share_cores
 
 COMMANDS = {
     "quickstart": "The whole story on the embedded model, offline, in about two minutes.",
@@ -28,7 +28,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 ok, 1 failed, 2 usage, 3 trust, 4 offline, 130 interrupted."""
     argv = sys.argv[1:] if arguments is None else arguments
-    _share_cores()
+    share_cores()
     with using(Console(live=True)), interruptible() as interrupt:
         try:
             what = f"slmbench {argv[0]}" if argv and argv[0] in COMMANDS else "slmbench"
@@ -72,16 +72,6 @@ def _tell(error: Exception) -> int:
     for line in "".join(traceback.format_exception(error)).splitlines():
         say(line)
     return 1
-
-
-def _share_cores() -> None:
-    """Keeps torch's threads from burning a core that another process needs: they spin 30 times less before they sleep.
-
-    Measured on two cores, two trainings of `nano` at once: 27 s each instead of 131 s; one alone takes 3% longer.
-    Read when torch is imported. What the person has set for OpenMP stays.
-    """
-    if not any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
-        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def _run_click(argv: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import click
@@ -10,6 +9,7 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._boards import show_leaderboard
 from slmbench.console import say
+from slmbench.hub import staying_offline
 
 RECIPE = "nano-quickstart"
 
@@ -17,13 +17,13 @@ RECIPE = "nano-quickstart"
 @click.command("quickstart", help="Train four adapters on the embedded model, evaluate all, show the leaderboard.")
 @click.option("--out", default="slmbench-quickstart", show_default=True, type=click.Path(file_okay=False))
 def command(out: str) -> None:
-    # The embedded model is in the package: whatever the network is like, nothing is asked of it.
-    os.environ["HF_HUB_OFFLINE"] = "1"
     started = time.monotonic()
     say("quickstart: four LoRA adapters on nano, a model of a million parameters, then everything is scored by lm-eval")
     from slmbench.workflow.run import RunPlan, ready_run, run
 
     catalog = default_catalog()
-    show_leaderboard(*run(ready_run(RunPlan(recipe=RECIPE, out=out), catalog), catalog), as_json=False)
+    # The embedded model is in the package: whatever the network is like, nothing is asked of it.
+    with staying_offline():
+        show_leaderboard(*run(ready_run(RunPlan(recipe=RECIPE, out=out), catalog), catalog), as_json=False)
     say(f"done in {time.monotonic() - started:.0f} s; runs, adapters and leaderboard are in {out}")
     say("next: slmbench list tasks; slmbench show task nano_note; slmbench new task NAME")

@@ -6,8 +6,7 @@ from slmbench.datasets._declared import Dataset, Row
 from slmbench.datasets._nulls import without_nan
 from slmbench.datasets._tables import shortened
 from slmbench.errors import DataError, MissingData
-from slmbench.hub import use_cache_alone
-from slmbench.paths import hub_is_offline
+from slmbench.hub import hub_is_offline, use_cache_alone
 
 
 def hub_rows(dataset: Dataset, split: str) -> list[Row]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import lru_cache, partial
 
 from slmbench.errors import OfflineError, UsageError
@@ -18,17 +20,34 @@ MODEL_VARIABLE = "SLMBENCH_BERTSCORE"
 BASELINE_VARIABLE = "SLMBENCH_BERTSCORE_BASELINE"
 DEFAULT_MODEL = "roberta-large:17"
 PAIRS_AT_ONCE = 128
+_STAND_IN: ContextVar[str | None] = ContextVar("slmbench_bertscore", default=None)
+
+
+@contextlib.contextmanager
+def bertscore_model(location: str) -> Iterator[None]:
+    """Scorers that are loaded in the block use this model in place of the default; one that is set stays.
+
+    location: as in SLMBENCH_BERTSCORE, which comes before it.
+    """
+    token = _STAND_IN.set(location)
+    try:
+        yield
+    finally:
+        _STAND_IN.reset(token)
+
+
+def _asked() -> str:
+    return os.environ.get(MODEL_VARIABLE, "").strip() or _STAND_IN.get() or DEFAULT_MODEL
 
 
 def bertscore_settings() -> BertSettings:
-    """What the environment asks for; looks for no weights and never fails.
+    """What the environment, or `bertscore_model`, asks for; looks for no weights and never fails.
 
     SLMBENCH_BERTSCORE: a local folder or a hub id, `:layer` after it; layer 0 are the embeddings below the first layer.
     Without a layer it is a folder's last one. Default: roberta-large, layer 17, as in bert_score for English.
     SLMBENCH_BERTSCORE_BASELINE: a file of bert_score's form (LAYER,P,R,F) to rescale by; none by default.
     """
-    asked = os.environ.get(MODEL_VARIABLE, "").strip() or DEFAULT_MODEL
-    found = re.fullmatch(r"(.+?)(?::([0-9]{1,3}))?", asked, re.DOTALL)
+    found = re.fullmatch(r"(.+?)(?::([0-9]{1,3}))?", _asked(), re.DOTALL)
     assert found is not None
     layer = int(found[2]) if found[2] else None
     return BertSettings.of(found[1], layer, os.environ.get(BASELINE_VARIABLE, "").strip() or None)
@@ -78,8 +97,7 @@ def _matched(got: Embedding, gold: Embedding) -> tuple[float, float, float]:
 @lru_cache(maxsize=1)
 def loaded(settings: BertSettings) -> BertEncoder:
     """The model of these settings, loaded once. Raises UsageError or OfflineError."""
-    asked = os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
-    settings.check(f"{MODEL_VARIABLE}={asked}")
+    settings.check(f"{MODEL_VARIABLE}={_asked()}")
     try:
         return BertEncoder.load(settings)
     except UsageError:

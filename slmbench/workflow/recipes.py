@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from slmbench.catalog import Catalog
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = "slmbench-out"
 DEFAULT_TWIN_OUT = "slmbench-twin"
-BERTSCORE = "SLMBENCH_BERTSCORE"
 
 
 class RecipeOptions(NamedTuple):
@@ -187,19 +186,12 @@ def with_few_samples(tasks: Sequence[Task]) -> list[Task]:
     return made
 
 
-@contextlib.contextmanager
-def bertscore_by_twin(model: str, catalog: Catalog, twin: bool) -> Iterator[None]:
+def bertscore_by_twin(model: str, catalog: Catalog, twin: bool) -> contextlib.AbstractContextManager[None]:
     """Has BERTScore use the vectors of the twin itself, as a twin is for offline; a model that is set already stays.
 
     Around the loading of tasks: that is when their metrics look up which model to use.
     """
+    from slmbench.metrics.bertscore import bertscore_model
     from slmbench.models import resolve_model
 
-    if not twin or os.environ.get(BERTSCORE):
-        yield
-        return
-    os.environ[BERTSCORE] = resolve_model(model, catalog, twin=True).location
-    try:
-        yield
-    finally:
-        del os.environ[BERTSCORE]
+    return bertscore_model(resolve_model(model, catalog, twin=True).location) if twin else contextlib.nullcontext()
