@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, SupportsFloat
 
 from slmbench.errors import HookError, UsageError, did_you_mean
 from slmbench.metrics._scorer import Scorer, gold_of, references_of
@@ -66,7 +66,7 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
         parts=measure.part if pooled is not None else None,
         pool=pooled,
         score_all=measure.scores if at_once else None,
-        remarks=facts.get("remarks"),
+        remarks=measure.remarks if entry.plugin and facts.get("remarks") is not None else facts.get("remarks"),
     )
 
 
@@ -124,6 +124,17 @@ class _Measure:
         made = self._all(items)
         return [self.checked(one, _of(example)) for one, (example, _) in zip(made, items, strict=True)]
 
+    def remarks(self, example: Example, output: Output) -> dict[str, int]:
+        """What the metric's own remarks say of an item, checked."""
+        try:
+            made: object = self.entry.facts["remarks"](example, output)
+        except (Exception, SystemExit) as error:
+            raise self.fault(f"remarks: {type(error).__name__}: {error}", _of(example), error) from error
+        counts = made if isinstance(made, Mapping) else {None: made}
+        if not all(isinstance(kind, str) and type(n) is int and n >= 0 for kind, n in counts.items()):
+            raise self.fault(f"remarks: expected a dict of texts and counts, got {str(made)[:60]}", _of(example))
+        return dict(counts)
+
     def _made(self, example: Example, output: Output) -> object:
         given = {name: INPUTS[name](example, output) for name in self.names}
         try:
@@ -153,12 +164,12 @@ class _Measure:
         values: Mapping[str, Any] = made if isinstance(made, Mapping) else {self.values[0]: made}
         if not self.entry.plugin:
             return dict(values)
-        if tuple(sorted(map(str, values))) != tuple(sorted(self.values)):
+        if set(values) != set(self.values):
             raise self.fault(f"expected the values {_listed(self.values)}, got {_listed(values)}", of)
-        for name, value in values.items():
-            if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-                raise self.fault(f"{name} is a {type(value).__name__}; a metric returns numbers", of)
-            number = float(value)
+        numbers = {name: _number(values[name]) for name in self.values}
+        for name, number in numbers.items():
+            if number is None:
+                raise self.fault(f"{name} is a {type(values[name]).__name__}; a metric returns numbers", of)
             if not math.isfinite(number):
                 raise self.fault(f"{name} is {'NaN' if number != number else 'infinite'}", of)
             ends = self.ends
@@ -166,7 +177,7 @@ class _Measure:
                 raise self.fault(f"{name} is {number:g}, outside of its range {ends[0]:g} to {ends[1]:g}", of)
             if self.entry.facts.get("binary") and ends is not None and number not in ends:
                 raise self.fault(f"{name} is {number:g}; of a binary metric it is {ends[0]:g} or {ends[1]:g}", of)
-        return {name: float(values[name]) for name in self.values}
+        return {name: number for name, number in numbers.items() if number is not None}
 
     def _raised(self, error: BaseException, example: Example | None, n: int = 1) -> HookError:
         of = "no item" if example is None else f"item {example.id!r}" + (f" and {n - 1} more" if n > 1 else "")
@@ -190,6 +201,14 @@ class _Pool:
         except (Exception, SystemExit) as error:
             raise self.measure.fault(f"pool: {type(error).__name__}: {error}", _WHOLE, error) from error
         return self.measure.checked(made, _WHOLE)
+
+
+def _number(value: SupportsFloat) -> float | None:
+    """None for what is no number, as a text or an array of several."""
+    try:
+        return None if isinstance(value, str | bytes) else float(value)
+    except Exception:  # A value's own way to a number may raise anything.
+        return None
 
 
 def _items(items: Sequence[Item]) -> str:

@@ -89,6 +89,20 @@ def score(text: str = "2") -> object:
         (metric("import sys; sys.exit(0)"), r"plugin\.py:11: metric 'mine': SystemExit: 0 \(task"),
         (metric("return {1}", ", pool=len"), r"metric 'mine': what an item adds is not a JSON value"),
         (metric("return 'good'"), r"metric 'mine': mine is a str; a metric returns numbers \(task"),
+        (metric("import numpy; return numpy.zeros(2)"), r"metric 'mine': mine is a ndarray; a metric returns numbers"),
+        (metric("return {1: 0.5}", ", values=('1',)"), r"metric 'mine': expected the values 1, got 1 \(task"),
+        (
+            metric("return 1", ", remarks=lambda e, o: 3"),
+            r"'mine': remarks: expected a dict of .* got 3 \(task 'sums', it",
+        ),
+        (
+            metric("return 1", ", remarks=lambda e, o: {'odd': 'x'}"),
+            r"remarks: expected a dict of texts and counts, got",
+        ),
+        (
+            metric("return 1", ", remarks=lambda e, o: e.nothing"),
+            r"plugin\.py:9: metric 'mine': remarks: AttributeError",
+        ),
         (metric("return None"), r"metric 'mine': mine is a NoneType; a metric returns numbers \(task"),
         (
             metric("return {'em': 1.0}"),
@@ -114,6 +128,8 @@ def test_a_metric_that_does_not_do_what_it_says_is_told_with_task_item_and_line(
     write(plugin)
     with pytest.raises(SlmbenchError, match=message):
         score()
+        task = load_task("sums")
+        task.scorers[0].remarks(task.examples("test")[0], Output(text="2"))
 
 
 @pytest.mark.parametrize(
