@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from slmbench.catalog import default_catalog
+from slmbench.checks import check_plugins
 from slmbench.cli import main
+from slmbench.errors import HookError
 from slmbench.installed import brought, package_of
+from slmbench.metrics import load_scorer
+from slmbench.plugins import load_plugins
+from slmbench.task import load_task
 
 TASK = "summary: From a package.\nversion: 1\n"
 
@@ -139,3 +144,33 @@ def test_a_name_that_is_there_already_is_left_out_and_said(
     assert "slm_same" not in catalog.find("tasks", "gsm8k") and "slm_same" not in catalog.find("datasets", "gsm8k")
     said = capsys.readouterr().err
     assert "warning: task 'gsm8k' of " in said and "is left out: " in said
+
+
+@pytest.mark.parametrize("how", ["no equals sign", "nothing", "no package", "missing folder", "a path", "dots"])
+def test_a_broken_entry_point_of_plugins_is_named_with_its_package_and_stops_nothing(
+    how: str, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(site, "slm_broken/__init__.py", "raise SystemExit")
+    dist_info(site, f"slm-{how.replace(' ', '-')}", f"[slmbench.plugins]\n{BROKEN[how]}\n")
+    assert main(["list", "metrics"]) == 0
+    assert load_task("nano_note").name == "nano_note"
+    assert f"package slm-{how.replace(' ', '-')} 1.2: entry point" in capsys.readouterr().err
+
+
+def test_a_plugin_module_of_a_package_that_fails_stops_what_needs_it_alone(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registers = '@slmbench.metric("bad_kit_metric", summary="Never there.", version="1")\ndef it(output): ...\n'
+    write(site, "kit_bad/__init__.py", "")
+    write(site, "kit_bad/more.py", f"import slmbench\n\n{registers}\nraise SystemExit(3)\n")
+    dist_info(site, "kit-bad", "[slmbench.plugins]\nx = kit_bad.more\n")
+    plugins = load_plugins(default_catalog())
+    said = "package kit-bad 1.2: kit_bad.more fails while loading: SystemExit: 3"
+    assert f"warning: {said}" in capsys.readouterr().err
+    with pytest.raises(HookError, match=said):
+        load_scorer("bad_kit_metric", plugins)
+    assert load_task("nano_note").name == "nano_note"
+    [report] = check_plugins(default_catalog())
+    assert [one.message for one in report.problems] == [said]
+    assert main(["list", "metrics"]) == 0
+    assert "bad_kit_metric        package kit-bad 1.2  Never there." in capsys.readouterr().out
