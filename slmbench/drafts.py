@@ -31,15 +31,7 @@ SHORT_ANSWER_WORDS = 6
 
 _CONTEXTS = ("context", "passage", "article", "document", "input", "report", "note", "notes", "transcript", "dialogue")
 _QUESTIONS = (
-    "question",
-    "instruction",
-    "prompt",
-    "query",
-    "problem",
-    "sentence",
-    "text",
-    "content",
-    "frage",
+    *("question", "instruction", "prompt", "query", "problem", "sentence", "text", "content", "frage"),
     *_CONTEXTS,
 )
 _ANSWERS = (

@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from slmbench.datasets import Rows, fetch_rows, read_rows
+from slmbench.datasets import Rows, fetch_rows
 from slmbench.errors import DataError, UsageError
 from slmbench.files import write_atomically
 from slmbench.formats import load_format, messages_of
@@ -156,11 +156,6 @@ def refuse_path(path: str, form: str, *, force: bool = False) -> None:
         raise UsageError(f"{shown(path)}: name a file that ends in {ending_of(form)}, which tells what it is")
     if os.path.lexists(path) and not force:
         raise UsageError(f"{shown(path)} already exists; add --force to overwrite it")
-
-
-def read_export(path: str) -> list[Record]:
-    """The records of an exported file, or its `{"messages": [...]}`. Raises DataError."""
-    return read_rows(path)
 
 
 def _rows(task: Task, split: str, limit: int | None) -> Rows:

@@ -159,28 +159,6 @@ def decode_json(
     return value
 
 
-def read_lines(
-    path: str | os.PathLike[str], limits: Limits = LIMITS, *, todo: str = ""
-) -> Iterator[tuple[int, bytes, object]]:
-    """(number from 1, the line's bytes, its value or the FileError that it caused) of each line of a JSON Lines file.
-
-    A line that is too long ends the file. Raises FileError if it can't be read; FileNotFoundError without one.
-    """
-    try:
-        for number, line in enumerate(plain_lines(path, limits.bytes), 1):
-            try:
-                value: object = decode_json(line, path, limits, line=number, todo=todo)
-            except FileError as error:
-                value = error
-            yield number, line, value
-            if len(line) > limits.bytes:
-                return
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        _refuse(path, 0, f"can't be read: {error.strerror or error}", todo)
-
-
 def parse(
     model: type[ModelT], value: object, path: str | os.PathLike[str], *, line: int = 0, todo: str = "", at: str = ""
 ) -> ModelT:

@@ -21,17 +21,8 @@ from slmbench.yamlfile import Document, Location, parse_yaml, read_yaml
 
 # Neither changes a weight: what a recipe is called, how it is scored, watched, saved and guarded.
 _WITHOUT_EFFECT = {
-    "adapters",
-    "checkpoint",
-    "evaluation",
-    "log_every_steps",
-    "memory_limit_gb",
-    "on_contamination",
-    "optim",
-    "source",
-    "summary",
-    "sweep",
-    "variants",
+    *("adapters", "checkpoint", "evaluation", "log_every_steps", "memory_limit_gb", "on_contamination"),
+    *("optim", "source", "summary", "sweep", "variants"),
 }
 _NOT_IN_VARIANTS = ("variants", "sweep")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")

@@ -28,72 +28,18 @@ MAX_EXPRESSIONS = 200
 MAX_RENDER_S = 5.0
 MAX_DIGITS = 20
 
-_FILTERS = [
-    "capitalize",
-    "date",
-    "default",
-    "first",
-    "int",
-    "join",
-    "json",
-    "last",
-    "length",
-    "lower",
-    "replace",
-    "round",
-    "string",
-    "title",
-    "trim",
-    "upper",
-]
-_METHODS = [
-    "strip",
-    "lstrip",
-    "rstrip",
-    "split",
-    "splitlines",
-    "replace",
-    "lower",
-    "upper",
-    "title",
-    "capitalize",
-    "startswith",
-    "endswith",
-    "join",
-    "get",
-]
+_FILTERS = "capitalize date default first int join json last length lower replace round string title trim upper".split()
+_METHODS = (
+    "strip lstrip rstrip split splitlines replace lower upper title capitalize startswith endswith join get"
+).split()
 _LOOP_NODES = ("For",)
 # No template can name these: names that begin with an underscore are refused.
 _LIMITS = "_limits"
 _TEXT = "_text"
-_NODES = [
-    "Template",
-    "Output",
-    "TemplateData",
-    "Name",
-    "Const",
-    "Getattr",
-    "Getitem",
-    "Slice",
-    "Filter",
-    "Call",
-    "Keyword",
-    "If",
-    "CondExpr",
-    "And",
-    "Or",
-    "Not",
-    "Compare",
-    "Operand",
-    "Concat",
-    "Add",
-    "Sub",
-    "Neg",
-    "List",
-    "Tuple",
-    "Test",
-    "For",
-]
+_NODES = (
+    "Template Output TemplateData Name Const Getattr Getitem Slice Filter Call Keyword If CondExpr And Or Not "
+    "Compare Operand Concat Add Sub Neg List Tuple Test For"
+).split()
 
 
 class TemplateFault(ValueError):

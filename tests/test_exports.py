@@ -19,7 +19,6 @@ from slmbench.exports import (
     FORMS,
     export_task,
     json_lines,
-    read_export,
     refuse_path,
     toon_table,
     with_same_columns,
@@ -55,7 +54,7 @@ def _round_trip(task: Task, split: str, folder: Path, limit: int | None = None) 
         path = str(folder / f"{form}{export.ending}")
         write_export(export, path)
         assert Path(path).read_bytes() == export.data
-        back[form] = read_export(path)
+        back[form] = read_rows(path)
         assert len(back[form]) == export.rows > 0
     return back
 

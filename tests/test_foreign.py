@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from slmbench.errors import FileError
-from slmbench.foreign import Foreign, Limits, decode_json, parse, read_json, read_lines, read_model
+from slmbench.foreign import Foreign, Limits, decode_json, parse, read_json, read_model
 
 SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -100,28 +100,8 @@ def test_a_pipe_a_folder_and_a_name_with_nul_are_no_files(tmp_path: Path) -> Non
     for path in (tmp_path / "pipe", tmp_path, str(tmp_path / "a\0b"), "/dev/zero"):
         with pytest.raises(FileError, match="can't be read"):
             read_json(path)
-        with pytest.raises(FileError, match="can't be read"):
-            list(read_lines(path))
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "nothere.json")
-
-
-def test_lines_are_read_one_by_one_and_a_bad_one_costs_itself_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"a": 1}\nnot\n[1e999]\n' + b'{"b": "\xff"}\n' + b'{"c": 3}')
-    found = list(read_lines(path))
-    assert [(number, value) for number, _, value in found if not isinstance(value, FileError)] == [
-        (1, {"a": 1}),
-        (5, {"c": 3}),
-    ]
-    errors = [str(value) for _, _, value in found if isinstance(value, FileError)]
-    assert [error.removeprefix(str(path))[:5] for error in errors] == [":2:1:", ":3:1:", ":4:1:"]
-    assert b"".join(line for _, line, _ in found) == path.read_bytes()
-
-    path.write_bytes(b"[1]\n" + b"2" * 5000 + b"\n[3]\n")
-    found = list(read_lines(path, Limits(bytes=1000)))
-    assert [type(value) for *_, value in found] == [list, FileError]
-    assert "has more than 1,000 bytes" in str(found[-1][-1])
 
 
 class Inner(Foreign):

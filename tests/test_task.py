@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DataError, DeclarationError, HookError, UsageError
 from slmbench.formats import load_format
-from slmbench.task import Task, load_task, load_task_folder, validate_all
+from slmbench.task import Task, load_task, load_task_folder
 from slmbench.values import Output, Prompt, Shot, Target
 
 WriteTask = Callable[..., Path]
@@ -158,12 +159,12 @@ def test_a_declaration_can_be_read_without_running_its_plugin(write_task: WriteT
     canary = tmp_path / "canary"
     folder = write_task("sums", plugin=f"open({str(canary)!r}, 'w')\n")
     assert load_task_folder(str(folder), default_catalog(), run_plugin=False).name == "sums"
-    assert validate_all(Catalog([str(tmp_path)])) == []
     assert not canary.exists()
 
 
 def test_the_bundled_tasks_are_sound() -> None:
-    assert validate_all(default_catalog()) == []
+    for path in default_catalog().files("tasks").values():
+        load_task_folder(os.path.dirname(path), default_catalog(), run_plugin=False)
 
 
 def test_an_unknown_task_gets_the_nearest() -> None:

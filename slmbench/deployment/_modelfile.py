@@ -45,12 +45,7 @@ def turns_of(format: Format, tokenizer: Tokenizer, asking: Asking) -> Turns:
     def render(system: str, earlier: Sequence[tuple[str, str]], question: str) -> str:
         shots = tuple(Shot(before + asked + after, Target(answer)) for asked, answer in earlier)
         prompt = Prompt(
-            before + question + after,
-            system,
-            shots,
-            prefix,
-            asking.delimiter,
-            shot_delimiter=asking.shot_delimiter,
+            before + question + after, system, shots, prefix, asking.delimiter, shot_delimiter=asking.shot_delimiter
         )
         return style.render(prompt, tokenizer).text
 

@@ -106,10 +106,7 @@ class Leaderboard:
 
 
 def build_leaderboard(
-    runs: Sequence[ScoredRun],
-    suite: str | None = None,
-    tasks: Sequence[str] | None = None,
-    notices: Iterable[str] = (),
+    runs: Sequence[ScoredRun], suite: str | None = None, tasks: Sequence[str] | None = None, notices: Iterable[str] = ()
 ) -> Leaderboard:
     """The table of checked runs (`load_runs`).
 

@@ -64,10 +64,7 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
 
         def _info(self) -> evaluate.MetricInfo:
             return evaluate.MetricInfo(
-                description=scorer.description,
-                citation=scorer.citation,
-                inputs_description=inputs,
-                features=features,
+                description=scorer.description, citation=scorer.citation, inputs_description=inputs, features=features
             )
 
         def _build_data_dir(self) -> str:

@@ -27,12 +27,7 @@ _ARTICLE = re.compile(r"\b(?:The |the |An |A |The |a |an )")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-@metric(
-    "exact_match",
-    summary="The whole text equals a reference, spacing aside.",
-    version="1",
-    binary=True,
-)
+@metric("exact_match", summary="The whole text equals a reference, spacing aside.", version="1", binary=True)
 def exact_match(prediction: str, references: Sequence[str]) -> float:
     """1.0 where the prediction is one of the references, else 0.0; case and punctuation count.
 

@@ -36,10 +36,7 @@ def squad(prediction: str, references: Sequence[str]) -> dict[str, float]:
     got = normalise(prediction)
     # As the script does: a gold answer that is only an article would make an empty output right.
     golds = [gold for gold in map(normalise, references) if gold] or [""]
-    return {
-        "squad_em": float(got in golds),
-        "squad_f1": max(_word_f1(got.split(), gold.split()) for gold in golds),
-    }
+    return {"squad_em": float(got in golds), "squad_f1": max(_word_f1(got.split(), gold.split()) for gold in golds)}
 
 
 def normalise(text: str) -> str:

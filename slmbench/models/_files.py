@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from attrs import frozen
@@ -324,9 +323,3 @@ def _problems_of(read: Callable[[], object]) -> list[Problem]:
     except FileNotFoundError as error:
         return [Problem(shown(str(error.filename)), 0, 0, "leads to a file that does not exist")]
     return []
-
-
-def raw_config(folder: str) -> JsonObject:
-    """config.json's own values, without what transformers fills in. Raises FileError."""
-    path = Path(folder) / "config.json"
-    return read_object(path, _LIMITS, todo=_TODO) if path.is_file() else {}

@@ -59,13 +59,7 @@ class Sandbox:
     tier: str
     bwrap: str | None = None
 
-    def run(
-        self,
-        programs: Iterable[Program],
-        *,
-        timeout_s: float = 3.0,
-        workers: int | None = None,
-    ) -> list[Verdict]:
+    def run(self, programs: Iterable[Program], *, timeout_s: float = 3.0, workers: int | None = None) -> list[Verdict]:
         """Verdicts in the programs' order. Programs run side by side, each in a fresh jail, none sees another.
 
         timeout_s: wall time that each has. workers: how many at once, default as many as there are cores.

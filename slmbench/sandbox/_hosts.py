@@ -259,10 +259,7 @@ def _said(host: Host) -> str:
 
 
 def run_all(
-    start: Callable[[], Host],
-    programs: list[tuple[str, str, str]],
-    timeout_s: float,
-    workers: int,
+    start: Callable[[], Host], programs: list[tuple[str, str, str]], timeout_s: float, workers: int
 ) -> list[Finding]:
     """Findings in the programs' order, from `workers` helpers at once; nothing is left running, come what may."""
     import queue

@@ -13,9 +13,7 @@ Z_95 = 1.959963984540054
 
 
 def estimate(
-    values: Sequence[float],
-    clusters: Sequence[str | None] | None = None,
-    range: tuple[float, float] | None = None,
+    values: Sequence[float], clusters: Sequence[str | None] | None = None, range: tuple[float, float] | None = None
 ) -> Estimate:
     """Mean of item scores and its 95% interval.
 

@@ -75,10 +75,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_ranges(
-    scores: Sequence[Scores],
-    higher_is_better: bool = True,
-    clusters: Clusters | None = None,
-    alpha: float = 0.05,
+    scores: Sequence[Scores], higher_is_better: bool = True, clusters: Clusters | None = None, alpha: float = 0.05
 ) -> list[RankRange]:
     """The range of ranks of every entry of one column. scores: for each of M entries, score by item id.
 

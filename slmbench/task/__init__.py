@@ -1,6 +1,6 @@
 """Tasks: a declaration, its hooks and its metrics bound into the one object that training and evaluation both ask."""
 
-from slmbench.task._load import load_task, load_task_folder, templates_of, validate_all
+from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
 from slmbench.task._settings import Settings, formats_of
@@ -21,5 +21,4 @@ __all__ = [
     "require_rows",
     "templates_of",
     "training_needs",
-    "validate_all",
 ]

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.datasets import Dataset, load_dataset_spec, local_source
-from slmbench.errors import DeclarationError, Problem, SlmbenchError, did_you_mean
+from slmbench.errors import DeclarationError, Problem, did_you_mean
 from slmbench.headers import Promises, promises
 from slmbench.metrics import load_scorer, metric_names, own_scorer
 from slmbench.plugins import inside_folder, load_plugin, load_plugins
@@ -221,14 +221,3 @@ def _split_problems(spec: TaskSpec, dataset: Dataset, document: Document) -> lis
         for location, key, split in wanted
         if split is not None and split not in there
     ]
-
-
-def validate_all(catalog: Catalog) -> list[SlmbenchError]:
-    """The errors of every task's declaration, without running plugins; an empty list where all are sound."""
-    errors: list[SlmbenchError] = []
-    for path in catalog.files("tasks").values():
-        try:
-            load_task_folder(os.path.dirname(path), catalog, run_plugin=False)
-        except SlmbenchError as error:
-            errors.append(error)
-    return errors

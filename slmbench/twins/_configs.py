@@ -149,11 +149,4 @@ def _t5(spec: ModelSpec, tokenizer: Tokenizer) -> Config:
     return ("T5", "T5ForConditionalGeneration"), facts, generation
 
 
-_FAMILIES = {
-    "llama": _llama,
-    "tinyllama": _tinyllama,
-    "smollm2": _smollm2,
-    "qwen2": _qwen2,
-    "phi3": _phi3,
-    "t5": _t5,
-}
+_FAMILIES = {"llama": _llama, "tinyllama": _tinyllama, "smollm2": _smollm2, "qwen2": _qwen2, "phi3": _phi3, "t5": _t5}

@@ -84,10 +84,7 @@ def _smollm2(spec: ModelSpec) -> tuple[Backend, JsonObject]:
         special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
     else:
         special = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    return backend, special | {
-        "unk_token": "<|endoftext|>",
-        "extra_special_tokens": ["<|im_start|>", "<|im_end|>"],
-    }
+    return backend, special | {"unk_token": "<|endoftext|>", "extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}
 
 
 def _tinyllama(spec: ModelSpec) -> tuple[Backend, JsonObject]:
@@ -211,11 +208,4 @@ def _piece_scores() -> dict[str, float]:
     return {piece: math.log((counts[piece] + 1) / total) for piece in pieces}
 
 
-_FAMILIES = {
-    "llama": _llama,
-    "qwen2": _qwen2,
-    "smollm2": _smollm2,
-    "tinyllama": _tinyllama,
-    "phi3": _phi3,
-    "t5": _t5,
-}
+_FAMILIES = {"llama": _llama, "qwen2": _qwen2, "smollm2": _smollm2, "tinyllama": _tinyllama, "phi3": _phi3, "t5": _t5}

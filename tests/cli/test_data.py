@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from slmbench.catalog import default_catalog
 from slmbench.cli.data import command
+from slmbench.datasets import read_rows
 from slmbench.errors import OfflineError, UsageError
-from slmbench.exports import read_export
 from slmbench.recipe import suite_tasks
 
 
@@ -83,7 +83,7 @@ def test_export_writes_one_tasks_file_and_says_rows_and_bytes(tmp_path: Path, mo
     assert result.stdout == "rows.toon\n"
     size = (tmp_path / "rows.toon").stat().st_size
     assert result.stderr == f"gsm8k: 6 rows of split 'train' (golden rows), {size:,} bytes\n"
-    assert len(read_export("rows.toon")) == 6
+    assert len(read_rows("rows.toon")) == 6
 
 
 def test_export_refuses_to_write_over_a_file(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_export_refuses_to_write_over_a_file(tmp_path: Path) -> None:
     again = CliRunner().invoke(command, arguments)
     assert isinstance(again.exception, UsageError) and "--force" in str(again.exception)
     assert CliRunner().invoke(command, [*arguments, "--limit", "2", "--force"]).exit_code == 0
-    assert len(read_export(str(tmp_path / "rows.jsonl"))) == 2
+    assert len(read_rows(str(tmp_path / "rows.jsonl"))) == 2
 
 
 def test_export_of_the_toon_suite_writes_a_table_for_each_of_its_tasks(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_export_of_the_toon_suite_writes_a_table_for_each_of_its_tasks(tmp_path:
     assert len(tasks) == 5 and [Path(line).name for line in result.stdout.splitlines()] == [f"{t}.toon" for t in tasks]
     for task in tasks:
         path = out / f"{task}.toon"
-        assert path.read_text(encoding="utf-8").startswith("rows[") and len(read_export(str(path))) >= 4
+        assert path.read_text(encoding="utf-8").startswith("rows[") and len(read_rows(str(path))) >= 4
 
 
 def test_export_of_several_tasks_leaves_nothing_where_one_can_not_be_had(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_export_takes_the_mode_of_the_chain_of_thought(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         command, ["export", "gsm8k", "--format", "jsonl", "--out", out, "--cot", "off", *GOLDEN]
     )
-    assert result.exit_code == 0 and "reasoning" not in read_export(out)[0]
+    assert result.exit_code == 0 and "reasoning" not in read_rows(out)[0]
     result = CliRunner().invoke(
         command, ["export", "nano_note", "--format", "jsonl", "--out", out, "--cot", "off", *GOLDEN]
     )
@@ -138,7 +138,7 @@ def test_only_what_is_about_evaluated_splits_says_which_split_stands_in(
     result = CliRunner().invoke(command, ["export", "arc_easy", *out])
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith("arc_easy: 1 rows of split 'validation' (mirror), ")
-    assert read_export(str(tmp_path / "rows.jsonl")) == [
+    assert read_rows(str(tmp_path / "rows.jsonl")) == [
         {"question": "?", "choice_1": "a", "choice_2": "b", "answer": "a"}
     ]
 
