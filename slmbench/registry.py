@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
-from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
+from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, UsageError, did_you_mean
 from slmbench.headers import KINDS, own_headers, source_sha256
 from slmbench.paths import shown
 
@@ -68,13 +68,18 @@ class Registered(NamedTuple):
         """File and line, for a message."""
         return f"{shown(self.path)}:{self.line}"
 
-    def place_of(self, error: BaseException | None) -> str:
-        """File and the innermost line of it that an error went through, for a message; that of the definition else."""
+    def fault(self, what: str, of: str = "", error: BaseException | None = None) -> HookError:
+        """What went wrong, at the innermost line of the file that an error went through, else that of the definition.
+
+        what: all of it, or what stands before an error. of: the item or row that it was about.
+        """
         import traceback
 
         frames = traceback.extract_tb(error.__traceback__) if error is not None else []
         lines = [frame.lineno for frame in frames if frame.filename == self.path]
-        return f"{shown(self.path)}:{(lines or [self.line])[-1]}"
+        said = what if error is None else f"{what}{type(error).__name__}: {error}".rstrip(": ")
+        place = f"{shown(self.path)}:{(lines or [self.line])[-1]}"
+        return HookError(f"{place}: {self.kind} {self.name!r}: {said}" + f" ({of})" * bool(of))
 
 
 def _decorator(kind: str, name: str, summary: str, version: str, facts: Mapping[str, object]) -> Callable[[F], F]:

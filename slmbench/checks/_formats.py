@@ -51,6 +51,7 @@ def write_down(
     for style in styles:
         try:
             style.ends_turn(tokenizer)
+            style.template_of(tokenizer) if style.template_of is not None else None
         except SlmbenchError as error:
             found.failed.add(("format", style.name))
             found.at(("prompt",), f"format {style.name!r}: {error}")
@@ -125,6 +126,8 @@ def _read_back(task: Task, example: Example, style: Format, rendered: Rendered, 
     written = rendered.delimiter + style.write(target)
     cut, stopped_by = until_stop(written, style.stop(task.stop))
     text = style.read(cut, example.reasoning is not None)
+    if style.plugin:  # Otherwise the first output that is cut would be the first to ask it.
+        style.partial(cut[: len(cut) // 2], example.reasoning is not None)
     wanted = rendered.delimiter + target.text if text.startswith(rendered.delimiter) else target.text
     # Where a stop string cuts it (mbpp's answers end in one), the metrics have the word.
     if text not in (wanted, target.text) and not stopped_by:

@@ -8,7 +8,7 @@ import itertools
 
 from slmbench.datasets._declared import Dataset, Row
 from slmbench.datasets._nulls import without_nan
-from slmbench.errors import DataError, HookError, did_you_mean
+from slmbench.errors import DataError, did_you_mean
 from slmbench.registry import Registered
 
 
@@ -43,9 +43,7 @@ def loaded_rows(dataset: Dataset, split: str, limit: int | None) -> list[Row]:
     except DataError:
         raise
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}".rstrip(": ")
-        place = f"{where}, row {len(rows)}"
-        raise HookError(f"{entry.place_of(error)}: loader {entry.name!r}: {said} ({place})") from error
+        raise entry.fault("", f"{where}, row {len(rows)}", error) from error
     return rows
 
 

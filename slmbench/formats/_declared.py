@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sized
 from functools import partial
 
-from slmbench.errors import HookError, SlmbenchError
+from slmbench.errors import SlmbenchError
 from slmbench.formats._base import Format, FormatFault, Rendered, eos_ids
 from slmbench.registry import Registered
 
@@ -41,7 +41,7 @@ def _rendered(entry: Registered, *given: object) -> Rendered:
         return made
     text, delimiter = made if isinstance(made, tuple) and len(made) == 2 else (made, "")
     if not isinstance(text, str) or not isinstance(delimiter, str):
-        raise _fault(entry, f"render: expected a text, or (text, delimiter); got {type(made).__name__}")
+        raise entry.fault(f"render: expected a text, or (text, delimiter); got {type(made).__name__}")
     return Rendered(text, delimiter)
 
 
@@ -53,15 +53,11 @@ def _called(entry: Registered, name: str, function: Callable[..., object], *give
     except (Exception, SystemExit) as error:
         if name == "read" and isinstance(error, ValueError):  # What came back isn't in this format.
             raise FormatFault(str(error)) from error
-        raise _fault(entry, f"{name}: {type(error).__name__}: {error}", error) from error
+        raise entry.fault(f"{name}: ", error=error) from error
     if name == "render":
         return made
     fits, wanted = _RESULTS[name]
     if not fits(made):
         got = type(made).__name__ if isinstance(made, str) or not isinstance(made, Sized) else repr(made)[:60]
-        raise _fault(entry, f"{name}: expected {wanted}, got {got}")
+        raise entry.fault(f"{name}: expected {wanted}, got {got}")
     return list(made) if isinstance(made, tuple) else made
-
-
-def _fault(entry: Registered, what: str, error: BaseException | None = None) -> HookError:
-    return HookError(f"{entry.place_of(error)}: format {entry.name!r}: {what}")

@@ -129,7 +129,7 @@ class _Measure:
         try:
             made: object = self.entry.facts["remarks"](example, output)
         except (Exception, SystemExit) as error:
-            raise self.fault(f"remarks: {type(error).__name__}: {error}", _of(example), error) from error
+            raise self.fault("remarks: ", _of(example), error) from error
         counts = made if isinstance(made, Mapping) else {None: made}
         if not all(isinstance(kind, str) and type(n) is int and n >= 0 for kind, n in counts.items()):
             raise self.fault(f"remarks: expected a dict of texts and counts, got {str(made)[:60]}", _of(example))
@@ -141,11 +141,11 @@ class _Measure:
             return self.entry.function(**given)
         except ValueError as error:
             if self.entry.plugin:
-                raise self._raised(error, example) from error
+                raise self.fault("", _of(example), error) from error
             raise ValueError(f"example {example.id!r}: {error}") from error
         except (Exception, SystemExit) as error:
             if self.entry.plugin:
-                raise self._raised(error, example) from error
+                raise self.fault("", _of(example), error) from error
             raise
 
     def _all(self, items: Sequence[Item]) -> list[object]:
@@ -153,8 +153,7 @@ class _Measure:
         try:
             made = list(self.entry.function(**columns))
         except (Exception, SystemExit) as error:
-            first = items[0][0] if items else None
-            raise self._raised(error, first, len(items)) from error
+            raise self.fault("", _items(items), error) from error
         if len(made) != len(items):
             raise self.fault(f"returned {len(made)} values for {len(items)} items", _items(items))
         return made
@@ -179,14 +178,8 @@ class _Measure:
                 raise self.fault(f"{name} is {number:g}; of a binary metric it is {ends[0]:g} or {ends[1]:g}", of)
         return {name: number for name, number in numbers.items() if number is not None}
 
-    def _raised(self, error: BaseException, example: Example | None, n: int = 1) -> HookError:
-        of = "no item" if example is None else f"item {example.id!r}" + (f" and {n - 1} more" if n > 1 else "")
-        return self.fault(f"{type(error).__name__}: {error}".rstrip(": "), of, error)
-
     def fault(self, what: str, of: str, error: BaseException | None = None) -> HookError:
-        entry = self.entry
-        of = f"task {self.task!r}, {of}" if self.task else of
-        return HookError(f"{entry.place_of(error)}: metric {entry.name!r}: {what} ({of})")
+        return self.entry.fault(what, f"task {self.task!r}, {of}" if self.task else of, error)
 
 
 class _Pool:
@@ -199,7 +192,7 @@ class _Pool:
         try:
             made = self.pool(parts)
         except (Exception, SystemExit) as error:
-            raise self.measure.fault(f"pool: {type(error).__name__}: {error}", _WHOLE, error) from error
+            raise self.measure.fault("pool: ", _WHOLE, error) from error
         return self.measure.checked(made, _WHOLE)
 
 
@@ -212,7 +205,9 @@ def _number(value: SupportsFloat) -> float | None:
 
 
 def _items(items: Sequence[Item]) -> str:
-    return f"items {items[0][0].id!r} to {items[-1][0].id!r}" if items else "no item"
+    if len(items) < 2:
+        return _of(items[0][0]) if items else "no item"
+    return f"items {items[0][0].id!r} to {items[-1][0].id!r}"
 
 
 def _of(example: Example) -> str:

@@ -114,7 +114,7 @@ def score(text: str = "2") -> object:
         ),
         (
             metric("return [1.0] * (len(output) + 1)", ", at_once=True"),
-            r"metric 'mine': returned 2 values for 1 items \(task 'sums', items 'test-0' to 'test-0'\)",
+            r"metric 'mine': returned 2 values for 1 items \(task 'sums', item 'test-0'\)",
         ),
         (
             metric("return 1", ", pool=lambda parts: {'other': 1.0}"),
@@ -409,6 +409,20 @@ def test_a_format_that_does_not_do_what_it_says_is_told(write, body: str, facts:
         style.partial("2", False)
         style.template_of(None) if style.template_of else None
         style.ends_turn(None)
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"),
+    [
+        ("partial=lambda output, reasoned: 3", "a text or None, got int"),
+        ("template_of=lambda t: None", "a text, got None"),
+    ],
+)
+def test_check_asks_a_format_for_what_few_runs_do(write, fact: str, said: str) -> None:
+    shape = f'\n@slmbench.format("shape", summary="s", version="1", {fact})\ndef shape(prompt, tokenizer): return "a"\n'
+    write(metric("return float(output.strip() == references[0])") + shape)
+    report = check_task("sums", default_catalog())
+    assert [said in one.message for one in report.problems] == [True] and report.formats["shape"] == "failed"
 
 
 def test_an_untrusted_folder_that_registers_a_metric_is_refused_and_nothing_of_it_ran(
