@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
 from slmbench.errors import SlmbenchError
 from slmbench.paths import shown
+
+_BUILDING = ".building-"
+_STALE_S = 3600.0  # A folder that is still being built after that long was left by a process that was killed.
 
 
 @contextlib.contextmanager
@@ -171,3 +177,47 @@ def restore_swapped(place: str) -> None:
 
 def _swapped(place: str) -> str:
     return os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.old")
+
+
+@contextlib.contextmanager
+def built_once(place: str, is_whole: Callable[[str], bool]) -> Iterator[str]:
+    """A new folder, which takes the name `place` at the block's end; nothing of it stays if the block raises.
+
+    Of processes that build one place at once the first wins. A folder there that isn't whole is replaced, and what
+    killed processes left beside it is removed. Raises SlmbenchError if the disk can't be written.
+    """
+    shelf = os.path.dirname(place)
+    with disk_errors(shelf):
+        os.makedirs(shelf, exist_ok=True)
+        for entry in os.scandir(shelf):
+            with contextlib.suppress(OSError):
+                if entry.name.startswith(_BUILDING) and time.time() - entry.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+        partial = os.path.join(shelf, f"{_BUILDING}{os.getpid()}-{secrets.token_hex(6)}")
+        os.mkdir(partial)
+    try:
+        yield partial
+        _put(partial, place, is_whole)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: str, place: str, is_whole: Callable[[str], bool]) -> None:
+    # A folder can't be swapped for another in one step: what stands there is moved off only if it is damaged.
+    for attempt in range(10):
+        with contextlib.suppress(OSError):
+            os.rename(partial, place)
+            return
+        if is_whole(place):  # Another process was faster.
+            return
+        damaged = f"{partial}-damaged-{attempt}"
+        with contextlib.suppress(OSError):
+            os.rename(place, damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+    raise SlmbenchError(f"{shown(place)}: can't be put in place; delete that folder and run the same command again")
+
+
+def file_sha256(path: str) -> str:
+    """The sha256 of a file, in hex. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from slmbench.errors import UsageError
+from slmbench.files import file_sha256
 from slmbench.models._adapters import AdapterInfo, read_adapter
 from slmbench.models._load import LoadedModel
 from slmbench.paths import shown
@@ -132,10 +132,5 @@ def _same_files(one: str, other: str) -> bool:
         ]
         if not sizes[0] or sizes[0] != sizes[1]:
             return False
-        return all(_digest(os.path.join(one, name)) == _digest(os.path.join(other, name)) for name in sizes[0])
+        return all(file_sha256(os.path.join(one, name)) == file_sha256(os.path.join(other, name)) for name in sizes[0])
     return False
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,9 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,7 +15,7 @@ from pydantic import Field
 
 from slmbench.console import phase, say
 from slmbench.errors import FileError, SlmbenchError, UsageError
-from slmbench.files import disk_errors, write_json
+from slmbench.files import built_once, disk_errors, file_sha256, write_json
 from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read_object
 from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
@@ -27,10 +25,7 @@ from slmbench.values import JsonObject, Model, Tensor
 
 SUFFIX = ".gguf"
 MANIFEST = "gguf.json"
-STALE_S = 3600.0
-"""A folder that is still being written after that long was left by a process that was killed."""
 _SHARD_BYTES = 4 * 10**9
-_BUILDING = ".building-"
 _LIMITS = Limits(bytes=64_000_000, surrogates=True)
 
 
@@ -89,19 +84,10 @@ def gguf_folder(path: str) -> GgufFolder:
         f"{shown(path)} is dequantised once ({head.numbers / 1e6:,.0f} million numbers, {packing_of(head)}; about "
         f"{_bytes(head) / 1e9:.1f} GB below {shown(shelf)})"
     )
-    with disk_errors(shelf):
-        os.makedirs(shelf, exist_ok=True)
-        _sweep(shelf)
+    with built_once(place, lambda folder: _notices_of(folder) is not None) as partial:
         _need_room(shelf, _bytes(head))
-        partial = os.path.join(shelf, f"{_BUILDING}{os.getpid()}-{secrets.token_hex(6)}")
-        os.mkdir(partial)
-    try:
         with phase(f"dequantising {os.path.basename(path)}"):
             said = _fill(partial, head)
-        with disk_errors(shelf):
-            _put(partial, place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return GgufFolder(place, said)
 
 
@@ -158,7 +144,7 @@ def _fill(folder: str, head: GgufHead) -> tuple[str, ...]:
     for entry in sorted(os.listdir(folder)):
         path = os.path.join(folder, entry)
         os.chmod(path, 0o644)
-        files[entry] = {"bytes": os.path.getsize(path), "sha256": None if _is_weights(entry) else _sha256(path)}
+        files[entry] = {"bytes": os.path.getsize(path), "sha256": None if _is_weights(entry) else file_sha256(path)}
     write_json(os.path.join(folder, MANIFEST), {"schema": 1, "notices": list(notices), "files": files})
     return tuple(notices)
 
@@ -284,21 +270,6 @@ def _read_once() -> Iterator[None]:
             setattr(module, name, value)
 
 
-def _put(partial: str, place: str) -> None:
-    # A folder can't be swapped for another in one step: what stands there is moved off only if it is damaged.
-    for attempt in range(10):
-        with contextlib.suppress(OSError):
-            os.rename(partial, place)
-            return
-        if _notices_of(place) is not None:  # Another process was faster.
-            return
-        damaged = f"{partial}-damaged-{attempt}"
-        with contextlib.suppress(OSError):
-            os.rename(place, damaged)
-            shutil.rmtree(damaged, ignore_errors=True)
-    raise SlmbenchError(f"{shown(place)}: can't be put in place; delete that folder and run the same command again")
-
-
 def _notices_of(place: str) -> tuple[str, ...] | None:
     """What was noted when a folder was made; None if it isn't there or not whole. Weights are held to their size."""
     try:
@@ -307,27 +278,19 @@ def _notices_of(place: str) -> tuple[str, ...] | None:
             return None
         for name, said in manifest.files.items():
             path = os.path.join(place, name)
-            if os.path.getsize(path) != said.bytes or (not _is_weights(name) and _sha256(path) != said.sha256):
+            if os.path.getsize(path) != said.bytes or (not _is_weights(name) and file_sha256(path) != said.sha256):
                 return None
         return tuple(manifest.notices)
     except (OSError, FileError):
         return None
 
 
-def _sweep(shelf: str) -> None:
-    """Removes what killed processes left behind."""
-    for entry in os.scandir(shelf):
-        with contextlib.suppress(OSError):
-            if entry.name.startswith(_BUILDING) and time.time() - entry.stat().st_mtime > STALE_S:
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
 def _key(path: str) -> str:
-    digest = hashlib.sha256(bytes.fromhex(_sha256(path)))
+    digest = hashlib.sha256(bytes.fromhex(file_sha256(path)))
     here = os.path.dirname(os.path.abspath(__file__))
     for name in sorted(os.listdir(here)):
         if name.startswith("_gguf") and name.endswith(".py"):
-            digest.update(bytes.fromhex(_sha256(os.path.join(here, name))))
+            digest.update(bytes.fromhex(file_sha256(os.path.join(here, name))))
     for package in ("gguf", "tokenizers", "transformers"):
         with contextlib.suppress(PackageNotFoundError):
             digest.update(f"{package} {version(package)}\n".encode())
@@ -336,8 +299,3 @@ def _key(path: str) -> str:
 
 def _is_weights(name: str) -> bool:
     return name.endswith(".safetensors")
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from slmbench.files import file_sha256
 from slmbench.formats import dated
 from slmbench.machine import code, hardware, packages
 from slmbench.models import LoadedModel, ModelSource, read_adapter
@@ -24,8 +24,7 @@ def result_sha256(folder: str, method: str) -> str:
     """
     if method != "full":
         return read_adapter(folder).sha256
-    with open(os.path.join(folder, MODEL_WEIGHTS), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(os.path.join(folder, MODEL_WEIGHTS))
 
 
 def _base(source: ModelSource) -> dict[str, Any]:

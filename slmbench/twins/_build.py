@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
-import shutil
-import time
 from importlib.metadata import version
 
 from pydantic import Field
 
 from slmbench.console import say
-from slmbench.errors import FileError, SlmbenchError, UsageError
-from slmbench.files import disk_errors, write_json
+from slmbench.errors import FileError, UsageError
+from slmbench.files import built_once, disk_errors, file_sha256, write_json
 from slmbench.foreign import Foreign, SchemaOne, read_model
 from slmbench.nano import corpus, words
 from slmbench.paths import cache_dir, shown
 from slmbench.schema import ModelSpec
 
 MANIFEST = "twin.json"
-STALE_S = 600.0
-"""A folder that is still being built after that long was left by a process that was killed."""
-
-_BUILDING = ".building-"
 
 
 class _Manifest(Foreign):
@@ -51,16 +43,9 @@ def build_twin(name: str, spec: ModelSpec) -> str:
         return place
     if os.path.isdir(place):
         say(f"note: {shown(place)} is not as it was built; the twin is built again")
-    with disk_errors(shelf):
-        os.makedirs(shelf, exist_ok=True)
-        _sweep(shelf)
-        partial = os.path.join(shelf, f"{_BUILDING}{os.getpid()}-{secrets.token_hex(6)}")
-        os.mkdir(partial)
-        try:
-            _fill(partial, spec)
-            return _put(partial, place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with disk_errors(shelf), built_once(place, _is_whole) as partial:
+        _fill(partial, spec)
+    return place
 
 
 def _fault(spec: ModelSpec) -> str | None:
@@ -87,23 +72,8 @@ def _fill(folder: str, spec: ModelSpec) -> None:
     tokenizer.save_pretrained(folder)
     config = write_config(folder, spec, tokenizer)
     write_weights(folder, spec, config)
-    files = {file: _sha256(os.path.join(folder, file)) for file in sorted(os.listdir(folder))}
+    files = {file: file_sha256(os.path.join(folder, file)) for file in sorted(os.listdir(folder))}
     write_json(os.path.join(folder, MANIFEST), {"schema": 1, "family": spec.family, "files": files})
-
-
-def _put(partial: str, place: str) -> str:
-    # A folder can't be swapped for another in one step: what stands there is moved off only if it is damaged.
-    for attempt in range(10):
-        with contextlib.suppress(OSError):
-            os.rename(partial, place)
-            return place
-        if _is_whole(place):  # Another process was faster.
-            return place
-        damaged = f"{partial}-damaged-{attempt}"
-        with contextlib.suppress(OSError):
-            os.rename(place, damaged)
-            shutil.rmtree(damaged, ignore_errors=True)
-    raise SlmbenchError(f"{shown(place)}: can't be put in place; delete that folder and run the same command again")
 
 
 def _is_whole(place: str) -> bool:
@@ -111,18 +81,10 @@ def _is_whole(place: str) -> bool:
         files = read_model(os.path.join(place, MANIFEST), _Manifest).files
         # A file that the manifest doesn't name is held to nothing.
         return files.keys() == set(os.listdir(place)) - {MANIFEST} and all(
-            _sha256(os.path.join(place, name)) == said for name, said in files.items()
+            file_sha256(os.path.join(place, name)) == said for name, said in files.items()
         )
     except (FileError, OSError):
         return False
-
-
-def _sweep(shelf: str) -> None:
-    """Removes what killed builds left behind."""
-    for entry in os.scandir(shelf):
-        with contextlib.suppress(OSError):
-            if entry.name.startswith(_BUILDING) and time.time() - entry.stat().st_mtime > STALE_S:
-                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _key(spec: ModelSpec) -> str:
@@ -134,12 +96,7 @@ def _key(spec: ModelSpec) -> str:
     here = os.path.dirname(os.path.abspath(__file__))
     sources = [os.path.join(here, name) for name in sorted(os.listdir(here)) if name.endswith(".py")]
     for path in [*sources, str(corpus.__file__), str(words.__file__)]:
-        digest.update(bytes.fromhex(_sha256(path)))
+        digest.update(bytes.fromhex(file_sha256(path)))
     for package in ("tokenizers", "transformers"):
         digest.update(f"{package} {version(package)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
