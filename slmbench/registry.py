@@ -180,8 +180,8 @@ def marked(namespace: Mapping[str, object], path: str, module: str, *, plugin: b
             continue
         code = getattr(value, "__code__", None)
         line, own = getattr(code, "co_firstlineno", 0), path
-        if home != module and code is not None:  # Its file is what its results depend on.
-            own = code.co_filename
+        if home != module and code is not None and os.path.isfile(code.co_filename):
+            own = code.co_filename  # Its file is what its results depend on.
         for kind, name, summary, version, facts in getattr(value, _MARK, ()):
             told = f"{version}-{source_sha256(own)[:12]}" if plugin else version
             found.append(Registered(kind, name, summary, told, own, line, value, facts, plugin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -481,6 +482,13 @@ def test_what_a_plugin_imports_is_registered_with_the_digest_of_its_own_file(
     code = tmp_path / "ward_metrics.py"
     code.write_text(code.read_text() + "# Another version.\n")
     assert load_task("sums").scorers[0].version != before.version
+
+
+def test_a_function_that_code_of_elsewhere_made_has_the_digest_of_the_file_that_marks_it(write) -> None:
+    made = "from attrs import frozen\nscope = {'__name__': 'elsewhere'}\nexec('def mine(output): return 1.0', scope)\n"
+    write(LOADER + made + 'mine = slmbench.metric("mine", summary="s", version="1")(scope["mine"])\n')
+    (digest,) = (scorer.version.removeprefix("1-") for scorer in load_task("sums").scorers)
+    assert digest == hashlib.sha256(Path("here/tasks/sums/plugin.py").read_bytes()).hexdigest()[:12]
 
 
 def test_rows_of_a_loader_that_fills_one_list_anew_stay_apart(write) -> None:
