@@ -14,10 +14,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 from attrs import frozen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, WithJsonSchema
 
 from slmbench.errors import FileError, Problem
 from slmbench.paths import shown
@@ -66,13 +66,7 @@ class Foreign(BaseModel):
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def _is_text(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("a text")
-    return value
-
-
-AnyText = Annotated[Any, AfterValidator(_is_text)]
+AnyText = Annotated[InstanceOf[str], WithJsonSchema({"type": "string"})]
 """A text that may hold half a character, as a tokenizer may decode to one; pydantic's own `str` refuses it."""
 
 
@@ -160,14 +154,22 @@ def decode_json(
 
 
 def parse(
-    model: type[ModelT], value: object, path: str | os.PathLike[str], *, line: int = 0, todo: str = "", at: str = ""
+    model: type[ModelT],
+    value: object,
+    path: str | os.PathLike[str],
+    *,
+    line: int = 0,
+    todo: str = "",
+    at: str = "",
+    extra: Literal["ignore"] | None = None,
 ) -> ModelT:
     """A value of `read_json` as a model's. at: the dotted name of the field that value stands in, for messages.
 
+    extra: `ignore` leaves keys out that the model and its parts don't know, also where these refuse them.
     Raises FileError with every fault: the field, what was got, what has to be there.
     """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, extra=extra)
     except ValidationError as error:
         raise FileError(_problems(error, value, shown(path), line, at), todo) from None
 
@@ -291,6 +293,7 @@ _EXPECTED: dict[str, str] = {
     "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "an object",
+    "is_instance_of": "a text",
     "model_type": "an object",
     "none_required": "null",
     "literal_error": "{expected}",

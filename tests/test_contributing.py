@@ -47,8 +47,9 @@ def test_things_are_in_the_files_that_contributors_are_told_of() -> None:
     assert [name for name in COMMANDS if not (TOP / "slmbench" / "cli" / f"{name}.py").is_file()] == []
 
 
-def test_the_page_of_the_architecture_is_of_the_layer_table() -> None:
-    script = TOP / "docs" / "architecture.py"
+@pytest.mark.parametrize("name", ["architecture.py", "records.py"])
+def test_what_is_generated_of_the_docs_is_of_this_code(name: str) -> None:
+    script = TOP / "docs" / name
     if not script.is_file():
         pytest.skip("only in a checkout")
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)

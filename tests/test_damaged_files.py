@@ -19,7 +19,9 @@ from pydantic import BaseModel
 
 from slmbench.deployment import _runtimes
 from slmbench.errors import FileError
-from slmbench.evaluation._answers import Scored, WrittenText, check_scored, check_written
+from slmbench.evaluation._answers import _ScoredChoice as Scored
+from slmbench.evaluation._answers import _WrittenText as WrittenText
+from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.foreign import Foreign, decode_json, parse
 from slmbench.journal import Journal
 from slmbench.leaderboard._page_training import _curves, _shown
@@ -131,7 +133,7 @@ def test_a_damaged_line_of_a_journal_is_said_and_left_out_or_is_a_sound_answer(
     journal = Journal(str(path), check)
     journal.close()
     assert journal.entries["a"] == sound and (damage.how == "encoding" or journal.entries["c"] == sound)
-    changed = {key: value for key, value in journal.entries.items() if value != sound or key not in "abc"}
+    changed = {key: value for key, value in journal.entries.items() if value != sound or key not in set("abc")}
     assert not (changed and summed), "a checksum tells of every change"
     for value in changed.values():
         _hold_equal(parse(model, value, ""), value)

@@ -249,7 +249,7 @@ OWN_JSON = {
     "models/_tokenizer.py": "the tokenizer in memory, as tokenizers writes it",
     "runs/_store.py": "a record in memory, to compare it as it would be read back",
     "sandbox/_wire.py": "bounded frames, in a process that has nothing but the sandbox; checked there",
-    "runs/_written.py": "a record in memory, to hold it to the model that will read it",
+    "runs/_versions.py": "a record in memory, to hold it to the model that will read it",
     "seal.py": "a record in memory, as it will be read back",
     "twins/_configs.py": "the config in memory, as transformers writes it",
     "twins/_tokenizers.py": "the tokenizer in memory, as tokenizers writes it",

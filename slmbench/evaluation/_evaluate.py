@@ -22,7 +22,7 @@ from slmbench.formats import Format, load_format
 from slmbench.machine import code, hardware, packages, reset_peak_memory
 from slmbench.models import LoadedModel
 from slmbench.paths import shown
-from slmbench.runs import OpenRun, Run, finished_run
+from slmbench.runs import OpenRun, Pool, Run, finished_run
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task, evaluation_needs, formats_of, require_rows
 
@@ -51,7 +51,7 @@ def evaluate_tasks(
     with phase(f"evaluate {who}", heads=True):
         with phase("importing lm_eval, writing prompts"):
             jobs = [prepare(loaded, task, style, options, sandbox) for task in tasks]
-        kept = {job.task.name: finished_run(job.folder, job.record) for job in jobs}
+        kept = {job.task.name: finished_run(job.folder, _pools(job.task).__getitem__, job.record) for job in jobs}
         finished = {
             name: run.without_texts() if options.no_texts else run for name, run in kept.items() if run is not None
         }
@@ -138,6 +138,10 @@ def _run(
     finally:
         for run in open_runs.values():
             run.close()
+
+
+def _pools(task: Task) -> dict[str, Pool]:
+    return {scorer.name: scorer.pool for scorer in task.scorers if scorer.pool is not None}
 
 
 def _judge(job: Job, style: Format, sandbox: Sandbox | None) -> Judge | None:

@@ -1,45 +1,47 @@
-"""Pooled metrics of a run read back: their values from its items' parts, and what each item adds to them."""
+"""Metrics that are not a mean over items: who pools them, and what each item adds to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from slmbench.catalog import Catalog
-from slmbench.errors import SlmbenchError
 from slmbench.metrics import Scorer, own_scorer
+from slmbench.runs import Pool, VerifiedScores, pooling
 from slmbench.statistics.estimate import jackknife
 from slmbench.task import load_task
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 
 
-def pooled_values(
-    scorer_name: str,
-    parts: Mapping[str, object],
-    clusters: Mapping[str, str | None],
-    record: Mapping[str, object],
-    catalog: Catalog | None = None,
-) -> dict[str, tuple[Estimate, dict[str, float]]]:
-    """Value name -> (the run's estimate, item id -> jackknife pseudo-value).
+def pool_of(scorer: str, record: JsonObject, catalog: Catalog | None = None) -> Pool:
+    """The pool of a scorer: slmbench's own, or of the plugin that brings it to a run's task in a catalog.
+
+    Raises ValueError, SlmbenchError if there is none.
+    """
+    found = (own_scorer(scorer) or _of_plugin(scorer, record, catalog)).pool
+    if found is None:
+        raise ValueError(f"metric {scorer!r} is not pooled")
+    return found
+
+
+def pooled(
+    read: VerifiedScores, record: JsonObject, catalog: Catalog | None = None
+) -> tuple[dict[str, Estimate], dict[str, dict[str, float]]]:
+    """Value name -> its estimate, and -> item id -> jackknife pseudo-value, of the pooled metrics of a run.
 
     Pseudo-values stand in for scores where two runs are compared item by item: their mean is the bias-corrected value.
-    parts: item id -> what the item adds. record: the run's, which names the task that a plugin's metric is of, and
-    catalog knows that task.
-    Raises ValueError if they aren't what the metric wrote.
+    Raises ValueError if a value can't be had, or is not finite, without one of the items.
     """
-    try:
-        scorer = own_scorer(scorer_name) or _of_plugin(scorer_name, record, catalog)
-        if scorer.pool is None:
-            raise ValueError(f"metric {scorer_name!r} is not pooled")
-        estimates, pseudo = jackknife(scorer.pool, list(parts.values()), [clusters.get(item) for item in parts])
-    except SlmbenchError as error:
-        raise ValueError(str(error)) from error
-    except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"its parts are not what {scorer_name!r} writes: {type(error).__name__} {error}") from error
-    return {name: (found, dict(zip(parts, pseudo[name], strict=True))) for name, found in estimates.items()}
+    estimates: dict[str, Estimate] = {}
+    pseudo: dict[str, dict[str, float]] = {}
+    recorded = {metric.name for metric in read.metrics}
+    for scorer, parts in read.parts.items():
+        with pooling(scorer):
+            pool = pool_of(scorer, record, catalog)
+            found, by_item = jackknife(pool, list(parts.values()), [read.clusters[item] for item in parts])
+        for name in found.keys() & recorded:
+            estimates[name], pseudo[name] = found[name], dict(zip(parts, by_item[name], strict=True))
+    return estimates, pseudo
 
 
-def _of_plugin(name: str, record: Mapping[str, Any], catalog: Catalog | None) -> Scorer:
+def _of_plugin(name: str, record: JsonObject, catalog: Catalog | None) -> Scorer:
     """The scorer of a metric that a plugin brings, as it was when the run was made. Raises ValueError."""
     task, told = record["task"]["id"], record.get("scorer") or {}
     scorers = load_task(task, catalog).scorers

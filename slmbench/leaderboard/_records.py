@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from attrs import field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import FileError, Problem, SlmbenchError, UsageError
-from slmbench.leaderboard._pooled import pooled_values
-from slmbench.runs import LEFT_OUT, RECORD, SAMPLES, RunMetric, metrics_of, read_record, read_scores
-from slmbench.values import Estimate
+from slmbench.leaderboard._pooled import pool_of, pooled
+from slmbench.runs import LEFT_OUT, RECORD, SAMPLES, MetricPart, read_record, verify
+from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
 TWIN = "twin"
@@ -40,9 +39,9 @@ class ScoredRun:
     """
 
     folder: Path
-    record: Mapping[str, Any]
+    record: JsonObject
     created: datetime
-    metrics: tuple[RunMetric, ...]
+    metrics: tuple[MetricPart, ...]
     scores: Mapping[str, Mapping[str, float]] = field(repr=False)
     clusters: Mapping[str, str | None] = field(repr=False)
     n_samples: int = 0
@@ -189,11 +188,16 @@ def _load_run(folder: Path, problems: list[Problem], notices: list[str], catalog
         name = visible(str(record.get("run_id") or folder.name))
         notices.append(f"{name}: {said.get(status, 'invalidated run')}; left out")
         return None
-    metrics = metrics_of(record)
-    samples = read_scores(folder, record, metrics, problems, partial(pooled_values, catalog=catalog))
-    if samples is None:
+    try:
+        read = verify(folder, record, partial(pool_of, record=record, catalog=catalog))
+        estimates, pseudo = pooled(read, record, catalog)
+    except FileError as error:
+        problems.extend(error.problems)
         return None
-    scores, clusters, lines, pooled = samples
+    except ValueError as error:
+        problems.append(Problem(str(folder / SAMPLES), 0, 0, f"its pooled metrics have no interval: {error}"))
+        return None
     created = datetime.fromisoformat(record["created"])
     created = created if created.tzinfo else created.replace(tzinfo=UTC)
-    return ScoredRun(folder, record, created, tuple(metrics), scores, clusters, lines, pooled)
+    scores = {**read.scores, **pseudo}
+    return ScoredRun(folder, record, created, read.metrics, scores, read.clusters, read.n_samples, estimates)

@@ -12,7 +12,7 @@ from slmbench.errors import Problem
 from slmbench.leaderboard._endings import endings_of, notices_of
 from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.leaderboard.texts import json_ready
-from slmbench.runs import RECORD, RunMetric
+from slmbench.runs import RECORD, MetricPart
 from slmbench.statistics.estimate import estimate
 from slmbench.statistics.significance import detectable_difference, rank_ranges
 from slmbench.values import Estimate, JsonObject
@@ -303,11 +303,11 @@ def _task_columns(
         yield column, by_row
 
 
-def _metric(run: ScoredRun, name: str) -> RunMetric:
+def _metric(run: ScoredRun, name: str) -> MetricPart:
     return next(metric for metric in run.metrics if metric.name == name)
 
 
-def _check_agreement(name: str, ranked: Sequence[tuple[ScoredRun, RunMetric]]) -> None:
+def _check_agreement(name: str, ranked: Sequence[tuple[ScoredRun, MetricPart]]) -> None:
     """Runs with one key have one scorer; if they don't agree which way is up, a record was edited."""
     directions = {metric.higher_is_better for _, metric in ranked}
     if len(directions) > 1:
@@ -323,7 +323,7 @@ def _estimate(run: ScoredRun, name: str) -> Estimate:
     if name in run.pooled:
         return run.pooled[name]
     scores = run.scores[name]
-    return estimate(list(scores.values()), [run.clusters[item] for item in scores], _metric(run, name).range)
+    return estimate(list(scores.values()), [run.clusters[item] for item in scores], _metric(run, name).bounds)
 
 
 def _row(key: _RowKey, cells: Mapping[str, LeaderboardCell], runs: Sequence[ScoredRun]) -> LeaderboardRow:

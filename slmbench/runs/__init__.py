@@ -2,14 +2,11 @@
 
 from slmbench.runs._record import (
     LEFT_OUT,
-    RECORD,
-    SAMPLES,
     AdapterPart,
     CostPart,
     DatasetPart,
     MetricPart,
     ModelPart,
-    NewerRecord,
     PackagePart,
     RunIdentity,
     RunRecord,
@@ -22,24 +19,18 @@ from slmbench.runs._record import (
     read_sample,
 )
 from slmbench.runs._store import OpenRun, Run, finished_run, now
-from slmbench.runs._training import (
-    TRAINING,
-    TRAINING_SCHEMA,
-    TrainedBase,
-    TrainedTask,
-    TrainingRecord,
-    read_training,
-    write_training,
-)
-from slmbench.runs._verify import RunMetric, metrics_of, read_scores
+from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
+from slmbench.runs._verify import MEAN_TOLERANCE, Pool, VerifiedScores, pooling, verify
+from slmbench.runs._versions import READS, RECORD, SAMPLES, TRAINING, NewerRecord
 from slmbench.seal import canonical_sha256
 
 __all__ = [
     "LEFT_OUT",
+    "MEAN_TOLERANCE",
+    "READS",
     "RECORD",
     "SAMPLES",
     "TRAINING",
-    "TRAINING_SCHEMA",
     "AdapterPart",
     "CostPart",
     "DatasetPart",
@@ -48,9 +39,9 @@ __all__ = [
     "NewerRecord",
     "OpenRun",
     "PackagePart",
+    "Pool",
     "Run",
     "RunIdentity",
-    "RunMetric",
     "RunRecord",
     "SampleRecord",
     "SandboxPart",
@@ -60,13 +51,14 @@ __all__ = [
     "TrainedBase",
     "TrainedTask",
     "TrainingRecord",
+    "VerifiedScores",
     "canonical_sha256",
     "finished_run",
-    "metrics_of",
     "now",
+    "pooling",
     "read_record",
     "read_sample",
-    "read_scores",
     "read_training",
+    "verify",
     "write_training",
 ]

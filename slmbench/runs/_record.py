@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from slmbench.errors import FileError, Problem
-from slmbench.foreign import (
-    Amount,
-    AnyText,
-    Count,
-    Foreign,
-    Limits,
-    Number,
-    SchemaOne,
-    decode_json,
-    parse,
-    read_object,
-)
+from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, read_object
 from slmbench.paths import shown
+from slmbench.runs._part import Filled, Part, Range, Time
+from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
 from slmbench.seal import check_seal
 from slmbench.values import JsonObject
 
-RECORD = "run.json"
-SAMPLES = "samples.jsonl"
-SCHEMA = 1
 LEFT_OUT = ("started", "error", "invalidated")
 """What the status of a run may be that has no result."""
 
@@ -37,32 +24,22 @@ _RECORD_LIMITS = Limits(bytes=8_000_000, surrogates=True)
 _SAMPLE_LIMITS = Limits(surrogates=True)
 
 
-def _is_time(text: str) -> str:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("an ISO 8601 time") from None
-    return text
+class ModelPart(Part):
+    """The model of a run.
 
+    name: as it is called: in the registry, or its folder's or file's name
+    id: where it is from: a hub id, or the name
+    revision: commit hash of its files on the hub
+    weights_sha256: of its weights
+    config_sha256: of its config.json
+    dtype: of its weights in memory
+    parameters: how many weights it has
+    quantization: how its weights are packed, as nf4+double; not there for whole ones
+    twin: whether it is a small random copy; not there for a real one
+    architecture: seq2seq of an encoder-decoder model; not there for a causal one
+    encoder_tokens: how many tokens the encoder takes
+    """
 
-def _is_not_empty(text: str) -> str:
-    if not text:
-        raise ValueError("a text that is not empty")
-    return text
-
-
-def _is_range(ends: list[float]) -> list[float]:
-    if len(ends) != 2 or not ends[0] < ends[1]:
-        raise ValueError("null, or the lowest and the highest score of an item")
-    return ends
-
-
-Range = Annotated[list[Number], AfterValidator(_is_range)]
-Filled = Annotated[AnyText, AfterValidator(_is_not_empty)]
-Time = Annotated[AnyText, AfterValidator(_is_time)]
-
-
-class ModelPart(Foreign):
     name: Filled
     id: AnyText | None = None
     revision: AnyText | None = None
@@ -76,7 +53,23 @@ class ModelPart(Foreign):
     encoder_tokens: Count | None = None
 
 
-class AdapterPart(Foreign):
+class AdapterPart(Part):
+    """The adapter on the model of a run, and what its training.json says of it.
+
+    name: its folder's
+    sha256: of its weights and its config
+    bytes: of its weights' file
+    parameters: how many weights it adds
+    rank: of its low-rank matrices
+    method: how it was trained, as lora, or qlora, dora
+    recipe: the recipe that it was trained by
+    recipe_sha256: of what that recipe says
+    train_seed: of its training
+    train_s: seconds that its steps took
+    tasks: what it was trained on
+    forced_base: why the model is not the one that it was made on; not there if it is
+    """
+
     name: Filled
     sha256: AnyText | None = None
     bytes: Count | None = None
@@ -91,12 +84,27 @@ class AdapterPart(Foreign):
     forced_base: AnyText | None = None
 
 
-class PackagePart(Foreign):
+class PackagePart(Part):
+    """The installed package that brings a task.
+
+    name: of the package
+    version: of the package
+    """
+
     name: AnyText | None = None
     version: AnyText | None = None
 
 
-class TaskPart(Foreign):
+class TaskPart(Part):
+    """The task of a run.
+
+    id: its name
+    version: as it declares
+    digest: sha256 over its declaration, its plugin, format, metrics and data set
+    kind: generate, choice or code
+    package: the installed package that brings it; not there for one of slmbench's own or of a folder
+    """
+
     id: Filled
     version: int | AnyText | None = None
     digest: AnyText | None = None
@@ -104,7 +112,19 @@ class TaskPart(Foreign):
     package: PackagePart | None = None
 
 
-class DatasetPart(Foreign):
+class DatasetPart(Part):
+    """The rows of a run.
+
+    id: the data set's hub id, or its name
+    revision: its commit hash, if one is known
+    split: as the task declares
+    source: where the rows came from, as mirror, hub, files, generated or samples
+    content_sha256: of the rows
+    item_ids_sha256: of the items' ids, in order
+    items_sha256: of what the task makes of the rows: prompts, references, choices, clusters
+    n: items that were scored
+    """
+
     id: AnyText | None = None
     revision: AnyText | None = None
     split: AnyText | None = None
@@ -115,33 +135,72 @@ class DatasetPart(Foreign):
     n: Count | None = None
 
 
-class ShotsPart(Foreign):
+class ShotsPart(Part):
+    """The worked examples that a prompt begins with.
+
+    n: how many
+    split: where they are taken from
+    """
+
     n: Count | None = None
     split: AnyText | None = None
 
 
-class ScorerPart(Foreign):
+class ScorerPart(Part):
+    """What the answers were scored by.
+
+    id: the metrics' names, joined by +
+    version: their versions, joined by +
+    weights: metric with a model of its own -> its values' names, then the sha256 of that model
+    """
+
     id: AnyText | None = None
     version: AnyText | None = None
-    weights: dict[AnyText, list[Any]] | None = None
+    weights: dict[AnyText, list[AnyText]] | None = None
 
 
-class SandboxPart(Foreign):
+class SandboxPart(Part):
+    """Where the programs of a code task ran.
+
+    tier: bubblewrap, namespaces or unsafe
+    timeout_s: seconds that a program may take
+    examine: in_process if the tests ran in the program's own process; not there otherwise
+    """
+
     tier: AnyText | None = None
     timeout_s: Amount | None = None
     examine: AnyText | None = None
 
 
-class CodePart(Foreign):
+class CodePart(Part):
+    """The slmbench that wrote a record.
+
+    version: of the package
+    commit: of the checkout; null if it was installed
+    dirty: whether files of the checkout differed from the commit
+    """
+
     version: AnyText | None = None
     commit: AnyText | None = None
     dirty: bool | None = None
 
 
-class MetricPart(Foreign):
-    """A metric of a run. se: its standard error. method: of the interval from ci_lo to ci_hi. n: items.
+class MetricPart(Part):
+    """One metric of a run.
 
-    n_error: items without a score. range: an item's lowest and highest score. chance: of guessing.
+    name: of the value, as exact_match/strict
+    scorer: the metric that gives it, as exact_match
+    pooled: whether it is made of all items' parts at once, and is not a mean of scores
+    value: over all items
+    se: its standard error
+    ci_lo: lower end of its 95% interval
+    ci_hi: upper end of its 95% interval
+    method: how the interval was made; none if there is none
+    n: items that have a score
+    n_error: samples that an error kept from being scored
+    higher_is_better: which way is up
+    range: the lowest and the highest score of an item; null if there is none
+    chance: the expected value of a guess; null if guessing means nothing
     """
 
     name: Filled
@@ -158,8 +217,33 @@ class MetricPart(Foreign):
     range: Range | None = None
     chance: Number | None = None
 
+    @property
+    def pooled_by(self) -> str | None:
+        """The scorer whose parts the value is pooled of; None if it is a mean of scores."""
+        return (self.scorer or self.name) if self.pooled else None
 
-class CostPart(Foreign):
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest score of an item, None if there is none."""
+        return (self.range[0], self.range[1]) if self.range else None
+
+
+class CostPart(Part):
+    """What a run took.
+
+    seconds: that the model computed, a batch's shared out among its rows; a resumed run's first part included
+    tokens_per_s: tokens read and written a second
+    latency_p50_ms: median milliseconds of an item that is alone; null unless --latency
+    latency_p90_ms: their 90th percentile, in milliseconds
+    ram_peak_B: peak resident memory of the process, bytes
+    vram_peak_B: peak memory of the GPU, bytes; null without one
+    tokens_in: tokens of all prompts
+    tokens_out: tokens of all answers
+    n_truncated: prompts that were cut to the model's window
+    n_resumed: answers that were read from the journal of a call before
+    batch_rows: rows that were computed at once
+    """
+
     seconds: Amount | None = None
     tokens_per_s: Amount | None = None
     latency_p50_ms: Amount | None = None
@@ -173,12 +257,31 @@ class CostPart(Foreign):
     batch_rows: Count | None = None
 
 
-class RunIdentity(Foreign):
+class RunIdentity(Part):
     """The part of a run's record that is known before its model runs, and that its id is made of.
 
-    seed: of what is drawn. limit: the first so many items alone; null for all. model, adapter: who. task, dataset,
-    format, fewshot, cot, generation: what was asked, and how; fewshot_sha256, prompts_sha256: of the very texts.
-    scorer, sandbox: how answers are scored. engine, batch_size, kv_budget_B, latency: how they are computed.
+    seed: of what is drawn
+    limit: only the first so many items; null for all
+    model: who was scored
+    adapter: what was on the model; null for nothing
+    tokenizer_sha256: of the tokenizer
+    chat_template_sha256: of the chat template that prompts were written by
+    format: how prompts were written down
+    task: what was asked
+    dataset: of which rows
+    fewshot: how many worked examples a prompt begins with
+    fewshot_sha256: of these examples' texts
+    cot: how a chain of thought was asked for; off for not at all
+    prompts_sha256: of all prompts' texts
+    generation: the settings of lm-eval that texts were written with; {} of a choice task
+    scorer: what answers were scored by
+    sandbox: where programs ran; null if none did
+    engine: shared or hf
+    engine_version: of lm-eval, transformers and torch
+    batch_size: rows at once, or auto
+    latency: single stream if each item was computed alone; not there otherwise
+    kv_budget_B: bytes that keys and values may take, if that was set
+    generation_config: what the model's generation_config.json says of the next token, and whether it counts
     """
 
     seed: int | None = None
@@ -210,9 +313,26 @@ class RunIdentity(Foreign):
 
 
 class RunRecord(RunIdentity):
-    """A finished run's `run.json`. What other versions write beside these keys is left as it is."""
+    """A finished run's `run.json`.
 
-    schema_: SchemaOne = Field(alias="schema")
+    schema: version of this layout
+    run_id: who and what in words, then the first digits of a digest over all that the numbers depend on
+    status: ok of a finished run; may be changed to invalidated, which leaves the run out
+    created: when it began, UTC
+    ended: when it ended, UTC
+    comparability_key: runs are ranked together if theirs is the same
+    code: the slmbench that wrote it
+    packages: package -> version
+    hardware: processor, cores, threads, memory in bytes, GPU, system, Python
+    metrics: what came out
+    cost: what it took
+    no_texts: whether pages keep its texts to themselves; not there otherwise
+    remarks: what a reader has to know -> of how many samples
+    samples_sha256: of samples.jsonl
+    record_sha256: of the other fields here, status apart
+    """
+
+    version: int = Field(alias="schema", ge=READS[RECORD][0], le=READS[RECORD][-1])
     run_id: Filled
     status: Literal["ok"]
     created: Time
@@ -229,9 +349,35 @@ class RunRecord(RunIdentity):
     record_sha256: AnyText | None = None
 
 
-class SampleRecord(Foreign):
-    """A line of `samples.jsonl`."""
+class SampleRecord(Part):
+    """A line of `samples.jsonl`: an item, or one of the samples of an item of a code task.
 
+    schema: version of this layout; 1 if it is not there
+    item_id: of the item, unique in its split
+    epoch: which sample of the item, from 0
+    cluster_id: items of one cluster are not independent; null for an item on its own
+    prompt: what the model was asked
+    prompt_sha256: of the prompt
+    target: what it was to write
+    references: every text that counts as right
+    output: what it wrote, or the choice that it took
+    format_fault: why the output is not in its format; null if it is
+    verdict: of a program: passed, failed, timed out or died
+    verdict_detail: what the verdict comes from
+    choices: the options of a choice task
+    loglikelihoods: of each option, summed over its tokens, in nats
+    gold: which option is right, from 0
+    finish_reason: stop, eos or length; scored of a choice task
+    tokens_in: of the prompt; of all options' prompts
+    tokens_out: of the answer; of all options
+    truncated: whether the prompt was cut to the model's window
+    latency_ms: milliseconds of the passes that the item was in
+    compute_ms: the item's share of the model's time, in milliseconds
+    scores: metric's value -> score of the item; null if an error kept it from being scored
+    parts: pooled metric -> what the item adds to it
+    """
+
+    version: int = Field(default=1, alias="schema", ge=READS[SAMPLES][0], le=READS[SAMPLES][-1])
     item_id: AnyText
     epoch: Count = 0
     cluster_id: AnyText | None = None
@@ -252,47 +398,32 @@ class SampleRecord(Foreign):
     truncated: bool | None = None
     latency_ms: Amount | None = None
     compute_ms: Amount | None = None
-    # An item that an error kept from being scored has no score; sums of larger ones would overflow.
+    # Sums of larger scores would overflow.
     scores: dict[AnyText, Number | None]
     parts: dict[AnyText, Any] | None = None
 
 
-def read_record(folder: str | os.PathLike[str], *, todo: str = "") -> JsonObject:
+def read_record(folder: str | os.PathLike[str]) -> JsonObject:
     """A run folder's record: that of a finished run holds what `RunRecord` says, another one its status alone.
 
     Raises FileError, with every fault at once, and for a record of a newer slmbench; FileNotFoundError without one.
     """
     path = os.path.join(folder, RECORD)
-    record = read_object(path, _RECORD_LIMITS, todo=todo)
+    record = read_object(path, _RECORD_LIMITS)
     status = record.get("status")
-    if type(written := record.get("schema")) is int and written > SCHEMA:
-        raise NewerRecord(path, written)
     if not isinstance(status, str) or status not in LEFT_OUT:
-        problems: list[Problem] = []
-        try:
-            checked = parse(RunRecord, record, path)
-            names = [metric.name for metric in checked.metrics]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                problems = [Problem(shown(path), 0, 0, f"field metrics has {twice[0]!r} more than once")]
-            check_seal(record, path)
-        except FileError as error:
-            problems = error.problems
-        if problems:
-            raise FileError(problems, todo)
+        names = [metric.name for metric in read_as(RunRecord, record, RECORD, path).metrics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise FileError([Problem(shown(path), 0, 0, f"field metrics has {twice[0]!r} more than once")])
+        check_seal(record, path)
+    else:
+        refuse_other(record, RECORD, path)
     return record
-
-
-class NewerRecord(FileError):
-    """A run that a newer slmbench wrote, which this one neither reads nor writes over."""
-
-    def __init__(self, path: str, schema: int) -> None:
-        said = f"has schema {schema}, and this slmbench reads {SCHEMA}: a newer one wrote it"
-        super().__init__([Problem(shown(path), 0, 0, said)], "upgrade slmbench, or move the run's folder away")
 
 
 def read_sample(line: bytes, path: str | os.PathLike[str], number: int) -> JsonObject:
     """A line of samples.jsonl. Raises FileError, with every fault of the line."""
     sample = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE_LIMITS, line=number)
-    parse(SampleRecord, sample, path, line=number)
+    read_as(SampleRecord, sample, SAMPLES, path, line=number)
     assert isinstance(sample, dict)
     return sample

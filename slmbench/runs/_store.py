@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from attrs import frozen
 
@@ -17,18 +16,9 @@ from slmbench.files import write_atomically, write_json
 from slmbench.foreign import faults, open_plain, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
-from slmbench.runs._record import (
-    RECORD,
-    SAMPLES,
-    SCHEMA,
-    NewerRecord,
-    RunRecord,
-    SampleRecord,
-    read_record,
-    read_sample,
-)
-from slmbench.runs._verify import MEAN_TOLERANCE, metrics_of, read_scores
-from slmbench.runs._written import check_written
+from slmbench.runs._record import RunRecord, SampleRecord, read_record, read_sample
+from slmbench.runs._verify import Pool, verify
+from slmbench.runs._versions import READS, RECORD, SAMPLES, NewerRecord, write_as
 from slmbench.seal import SEAL, canonical_json, sealed
 from slmbench.values import JsonObject
 
@@ -38,7 +28,7 @@ class Run:
     """A finished run: its folder and the record in its `run.json`."""
 
     folder: str
-    record: dict[str, Any]
+    record: JsonObject
 
     def __repr__(self) -> str:
         """Who was scored on what, the first metric with its 95% interval and n, and the folder."""
@@ -82,13 +72,13 @@ class OpenRun:
     check: what an entry of the journal has to pass to be taken for an answer; what doesn't is said, and asked again.
     """
 
-    def __init__(self, folder: str, record: JsonObject, check: Callable[[str, Any], object] | None = None) -> None:
+    def __init__(self, folder: str, record: JsonObject, check: Callable[[str, object], object] | None = None) -> None:
         self.folder = folder
         self.journal = Journal(os.path.join(folder, "responses.jsonl"), check)
         if self.journal.damage:
             say(f"note: {self.journal.damage_said()}; what stood there is computed again")
         self.resumed = len(self.journal.entries)
-        self.record = {"schema": SCHEMA, **record, "status": "started", "created": now(), "ended": None}
+        self.record = {"schema": READS[RECORD][-1], **record, "status": "started", "created": now(), "ended": None}
         write_json(os.path.join(folder, RECORD), self.record)
 
     def finish(self, samples: Sequence[SampleRecord], results: JsonObject) -> Run:
@@ -102,8 +92,7 @@ class OpenRun:
         digest = hashlib.sha256(data).hexdigest()
         self.record |= {**results, "status": "ok", "ended": now(), "samples_sha256": digest}
         self.record = sealed(self.record)
-        check_written(RunRecord, self.record, os.path.join(self.folder, RECORD))
-        write_json(os.path.join(self.folder, RECORD), self.record)
+        write_as(RunRecord, self.record, os.path.join(self.folder, RECORD))
         self.journal.close()
         os.unlink(self.journal.path)
         return Run(self.folder, self.record)
@@ -112,18 +101,20 @@ class OpenRun:
         self.journal.close()
 
 
-def finished_run(folder: str, expected: Mapping[str, object] | None = None) -> Run | None:
+def finished_run(
+    folder: str, pool_of: Callable[[str], Pool], expected: Mapping[str, object] | None = None
+) -> Run | None:
     """The run of a folder if it ended well and is as it was written, else None; what is damaged is said.
 
-    expected: what its record holds beside its results, as the run's id is made of it. Raises FileError for a run that a
-    newer slmbench wrote, which must not be written over.
+    pool_of: as in `verify`. expected: what its record holds beside its results, as the run's id is made of it. Raises
+    FileError for a run that a newer slmbench wrote, which must not be written over.
     """
     try:
         record = read_record(folder)
         if record["status"] != "ok":
             return None
-        run = Run(folder, record)
-        _check(run, expected or {})
+        _check_identity(folder, record, expected or {})
+        verify(folder, record, pool_of)
     except FileNotFoundError:
         return None
     except NewerRecord:
@@ -131,17 +122,16 @@ def finished_run(folder: str, expected: Mapping[str, object] | None = None) -> R
     except SlmbenchError as error:
         say(f"note: {'; '.join(str(error).splitlines())}; this task is run again")
         return None
-    return run
+    return Run(folder, record)
 
 
-def _check(run: Run, expected: Mapping[str, object]) -> None:
-    path = os.path.join(run.folder, RECORD)
+def _check_identity(folder: str, record: JsonObject, expected: Mapping[str, object]) -> None:
     wanted = json.loads(json.dumps(dict(expected)))  # As it would be read back: a tuple is a list there.
-    there = dict(run.record)
+    there = dict(record)
     if there.get("adapter") and wanted.get("adapter"):
         # The same weights may have been trained twice, in other seconds.
-        for record in (wanted, there):
-            record["adapter"] = {key: record["adapter"].get(key) for key in ("name", "sha256")}
+        for one in (wanted, there):
+            one["adapter"] = {key: one["adapter"].get(key) for key in ("name", "sha256")}
     # As JSON: to Python, false is 0 and 1.0 is 1.
     odd = [
         (key, there.get(key), short(value))
@@ -149,16 +139,7 @@ def _check(run: Run, expected: Mapping[str, object]) -> None:
         if canonical_json(there.get(key)) != canonical_json(value)
     ]
     if odd:
-        raise faults(path, odd)
-    problems: list[Problem] = []
-    read_scores(run.folder, run.record, metrics_of(run.record), problems)
-    for position, metric in enumerate(run.record["metrics"]):
-        if not metric["ci_lo"] - MEAN_TOLERANCE <= metric["value"] <= metric["ci_hi"] + MEAN_TOLERANCE:
-            odd.append((f"metrics.{position}.ci_lo", metric["ci_lo"], "one end of an interval around the value"))
-    if odd:
-        problems += faults(path, odd).problems
-    if problems:
-        raise FileError(problems)
+        raise faults(os.path.join(folder, RECORD), odd)
 
 
 def now() -> str:

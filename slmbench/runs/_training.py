@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from slmbench.files import write_json
-from slmbench.foreign import Amount, Count, Foreign, Limits, Number, parse, read_object
-from slmbench.runs._written import check_written
+from slmbench.foreign import Amount, Count, Limits, Number, read_object
+from slmbench.runs._part import Part, Sha256
+from slmbench.runs._record import CodePart
+from slmbench.runs._versions import AGAIN, READS, TRAINING, WITHOUT, read_as, write_as
 from slmbench.schema import QuantizationSpec
 from slmbench.seal import check_seal, sealed
 
-TRAINING = "training.json"
-TRAINING_SCHEMA = 3
-"""3: `base` says where the base was. 2 and files without a number are read too."""
 _LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
-_AGAIN = "train it again, or remove the file to have the adapter treated as one that was made elsewhere"
-
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_AGAIN = f"{AGAIN[TRAINING]}, or {WITHOUT}"
 
 
-class TrainedBase(Foreign):
-    """Where the base was. location: the absolute path of a folder, or a hub id."""
+class TrainedBase(Part):
+    """Where the base was.
+
+    name: as it was called
+    id: where it was from: a hub id, or the name
+    location: the absolute path of a folder, or a hub id
+    revision: commit hash of its files on the hub
+    twin: whether it was a small random copy
+    """
 
     name: str
     id: str
@@ -33,8 +36,16 @@ class TrainedBase(Foreign):
     twin: bool = False
 
 
-class LoraSettings(Foreign):
-    """How low-rank adapters were made, as far as it is read again."""
+class LoraSettings(Part):
+    """How low-rank adapters were made, as far as it is read again.
+
+    rank: of their matrices
+    rslora: whether they are scaled by the square root of the rank
+    dora: whether lengths and directions of weights were trained apart
+    lr_ratio: how much faster B learned than A; null for as fast
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     rank: Count | None = None
     rslora: bool = False
@@ -42,8 +53,13 @@ class LoraSettings(Foreign):
     lr_ratio: Number | None = None
 
 
-class PackingSettings(Foreign):
-    """How a QLoRA base was packed."""
+class PackingSettings(Part):
+    """How a QLoRA base was packed.
+
+    type: of the four bits
+    double: whether the scales were packed, too
+    compute: dtype of the products
+    """
 
     type: Literal["nf4", "fp4"] = "nf4"
     double: bool = True
@@ -54,8 +70,18 @@ class PackingSettings(Foreign):
         return QuantizationSpec(type=self.type, double=self.double, compute=self.compute)
 
 
-class TrainedSettings(Foreign):
-    """The recipe as it was run, as far as it is read again."""
+class TrainedSettings(Part):
+    """The recipe as it was run; beside what is read again, all other settings of it.
+
+    method: lora, qlora or full
+    format: how prompts were written down
+    quantization: how the base was packed
+    lora: how low-rank adapters were made
+    shots: worked examples that a prompt began with; null for as many as the task declares
+    cot: how a chain of thought was trained; null for as the task declares
+    rows: the first so many of each task alone; null for all
+    max_tokens: what a row was cut to
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -69,63 +95,246 @@ class TrainedSettings(Foreign):
     max_tokens: Count | None = None
 
 
-class TrainedTask(Foreign):
-    """A task's rows in the training."""
+class TrainedTask(Part):
+    """A task's rows in the training.
+
+    rows: that were there to train on
+    tokens: of prompts and answers of these
+    answer_tokens: of answers alone
+    truncated_rows: rows whose prompt was cut
+    truncated_answers: rows whose answer was cut
+    rows_without_reasoning: rows with no worked solution, if one is trained
+    dropped_rows: rows that were left out
+    dropped: reason -> rows that were left out for it
+    rows_seen: that the steps were made of; a row counts each time
+    tokens_seen: of the rows seen
+    validation_rows: rows kept aside
+    parity_rows: rows whose tokens were compared with an evaluation's
+    """
 
     rows: Count | None = None
     tokens: Count | None = None
+    answer_tokens: Count | None = None
     truncated_rows: Count | None = None
     truncated_answers: Count | None = None
+    rows_without_reasoning: Count | None = None
     dropped_rows: Count | None = None
     dropped: dict[str, Count] = Field(default={})
+    rows_seen: Count | None = None
+    tokens_seen: Count | None = None
+    validation_rows: Count | None = None
+    parity_rows: Count | None = None
 
 
-class TaskLoss(Foreign):
-    """A task's part of a point. loss: None if it was no number. tokens: that it is the mean of."""
+class TaskLoss(Part):
+    """A task's part of a point.
+
+    loss: mean over answer tokens, in nats; null if it was NaN
+    tokens: that it is the mean of
+    rows: that these are of
+    """
 
     loss: Number | None = None
     tokens: Count | None = None
+    rows: Count | None = None
 
 
-class CurvePoint(Foreign):
-    """The losses at one step."""
+class CurvePoint(Part):
+    """The losses at one step.
+
+    step: from 1
+    lr: learning rate
+    loss: mean over all tasks' answer tokens, in nats; null if it was NaN
+    grad_norm: length of the gradient before it was clipped
+    seconds: since the steps began, over all attempts
+    tasks: task -> its part
+    """
 
     step: Count
+    lr: Number | None = None
+    loss: Number | None = None
+    grad_norm: Number | None = None
+    seconds: Amount | None = None
     tasks: dict[str, TaskLoss] = Field(default={})
 
 
-class TrainedCurves(Foreign):
-    """Losses of rows trained on, and of rows kept aside."""
+class TrainedCurves(Part):
+    """Losses over the steps.
+
+    train: of rows trained on, since the point before
+    validation: of rows kept aside
+    """
 
     train: list[CurvePoint] = Field(default=[])
     validation: list[CurvePoint] = Field(default=[])
 
 
-class TaskShare(Foreign):
-    """A task's share of what the steps saw."""
+class TaskShare(Part):
+    """A task's share of what the steps saw.
 
+    rows: of the task
+    tokens: of the task
+    share: of all rows, or of all tokens, by the mixture's unit
+    """
+
+    rows: Count | None = None
+    tokens: Count | None = None
     share: Number | None = None
 
 
-class Mixture(Foreign):
-    """What came of the mixture that was wanted."""
+class EpochShares(Part):
+    """What one epoch saw.
 
-    unit: str | None = None
+    epoch: from 1
+    rows: of all tasks
+    tokens: of all tasks
+    tasks: task -> its share
+    """
+
+    epoch: Count | None = None
+    rows: Count | None = None
+    tokens: Count | None = None
     tasks: dict[str, TaskShare] = Field(default={})
 
 
-class MeasuredMemory(Foreign):
-    """Memory as measured."""
+class Packed(Part):
+    """How rows were packed end to end.
 
+    tokens_a_batch: that a batch has room for
+    batches: how many there were
+    fill: share of the room that rows took
+    """
+
+    tokens_a_batch: Count | None = None
+    batches: Count | None = None
+    fill: Number | None = None
+
+
+class Mixture(Part):
+    """What came of the mixture that was wanted.
+
+    unit: rows or tokens, which shares are of
+    wanted: task -> the share that was wanted
+    rows: that the steps saw, of all tasks
+    tokens: that the steps saw, of all tasks
+    tasks: task -> what the steps saw of it
+    epochs: the same by epoch
+    packing: how rows were packed; not there if they were padded
+    """
+
+    unit: str | None = None
+    wanted: dict[str, Number] = Field(default={})
+    rows: Count | None = None
+    tokens: Count | None = None
+    tasks: dict[str, TaskShare] = Field(default={})
+    epochs: list[EpochShares] = Field(default=[])
+    packing: Packed | None = None
+
+
+class LargestBatch(Part):
+    """The batch that takes most memory.
+
+    rows: in it
+    tokens: in it
+    answer_tokens: of these, those of answers
+    """
+
+    rows: Count | None = None
+    tokens: Count | None = None
+    answer_tokens: Count | None = None
+
+
+class MemoryForecast(Part):
+    """The peak memory that was forecast.
+
+    device: cpu or cuda
+    forecast_bytes: before the first step
+    calibrated_bytes: after it
+    first_step_bytes: what the first step took
+    parts: what the forecast is the sum of, in bytes
+    largest_batch: that it is of
+    simulated: whether the base was run once on the meta device for it
+    """
+
+    device: str | None = None
+    forecast_bytes: Count | None = None
+    calibrated_bytes: Count | None = None
+    first_step_bytes: Count | None = None
+    parts: dict[str, int] = Field(default={})
+    largest_batch: LargestBatch | None = None
+    simulated: bool | None = None
+
+
+class MeasuredMemory(Part):
+    """Memory as measured, and as it was forecast.
+
+    forecast: what was forecast
+    peak_bytes: the most that was taken, of the GPU if there was one
+    peak_ram_bytes: peak resident memory of the process
+    first_step_bytes: the most that the first step took
+    """
+
+    forecast: MemoryForecast | None = None
     peak_bytes: Count | None = None
+    peak_ram_bytes: Count | None = None
+    first_step_bytes: Count | None = None
 
 
-class TrainingRecord(Foreign):
-    """A training's record. Every field may be missing, as older ones lack some; what is there has its type."""
+class LossPoint(Part):
+    """The loss of all tasks at a step.
 
-    model_config = ConfigDict(extra="allow")
+    step: from 1
+    loss: in nats; null if it was NaN
+    """
 
-    version: Annotated[int, Field(alias="schema", ge=1, le=TRAINING_SCHEMA)] = TRAINING_SCHEMA
+    step: Count
+    loss: Number | None = None
+
+
+class TrainingRecord(Part):
+    """A training's record. Every field may be missing, as older ones lack some; what is there has its type.
+
+    schema: version of this layout
+    recipe: that it was trained by
+    variant: of the recipe; null for none
+    recipe_sha256: of what the recipe says
+    identity_sha256: of all that makes the training what it is; a training that has the same is not repeated
+    settings: the recipe as it was run
+    method: lora, qlora or full
+    model: the base
+    base: where the base was
+    architecture: causal or seq2seq
+    base_weights_sha256: of the base's weights
+    base_parameters: weights of the base
+    quantization: how the base was packed, as nf4+double; null for a whole one
+    dtype: of the base's weights in memory
+    compute_dtype: of the products
+    trainable_parameters: weights that were trained
+    bytes: of the file that was written
+    sha256: of what came out: an adapter with its config, or a model's weights
+    seed: of what is drawn
+    steps: of the optimizer
+    resumed_from: steps whose checkpoints it went on from
+    mixture: what the steps saw
+    tasks: task -> its rows
+    curves: losses over the steps
+    loss: the loss of all tasks at each point
+    contamination: the rows that are also evaluated, and what was done about them
+    memory: that it took
+    ram_peak_bytes: peak resident memory of the process
+    train_s: seconds of the steps, over all attempts
+    seconds: phase -> seconds, of the last attempt
+    tokens_per_second: of prompts and answers, without padding
+    notices: what a reader has to know of the base
+    ended: when it ended, UTC
+    code: the slmbench that wrote it
+    packages: package -> version
+    hardware: processor, cores, threads, memory in bytes, GPU, system, Python
+    threads: that torch computed with
+    record_sha256: of the other fields here
+    """
+
+    version: int = Field(default=READS[TRAINING][-1], alias="schema", ge=READS[TRAINING][0], le=READS[TRAINING][-1])
     recipe: str | None = None
     variant: str | None = None
     recipe_sha256: str | None = None
@@ -136,29 +345,29 @@ class TrainingRecord(Foreign):
     base: TrainedBase | None = None
     architecture: str | None = None
     base_weights_sha256: Sha256 | None = None
+    base_parameters: Count | None = None
     quantization: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    compute_dtype: str | None = None
     trainable_parameters: Count | None = None
+    bytes: Count | None = None
     sha256: Sha256 | None = None
     seed: Count | None = None
     steps: Count | None = None
+    resumed_from: list[Count] | None = None
+    mixture: Mixture = Mixture()
     tasks: dict[str, TrainedTask] = Field(default={})
     curves: TrainedCurves = TrainedCurves()
-    mixture: Mixture = Mixture()
+    loss: list[LossPoint] | None = None
+    contamination: dict[str, Any] | None = None
     memory: MeasuredMemory = MeasuredMemory()
     ram_peak_bytes: Count | None = None
     train_s: Amount | None = None
-    base_parameters: Count | None = None
-    notices: list[str] | None = None
-    compute_dtype: str | None = None
-    bytes: Count | None = None
-    resumed_from: list[Count] | None = None
-    loss: list[dict[str, Any]] | None = None
-    contamination: Any = None
     seconds: dict[str, Amount] | None = None
     tokens_per_second: Amount | None = None
+    notices: list[str] | None = None
     ended: str | None = None
-    code: dict[str, Any] | None = None
+    code: CodePart | None = None
     packages: dict[str, str] | None = None
     hardware: dict[str, Any] | None = None
     threads: Count | None = None
@@ -187,14 +396,11 @@ def read_training(folder: str | os.PathLike[str]) -> TrainingRecord:
     """A folder's training.json. Raises FileError with all that is wrong; FileNotFoundError if there is none."""
     path = os.path.join(folder, TRAINING)
     record = read_object(path, _LIMITS, todo=_AGAIN)
-    made = parse(TrainingRecord, record, path, todo=_AGAIN)
+    made = read_as(TrainingRecord, record, TRAINING, path, todo=_AGAIN)
     check_seal(record, path, todo=_AGAIN)
     return made
 
 
 def write_training(folder: str | os.PathLike[str], record: Mapping[str, object]) -> None:
     """Writes a folder's training.json, sealed. Raises FileError for a record that is none by `TrainingRecord`."""
-    path = os.path.join(folder, TRAINING)
-    whole = sealed(record)
-    check_written(TrainingRecord, whole, path)
-    write_json(path, whole)
+    write_as(TrainingRecord, sealed(record), os.path.join(folder, TRAINING))

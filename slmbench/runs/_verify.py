@@ -5,172 +5,182 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from attrs import frozen
 
-from slmbench.errors import FileError, Problem
-from slmbench.foreign import plain_lines
-from slmbench.runs._record import RECORD, SAMPLES, read_sample
-from slmbench.values import Estimate, JsonObject
+from slmbench.errors import FileError, Problem, SlmbenchError
+from slmbench.foreign import faults, plain_lines
+from slmbench.runs._record import MetricPart, read_sample
+from slmbench.runs._versions import RECORD, SAMPLES, OtherSchema
+from slmbench.values import JsonObject
 
-# A recorded mean may differ from the recomputed one by rounding alone.
 MEAN_TOLERANCE = 1e-9
+"""How far a mean may be from the same mean made another way: by rounding alone."""
+_FAULTS_SHOWN = 10
+
+Pool: TypeAlias = Callable[[Sequence[object]], dict[str, float]]
+"""Parts of all items -> the values of a pooled metric; ValueError if they are none of it."""
 
 
 @frozen
-class RunMetric:
-    """What a run's record says of one metric. chance: the score of guessing, None if it is unknown.
+class VerifiedScores:
+    """What a run's samples hold, once all that its record says of them is true.
 
-    pooled_by: the scorer of a metric that is not a mean over items, as a micro-averaged F1; None for a mean. range: the
-    lowest and highest score of an item, None if there is none.
+    metrics: as the record has them. scores: metric -> item id -> mean over the item's epochs. clusters: item id -> its
+    cluster, None for an item on its own. parts: scorer of a pooled metric -> item id -> what the item adds.
+    n_samples: lines of samples.jsonl.
     """
 
-    name: str
-    value: float
-    n: int
-    n_error: int
-    higher_is_better: bool
-    chance: float | None = None
-    pooled_by: str | None = None
-    range: tuple[float, float] | None = None
+    metrics: tuple[MetricPart, ...]
+    scores: Mapping[str, Mapping[str, float]]
+    clusters: Mapping[str, str | None]
+    parts: Mapping[str, Mapping[str, object]]
+    n_samples: int
 
 
-Pool = Callable[
-    [str, Mapping[str, Any], Mapping[str, "str | None"], Mapping[str, Any]],
-    Mapping[str, tuple[Estimate, Mapping[str, float]]],
-]
-"""(scorer, item id -> part, item id -> cluster, record) -> value name -> (estimate, item id -> pseudo-value)."""
+class _Samples:
+    """What the lines of a samples.jsonl add up to."""
+
+    def __init__(self, metrics: Sequence[MetricPart]) -> None:
+        self.scores: dict[str, dict[str, list[float]]] = {metric.name: {} for metric in metrics}
+        self.parts: dict[str, dict[str, object]] = {one.pooled_by: {} for one in metrics if one.pooled_by}
+        self.clusters: dict[str, str | None] = {}
+        self.epochs: dict[str, set[int]] = {}
+        self.lines = 0
+
+    def take(self, sample: JsonObject) -> str | None:
+        """Adds one sample; returns what is wrong with it, or None."""
+        item, epoch = sample["item_id"], sample.get("epoch", 0)
+        if epoch in self.epochs.setdefault(item, set()):
+            return f"item_id {item!r} appears more than once; an item counts once"
+        self.epochs[item].add(epoch)
+        cluster = sample.get("cluster_id")
+        if self.clusters.setdefault(item, cluster) != cluster:
+            return f"item {item!r} is in cluster {cluster!r} here and in {self.clusters[item]!r} elsewhere"
+        for name, by_item in self.scores.items():
+            # An item that an error kept from being scored has no score here; n in run.json has to agree with that.
+            if (value := sample["scores"].get(name)) is not None:
+                by_item.setdefault(item, []).append(float(value))
+        for name, part_of in self.parts.items():
+            if name not in (sample.get("parts") or {}):
+                return f"item {item!r} has no parts for {name!r}, which is pooled"
+            part_of[item] = sample["parts"][name]
+        return None
 
 
-def metrics_of(record: Mapping[str, Any]) -> list[RunMetric]:
-    """What a record says of its metrics."""
-    return [
-        RunMetric(
-            metric["name"],
-            metric["value"],
-            metric["n"],
-            metric.get("n_error") or 0,
-            metric["higher_is_better"],
-            metric.get("chance"),
-            (metric.get("scorer") or metric["name"]) if metric.get("pooled") else None,
-            (metric["range"][0], metric["range"][1]) if metric.get("range") else None,
-        )
-        for metric in record["metrics"]
-    ]
+def verify(folder: str | os.PathLike[str], record: JsonObject, pool_of: Callable[[str], Pool]) -> VerifiedScores:
+    """A run's scores, once everything that its record says of its samples has been found to be so.
 
-
-Scores = tuple[dict[str, dict[str, float]], dict[str, str | None], int, dict[str, Estimate]]
-
-
-def read_scores(
-    folder: str | os.PathLike[str],
-    record: Mapping[str, Any],
-    metrics: list[RunMetric],
-    problems: list[Problem],
-    pool: Pool | None = None,
-) -> Scores | None:
-    """Scores by metric and item, clusters by item, the number of lines, and the estimates of pooled metrics.
-
-    pool: recomputes pooled metrics; None leaves these as they are recorded. Returns None after problems were added.
+    That is: the digest of the file, no item twice, n and n_error, scores within their range, every value the mean of
+    its scores or the pool of its parts, and within its own interval. record: as `read_record` gives it. pool_of: the
+    pool of a scorer by name; it may raise ValueError, KeyError or SlmbenchError.
+    Raises FileError with every fault at once; OtherSchema for samples of another schema.
     """
-    path = Path(folder) / SAMPLES
-    before = len(problems)
-    scores: dict[str, dict[str, list[float]]] = {metric.name: {} for metric in metrics}
-    clusters: dict[str, str | None] = {}
-    epochs: dict[str, set[Any]] = {}
-    parts: dict[str, dict[str, Any]] = {metric.pooled_by: {} for metric in metrics if metric.pooled_by}
-    digest = hashlib.sha256()
-    lines = 0
-    faults: list[Problem] = []
-    try:
-        for line_number, line in enumerate(plain_lines(path), 1):
-            digest.update(line)
-            lines += 1
-            try:
-                sample = read_sample(line, path, line_number)
-            except FileError as error:
-                faults.extend(error.problems)
-                continue
-            if message := _take_sample(sample, scores, clusters, epochs, parts):
-                faults.append(Problem(str(path), line_number, 1, message))
-    except OSError as error:
-        problems.append(Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}"))
-        return None
-    claimed = record["samples_sha256"].removeprefix("sha256:")
-    if digest.hexdigest() != claimed:
-        found = digest.hexdigest()
-        message = f"sha256 is {found[:16]}..., run.json says {claimed[:16]}...: changed after the run ended"
-        problems.append(Problem(str(path), 0, 0, message))
-    problems.extend(faults[:10])
-    if len(faults) > 10:
-        problems.append(Problem(str(path), 0, 0, f"and {len(faults) - 10} more lines with such faults"))
-    if len({frozenset(seen) for seen in epochs.values()}) > 1:
-        problems.append(Problem(str(path), 0, 0, "not every item was run in the same epochs; a mean would favour some"))
-    for metric in metrics:
-        values = [score for item in scores[metric.name].values() for score in item]
-        mean = math.fsum(values) / len(values) if values else math.nan
-        unscored = lines - len(values)
-        # n counts items; with several epochs a runner may as well count samples.
-        if metric.n not in (len(values), len(scores[metric.name])):
-            message = f"metric {metric.name!r} says n = {metric.n}, samples.jsonl has {len(values)} scores"
-            problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
-        elif unscored > metric.n_error:
-            message = f"metric {metric.name!r}: {unscored} samples have no score, but n_error is {metric.n_error}"
-            problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
-        outside = [score for score in values if metric.range and not metric.range[0] <= score <= metric.range[1]]
-        if outside and metric.pooled_by is None:
-            message = f"score {metric.name!r} is {outside[0]!r}, outside the metric's range {list(metric.range or ())}"
-            problems.append(Problem(str(path), 0, 0, message))
-        if metric.pooled_by is None and not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
-            message = f"metric {metric.name!r} says {metric.value!r}, the mean of its samples' scores is {mean!r}"
-            problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
-    if len(problems) > before:
-        return None
+    path, of_record = Path(folder) / SAMPLES, Path(folder) / RECORD
+    metrics = tuple(MetricPart.model_validate(metric, extra="ignore") for metric in record["metrics"])
+    samples = _Samples(metrics)
+    problems = _read(path, record["samples_sha256"].removeprefix("sha256:"), samples)
+    odd = []
+    for position, metric in enumerate(metrics):
+        for place, message in _wrong(metric, samples):
+            problems.append(Problem(str(path.with_name(place)), 0, 0, message))
+        if not metric.ci_lo - MEAN_TOLERANCE <= metric.value <= metric.ci_hi + MEAN_TOLERANCE:
+            odd.append((f"metrics.{position}.ci_lo", metric.ci_lo, "one end of an interval around the value"))
+    problems += faults(of_record, odd).problems
+    if not problems:
+        problems = [
+            p for metric in metrics if metric.pooled_by for p in _wrongly_pooled(metric, samples, pool_of, path)
+        ]
+    if problems:
+        raise FileError(problems)
     means = {
         name: {item: math.fsum(values) / len(values) for item, values in by_item.items()}
-        for name, by_item in scores.items()
+        for name, by_item in samples.scores.items()
     }
-    pooled: dict[str, Estimate] = {}
-    for metric in metrics:
-        if metric.pooled_by is None or pool is None:
-            continue
-        try:
-            pooling, pseudo = pool(metric.pooled_by, parts[metric.pooled_by], clusters, record)[metric.name]
-        except (ValueError, KeyError) as error:
-            problems.append(Problem(str(path), 0, 0, f"metric {metric.name!r} can't be pooled: {error}"))
-            return None
-        if not abs(pooling.value - metric.value) <= MEAN_TOLERANCE:
-            message = f"metric {metric.name!r} says {metric.value!r}, its samples' parts give {pooling.value!r}"
-            problems.append(Problem(str(path.with_name(RECORD)), 0, 0, message))
-            return None
-        means[metric.name], pooled[metric.name] = dict(pseudo), pooling
-    return means, clusters, lines, pooled
+    return VerifiedScores(metrics, means, samples.clusters, samples.parts, samples.lines)
 
 
-def _take_sample(
-    sample: JsonObject,
-    scores: dict[str, dict[str, list[float]]],
-    clusters: dict[str, str | None],
-    epochs: dict[str, set[Any]],
-    parts: dict[str, JsonObject],
-) -> str | None:
-    """Adds one sample's scores; returns what is wrong with it, or None."""
-    item, epoch = sample["item_id"], sample.get("epoch", 0)
-    if epoch in epochs.setdefault(item, set()):
-        return f"item_id {item!r} appears more than once; an item counts once"
-    epochs[item].add(epoch)
-    cluster = sample.get("cluster_id")
-    if clusters.setdefault(item, cluster) != cluster:
-        return f"item {item!r} is in cluster {cluster!r} here and in {clusters[item]!r} elsewhere"
-    for name, by_item in scores.items():
-        # An item that an error kept from being scored has no score here; n in run.json has to agree with that.
-        if (value := sample["scores"].get(name)) is not None:
-            by_item.setdefault(item, []).append(float(value))
-    for name, part_of in parts.items():
-        if name not in (sample.get("parts") or {}):
-            return f"item {item!r} has no parts for {name!r}, which is pooled"
-        part_of[item] = sample["parts"][name]
-    return None
+def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
+    """Reads a samples.jsonl into `samples`; returns what is wrong with the file and its lines."""
+    digest = hashlib.sha256()
+    problems: list[Problem] = []
+    wrong: list[Problem] = []
+    try:
+        for number, line in enumerate(plain_lines(path), 1):
+            digest.update(line)
+            samples.lines += 1
+            try:
+                sample = read_sample(line, path, number)
+            except OtherSchema:
+                raise  # All of the file is.
+            except FileError as error:
+                wrong.extend(error.problems)
+                continue
+            if message := samples.take(sample):
+                wrong.append(Problem(str(path), number, 1, message))
+    except OSError as error:
+        raise FileError([Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}")]) from error
+    if (found := digest.hexdigest()) != claimed:
+        said = f"sha256 is {found[:16]}..., run.json says {claimed[:16]}...: changed after the run ended"
+        problems.append(Problem(str(path), 0, 0, said))
+    problems += wrong[:_FAULTS_SHOWN]
+    if len(wrong) > _FAULTS_SHOWN:
+        said = f"and {len(wrong) - _FAULTS_SHOWN} more lines with such faults"
+        problems.append(Problem(str(path), 0, 0, said))
+    if len({frozenset(seen) for seen in samples.epochs.values()}) > 1:
+        said = "not every item was run in the same epochs; a mean would favour some"
+        problems.append(Problem(str(path), 0, 0, said))
+    return problems
+
+
+def _wrong(metric: MetricPart, samples: _Samples) -> list[tuple[str, str]]:
+    """(file, what of it) that a metric says and its scores don't."""
+    by_item = samples.scores[metric.name]
+    values = [score for item in by_item.values() for score in item]
+    mean = math.fsum(values) / len(values) if values else math.nan
+    unscored = samples.lines - len(values)
+    found = []
+    # n counts items; with several epochs a runner may as well count samples.
+    if metric.n not in (len(values), len(by_item)):
+        found.append((RECORD, f"metric {metric.name!r} says n = {metric.n}, samples.jsonl has {len(values)} scores"))
+    elif unscored > (n_error := metric.n_error or 0):
+        said = f"metric {metric.name!r}: {unscored} samples have no score, but n_error is {n_error}"
+        found.append((RECORD, said))
+    if metric.pooled_by is not None:
+        return found
+    low, high = metric.bounds or (-math.inf, math.inf)
+    if outside := [score for score in values if not low <= score <= high]:
+        said = f"score {metric.name!r} is {outside[0]!r}, outside the metric's range {[low, high]}"
+        found.append((SAMPLES, said))
+    if not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
+        said = f"metric {metric.name!r} says {metric.value!r}, the mean of its samples' scores is {mean!r}"
+        found.append((RECORD, said))
+    return found
+
+
+def _wrongly_pooled(metric: MetricPart, samples: _Samples, pool_of: Callable[[str], Pool], path: Path) -> list[Problem]:
+    scorer = str(metric.pooled_by)
+    try:
+        with pooling(scorer):
+            value = pool_of(scorer)(list(samples.parts[scorer].values()))[metric.name]
+    except ValueError as error:
+        return [Problem(str(path), 0, 0, f"metric {metric.name!r} can't be pooled: {error}")]
+    if abs(value - metric.value) <= MEAN_TOLERANCE:
+        return []
+    said = f"metric {metric.name!r} says {metric.value!r}, its samples' parts give {value!r}"
+    return [Problem(str(path.with_name(RECORD)), 0, 0, said)]
+
+
+@contextmanager
+def pooling(scorer: str) -> Iterator[None]:
+    """Whatever a scorer's pool raises for parts that aren't its own, as a ValueError."""
+    try:
+        yield
+    except SlmbenchError as error:
+        raise ValueError(str(error)) from error
+    except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"its parts are not what {scorer!r} writes: {type(error).__name__} {error}") from error

@@ -11,7 +11,7 @@ from slmbench.formats import dated
 from slmbench.machine import code, hardware, packages
 from slmbench.models import LoadedModel, ModelSource, read_adapter
 from slmbench.recipe import Recipe
-from slmbench.runs import TRAINING_SCHEMA, TrainedBase, now
+from slmbench.runs import READS, TRAINING, TrainedBase, now
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
 from slmbench.training._rows import mixture
@@ -63,7 +63,7 @@ def training_record(
     made_of = mixture(rows, prepared.dropped)
     curves = trainer.curves.as_json()
     return {
-        "schema": TRAINING_SCHEMA,
+        "schema": READS[TRAINING][-1],
         "recipe": recipe.name,
         "variant": recipe.variant,
         "recipe_sha256": recipe.digest_of(name),

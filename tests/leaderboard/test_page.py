@@ -354,6 +354,7 @@ KEPT_BACK = {
     "references",
     "target",
     "verdict_detail",
+    "version",
 }
 KEPT_BACK_OF_RECORD = {
     "chat_template_sha256",
@@ -366,7 +367,7 @@ KEPT_BACK_OF_RECORD = {
     "prompts_sha256",
     "record_sha256",
     "samples_sha256",
-    "schema_",
+    "version",
     "scorer",
     "tokenizer_sha256",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from pathlib import Path
@@ -13,7 +12,10 @@ import pytest
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.leaderboard._records import RunProblems
 from slmbench.metrics import load_scorer
+from slmbench.runs import finished_run
+from slmbench.statistics.estimate import jackknife
 from slmbench.values import Example, Output
+from tests.leaderboard.conftest import rewrite
 
 CODES = ["E11.9", "I10", "N18.3", "J44.1", "K21.9"]
 SCORER = load_scorer("codes_f1")
@@ -32,27 +34,23 @@ def items(seed: int, skill: float, n: int = 60) -> list[tuple[list[str], list[st
 
 
 def write(write_run: Any, name: str, made: list[tuple[list[str], list[str]]], spoil: Any = None) -> Path:
-    """A run of these items with the metric's own parts. spoil(samples, record) changes both before they are written."""
+    """A run of these items with the metric's own parts; spoil(samples, metrics) changes both."""
     samples, parts = [], []
     for number, (gold, found) in enumerate(made):
         example = Example(f"item-{number:04}", {}, ", ".join(gold), references=(", ".join(gold),))
         part = SCORER.parts(example, Output(text=", ".join(found)))
         parts.append(part)
         samples.append({"scores": SCORER.pool([part]), "parts": {SCORER.name: part}})
-    values = SCORER.pool(parts)
-    folder = write_run(name, [0.0] * len(made), task="icd", model=name, samples=samples)
-    record = json.loads((folder / "run.json").read_text())
-    record["metrics"] = [
-        record["metrics"][0] | {"name": key, "value": value, "scorer": SCORER.name, "pooled": True}
-        for key, value in values.items()
+    folder = write_run(name, [0.0] * len(made), task="icd", model=name)
+    metric = json.loads((folder / "run.json").read_text())["metrics"][0] | {"scorer": SCORER.name, "pooled": True}
+    estimates, _ = jackknife(SCORER.pool, parts)
+    metrics = [
+        metric | {"name": key, "value": one.value, "ci_lo": one.ci_low, "ci_hi": one.ci_high}
+        for key, one in estimates.items()
     ]
-    lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     if spoil is not None:
-        spoil(lines, record)
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    (folder / "samples.jsonl").write_bytes(data)
-    record["samples_sha256"] = hashlib.sha256(data).hexdigest()
-    (folder / "run.json").write_text(json.dumps(record))
+        spoil(samples, metrics)
+    rewrite(folder, {"metrics": metrics}, samples)
     return folder
 
 
@@ -84,8 +82,8 @@ def test_models_far_apart_are_told_apart_and_equals_are_tied(write_run: Any, tmp
 
 
 def test_a_recorded_value_that_the_parts_do_not_give_is_refused(write_run: Any, tmp_path: Path) -> None:
-    def better(lines: list[Any], record: dict[str, Any]) -> None:
-        record["metrics"][0]["value"] = 0.99
+    def better(lines: list[Any], metrics: list[Any]) -> None:
+        metrics[0] |= {"value": 0.99, "ci_hi": 1.0}
 
     write(write_run, "one", items(1, 0.7), better)
     with pytest.raises(RunProblems, match=r"'codes_f1/\w+' says 0\.99, its samples' parts give 0\.\d+"):
@@ -103,7 +101,7 @@ def test_a_recorded_value_that_the_parts_do_not_give_is_refused(write_run: Any, 
 def test_parts_that_the_metric_did_not_write_are_refused(
     part: Any, message: str, write_run: Any, tmp_path: Path
 ) -> None:
-    def spoil(lines: list[Any], record: dict[str, Any]) -> None:
+    def spoil(lines: list[Any], metrics: list[Any]) -> None:
         lines[3]["parts"] = {SCORER.name: part}
 
     write(write_run, "one", items(1, 0.7), spoil)
@@ -112,9 +110,22 @@ def test_parts_that_the_metric_did_not_write_are_refused(
 
 
 def test_an_item_without_parts_is_named(write_run: Any, tmp_path: Path) -> None:
-    def spoil(lines: list[Any], record: dict[str, Any]) -> None:
+    def spoil(lines: list[Any], metrics: list[Any]) -> None:
         del lines[3]["parts"]
 
     write(write_run, "one", items(1, 0.7), spoil)
     with pytest.raises(RunProblems, match="item 'item-0003' has no parts for 'codes_f1', which is pooled"):
         load_runs([tmp_path])
+
+
+def test_a_kept_run_whose_pooled_value_its_parts_do_not_give_is_run_again(
+    write_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def better(lines: list[Any], metrics: list[Any]) -> None:
+        metrics[0] |= {"value": 0.99, "ci_hi": 1.0}
+
+    pools: Any = {SCORER.name: SCORER.pool}.__getitem__
+    assert finished_run(str(write(write_run, "sound", items(1, 0.7))), pools) is not None
+    assert finished_run(str(write(write_run, "better", items(1, 0.7), better)), pools) is None
+    said = capsys.readouterr().err
+    assert "says 0.99, its samples' parts give 0." in said and said.endswith("this task is run again\n")

@@ -1,0 +1,67 @@
+"""The base of what records hold: closed where it is written, and described by its docstrings where it is exported."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from slmbench.foreign import AnyText, Foreign, Number
+from slmbench.values import JsonObject
+
+_FIELDS = re.compile(r"^(\w+(?:, \w+)*): (.+?)(?=^\w+(?:, \w+)*: |\Z)", re.DOTALL | re.MULTILINE)
+
+
+def described(model: type[BaseModel]) -> dict[str, str]:
+    """Field, by its name in the file -> what the docstrings of a model and of its bases say of it."""
+    found: dict[str, str] = {}
+    for kind in model.__mro__:
+        _, _, fields = inspect.cleandoc(kind.__dict__.get("__doc__") or "").partition("\n\n")
+        for names, text in _FIELDS.findall(fields):
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def _describe(schema: JsonObject, model: type[BaseModel]) -> None:
+    schema["description"] = " ".join(inspect.getdoc(model).partition("\n\n")[0].split())  # type: ignore[union-attr]
+    texts = described(model)
+    for name, field in schema["properties"].items():
+        field["description"] = texts[name]
+
+
+class Part(Foreign):
+    """A part of a record. A key that it doesn't name can't be written; of what is read, such keys are left out.
+
+    A line of the docstring that begins with a field's name and a colon is its description in the JSON schema.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_describe)
+
+
+def _is_time(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("an ISO 8601 time") from None
+    return text
+
+
+def _is_not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("a text that is not empty")
+    return text
+
+
+def _is_range(ends: list[float]) -> list[float]:
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ValueError("null, or the lowest and the highest score of an item")
+    return ends
+
+
+Filled = Annotated[AnyText, AfterValidator(_is_not_empty)]
+Range = Annotated[list[Number], AfterValidator(_is_range)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Time = Annotated[AnyText, AfterValidator(_is_time)]
