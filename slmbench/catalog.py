@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from slmbench import paths
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
@@ -20,16 +21,13 @@ KINDS = ("tasks", "models", "datasets", "recipes", "suites", *CODE_KINDS)
 FILE_KINDS = ("models", "datasets", "recipes", "suites")
 
 
-class Entry:
+class Entry(NamedTuple):
     """A thing that has a name. path: its YAML file; of code the plugin's file, '' of what slmbench has itself."""
 
-    __slots__ = ("kind", "name", "path", "summary")
-
-    def __init__(self, kind: str, name: str, summary: str, path: str) -> None:
-        self.kind = kind
-        self.name = name
-        self.summary = summary
-        self.path = path
+    kind: str
+    name: str
+    path: str
+    summary: str
 
 
 class Catalog:
@@ -100,12 +98,12 @@ class Catalog:
     def entries(self, kind: str) -> list[Entry]:
         """Everything of a kind with its one-line summary, by headers alone."""
         if kind in CODE_KINDS:
-            own = [Entry(kind, one.name, one.summary, "") for one in own_headers(CODE_KINDS[kind])]
+            own = [Entry(kind, one.name, "", one.summary) for one in own_headers(CODE_KINDS[kind])]
             own.sort(key=lambda entry: (entry.name != "plain", entry.name))
-            return own + [Entry(kind, one.name, one.summary, one.path) for one in self.headers(CODE_KINDS[kind])]
+            return own + [Entry(kind, one.name, one.path, one.summary) for one in self.headers(CODE_KINDS[kind])]
         if kind not in KINDS:
             raise UsageError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
-        return [Entry(kind, name, summary_of(path), path) for name, path in self.files(kind).items()]
+        return [Entry(kind, name, path, summary_of(path)) for name, path in self.files(kind).items()]
 
     def find(self, kind: str, name: str) -> str:
         """The YAML file of a name. Raises UsageError with the nearest known name."""

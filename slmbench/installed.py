@@ -11,20 +11,17 @@ PLUGINS = "slmbench.plugins"
 _MAX_BYTES = 1_000_000
 
 
-class Brought:
+class Brought(NamedTuple):
     """What one entry point of a package leads to. notice: why it brings nothing, '' where it does.
 
     folders: each holds `tasks/` or `registry/`, or task folders, or is a task's folder itself.
     """
 
-    __slots__ = ("entry", "folders", "notice", "package", "version")
-
-    def __init__(self, package: str, version: str, entry: str, folders: list[str], notice: str = "") -> None:
-        self.package = package
-        self.version = version
-        self.entry = entry
-        self.folders = folders
-        self.notice = notice
+    package: str
+    version: str
+    entry: str
+    folders: list[str]
+    notice: str = ""
 
     def __str__(self) -> str:
         """The notice for a person: which package, which entry point, and why."""

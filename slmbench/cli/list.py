@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slmbench.catalog import CODE_KINDS, KINDS, Entry, default_catalog
+from slmbench.catalog import CODE_KINDS, KINDS, default_catalog
 from slmbench.console import say, show, show_json
 
 
@@ -24,7 +24,7 @@ def print_list(kind: str | None, as_json: bool) -> None:
     catalog = default_catalog()
     entries = [entry for name in ((kind,) if kind else KINDS) for entry in catalog.entries(name)]
     if as_json:
-        show_json([{key: getattr(entry, key) for key in Entry.__slots__} for entry in entries])
+        show_json([entry._asdict() for entry in entries])
         return
     if not entries:
         say(f"no {kind or 'entries'}")
