@@ -11,7 +11,7 @@ from attrs import frozen
 
 from slmbench.engines.generation_config import NEUTRAL
 from slmbench.engines.protocol import Engine, Item, WriteRequest
-from slmbench.engines.sampling import WARPERS, Settings
+from slmbench.engines.sampling import WARPERS, SamplingSettings
 from slmbench.errors import DataError, UsageError
 from slmbench.values import JsonObject
 
@@ -26,7 +26,7 @@ class Wanted:
 
     stops: tuple[str, ...]
     most_tokens: int
-    settings: Settings
+    settings: SamplingSettings
     plain: str = ""
 
 
@@ -81,7 +81,9 @@ def wanted_by(where: str, given: JsonObject, eos: str | None, default_tokens: in
     else:
         warpers = {name: value for name, value in warpers.items() if name == "repetition_penalty"}
     used = ((name, float(warpers[name])) for name in WARPERS if name in warpers)
-    settings = Settings(sampled, tuple((name, value) for name, value in used if value not in NEUTRAL.get(name, ())))
+    settings = SamplingSettings(
+        sampled, tuple((name, value) for name, value in used if value not in NEUTRAL.get(name, ()))
+    )
     return Wanted(stops, most_tokens, settings, f"it is given {', '.join(unknown)}" if unknown else "")
 
 

@@ -16,7 +16,7 @@ BLOCK = 256
 
 
 @frozen
-class Settings:
+class SamplingSettings:
     """How tokens are drawn. Greedy unless `sampled`; `warpers` in the order in which they are applied."""
 
     sampled: bool = False
@@ -30,7 +30,7 @@ class Answer:
     prompt: Any  # int32, (length,)
     most_tokens: int
     stops: tuple[str, ...]
-    settings: Settings
+    settings: SamplingSettings
     stream: random.Random
     tokens: list[int] = field(factory=list)
     reason: str = ""
@@ -45,7 +45,7 @@ def stream_of(seed: int, item: str, prompt: str, repeat: int) -> random.Random:
 def next_tokens(logits: Any, answers: Sequence[Answer]) -> list[int]:
     """The next token of each answer. logits: (answers, vocab), float32."""
     chosen = [0] * len(answers)
-    groups: dict[Settings, list[int]] = {}
+    groups: dict[SamplingSettings, list[int]] = {}
     for row, answer in enumerate(answers):
         groups.setdefault(answer.settings, []).append(row)
     for settings, rows in groups.items():
@@ -64,7 +64,7 @@ def next_tokens(logits: Any, answers: Sequence[Answer]) -> list[int]:
     return chosen
 
 
-def _warped(scores: Any, answers: Sequence[Answer], settings: Settings) -> Any:
+def _warped(scores: Any, answers: Sequence[Answer], settings: SamplingSettings) -> Any:
     import torch
     from transformers.generation import logits_process as processors
 

@@ -16,13 +16,11 @@ from slmbench.evaluation._judge import ReadAnswer, read_answer
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 from slmbench.metrics import Scorer
-from slmbench.runs import MEAN_TOLERANCE, CostPart, MetricPart, OpenRun, Run, SampleRecord
+from slmbench.runs import AT_LIMIT, AT_STOP, MEAN_TOLERANCE, CostPart, MetricPart, OpenRun, Run, SampleRecord
 from slmbench.statistics.estimate import estimate, jackknife
 from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Estimate, Example, JsonObject, Output
 
-AT_LIMIT = "cut at max_tokens"
-AT_STOP = "ended by a stop string"
 # What is said of items in a run's remarks.
 OWN_SHOT = "shown with its answer among its own shots, so that it scores too high"
 CUT = "prompt longer than the model's window: cut at its beginning, the question's end and the answer's place kept"

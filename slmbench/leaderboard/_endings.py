@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slmbench.leaderboard._records import ScoredRun
+from slmbench.runs import AT_LIMIT, AT_STOP
 from slmbench.visible import visible
-
-AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
 
 
 def endings_of(runs: Sequence[ScoredRun]) -> Mapping[str, tuple[int, int]]:
     """Run id -> how many answers were cut at max_tokens, and how many a stop string ended, by the runs' remarks."""
-    found = {}
-    for run in runs:
-        remarks = run.record.get("remarks")
-        counts = [remarks.get(key) if isinstance(remarks, Mapping) else None for key in (AT_LIMIT, AT_STOP)]
-        at_limit, at_stop = (count if isinstance(count, int) else 0 for count in counts)
-        found[run.run_id] = (at_limit, at_stop)
-    return found
+    remarks = {run.run_id: run.record.get("remarks", {}) for run in runs}
+    return {run_id: (counts.get(AT_LIMIT, 0), counts.get(AT_STOP, 0)) for run_id, counts in remarks.items()}
 
 
 def notices_of(runs: Sequence[ScoredRun]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.table import Leaderboard
@@ -20,7 +19,7 @@ def latencies(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> JsonOb
     tasks: dict[str, None] = {}
     for row in leaderboard.rows:
         for run in (runs[cell.run_id] for cell in row.cells.values() if cell.run_id in runs):
-            shown = _shown(run.record.get("cost"))
+            shown = _shown(run.record["cost"])
             if run.record.get("latency") is not None and shown is not None:
                 tasks[run.task] = None
                 found.setdefault(row.name, {})[run.task] = shown
@@ -28,11 +27,8 @@ def latencies(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> JsonOb
     return {"tasks": list(tasks), "rows": rows} if tasks else None
 
 
-def _shown(cost: object) -> str | None:
-    values: list[Any] = (
-        [cost.get(f"latency_p{percent}_ms") for percent in (50, 90)] if isinstance(cost, Mapping) else []
-    )
-    known = [value for value in values if isinstance(value, (int, float)) and 0 <= value < 1e12]
-    if not values or len(known) < len(values):
+def _shown(cost: JsonObject) -> str | None:
+    known = [value for percent in (50, 90) if (value := cost.get(f"latency_p{percent}_ms")) is not None]
+    if len(known) < 2:
         return None
     return " / ".join(duration(value / 1000) if value >= 950 else f"{value:.0f} ms" for value in known)

@@ -94,7 +94,7 @@ class Leaderboard:
 
     def as_json(self) -> JsonObject:
         """The content of leaderboard.json: no NaN, no lone surrogates; null where an interval can't be made."""
-        content: JsonObject = json_ready(
+        content = json_ready(
             {
                 "schema": SCHEMA,
                 "suite": self.suite,
@@ -102,6 +102,7 @@ class Leaderboard:
                 "rows": [_row_json(row) for row in self.rows],
             }
         )
+        assert isinstance(content, dict)
         return content
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def json_ready(value: object) -> Any:
+def json_ready(value: object) -> object:
     """value with NaN and infinities as None and lone surrogates as U+FFFD, so that any JSON parser reads it back."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

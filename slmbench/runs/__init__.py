@@ -1,6 +1,8 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
 from slmbench.runs._record import (
+    AT_LIMIT,
+    AT_STOP,
     LEFT_OUT,
     AdapterPart,
     CostPart,
@@ -25,6 +27,8 @@ from slmbench.runs._versions import READS, RECORD, SAMPLES, TRAINING, NewerRecor
 from slmbench.seal import canonical_sha256
 
 __all__ = [
+    "AT_LIMIT",
+    "AT_STOP",
     "LEFT_OUT",
     "MEAN_TOLERANCE",
     "READS",

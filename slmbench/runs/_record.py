@@ -17,6 +17,8 @@ from slmbench.values import JsonObject
 
 LEFT_OUT = ("started", "error", "invalidated")
 """What the status of a run may be that has no result."""
+AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
+"""Remarks on answers that are not whole."""
 
 # A sample's choices and its prompt's shots may be long; a line of more is none of ours.
 # A model's or adapter's name is its folder's, which need not be UTF-8.
