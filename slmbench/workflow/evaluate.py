@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase, say
@@ -25,9 +23,30 @@ from slmbench.models import (
     resolve_model,
 )
 from slmbench.paths import shown
+from slmbench.recipe import load_suite
 from slmbench.runs import Run, read_training
 from slmbench.schema import QuantizationSpec
-from slmbench.task import Settings, Task, formats_of, load_task
+from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
+from slmbench.workflow.recipes import bertscore_by_twin, data_mode
+
+
+@frozen(kw_only=True)
+class EvaluationPlan:
+    """What is asked for. tasks: those, or those of a suite. adapters: folders, of whole models too. base: scored first.
+
+    data: auto, or samples, the golden rows alone. twin: the model's tiny random copy in its place.
+    """
+
+    model: str | LoadedModel
+    options: EvaluationOptions
+    tasks: tuple[str | Task, ...] | None = None
+    suite: str | None = None
+    adapters: tuple[str, ...] = ()
+    base: bool = True
+    force_base: bool = False
+    twin: bool = False
+    data: str = "auto"
+    settings: Settings = field(factory=Settings)
 
 
 def evaluate(
@@ -55,8 +74,9 @@ def evaluate(
 
     model: a registry name, a folder, a hub id, or a LoadedModel (`slmbench.models.bind_model` makes one from memory).
     tasks: a task's name, or several separated by commas, or a Task, or a sequence of names and Tasks.
-    adapter: a peft folder, put on the model for the length of the call; a model that is given by name is held as the
-    adapter was trained on it, in its dtype and packed where it is QLoRA's. force_base: whatever model it was made on.
+    adapter: a folder, put on the model for the length of the call, as `slmbench eval --adapter` does without the base's
+    runs; a model that is given by name is held as the adapter was trained on it, in its dtype and packed where it is
+    QLoRA's. force_base: whatever model it was made on.
     format: plain, chat or toon; unless told that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
@@ -69,7 +89,7 @@ def evaluate(
     catalog = catalog or default_catalog()
     if isinstance(tasks, str):
         tasks = [name.strip() for name in tasks.split(",") if name.strip()]
-    listed = [tasks] if isinstance(tasks, Task) else list(tasks)
+    listed = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     if not listed:
         raise UsageError('no task to evaluate; give a name, as "nano_note" (`slmbench list tasks` shows them)')
     options = EvaluationOptions(
@@ -84,59 +104,75 @@ def evaluate(
         allow_unsafe_code=allow_unsafe_code,
         no_texts=no_texts,
     )
-    if not isinstance(model, LoadedModel):
-        refuse_unknown(model, catalog)
-    ready = [load_task(task, catalog) if isinstance(task, str) else task for task in listed]
-    adjusted, _ = Settings(shots, cot, samples).of(ready)
-    trained = [] if adapter is None else [adapter]
-    if isinstance(model, LoadedModel):
-        given = model
-    else:
-        given = load_held(resolve_model(model, catalog), *held_as(trained))
-    options = evolve(options, format=choose_format(given, trained, format, formats_of(ready, catalog)))
-    # A LoadedModel is the caller's: it is given back without the adapter's layers.
-    with nullcontext(given) if adapter is None else adapter_on(given, adapter, force_base=force_base) as loaded:
-        return evaluate_tasks(loaded, adjusted, options)
+    plan = EvaluationPlan(
+        model=model,
+        options=options,
+        tasks=listed,
+        adapters=() if adapter is None else (adapter,),
+        base=adapter is None,
+        force_base=force_base,
+        settings=Settings(shots, cot, samples),
+    )
+    return evaluate_plan(*ready_evaluation(plan, catalog), catalog)
 
 
-def evaluate_all(
-    model: str,
-    trained: Sequence[str],
-    tasks: Sequence[Task],
-    catalog: Catalog,
-    options: EvaluationOptions,
-    *,
-    twin: bool = False,
-    force_base: bool = False,
-) -> list[Run]:
-    """Runs of the base and of everything in `trained`, all on the same tasks.
+def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[EvaluationPlan, list[Task]]:
+    """(the plan, in its suite's format; its tasks as it wants them, their rows at hand); notices are said."""
+    if isinstance(plan.model, str):
+        refuse_unknown(plan.model, catalog)
+    named: Sequence[str | Task] = plan.tasks or ()
+    if plan.suite:
+        suite = load_suite(catalog, plan.suite)
+        named = suite.tasks
+        plan = evolve(plan, options=evolve(plan.options, format=plan.options.format or suite.format))
+    data = data_mode(plan.data, plan.twin)
+    with bertscore_by_twin(plan.model, catalog, plan.twin):
+        declared = [load_task(task, catalog, data=data) if isinstance(task, str) else task for task in named]
+    tasks, notices = plan.settings.of(declared)
+    needs = evaluation_needs(tasks)
+    for notice in notices:
+        say(f"note: {notice}")
+    require_rows(needs)
+    for notice in left_out_notes(needs):
+        say(f"note: {notice}")
+    return plan, tasks
 
-    trained: folders of adapters, or of whole models where all weights were trained. force_base: on this base whatever
-    they say of theirs.
-    """
-    source = resolve_model(model, catalog, twin=twin)
-    adapters = [folder for folder in trained if not is_whole_model(folder)]
-    whole = {folder: _held_whole(folder) for folder in trained if folder not in adapters}
+
+def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog) -> list[Run]:
+    """Runs of the base, unless the plan leaves it out, and of everything that is put on it, all on the same tasks."""
+    force_base = plan.force_base
+    # A LoadedModel is the caller's: nothing is loaded in its place, and it is given back without the adapters' layers.
+    ours = isinstance(plan.model, str)
+    given: LoadedModel | ModelSource
+    given = resolve_model(plan.model, catalog, twin=plan.twin) if isinstance(plan.model, str) else plan.model
+    adapters = [folder for folder in plan.adapters if not (ours and is_whole_model(folder))]
+    whole = {folder: _held_whole(folder) for folder in plan.adapters if folder not in adapters}
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
-    dtype, quantization = held_as(adapters)
-    options = evolve(options, format=choose_format(source, trained, options.format, formats_of(tasks, catalog)))
-    loaded = load_held(source, dtype, quantization)
-    for folder in adapters:
-        if check_base(loaded, folder, force=force_base).training is None:
-            with adapter_on(loaded, folder, force_base=force_base):
-                pass  # What another tool made is put on once, so that whatever is odd about it is told now.
-    encoded: dict[Any, Any] = {}  # Base and adapters are sent the same token ids.
+    held = held_as(adapters if ours else [])
+    formats = formats_of(tasks, catalog)
+    options = evolve(plan.options, format=choose_format(given, plan.adapters, plan.options.format, formats))
     style = load_format(str(options.format), formats_of(tasks))
-    said = set(format_remarks(loaded, style))
-    runs = evaluate_tasks(loaded, tasks, options, encoded=encoded)
-    for folder in adapters:
-        with adapter_on(loaded, folder, force_base=force_base) as tuned:
-            said |= set(format_remarks(tuned, style))
-            shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
-            runs += evaluate_tasks(tuned, tasks, options, encoded=shared)
-    del loaded
-    for folder, whole_dtype in whole.items():
-        alone = _as_trained(source, folder, catalog, whole_dtype)
+    said: set[str] = set()
+    runs: list[Run] = []
+    if plan.base or adapters:
+        loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held)
+        for folder in adapters if plan.base else ():
+            if check_base(loaded, folder, force=force_base).training is None:
+                with adapter_on(loaded, folder, force_base=force_base):
+                    pass  # What another tool made is put on once, so that whatever is odd about it is told now.
+        encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}  # Base and adapters are sent the same ids.
+        if plan.base:
+            said |= set(format_remarks(loaded, style))
+            runs += evaluate_tasks(loaded, tasks, options, encoded=encoded)
+        for folder in adapters:
+            with adapter_on(loaded, folder, force_base=force_base) as tuned:
+                said |= set(format_remarks(tuned, style))
+                shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
+                runs += evaluate_tasks(tuned, tasks, options, encoded=shared)
+        del loaded
+    for folder, dtype in whole.items():
+        assert isinstance(given, ModelSource)
+        alone = _as_trained(given, folder, catalog, dtype)
         said |= set(format_remarks(alone, style))
         runs += evaluate_tasks(alone, tasks, options)
     for run in runs:
@@ -165,7 +201,7 @@ def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str) 
     return load_model(evolve(whole, name=name, family=source.family, twin=source.twin), dtype=dtype)
 
 
-def load_held(source: ModelSource, dtype: str, quantization: QuantizationSpec | None) -> LoadedModel:
+def _load_held(source: ModelSource, dtype: str, quantization: QuantizationSpec | None) -> LoadedModel:
     """A base held as its adapters were trained on it (`held_as`): in their dtype, packed where they are QLoRA's."""
     if quantization is not None:
         say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")

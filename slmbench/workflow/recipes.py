@@ -13,6 +13,7 @@ from slmbench.errors import FileError, UsageError
 from slmbench.paths import shown
 
 if TYPE_CHECKING:
+    from slmbench.models import LoadedModel
     from slmbench.recipe import Recipe
     from slmbench.task import Task
 
@@ -186,7 +187,9 @@ def with_few_samples(tasks: Sequence[Task]) -> list[Task]:
     return made
 
 
-def bertscore_by_twin(model: str, catalog: Catalog, twin: bool) -> contextlib.AbstractContextManager[None]:
+def bertscore_by_twin(
+    model: str | LoadedModel, catalog: Catalog, twin: bool
+) -> contextlib.AbstractContextManager[None]:
     """Has BERTScore use the vectors of the twin itself, as a twin is for offline; a model that is set already stays.
 
     Around the loading of tasks: that is when their metrics look up which model to use.
@@ -194,4 +197,6 @@ def bertscore_by_twin(model: str, catalog: Catalog, twin: bool) -> contextlib.Ab
     from slmbench.metrics.bertscore import bertscore_model
     from slmbench.models import resolve_model
 
-    return bertscore_model(resolve_model(model, catalog, twin=True).location) if twin else contextlib.nullcontext()
+    if not twin or not isinstance(model, str):
+        return contextlib.nullcontext()
+    return bertscore_model(resolve_model(model, catalog, twin=True).location)

@@ -15,7 +15,7 @@ from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
 from slmbench.task import Task, formats_of
-from slmbench.workflow.evaluate import evaluate_all
+from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.rank import rank
 from slmbench.workflow.recipes import RecipeOptions, evaluation_tasks, refuse_to_replace
@@ -110,4 +110,5 @@ def evaluate_recipe(
         allow_unsafe_code=plan.allow_unsafe_code,
         no_texts=plan.no_texts,
     )
-    return evaluate_all(spec.model, folders, tasks, catalog, options, twin=plan.options.twin)
+    asked = EvaluationPlan(model=spec.model, options=options, adapters=tuple(folders), twin=plan.options.twin)
+    return evaluate_plan(asked, tasks, catalog)

@@ -14,7 +14,7 @@ from slmbench.models import adapter_on, load_tokenizer, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.task import load_task
 from slmbench.training import train_adapter
-from slmbench.workflow.evaluate import evaluate_all
+from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan
 
 RECIPE = """\
 summary: A few steps.
@@ -44,13 +44,10 @@ def trained(tmp_path_factory):
 
 
 def test_base_and_adapter_are_asked_as_the_adapter_was_trained(trained, tmp_path, capsys):
-    runs = evaluate_all(
-        "nano",
-        [trained["chat"]],
-        [load_task("nano_note")],
-        default_catalog(),
-        EvaluationOptions(out=str(tmp_path), **OPTIONS),
+    plan = EvaluationPlan(
+        model="nano", adapters=(trained["chat"],), options=EvaluationOptions(out=str(tmp_path), **OPTIONS)
     )
+    runs = evaluate_plan(plan, [load_task("nano_note")], default_catalog())
     assert [run.record["format"] for run in runs] == ["chat", "chat"]
     assert all("format" not in remark for run in runs for remark in run.record["remarks"])
     assert "chat_note was trained in it" in capsys.readouterr().err
@@ -71,11 +68,10 @@ def test_another_format_is_told_before_the_run_and_in_its_record(trained, nano, 
 
 
 def test_adapters_of_several_formats_are_named_and_the_way_out(trained, tmp_path):
-    both = list(trained.values())
+    options = EvaluationOptions(out=str(tmp_path), **OPTIONS)
+    plan = EvaluationPlan(model="nano", adapters=tuple(trained.values()), options=options)
     with pytest.raises(UsageError, match=r"chat_note: chat; .*toon_note: toon.*--format"):
-        evaluate_all(
-            "nano", both, [load_task("nano_note")], default_catalog(), EvaluationOptions(out=str(tmp_path), **OPTIONS)
-        )
+        evaluate_plan(plan, [load_task("nano_note")], default_catalog())
 
 
 def test_a_chat_model_in_plain_is_remarked_on(clone, load, scored):

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
+from slmbench.cli._group import build_group
 from slmbench.errors import UsageError
 from slmbench.models import held_as
+from slmbench.runs import Run
 from slmbench.task import load_task
 
 RECIPE = """\
@@ -182,12 +185,39 @@ def test_a_base_is_held_as_its_adapters_were_trained_on_it(recipe: str, tmp_path
     assert held_as([half, half]) == ("bfloat16", None)
     with pytest.raises(UsageError, match="held in different ways"):
         held_as([str(plain), packed])
-    # Python's way in holds it so too: in another dtype the weights would be refused as another base's.
-    short = ["--set", "optim.steps=1", "--set", "dtype=bfloat16"]
-    assert main(["train", recipe, "--out", str(tmp_path / "y"), *short]) == 0
-    trained = str(tmp_path / "y" / "adapters" / "note")
-    (run,) = slmbench.evaluate("nano", "nano_choice", adapter=trained, limit=2, out=str(tmp_path / "y"))
-    assert run.record["model"]["dtype"] == "bfloat16" and "forced_base" not in run.record["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("how", "held"),
+    [(["dtype=bfloat16"], ("bfloat16", None)), (["method=qlora"], ("float32", "nf4+double"))],
+    ids=["bfloat16", "qlora"],
+)
+def test_the_command_and_the_function_score_an_adapter_alike(
+    recipe: str, how: list[str], held: tuple[str, str | None], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "trained")
+    settings = [word for one in how for word in ("--set", one)]
+    assert main(["train", recipe, "--out", out, *settings]) == 0
+    asked = ["--adapter", f"{out}/adapters/note", "--tasks", "nano_choice,nano_note", "--limit", "2", "--json"]
+    done = CliRunner().invoke(build_group(), ["eval", "nano", *asked, "--out", str(tmp_path / "command")])
+    told = json.loads(done.stdout)
+    runs = slmbench.evaluate(
+        "nano", "nano_choice,nano_note", adapter=f"{out}/adapters/note", limit=2, out=str(tmp_path / "function")
+    )
+    # The command scores the base, too, and first.
+    assert [one["adapter"] is None for one in told] == [True, True, False, False]
+    for one, run in zip(told[2:], runs, strict=True):
+        assert (one["run_id"], one["metrics"]) == (run.run_id, run.record["metrics"])
+        assert one["model"] == run.record["model"] and "forced_base" not in run.record["adapter"]
+        there = Run(str(tmp_path / "command" / "runs" / run.run_id), one)
+        assert list(map(scored, there.samples())) == list(map(scored, run.samples()))
+    assert (runs[0].record["model"]["dtype"], runs[0].record["model"].get("quantization")) == held
+    base = Run(str(tmp_path / "command" / "runs" / told[0]["run_id"]), told[0])
+    assert list(map(scored, base.samples())) != list(map(scored, runs[0].samples()))
+
+
+def scored(sample: dict[str, object]) -> dict[str, object]:
+    return {key: sample[key] for key in ("item_id", "prompt", "output", "loglikelihoods", "scores")}
 
 
 def test_a_metric_that_cannot_work_comes_to_light_before_anything_is_trained(

@@ -303,15 +303,15 @@ def test_rows_whose_answers_are_all_cut_are_told(train, tmp_path):
 def test_adapters_scored_one_after_another_score_as_each_alone(train, tmp_path):
     from slmbench.evaluation import EvaluationOptions
     from slmbench.task import load_task
-    from slmbench.workflow.evaluate import evaluate_all
+    from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan
+
+    def evaluated(out, *adapters):
+        options = EvaluationOptions(out=str(tmp_path / out), format="plain", batch=8, limit=8, seed=0)
+        plan = EvaluationPlan(model="nano", adapters=adapters, options=options)
+        return evaluate_plan(plan, [load_task("nano_choice")], default_catalog())
 
     folders = [train(tmp_path, name) for name in ("note", "choice")]
-    options = {"format": "plain", "batch": 8, "limit": 8, "seed": 0}
-    tasks, catalog = [load_task("nano_choice")], default_catalog()
-    together = evaluate_all(
-        "nano", folders, tasks, catalog, EvaluationOptions(out=str(tmp_path / "together"), **options)
-    )
-    alone = evaluate_all("nano", folders[1:], tasks, catalog, EvaluationOptions(out=str(tmp_path / "alone"), **options))
+    together, alone = evaluated("together", *folders), evaluated("alone", folders[1])
     scores = [[sample["loglikelihoods"] for sample in run.samples()] for run in (*together, *alone)]
     base, _, choice, base_again, choice_alone = scores
     assert base == base_again
