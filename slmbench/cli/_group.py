@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 import click
 
@@ -33,7 +32,9 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt as error:
             raise Interrupted from error
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         from slmbench.errors import UsageError, did_you_mean
 
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:

@@ -6,7 +6,7 @@ Of a metric, format and the like: what its decorator says and what its function 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from slmbench.headers import KINDS, Header, definition, own_headers
 from slmbench.metrics import own_scorer
 from slmbench.paths import shown
 from slmbench.values import JsonObject
+
+if TYPE_CHECKING:
+    from slmbench.task import Task
 
 
 @click.command("show", help="A declaration; of a task, also its first prompts, rendered and counted in tokens.")
@@ -153,7 +156,7 @@ def _spec(kind: str, path: str) -> object:
     return schema.parse(schema.DatasetSpec if kind == "dataset" else schema.SuiteSpec, document)
 
 
-def _prompts(task: Any, model: str, format_name: str, n: int, catalog: Any) -> list[JsonObject]:
+def _prompts(task: Task, model: str, format_name: str, n: int, catalog: Catalog) -> list[JsonObject]:
     from slmbench.formats import load_format, training_ids
     from slmbench.models import load_tokenizer, resolve_model
     from slmbench.task import formats_of

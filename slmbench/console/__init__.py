@@ -63,7 +63,7 @@ class Stage:
             _tell(self.unit, self.before)
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._console.end(self, finished=kind is None)
 
     def expect(self, n: int) -> None:

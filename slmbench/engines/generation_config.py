@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from slmbench.values import JsonObject, Model, Tokenizer
@@ -101,7 +101,7 @@ def end_ids(model: Model, tokenizer: Tokenizer) -> frozenset[int]:
 
 
 @contextlib.contextmanager
-def tamed(holders: Iterator[Any] | list[Any], *, sampled: bool) -> Iterator[None]:
+def tamed(holders: Iterable[Model], *, sampled: bool) -> Iterator[None]:
     """For the length of the block, nothing of models' files changes which token comes next, but for drawn texts.
 
     holders: what has a `generation_config`. Of drawn texts, what the file says of drawing counts.

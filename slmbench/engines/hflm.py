@@ -64,7 +64,7 @@ def hflm_class() -> type[HFLM]:
             with ties_left_alone(pretrained) if loaded else contextlib.nullcontext():
                 super().__init__(pretrained, *args, **kwargs)
 
-        def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> Tensor:
+        def tok_encode(self, string: str, *args: object, **kwargs: object) -> Tensor:
             """The ids of a text, those that were given if there are such."""
             if string in self.given:
                 return self.given[string]
@@ -93,7 +93,7 @@ def hflm_class() -> type[HFLM]:
                 mask[i, where] = 1
             return ids, mask
 
-        def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: Any) -> Tensor:
+        def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: object) -> Tensor:
             core = core_model(self.model)
             # peft's wrapper has a config of its own.
             with tamed([self.model, core], sampled=bool(kwargs.get("do_sample"))):

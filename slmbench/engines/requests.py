@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -14,6 +14,9 @@ from slmbench.engines.protocol import Engine, Item, WriteRequest
 from slmbench.engines.sampling import WARPERS, SamplingSettings
 from slmbench.errors import DataError, UsageError
 from slmbench.values import JsonObject
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
 DEFAULT_TOP_K = 50
 """From how many tokens transformers' `generate` draws, and with it lm-eval, where neither task nor file says it."""
@@ -35,12 +38,12 @@ def name_of(item: Item) -> str:
     return f"task {item[0]!r}, item {item[1]}"
 
 
-def item_of(request: Any) -> Item:
+def item_of(request: Instance) -> Item:
     """Whose a request of lm-eval's is."""
     return request.task_name, request.doc_id
 
 
-def repeats_of(requests: Sequence[Any]) -> list[int]:
+def repeats_of(requests: Sequence[Instance]) -> list[int]:
     """For each request, how many of the same task, item and text stand before it: which sample of its item it is."""
     seen: Counter[tuple[Any, ...]] = Counter()
     found = []
@@ -63,7 +66,7 @@ def wanted_by(where: str, given: JsonObject, eos: str | None, default_tokens: in
     stops = tuple(stop for stop in given_stops if stop)
     most_tokens = int(kwargs.pop("max_gen_toks"))
     if most_tokens < 1:
-        raise UsageError(f"{where}: max_gen_toks is {most_tokens}; ask for one token at least")
+        raise UsageError(f"{where}: max_gen_toks is {most_tokens}; ask for at least one token")
     if "" in given_stops:
         most_tokens = 1  # An empty stop is in every text, and lm-eval looks for it after the first token.
     sampled = bool(kwargs.pop("do_sample", False))
@@ -96,11 +99,11 @@ def check_pair(
     """
     fault = ""
     if not context:
-        fault = "its context is no token at all, and this tokenizer puts none before a text; give it a context"
+        fault = "its context has no tokens, and this tokenizer puts none before a text; give it a context"
     elif not continuation:
         fault = (
-            "its continuation is no token of its own: it is empty, or the tokenizer melts it into the context's last "
-            "token; move the boundary, as with a blank before the continuation"
+            "its continuation has no token of its own: it is empty, or the tokenizer melts it into the context's last "
+            "token; move the boundary, for example with a blank before the continuation"
         )
     elif len(continuation) > most:
         fault = f"its continuation has {len(continuation)} tokens, and the model's window is {most}; shorten it"
@@ -127,7 +130,7 @@ def check_prompt(request: WriteRequest, written: int, engine: Engine) -> int:
             f"{where}: it asks for {written} tokens, and the model's window is {engine.max_length}; lower max_gen_toks"
         )
     if not len(request.prompt):
-        raise DataError(f"{where}: its prompt is no token at all, and this tokenizer puts none before a text")
+        raise DataError(f"{where}: its prompt has no tokens, and this tokenizer puts none before a text")
     check_known(where, max(request.prompt), engine.vocabulary)
     return room
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from slmbench.values import Tokenizer
+from slmbench.values import Tensor, Tokenizer
 
 WARPERS = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
 BLOCK = 256
@@ -42,7 +42,7 @@ def stream_of(seed: int, item: str, prompt: str, repeat: int) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))
 
 
-def next_tokens(logits: Any, answers: Sequence[Answer]) -> list[int]:
+def next_tokens(logits: Tensor, answers: Sequence[Answer]) -> list[int]:
     """The next token of each answer. logits: (answers, vocab), float32."""
     chosen = [0] * len(answers)
     groups: dict[SamplingSettings, list[int]] = {}
@@ -64,7 +64,7 @@ def next_tokens(logits: Any, answers: Sequence[Answer]) -> list[int]:
     return chosen
 
 
-def _warped(scores: Any, answers: Sequence[Answer], settings: SamplingSettings) -> Any:
+def _warped(scores: Tensor, answers: Sequence[Answer], settings: SamplingSettings) -> Tensor:
     import torch
     from transformers.generation import logits_process as processors
 
@@ -86,7 +86,7 @@ def _warped(scores: Any, answers: Sequence[Answer], settings: SamplingSettings) 
     return scores
 
 
-def _drawn(scores: Any, draws: Sequence[float], temperature: float = 1.0) -> list[int]:
+def _drawn(scores: Tensor, draws: Sequence[float], temperature: float = 1.0) -> list[int]:
     """For each row, the token at which the summed probabilities pass its number of [0, 1)."""
     import torch
 

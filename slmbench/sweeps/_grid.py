@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -143,7 +143,7 @@ def _refuse_equal(points: Sequence[Point]) -> None:
             )
 
 
-def _axis(where: str, key: str, values: Any) -> Axis:
+def _axis(where: str, key: str, values: Iterable[object]) -> Axis:
     path = dotted_path(key)
     first = path.split(".")[0]
     if first not in RecipeSpec.model_fields:

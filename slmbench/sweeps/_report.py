@@ -7,7 +7,6 @@ import io
 import json
 import os
 from collections.abc import Callable
-from typing import Any
 
 from slmbench.files import write_atomically
 from slmbench.leaderboard.texts import INTERVALS, count, duration, interval, number, size
@@ -94,7 +93,7 @@ def render_csv(sweep: Sweep) -> str:
     for model, scores in sweep.bases.items():
         for column in sweep.columns:
             if column.key in scores:
-                names = [csv_text("base"), csv_text(model), "", *("" for _ in keys), ""]
+                names: list[object] = [csv_text("base"), csv_text(model), "", *("" for _ in keys), ""]
                 writer.writerow([*names, *_csv_score(column, scores[column.key]), *("" for _ in COSTS), ""])
     for row in sweep.rows:
         for column in sweep.columns:
@@ -181,12 +180,12 @@ def _score(score: Estimate) -> JsonObject:
     }
 
 
-def _csv_score(column: SweepColumn, score: Estimate) -> list[Any]:
+def _csv_score(column: SweepColumn, score: Estimate) -> list[object]:
     better = str(column.higher_is_better).lower()
     return [csv_text(column.key), better, score.value, score.ci_low, score.ci_high, score.n, score.method]
 
 
-def _csv_value(value: object) -> Any:
+def _csv_value(value: object) -> str | float:
     if isinstance(value, int | float):
         return value
     return csv_text(value if isinstance(value, str) else json.dumps(value))

@@ -14,7 +14,7 @@ from slmbench.statistics.pareto import pareto_front
 from slmbench.statistics.seeds import mean_over_seeds, spread_of
 from slmbench.sweeps._grid import Axis
 from slmbench.sweeps._run import Outcome
-from slmbench.values import Estimate
+from slmbench.values import Estimate, JsonObject
 
 OF_ITEMS = "†"
 """Marks intervals over items in a table where others are over seeds."""
@@ -150,7 +150,7 @@ def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SweepC
     return list(found.values())
 
 
-def _range(metric: Mapping[str, Any]) -> tuple[float, float] | None:
+def _range(metric: JsonObject) -> tuple[float, float] | None:
     low, high = metric.get("range") or (None, None)
     return None if low is None or high is None else (low, high)
 

@@ -30,14 +30,14 @@ def row_mask(lengths: Sequence[int]) -> Tensor:
 def attend_by_row(
     module: Model,
     query: Tensor,
-    key: Any,
-    value: Any,
+    key: Tensor,
+    value: Tensor,
     mask: Tensor,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **options: Any,
-) -> tuple[Any, None]:
+    **options: object,
+) -> tuple[Tensor, None]:
     """transformers' attention function where the mask is a `row_mask`: causal, row by row.
 
     query: (1, heads, tokens, width); key and value may have fewer heads. Returns (1, tokens, heads, width).

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from attrs import evolve
 
@@ -14,6 +14,8 @@ from slmbench.training._forecast import Forecast, TrainingPlan, forecast_rows, w
 
 GB = 1e9
 Change = tuple[tuple[str, str], ...]
+Batch = Sequence[tuple[int, int]]
+Step = tuple[Change, Callable[[TrainingPlan], TrainingPlan], Callable[[Batch], Batch]]
 
 
 def check_budget(forecast: Forecast, limit_bytes: int | None = None) -> None:
@@ -43,9 +45,10 @@ def check_budget(forecast: Forecast, limit_bytes: int | None = None) -> None:
     )
 
 
-def _changes(forecast: Forecast, limit: int) -> Iterator[tuple[Change, TrainingPlan, Sequence[tuple[int, int]]]]:
+def _changes(forecast: Forecast, limit: int) -> Iterator[tuple[Change, TrainingPlan, Batch]]:
     """(what to set, the plan with it, its largest micro-batch): each change alone, then more and more together."""
-    plan, rows = forecast.plan, forecast.batch
+    plan: TrainingPlan = forecast.plan
+    rows: Batch = forecast.batch
     # What no batch however small gets rid of: where that alone is too much, rows needn't be tried.
     stands = sum(forecast.parts[key] for key in ("weights", "adapter", "gradients", "optimizer")) + plan.base_bytes
     singles = [*(_batches(plan, rows) if stands < limit else ()), *_others(plan)]
@@ -61,7 +64,7 @@ def _changes(forecast: Forecast, limit: int) -> Iterator[tuple[Change, TrainingP
         yield together, made, left
 
 
-def _batches(plan: TrainingPlan, rows: Sequence[tuple[int, int]]) -> Iterator[Any]:
+def _batches(plan: TrainingPlan, rows: Batch) -> Iterator[Step]:
     """The same rows a step in smaller micro-batches; packs are as large as `batch` says too."""
     optim, spec = plan.optim, plan.spec
     effective = optim.batch * optim.accumulate
@@ -71,16 +74,16 @@ def _batches(plan: TrainingPlan, rows: Sequence[tuple[int, int]]) -> Iterator[An
         yield (
             change,
             _with_optim(batch=batch, accumulate=effective // batch),
-            lambda rows, n=batch, tokens=tokens: _largest(rows, n, tokens),
+            partial(_largest, n=batch, pack_tokens=tokens),
         )
     if spec.packing and len(rows) > optim.batch:
         yield (("packing", "false"),), _with_spec(packing=False), lambda rows: _largest(rows, optim.batch, None)
 
 
-def _others(plan: TrainingPlan) -> Iterator[Any]:
+def _others(plan: TrainingPlan) -> Iterator[Step]:
     spec, optim = plan.spec, plan.optim
 
-    def same(rows: object) -> Any:
+    def same(rows: Batch) -> Batch:
         return rows
 
     if not optim.gradient_checkpointing:
@@ -96,19 +99,19 @@ def _others(plan: TrainingPlan) -> Iterator[Any]:
         yield (("method", "lora"),), _with_spec(method="lora"), same
     tokens = spec.max_tokens // 2
     while tokens >= 64:
-        yield (("max_tokens", str(tokens)),), _with_spec(max_tokens=tokens), lambda rows, n=tokens: _cut(rows, n)
+        yield (("max_tokens", str(tokens)),), _with_spec(max_tokens=tokens), partial(_cut, most=tokens)
         tokens //= 2
 
 
-def _with_optim(**settings: object) -> object:
+def _with_optim(**settings: object) -> Callable[[TrainingPlan], TrainingPlan]:
     return lambda plan: evolve(plan, optim=plan.optim.model_copy(update=settings))
 
 
-def _with_spec(**settings: object) -> object:
+def _with_spec(**settings: object) -> Callable[[TrainingPlan], TrainingPlan]:
     return lambda plan: evolve(plan, spec=plan.spec.model_copy(update=settings))
 
 
-def _largest(rows: Sequence[tuple[int, int]], n: int, pack_tokens: int | None) -> list[tuple[int, int]]:
+def _largest(rows: Batch, n: int, pack_tokens: int | None) -> list[tuple[int, int]]:
     """The longest of the rows: n of them, or, in packs, as many as there is room for."""
     by_length = sorted(rows, key=sum, reverse=True)
     if pack_tokens is None:
@@ -120,7 +123,7 @@ def _largest(rows: Sequence[tuple[int, int]], n: int, pack_tokens: int | None) -
     return taken
 
 
-def _cut(rows: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+def _cut(rows: Batch, most: int) -> list[tuple[int, int]]:
     """Rows cut to so many tokens, the prompt's first."""
     return [(max(1, min(prompt, most - answer)), min(answer, most - 1)) for prompt, answer in rows]
 

@@ -196,12 +196,13 @@ def to_bytes(value: object) -> bytes:
     return buffer.getvalue()
 
 
-def load_state(path: str) -> Any:
+def load_state(path: str) -> JsonObject:
     """What `to_bytes` made, on the CPU; nothing in it is run. Raises FileError for anything else."""
     import torch
 
     with restoring(path):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state: JsonObject = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 @contextlib.contextmanager
@@ -236,7 +237,7 @@ def random_states() -> JsonObject:
     return states
 
 
-def set_random_states(states: Mapping[str, Any]) -> None:
+def set_random_states(states: JsonObject) -> None:
     """Sets what `random_states` took."""
     import random
 

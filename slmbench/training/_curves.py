@@ -45,7 +45,7 @@ class _HeldPoint(_Own):
     tasks: dict[str, _Held]
 
 
-def _are_sums(parts: list[list[Any]]) -> list[list[Any]]:
+def _are_sums(parts: list[list[int | Number]]) -> list[list[int | Number]]:
     if len(parts) != 3 or not all(type(n) is int and n >= 0 for counts in parts[1:] for n in counts):
         raise ValueError("the losses, tokens and rows of each task")
     return parts
@@ -59,7 +59,7 @@ class CurvesState(_Own):
     validation: list[_HeldPoint]
     since: Annotated[list[list[int | Number]], AfterValidator(_are_sums)]
 
-    def fault(self, names: Sequence[str], step: int) -> tuple[str, Any, str] | None:
+    def fault(self, names: Sequence[str], step: int) -> tuple[str, object, str] | None:
         """(field, what was got, what has to be there) of a state of other tasks, or of another step; None for sound."""
         if self.names != list(names):
             return "names", self.names, f"the tasks {', '.join(names)}"
@@ -149,7 +149,7 @@ class Curves:
             {"names": self.names, "points": self.points, "validation": self.validation, "since": self._closed}
         )
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonObject) -> None:
         """Takes up what `state` said. Raises ValueError for a state of other tasks."""
         if list(state["names"]) != self.names:
             raise ValueError(f"the curves are of {state['names']}, not of {self.names}")
@@ -169,7 +169,7 @@ class Curves:
         return [[0.0] * n, [0] * n, [0] * n]
 
 
-def line(point: Mapping[str, Any], steps: int | None = None) -> str:
+def line(point: JsonObject, steps: int | None = None) -> str:
     """A point as one line for the console: step, loss, the tasks' losses where there are several, rate and norm."""
     of = "" if steps is None else f"/{steps}"
     trained = "lr" in point

@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
@@ -17,7 +17,10 @@ from slmbench.schema import OptimSpec, QuantizationSpec, RecipeSpec
 from slmbench.training._methods import with_adapter
 from slmbench.training._peak import fake_model, step_peak
 from slmbench.training._shapes import empty_model, pack_layers
-from slmbench.values import Config, JsonObject
+from slmbench.values import Config, JsonObject, Model
+
+if TYPE_CHECKING:
+    import torch
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "head", "overhead")
 # Fitted on Linux with glibc, which keeps freed blocks in between those that live: the share of activations and head
@@ -197,7 +200,7 @@ class _Sizes:
     trained: tuple[int, ...]
 
 
-def _training_model(plan: TrainingPlan) -> tuple[Any, _Sizes]:
+def _training_model(plan: TrainingPlan) -> tuple[Model, _Sizes]:
     """The model as `trainable_model` makes it, on the meta device."""
     import torch
 
@@ -242,7 +245,7 @@ def weights_dtype(spec: RecipeSpec, source: ModelSource, device: str) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
-def _autocast(plan: TrainingPlan) -> Any:
+def _autocast(plan: TrainingPlan) -> torch.dtype | None:
     import torch
 
     spec = plan.spec

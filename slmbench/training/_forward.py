@@ -66,7 +66,7 @@ def collate(rows: Sequence[JsonObject], pad_id: int, architecture: str = "causal
     }
 
 
-def row_losses(model: Model, batch: JsonObject, num_items: Any = None) -> RowLosses:
+def row_losses(model: Model, batch: JsonObject, num_items: Tensor | int | None = None) -> RowLosses:
     """The loss of a batch of `collate`, on the model's device; the head is computed at scored positions alone.
 
     num_items: the scored tokens of the whole step (an int or a tensor); None for this batch's own. Logits are float32
@@ -99,7 +99,7 @@ def row_losses(model: Model, batch: JsonObject, num_items: Any = None) -> RowLos
     return RowLosses(total / (items.clamp(min=1) if isinstance(items, torch.Tensor) else max(items, 1)), sums, tokens)
 
 
-def _causal(core: Model, batch: JsonObject, row: Any, position: Any, targets: Tensor) -> tuple[Any, Any]:
+def _causal(core: Model, batch: JsonObject, row: Tensor, position: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     flat = "row_lengths" in batch
     if flat and core.config._attn_implementation != ROWS:
         raise UsageError(
@@ -123,7 +123,7 @@ def _causal(core: Model, batch: JsonObject, row: Any, position: Any, targets: Te
     return logits_losses(logits, targets.to(logits.device))
 
 
-def _seq2seq(core: Model, batch: JsonObject, row: object, position: object, targets: Tensor) -> tuple[Any, Any]:
+def _seq2seq(core: Model, batch: JsonObject, row: object, position: object, targets: Tensor) -> tuple[Tensor, Tensor]:
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     head = core.get_output_embeddings()
     shifted = core.prepare_decoder_input_ids_from_labels(labels=batch["labels"])

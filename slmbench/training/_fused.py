@@ -9,9 +9,12 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmbench.values import JsonObject, Model, Tensor
+
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
 
 # Read in transformers' code, and held by tests: weight * (x / rms(x)), in float32 inside; down(silu(gate) * up).
 NORMS = frozenset(f"{family}RMSNorm" for family in ("Llama", "Qwen2", "Qwen3", "Phi3", "Mistral", "SmolLM3"))
@@ -55,7 +58,7 @@ def _is_silu(module: Model, name: str = "act_fn") -> bool:
     return isinstance(act, torch.nn.SiLU) or type(act).__name__ == "SiLUActivation"
 
 
-def _lora(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
+def _lora(self: Model, x: Tensor, *args: object, **options: object) -> Tensor:
     import torch
 
     names = self.active_adapters
@@ -91,7 +94,7 @@ def _lora(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
     )
 
 
-def _norm(self: Any, x: Tensor) -> Tensor:
+def _norm(self: Model, x: Tensor) -> Tensor:
     weight = self.weight
     if weight.requires_grad or x.dtype != weight.dtype or _is_cast(x):
         return type(self).forward(self, x)
@@ -106,11 +109,11 @@ def _is_cast(x: Tensor) -> bool:
     return bool(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != x.dtype)
 
 
-def _gated(self: Any, x: Tensor) -> Tensor:
+def _gated(self: Model, x: Tensor) -> Tensor:
     return self.down_proj(_functions()["gate"].apply(self.gate_proj(x), self.up_proj(x)))
 
 
-def _gated_phi3(self: Any, x: Tensor) -> Tensor:
+def _gated_phi3(self: Model, x: Tensor) -> Tensor:
     gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
     return self.down_proj(_functions()["gate"].apply(gate, up))
 
@@ -125,7 +128,14 @@ def _functions() -> JsonObject:
 
         @staticmethod
         def forward(
-            ctx: Any, x: Tensor, dropped: Any, weight: Tensor, bias: Tensor, a: Any, b: Any, scale: float
+            ctx: FunctionCtx,
+            x: Tensor,
+            dropped: Tensor,
+            weight: Tensor,
+            bias: Tensor,
+            a: Tensor,
+            b: Tensor,
+            scale: float,
         ) -> Tensor:
             shape = x.shape
             x = x.reshape(-1, shape[-1])
@@ -138,7 +148,7 @@ def _functions() -> JsonObject:
             return out.view(*shape[:-1], -1)
 
         @staticmethod
-        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
+        def backward(ctx: FunctionCtx, slope: Tensor) -> tuple[Tensor, ...]:
             into, low, weight, a, b = ctx.saved_tensors
             shape = slope.shape
             slope = slope.reshape(-1, shape[-1])
@@ -157,7 +167,7 @@ def _functions() -> JsonObject:
                 by_dropped = (by_low @ a.to(slope.dtype)).view(*shape[:-1], -1)
             return by_x, by_dropped, None, None, by_a, by_b, None
 
-    def blocks(*tensors: Any) -> Tensor:
+    def blocks(*tensors: Tensor) -> Tensor:
         """The same rows of several tensors (..., width), on a CPU so few at once that they stay in its caches."""
         flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors]
         width = flat[0].shape[1] * flat[0].element_size()
@@ -172,7 +182,7 @@ def _functions() -> JsonObject:
         """weight * x / rms(x) over the last dimension, in float32 until the weight comes in; the weight is frozen."""
 
         @staticmethod
-        def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
             out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
             inverse = torch.empty((*x.shape[:-1], 1), dtype=torch.float32, device=x.device)
             for rows, made, by in blocks(x, out, inverse):
@@ -184,7 +194,7 @@ def _functions() -> JsonObject:
             return out
 
         @staticmethod
-        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
+        def backward(ctx: FunctionCtx, slope: Tensor) -> tuple[Tensor, ...]:
             x, weight, inverse = ctx.saved_tensors
             out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
             for rows, by, slopes, made in blocks(x, inverse, slope, out):
@@ -197,7 +207,7 @@ def _functions() -> JsonObject:
         """silu(gate) * up; only what went in is kept for backward."""
 
         @staticmethod
-        def forward(ctx: Any, gate: Any, up: Any) -> Tensor:
+        def forward(ctx: FunctionCtx, gate: Tensor, up: Tensor) -> Tensor:
             ctx.save_for_backward(gate, up)
             out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
             for g, u, o in blocks(gate, up, out):
@@ -205,7 +215,7 @@ def _functions() -> JsonObject:
             return out
 
         @staticmethod
-        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
+        def backward(ctx: FunctionCtx, slope: Tensor) -> tuple[Tensor, ...]:
             gate, up = ctx.saved_tensors
             by_gate = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
             by_up = torch.empty_like(by_gate)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING
 
 from slmbench.values import Model, Tensor
+
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
 
 LOGITS_BYTES = 64 << 20
 # For each core: a block of logits is gone over several times, which costs little while it is in the caches.
 CACHED_BYTES = 1 << 20
 
 
-def head_losses(head: Model, hidden: Tensor, labels: Tensor) -> tuple[Any, Any]:
+def head_losses(head: Model, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """(sum, each) of the cross entropies of `head(hidden)`, a torch.nn.Linear, in float32.
 
     hidden: (tokens, width); labels: (tokens,). The sum is differentiable by hidden and by the head's own weights, as
@@ -45,7 +48,7 @@ def _room(head: Model, hidden: Tensor, vocabulary: int) -> Tensor:
     return kept[:tokens]
 
 
-def logits_losses(logits: Tensor, labels: Tensor) -> tuple[Any, Any]:
+def logits_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """(sum, each) as `head_losses`, of logits (tokens, vocabulary) that the model's own head made."""
     import torch
 
@@ -66,8 +69,8 @@ def _function() -> Tensor:
 
 
 def _forward(
-    ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, room: Any, recorded: bool
-) -> tuple[Any, Any]:
+    ctx: FunctionCtx, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, room: Tensor, recorded: bool
+) -> tuple[Tensor, Tensor]:
     import torch
 
     # Within this function torch records nothing, and says what would need a gradient also where none is recorded.
@@ -100,7 +103,7 @@ def _forward(
     return each.sum(), each
 
 
-def _to_slopes(block: Any, right: Any, wanted: bool) -> Tensor:
+def _to_slopes(block: Tensor, right: Tensor, wanted: bool) -> Tensor:
     """The losses of a block of logits, which become the gradient of their sum by the logits where it is wanted."""
     import torch
 
@@ -116,7 +119,7 @@ def _to_slopes(block: Any, right: Any, wanted: bool) -> Tensor:
     return (total.log() + most - hit)[:, 0]
 
 
-def _backward(ctx: Any, slope: Tensor, _: Any) -> tuple[Any, ...]:
+def _backward(ctx: FunctionCtx, slope: Tensor, _: object) -> tuple[Tensor, ...]:
     by_hidden, by_weight, by_bias = ctx.saved_tensors
     weight_dtype, bias_dtype = ctx.dtypes
     return (

@@ -6,13 +6,17 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
 from slmbench.models import LoadedModel, ModelSource, load_model
 from slmbench.schema import QuantizationSpec, RecipeSpec
 from slmbench.values import JsonObject, Model, Tokenizer
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from transformers import TrainingArguments
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -40,7 +44,7 @@ def compute_dtype(loaded: LoadedModel, spec: RecipeSpec) -> str:
     return loaded.dtype
 
 
-def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
+def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Model:
     """The model to train: the base itself, all of it, or in peft's wrapper with an adapter in float32 on it.
 
     The first weights of an adapter come from torch's global generator: seed it before. Raises UsageError for targets
@@ -68,7 +72,7 @@ def trainable_model(loaded: LoadedModel, spec: RecipeSpec) -> Any:
     return tuned
 
 
-def with_adapter(model: Model, spec: RecipeSpec, source: ModelSource) -> Any:
+def with_adapter(model: Model, spec: RecipeSpec, source: ModelSource) -> Model:
     """A model in peft's wrapper, with a new adapter in float32 on it. Raises what peft raises."""
     import peft
 
@@ -183,7 +187,7 @@ def save_model(model: Model, tokenizer: Tokenizer, folder: str) -> None:
         os.unlink(os.path.join(folder, "README.md"))
 
 
-def loraplus_optimizer(model: Model, arguments: Any, lr_ratio: float) -> Any:
+def loraplus_optimizer(model: Model, arguments: TrainingArguments, lr_ratio: float) -> Optimizer:
     """LoRA+: the recipe's optimiser, with the learning rate of the B matrices `lr_ratio` times that of the A's."""
     import transformers
     from peft.optimizers import create_loraplus_optimizer

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING
 
-from slmbench.values import Tensor
+from slmbench.values import Model, Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch.autograd.function import FunctionCtx
 
 
-def packed_linear(layer: Any, weight_bytes: int, compute: Any) -> Tensor:
+def packed_linear(layer: Model, weight_bytes: int, compute: torch.dtype) -> Tensor:
     """A linear layer of the same shape whose weight is `weight_bytes` of uint8, unpacked to `compute` for a product."""
     import torch
 
@@ -31,13 +35,15 @@ def _function() -> Tensor:
         """Keeps its packed weight alone for backward, and unpacks it there once more, as bitsandbytes does."""
 
         @staticmethod
-        def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, out_features: int, compute: Any) -> Tensor:
+        def forward(
+            ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, out_features: int, compute: torch.dtype
+        ) -> Tensor:
             ctx.shape, ctx.dtype = (out_features, x.shape[-1]), compute
             unpacked = torch.empty(ctx.shape, dtype=compute, device=x.device)
             return torch.nn.functional.linear(x.to(compute), unpacked, None if bias is None else bias.to(compute))
 
         @staticmethod
-        def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
+        def backward(ctx: FunctionCtx, slope: Tensor) -> tuple[Tensor, ...]:
             unpacked = torch.empty(ctx.shape, dtype=ctx.dtype, device=slope.device)
             return slope.to(ctx.dtype) @ unpacked, None, None, None, None
 

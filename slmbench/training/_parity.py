@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from slmbench.errors import ParityError
 from slmbench.evaluation import SentRequest, sent_requests
@@ -11,7 +10,7 @@ from slmbench.formats import Format
 from slmbench.models import LoadedModel
 from slmbench.task import Task
 from slmbench.training._rows import TrainingRow
-from slmbench.values import Tokenizer
+from slmbench.values import JsonObject, Tokenizer
 
 ROWS_A_TASK = 24
 _WHITE_SPACE = "the prompt ends in white space, which changes the tokens of what follows; remove it"
@@ -21,7 +20,7 @@ _BOUNDARY = (
 
 
 def check_parity(
-    loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[object]
+    loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[JsonObject]
 ) -> int:
     """Compares rows of one task with what evaluation would send for the same examples; returns how many were compared.
 
@@ -42,7 +41,7 @@ def check_parity(
     return len(picked)
 
 
-def compare(task: str, tokenizer: Tokenizer, row: TrainingRow, fed: Any, request: SentRequest) -> None:
+def compare(task: str, tokenizer: Tokenizer, row: TrainingRow, fed: JsonObject, request: SentRequest) -> None:
     """One row against one request. Raises ParityError naming the task, the example and the first difference.
 
     Three things have to hold: the prompt's ids are those that evaluation sends; the labels begin where the prompt ends;
@@ -67,7 +66,7 @@ def compare(task: str, tokenizer: Tokenizer, row: TrainingRow, fed: Any, request
 
 
 def compare_encoder_decoder(
-    task: str, tokenizer: Tokenizer, row: TrainingRow, fed: Any, request: SentRequest, end: list[int]
+    task: str, tokenizer: Tokenizer, row: TrainingRow, fed: JsonObject, request: SentRequest, end: list[int]
 ) -> None:
     """One row of an encoder-decoder against one request. Raises ParityError as `compare` does.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -17,7 +17,13 @@ from slmbench.models import dispatches_attention
 from slmbench.training._attention import take_rows
 from slmbench.training._forward import IGNORED, collate, row_losses
 from slmbench.training._fused import fuse_parts
-from slmbench.values import JsonObject, Model
+from slmbench.values import JsonObject, Model, Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch._ops import OpOverload
+    from torch._subclasses import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @frozen
@@ -35,7 +41,7 @@ def step_peak(
     device: str,
     architecture: str,
     accumulate: bool,
-    autocast: Any = None,
+    autocast: torch.dtype | None = None,
 ) -> StepPeak:
     """Runs forward, loss and backward of a batch of rows, each (prompt, answer) tokens, on a model of `fake_model`.
 
@@ -118,7 +124,7 @@ def fake_model(module: Model, device: str) -> FakeModel:
     return FakeModel(module, core, mode)
 
 
-def _watch(fake_mode: Any) -> Any:
+def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
     """The mode that counts storages. Its base class is torch's, which is imported where it is needed."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensor
@@ -133,10 +139,12 @@ def _watch(fake_mode: Any) -> Any:
             super().__init__()
             self.seen: dict[int, Any] = {}
 
-        def ignore(self, tensor: Any) -> None:
+        def ignore(self, tensor: Tensor) -> None:
             self._add(tensor, counted=False)
 
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(
+            self, func: OpOverload, types: Sequence[type], args: Sequence[object] = (), kwargs: JsonObject | None = None
+        ) -> object:
             kwargs = kwargs or {}
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             # Token ids, lengths and masks are real, as code that reads their values has to go its way.
@@ -152,13 +160,13 @@ def _watch(fake_mode: Any) -> Any:
                     self._add(leaf)
             return out
 
-        def _as_fake_where_float(self, tensor: Any) -> Any:
+        def _as_fake_where_float(self, tensor: Tensor) -> Tensor:
             if isinstance(tensor, FakeTensor) or not tensor.dtype.is_floating_point:
                 return tensor
             with fake_mode:
                 return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
 
-        def _add(self, tensor: Any, *, counted: bool = True) -> None:
+        def _add(self, tensor: Tensor, *, counted: bool = True) -> None:
             storage = tensor.untyped_storage()
             key = id(storage)
             if key in self.seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from slmbench.files import file_sha256
 from slmbench.formats import dated
@@ -15,6 +15,10 @@ from slmbench.runs import READS, TRAINING, TrainedBase, now
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
 from slmbench.training._rows import mixture
+from slmbench.values import JsonObject
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 
 def result_sha256(folder: str, method: str) -> str:
@@ -27,7 +31,7 @@ def result_sha256(folder: str, method: str) -> str:
     return file_sha256(os.path.join(folder, MODEL_WEIGHTS))
 
 
-def _base(source: ModelSource) -> dict[str, Any]:
+def _base(source: ModelSource) -> JsonObject:
     """What finds the base again: a name alone may be another model's by then."""
     return TrainedBase(
         name=source.name, id=source.id, location=source.given, revision=source.revision, twin=source.twin
@@ -39,14 +43,14 @@ def training_record(
     name: str,
     prepared: Preparation,
     loaded: LoadedModel,
-    trainer: Any,
+    trainer: Trainer,
     *,
     folder: str,
     compared: Mapping[str, int],
     memory: Mapping[str, int],
     seconds: Mapping[str, float],
     autocast: str | None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """The record of a training that has ended. folder: where its weights were written.
 
     train_s is of the steps alone, over all attempts; seconds by phase are of the last one. tokens_per_second counts

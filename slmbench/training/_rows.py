@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
@@ -13,6 +13,9 @@ from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, training_ids
 from slmbench.task import Task
 from slmbench.values import Example, JsonObject, Tokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset as HubDataset
 
 # Of a small task, no more than this part is kept aside.
 MOST_VALIDATION = 0.25
@@ -183,7 +186,7 @@ def mixture(
     return parts
 
 
-def as_dataset(rows: Sequence[TrainingRow], names: Sequence[str], architecture: str = "causal") -> Any:
+def as_dataset(rows: Sequence[TrainingRow], names: Sequence[str], architecture: str = "causal") -> HubDataset:
     """The rows as a trainer takes them: `input_ids`, `labels` and `task_id`, an index into names.
 
     causal: both as long as prompt and answer together, the labels -100 on the prompt. seq2seq: the encoder's ids and

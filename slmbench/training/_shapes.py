@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from slmbench.values import Config, Model
 
@@ -14,7 +13,7 @@ SCALE_BLOCK = 256
 """Scales that share a scale of their own where quantisation is doubled."""
 
 
-def empty_model(config: Config, architecture: str, dtype: object = None) -> Any:
+def empty_model(config: Config, architecture: str, dtype: object = None) -> Model:
     """The model of a transformers config on the meta device: names and shapes, no numbers.
 
     Raises ValueError, KeyError or ImportError if transformers can't build it without its own code.

@@ -8,7 +8,7 @@ import gc
 import os
 import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -39,6 +39,11 @@ from slmbench.training._progress import progress_check
 from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
 from slmbench.training._trainer import TrainerJob, build_trainer
+from slmbench.values import JsonObject
+
+if TYPE_CHECKING:
+    from datasets import Dataset as HubDataset
+    from transformers import Trainer
 
 
 def train_adapter(
@@ -173,7 +178,7 @@ def _write(
     prepared: Preparation,
     loaded: LoadedModel,
     folders: TrainingFolders,
-    trainer: Any,
+    trainer: Trainer,
     compared: Mapping[str, int],
     phases: Phases,
 ) -> None:
@@ -227,7 +232,7 @@ def _what_is_kept(name: str, folders: TrainingFolders, steps: int) -> str:
     )
 
 
-def _hold_parity(prepared: Preparation, loaded: LoadedModel, dataset: Any) -> dict[str, int]:
+def _hold_parity(prepared: Preparation, loaded: LoadedModel, dataset: HubDataset) -> dict[str, int]:
     """task -> rows compared. Held on what is fed. Raises ParityError."""
     compared = {}
     for number, task in enumerate(prepared.tasks):
@@ -239,11 +244,11 @@ def _hold_parity(prepared: Preparation, loaded: LoadedModel, dataset: Any) -> di
     return compared
 
 
-def _validation_rows(prepared: Preparation, architecture: str) -> dict[str, list[Any]]:
+def _validation_rows(prepared: Preparation, architecture: str) -> dict[str, list[JsonObject]]:
     if not prepared.validation:
         return {}
     fed = as_dataset(prepared.validation, prepared.names, architecture).to_list()
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[JsonObject]] = {}
     for row, made in zip(prepared.validation, fed, strict=True):
         found.setdefault(row.task, []).append(made)
     return found

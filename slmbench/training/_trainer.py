@@ -9,8 +9,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -35,7 +35,15 @@ from slmbench.training._measured import PeakMemory
 from slmbench.training._methods import loraplus_optimizer, read_weights, write_weights
 from slmbench.training._mixing import Plan
 from slmbench.training._progress import CURVES, STATE, TIMES, read_progress
-from slmbench.values import JsonObject, Model, Tokenizer
+from slmbench.values import JsonObject, Model, Tensor, Tokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset as HubDataset
+    from torch.optim import Optimizer
+    from transformers import Trainer, TrainerCallback
+    from transformers import TrainerControl as Control
+    from transformers import TrainerState as State
+    from transformers import TrainingArguments as Arguments
 
 OPTIMIZER, SCHEDULER, SCALER, RANDOM = "optimizer.pt", "scheduler.pt", "scaler.pt", "random.pt"
 
@@ -68,13 +76,13 @@ class TrainerJob:
     interrupted: Interrupt = field(factory=Interrupt)
     memory: PeakMemory = field(factory=PeakMemory)
 
-    def collate(self, rows: Sequence[Any]) -> JsonObject:
+    def collate(self, rows: Sequence[JsonObject]) -> JsonObject:
         return collate(rows, self.pad_id, self.architecture, flat=self.flat)
 
 
 def build_trainer(
-    job: TrainerJob, model: Model, tokenizer: Tokenizer, dataset: Any, *, seed: int, fp16: bool, folder: str
-) -> Any:
+    job: TrainerJob, model: Model, tokenizer: Tokenizer, dataset: HubDataset, *, seed: int, fp16: bool, folder: str
+) -> Trainer:
     """A trainer, with `curves` and `resumed_from` (steps), whose `train(resume_from_checkpoint=folder)` does the job.
 
     model: as `trainable_model` made it. dataset: the rows as fed; the plan's indices are of it. fp16: gradients are
@@ -141,7 +149,7 @@ def build_trainer(
 
 
 @contextlib.contextmanager
-def _left_as_it_is(model: Model) -> Any:
+def _left_as_it_is(model: Model) -> Iterator[None]:
     """trl puts a slower head into the model, and turns adapters on a packed base to bfloat16: both are undone."""
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     forward = vars(core).get("forward")
@@ -154,7 +162,7 @@ def _left_as_it_is(model: Model) -> Any:
         parameter.data = data.to(parameter.device)
 
 
-def _subclass(base: Model) -> Any:
+def _subclass(base: Model) -> type[Trainer]:
     import torch
 
     class PlanTrainer(base):
@@ -173,15 +181,17 @@ def _subclass(base: Model) -> Any:
             batches = [list(batch) for batch in self.job.plan.batches]
             return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.job.collate)
 
-        def _get_num_items_in_batch(self, batch_samples: list[Any], device: object) -> object:
+        def _get_num_items_in_batch(self, batch_samples: list[JsonObject], device: object) -> object:
             return sum((batch["labels"] != -100).sum() for batch in batch_samples).to(device)
 
-        def compute_loss_context_manager(self) -> Any:
+        def compute_loss_context_manager(self) -> object:
             if self.job.autocast is None:
                 return contextlib.nullcontext()
             return torch.autocast(self.args.device.type, dtype=getattr(torch, self.job.autocast))
 
-        def compute_loss(self, model: Model, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None):  # type: ignore[no-untyped-def]
+        def compute_loss(
+            self, model: Model, inputs: JsonObject, return_outputs: bool = False, num_items_in_batch: Tensor = None
+        ) -> object:
             losses = row_losses(model, inputs, num_items_in_batch)
             self.made.append((inputs["task_id"], losses.sums, losses.tokens))
             return (losses.loss, None) if return_outputs else losses.loss
@@ -198,7 +208,7 @@ def _subclass(base: Model) -> Any:
                 self.optimizer = loraplus_optimizer(model or self.model, self.args, self.job.lr_ratio)
             return super().create_optimizer(*(() if model is None else (model,)))
 
-        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> object:
             optim = self.job.optim
             if self.lr_scheduler is None and optim.schedule == "plateau":
                 self.lr_scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -248,7 +258,7 @@ def _subclass(base: Model) -> Any:
     return PlanTrainer
 
 
-def _watch(trainer: Any) -> Any:
+def _watch(trainer: Trainer) -> TrainerCallback:
     """The callback that takes each step's losses before the optimiser does, and says when to log and to validate."""
     import transformers
 
@@ -258,19 +268,19 @@ def _watch(trainer: Any) -> Any:
     class Watch(transformers.TrainerCallback):
         first = True
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_begin(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             trainer.started = trainer.saved = time.perf_counter()
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_begin(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             if job.optim.schedule == "plateau" and state.global_step <= args.warmup_steps:
                 part = state.global_step / args.warmup_steps if args.warmup_steps else 1.0
                 for group, rate in zip(trainer.optimizer.param_groups, trainer.full_rates, strict=True):
                     group["lr"] = rate * part
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_pre_optimizer_step(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             _take_losses(trainer, state.global_step + 1)
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             if self.first:
                 self.first = False
                 job.memory.note()
@@ -283,8 +293,10 @@ def _watch(trainer: Any) -> Any:
             if job.interrupted and not last:
                 control.should_save = control.should_training_stop = True
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if "loss" in (logs or {}):
+        def on_log(
+            self, args: Arguments, state: State, control: Control, logs: JsonObject | None = None, **_: object
+        ) -> None:
+            if logs and "loss" in logs:
                 norm = logs.get("grad_norm")
                 norm = None if norm is None or not math.isfinite(norm) else float(norm)
                 rate = float(logs["learning_rate"])
@@ -293,11 +305,11 @@ def _watch(trainer: Any) -> Any:
     return Watch()
 
 
-def _seconds(trainer: Any) -> float:
+def _seconds(trainer: Trainer) -> float:
     return float(trainer.seconds_before + time.perf_counter() - trainer.started)
 
 
-def _take_losses(trainer: Any, step: int) -> None:
+def _take_losses(trainer: Trainer, step: int) -> None:
     """Gives a step's losses to the curves. Raises SlmbenchError if they, or the gradient, are NaN or infinite."""
     made, trainer.made = trainer.made, []
     for ids, sums, tokens in made:
@@ -332,7 +344,7 @@ def _stopped(job: TrainerJob, step: int, what: str, *, taken: bool = False) -> s
     )
 
 
-def _validate(trainer: Any) -> dict[str, float]:
+def _validate(trainer: Trainer) -> dict[str, float]:
     """The loss on the rows kept aside, by task, into the curves; {"eval_loss", "eval_<task>_loss"}."""
     import torch
 
@@ -360,7 +372,7 @@ def _validate(trainer: Any) -> dict[str, float]:
     return metrics
 
 
-def _save(trainer: Any) -> None:
+def _save(trainer: Trainer) -> None:
     import torch
 
     job, step = trainer.job, trainer.state.global_step
@@ -386,7 +398,7 @@ def _save(trainer: Any) -> None:
     trainer.saved = time.perf_counter()
 
 
-def _restore(trainer: Any, checkpoint: str) -> None:
+def _restore(trainer: Trainer, checkpoint: str) -> None:
     curves, times = read_progress(checkpoint, trainer.job.names, trainer.state.global_step)
     trainer.curves.restore(curves.model_dump())
     trainer.seconds_before = times.seconds

@@ -134,7 +134,7 @@ def test_a_choice_that_is_no_token_names_task_and_item(nano, engine):
         Instance("loglikelihood", {}, ("Question: which?", choice), 0, metadata=("colours", 7, 1))
         for choice in (" red", "")
     ]
-    with pytest.raises(DataError, match=r"task 'colours', item 7: its continuation is no token of its own"):
+    with pytest.raises(DataError, match=r"task 'colours', item 7: its continuation has no token of its own"):
         made.loglikelihood(instances)
 
 

@@ -46,14 +46,14 @@ def forward_mask() -> Tensor:
 def attend_by_tree(
     module: Model,
     query: Tensor,
-    key: Any,
-    value: Any,
+    key: Tensor,
+    value: Tensor,
     mask: Tensor,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **options: Any,
-) -> tuple[Any, None]:
+    **options: object,
+) -> tuple[Tensor, None]:
     """transformers' attention function where the mask is a `forward_mask`: by the `Pass` that is under way.
 
     query: (1, heads, tokens, width); key and value may have fewer heads. Returns (1, tokens, heads, width).
@@ -80,8 +80,8 @@ def _attend_segments(
     under_way: Pass,
     layer: int,
     query: Tensor,
-    key: Any,
-    value: Any,
+    key: Tensor,
+    value: Tensor,
     scaling: float | None,
     window: int | None,
     at: int,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from slmbench.console import Stage
 from slmbench.engines.sampling import Answer, is_over, next_tokens
@@ -14,7 +13,11 @@ from slmbench.engines.shared_prefix._passes import hidden_states
 from slmbench.engines.shared_prefix._prompts import LaidOutPrompt, lay_out_prompts
 from slmbench.engines.shared_prefix._slots import Slots
 from slmbench.engines.shared_prefix._trie import Segment
-from slmbench.values import Model, Tokenizer
+from slmbench.values import Model, Tensor, Tokenizer
+
+KeysValues = list[tuple[Tensor, Tensor]]  # One pair a layer.
+# A computed prompt with its keys and values, the logits of its next token, and the answers that wait for a slot.
+Ready = tuple[LaidOutPrompt, KeysValues, Tensor, deque[int]]
 
 
 class Decoder:
@@ -29,7 +32,7 @@ class Decoder:
         self,
         core: Model,
         tokenizer: Tokenizer,
-        head: Callable[[Any], Any],
+        head: Callable[[Tensor], Tensor],
         end_ids: frozenset[int],
         *,
         batch: int,
@@ -65,7 +68,7 @@ class Decoder:
         self._context_of = {row: prompt.context for prompt in prompts for row in prompt.rows}
         queue = deque(prompts)
         # Prompts whose own tokens are computed, with these, their next token's logits, and the rows still to begin.
-        ready: deque[tuple[LaidOutPrompt, list[tuple[Any, Any]], Any, deque[int]]] = deque()
+        ready: deque[Ready] = deque()
         rows: list[int] = []  # Of each slot, the answer that is in it.
         begun: dict[int, float] = {}
         share: dict[int, float] = {}
@@ -134,7 +137,9 @@ class Decoder:
         self.peak_context_tokens = max(self.peak_context_tokens, held)
         return chosen
 
-    def _step(self, chosen: Sequence[LaidOutPrompt], tokens: Sequence[int]) -> tuple[Any, list[list[tuple[Any, Any]]]]:
+    def _step(
+        self, chosen: Sequence[LaidOutPrompt], tokens: Sequence[int]
+    ) -> tuple[Tensor, list[list[tuple[Tensor, Tensor]]]]:
         """(logits of each row's next token, then of each chosen prompt's; the keys and values of their own tokens)."""
         import torch
 
@@ -159,7 +164,7 @@ class Decoder:
             slots.end_step()
         return logits, [_joined([slots.held.pop(segment) for segment in prompt.own]) for prompt in chosen]
 
-    def _begin(self, ready: deque[Any], answers: Sequence[Answer], rows: list[int], ended: list[int]) -> list[int]:
+    def _begin(self, ready: deque[Ready], answers: Sequence[Answer], rows: list[int], ended: list[int]) -> list[int]:
         """Puts rows of computed prompts into free slots, those of `ended` first; returns those over at once."""
         done = []
         while ready and (ended or len(rows) < self.slots.most):
@@ -211,7 +216,7 @@ def _context_tokens(prompts: Sequence[LaidOutPrompt], rows: int) -> int:
     return most
 
 
-def _joined(parts: Sequence[list[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
+def _joined(parts: Sequence[KeysValues]) -> KeysValues:
     """The keys and values of neighbouring segments as those of one."""
     import torch
 

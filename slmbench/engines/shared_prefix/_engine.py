@@ -249,7 +249,7 @@ class SharedPrefix:
         most = ability.most_tokens
         if most is None or all(lengths[at] <= most for at in which):
             return list(which), [], ""
-        why = f"plain batching of what is longer than {most} tokens: from there on all positions are turned anew"
+        why = f"plain batching of what is longer than {most} tokens: from there on all positions are rotated again"
         short, long = ([at for at in which if (lengths[at] <= most) is fits] for fits in (True, False))
         return short, long, self._notice(why)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from slmbench.values import Model, Tensor
+from slmbench.values import Array, Model, Tensor
 
 HEAD_BYTES = 100_000_000
 """Of the logits of all the vocabulary, where they are made at a time."""
@@ -32,7 +31,7 @@ class Head:
             vocabulary = getattr(head, "out_features", None) or UNKNOWN_VOCABULARY
             self.most_rows = max(1, min(HEAD_BYTES // (4 * vocabulary), most_tokens))
 
-    def log_probabilities(self, hidden: Tensor, line: Any, wanted: Any) -> tuple[Any, Any]:
+    def log_probabilities(self, hidden: Tensor, line: Tensor, wanted: Tensor) -> tuple[Array, Array]:
         """(log-probability, whether it is the likeliest) of token wanted[i] after hidden[line[i]], as numpy arrays.
 
         hidden: (rows, width), at most `most_rows`. Of tokens that are equally likely the first is the likeliest, as
@@ -65,7 +64,7 @@ class Head:
         found = of_wanted - (top + norm.log_())[line]
         return found.cpu().double().numpy(), hit.cpu().numpy()
 
-    def _pieces(self, hidden: Tensor) -> Iterator[tuple[int, Any]]:
+    def _pieces(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
         """(first token, logits (rows, tokens) of float32, to be overwritten) until the vocabulary is at its end."""
         import torch
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RECENT = 8
 """How many strings' ids are remembered."""
 Scores = list[tuple[float, bool]]
+_Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +53,7 @@ def shared_prefix_class() -> type[HFLM]:
             string: str,
             add_special_tokens: bool | None = None,
             left_truncate_len: int | None = None,
-            **kwargs: Any,
+            **kwargs: object,
         ) -> list[int]:
             """As HFLM's, which looks for BOS at the beginning even if a tokenizer has neither BOS nor EOS.
 
@@ -101,7 +102,10 @@ def shared_prefix_class() -> type[HFLM]:
             return (ids[:1], ids[1:]) if ids[:1] == [first] else ([first], ids)
 
         def _loglikelihood_tokens(
-            self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+            self,
+            requests: list[_Encoded],
+            disable_tqdm: bool = False,
+            override_bs: int | None = None,
         ) -> Scores:
             """As HFLM's. requests: (texts, None for a window of one; context ids; continuation ids)."""
             pairs = [ScoreRequest(("", 0), context, continuation) for _, context, continuation in requests]

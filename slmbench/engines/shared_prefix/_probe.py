@@ -105,7 +105,7 @@ def _try_on(core: Model) -> int | None:
     want = torch.cat([alone[0][:5], *([alone[0][5:8], alone[1][5:]] if first == 0 else [alone[1][5:], alone[0][5:8]])])
     if not bool(torch.isfinite(want).all()):
         raise SlmbenchError(
-            "the model computes no numbers: its weights or its adapter's are none, or "
+            "the model computes NaN or infinity: its weights or its adapter's are such, or "
             f"{core.dtype} is too narrow for it"
         )
     bound = CLOSE.get(str(found.dtype).removeprefix("torch."), CLOSE_IN_HALF)

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define
 
 from slmbench.engines.shared_prefix._trie import PIECE_TOKENS, Node, Segment, build_trie
+from slmbench.values import Array
 
 SHARED_TOKENS = 32
 """A shared stretch shorter than this is computed for each prompt: as a context it would cost more in every step."""
@@ -68,7 +69,7 @@ def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list
     return found
 
 
-def _pieces(tokens: Any, start: int, context: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def _pieces(tokens: Array, start: int, context: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """A context with unbranched segments of more tokens behind it."""
     import numpy as np
 

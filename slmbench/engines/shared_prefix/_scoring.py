@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from slmbench.console import Stage
 from slmbench.engines.shared_prefix._head import Head
 from slmbench.engines.shared_prefix._passes import PrefixStore, hidden_states, passes
 from slmbench.engines.shared_prefix._trie import Node, build_trie, lay_out
-from slmbench.values import Model
+from slmbench.values import Array, Model
 
 
 def score(
     core: Model,
-    pairs: Sequence[tuple[Any, Any]],
+    pairs: Sequence[tuple[Array, Array]],
     store: PrefixStore,
     most_tokens: int,
     head: Model,

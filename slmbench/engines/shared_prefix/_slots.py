@@ -24,7 +24,7 @@ class Slots:
         self.lengths: list[int] = []
         self.starts: list[int] = []
         self.contexts: list[tuple[Segment, ...]] = []
-        self.held: dict[Segment, list[tuple[Any, Any]]] = {}
+        self.held: dict[Segment, list[tuple[Tensor, Tensor]]] = {}
         self.keys: list[Any] = []
         self.values: list[Any] = []
 
@@ -33,14 +33,14 @@ class Slots:
         """How many rows there are."""
         return len(self.lengths)
 
-    def add(self, own: Sequence[tuple[Any, Any]], start: int, context: tuple[Segment, ...]) -> None:
+    def add(self, own: Sequence[tuple[Tensor, Tensor]], start: int, context: tuple[Segment, ...]) -> None:
         """A row more, behind the others. own: keys and values of its first tokens, a pair for each layer."""
         self.lengths.append(0)
         self.starts.append(0)
         self.contexts.append(())
         self.put(self.count - 1, own, start, context)
 
-    def put(self, at: int, own: Sequence[tuple[Any, Any]], start: int, context: tuple[Segment, ...]) -> None:
+    def put(self, at: int, own: Sequence[tuple[Tensor, Tensor]], start: int, context: tuple[Segment, ...]) -> None:
         """A row in the place of one that has ended."""
         n = own[0][0].shape[2]
         self._reach(n + 1, own)
@@ -60,7 +60,7 @@ class Slots:
         for of_rows in (self.lengths, self.starts, self.contexts):
             of_rows.pop()
 
-    def _reach(self, capacity: int, own: Sequence[tuple[Any, Any]] = ()) -> None:
+    def _reach(self, capacity: int, own: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
         """Makes slots long enough for so many tokens."""
         if not self.keys:
             for keys, values in own:
@@ -105,7 +105,7 @@ class Slots:
         return [start + n for start, n in zip(self.starts, self.lengths, strict=True)]
 
     def attend(
-        self, layer: int, query: Tensor, key: Any, value: Any, scaling: float | None, window: int | None
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
         """One token of every row: to its own slot and to the contexts it shares, put together by their normalisers.
 
@@ -165,7 +165,7 @@ class Slots:
         return torch.zeros(hidden.shape, device=positions.device).masked_fill_(hidden, float("-inf"))
 
 
-def _mix(scores: Any, values: Any) -> tuple[Any, Any, Any]:
+def _mix(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(largest score, sum of exponentials below it, values weighted by these), all float32; scores are overwritten."""
     # Where a window hides a whole context, there is no largest score to subtract.
     most = scores.amax(dim=-1, keepdim=True).clamp_(min=-1e30)
@@ -174,7 +174,7 @@ def _mix(scores: Any, values: Any) -> tuple[Any, Any, Any]:
     return most, norm, weights @ values.float()
 
 
-def _merge(m1: object, s1: object, o1: object, m2: object, s2: object, o2: object) -> tuple[Any, Any, Any]:
+def _merge(m1: Tensor, s1: Tensor, o1: Tensor, m2: Tensor, s2: Tensor, o2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     import torch
 
     most = torch.maximum(m1, m2)

@@ -11,6 +11,8 @@ from typing import Any
 
 from attrs import define, field
 
+from slmbench.values import Array
+
 SUBTREE_TOKENS = 256
 """A subtree up to this size is one segment: its mask is quadratic in it."""
 PIECE_TOKENS = 1024
@@ -59,7 +61,7 @@ class Segment:
         return sum(map(len, self.context))
 
 
-def build_trie(sequences: Sequence[Any]) -> tuple[Node, list[list[Node]]]:
+def build_trie(sequences: Sequence[Array]) -> tuple[Node, list[list[Node]]]:
     """(root, for each sequence the nodes it goes through, first ones first).
 
     sequences: int32 arrays; equal ones share all their nodes. The root holds what all begin with, maybe nothing.
@@ -95,7 +97,7 @@ def build_trie(sequences: Sequence[Any]) -> tuple[Node, list[list[Node]]]:
     return nodes[0], paths
 
 
-def _common(left: Any, right: Any) -> int:
+def _common(left: Array, right: Array) -> int:
     n = min(len(left), len(right))
     differ = (left[:n] != right[:n]).nonzero()[0]
     return int(differ[0]) if len(differ) else n
