@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
-from slmbench.formats import format_names
+from slmbench.headers import own_headers
 from slmbench.runs import canonical_sha256
 from slmbench.schema import OptimSpec, RecipeSpec, SuiteSpec, parse
 from slmbench.values import JsonObject
@@ -183,7 +183,7 @@ def load_suite(catalog: Catalog, name: str) -> SuiteSpec:
         for i, task in enumerate(spec.tasks)
         if task not in known
     ]
-    if problems := problems + _unknown_format(document, spec.format, catalog):
+    if problems := problems + _unknown(document, spec, catalog):
         raise DeclarationError(problems)
     return spec
 
@@ -232,17 +232,23 @@ def _unknown_names(document: Document, spec: RecipeSpec, catalog: Catalog) -> li
         problems.append(
             document.problem(("evaluation", "suite"), f"unknown suite {suite!r}{did_you_mean(suite, suites)}")
         )
-    return problems + _unknown_format(document, spec.format, catalog)
+    return problems + _unknown(document, spec, catalog)
 
 
-def _unknown_format(document: Document, name: str | None, catalog: Catalog) -> list[Problem]:
-    """What is wrong with a format's name; plugins are read for it, and not run."""
-    if name is None or name in (own := format_names()):
-        return []
-    known = [*own, *(header.name for header in catalog.headers("format"))]
-    if name in known:
-        return []
-    return [document.problem(("format",), f"unknown format {name!r}{did_you_mean(name, known)}")]
+def _unknown(document: Document, spec: RecipeSpec | SuiteSpec, catalog: Catalog) -> list[Problem]:
+    """What is wrong with names of formats and engines; plugins are read for them, and not run."""
+    asked: list[tuple[str, str | None, tuple[str, ...]]] = [("format", spec.format, ("format",))]
+    if isinstance(spec, RecipeSpec):
+        asked.append(("engine", spec.evaluation.engine, ("evaluation", "engine")))
+    problems = []
+    for kind, name, key in asked:
+        own = [header.name for header in own_headers(kind)]
+        if name is None or name in own:
+            continue
+        known = [*own, *(header.name for header in catalog.headers(kind))]
+        if name not in known:
+            problems.append(document.problem(key, f"unknown {kind} {name!r}{did_you_mean(name, known)}"))
+    return problems
 
 
 def _variants(

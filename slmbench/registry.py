@@ -158,7 +158,11 @@ def loader(name: str, *, summary: str, version: str) -> Callable[[F], F]:
 
 
 def engine(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
-    """Registers an engine: a function that makes what computes requests from a loaded model."""
+    """Registers an engine: a function (loaded, options, seed) that makes a `slmbench.engines.protocol.Engine`.
+
+    Facts: options (which of `kv_budget` and `latency` it knows); auto_batch (the rows that `--batch auto` is, unless it
+    finds them itself).
+    """
     return _decorator("engine", name, summary, version, facts)
 
 

@@ -12,7 +12,6 @@ from slmbench.cli._boards import show_leaderboard
 from slmbench.cli._options import gathered, names_of, out_option
 from slmbench.console import say, show_json
 from slmbench.errors import UsageError
-from slmbench.headers import own_headers
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import say_golden
 
@@ -38,7 +37,6 @@ class _Batch(click.ParamType["int | str"]):
 
 
 BATCH = _Batch()
-ENGINES = ["shared", *sorted({one.name for one in own_headers("engine")} - {"shared"})]
 
 
 @click.command("eval", help="Score MODEL (a registry name, a folder, a .gguf file, or a hub id) on tasks or a suite.")
@@ -69,7 +67,9 @@ ENGINES = ["shared", *sorted({one.name for one in own_headers("engine")} - {"sha
 @click.option("--metrics", callback=names_of, help="Only these of the tasks' metrics, separated by commas.")
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged and not ranked.")
-@click.option("--engine", type=click.Choice(ENGINES), default="shared", show_default=True, help="hf: lm-eval's.")
+@click.option(
+    "--engine", metavar="NAME", default="shared", show_default=True, help="`slmbench list engines` shows them."
+)
 @click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows to compute at once, or auto.")
 @click.option(
     "--kv-budget",

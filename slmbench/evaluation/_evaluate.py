@@ -91,7 +91,7 @@ def _run(
         engine = build_engine(
             loaded,
             style,
-            options.chosen,
+            options.chosen(job.task for job in jobs),
             journals={name: run.journal for name, run in open_runs.items()},
             seed=options.seed,
             encoded=encoded,

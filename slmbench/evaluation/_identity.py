@@ -56,7 +56,7 @@ class Job:
 
 def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationOptions, sandbox: Sandbox | None) -> Job:
     """A task, bound to a format, with its rows and prompts written. Raises UsageError, DataError, HookError."""
-    engine, limit, seed = options.chosen, options.limit, options.seed
+    engine, limit, seed = options.chosen([task]), options.limit, options.seed
     examples = task.examples(task.spec.split, limit)
     requests = render_all(task, examples, style, loaded.tokenizer)
     _check_room(loaded, task)

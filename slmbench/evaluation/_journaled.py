@@ -6,14 +6,13 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
 from slmbench.console import advanced, bar
-from slmbench.engines import load_engine
 from slmbench.engines.encoder_decoder import encoder_tokens
 from slmbench.engines.options import EngineOptions
 from slmbench.engines.protocol import Engine, Item, ScoreAnswer, ScoreRequest, WriteAnswer, WriteRequest
@@ -53,11 +52,13 @@ class JournaledEngine:
     def __init__(
         self,
         engine: Engine,
+        options: EngineOptions,
         encoder: Encoder,
         identity: JsonObject,
         journals: Mapping[str, Journal],
     ) -> None:
         self.engine = engine
+        self.options = options
         self.encoder = encoder
         self.identity = identity
         self.journals = journals
@@ -152,19 +153,38 @@ class JournaledEngine:
         return _Waiting(key, prompt, facts, facts["tokens_in"] + most_tokens(second, LM_EVALS_TOKENS))
 
     def _compute(self, waiting: Sequence[_Waiting], kind: str) -> None:
-        with bar(_VERBS[kind], sum(one.work for one in waiting), "tokens", told=False) as told:
-            answers: Iterator[tuple[int, ScoreAnswer | WriteAnswer]]
-            compute: Any = self.engine.score if kind == "loglikelihood" else self.engine.write
-            # Closed at once if the journal fails: the model is left as it was found.
-            with closing(compute([one.request for one in waiting])) as answers:
-                for at, answer in answers:
-                    one = waiting[at]
-                    told.advance(one.work)
-                    task = one.request.item[0]
-                    record = self._record(one, answer)
-                    if (journal := self.journals.get(task)) is not None:
-                        journal.append(one.key, record)
-                    self._done((task, one.key), record)
+        left = set(range(len(waiting)))
+        told = bar(_VERBS[kind], sum(one.work for one in waiting), "tokens", told=False)
+        # Closed at once if the journal fails: the model is left as it was found.
+        with told, closing(self._answers([one.request for one in waiting], kind)) as answers:
+            for at, answer in answers:
+                if at not in left or not isinstance(answer, ScoreAnswer if kind == "loglikelihood" else WriteAnswer):
+                    got = f"a {type(answer).__name__} to request {at} of {len(waiting)}"
+                    raise self.options.registered.fault(
+                        f"it answers {_VERBS[kind]} with {got}; each has one, by its index"
+                    )
+                left.remove(at)
+                one = waiting[at]
+                told.advance(one.work)
+                task = one.request.item[0]
+                record = self._record(one, answer)
+                if (journal := self.journals.get(task)) is not None:
+                    journal.append(one.key, record)
+                self._done((task, one.key), record)
+        if left:
+            of = name_of(waiting[min(left)].request.item)
+            raise self.options.registered.fault(f"{len(left)} of {len(waiting)} requests have no answer", of)
+
+    def _answers(
+        self, requests: Sequence[Any], kind: str
+    ) -> Generator[tuple[int, ScoreAnswer | WriteAnswer], None, None]:
+        """The engine's answers. Raises HookError for whatever a plugin's engine raises."""
+        try:
+            yield from (self.engine.score if kind == "loglikelihood" else self.engine.write)(requests)
+        except (Exception, SystemExit) as error:
+            if not self.options.is_its_own(error):
+                raise
+            raise self.options.registered.fault("", error=error) from error
 
     def _record(self, one: _Waiting, answer: ScoreAnswer | WriteAnswer) -> JsonObject:
         record = one.facts | asdict(answer)
@@ -211,8 +231,13 @@ def build_engine(
         identity["quantization"] = quantization
     if loaded.architecture == "seq2seq":
         identity["encoder_tokens"] = encoder_tokens(loaded)
-    engine: Engine = load_engine(options.name).function(loaded, options, seed)
-    return JournaledEngine(engine, Encoder(loaded, format, encoded), identity, journals or {})
+    try:
+        engine: Engine = options.registered.function(loaded, options, seed)
+    except (Exception, SystemExit) as error:
+        if not options.is_its_own(error):
+            raise
+        raise options.registered.fault("", error=error) from error
+    return JournaledEngine(engine, options, Encoder(loaded, format, encoded), identity, journals or {})
 
 
 def lm_of(engine: JournaledEngine) -> LM:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
 
+from slmbench.engines import engine_names
 from slmbench.engines.options import AUTO, EngineOptions
 from slmbench.errors import UsageError
+from slmbench.task import Task, engines_of
 
 
 @frozen(kw_only=True)
@@ -33,9 +37,10 @@ class EvaluationOptions:
     def __attrs_post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"limit is {self.limit}; it has to be at least 1")
-        assert self.chosen
+        if self.engine in engine_names():
+            self.chosen()
 
-    @property
-    def chosen(self) -> EngineOptions:
-        """The engine as these options want it."""
-        return EngineOptions(self.engine, self.batch, self.kv_budget_bytes, self.latency)
+    def chosen(self, tasks: Iterable[Task] = ()) -> EngineOptions:
+        """The engine as these options want it. tasks: whose plugins may bring it. Raises UsageError."""
+        plugins = None if self.engine in engine_names() else engines_of(tasks)
+        return EngineOptions(self.engine, self.batch, self.kv_budget_bytes, self.latency, plugins)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from slmbench.errors import did_you_mean
-from slmbench.headers import own_headers
 from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
-
-def _known_engine(name: str) -> str:
-    known = [header.name for header in own_headers("engine")]
-    if name not in known:
-        raise ValueError(f"unknown engine {name!r}{did_you_mean(name, known)}")
-    return name
-
-
-EngineName = Annotated[str, AfterValidator(_known_engine), Field(examples=["shared", "hf"])]
+EngineName = Annotated[str, Field(min_length=1, examples=["shared", "hf"])]
+"""slmbench's own engines, and those that plugins bring."""
 FormatName = Annotated[str, Field(min_length=1, examples=["plain", "chat", "toon"])]
 """slmbench's own formats, and those that plugins bring."""
 

@@ -3,13 +3,14 @@
 from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
-from slmbench.task._settings import Settings, formats_of
+from slmbench.task._settings import Settings, engines_of, formats_of
 from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task, extracted
 
 __all__ = [
     "Settings",
     "Task",
+    "engines_of",
     "evaluation_needs",
     "extracted",
     "formats_of",

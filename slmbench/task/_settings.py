@@ -101,3 +101,10 @@ def formats_of(tasks: Iterable[Task], catalog: Catalog | None = None) -> Registr
         except SlmbenchError as error:
             refusals.append(Refusal(path, frozenset({("format", name)}), error))
     return Registry(common, refusals)
+
+
+def engines_of(tasks: Iterable[Task]) -> Registry:
+    """The engines that plugins bring for any of the tasks. Raises DeclarationError if two have one name."""
+    found = [task.plugins for task in tasks]
+    engines = (entry for plugins in found for entry in plugins if entry.kind == "engine")
+    return Registry(engines, dict.fromkeys(one for plugins in found for one in plugins.refusals))

@@ -78,7 +78,7 @@ def evaluate(
     runs; a model that is given by name is held as the adapter was trained on it, in its dtype and packed where it is
     QLoRA's. force_base: whatever model it was made on.
     format: plain, chat or toon; unless told that of the adapter's (or model's) training, else plain.
-    batch: how many rows' memory may be taken, or auto. engine: shared, or lm-eval's own, hf.
+    batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's own, hf, or one that plugins bring.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
@@ -141,6 +141,7 @@ def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[Evaluation
 def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog) -> list[Run]:
     """Runs of the base, unless the plan leaves it out, and of everything that is put on it, all on the same tasks."""
     force_base = plan.force_base
+    plan.options.chosen(tasks)  # An unknown engine is told before a model is looked for.
     # A LoadedModel is the caller's: nothing is loaded in its place, and it is given back without the adapters' layers.
     ours = isinstance(plan.model, str)
     given: LoadedModel | ModelSource

@@ -50,7 +50,7 @@ def adapters(tmp_path_factory):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"name": "share"}, "no engine 'share'; did you mean 'shared'"),
+        ({"name": "share"}, "unknown engine 'share'; did you mean 'shared'"),
         ({"batch": 0}, "batch is 0"),
         ({"batch": "many"}, "batch is 'many'"),
         ({"name": "hf", "latency": True}, "latency: only the engine `shared` knows it"),

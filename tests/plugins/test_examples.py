@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
-from slmbench.errors import FileError, SlmbenchError
+from slmbench.errors import FileError, HookError, SlmbenchError, UsageError
 from slmbench.formats import load_format
 from slmbench.leaderboard import load_runs
+from slmbench.recipe import load_recipe
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
@@ -180,3 +182,50 @@ def test_a_record_of_a_newer_schema_is_refused_by_name(folder: Path, tmp_path: P
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
     with pytest.raises((FileError, SlmbenchError), match=r"has schema 2, and this slmbench reads 1"):
         load_runs(run.folder)
+
+
+def test_an_engine_of_a_file_gives_the_numbers_of_slmbenchs_own(folder: Path, tmp_path: Path) -> None:
+    asked = {"limit": 4, "out": str(tmp_path / "o")}
+    ours = slmbench.evaluate("nano", "nano_choice,nano_note", **asked)
+    theirs = slmbench.evaluate("nano", "nano_choice,nano_note", engine="one_by_one", **asked)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.run_id != other.run_id
+        assert other.record["engine"] == "one_by_one"
+        assert re.match(r"one_by_one@1-[0-9a-f]{12}/lm-eval-", other.record["engine_version"])
+        assert one.record["comparability_key"] == other.record["comparability_key"]
+        for sample, again in zip(one.samples(), other.samples(), strict=True):
+            assert sample["output"] == again["output"]
+            assert (again["loglikelihoods"] or []) == pytest.approx(sample["loglikelihoods"] or [], abs=1e-4)
+            assert (sample["finish_reason"], sample["tokens_out"]) == (again["finish_reason"], again["tokens_out"])
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "said"),
+    [
+        ("yield at, ScoreAnswer", "yield 0, ScoreAnswer", "a ScoreAnswer to request 0 of 8"),
+        ("in enumerate(requests):", "in enumerate(requests[1:]):", "1 of 8 requests have no answer"),
+        ("begun = time.perf_counter()", "raise KeyError('gone')", "KeyError: 'gone'"),
+        ("    return OneByOne(loaded.model", "    return OneByOn(loaded.model", "NameError: name 'OneByOn' is not"),
+    ],
+)
+def test_what_a_plugins_engine_does_wrong_is_told_with_its_line(
+    line: str, instead: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    code = folder / "plugins" / "one_by_one.py"
+    code.write_text(code.read_text().replace(line, instead))
+    with pytest.raises(HookError, match=rf"one_by_one\.py:\d+: engine 'one_by_one': .*{re.escape(said)}"):
+        slmbench.evaluate("nano", "nano_choice", engine="one_by_one", limit=2, out=str(tmp_path / "o"))
+    assert not list((tmp_path / "o").rglob("samples.jsonl"))
+
+
+def test_an_engine_is_known_to_recipes_and_an_unknown_one_is_told_before_a_model_is_looked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe("nano-quickstart", default_catalog(), ["evaluation.engine=one_by_one"])
+    assert recipe.spec.evaluation.engine == "one_by_one"
+    with pytest.raises(SlmbenchError, match="unknown engine 'one_by_two'; did you mean 'one_by_one'"):
+        load_recipe("nano-quickstart", default_catalog(), ["evaluation.engine=one_by_two"])
+    with pytest.raises(UsageError, match="unknown engine 'one_by_two'; did you mean 'one_by_one'"):
+        slmbench.evaluate("nano", "nano_choice", engine="one_by_two", out=str(tmp_path))
+    with pytest.raises(UsageError, match="latency: only the engine `shared` knows it"):
+        slmbench.evaluate("nano", "nano_choice", engine="one_by_one", latency=True, out=str(tmp_path))
