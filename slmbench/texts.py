@@ -103,7 +103,7 @@ def to_int(value: object) -> int:
 def to_date(value: object, form: str = "%Y-%m-%d") -> str:
     """A date or time, or a text in ISO 8601, in strftime's codes. Raises ValueError."""
     if not _DATE_FORM.fullmatch(form) or len(form) > 200:
-        raise ValueError(f"date: {form[:40]!r} has other codes than %Y, %m, %d and the like")
+        raise ValueError(f"date: {form[:40]!r} has codes other than %Y, %m, %d and the like")
     if isinstance(text := value, str):
         try:
             value = datetime.datetime.fromisoformat(text.strip())

@@ -42,14 +42,14 @@ def test_exit_codes_are_the_documented_ones() -> None:
     ) == (2, 2, 3, 4)
 
 
-# What someone who writes plain English stumbles over, beside what to write. "words that are no ICD codes" is a key of
-# records and stays.
+# What someone who writes plain English stumbles over, beside what to write. "words that are no ICD codes" and "so that
+# it scores too high" are keys of records and stay.
 AWKWARD = {
     r"(?<!there )(?<!words that )\b(is|are) no\b(?! (more|longer)\b)": "is not a",
     r"\b(become|became) no\b": "is NaN",
     r"\bis there (already|twice)\b": "already exists, appears twice",
     r"\b(can't be|could not be|to be) had\b": "is not available",
-    r"\bso that (no|none|it|its|they|neither)\b": "so",
+    r"\bso that (no|none|it (?!scores)|its|they|neither)\b": "so",
     r"\b(only|even) where\b|\bwhere (there|no|none) ": "if",
     r"\b(unless told|with commas between|gone on from|as was asked for|one's own|anew)\b": "a plainer word",
     r"\btake (it|them) (out|off|away)\b": "remove",
@@ -59,8 +59,6 @@ AWKWARD = {
 def test_what_people_read_is_plain_english() -> None:
     faults = []
     for path in sorted(Path(slmbench.__file__).parent.rglob("*.py")):
-        if path.parent.name in ("engines", "evaluation", "shared_prefix"):
-            continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):

@@ -71,7 +71,7 @@ def task(
         say(f"note: {note}")
     if rows_of is not None:
         golden = "rows of the file" if real_samples else "made up, none of them a row of the file"
-        say(f"note: {os.path.basename(rows_of)} was copied into the task's folder and is kept out of git; the golden")
+        say(f"note: {os.path.basename(rows_of)} was copied into the task's folder and kept out of git; the golden")
         say(f"  rows (samples.jsonl) are {golden}")
     say("next:")
     if not listed:

@@ -83,7 +83,7 @@ def _base_of(info: AdapterInfo, catalog: Catalog) -> ModelSource:
             return _of_name(name, catalog)
     tried = [name for name in (base.location if base else None, *names) if name]
     if not tried:
-        raise UsageError(f"adapter {shown(info.folder)} doesn't say what its base is; give it with --model")
+        raise UsageError(f"adapter {shown(info.folder)} doesn't say what its base is; name it with --model")
     where = " or ".join(shown(place) for place in dict.fromkeys(tried))
     raise UsageError(
         f"adapter {shown(info.folder)} was made on {where}, which is not on this machine; give its folder or name with "

@@ -92,8 +92,7 @@ def _between(text: str, *marks: str) -> list[str]:
         before, found, text = text.partition(mark)
         if not found or mark in text:
             raise SlmbenchError(
-                f"this layout leaves messages out, repeats them or changes their order, which a TEMPLATE can't follow; "
-                f"{WAY_OUT}"
+                f"this layout omits, repeats or reorders messages, which a TEMPLATE can't follow; {WAY_OUT}"
             )
         parts.append(before)
     return [*parts, text]

@@ -58,7 +58,7 @@ def write_leaderboard(
     except KeyboardInterrupt:
         say(
             f"{shown(out)}: its leaderboard was being written; "
-            + ("it is whole" if done else "its files are as they were")
+            + ("it is whole" if done else "its files are unchanged")
         )
         raise
     except OSError as error:

@@ -21,7 +21,7 @@ def mean_over_seeds(values: Sequence[float], range: tuple[float, float] | None =
     """
     n = len(values)
     if n < 2:
-        raise ValueError(f"an interval over seeds needs two of them, got {n}")
+        raise ValueError(f"an interval over seeds needs at least two, got {n}")
     if max(values) == min(values):
         return Estimate(values[0], 0.0, values[0], values[0], n, "none")
     made = estimate(values, range=range)

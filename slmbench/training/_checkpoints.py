@@ -99,7 +99,7 @@ def latest(
         folder = os.path.join(place, name)
         manifest, fault = _read(folder, step)
         if manifest is not None and manifest.identity_sha256 != identity:
-            fault = "is of a training with other settings, rows or weights"
+            fault = "is from a training with other settings, rows or weights"
         if manifest is not None and fault is None:
             try:
                 check(folder, step)
@@ -118,7 +118,7 @@ def _tell_packages(before: Mapping[str, str | None], folder: str) -> None:
     changed = [f"{name} {old} then, {now.get(name)} now" for name, old in before.items() if now.get(name) != old]
     if changed:
         said = ", ".join(changed)
-        say(f"checkpoint {shown(folder)} is of other versions ({said}): the result may differ in its last digits")
+        say(f"checkpoint {shown(folder)} is from other versions ({said}): the result may differ in its last digits")
 
 
 def newest_step(place: str) -> int | None:
@@ -171,7 +171,7 @@ def _read(folder: str, step: int) -> tuple[_Manifest | None, str | None]:
             if size != expected.bytes:
                 return None, f"is torn: {name} has {size:,} bytes instead of {expected.bytes:,}"
             if _sha256(os.path.join(folder, name)) != expected.sha256:
-                return None, f"is torn: {name} has another sha256 than was written"
+                return None, f"is torn: {name} has a different sha256 from the one written"
         except OSError as error:
             return None, f"is torn: {name}: {error.strerror}"
         except ValueError:  # A NUL in the name.

@@ -14,9 +14,7 @@ from slmbench.values import JsonObject, Tokenizer
 
 ROWS_A_TASK = 24
 _WHITE_SPACE = "the prompt ends in white space, which changes the tokens of what follows; remove it"
-_BOUNDARY = (
-    "a token lies over the boundary between prompt and answer; end the prompt elsewhere, for example after a colon"
-)
+_BOUNDARY = "a token spans the boundary between prompt and answer; end the prompt elsewhere, for example after a colon"
 
 
 def check_parity(
@@ -56,7 +54,7 @@ def compare(task: str, tokenizer: Tokenizer, row: TrainingRow, fed: JsonObject, 
         hint = _hint(request, trained, sent, tokenizer)
         raise ParityError(_difference(where, "training", tokenizer, trained, "evaluation", sent, hint))
     if labels[start:] != ids[start:] or start == len(labels):
-        raise ParityError(f"{where}: the loss is not on the whole answer and on it alone")
+        raise ParityError(f"{where}: the loss is not on exactly the answer")
     over = request.joint[: len(request.prompt)] != request.prompt
     if over or (request.delimiter and request.text != request.text.rstrip()):
         hint = _WHITE_SPACE if request.text != request.text.rstrip() else _BOUNDARY
@@ -84,14 +82,14 @@ def compare_encoder_decoder(
     labels, scored = list(fed["labels"]), request.decoder + end
     scored = scored[: len(scored) - row.cut_answer]
     if -100 in labels or not labels:
-        raise ParityError(f"{where}: the loss is not on the whole answer and on it alone")
+        raise ParityError(f"{where}: the loss is not on exactly the answer")
     if labels != scored:
         if labels[1:] == scored:
-            hint = f"the labels begin with {tokenizer.decode(labels[:1])!r}, which the model puts there by itself"
+            hint = f"the labels begin with {tokenizer.decode(labels[:1])!r}, which the model adds by itself"
         elif labels == request.decoder:
             hint = f"the labels lack the end of the answer, {tokenizer.decode(end)!r}: the model would never stop"
         else:
-            hint = "training and evaluation write the answer down in two ways"
+            hint = "training and evaluation write the answer in different ways"
         raise ParityError(_difference(f"{where}, decoder", "training", tokenizer, labels, "evaluation", scored, hint))
 
 

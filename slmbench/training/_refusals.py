@@ -199,7 +199,7 @@ def _of_adapter(spec: RecipeSpec, source: ModelSource, config: Config) -> Iterat
                 # peft raises at the first such module.
                 yield f"lora.targets: {target!r} of {source.name!r} is not a layer that takes an adapter; {way_out}"
     elif not adapted:
-        yield f"lora.targets: nothing in {source.name!r} fits {targets!r}; {way_out}"
+        yield f"lora.targets: nothing in {source.name!r} matches {targets!r}; {way_out}"
     elif heads.intersection(adapted):
         yield _on_head(model, source, targets)
     small = {name: shape for name, shape in adapted.items() if spec.lora.rank > min(shape) and name not in heads}

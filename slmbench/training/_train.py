@@ -74,7 +74,7 @@ def train_adapter(
     try:
         prepared = prepare_training(recipe, name, catalog, source, data=data, phases=phases)
     except KeyboardInterrupt:
-        say(f"{name}: interrupted before its training began; what was in {shown(place)} is as it was")
+        say(f"{name}: interrupted before its training began; {shown(place)} is unchanged")
         raise
     with only_writer(os.path.join(place, f".{name}.lock")):
         restore_swapped(os.path.join(place, name))
@@ -159,7 +159,7 @@ def _train(
     if checkpoint is not None:
         say(f"going on from step {checkpoint.step} of {prepared.plan.steps} ({shown(checkpoint.folder)})")
     reset_peak_memory()
-    told = f"{name}: the step under way is brought to its end and kept; Ctrl-C again ends at once"
+    told = f"{name}: the current step is finished and kept; Ctrl-C again ends at once"
     with deferred(job.interrupted, told):
         with phases.timed("steps"), bar(f"train {name}", prepared.plan.steps, "steps", before=before):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
@@ -222,7 +222,7 @@ def _write(
 def _what_is_kept(name: str, folders: TrainingFolders, steps: int) -> str:
     """What an interrupted training leaves behind, as a line."""
     if is_finished(folders.result, folders.identity):
-        return f"{name}: its training was at its end: {shown(folders.result)} is whole"
+        return f"{name}: its training had already ended: {shown(folders.result)} is whole"
     step = newest_step(folders.checkpoints)
     if step is None:
         return f"{name}: interrupted before its first checkpoint; nothing of this training is kept"

@@ -81,14 +81,14 @@ def test_pages_are_the_old_ones_or_the_new_ones(commands: Commands, tmp_path: Pa
     out, words = tmp_path / "leaderboard", ("leaderboard", tmp_path)
     make_run(tmp_path, "run-a", [1.0, 0.0, 1.0])
     code, said = commands(*words, event="open", part=".md.")
-    assert code == 130 and "leaderboard: its leaderboard was being written; its files are as they were" in said
+    assert code == 130 and "leaderboard: its leaderboard was being written; its files are unchanged" in said
     assert state(out) == {}
     assert commands(*words)[0] == 0
     before = state(out)
     assert sorted(before) == ["index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md"]
     make_run(tmp_path, "run-b", [1.0, 1.0, 1.0], adapter="other")
     code, said = commands(*words, event="open", part=".md.", number="SIGTERM")
-    assert code == 130 and "its files are as they were" in said and said.endswith("interrupted\n")
+    assert code == 130 and "its files are unchanged" in said and said.endswith("interrupted\n")
     assert state(out) == before
     code, said = commands(*words, event="os.rename", part=".csv.")
     assert code == 130 and "its leaderboard was being written; it is whole" in said

@@ -235,7 +235,7 @@ def test_generated_tasks_are_not_taken_for_their_own_test_items(nano_tokenizer, 
     report = contamination_of([task], rows, evaluated)
     assert report.flagged(trained) == set()
     assert len(report.overlaps) == 4
-    assert "by whole texts alone" in report.notes[0]
+    assert "by whole texts only" in report.notes[0]
     # A test item among the rows is still found.
     item = task.examples("test")[5]
     assert contamination_of([task], [rows[0], evolve(rows[1], example=item)], []).flagged(trained) == {1}

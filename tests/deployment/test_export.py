@@ -150,7 +150,7 @@ def test_an_adapter_made_elsewhere_takes_its_base_from_model(make_adapter, out):
     folder = make_adapter("nano", record=False)
     path = Path(folder) / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": None}))
-    with pytest.raises(UsageError, match="doesn't say what its base is; give it with --model"):
+    with pytest.raises(UsageError, match="doesn't say what its base is; name it with --model"):
         export(folder, "merged", out)
     made = export(folder, "merged", out, model="nano")
     assert made.record["model"]["name"] == "nano"

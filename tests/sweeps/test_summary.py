@@ -50,7 +50,7 @@ def test_an_interval_over_seeds_stays_in_the_metrics_range():
 
 
 def test_one_seed_has_no_interval_over_seeds():
-    with pytest.raises(ValueError, match="needs two"):
+    with pytest.raises(ValueError, match="needs at least two"):
         mean_over_seeds([0.5])
 
 

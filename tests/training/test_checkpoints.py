@@ -76,7 +76,7 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path, said):
         ("manifest of texts", 'field files.optimizer.pt.bytes is "2000", has to be a whole number'),
         ("manifest without an end", "is nested more than 40 levels deep"),
         ("shorter", "optimizer.pt has 1,999 bytes instead of 2,000"),
-        ("one bit", "optimizer.pt has another sha256"),
+        ("one bit", "optimizer.pt has a different sha256"),
         ("no file", "optimizer.pt: No such file"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_other_versions_is_gone_on_from_with_a_message(tmp_path,
     said.clear()
     assert latest(str(tmp_path), "mine").step == 10
     (line,) = said
-    assert "is of other versions (torch 1.0 then, 2" in line
+    assert "is from other versions (torch 1.0 then, 2" in line
 
 
 def test_only_the_newest_are_kept_and_by_their_step(tmp_path):

@@ -218,7 +218,7 @@ def test_a_part_of_the_answer_without_loss_is_caught(nano):
     (request,) = sent_requests(nano, task, [rows[0].example], style)
     (fed,) = _fed(rows)
     fed["labels"][-1] = -100
-    with pytest.raises(ParityError, match="not on the whole answer"):
+    with pytest.raises(ParityError, match="not on exactly the answer"):
         compare(task.name, nano.tokenizer, rows[0], fed, request)
 
 
@@ -304,11 +304,11 @@ def _broken(what, tokenizer, fed):
         ),
         ("a token of its own", "encoder: training and evaluation differ from token 3 on: .* different templates"),
         ("no end of the answer", "decoder: .* the labels lack the end of the answer, '</s>'"),
-        ("a start token", "decoder: .* differ from token 0 on: the labels begin with '<pad>', which the model puts"),
-        ("the end twice", "decoder: .* write the answer down in two ways"),
-        ("an answer of its own", "decoder: .* differ from token 0 on: .* in two ways"),
-        ("a masked token", "the loss is not on the whole answer"),
-        ("no answer", "the loss is not on the whole answer"),
+        ("a start token", "decoder: .* differ from token 0 on: the labels begin with '<pad>', which the model adds"),
+        ("the end twice", "decoder: .* write the answer in different ways"),
+        ("an answer of its own", "decoder: .* differ from token 0 on: .* in different ways"),
+        ("a masked token", "the loss is not on exactly the answer"),
+        ("no answer", "the loss is not on exactly the answer"),
         ("as a causal model is fed", "encoder: training and evaluation differ"),
     ],
 )
@@ -319,7 +319,7 @@ def test_whatever_an_encoder_decoder_is_fed_otherwise_is_caught(t5, what, told):
     fed[1] = _broken(what, t5.tokenizer, fed[1])
     with pytest.raises(ParityError, match=f"task 'nano_note', example 'train-1'.*{told}") as caught:
         check_parity(t5, task, style, rows, fed)
-    if "whole answer" not in told:
+    if "exactly the answer" not in told:
         sides = [line for line in str(caught.value).splitlines() if line.startswith("    ")]
         assert len(sides) == 2  # Both as text.
 
