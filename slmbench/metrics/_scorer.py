@@ -93,3 +93,13 @@ def gold_of(example: Example) -> int:
     if example.gold is None:
         raise ValueError(f"example {example.id!r}: has no gold: a choice metric needs the index of the right option")
     return example.gold
+
+
+def required(references: Sequence[str]) -> Sequence[str]:
+    """The references. Raises ValueError if there are none, or for a text in place of a list."""
+    # A bare string is a sequence of its letters, and "18" would match a prediction of "1".
+    if isinstance(references, str):
+        raise ValueError(f"references must be a list of texts, got the text {references[:80]!r}; wrap it in a list")
+    if not references:
+        raise ValueError("no references to compare with; give at least one")
+    return references

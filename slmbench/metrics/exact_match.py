@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from slmbench.metrics._numbers import final_number
+from slmbench.metrics._scorer import required
 from slmbench.registry import metric
 
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
@@ -84,7 +85,7 @@ def exact_match_decimal(prediction: str, references: Sequence[str]) -> float:
     `final_number` says which number counts. Raises ValueError without references, and for a reference without a number.
     """
     got = final_number(prediction)
-    golds = [_reference_number(reference) for reference in _required(references)]
+    golds = [_reference_number(reference) for reference in required(references)]
     return float(got is not None and got in golds)
 
 
@@ -145,13 +146,4 @@ def _equal_after(extracted: str, references: Sequence[str]) -> float:
 
 def _any_equal(normalised: Callable[[str], str], prediction: str, references: Sequence[str]) -> float:
     got = normalised(prediction)
-    return float(any(got == normalised(reference) for reference in _required(references)))
-
-
-def _required(references: Sequence[str]) -> Sequence[str]:
-    # A bare string is a sequence of its letters, and "18" would match a prediction of "1".
-    if isinstance(references, str):
-        raise ValueError(f"references must be a list of texts, got the text {references[:80]!r}; wrap it in a list")
-    if not references:
-        raise ValueError("no references to compare with; give at least one")
-    return references
+    return float(any(got == normalised(reference) for reference in required(references)))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
+from slmbench.metrics._scorer import required
 from slmbench.registry import metric
 
 if TYPE_CHECKING:
@@ -40,12 +41,8 @@ def rouge(prediction: str, references: Sequence[str], *, stemming: bool = False)
     line for a sentence. The tokenizer keeps the letters a-z and digits only: texts in other scripts score 0. Raises
     ValueError without references. Source: Lin 2004.
     """
-    if isinstance(references, str):
-        raise ValueError(f"references must be a list of texts, got the text {references[:80]!r}; wrap it in a list")
-    if not references:
-        raise ValueError("no references to compare with; give at least one")
     got = _sentences(prediction, stemming)
-    against = [_against(got, _sentences(reference, stemming)) for reference in references]
+    against = [_against(got, _sentences(reference, stemming)) for reference in required(references)]
     return {rouge_type: max(scores[i] for scores in against) for i, rouge_type in enumerate(ROUGE_TYPES)}
 
 

@@ -7,6 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from slmbench.metrics._scorer import required
 from slmbench.registry import metric
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -29,13 +30,9 @@ def squad(prediction: str, references: Sequence[str]) -> dict[str, float]:
     words count only if no other has any. Not for the letters of choices: "A" becomes nothing. Raises ValueError
     without references. Source: Rajpurkar et al. 2016 and 2018, the evaluation script of SQuAD 2.0.
     """
-    if isinstance(references, str):
-        raise ValueError(f"references must be a list of texts, got the text {references[:80]!r}; wrap it in a list")
-    if not references:
-        raise ValueError("no references to compare with; give at least one")
     got = normalise(prediction)
     # As the script does: a gold answer that is only an article would make an empty output right.
-    golds = [gold for gold in map(normalise, references) if gold] or [""]
+    golds = [gold for gold in map(normalise, required(references)) if gold] or [""]
     return {"squad_em": float(got in golds), "squad_f1": max(_word_f1(got.split(), gold.split()) for gold in golds)}
 
 
