@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from attrs import frozen
 
@@ -13,13 +14,19 @@ from slmbench.errors import SlmbenchError
 from slmbench.files import only_writer, write_json
 from slmbench.machine import give_back_freed
 from slmbench.paths import shown
-from slmbench.recipe import Recipe
 from slmbench.runs import Run, read_training
 from slmbench.sweeps._grid import Point
 from slmbench.values import JsonObject
 
-Train = Callable[[Recipe, str], Sequence[str]]
-Evaluate = Callable[[Recipe, Sequence[str]], Sequence[Run]]
+
+class Work(Protocol):
+    """How a point is trained and scored. Both keep what is finished."""
+
+    def train(self, point: Point, place: str) -> Sequence[str]:
+        """The folders of what was trained, below `place`."""
+
+    def evaluate(self, point: Point, folders: Sequence[str]) -> Sequence[Run]:
+        """As many runs for the base as for each of the folders, the base's first, then in the folders' order."""
 
 
 @frozen
@@ -48,34 +55,40 @@ class Outcome:
     reason: str | None = None
 
 
-def run_sweep(points: Sequence[Point], *, train: Train, evaluate: Evaluate, out: str) -> list[Outcome]:
-    """Every point's outcome, in order. A point that fails is written down with its reason, and the others go on.
+def run_sweep(points: Sequence[Point], work: Work, out: str) -> list[Outcome]:
+    """Every point's outcome, in order, one after another; see `run_point`.
 
-    train(recipe, folder) -> folders of what was trained, below that folder. evaluate(recipe, folders) -> as many runs
-    for the base as for each of the folders, the base's first, then in the folders' order. Both keep what is finished,
-    so a sweep that is run again goes on where it was. Raises SlmbenchError if another process sweeps into `out`.
+    A sweep that is run again goes on where it was. Raises SlmbenchError if another process sweeps into `out`.
     """
     outcomes = []
     with only_writer(os.path.join(out, "sweep", ".lock")):
         for number, point in enumerate(points, 1):
             say(f"point {number} of {len(points)}: {point.name}")
-            give_back_freed()
-            folder, trace = os.path.join(out, "points", point.name), ""
-            try:
-                outcome = _run_point(point, folder, train, evaluate)
-            except Exception as error:
-                # Whatever it is: the other points of a night are worth more than an early end, and the reason is kept.
-                outcome = Outcome(point, reason=_reason(error))
-                say(f"point {point.name} failed, and its error is recorded; the sweep goes on")
-                trace = "" if isinstance(error, SlmbenchError) else traceback.format_exc()
-            write_json(os.path.join(folder, "point.json"), _as_json(outcome) | {"traceback": trace})
-            outcomes.append(outcome)
+            outcomes.append(run_point(point, work, out))
     return outcomes
 
 
-def _run_point(point: Point, folder: str, train: Train, evaluate: Evaluate) -> Outcome:
-    folders = list(train(point.recipe, folder))
-    runs = list(evaluate(point.recipe, folders))
+def run_point(point: Point, work: Work, out: str) -> Outcome:
+    """Trains and scores a point, and writes down what became of it, in `<out>/points/<name>`.
+
+    A point that fails has its reason in the outcome. Point, work and outcome are data: another process may do this.
+    """
+    give_back_freed()
+    folder, trace = os.path.join(out, "points", point.name), ""
+    try:
+        outcome = _outcome(point, work, folder)
+    except Exception as error:
+        # Whatever it is: the other points of a night are worth more than an early end, and the reason is kept.
+        outcome = Outcome(point, reason=_reason(error))
+        say(f"point {point.name} failed, and its error is recorded; the sweep goes on")
+        trace = "" if isinstance(error, SlmbenchError) else traceback.format_exc()
+    write_json(os.path.join(folder, "point.json"), _as_json(outcome) | {"traceback": trace})
+    return outcome
+
+
+def _outcome(point: Point, work: Work, folder: str) -> Outcome:
+    folders = list(work.train(point, folder))
+    runs = list(work.evaluate(point, folders))
     each, over = divmod(len(runs), len(folders) + 1)
     if over or not each:
         raise SlmbenchError(f"{len(runs)} runs for a base and {len(folders)} adapters; expected as many for each")

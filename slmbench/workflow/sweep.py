@@ -12,7 +12,7 @@ from slmbench.evaluation import refuse_unscorable
 from slmbench.formats import load_format
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
-from slmbench.sweeps import Axis, Outcome, Point, Sweep, axes_of, points_of, run_sweep, seeds_of, summarise
+from slmbench.sweeps import Axis, Point, Sweep, axes_of, points_of, run_sweep, seeds_of, summarise
 from slmbench.task import Task, formats_of
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import Loaded, bound_tasks, evaluation_tasks
@@ -59,11 +59,11 @@ class PointWork:
     def __reduce__(self) -> tuple[object, ...]:
         return _point_work, (self.plan, self.seed, self.catalog)
 
-    def train(self, recipe: Recipe, place: str) -> list[str]:
+    def train(self, point: Point, place: str) -> list[str]:
         """The folders of what was trained, below `place`."""
         options = self.plan.options
         return train_recipe(
-            recipe,
+            point.recipe,
             self.catalog,
             out=place,
             data=options.data_mode,
@@ -72,10 +72,10 @@ class PointWork:
             resume=options.resume,
         )
 
-    def evaluate(self, recipe: Recipe, folders: Sequence[str]) -> list[Run]:
+    def evaluate(self, point: Point, folders: Sequence[str]) -> list[Run]:
         """As many runs for the base as for each of the folders, the base's first."""
-        tasks, _ = bound_tasks(recipe, self.catalog, self.plan.options, self.loaded)
-        return evaluate_recipe(recipe, folders, tasks, self.catalog, self.plan, seed=self.seed)
+        tasks, _ = bound_tasks(point.recipe, self.catalog, self.plan.options, self.loaded)
+        return evaluate_recipe(point.recipe, folders, tasks, self.catalog, self.plan, seed=self.seed)
 
 
 def _point_work(plan: RunPlan, seed: int, catalog: Catalog) -> PointWork:
@@ -104,7 +104,7 @@ def sweep(ready: ReadySweep, catalog: Catalog) -> Sweep:
     quiet_libraries()
     refuse_unscorable(scored, allow_unsafe_code=plan.allow_unsafe_code)
     work = PointWork(plan=plan, seed=ready.recipe.spec.seed, catalog=catalog, loaded=loaded)
-    outcomes: list[Outcome] = run_sweep(ready.points, train=work.train, evaluate=work.evaluate, out=plan.out)
+    outcomes = run_sweep(ready.points, work, plan.out)
     return summarise(ready.recipe.name, ready.axes, outcomes, ready.plan.metrics)
 
 

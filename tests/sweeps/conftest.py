@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 
 from slmbench.catalog import default_catalog
 from slmbench.recipe import load_recipe
@@ -55,6 +56,20 @@ def trained_folder() -> Callable[..., str]:
         return str(folder)
 
     return make
+
+
+@frozen
+class Made:
+    """The work of a sweep's points by two functions of the point."""
+
+    train: Callable[..., list[str]]
+    evaluate: Callable[..., list[Run]]
+
+
+@pytest.fixture
+def work() -> type[Made]:
+    """work(train, evaluate) -> how points are trained and scored."""
+    return Made
 
 
 @pytest.fixture

@@ -13,24 +13,23 @@ from slmbench.sweeps import run_sweep
 
 
 @pytest.fixture
-def sweep(tmp_path, nano_points, made_run, trained_folder):
+def sweep(tmp_path, nano_points, made_run, trained_folder, work):
     """sweep(over, fail={point: error}) -> outcomes of a training that costs as its rank says."""
 
     def run(*over, seeds=(), fail=None):
         _, points = nano_points(*over, seeds=seeds)
-        by_recipe = {id(point.recipe): point for point in points}
 
-        def train(recipe, place):
-            error = (fail or {}).get(by_recipe[id(recipe)].name)
+        def train(point, place):
+            error = (fail or {}).get(point.name)
             if error is not None:
                 raise error
-            return [trained_folder(place, parameters=recipe.spec.lora.rank * 100)]
+            return [trained_folder(place, parameters=point.recipe.spec.lora.rank * 100)]
 
-        def evaluate(recipe, folders):
-            value = recipe.spec.lora.rank / 100
+        def evaluate(point, folders):
+            value = point.recipe.spec.lora.rank / 100
             return [made_run(), *(made_run(scores={"acc": value}) for _ in folders)]
 
-        return run_sweep(points, train=train, evaluate=evaluate, out=str(tmp_path))
+        return run_sweep(points, work(train, evaluate), str(tmp_path))
 
     return run
 
@@ -77,11 +76,10 @@ def test_two_sweeps_into_one_folder_are_refused(sweep, tmp_path):
         sweep("rank=4")
 
 
-def test_a_training_that_left_no_record_is_a_failed_point(tmp_path, nano_points, made_run):
+def test_a_training_that_left_no_record_is_a_failed_point(tmp_path, nano_points, made_run, work):
     _, points = nano_points("rank=4")
     empty = tmp_path / "empty"
     empty.mkdir()
-    (outcome,) = run_sweep(
-        points, train=lambda *_: [str(empty)], evaluate=lambda *_: [made_run(), made_run()], out=str(tmp_path)
-    )
+    made = work(lambda *_: [str(empty)], lambda *_: [made_run(), made_run()])
+    (outcome,) = run_sweep(points, made, str(tmp_path))
     assert "has no training.json" in outcome.reason

@@ -12,22 +12,22 @@ from slmbench.sweeps import run_sweep, summarise
 
 
 @pytest.fixture
-def summary(tmp_path, nano_points, made_run, trained_folder):
+def summary(tmp_path, nano_points, made_run, trained_folder, work):
     """summary(over, score, cost, metrics) -> the table; score(recipe, adapter) gives a run's metrics."""
 
     def make(*over, score, cost=lambda recipe: {}, seeds=(), metrics=(), adapters=("sums",), tasks=("sums",), lower=()):
         axes, points = nano_points(*over, seeds=seeds)
 
-        def train(recipe, place):
-            return [trained_folder(place, adapter, **cost(recipe)) for adapter in adapters]
+        def train(point, place):
+            return [trained_folder(place, adapter, **cost(point.recipe)) for adapter in adapters]
 
-        def evaluate(recipe, folders):
-            made = [made_run(task, score(recipe, None), lower=lower) for task in tasks]
+        def evaluate(point, folders):
+            made = [made_run(task, score(point.recipe, None), lower=lower) for task in tasks]
             for adapter in adapters:
-                made += [made_run(task, score(recipe, adapter), lower=lower) for task in tasks]
+                made += [made_run(task, score(point.recipe, adapter), lower=lower) for task in tasks]
             return made
 
-        outcomes = run_sweep(points, train=train, evaluate=evaluate, out=str(tmp_path))
+        outcomes = run_sweep(points, work(train, evaluate), str(tmp_path))
         return summarise("nano-quickstart", axes, outcomes, metrics)
 
     return make
@@ -128,7 +128,7 @@ def test_a_cost_that_nobody_knows_is_left_out(summary):
     assert "memory_bytes" not in made.rows[0].fronts["sums/acc"]
 
 
-def test_what_was_cut_short_or_random_is_said(tmp_path, nano_points, made_run, trained_folder):
+def test_what_was_cut_short_or_random_is_said(tmp_path, nano_points, made_run, trained_folder, work):
     from slmbench.runs import Run
 
     axes, points = nano_points("rank=4")
@@ -138,12 +138,8 @@ def test_what_was_cut_short_or_random_is_said(tmp_path, nano_points, made_run, t
         model = record["model"] | {"twin": True}
         return Run("nowhere", record | {"model": model, "limit": 8, "dataset": {"source": "samples"}})
 
-    outcomes = run_sweep(
-        points,
-        train=lambda recipe, place: [trained_folder(place)],
-        evaluate=lambda *_: [run(), run()],
-        out=str(tmp_path),
-    )
+    made = work(lambda point, place: [trained_folder(place)], lambda *_: [run(), run()])
+    outcomes = run_sweep(points, made, str(tmp_path))
     said = summarise("nano-quickstart", axes, outcomes).notices
     assert len(said) == 3
     assert "llama-twin is a tiny random model" in said[0]
@@ -151,13 +147,13 @@ def test_what_was_cut_short_or_random_is_said(tmp_path, nano_points, made_run, t
     assert "golden rows" in said[2]
 
 
-def test_a_sweep_of_failures_has_no_rows(tmp_path, nano_points):
+def test_a_sweep_of_failures_has_no_rows(tmp_path, nano_points, work):
     axes, points = nano_points("rank=4,8")
 
-    def train(recipe, place):
+    def train(point, place):
         raise RuntimeError("no memory")
 
-    outcomes = run_sweep(points, train=train, evaluate=lambda *_: [], out=str(tmp_path))
+    outcomes = run_sweep(points, work(train, lambda *_: []), str(tmp_path))
     made = summarise("nano-quickstart", axes, outcomes)
     assert (made.rows, made.columns) == ((), ())
     assert list(made.failures) == ["rank-4", "rank-8"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slmbench.catalog import default_catalog
+from slmbench.sweeps import run_point
 from slmbench.workflow.recipes import RecipeOptions
 from slmbench.workflow.run import RunPlan
 from slmbench.workflow.sweep import PointWork, SweepPlan, ready_sweep
@@ -23,10 +23,10 @@ optim: {steps: 2, batch: 4}
 evaluation: {tasks: [nano_choice], limit: 2}
 """
 CHILD = """
-import json, pickle, sys
+import pickle, sys
+from slmbench.sweeps import run_point
 ready, work, out = pickle.load(open(sys.argv[1], "rb"))
-folders = work.train(ready.points[-1].recipe, out)
-print(json.dumps([run.run_id for run in work.evaluate(ready.points[-1].recipe, folders)]))
+pickle.dump(run_point(ready.points[-1], work, out), open(sys.argv[2], "wb"))
 """
 
 
@@ -39,10 +39,12 @@ def test_a_point_worked_on_in_another_process_gives_the_same_runs(tmp_path: Path
     work = PointWork(plan=run, seed=ready.recipe.spec.seed, catalog=default_catalog())
     sent = tmp_path / "sent"
     sent.write_bytes(pickle.dumps((ready, work, str(tmp_path / "there"))))
-    done = subprocess.run([sys.executable, "-c", CHILD, str(sent)], capture_output=True, text=True)
+    back = tmp_path / "back"
+    done = subprocess.run([sys.executable, "-c", CHILD, str(sent), str(back)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    there = json.loads(done.stdout.splitlines()[-1])
-    point = ready.points[-1]
-    here = work.evaluate(point.recipe, work.train(point.recipe, str(tmp_path / "here")))
-    assert [one.run_id for one in here] == there
-    assert [one.record["adapter"] and one.record["adapter"]["rank"] for one in here] == [None, 4]
+    there = pickle.loads(back.read_bytes())
+    here = run_point(ready.points[-1], work, str(tmp_path / "here"))
+    assert here.reason is None and there.point == here.point == ready.points[-1]
+    runs = [[*one.base, *one.trained[0].runs] for one in (here, there)]
+    assert [run.run_id for run in runs[0]] == [run.run_id for run in runs[1]]
+    assert [run.record["adapter"] and run.record["adapter"]["rank"] for run in runs[0]] == [None, 4]
