@@ -20,6 +20,7 @@ SCRIPTS = {
     "quickstart.py": (),
     "list_tasks.py": (),
     "startup.py": (),
+    "reading_runs.py": (),
     "nano_gains.py": (),
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -140,7 +141,7 @@ def decode_json(
         if len(data) > limits.bytes:
             raise ValueError(f"has more than {limits.bytes:,} bytes")
         check_depth(data, limits.depth)
-        value = (_DECODER_OF_INFINITY if limits.infinity else _DECODER).decode(data.decode("utf-8-sig"))
+        value = (_DECODER_OF_INFINITY if limits.infinity else _DECODER).decode(data.removeprefix(BOM_UTF8).decode())
         if not limits.surrogates and _SURROGATE_ESCAPE.search(data):
             check_surrogates(value)
     except UnicodeDecodeError as error:

@@ -79,7 +79,7 @@ def sound(folder, nano):
         ({"settings": True}, "field settings is true, has to be an object"),
         ({"dtype": None}, "field dtype is null"),
         ({"tasks": 1}, "field tasks is 1, has to be an object"),
-        ({"schema": 4}, "field schema is 4"),
+        ({"schema": 0}, "has schema 0, and this slmbench reads 1 to 3"),
         ({"base_weights_sha256": "abc"}, "field base_weights_sha256"),
         ({"settings": {"lora": {"rank": "8"}}}, 'field settings.lora.rank is "8", has to be a whole number'),
         ({"curves": {"train": [{"step": "x"}]}}, "field curves.train.0.step"),
