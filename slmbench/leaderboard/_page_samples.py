@@ -76,20 +76,20 @@ def _facts(run: ScoredRun) -> list[tuple[str, str]]:
     record = run.record
     dataset = record["dataset"]
     adapter = record.get("adapter") or {}
-    cost = record.get("cost", {})
+    cost = record["cost"]
     latencies = [_plain(cost.get(f"latency_{which}_ms")) for which in ("p50", "p90")]
     speed = cost.get("tokens_per_s")
     engine, batch = _plain(record.get("engine")), _plain(record.get("batch_size"))
-    hardware = record.get("hardware")
+    hardware = record.get("hardware") or {}
     told: list[tuple[str, str | None]] = [
         ("ended", _plain(record.get("ended"))),
         ("data", _joined(dataset, "id", "split", "source")),
         ("revision", _plain(dataset.get("revision"))),
         ("format", _plain(record.get("format"))),
-        ("shots", _plain((record.get("fewshot") or {}).get("n")) if isinstance(record.get("fewshot"), dict) else None),
+        ("shots", _plain((record.get("fewshot") or {}).get("n"))),
         ("chain of thought", _plain(record.get("cot")) if record.get("cot") not in (None, "off") else None),
         ("sandbox", _joined(record.get("sandbox") or {}, "tier", "examine")),
-        ("to note", _joined_counts(record.get("remarks"))),
+        ("to note", "; ".join(f"{name}: {count}" for name, count in record.get("remarks", {}).items())),
         ("task version", _plain(record["task"].get("version"))),
         ("seed", _plain(record.get("seed"))),
         ("weights", _short(record["model"].get("weights_sha256"))),
@@ -101,23 +101,18 @@ def _facts(run: ScoredRun) -> list[tuple[str, str]]:
         ("dtype", _plain(record["model"].get("dtype"))),
         ("engine", f"{engine}, batch {batch}" if engine and batch else engine),
         ("the model's file says", _own_settings(record.get("generation_config"))),
-        ("hardware", _joined(hardware, *hardware) if isinstance(hardware, dict) else _plain(hardware)),
-        ("took", duration(cost["seconds"]) if isinstance(cost.get("seconds"), (int, float)) else None),
-        ("tokens per second", f"{speed:,.0f}" if isinstance(speed, (int, float)) else None),
+        ("hardware", _joined(hardware, *hardware)),
+        ("took", None if cost.get("seconds") is None else duration(cost["seconds"])),
+        ("tokens per second", None if speed is None else f"{speed:,.0f}"),
         ("latency, alone", f"p50 {latencies[0]} ms, p90 {latencies[1]} ms" if all(latencies) else None),
         ("comparability key", _short(run.comparability_key)),
     ]
     return [(term, value) for term, value in told if value]
 
 
-def _joined_counts(remarks: object) -> str | None:
-    counts = remarks.items() if isinstance(remarks, Mapping) else ()
-    return "; ".join(f"{name}: {count}" for name, count in counts) or None
-
-
-def _own_settings(found: object) -> str | None:
+def _own_settings(found: JsonObject | None) -> str | None:
     """What a model's `generation_config.json` says of the next token, and whether it counted."""
-    if not isinstance(found, Mapping):
+    if found is None:
         return None
     said = ", ".join(f"{name} {_plain(value) or value}" for name, value in found.items() if name != "counts")
     return said if found.get("counts") else f"{said}; not applied"
@@ -191,12 +186,8 @@ def _choices(sample: JsonObject) -> list[tuple[str, str]]:
     known = sample.get("loglikelihoods") or []
     items = []
     for position, choice in enumerate(sample["choices"]):
-        notes = [f"{known[position]:.2f} nats"] if position < len(known) and _is_number(known[position]) else []
+        notes = [f"{known[position]:.2f} nats"] if position < len(known) else []
         notes += ["right"] if position == sample.get("gold") else []
         notes += ["chosen"] if choice == sample.get("output") else []
         items.append((str(choice), ", ".join(notes)))
     return items
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
