@@ -11,7 +11,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from attrs import frozen
 
@@ -213,7 +212,8 @@ def _conversation(rows: list[Row], column: str, name: str, path: str) -> _Shape:
 
 def _turn_keys(rows: list[Row], column: str, path: str) -> tuple[str, str]:
     """The keys of a turn's speaker and words. Raises DataError with each row that holds something else than turns."""
-    turn = _first(rows, column)[0]
+    first = _first(rows, column)
+    turn = first[0] if isinstance(first, list) else None
     pairs = (("role", "content"), ("from", "value"))
     keys = next((pair for pair in pairs if isinstance(turn, dict) and set(pair) <= set(turn)), None)
     if keys is None:
@@ -363,7 +363,7 @@ def _made_gold(rows: list[Row], answer: str, options: str) -> int | str:
     return 1 if isinstance(gold, int) else "1"
 
 
-def _first(rows: list[Row], column: str) -> Any:
+def _first(rows: list[Row], column: str) -> object:
     """A column's first value that isn't empty; "" where there is none."""
     return next((row[column] for row in rows if not _is_empty(row.get(column))), "")
 

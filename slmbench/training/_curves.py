@@ -161,10 +161,9 @@ class Curves:
 
     def as_json(self) -> JsonObject:
         """{"train": points, "validation": points}, a loss that is not a number as null."""
-        found: dict[str, Any] = _finite({"train": self.points, "validation": self.validation})
-        return found
+        return {"train": _finite(self.points), "validation": _finite(self.validation)}
 
-    def _nothing(self) -> list[list[Any]]:
+    def _nothing(self) -> list[list[float]]:
         n = len(self.names)
         return [[0.0] * n, [0] * n, [0] * n]
 
@@ -184,7 +183,7 @@ def line(point: JsonObject, steps: int | None = None) -> str:
     return "  ".join(parts)
 
 
-def _mean(total: float, tokens: int) -> float | None:
+def _mean(total: float, tokens: float) -> float | None:
     return total / tokens if tokens else None
 
 
@@ -192,7 +191,7 @@ def _shown(loss: Number | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
 
 
-def _finite(value: object) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
