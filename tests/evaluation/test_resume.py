@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
@@ -132,6 +133,36 @@ def test_a_killed_run_computes_only_what_is_missing(
     assert run.record["cost"]["n_resumed"] == n
     same_samples(run, whole)
     assert [one["value"] for one in run.record["metrics"]] == [one["value"] for one in whole.record["metrics"]]
+
+
+@pytest.mark.parametrize(("name", "kept_answers", "missing"), [("nano_choice", 5, 11), ("nano_arithmetic", 3, 3)])
+def test_a_killed_run_of_lm_evals_own_engine_keeps_each_batch_that_was_computed(
+    name, kept_answers, missing, nano, tmp_path, dies_after, monkeypatch
+) -> None:
+    from lm_eval.models.huggingface import HFLM
+
+    rows: list[int] = []
+
+    def counted(real: Any) -> Any:
+        return lambda self, ids, *args, **options: rows.append(len(ids)) or real(self, ids, *args, **options)
+
+    for method in ("_model_call", "_model_generate"):
+        monkeypatch.setattr(HFLM, method, counted(getattr(HFLM, method)))
+    limit = 4 if name == "nano_choice" else 6
+    options = EvaluationOptions(out=str(tmp_path / "cut"), limit=limit, batch=2, engine="hf")
+    (whole,) = evaluate_tasks(nano, [load_task(name)], evolve(options, out=str(tmp_path / "whole")))
+    computed = sum(rows)
+    rows.clear()
+    dies_after(kept_answers)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_tasks(nano, [load_task(name)], options)
+    assert len(kept(tmp_path / "cut")) == kept_answers
+    assert sum(rows) <= kept_answers + 2  # No batch was begun before the answers of the one before were kept.
+    dies_after(None)
+    rows.clear()
+    (run,) = evaluate_tasks(nano, [load_task(name)], options)
+    assert sum(rows) == missing < computed
+    same_samples(run, whole)
 
 
 @pytest.mark.parametrize("n", [7, 13])
