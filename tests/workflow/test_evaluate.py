@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -67,6 +68,20 @@ def test_evaluate_takes_one_name_or_several_with_commas_or_a_task(tmp_path, monk
     assert repr(type(one)("out/runs/x", with_adapter)) == (
         f"<Run nano + notes on nano_choice: accuracy {metric['value']:.3f}, n = 2; out/runs/x>"
     )
+
+
+def test_what_is_asked_of_an_evaluation_is_data_that_another_process_can_do(tmp_path):
+    from slmbench.evaluation import EvaluationOptions
+    from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, ready_evaluation
+
+    plan = EvaluationPlan(
+        model="nano", tasks=("nano_choice",), options=EvaluationOptions(out=str(tmp_path / "out"), limit=2)
+    )
+    sent = pickle.loads(pickle.dumps(plan))
+    assert sent == plan
+    catalog = slmbench.default_catalog()
+    (run,) = evaluate_plan(*ready_evaluation(sent, catalog), catalog)
+    assert [run] == slmbench.evaluate("nano", "nano_choice", limit=2, out=str(tmp_path / "out"))
 
 
 def test_an_adapter_is_put_on_a_loaded_model_for_the_call_alone(tmp_path):
