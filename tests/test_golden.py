@@ -196,7 +196,8 @@ def see_sweep(folder: str) -> Any:
 
 
 def see_check(folder: str) -> Any:
-    code, out, _ = run(["check", "boolq", "gsm8k", "nano_code", "nano_note", "squad", "--json"])
+    code, out, err = run(["check", "boolq", "gsm8k", "nano_code", "nano_note", "squad", "--json"])
+    assert out, f"check ended with {code} and said: {err}"
     return {"rc": code, "json": json.loads(_here(out, folder))}
 
 
