@@ -119,7 +119,10 @@ def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, .
             module = _imported(package) if package is not None else _executed(os.path.realpath(path), path)
             good = good.joined(_own(module, path))
         except SlmbenchError as error:
-            say(f"warning: {error}; what {shown(path)} registers can't be used")
+            *first, last = str(error).splitlines()
+            for line in first:
+                say(f"warning: {line}")
+            say(f"warning: {last}; what {shown(path)} registers can't be used")
             names = frozenset((header.kind, header.name) for header in headers(path))
             refusals.append(Refusal(path, names, error))
     return Registry(good, refusals)

@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., object])
 FORMAT_KINDS = ("completion", "turns", "object")
 _FLAG = (lambda value: isinstance(value, bool), "True or False")
 _FUNCTION = (lambda value: value is None or callable(value), "a function")
+ENGINE_OPTIONS = {"kv_budget", "latency"}
 FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
     "metric": {
         "values": (lambda value: _are_names(value), "a list of names, each once"),
@@ -39,6 +40,10 @@ FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
         **dict.fromkeys(("write", "read", "stop", "partial", "ends_turn", "template_of"), _FUNCTION),
     },
     "loader": {},
+    "engine": {
+        "options": (lambda value: _are_names(value) and set(value) <= ENGINE_OPTIONS, "a list of kv_budget, latency"),  # type: ignore[call-overload]
+        "auto_batch": (lambda value: type(value) is int and value > 0, "a whole number from 1 on"),
+    },
 }
 """What a decorator may say beside name, summary and version, and of what kind it is. Engines and ways to merge say what
 they like."""

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from slmbench.values import JsonObject
+
+Validator: TypeAlias = Any
+"""A function (instance, attribute, value) of attrs."""
+REASONS = ("eos", "stop", "length")
+MOST_NATS = 1e-3
+"""What rounding adds to the log-probability of what is certain."""
+
+
+def _held(wanted: str, fits: Callable[[object], bool]) -> Validator:
+    """Raises ValueError for a value that doesn't fit."""
+
+    def check(_: object, its: Attribute[object], value: object) -> None:
+        if not fits(value):
+            raise ValueError(f"{its.name} is {value!r}; it has to be {wanted}")
+
+    return check
+
+
+def _number(value: object, otherwise: float = math.nan) -> float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+
+
+_MS = _held("a number of milliseconds, 0 or more", lambda value: 0 <= _number(value) < math.inf)
+# NaN is what broken weights give: whoever asked says whose item it was.
+_NATS = _held(f"a float, {MOST_NATS:g} at most", lambda value: not _number(value, math.inf) > MOST_NATS)
+_BOOL = _held("True or False", lambda value: isinstance(value, bool))
+_TEXT = _held("a str", lambda value: isinstance(value, str))
+_COUNT = _held("an int, 0 or more", lambda value: type(value) is int and value >= 0)
+_REASON = _held(f"one of {', '.join(REASONS)}", lambda value: value in REASONS)
 
 Item = tuple[str, object]
 """(task, number of the item in it): whose a request is."""
@@ -43,13 +73,14 @@ class ScoreAnswer:
 
     latency_ms: the wall time from the beginning of the batch to its end. share_ms: this answer's part of what its
     batches took: those of all answers add up to the engine's time. plain: why prefixes were not shared, if so.
+    Raises ValueError for a value of another kind.
     """
 
-    loglikelihood: float
-    greedy: bool
-    latency_ms: float
-    share_ms: float
-    plain: str = ""
+    loglikelihood: float = field(validator=_NATS)
+    greedy: bool = field(validator=_BOOL)
+    latency_ms: float = field(validator=_MS)
+    share_ms: float = field(validator=_MS)
+    plain: str = field(default="", validator=_TEXT)
 
 
 @frozen
@@ -59,12 +90,12 @@ class WriteAnswer:
     tokens_out: how many were computed, the end's own included.
     """
 
-    text: str
-    tokens_out: int
-    finish_reason: str
-    latency_ms: float
-    share_ms: float
-    plain: str = ""
+    text: str = field(validator=_TEXT)
+    tokens_out: int = field(validator=_COUNT)
+    finish_reason: str = field(validator=_REASON)
+    latency_ms: float = field(validator=_MS)
+    share_ms: float = field(validator=_MS)
+    plain: str = field(default="", validator=_TEXT)
 
 
 class Engine(Protocol):
@@ -87,3 +118,17 @@ class Engine(Protocol):
 
     def write(self, requests: Sequence[WriteRequest]) -> Iterator[tuple[int, WriteAnswer]]:
         """(index of a request, its answer), in any order, each request once."""
+
+
+def check_engine(engine: Engine) -> Engine:
+    """The engine. Raises ValueError for one that lacks what the protocol says, or has it of another kind."""
+    for name in ("score", "write"):
+        if not callable(getattr(engine, name, None)):
+            raise ValueError(f"a {type(engine).__name__} is not an engine: it has no method {name}")
+    if type(engine.max_length) is not int or engine.max_length < 1:
+        raise ValueError(f"max_length is {engine.max_length!r}; it has to be a number of tokens, 1 or more")
+    for name in ("vocabulary", "computed_rows"):
+        value = getattr(engine, name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"{name} is {value!r}; it has to be a number, 1 or more, or None")
+    return engine

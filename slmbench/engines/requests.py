@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
 DEFAULT_TOP_K = 50
-"""From how many tokens transformers' `generate` draws, and with it lm-eval, where neither task nor file says it."""
+"""From how many tokens transformers' `generate` draws, and with it lm-eval, if neither task nor file says it."""
 KNOWN = {"until", "do_sample", "max_gen_toks", *WARPERS}
 
 
 @frozen
 class Wanted:
-    """How one request wants its text. plain: why it can't be decoded beside others, '' where it can."""
+    """How one request wants its text. plain: why it can't be decoded beside others, '' if it can."""
 
     stops: tuple[str, ...]
     most_tokens: int
@@ -57,7 +57,7 @@ def repeats_of(requests: Sequence[Instance]) -> list[int]:
 def wanted_by(where: str, given: JsonObject, eos: str | None, default_tokens: int, surprises: JsonObject) -> Wanted:
     """Reads generation kwargs as lm-eval does. surprises: of the model's file; they count where tokens are drawn.
 
-    Raises UsageError for a temperature with which nothing can be drawn, and where no token is asked for.
+    Raises UsageError for a temperature with which nothing can be drawn, and if no token is asked for.
     """
     from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
@@ -93,7 +93,7 @@ def wanted_by(where: str, given: JsonObject, eos: str | None, default_tokens: in
 def check_pair(
     where: str, context: Sequence[int], continuation: Sequence[int], most: int, vocabulary: int | None
 ) -> None:
-    """Raises DataError where lm-eval would stop without a word on whose request it was.
+    """Raises DataError if lm-eval would stop without a word on whose request it was.
 
     most: tokens of a continuation at most. vocabulary: ids below this one have a row in the model; None unknown.
     """

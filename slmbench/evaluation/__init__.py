@@ -1,5 +1,6 @@
 """Evaluation through lm-eval: the one package that imports it."""
 
+from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
@@ -8,6 +9,7 @@ from slmbench.evaluation._trained_format import choose_format, format_remarks
 from slmbench.evaluation.shared_prefix import register
 
 __all__ = [
+    "Encoded",
     "EvaluationOptions",
     "SentRequest",
     "choose_format",

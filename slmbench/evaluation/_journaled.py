@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,15 @@ from attrs import asdict, frozen
 from slmbench.console import advanced, bar
 from slmbench.engines.encoder_decoder import encoder_tokens
 from slmbench.engines.options import EngineOptions
-from slmbench.engines.protocol import Engine, Item, ScoreAnswer, ScoreRequest, WriteAnswer, WriteRequest
+from slmbench.engines.protocol import (
+    Engine,
+    Item,
+    ScoreAnswer,
+    ScoreRequest,
+    WriteAnswer,
+    WriteRequest,
+    check_engine,
+)
 from slmbench.engines.requests import check_known, check_pair, item_of, most_tokens, name_of
 from slmbench.errors import DataError, SlmbenchError
 from slmbench.evaluation._encoding import Encoded, Encoder
@@ -158,11 +166,8 @@ class JournaledEngine:
         # Closed at once if the journal fails: the model is left as it was found.
         with told, closing(self._answers([one.request for one in waiting], kind)) as answers:
             for at, answer in answers:
-                if at not in left or not isinstance(answer, ScoreAnswer if kind == "loglikelihood" else WriteAnswer):
-                    got = f"a {type(answer).__name__} to request {at} of {len(waiting)}"
-                    raise self.options.registered.fault(
-                        f"it answers {_VERBS[kind]} with {got}; each has one, by its index"
-                    )
+                if at not in left:
+                    raise self.options.registered.fault(f"request {at} of {len(waiting)} is answered twice, or is none")
                 left.remove(at)
                 one = waiting[at]
                 told.advance(one.work)
@@ -179,8 +184,11 @@ class JournaledEngine:
         self, requests: Sequence[Any], kind: str
     ) -> Generator[tuple[int, ScoreAnswer | WriteAnswer], None, None]:
         """The engine's answers. Raises HookError for whatever a plugin's engine raises."""
+        wanted: type = ScoreAnswer if kind == "loglikelihood" else WriteAnswer
+        compute: Any = self.engine.score if kind == "loglikelihood" else self.engine.write
         try:
-            yield from (self.engine.score if kind == "loglikelihood" else self.engine.write)(requests)
+            # `yield from` closes it as soon as this one is closed.
+            yield from _held_to(wanted, compute(requests))
         except (Exception, SystemExit) as error:
             if not self.options.is_its_own(error):
                 raise
@@ -196,6 +204,8 @@ class JournaledEngine:
             raise SlmbenchError(
                 f"{name_of(one.request.item)}: the model's log-likelihood of {rest!r} is {answer.loglikelihood}; its "
                 f"weights or its adapter's are NaN or infinite, or {self.identity['dtype']} is too narrow for it"
+                + f", or the engine in {self.options.registered.where} is wrong"
+                * self.options.registered.plugin
             )
         if not answer.plain:
             del record["plain"]
@@ -232,7 +242,7 @@ def build_engine(
     if loaded.architecture == "seq2seq":
         identity["encoder_tokens"] = encoder_tokens(loaded)
     try:
-        engine: Engine = options.registered.function(loaded, options, seed)
+        engine = check_engine(options.registered.function(loaded, options, seed))
     except (Exception, SystemExit) as error:
         if not options.is_its_own(error):
             raise
@@ -264,3 +274,16 @@ def _sample_key(content: str, args: tuple[Any, ...], item: object, epoch: int) -
     drawn = isinstance(args[1], dict) and args[1].get("do_sample")
     key = f"{content}@{item}" if drawn else content
     return f"{key}#{epoch}" if epoch else key
+
+
+def _held_to(wanted: type, answers: Iterable[Any]) -> Generator[Any, None, None]:
+    """The answers. Raises ValueError for one that is not (an index, an answer to what is asked)."""
+    each = iter(answers)
+    try:
+        for one in each:
+            if not (isinstance(one, tuple) and len(one) == 2 and type(one[0]) is int and isinstance(one[1], wanted)):
+                raise ValueError(f"an answer is {one!r:.200}; it has to be (index of a request, {wanted.__name__})")
+            yield one
+    finally:
+        if isinstance(each, Generator):
+            each.close()

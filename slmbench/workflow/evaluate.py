@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase, say
 from slmbench.errors import UsageError
-from slmbench.evaluation import EvaluationOptions, choose_format, evaluate_tasks, format_remarks
+from slmbench.evaluation import Encoded, EvaluationOptions, choose_format, evaluate_tasks, format_remarks
 from slmbench.formats import load_format
 from slmbench.models import (
     LoadedModel,
@@ -77,7 +77,7 @@ def evaluate(
     adapter: a folder, put on the model for the length of the call, as `slmbench eval --adapter` does without the base's
     runs; a model that is given by name is held as the adapter was trained on it, in its dtype and packed where it is
     QLoRA's. force_base: whatever model it was made on.
-    format: plain, chat or toon; unless told that of the adapter's (or model's) training, else plain.
+    format: plain, chat or toon; by default that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's own, hf, or one that plugins bring.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
@@ -161,7 +161,7 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
             if check_base(loaded, folder, force=force_base).training is None:
                 with adapter_on(loaded, folder, force_base=force_base):
                     pass  # What another tool made is put on once, so that whatever is odd about it is told now.
-        encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}  # Base and adapters are sent the same ids.
+        encoded: Encoded = {}  # Base and adapters are sent the same ids.
         if plan.base:
             said |= set(format_remarks(loaded, style))
             runs += evaluate_tasks(loaded, tasks, options, encoded=encoded)

@@ -202,7 +202,17 @@ def test_an_engine_of_a_file_gives_the_numbers_of_slmbenchs_own(folder: Path, tm
 @pytest.mark.parametrize(
     ("line", "instead", "said"),
     [
-        ("yield at, ScoreAnswer", "yield 0, ScoreAnswer", "a ScoreAnswer to request 0 of 8"),
+        ("yield at, ScoreAnswer", "yield 0, ScoreAnswer", "request 0 of 8 is answered twice"),
+        ("yield at, ScoreAnswer", "yield ScoreAnswer", "it has to be (index of a request, ScoreAnswer)"),
+        ("ScoreAnswer(total,", "ScoreAnswer(torch.tensor(total),", "loglikelihood is tensor("),
+        ("ScoreAnswer(total,", "ScoreAnswer(0.5,", "loglikelihood is 0.5; it has to be a float, 0.001 at most"),
+        ("bool((logged", "int((logged", "greedy is "),
+        ("took_ms, took_ms)", "took_ms, float('nan'))", "share_ms is nan"),
+        ("took_ms, took_ms)", "-1, took_ms)", "latency_ms is -1"),
+        ("self.max_length = model", "self.max_length = 0 * model", "max_length is 0"),
+        ("    return OneByOne(loaded.model, loaded.tokenizer)", "    return None", "a NoneType is not an engine"),
+        ("self.vocabulary = model", "self.vocabulary = '' and model", "vocabulary is ''"),
+        ('version="1")', 'version="1", options="latency")', "options is a list of kv_budget, latency"),
         ("in enumerate(requests):", "in enumerate(requests[1:]):", "1 of 8 requests have no answer"),
         ("begun = time.perf_counter()", "raise KeyError('gone')", "KeyError: 'gone'"),
         ("    return OneByOne(loaded.model", "    return OneByOn(loaded.model", "NameError: name 'OneByOn' is not"),
@@ -213,9 +223,31 @@ def test_what_a_plugins_engine_does_wrong_is_told_with_its_line(
 ) -> None:
     code = folder / "plugins" / "one_by_one.py"
     code.write_text(code.read_text().replace(line, instead))
-    with pytest.raises(HookError, match=rf"one_by_one\.py:\d+: engine 'one_by_one': .*{re.escape(said)}"):
+    with pytest.raises(HookError, match=rf"one_by_one\.py:\d+: (engine|while).*{re.escape(said)}"):
         slmbench.evaluate("nano", "nano_choice", engine="one_by_one", limit=2, out=str(tmp_path / "o"))
     assert not list((tmp_path / "o").rglob("samples.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "said"),
+    [
+        ("WriteAnswer(text, len", "WriteAnswer(None, len", "text is None; it has to be a str"),
+        ("len(ids) - start, reason", "-1, reason", "tokens_out is -1"),
+        (
+            "start, reason, took",
+            "start, 'done', took",
+            "finish_reason is 'done'; it has to be one of eos",
+        ),
+    ],
+)
+def test_a_text_that_is_none_is_told_before_it_is_journaled(
+    line: str, instead: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    code = folder / "plugins" / "one_by_one.py"
+    code.write_text(code.read_text().replace(line, instead))
+    with pytest.raises(HookError, match=rf"one_by_one\.py:\d+: engine 'one_by_one': .*{re.escape(said)}"):
+        slmbench.evaluate("nano", "nano_note", engine="one_by_one", limit=1, out=str(tmp_path / "o"))
+    assert [path.read_text() for path in (tmp_path / "o").rglob("responses.jsonl")] == [""]
 
 
 def test_an_engine_is_known_to_recipes_and_an_unknown_one_is_told_before_a_model_is_looked_for(

@@ -13,6 +13,8 @@ from slmbench.engines.requests import check_prompt, name_of, wanted_by
 @slmbench.engine("one_by_one", summary="One request after another, in plain transformers; greedy.", version="1")
 def one_by_one(loaded, options, seed):
     """The engine over a causal model of transformers."""
+    if loaded.architecture != "causal":
+        raise ValueError("it computes causal models alone; take --engine shared for an encoder-decoder")
     return OneByOne(loaded.model, loaded.tokenizer)
 
 
