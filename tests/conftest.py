@@ -44,7 +44,17 @@ _NO_REAL_MODEL = (
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 
 
+# Files that take more than a minute, the longest first: two workers end together if these are begun before the others.
+LONGEST = (Path(__file__).parent / "longest.txt").read_text(encoding="utf-8").split()
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.nodeid.partition("::")[0]
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     for item in items:
         if item.nodeid.partition("[")[0] in SLOW and item.get_closest_marker("realmodel") is None:
             item.add_marker(pytest.mark.slow)

@@ -96,3 +96,8 @@ def test_mypys_environment_has_every_package_whose_types_it_follows() -> None:
     theirs = imported - set(sys.stdlib_module_names) - {"slmbench", "__future__"}
     assert {"torch", "pydantic"} <= theirs
     assert theirs - skipped - installed == set()
+
+
+def test_every_file_that_is_begun_first_is_there() -> None:
+    listed = (TOP / "tests" / "longest.txt").read_text(encoding="utf-8").split()
+    assert listed and [name for name in listed if not (TOP / name).is_file()] == []
