@@ -1,11 +1,12 @@
 """CPU seconds of this tree and of another one, an older checkout, for the same work, in turns, in one run.
 
-    SLMBENCH_DATA=mirror python benchmarks/against.py TREE [--only WORK] [--rounds N]
+    SLMBENCH_DATA=mirror python benchmarks/against.py [TREE] [--only WORK] [--rounds N]
 
-Each piece of work is a process of its own, one thread, this tree and the other one in turns; the fastest of the rounds
-counts, and a piece that takes more than 5% longer here is marked `missed`. `scoring` and `writing` are the engine's
-calls alone (engine_speed.py's cases `hellaswag-0`, 20 documents, and `gsm8k-5`, 12 documents); the others
-are whole commands, imports included. CPU seconds are compared, as other work on the machine moves them least.
+TREE is by default that of SLMBENCH_BEFORE. Each piece of work is a process of its own, one thread, this tree and the
+other one in turns; the fastest of the rounds counts, and a piece that takes over 5% longer here is marked `missed`.
+`scoring` and `writing` are the engine's calls alone (engine_speed.py's `hellaswag-0`, 20 documents, and `gsm8k-5`, 12);
+the others are whole commands, imports included. CPU seconds are compared, as other work on the machine moves them
+least.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def seconds_of(name: str, tree: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("tree", type=Path)
+    parser.add_argument("tree", type=Path, nargs="?", default=os.environ.get("SLMBENCH_BEFORE"))
     parser.add_argument("--only", choices=[*CASES, *COMMANDS])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", choices=CASES, help=argparse.SUPPRESS)
@@ -77,8 +78,8 @@ def main() -> None:
     if arguments.child:
         print(in_process(arguments.child, arguments.tree))
         return
-    if not os.environ.get("SLMBENCH_DATA"):
-        sys.exit("set SLMBENCH_DATA")
+    if not (os.environ.get("SLMBENCH_DATA") and arguments.tree):
+        sys.exit("set SLMBENCH_DATA, and name the other tree")
     print("| work | before, CPU s | now, CPU s | now / before |\n| --- | ---: | ---: | ---: |")
     for name in (*CASES, *COMMANDS):
         if arguments.only not in (None, name):

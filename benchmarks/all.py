@@ -21,6 +21,8 @@ SCRIPTS = {
     "list_tasks.py": (),
     "startup.py": (),
     "reading_runs.py": (),
+    "code_size.py": (),
+    "against.py": ("SLMBENCH_DATA", "SLMBENCH_BEFORE"),
     "nano_gains.py": (),
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),

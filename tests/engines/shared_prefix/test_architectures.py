@@ -236,6 +236,18 @@ def test_an_encoder_decoder_encodes_each_context_once_for_the_same_numbers(
     assert any(len(context) > 30 for context, _ in pairs)
 
 
+def test_a_t5_whose_head_is_its_own_keeps_it(ours, theirs, tiny_t5) -> None:
+    import torch
+
+    t5 = tiny_t5()
+    with torch.no_grad():
+        t5.model.lm_head.weight = torch.nn.Parameter(t5.model.lm_head.weight.clone() + 1)
+    ours(t5.model, t5.tokenizer, backend="seq2seq", max_length=64)
+    assert not torch.equal(t5.model.lm_head.weight, t5.model.shared.weight)
+    theirs(t5.model, t5.tokenizer, backend="seq2seq", max_length=64)  # lm-eval's own takes it away.
+    assert torch.equal(t5.model.lm_head.weight, t5.model.shared.weight)
+
+
 def test_an_encoder_decoder_writes_its_texts_in_plain_batches_and_says_so(
     encoder_decoders, ours, theirs, instances
 ) -> None:
