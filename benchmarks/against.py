@@ -28,7 +28,6 @@ COMMANDS = {
     "training": "train nano-quickstart --adapter arithmetic --out {out}",
     "quickstart": "quickstart --out {out}",
     "check": "check --all",
-    "list": "list tasks",
 }
 
 
