@@ -15,6 +15,8 @@ from slmbench.models import core_model
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
+    from slmbench.engines.hflm import Ended
+
 
 class PlainBatches:
     """An engine: HFLM computes each batch; which requests share one is what it would be with all requests at once.
@@ -52,10 +54,6 @@ class PlainBatches:
 
     def write(self, requests: Sequence[WriteRequest], rows: int | None = None) -> Iterator[tuple[int, WriteAnswer]]:
         """(index of a request, its answer), batch by batch. rows: of a batch; None for HFLM's own."""
-        from lm_eval.api.instance import Instance
-        from lm_eval.api.model import CacheHook
-        from lm_eval.models.huggingface import HFLM
-
         seq2seq = self.hflm.backend == "seq2seq"
         for one in requests:
             check_prompt(one, 0 if seq2seq else most_tokens(one.kwargs, self.hflm.max_gen_toks), self)
@@ -68,25 +66,32 @@ class PlainBatches:
                 together.sort(key=lambda at: (-len(requests[at].prompt), requests[at].text))
                 for low in range(0, len(together), most):
                     batch = together[low : low + most]
-                    self.hflm.given = {requests[at].text: list(requests[at].prompt) for at in batch}
-                    self.hflm.ended = []
-                    asked = [
-                        Instance("generate_until", {}, (requests[at].text, requests[at].kwargs), 0) for at in batch
-                    ]
-                    # Whoever holds this engine hands the answers over.
-                    hook, self.hflm.cache_hook = self.hflm.cache_hook, CacheHook(None)
                     started = time.perf_counter()
-                    try:
-                        texts = HFLM.generate_until(self.hflm, asked, disable_tqdm=True)
-                    finally:
-                        self.hflm.given, self.hflm.cache_hook = {}, hook
+                    written = self._written([requests[at] for at in batch])
                     took_ms = (time.perf_counter() - started) * 1000
-                    of_text: dict[str, list[Any]] = {}
-                    for ended in self.hflm.ended:
-                        of_text.setdefault(ended.text, []).append(ended)
-                    for at, text in zip(batch, texts, strict=True):
-                        ended = of_text[requests[at].text].pop(0)
+                    for at, (text, ended) in zip(batch, written, strict=True):
                         yield at, WriteAnswer(text, ended.tokens_out, ended.reason, took_ms, took_ms / len(batch))
+
+    def _written(self, batch: Sequence[WriteRequest]) -> list[tuple[str, Ended]]:
+        """Each request's text, and how it ended; one call of HFLM's own."""
+        from lm_eval.api.instance import Instance
+        from lm_eval.api.model import CacheHook
+        from lm_eval.models.huggingface import HFLM
+
+        asked = [Instance("generate_until", {}, (one.text, one.kwargs), 0) for one in batch]
+        self.hflm.given = {one.text: list(one.prompt) for one in batch}
+        self.hflm.ended = []
+        # Whoever holds this engine hands the answers over.
+        hook, self.hflm.cache_hook = self.hflm.cache_hook, CacheHook(None)
+        try:
+            texts = HFLM.generate_until(self.hflm, asked, disable_tqdm=True)
+        finally:
+            self.hflm.given, self.hflm.cache_hook = {}, hook
+        # HFLM gives texts in the order in which they were asked for, and equal prompts keep theirs in a batch.
+        of_prompt: dict[str, list[Ended]] = {}
+        for ended in reversed(self.hflm.ended):
+            of_prompt.setdefault(ended.text, []).append(ended)
+        return [(text, of_prompt[one.text].pop()) for one, text in zip(batch, texts, strict=True)]
 
     @contextlib.contextmanager
     def _batch_of(self, rows: int | None) -> Iterator[int]:

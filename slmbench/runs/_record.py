@@ -278,8 +278,8 @@ class RunIdentity(Part):
     generation: the settings of lm-eval that texts were written with; {} of a choice task
     scorer: what answers were scored by
     sandbox: where programs ran; null if none did
-    engine: shared or hf
-    engine_version: of lm-eval, transformers and torch
+    engine: what computed the answers, as shared, hf or a plugin's
+    engine_version: its name, a plugin's with its version and its file's digest, and lm-eval, transformers and torch
     batch_size: rows at once, or auto
     latency: single stream if each item was computed alone; not there otherwise
     kv_budget_B: bytes that keys and values may take, if that was set
