@@ -58,7 +58,7 @@ def hflm_class() -> type[HFLM]:
             self.given: dict[str, list[int]] = {}
             self.ended: list[Ended] = []
             self.lengths_as_asked = False
-            """Whether an encoder-decoder writes no more tokens than it is asked for, as HFLM has it do."""
+            """Whether an encoder-decoder writes at most what it is asked for: HFLM adds the length of its prompt."""
             self._texts: list[str] = []
             loaded = not isinstance(pretrained, str)
             with ties_left_alone(pretrained) if loaded else contextlib.nullcontext():

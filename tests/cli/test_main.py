@@ -165,8 +165,7 @@ def test_show_prints_real_prompts_and_the_answer(capsys):
 
 
 def test_dry_run_says_what_would_be_trained_and_writes_nothing(tmp_path, capsys):
-    few = ["--adapter", "note", "--set", "rows=40"]
-    assert main(["train", "nano-quickstart", "--dry-run", *few, "--out", str(tmp_path / "x")]) == 0
+    assert main(["train", "nano-quickstart", "--dry-run", "--set", "rows=40", "--out", str(tmp_path / "x")]) == 0
     assert "nano_note, 240 steps" in capsys.readouterr().out
     assert not (tmp_path / "x").exists()
 

@@ -49,10 +49,6 @@ def train(case: dict[str, Any], out: str, kill: int | None) -> None:
         raise SystemExit(f"{case['name']}: ended with {os.waitstatus_to_exitcode(ended)}, not with {expected}")
 
 
-def no_forecast(*_: Any, **__: Any) -> None:
-    raise NotImplementedError
-
-
 def run(case: dict[str, Any], out: str, kill: int | None) -> None:
     import torch
 
@@ -60,11 +56,9 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
     from slmbench.console import watching
     from slmbench.models import resolve_model
     from slmbench.recipe import load_recipe
-    from slmbench.training import _forecast, train_adapter
+    from slmbench.training import train_adapter
 
     torch.set_num_threads(1)
-    # The forecast takes as long as these eight steps, and a rule of thumb stands in where it can't be had.
-    _forecast.step_peak = no_forecast
     made = 0
 
     def end(what: str, n: int) -> None:
