@@ -1,0 +1,1 @@
+"""Several adapters on one base in memory, one of them active at a time."""

@@ -1,0 +1,1 @@
+"""Several models or adapters of one base into one: methods, a file each, and what reads and writes their weights."""
