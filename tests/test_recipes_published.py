@@ -96,6 +96,10 @@ def test_a_twin_is_short_and_keeps_every_path_of_its_recipe(name: str) -> None:
             {"model": "phi-3.5-mini-instruct", "cot": "zero", "optim.schedule": "plateau", "optim.clip_norm": 1.0},
         ),
         ("smollm2-gsm8k", {"model": "smollm2-135m-instruct", "format": "chat", "rows": 200, "evaluation.limit": 100}),
+        (
+            "smollm2-gsm8k-medquad",
+            {"model": "smollm2-135m-instruct", "format": "chat", "rows": 400, "validation.rows": 48},
+        ),
         ("flan-t5-medical", {"model": "flan-t5-small", "method": "lora"}),
         ("task-adapters", {"model": "llama-3.2-1b-instruct", "evaluation.suite": "adapters"}),
     ],
