@@ -1,9 +1,9 @@
 """Models and adapters: from a name to weights in memory, with what identifies both."""
 
 from slmbench.models._adapters import AdapterInfo, held_as, is_whole_model, read_adapter
-from slmbench.models._attach import adapter_on, attach_adapter
+from slmbench.models._attach import Attached, adapter_on, attach, attach_adapter
 from slmbench.models._base import check_base
-from slmbench.models._core import core_model, dispatches_attention, exchange_attention
+from slmbench.models._core import adapter_of, core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._files import asked_by
 from slmbench.models._gguf import describe_gguf, is_gguf
@@ -13,10 +13,13 @@ from slmbench.models._source import ModelSource, is_model_here, refuse_unknown, 
 
 __all__ = [
     "AdapterInfo",
+    "Attached",
     "LoadedModel",
     "ModelSource",
+    "adapter_of",
     "adapter_on",
     "asked_by",
+    "attach",
     "attach_adapter",
     "bind_model",
     "check_base",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from slmbench.errors import UsageError
 from slmbench.models._adapters import AdapterInfo, read_adapter
 from slmbench.models._base import check_base, judge_base
+from slmbench.models._core import core_model
 from slmbench.models._load import LoadedModel
 from slmbench.models._own_tokenizer import own_tokenizer, unembedded
 from slmbench.models._peft_config import check_config
@@ -27,19 +28,39 @@ _LEAVES_NUMBERS = frozenset(
 _SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)", re.DOTALL)
 
 
+@frozen(eq=False)
+class Attached:
+    """A model with an adapter on it, and how that comes off and goes on again.
+
+    off: makes the base what it was before, bit for bit. on: puts it on again as it was the first time, on the base as
+    it was then, without reading a file; None if it wrote over the base's own numbers, so that it has to be attached
+    anew. own_bytes: of tensors that the base alone doesn't have.
+    """
+
+    loaded: LoadedModel
+    off: Callable[[], None]
+    on: Callable[[], None] | None
+    own_bytes: int
+
+
 @contextlib.contextmanager
 def adapter_on(
     loaded: LoadedModel, folder: str, *, strict: bool = True, force_base: bool = False
 ) -> Iterator[LoadedModel]:
     """The model with an adapter on it for the length of the block; then the base as it was, bit for bit.
 
-    Raises what `attach_adapter` raises.
+    Raises what `attach` raises.
     """
-    restore = note_wiring(loaded.model, numbers=_writes_over(read_adapter(folder)))
+    attached = attach(loaded, folder, strict=strict, force_base=force_base)
     try:
-        yield attach_adapter(loaded, folder, strict=strict, force_base=force_base)
+        yield attached.loaded
     finally:
-        restore()
+        attached.off()
+
+
+def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, force_base: bool = False) -> LoadedModel:
+    """The model with an adapter on it, for good. Raises what `attach` raises."""
+    return attach(loaded, folder, strict=strict, force_base=force_base).loaded
 
 
 def _writes_over(info: AdapterInfo) -> bool:
@@ -48,7 +69,7 @@ def _writes_over(info: AdapterInfo) -> bool:
     return info.kind not in _LEAVES_NUMBERS or (isinstance(begun, str) and begun not in ("gaussian", "orthogonal"))
 
 
-def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, force_base: bool = False) -> LoadedModel:
+def attach(loaded: LoadedModel, folder: str, *, strict: bool = True, force_base: bool = False) -> Attached:
     """The model with an adapter on it, and with the tokenizer that the adapter was trained with.
 
     strict: the base is that of the training: the same weights, dtype and packing where the adapter has their digest,
@@ -56,8 +77,6 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, for
     have to fit, as where an adapter of a packed base is merged into the whole one. Raises UsageError or FileError, and
     then the base is as it was.
     """
-    from peft import PeftModel, get_peft_model_state_dict
-
     info = check_base(loaded, folder, force=force_base) if strict else read_adapter(folder)
     check_config(info, loaded.model)
     tokenizer, notices = own_tokenizer(info, loaded.tokenizer, seq2seq=loaded.architecture == "seq2seq")
@@ -65,34 +84,50 @@ def attach_adapter(loaded: LoadedModel, folder: str, *, strict: bool = True, for
         notices.insert(0, f"on a base that is not its own, as requested: adapter {info.name!r} {info.forced}")
     elif strict and (remark := judge_base(info, loaded).remark):
         notices.insert(0, remark)
-    restore = note_wiring(loaded.model, numbers=_writes_over(info))
+    modules, there = list(loaded.model.modules()), _storages(loaded.model)
+    off = note_wiring(loaded.model, numbers=_writes_over(info))
     try:
-        saved = _fit_embeddings(loaded, info, tokenizer)
-        model = PeftModel.from_pretrained(loaded.model, folder)
-        # peft only warns of tensors that match nothing, and an adapter of which nothing is loaded scores as the base.
-        # Whether it was saved with the embeddings that it stands on says the file alone.
-        for embeddings in (saved, not saved):
-            state = get_peft_model_state_dict(model, save_embedding_layers=embeddings)
-            there = {key: list(tensor.shape) for key, tensor in state.items()}
-            if there == info.shapes:
-                break
-        model.eval()
-        if there == info.shapes:
-            _try(model)
-    except UsageError:
-        restore()
-        raise
-    except Exception as error:  # A stranger's settings reach all of peft's code.
-        restore()
+        model = _put_on(loaded, info, tokenizer)
+        core_model(loaded.model).slmbench_adapter = info.sha256
+    except BaseException as error:
+        off()
+        if isinstance(error, UsageError) or not isinstance(error, Exception):
+            raise
+        # A stranger's settings reach all of peft's code.
         raise UsageError(f"adapter {shown(folder)} doesn't fit {loaded.source.name!r}: {_said(error)}") from error
-    if there != info.shapes:
-        restore()
+    on = None if _writes_over(info) else note_wiring(loaded.model, of=modules)
+    own_bytes = sum(size for at, size in _storages(model).items() if at not in there)
+    tuned = evolve(loaded, model=model, adapter=info, tokenizer=tokenizer, notices=(*loaded.notices, *notices))
+    return Attached(tuned, off, on, own_bytes)
+
+
+def _put_on(loaded: LoadedModel, info: AdapterInfo, tokenizer: Tokenizer) -> Model:
+    from peft import PeftModel, get_peft_model_state_dict
+
+    saved = _fit_embeddings(loaded, info, tokenizer)
+    model = PeftModel.from_pretrained(loaded.model, info.folder)
+    # peft only warns of tensors that match nothing, and an adapter of which nothing is loaded scores as the base.
+    # Whether it was saved with the embeddings that it stands on says the file alone.
+    for embeddings in (saved, not saved):
+        state = get_peft_model_state_dict(model, save_embedding_layers=embeddings)
+        there = {key: list(tensor.shape) for key, tensor in state.items()}
+        if there == info.shapes:
+            break
+    else:
         odd = sorted(key for key in {*there, *info.shapes} if there.get(key) != info.shapes.get(key))
         raise UsageError(
-            f"adapter {shown(folder)} doesn't fit {loaded.source.name!r}: {len(odd)} tensors differ in name or shape, "
-            f"as {odd[0]}"
+            f"adapter {shown(info.folder)} doesn't fit {loaded.source.name!r}: {len(odd)} tensors differ in name or "
+            f"shape, as {odd[0]}"
         )
-    return evolve(loaded, model=model, adapter=info, tokenizer=tokenizer, notices=(*loaded.notices, *notices))
+    model.eval()
+    _try(model)
+    return model
+
+
+def _storages(model: Model) -> dict[int, int]:
+    """Where a model's tensors lie -> bytes."""
+    tensors = (*model.parameters(), *model.buffers())
+    return {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
 
 
 def _fit_embeddings(loaded: LoadedModel, info: AdapterInfo, tokenizer: Tokenizer) -> bool:

@@ -19,6 +19,11 @@ def core_model(model: Model) -> Model:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def adapter_of(model: Model) -> str:
+    """The sha256 of the adapter that is on a model now; "" for none, or one that slmbench didn't put on."""
+    return str(getattr(core_model(model), "slmbench_adapter", ""))
+
+
 def has_window(config: Config) -> bool:
     """Whether some layer of a model's config sees only so far back."""
     return getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from slmbench.values import Model
 
 _HOLDERS = (dict, OrderedDict, set, list)
 
 
-def note_wiring(model: Model, *, numbers: bool = False) -> Callable[[], None]:
+def note_wiring(model: Model, *, numbers: bool = False, of: Sequence[Model] | None = None) -> Callable[[], None]:
     """A function that makes the model what it is now: the same modules, tensors, configs and methods in each place.
 
     Whatever an adapter's kind does to a base, this undoes it: layers in layers, exchanged methods, hooks, frozen or
-    resized tensors, changed configs. numbers: those that are overwritten in place too, for which a copy is held.
+    resized tensors, changed configs. numbers: those that are overwritten in place too, for which a copy is held. of:
+    the modules that it is noted of; all that are in the model now if not given.
     """
-    modules = [(module, type(module), _noted(vars(module))) for module in model.modules()]
+    modules = [(module, type(module), _noted(vars(module))) for module in (model.modules() if of is None else of)]
     tensors = []
     for module, _, _ in modules:
         for tensor in (*module._parameters.values(), *module._buffers.values()):
