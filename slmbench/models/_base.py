@@ -51,6 +51,27 @@ def judge_base(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
     return _by_name(info, loaded)
 
 
+def other_base(info: AdapterInfo, other: AdapterInfo) -> str:
+    """Why two adapters are of different bases; '' where nothing says so. Dtype and packing make no other base."""
+    one, two = info.record, other.record
+    if one.base_weights_sha256 is not None and two.base_weights_sha256 is not None:
+        if one.base_weights_sha256 == two.base_weights_sha256:
+            return ""
+        if (one.dtype, one.quantization) == (two.dtype, two.quantization):
+            return (
+                f"was trained on {two.model!r} with weights {two.base_weights_sha256[:12]}, and {info.name!r} on "
+                f"{one.model!r} with weights {one.base_weights_sha256[:12]}; merge adapters of one base"
+            )
+    ours, theirs = info.config.base_model_name_or_path, other.config.base_model_name_or_path
+    if not ours or not theirs or _identity(ours) == _identity(theirs):
+        return ""
+    if _bare(ours) == _bare(theirs) and _bare(ours) not in _ANYBODYS:
+        return ""
+    if os.path.isdir(ours) and os.path.isdir(theirs) and _same_files(ours, theirs):
+        return ""
+    return f"was made on {shown(theirs)}, and {info.name!r} on {shown(ours)}; merge adapters of one base"
+
+
 def _other_weights(info: AdapterInfo, loaded: LoadedModel) -> str:
     """What sets the base in memory apart from that of the training; '' where nothing does."""
     said = info.record

@@ -85,8 +85,16 @@ def check_config(info: AdapterInfo, model: Model) -> None:
     found += _too_large(info, given)
     if found:
         raise faults(f"{info.folder}/{CONFIG}", found, todo=AGAIN)
+    check_patterns(info, [name for name, _ in model.named_modules()])
+
+
+def check_patterns(info: AdapterInfo, names: list[str]) -> None:
+    """Tries the regular expressions of an adapter's settings on names of modules.
+
+    Raises FileError for one that is none, or that takes too long: afterwards they can be matched in this process.
+    """
     if patterns := info.config.patterns:
-        _try_patterns(info, patterns, [name for name, _ in model.named_modules()])
+        _try_patterns(info, patterns, names)
 
 
 def _of_other_types(kind: type[PeftConfig], given: JsonObject, where: str) -> list[Fault]:
