@@ -5,7 +5,7 @@ from slmbench.models._attach import Attached, adapter_on, attach, attach_adapter
 from slmbench.models._base import check_base, other_base
 from slmbench.models._core import adapter_of, core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
-from slmbench.models._files import asked_by
+from slmbench.models._files import TensorPlace, asked_by, check_files, file_tensors, placed_tensors
 from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
@@ -17,6 +17,7 @@ __all__ = [
     "Attached",
     "LoadedModel",
     "ModelSource",
+    "TensorPlace",
     "adapter_of",
     "adapter_on",
     "asked_by",
@@ -24,11 +25,13 @@ __all__ = [
     "attach_adapter",
     "bind_model",
     "check_base",
+    "check_files",
     "check_patterns",
     "core_model",
     "describe_gguf",
     "dispatches_attention",
     "exchange_attention",
+    "file_tensors",
     "has_template",
     "held_as",
     "is_gguf",
@@ -39,6 +42,7 @@ __all__ = [
     "load_tokenizer",
     "other_base",
     "own_tokenizer",
+    "placed_tensors",
     "read_adapter",
     "refuse_unknown",
     "resolve_model",

@@ -17,9 +17,9 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 AGAIN = "get the adapter again from where it was made, or train it again"
 _MOST_CONFIG_BYTES = 4_000_000
 _MOST_HEADER_BYTES = 100_000_000  # safetensors' own bound.
-_BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
-_BITS |= {"I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32}
-_BITS |= {"I64": 64, "U64": 64, "F64": 64, "C64": 64}
+BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+BITS |= {"I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32}
+BITS |= {"I64": 64, "U64": 64, "F64": 64, "C64": 64}
 
 Count = Annotated[int, Field(ge=0)]
 Texts = list[str]
@@ -97,12 +97,12 @@ def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
 
 def _wanted_of(said: object) -> str:
     """What a header's entry has to be, where it isn't; else ''."""
-    if not isinstance(said, dict) or not isinstance(said.get("dtype"), str) or said["dtype"] not in _BITS:
-        return f"an object with a dtype of safetensors ({', '.join(sorted(_BITS))})"
+    if not isinstance(said, dict) or not isinstance(said.get("dtype"), str) or said["dtype"] not in BITS:
+        return f"an object with a dtype of safetensors ({', '.join(sorted(BITS))})"
     shape, offsets = said.get("shape"), said.get("data_offsets")
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
         return "an object with a shape and two data_offsets of whole numbers from 0 on"
-    if (offsets[1] - offsets[0]) * 8 != math.prod(shape) * _BITS[said["dtype"]]:
+    if (offsets[1] - offsets[0]) * 8 != math.prod(shape) * BITS[said["dtype"]]:
         return f"an object whose data_offsets hold {math.prod(shape):,} numbers of {said['dtype']}"
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import Foreign, Limits, faults, parse, read_json, read_object
+from slmbench.models._adapter_files import BITS
 from slmbench.paths import shown
 from slmbench.values import JsonObject
 
@@ -195,6 +197,17 @@ class TensorHead(Foreign):
     data_offsets: Annotated[list[Annotated[int, Field(ge=0, le=2**56)]], Field(min_length=2, max_length=2)]
 
 
+@frozen
+class TensorPlace:
+    """Where a tensor lies. dtype: as safetensors names it. start, end: of its bytes in the file."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
 FILES: dict[str, type[_File]] = {
     "config.json": ConfigFile,
     "generation_config.json": GenerationFile,
@@ -243,12 +256,24 @@ def check_json(path: str) -> None:
 def stored_tensors(folder: str) -> Stored | None:
     """The tensors of a model's folder, from its files' headers alone; None if it has no safetensors.
 
+    Raises what `placed_tensors` raises.
+    """
+    found = placed_tensors(folder)
+    if found is None:
+        return None
+    sides = frozenset(side for place in found.values() for side in place.shape)
+    return Stored({name: place.dtype for name, place in found.items()}, sides)
+
+
+def placed_tensors(folder: str) -> dict[str, TensorPlace] | None:
+    """Where each tensor of a model's folder lies, from its files' headers alone; None if it has no safetensors.
+
     Raises FileError for an index that names other places or missing files, and for files that were cut off.
     """
     index = os.path.join(folder, _INDEX)
     whole = os.path.join(folder, _WHOLE)
     if os.path.lexists(whole):  # As transformers prefers it.
-        return _stored(tensor_heads(whole))
+        return file_tensors(whole)
     if not os.path.lexists(index):
         return None
     places = parse(IndexFile, read_json(index, Limits(bytes=HEADER_BYTES), todo=_TODO), index, todo=_TODO).weight_map
@@ -263,23 +288,18 @@ def stored_tensors(folder: str) -> Stored | None:
     if missing:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise FileError([Problem(shown(index), 0, 0, f"names files that do not exist: {names}")], "copy them too")
-    found: dict[str, TensorHead] = {}
+    found: dict[str, TensorPlace] = {}
     for file in sorted(set(places.values())):
-        found |= tensor_heads(os.path.join(folder, file))
+        found |= file_tensors(os.path.join(folder, file))
     lacking = sorted(set(places) - set(found))
     if lacking:
         said = f"names {len(lacking)} tensors that are in none of its files, such as {lacking[0][:80]!r}"
         raise FileError([Problem(shown(index), 0, 0, said)], _TODO)
-    return _stored(found)
+    return found
 
 
-def _stored(heads: Mapping[str, TensorHead]) -> Stored:
-    sides = frozenset(side for head in heads.values() for side in head.shape)
-    return Stored({name: head.dtype for name, head in heads.items()}, sides)
-
-
-def tensor_heads(path: str) -> dict[str, TensorHead]:
-    """What a safetensors file says of its tensors. Raises FileError if it is cut off or says odd things."""
+def file_tensors(path: str) -> dict[str, TensorPlace]:
+    """Where each tensor lies in a safetensors file. Raises FileError if it is cut off or says odd things."""
     from slmbench.foreign import decode_json
 
     def refuse(said: str) -> FileError:
@@ -304,7 +324,16 @@ def tensor_heads(path: str) -> dict[str, TensorHead]:
     end = max((head.data_offsets[1] for head in heads.values()), default=0)
     if size != 8 + header_bytes + end:
         raise refuse(f"has {size:,} bytes instead of {8 + header_bytes + end:,}; it was cut off")
-    return heads
+    for name, head in heads.items():
+        bits = BITS.get(head.dtype)
+        first, last = head.data_offsets
+        if bits is not None and (last - first) * 8 != math.prod(head.shape) * bits:
+            raise refuse(f"says that {name[:80]!r} is {head.dtype} of shape {head.shape}, in {last - first:,} bytes")
+    at = 8 + header_bytes
+    return {
+        name: TensorPlace(path, head.dtype, tuple(head.shape), at + head.data_offsets[0], at + head.data_offsets[1])
+        for name, head in heads.items()
+    }
 
 
 def _leads_away(file: str) -> bool:

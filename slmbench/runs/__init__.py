@@ -1,5 +1,6 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
+from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, write_merge
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
@@ -23,7 +24,7 @@ from slmbench.runs._record import (
 from slmbench.runs._store import OpenRun, Run, finished_run, now
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
 from slmbench.runs._verify import MEAN_TOLERANCE, Pool, VerifiedScores, pooling, verify
-from slmbench.runs._versions import READS, RECORD, SAMPLES, TRAINING, NewerRecord
+from slmbench.runs._versions import MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
 from slmbench.seal import canonical_sha256
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "AT_STOP",
     "LEFT_OUT",
     "MEAN_TOLERANCE",
+    "MERGE",
     "READS",
     "RECORD",
     "SAMPLES",
@@ -38,6 +40,9 @@ __all__ = [
     "AdapterPart",
     "CostPart",
     "DatasetPart",
+    "MergeRecord",
+    "MergedBase",
+    "MergedInput",
     "MetricPart",
     "ModelPart",
     "NewerRecord",
@@ -60,9 +65,11 @@ __all__ = [
     "finished_run",
     "now",
     "pooling",
+    "read_merge",
     "read_record",
     "read_sample",
     "read_training",
     "verify",
+    "write_merge",
     "write_training",
 ]

@@ -16,11 +16,13 @@ from slmbench.paths import shown
 RECORD = "run.json"
 SAMPLES = "samples.jsonl"
 TRAINING = "training.json"
-READS: dict[str, range] = {RECORD: range(1, 2), SAMPLES: range(1, 2), TRAINING: range(1, 4)}
+MERGE = "merge.json"
+READS: dict[str, range] = {RECORD: range(1, 2), SAMPLES: range(1, 2), TRAINING: range(1, 4), MERGE: range(1, 2)}
 """File -> the schemas of it that are read; the last one is written. Training 3: `base` says where the base was."""
-AGAIN = {RECORD: "run it again", SAMPLES: "run it again", TRAINING: "train it again"}
+AGAIN = {RECORD: "run it again", SAMPLES: "run it again", TRAINING: "train it again", MERGE: "merge it again"}
 WITHOUT = "remove the file to have the adapter treated as one that was made elsewhere"
 REST = {RECORD: "or move the run's folder away", SAMPLES: "or move the run's folder away", TRAINING: f"or {WITHOUT}"}
+REST[MERGE] = f"or {WITHOUT}"
 
 
 class OtherSchema(FileError):
