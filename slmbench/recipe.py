@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -14,17 +14,19 @@ from pydantic import BaseModel
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.headers import own_headers
+from slmbench.overrides import assign, assignments_of, locations, told_of_overrides
 from slmbench.runs import canonical_sha256
-from slmbench.schema import OptimSpec, RecipeSpec, SuiteSpec, parse
+from slmbench.schema import EvaluationSpec, OptimSpec, RecipeSpec, SuiteSpec, parse
 from slmbench.values import JsonObject
-from slmbench.yamlfile import Document, Location, parse_yaml, read_yaml
+from slmbench.yamlfile import Document, Location, read_yaml
 
 # Neither changes a weight: what a recipe is called, how it is scored, watched, saved and guarded.
 _WITHOUT_EFFECT = {
     *("adapters", "checkpoint", "evaluation", "log_every_steps", "memory_limit_gb", "on_contamination"),
-    *("optim", "source", "summary", "sweep", "variants"),
+    *("kind", "optim", "source", "summary", "sweep", "variants"),
 }
-_NOT_IN_VARIANTS = ("variants", "sweep")
+KINDS = ("train", "merge")
+_NOT_IN_VARIANTS = ("variants", "sweep", "kind")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
 # Of each pair a recipe has one.
 _EITHER = (("optim.steps", "optim.epochs"), ("evaluation.suite", "evaluation.tasks"))
@@ -96,7 +98,7 @@ class Recipe:
         """
         if not overrides:
             return self
-        assignments = _assignments(overrides, blame)
+        assignments = assignments_of(overrides, blame)
         document = Document(self.path, self.spec.model_dump(mode="json"), {})
         return evolve(self, spec=_sound(_override(document, assignments, blame), catalog))
 
@@ -125,13 +127,7 @@ class Recipe:
         if spec.validation is not None:
             # Of a handful of golden rows, one can be spared.
             twin["validation"] = {"rows": 1, "every_steps": min(2, spec.validation.every_steps)}
-        evaluation = spec.evaluation
-        twin["evaluation"] |= {
-            "batch": TWIN_EVALUATED if evaluation.batch == "auto" else min(TWIN_EVALUATED, evaluation.batch),
-            "limit": _at_most(TWIN_ITEMS, evaluation.limit),
-            "max_tokens": _at_most(TWIN_ANSWER_TOKENS, evaluation.max_tokens),
-            "samples": None if evaluation.samples is None else min(TWIN_SAMPLES, evaluation.samples),
-        }
+        twin["evaluation"] |= twin_cuts(spec.evaluation)
         twin["sweep"] = {key: values[:2] for key, values in spec.sweep.items()}
         return evolve(self, spec=_sound(Document(self.path, twin, {}), None))
 
@@ -142,15 +138,13 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     All variants and all values of the sweep are held to the schema too, whether they are asked for or not.
     Raises UsageError or DeclarationError, with all of the file's and the overrides' problems.
     """
-    if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
-        path, stem = name, os.path.splitext(os.path.basename(name))[0]
-    elif os.path.dirname(name) and name not in catalog.files("recipes"):
-        raise UsageError(
-            f"recipe {name!r}: there is no such YAML file; a name without a folder is one of `slmbench list recipes`"
-        )
-    else:
-        path, stem = catalog.find("recipes", name), name
+    path, stem = find_recipe(name, catalog)
     document = read_yaml(path)
+    if kind_of(document) == "merge":
+        raise UsageError(
+            f"recipe {stem!r} is of kind merge: `slmbench merge {stem}` makes its merges, and `slmbench run {stem}` "
+            "trains what goes in and evaluates all of it"
+        )
     spec = _sound(document, None)
     problems = _unknown_names(document, spec, catalog)
     told = {(problem.line, problem.column) for problem in problems}  # Variants inherit them.
@@ -164,8 +158,38 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
             raise UsageError(f"recipe {stem!r} has no variant {variant!r}{did_you_mean(variant, variants)}")
         document, spec = variants[variant]
     if overrides:
-        spec = _sound(_override(document, _assignments(overrides, "--set"), "--set"), catalog)
+        spec = _sound(_override(document, assignments_of(overrides, "--set"), "--set"), catalog)
     return Recipe(stem, path, spec, variant)
+
+
+def twin_cuts(evaluation: EvaluationSpec) -> JsonObject:
+    """What a twin's evaluation has in place of a recipe's: few items, short answers."""
+    return {
+        "batch": TWIN_EVALUATED if evaluation.batch == "auto" else min(TWIN_EVALUATED, evaluation.batch),
+        "limit": _at_most(TWIN_ITEMS, evaluation.limit),
+        "max_tokens": _at_most(TWIN_ANSWER_TOKENS, evaluation.max_tokens),
+        "samples": None if evaluation.samples is None else min(TWIN_SAMPLES, evaluation.samples),
+    }
+
+
+def find_recipe(name: str, catalog: Catalog) -> tuple[str, str]:
+    """(YAML file, name) of a recipe of the registry, or of a file given by path. Raises UsageError."""
+    if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
+        return name, os.path.splitext(os.path.basename(name))[0]
+    if os.path.dirname(name) and name not in catalog.files("recipes"):
+        raise UsageError(
+            f"recipe {name!r}: there is no such YAML file; a name without a folder is one of `slmbench list recipes`"
+        )
+    return catalog.find("recipes", name), name
+
+
+def kind_of(document: Document) -> str:
+    """train or merge: which kind of recipe a file declares. Raises DeclarationError for another kind."""
+    kind = document.data.get("kind", "train") if isinstance(document.data, dict) else "train"
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
+        raise DeclarationError([document.problem(("kind",), f"kind: expected 'train' or 'merge', got {kind!r}{hint}")])
+    return str(kind)
 
 
 def suite_tasks(catalog: Catalog, name: str) -> list[str]:
@@ -307,14 +331,14 @@ def _changed(document: Document, key: str, value: object, place: Location) -> Do
     """The document with one value replaced by another one of the same file, which stands at `place`."""
     path = tuple(dotted_path(key).split("."))
     data = copy.deepcopy(document.data)
-    fault = no_setting(key) or _assign(data, path, copy.deepcopy(value))
+    fault = no_setting(key) or assign(data, path, copy.deepcopy(value))
     if fault is not None:
         raise DeclarationError([document.problem(place, fault)])
     # Faults of what was put in are faults of the line that says so.
     kept = {location: mark for location, mark in document.marks.items() if location[: len(path)] != path}
     mark = document.marks.get(place, (1, 1))
     blocks = {path[:i]: mark for i in range(1, len(path))}  # Those that the file lacks begin here too.
-    return Document(document.path, data, blocks | kept | {(*path, *rest): mark for rest in _locations(value)})
+    return Document(document.path, data, blocks | kept | {(*path, *rest): mark for rest in locations(value)})
 
 
 def no_setting(key: str) -> str | None:
@@ -349,58 +373,16 @@ def _with_room(document: Document, changes: Mapping[str, object]) -> Document:
     return Document(document.path, data, document.marks)
 
 
-def _assign(data: JsonObject, path: Sequence[str], value: object) -> str | None:
-    """Puts a value into nested keys; says what is wrong where the path leads through something else."""
-    inner = data
-    for i, part in enumerate(path[:-1]):
-        if inner.get(part) is None:  # Left out, or null: a block of its own begins here.
-            inner[part] = {}
-        inner = inner[part]
-        if not isinstance(inner, dict):
-            return f"{'.'.join(path[: i + 1])!r} has no keys"
-    inner[path[-1]] = value
-    return None
-
-
-def _assignments(overrides: Sequence[str] | Mapping[str, object], blame: str) -> list[tuple[str, str, object]]:
-    """(the text as it was given, its key, its value) of each override. Raises DeclarationError."""
-    if isinstance(overrides, Mapping):
-        return [(f"{key}={value}", key, value) for key, value in overrides.items()]
-    found: list[tuple[str, str, object]] = []
-    problems: list[Problem] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not all(key.strip().split(".")):
-            problems.append(Problem(blame, 0, 0, f"{text!r}: expected key=value, as in optim.lr=1e-4"))
-            continue
-        try:
-            found.append((text, key.strip(), parse_yaml(value.encode(), f"{blame} {key}").data))
-        except DeclarationError as error:
-            problems += error.problems
-    if problems:
-        raise DeclarationError(problems)
-    return found
-
-
 def _override(document: Document, assignments: Sequence[tuple[str, str, object]], blame: str) -> Document:
     data = _with_room(document, {key: value for _, key, value in assignments}).data
     problems: list[Problem] = []
     for text, key, value in assignments:
-        fault = no_setting(key) or _assign(data, dotted_path(key).split("."), value)
+        fault = no_setting(key) or assign(data, dotted_path(key).split("."), value)
         if fault is not None:
             problems.append(Problem(blame, 0, 0, f"{text!r}: {fault}"))
     if problems:
         raise DeclarationError(problems)
-    # The file alone was sound: what is wrong now came from here, and no line of the file is to blame.
-    said = " ".join(text for text, _, _ in assignments)
-    return Document(f"{blame} {said}", data, dict.fromkeys(_locations(data), (0, 0)))
-
-
-def _locations(data: object, location: Location = ()) -> Iterator[Location]:
-    yield location
-    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for part, value in inner:
-        yield from _locations(value, (*location, part))
+    return told_of_overrides(data, assignments, blame)
 
 
 def _block(name: str) -> type[BaseModel]:
@@ -414,4 +396,15 @@ def _at_most(limit: int, given: int | None) -> int:
     return limit if given is None else min(limit, given)
 
 
-__all__ = ["Recipe", "dotted_path", "dump_spec", "load_recipe", "load_suite", "no_setting", "suite_tasks"]
+__all__ = [
+    "Recipe",
+    "dotted_path",
+    "dump_spec",
+    "find_recipe",
+    "kind_of",
+    "load_recipe",
+    "load_suite",
+    "no_setting",
+    "suite_tasks",
+    "twin_cuts",
+]

@@ -24,9 +24,12 @@ WIDTH = 120
 HEADER = ("task", "kind", "rows", "from", "formats", "metrics", "p50", "p99", "max", "answer", "licence", "result")
 NUMBERS = ("rows", "formats", "metrics", "p50", "p99", "max", "answer")
 LICENSE_CHARS = 12
+RECIPE_KINDS = ("recipe", "merge")
 
 
-@click.command("check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks.")
+@click.command(
+    "check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks. Recipes, too."
+)
 @click.argument("names", nargs=-1, metavar="[NAME_OR_PATH...]")
 @click.option("--all", "every", is_flag=True, help="All tasks, and all plugins.")
 @click.option(
@@ -50,7 +53,10 @@ def command(
         raise UsageError("nothing to check; name tasks or their folders, or give --all")
     from slmbench.checks import check_plugins, check_task, find_task
     from slmbench.lengths import open_ruler
+    from slmbench.workflow.check_recipe import check_recipe, is_recipe
 
+    recipes = [name for name in chosen if is_recipe(name, catalog)]
+    chosen = [name for name in chosen if name not in recipes]
     # All names are looked up before any plugin runs: a refusal must not come half-way.
     for name in chosen:
         find_task(name, catalog, trust=trust)
@@ -64,6 +70,7 @@ def command(
         for name in chosen:
             reports.append(check_task(name, catalog, trust=trust, data=data, ruler=ruler))
             done.advance()
+    reports += [check_recipe(name, catalog) for name in recipes]
     reports += check_plugins(catalog) if every else []
     if as_json:
         show_json([report.as_json() for report in reports])
@@ -124,7 +131,11 @@ def _row(report: CheckReport) -> list[Cell]:
         _share(report.formats),
         _share(report.metrics),
         *numbers,
-        Cell(visible(report.license)) if report.license else Cell("none", "red") if report.kind else Cell("-"),
+        Cell(visible(report.license))
+        if report.license
+        else Cell("none", "red")
+        if report.kind and report.kind not in RECIPE_KINDS
+        else Cell("-"),
         result,
     ]
 
@@ -162,7 +173,9 @@ def _summary(reports: Sequence[CheckReport], seconds: float) -> str:
     if bad:
         n = sum(len(report.problems) for report in reports)
         said.append(f"{bad} with {n} problem{'' if n == 1 else 's'}")
-    many = f"{len(reports)} task{'' if len(reports) == 1 else 's'}"
+    recipes = sum(report.kind in RECIPE_KINDS for report in reports)
+    counts = {"task": len(reports) - recipes, "recipe": recipes}
+    many = " and ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items() if n)
     rows = sum(report.rows for report in reports)
     return f"{many}, {rows:,} rows in {seconds:.1f} s: {', '.join(said)}"
 

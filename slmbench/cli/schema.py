@@ -7,7 +7,7 @@ import click
 from slmbench.console import show_json
 from slmbench.values import JsonObject
 
-DECLARED = ("recipe", "task", "model", "dataset", "suite")
+DECLARED = ("recipe", "merge", "task", "model", "dataset", "suite")
 RECORDS = ("run", "sample", "training")
 """What is written: `run.json`, a line of `samples.jsonl`, `training.json`."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -30,6 +30,7 @@ def json_schema(kind: str) -> JsonObject:
 
     specs: dict[str, type[BaseModel]] = {
         "recipe": schema.RecipeSpec,
+        "merge": schema.MergeRecipeSpec,
         "task": schema.TaskSpec,
         "model": schema.ModelSpec,
         "dataset": schema.DatasetSpec,

@@ -53,12 +53,13 @@ def command(
     if kind in KINDS:
         _show_registered(kind, name, catalog, as_json)
         return
-    from slmbench.recipe import dump_spec, load_recipe
+    from slmbench.recipe import Recipe, dump_spec
     from slmbench.schema import QuantizationSpec
+    from slmbench.workflow.check_recipe import load_either
 
     if kind != "recipe" and (variant is not None or overrides):
         raise UsageError(f"--variant and --set are for recipes; a {kind} is shown as it is declared")
-    recipe = load_recipe(name, catalog, overrides, variant=variant) if kind == "recipe" else None
+    recipe = load_either(name, catalog, overrides, variant=variant) if kind == "recipe" else None
     if kind == "model" and name not in catalog.files("models") and (told := _of_file(name)) is not None:
         _show_file(name, told, as_json)
         return
@@ -72,7 +73,9 @@ def command(
         shown_prompts = _prompts(task, model, format_name, n, catalog) if n else []
     elif recipe is not None:
         spec = recipe.spec
-        if spec.method == "qlora" and spec.quantization is None:  # Then its defaults hold.
+        if (
+            isinstance(recipe, Recipe) and spec.method == "qlora" and spec.quantization is None
+        ):  # Then its defaults hold.
             spec = spec.model_copy(update={"quantization": QuantizationSpec()})
     else:
         spec = _spec(kind, path)

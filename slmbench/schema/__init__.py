@@ -2,6 +2,14 @@
 
 from slmbench.schema._base import Spec, parse, plain_name
 from slmbench.schema._dataset import ColumnType, DatasetSpec, HoldoutSpec, ReadSpec
+from slmbench.schema._merge import (
+    MergeInputSpec,
+    MergeRecipeSpec,
+    MergeSearchSpec,
+    MergeSpec,
+    MergeTrainSpec,
+    result_name,
+)
 from slmbench.schema._model import ModelSpec, TwinSpec
 from slmbench.schema._optim import MixingSpec, OptimSpec
 from slmbench.schema._recipe import (
@@ -41,6 +49,11 @@ __all__ = [
     "GenerationSpec",
     "HoldoutSpec",
     "LoraSpec",
+    "MergeInputSpec",
+    "MergeRecipeSpec",
+    "MergeSearchSpec",
+    "MergeSpec",
+    "MergeTrainSpec",
     "MixingSpec",
     "ModelSpec",
     "OptimSpec",
@@ -55,4 +68,5 @@ __all__ = [
     "ValidationSpec",
     "parse",
     "plain_name",
+    "result_name",
 ]

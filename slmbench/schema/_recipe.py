@@ -105,6 +105,8 @@ class RecipeSpec(Spec):
     is a dotted path, or a setting's own name where that is one setting's alone.
     """
 
+    # Not written out: what recipes said before there were two kinds of them stays as it was.
+    kind: Literal["train"] = Field(default="train", exclude=True)
     summary: str = Field(min_length=1)
     source: str = ""
     model: str

@@ -1,0 +1,101 @@
+"""Which of several candidates is the best: all are asked few items, and those that are worse for sure no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import frozen
+
+from slmbench.statistics.estimate import estimate
+
+ScoreItems = Callable[[int, range], Sequence[float]]
+"""(a candidate's number, places of items) -> a value for each item; higher is better."""
+
+
+@frozen
+class Standing:
+    """A candidate at the end of a round. left: why it goes no further; '' if it does.
+
+    behind: by how much the leader is better on these items, with its 95% interval; None of the leader itself.
+    """
+
+    candidate: int
+    mean: float
+    behind: float | None = None
+    behind_low: float | None = None
+    behind_high: float | None = None
+    left: str = ""
+
+
+@frozen
+class Round:
+    """items: that all means are over, those of the rounds before included. standings: the best first."""
+
+    items: int
+    standings: tuple[Standing, ...]
+
+    @property
+    def leader(self) -> int:
+        return self.standings[0].candidate
+
+    @property
+    def kept(self) -> list[int]:
+        """The candidates that go on, in their own order."""
+        return sorted(one.candidate for one in self.standings if not one.left)
+
+
+def eliminate(
+    candidates: int,
+    score: ScoreItems,
+    items: int,
+    first: int,
+    *,
+    clusters: Sequence[str | None] | None = None,
+    range_of: tuple[float, float] | None = None,
+) -> Iterator[Round]:
+    """Rounds of candidates 0, 1, ... over `first` items, then twice as many, until one is left or all were asked.
+
+    A candidate leaves where the paired 95% interval of the leader's advantage on the same items lies above zero, or
+    where one of its values is NaN or infinite. Of equal means the first candidate leads. An item is asked of a
+    candidate once. clusters: one label an item, as `estimate` takes them. range_of: lowest and highest value of an
+    item. The rounds are a race: an interval is looked at once a round and candidate, and is no claim about the winner.
+    Raises ValueError without candidates or items. Source: Maron and Moore 1994, Hoeffding races; Even-Dar, Mannor and
+    Mansour 2006, section 3, for the doubling.
+    """
+    if candidates < 1 or items < 1 or first < 1:
+        raise ValueError(f"{candidates} candidates on {items} items, {first} first: each has to be 1 or more")
+    values: list[list[float]] = [[] for _ in range(candidates)]
+    kept, asked = list(range(candidates)), 0
+    while asked < items and (len(kept) > 1 or not asked):
+        end = min(items, max(first, 2 * asked))
+        for number in kept:
+            values[number] += map(float, score(number, range(asked, end)))
+        asked = end
+        found = Round(asked, _standings(kept, values, clusters and clusters[:asked], range_of))
+        kept = found.kept
+        yield found
+
+
+def _standings(
+    kept: Sequence[int],
+    values: Sequence[Sequence[float]],
+    clusters: Sequence[str | None] | None,
+    range_of: tuple[float, float] | None,
+) -> tuple[Standing, ...]:
+    sound = [number for number in kept if all(map(math.isfinite, values[number]))]
+    means = {number: math.fsum(values[number]) / len(values[number]) for number in sound}
+    order = sorted(sound, key=lambda number: (-means[number], number))
+    width = None if range_of is None else (range_of[0] - range_of[1], range_of[1] - range_of[0])
+    found = []
+    for number in order:
+        if number == order[0]:
+            found.append(Standing(number, means[number]))
+            continue
+        ahead = [a - b for a, b in zip(values[order[0]], values[number], strict=True)]
+        made = estimate(ahead, clusters, width)
+        worse = made.method != "none" and made.ci_low > 0
+        left = f"worse than the leader by {made.ci_low:.4g} or more" if worse else ""
+        found.append(Standing(number, means[number], made.value, made.ci_low, made.ci_high, left))
+    odd = [Standing(number, math.nan, left="a value that is not finite") for number in kept if number not in means]
+    return (*found, *odd)
