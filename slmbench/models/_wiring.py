@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from slmbench.values import Model
 
@@ -30,10 +30,11 @@ def note_wiring(model: Model, *, numbers: bool = False, of: Sequence[Model] | No
 
     def restore() -> None:
         for module, kind, state in modules:
-            module.__class__ = kind
+            if type(module) is not kind:
+                module.__class__ = kind
             _put(vars(module), state)
         for tensor, data, copied, requires_grad in tensors:
-            if tensor.data.data_ptr() != data.data_ptr() or tensor.data.shape != data.shape:
+            if tensor.data_ptr() != data.data_ptr() or tensor.shape != data.shape:
                 tensor.data = data
             if copied is not None:
                 tensor.data.copy_(copied)
@@ -45,17 +46,23 @@ def note_wiring(model: Model, *, numbers: bool = False, of: Sequence[Model] | No
     return restore
 
 
-def _noted(state: dict[str, object]) -> dict[str, tuple[object, object]]:
-    """name -> (value, what it holds); the value stays the same object, as handles of hooks point at it."""
-    return {key: (one, copy.copy(one) if type(one) in _HOLDERS else None) for key, one in state.items()}
+_State = tuple[dict[str, object], list[tuple[object, object]]]
+"""(name -> value, (a value that holds others, a copy of it)); a value stays the same object, as hooks' handles do."""
 
 
-def _put(there: dict[str, object], state: Mapping[str, tuple[object, object]]) -> None:
+def _noted(state: dict[str, object]) -> _State:
+    return dict(state), [(one, copy.copy(one)) for one in state.values() if type(one) in _HOLDERS]
+
+
+def _put(there: dict[str, object], state: _State) -> None:
+    values, holders = state
     there.clear()
-    for key, (value, holding) in state.items():
-        there[key] = value
-        if isinstance(value, list) and isinstance(holding, list):
-            value[:] = holding
-        elif isinstance(value, dict | set) and isinstance(holding, dict | set):
-            value.clear()
-            value.update(holding)
+    there.update(values)
+    for holder, holding in holders:
+        if not holder and not holding:  # As most are: a module has a dozen of them for hooks alone.
+            continue
+        if isinstance(holder, list) and isinstance(holding, list):
+            holder[:] = holding
+        elif isinstance(holder, dict | set) and isinstance(holding, dict | set):
+            holder.clear()
+            holder.update(holding)
