@@ -37,17 +37,10 @@ class AdapterBank:
     longest ago leaves, and is read again from its folder when it is asked for; the one that is on stays whatever its
     size. What an adapter computes is what it computes in a model of its own, bit for bit. While the bank is open, the
     base is the bank's: nothing else is put on it. After `close`, or the end of a `with` block, it is as it was before,
-    bit for bit. Not for several threads at once. Raises UsageError for a model that has an adapter already, and for a
-    bound below 0.
+    bit for bit. Not for several threads at once. Raises UsageError for a bound below 0.
     """
 
     def __init__(self, loaded: LoadedModel, max_bytes: int | None = None) -> None:
-        if loaded.adapter is not None or hasattr(loaded.model, "peft_config"):
-            who = f"adapter {loaded.adapter.name!r}" if loaded.adapter else "an adapter"
-            raise UsageError(
-                f"{loaded.source.name!r} has {who} on it already; give the base alone, and add that adapter by its "
-                "folder"
-            )
         if max_bytes is not None and max_bytes < 0:
             raise UsageError(f"max_bytes is {max_bytes}; give a number from 0 on, or None for no bound")
         self.base = loaded
@@ -90,9 +83,16 @@ class AdapterBank:
         """Puts an adapter in the bank under a name; what is on the base stays on it.
 
         It is put on once, so that whatever is odd about it is told now. force_base: it may be of another base, and
-        its runs say so. Raises UsageError for a name that is taken, for an adapter of another base and for one that
-        doesn't fit, FileError for one whose files are damaged; the bank is then as it was.
+        its runs say so. Raises UsageError for a name that is taken, for an adapter of another base, for one that
+        doesn't fit and for a base that isn't bare, FileError for one whose files are damaged; the bank is then as it
+        was.
         """
+        if self.base.adapter is not None or hasattr(self.base.model, "peft_config"):
+            who = f"adapter {self.base.adapter.name!r}" if self.base.adapter else "an adapter"
+            raise UsageError(
+                f"{self.base.source.name!r} has {who} on it already; give the base alone, and add that adapter by its "
+                "folder"
+            )
         if not name:
             raise UsageError(f"adapter {shown(folder)}: its name in the bank is empty; give it one")
         if name in self._entries:
@@ -129,8 +129,8 @@ class AdapterBank:
         entry = None if name is None else self._entry(name)
         if entry is not None and entry.attached is None and read_adapter(entry.info.folder).sha256 != entry.info.sha256:
             raise UsageError(
-                f"adapter {name!r}: {shown(entry.info.folder)} holds another adapter than when it was added; take it "
-                "out of the bank and add it again"
+                f"adapter {name!r}: {shown(entry.info.folder)} holds another adapter than when it was added; remove "
+                "it from the bank and add it again"
             )
         if name == self._active:
             return self.loaded

@@ -16,6 +16,7 @@ from slmbench.evaluation._judge import judge_code, refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._quiet import quiet_harness
 from slmbench.evaluation._results import finish
+from slmbench.evaluation._routed import Routed
 from slmbench.evaluation._trained_format import PLAIN, format_remarks
 from slmbench.files import disk_errors
 from slmbench.formats import Format, load_format
@@ -28,13 +29,19 @@ from slmbench.task import Task, evaluation_needs, formats_of, require_rows
 
 
 def evaluate_tasks(
-    loaded: LoadedModel, tasks: Sequence[Task], options: EvaluationOptions, *, encoded: Encoded | None = None
+    loaded: LoadedModel,
+    tasks: Sequence[Task],
+    options: EvaluationOptions,
+    *,
+    encoded: Encoded | None = None,
+    routed: Routed | None = None,
 ) -> list[Run]:
     """Scores a model on tasks, one run each in `<out>/runs/<run_id>`; runs that are there already are not repeated.
 
     The run's id is made of everything its numbers depend on, so the same call resumes: finished requests of a killed
     run are read from its journal. encoded: a dict for calls with the same tokenizer and format, as of a base and its
-    adapters, so that each request is encoded once for all of them.
+    adapters, so that each request is encoded once for all of them. routed: what chooses each item's adapter, of a bank
+    whose base loaded is.
     Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
     fails.
     """
@@ -45,19 +52,20 @@ def evaluate_tasks(
     tasks = [task.in_format(style) for task in tasks]
     sandbox = refuse_unscorable(tasks, allow_unsafe_code=options.allow_unsafe_code)
     require_rows(evaluation_needs(tasks))
-    who = loaded.source.name + (f" + {loaded.adapter.name}" if loaded.adapter else "")
-    for remark in format_remarks(loaded, style):
+    on = routed.choice.name if routed else loaded.adapter.name if loaded.adapter else ""
+    who = f"{loaded.source.name} + {on}" if on else loaded.source.name
+    for remark in () if routed else format_remarks(loaded, style):
         say(f"note: {who}: {remark}")
     with phase(f"evaluate {who}", heads=True):
         with phase("importing lm_eval, writing prompts"):
-            jobs = [prepare(loaded, task, style, options, sandbox) for task in tasks]
+            jobs = [prepare(loaded, task, style, options, sandbox, routed) for task in tasks]
         kept = {job.task.name: finished_run(job.folder, _pools(job.task).__getitem__, job.record) for job in jobs}
         finished = {
             name: run.without_texts() if options.no_texts else run for name, run in kept.items() if run is not None
         }
         todo = [job for job in jobs if job.task.name not in finished]
         if todo:
-            finished |= _run(loaded, todo, style, options, sandbox, encoded)
+            finished |= _run(loaded, todo, style, options, sandbox, encoded, routed)
     return [finished[name] for name in names]
 
 
@@ -68,6 +76,7 @@ def _run(
     options: EvaluationOptions,
     sandbox: Sandbox | None,
     encoded: Encoded | None,
+    routed: Routed | None,
 ) -> dict[str, Run]:
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -88,6 +97,10 @@ def _run(
         )
         if resumed := sum(run.resumed for run in open_runs.values()):
             say(f"{resumed:,} of {n_requests:,} answers are there from a call before")
+        chosen = None
+        if routed is not None:
+            with phase(f"choosing adapters: {routed.choice.name}"):
+                chosen = routed.chosen([(job.task, job.examples) for job in jobs])
         engine = build_engine(
             loaded,
             style,
@@ -95,6 +108,8 @@ def _run(
             journals={name: run.journal for name, run in open_runs.items()},
             seed=options.seed,
             encoded=encoded,
+            bank=routed.bank if routed else None,
+            chosen=chosen,
         )
         try:
             with quiet_harness():

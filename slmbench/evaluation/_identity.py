@@ -19,6 +19,7 @@ from slmbench.errors import UsageError
 from slmbench.evaluation._harness import Request, generation_kwargs, render_all
 from slmbench.evaluation._judge import sandbox_record
 from slmbench.evaluation._options import EvaluationOptions
+from slmbench.evaluation._routed import Routed
 from slmbench.evaluation._trained_format import format_remarks
 from slmbench.formats import Format, dated
 from slmbench.installed import package_of
@@ -54,8 +55,18 @@ class Job:
     remarks: tuple[str, ...] = ()
 
 
-def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationOptions, sandbox: Sandbox | None) -> Job:
-    """A task, bound to a format, with its rows and prompts written. Raises UsageError, DataError, HookError."""
+def prepare(
+    loaded: LoadedModel,
+    task: Task,
+    style: Format,
+    options: EvaluationOptions,
+    sandbox: Sandbox | None,
+    routed: Routed | None = None,
+) -> Job:
+    """A task, bound to a format, with its rows and prompts written. Raises UsageError, DataError, HookError.
+
+    routed: what chooses each item's adapter; loaded is then the base.
+    """
     engine, limit, seed = options.chosen([task]), options.limit, options.seed
     examples = task.examples(task.spec.split, limit)
     requests = render_all(task, examples, style, loaded.tokenizer)
@@ -64,7 +75,7 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
     texts = [[[s.user, s.target.text, dict(s.inputs)] for s in one] for one in shown.values()]
     shot_digests = sorted(map(canonical_sha256, texts))
     rows = task.rows(task.spec.split)
-    adapter = loaded.adapter
+    adapter = _adapter(loaded) if routed is None else routed.part()
     template = style.template_of(loaded.tokenizer) if style.template_of is not None else None
     generation = {} if task.kind == "choice" else generation_kwargs(task, style)
     if task.kind == "code":
@@ -85,7 +96,7 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
             parameters=loaded.parameters,
             **_variant(loaded),
         ),
-        adapter=_adapter(loaded),
+        adapter=adapter,
         tokenizer_sha256=tokenizer_sha256(loaded.tokenizer),
         chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
         format=style.name,
@@ -132,12 +143,12 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
         asked.append(record["sandbox"]["examine"])  # A weaker examination is another one.
     record["comparability_key"] = canonical_sha256(asked)
     identity = canonical_sha256(
-        record
-        | {"adapter": adapter and adapter.sha256, "slmbench": code()["version"], "device": str(loaded.model.device)}
+        record | {"adapter": _who_answers(adapter), "slmbench": code()["version"], "device": str(loaded.model.device)}
     )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
     told = [*loaded.notices, *dated(style, loaded.tokenizer), *format_remarks(loaded, style)]
+    told += [] if routed is None else routed.remarks(style)
     if own.get("counts"):
         names = ", ".join(name for name in own if name != "counts")
         told.append(f"the model's generation_config.json has a say in the texts that are drawn ({names})")
@@ -146,11 +157,19 @@ def prepare(loaded: LoadedModel, task: Task, style: Format, options: EvaluationO
     )
 
 
+def _who_answers(adapter: AdapterPart | None) -> object:
+    """What a run's id has of it: its digest; of a choice among several, those of all."""
+    if adapter is None or adapter.choices is None:
+        return adapter and adapter.sha256
+    return [adapter.sha256, adapter.choices]
+
+
 def _adapter(loaded: LoadedModel) -> AdapterPart | None:
     adapter = loaded.adapter
     if adapter is None:
         return None
     training = adapter.record
+    forced: JsonObject = {"forced_base": adapter.forced} if adapter.forced else {}
     return AdapterPart(
         name=adapter.name,
         sha256=adapter.sha256,
@@ -163,7 +182,7 @@ def _adapter(loaded: LoadedModel) -> AdapterPart | None:
         train_seed=training.seed,
         train_s=training.train_s,
         tasks=list(training.tasks),
-        **({"forced_base": adapter.forced} if adapter.forced else {}),
+        **forced,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
+from slmbench.adapters import AdapterBank
 from slmbench.console import advanced, bar
 from slmbench.engines.encoder_decoder import encoder_tokens
 from slmbench.engines.options import EngineOptions
@@ -27,6 +28,7 @@ from slmbench.engines.protocol import (
 from slmbench.engines.requests import check_known, check_pair, item_of, most_tokens, name_of
 from slmbench.errors import DataError, SlmbenchError
 from slmbench.evaluation._encoding import Encoded, Encoder
+from slmbench.evaluation._routed import Chosen, RoutedEngine
 from slmbench.formats import Format
 from slmbench.journal import Journal
 from slmbench.models import LoadedModel, tokenizer_sha256
@@ -54,7 +56,8 @@ class _Waiting:
 class JournaledEngine:
     """Answers lm-eval's requests. journals: task name -> its run's journal; answers found there are reused.
 
-    identity: what an answer depends on beside the request itself; the journal's keys are made of both.
+    identity: what an answer depends on beside the request itself; the journal's keys are made of both. chosen: which
+    adapter each item goes to; None if all go to the same.
     """
 
     def __init__(
@@ -64,12 +67,14 @@ class JournaledEngine:
         encoder: Encoder,
         identity: JsonObject,
         journals: Mapping[str, Journal],
+        chosen: Chosen | None = None,
     ) -> None:
         self.engine = engine
         self.options = options
         self.encoder = encoder
         self.identity = identity
         self.journals = journals
+        self.chosen = chosen
         self.records: dict[tuple[str, str], JsonObject] = {}
         self._keys: dict[str, tuple[str, JsonObject]] = {}
 
@@ -89,10 +94,13 @@ class JournaledEngine:
 
     def key(self, kind: str, args: tuple[Any, ...], item: Item) -> tuple[str, JsonObject]:
         """(what the journal calls a request, but for item and sample; its tokens)."""
-        asked = json.dumps([kind, *args], sort_keys=True)
+        asked = json.dumps([kind, *args, self._whose(item)], sort_keys=True)
         if asked not in self._keys:
             self._keys[asked] = self._key(kind, args, item)
         return self._keys[asked]
+
+    def _whose(self, item: Item) -> JsonObject:
+        return {} if self.chosen is None else self.chosen.identity(item)
 
     def _key(self, kind: str, args: tuple[Any, ...], item: Item) -> tuple[str, JsonObject]:
         window = self.engine.max_length
@@ -105,7 +113,7 @@ class JournaledEngine:
             ids, rest = self._pair(args, item)
             whole = len(ids) if self.encoder.encoder_decoder else len(ids) + len(rest) - 1
             facts = {"tokens_in": len(ids), "tokens_out": len(rest), "truncated": whole > window}
-        parts = {**self.identity, "kind": kind, "prompt": ids, "rest": rest}
+        parts = {**self.identity, **self._whose(item), "kind": kind, "prompt": ids, "rest": rest}
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest(), facts
 
@@ -224,8 +232,13 @@ def build_engine(
     journals: Mapping[str, Journal] | None = None,
     seed: int = 0,
     encoded: Encoded | None = None,
+    bank: AdapterBank | None = None,
+    chosen: Chosen | None = None,
 ) -> JournaledEngine:
-    """The engine that the options name, over a loaded model. journals, encoded: see `JournaledEngine`, `Encoder`."""
+    """The engine that the options name, over a loaded model. journals, encoded: see `JournaledEngine`, `Encoder`.
+
+    bank, chosen: its adapters, and which of them each item goes to; loaded is then the bank's base.
+    """
     options = options or EngineOptions(batch=1)
     identity = {
         "model": loaded.weights_sha256,
@@ -241,13 +254,17 @@ def build_engine(
         identity["quantization"] = quantization
     if loaded.architecture == "seq2seq":
         identity["encoder_tokens"] = encoder_tokens(loaded)
-    try:
-        engine = check_engine(options.registered.function(loaded, options, seed))
-    except (Exception, SystemExit) as error:
-        if not options.is_its_own(error):
-            raise
-        raise options.registered.fault("", error=error) from error
-    return JournaledEngine(engine, options, Encoder(loaded, format, encoded), identity, journals or {})
+
+    def make(over: LoadedModel) -> Engine:
+        try:
+            return check_engine(options.registered.function(over, options, seed))
+        except (Exception, SystemExit) as error:
+            if not options.is_its_own(error):
+                raise
+            raise options.registered.fault("", error=error) from error
+
+    engine = make(loaded) if bank is None or chosen is None else RoutedEngine(bank, chosen, make)
+    return JournaledEngine(engine, options, Encoder(loaded, format, encoded), identity, journals or {}, chosen)
 
 
 def lm_of(engine: JournaledEngine) -> LM:

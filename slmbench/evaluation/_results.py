@@ -146,6 +146,7 @@ def _samples(
                 "latency_ms": round(max(record["latency_ms"] for record in records), 3),
                 "compute_ms": round(sum(record["share_ms"] for record in records), 3),
             }
+            | ({} if engine.chosen is None else {"adapter": engine.chosen.of[task.name, logged["doc_id"]]})
         )
     scores, parts = _scores(task, example, made, format, logged)
     # Of an item, not of a sample: the unbiased estimate of pass@k is made of all its samples.

@@ -142,6 +142,8 @@ def _sample(sample: JsonObject, run: ScoredRun) -> JsonObject:
     for term, key in {**told, "not in its format": "format_fault"}.items():
         if said := _plain(sample.get(key)):
             scored.append((term, said))
+    if "adapter" in sample:
+        scored.append(("answered by", sample["adapter"] or "the base"))
     return {
         "mark": _mark(sample, run),
         "item": _item(sample),

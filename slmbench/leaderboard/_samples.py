@@ -17,6 +17,7 @@ from slmbench.values import JsonObject
 
 OPEN = frozenset(
     {
+        "adapter",
         "compute_ms",
         "epoch",
         "finish_reason",

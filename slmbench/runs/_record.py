@@ -70,6 +70,7 @@ class AdapterPart(Part):
     train_s: seconds that its steps took
     tasks: what it was trained on
     forced_base: why the model is not the one that it was made on; not there if it is
+    choices: adapter -> its sha256, if each item has its own and name and sha256 are of what chooses; else not there
     """
 
     name: Filled
@@ -84,6 +85,7 @@ class AdapterPart(Part):
     train_s: Amount | None = None
     tasks: list[AnyText] | None = None
     forced_base: AnyText | None = None
+    choices: dict[AnyText, AnyText] | None = None
 
 
 class PackagePart(Part):
@@ -377,6 +379,7 @@ class SampleRecord(Part):
     compute_ms: the item's share of the model's time, in milliseconds
     scores: metric's value -> score of the item; null if an error kept it from being scored
     parts: pooled metric -> what the item adds to it
+    adapter: that answered, null for the base alone; not there if all items have the same
     """
 
     version: int = Field(default=1, alias="schema", ge=READS[SAMPLES][0], le=READS[SAMPLES][-1])
@@ -403,6 +406,7 @@ class SampleRecord(Part):
     # Sums of larger scores would overflow.
     scores: dict[AnyText, Number | None]
     parts: dict[AnyText, Any] | None = None
+    adapter: AnyText | None = None
 
 
 def read_record(folder: str | os.PathLike[str]) -> JsonObject:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from attrs import evolve, field, frozen
 
+from slmbench.adapters import AdapterBank
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase, say
 from slmbench.errors import UsageError
-from slmbench.evaluation import Encoded, EvaluationOptions, choose_format, evaluate_tasks, format_remarks
+from slmbench.evaluation import (
+    AdapterChoice,
+    Encoded,
+    EvaluationOptions,
+    Routed,
+    choose_format,
+    evaluate_tasks,
+    format_remarks,
+)
 from slmbench.formats import load_format
+from slmbench.machine import available_bytes, resident_bytes
 from slmbench.models import (
     LoadedModel,
     ModelSource,
-    adapter_on,
-    check_base,
     held_as,
     is_whole_model,
     load_model,
@@ -34,7 +43,9 @@ from slmbench.workflow.recipes import bertscore_by_twin, data_mode
 class EvaluationPlan:
     """What is asked for. tasks: those, or those of a suite. adapters: folders, of whole models too. base: scored first.
 
-    data: auto, or samples, the golden rows alone. twin: the model's tiny random copy in its place.
+    choices: each is a row more, in which every item goes to the one of the adapters that it chooses; then they are
+    called by their folders' names. alone: the adapters' own rows, too. data: auto, or samples, the golden rows alone.
+    twin: the model's tiny random copy in its place.
     """
 
     model: str | LoadedModel
@@ -42,6 +53,8 @@ class EvaluationPlan:
     tasks: tuple[str | Task, ...] | None = None
     suite: str | None = None
     adapters: tuple[str, ...] = ()
+    choices: tuple[AdapterChoice, ...] = ()
+    alone: bool = True
     base: bool = True
     force_base: bool = False
     twin: bool = False
@@ -139,8 +152,10 @@ def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[Evaluation
 
 
 def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog) -> list[Run]:
-    """Runs of the base, unless the plan leaves it out, and of everything that is put on it, all on the same tasks."""
-    force_base = plan.force_base
+    """Runs of the base, unless the plan leaves it out, and of everything that is put on it, all on the same tasks.
+
+    The base is loaded once, and adapters are exchanged on it.
+    """
     plan.options.chosen(tasks)  # An unknown engine is told before a model is looked for.
     # A LoadedModel is the caller's: nothing is loaded in its place, and it is given back without the adapters' layers.
     ours = isinstance(plan.model, str)
@@ -157,20 +172,23 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
     runs: list[Run] = []
     if plan.base or adapters:
         loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held)
-        for folder in adapters if plan.base else ():
-            if check_base(loaded, folder, force=force_base).training is None:
-                with adapter_on(loaded, folder, force_base=force_base):
-                    pass  # What another tool made is put on once, so that whatever is odd about it is told now.
-        encoded: Encoded = {}  # Base and adapters are sent the same ids.
-        if plan.base:
-            said |= set(format_remarks(loaded, style))
-            runs += evaluate_tasks(loaded, tasks, options, encoded=encoded)
-        for folder in adapters:
-            with adapter_on(loaded, folder, force_base=force_base) as tuned:
+        with AdapterBank(loaded, bank_bytes(loaded)) as bank:
+            for name, folder in _named(adapters, plan.choices).items():
+                bank.add(name, folder, force_base=plan.force_base)
+            routes = [Routed(bank, choice) for choice in plan.choices]
+            encoded: Encoded = {}  # Base and adapters are sent the same ids.
+            if plan.base:
+                said |= set(format_remarks(loaded, style))
+                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded)
+            for name in bank.names if plan.alone else ():
+                tuned = bank.swap(name)
                 said |= set(format_remarks(tuned, style))
                 shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
                 runs += evaluate_tasks(tuned, tasks, options, encoded=shared)
-        del loaded
+            bank.swap(None)
+            for routed in routes:
+                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded, routed=routed)
+        del loaded, bank
     for folder, dtype in whole.items():
         assert isinstance(given, ModelSource)
         alone = _as_trained(given, folder, catalog, dtype)
@@ -182,6 +200,31 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
             if remark not in said:  # Told before the first of its runs.
                 say(f"{run.run_id}: {remark}: {count} of {n}")
     return runs
+
+
+def bank_bytes(loaded: LoadedModel) -> int | None:
+    """How much memory adapters may take beside a base: a quarter of what is free; None if that can't be told."""
+    device = loaded.model.device.type
+    free = available_bytes(device)
+    if free is None:
+        return None
+    return max(0, free - (resident_bytes() if device == "cpu" else 0)) // 4
+
+
+def _named(folders: Sequence[str], choices: Sequence[AdapterChoice]) -> dict[str, str]:
+    """name -> folder of adapters. Raises UsageError for two of one name among which something is to be chosen."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        name = os.path.basename(os.path.abspath(folder))
+        if found.get(name, folder) != folder:
+            if choices:
+                raise UsageError(
+                    f"two adapters of one name: {shown(found[name])} and {shown(folder)}; {choices[0].name} chooses by "
+                    "names, so rename one of the folders"
+                )
+            name = folder
+        found[name] = folder
+    return found
 
 
 def _held_whole(folder: str) -> str:
