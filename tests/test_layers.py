@@ -73,7 +73,7 @@ LAYERS: dict[str, int] = {
     "__init__": 12,
     "__main__": 12,
 }
-HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes"}
+HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes", "sklearn"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
