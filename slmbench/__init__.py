@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from slmbench.catalog import Catalog, default_catalog
     from slmbench.errors import SlmbenchError
     from slmbench.formats import load_format
+    from slmbench.merging import merge_tensors
     from slmbench.metrics import load_metric, pass_at_k
     from slmbench.registry import engine, format, loader, merge_method, metric
     from slmbench.runs import Run
@@ -35,6 +36,7 @@ _HOMES = {
     "load_task": "slmbench.task",
     "loader": "slmbench.registry",
     "merge_method": "slmbench.registry",
+    "merge_tensors": "slmbench.merging",
     "metric": "slmbench.registry",
     "pass_at_k": "slmbench.metrics",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "load_task",
     "loader",
     "merge_method",
+    "merge_tensors",
     "metric",
     "pass_at_k",
 ]

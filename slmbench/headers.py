@@ -25,6 +25,8 @@ KINDS = {
     "merge_method": "merge_methods",
 }
 """What a decorator registers, and what `slmbench list` calls all of them."""
+FOLDERS = {**KINDS, "merge_method": "merging/methods"}
+"""Where slmbench's own ones lie: a file each in a folder of the package."""
 
 _MAX_BYTES = 1_000_000
 # What can still be seen of a file that is not Python.
@@ -157,8 +159,8 @@ def _literal(node: ast.expr) -> str | None:
 
 @cache
 def own_headers(kind: str) -> tuple[Header, ...]:
-    """What slmbench itself registers of a kind, by name: a file each in the folder that the kind is called by."""
-    folder = os.path.join(package_dir(), KINDS[kind])
+    """What slmbench itself registers of a kind, by name."""
+    folder = os.path.join(package_dir(), *FOLDERS[kind].split("/"))
     public = (
         [name for name in os.listdir(folder) if name.endswith(".py") and name[0] != "_"]
         if os.path.isdir(folder)

@@ -17,13 +17,14 @@ from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, UsageError, did_you_mean
-from slmbench.headers import KINDS, own_headers, source_sha256
+from slmbench.headers import FOLDERS, own_headers, source_sha256
 from slmbench.paths import shown
 
 F = TypeVar("F", bound=Callable[..., object])
 FORMAT_KINDS = ("completion", "turns", "object")
 _FLAG = (lambda value: isinstance(value, bool), "True or False")
 _FUNCTION = (lambda value: value is None or callable(value), "a function")
+SPACES = ("weights", "adapters")
 ENGINE_OPTIONS = {"kv_budget", "latency"}
 FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
     "metric": {
@@ -44,11 +45,17 @@ FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
         "options": (lambda value: _are_names(value) and set(value) <= ENGINE_OPTIONS, "a list of kv_budget, latency"),  # type: ignore[call-overload]
         "auto_batch": (lambda value: type(value) is int and value > 0, "a whole number from 1 on"),
     },
+    "merge_method": {
+        **dict.fromkeys(("needs_base", "linear", "average", "experimental"), _FLAG),
+        "models": (lambda value: _is_count(value), "(the fewest, the most or None)"),
+        "space": (lambda value: value in SPACES, "weights or adapters"),
+        "ranges": (lambda value: _are_intervals(value), "a dict of a parameter's name and an interval, as '(0, 1]'"),
+    },
 }
-"""What a decorator may say beside name, summary and version, and of what kind it is. Engines and ways to merge say what
-they like."""
+"""What a decorator may say beside name, summary and version, and of what kind it is."""
 
 _MARK = "__slmbench__"
+_INTERVAL = re.compile(r"([\[(])(-?[0-9.]+|-inf), (-?[0-9.]+|inf)([\])])")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./-]{0,79}")
 
 
@@ -116,7 +123,8 @@ def _hold_facts(kind: str, name: str, facts: Mapping[str, object]) -> None:
             raise ValueError(f"{kind} {name!r} has no {key!r}{did_you_mean(key, FACTS[kind])}")
         fits, wanted = FACTS[kind][key]
         if not fits(value):
-            near = did_you_mean(value, FORMAT_KINDS) if key == "kind" and isinstance(value, str) else ""
+            known = {"kind": FORMAT_KINDS, "space": SPACES}.get(key)
+            near = did_you_mean(value, known) if known and isinstance(value, str) else ""
             raise ValueError(f"{kind} {name!r}: {key} is {wanted}; got {value!r}{near}")
     if facts.get("at_once") and facts.get("pool"):
         raise ValueError(f"{kind} {name!r}: at_once and pool don't go together; leave one out")
@@ -132,6 +140,28 @@ def _are_names(value: object) -> bool:
 def _is_range(value: object) -> bool:
     ends = value if isinstance(value, list | tuple) and len(value) == 2 else (1, 0)
     return all(isinstance(end, int | float) for end in ends) and bool(ends[0] < ends[1])
+
+
+def _is_count(value: object) -> bool:
+    least, most = value if isinstance(value, list | tuple) and len(value) == 2 else (0, 0)
+    return type(least) is int and least > 0 and (most is None or (type(most) is int and most >= least))
+
+
+def _are_intervals(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and isinstance(one, str) and _INTERVAL.fullmatch(one) for key, one in value.items()
+    )
+
+
+def interval(text: str) -> Callable[[float], bool]:
+    """Whether a number lies in an interval, as `(0, 1]` is that of numbers above 0 up to 1."""
+    found = _INTERVAL.fullmatch(text)
+    assert found is not None
+    least, most = float(found[2]), float(found[3])
+    return lambda value: (
+        (least < value or (found[1] == "[" and value == least))
+        and (value < most or (found[4] == "]" and value == most))
+    )
 
 
 def metric(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
@@ -172,7 +202,18 @@ def engine(name: str, *, summary: str, version: str, **facts: object) -> Callabl
 
 
 def merge_method(name: str, *, summary: str, version: str, **facts: object) -> Callable[[F], F]:
-    """Registers a way to merge tensors: a function of (tensors, base, weights, **parameters) that returns one."""
+    """Registers a way to merge the tensors of one name: a function of (tensors, base, weights, **parameters).
+
+    tensors: of one shape, each in its own dtype and possibly a view of a file. base: None if there is none. weights: a
+    float of each tensor. It returns a tensor of the same shape, best float32, or (tensor, dict of facts for the
+    report). Every parameter has a default; `lambda_` is `lambda` in YAML. One that is called `generator` is handed a
+    function of a model's index that begins that model's own torch.Generator anew, seeded by seed, tensor and index.
+
+    Facts: needs_base; models (the fewest and the most, None for any, (1, None) unless told); linear (the result is a
+    sum of the tensors' changes, each times a number that no tensor's content decides); average (the weights are
+    divided by their sum, unless its parameter `normalize` is False); ranges (of parameters, as {"density": "(0, 1]"});
+    space ("weights", or "adapters" for one that is handed `slmbench.merging.lora.Factors`); experimental.
+    """
     return _decorator("merge_method", name, summary, version, facts)
 
 
@@ -253,7 +294,7 @@ def own_entry(kind: str, name: str) -> Registered | None:
     path = next((header.path for header in own_headers(kind) if header.name == name), None)
     if path is None:
         return None
-    module = import_module(f"slmbench.{KINDS[kind]}.{os.path.basename(path)[:-3]}")
+    module = import_module(f"slmbench.{FOLDERS[kind].replace('/', '.')}.{os.path.basename(path)[:-3]}")
     return Registry(marked(vars(module), path, module.__name__, plugin=False)).get(kind, name)
 
 

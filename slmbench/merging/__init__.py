@@ -1,6 +1,22 @@
 """Several models or adapters of one base into one: methods, a file each, and what reads and writes their weights."""
 
 from slmbench.merging._driver import MergeResult, merge
+from slmbench.merging._parameters import check_inputs, check_parameters, is_stochastic, needs_base, parameters_of
 from slmbench.merging._plan import MergeInput, MergePlan
+from slmbench.merging._tensors import MergedTensor, load_method, merge_one, merge_tensors
 
-__all__ = ["MergeInput", "MergePlan", "MergeResult", "merge"]
+__all__ = [
+    "MergeInput",
+    "MergePlan",
+    "MergeResult",
+    "MergedTensor",
+    "check_inputs",
+    "check_parameters",
+    "is_stochastic",
+    "load_method",
+    "merge",
+    "merge_one",
+    "merge_tensors",
+    "needs_base",
+    "parameters_of",
+]
