@@ -11,7 +11,7 @@ from slmbench.formats import Format, load_format
 from slmbench.models import LoadedModel, ModelSource, is_whole_model, read_adapter
 from slmbench.paths import shown
 from slmbench.registry import Registry
-from slmbench.runs import TrainingRecord, read_training
+from slmbench.runs import TrainingRecord, trained_as
 
 PLAIN = "plain"
 HAS_TEMPLATE = "the model has a chat template; this run is in format plain"
@@ -80,7 +80,7 @@ def _of_whole(folder: str) -> str | None:
     if not os.path.isdir(folder) or not is_whole_model(folder):
         return None
     try:
-        return _named(read_training(folder))
+        return _named(trained_as(folder))
     except (FileNotFoundError, SlmbenchError):  # Of another tool, as a model's folder may hold any file.
         return None
 

@@ -20,7 +20,7 @@ from slmbench.models._adapter_files import (
     read_shapes,
 )
 from slmbench.paths import shown
-from slmbench.runs import TrainingRecord, read_training
+from slmbench.runs import TrainingRecord, trained_as
 from slmbench.schema import QuantizationSpec
 
 MODEL_CONFIG = "config.json"
@@ -30,8 +30,9 @@ MODEL_CONFIG = "config.json"
 class AdapterInfo:
     """What identifies an adapter folder.
 
-    kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, None for
-    adapters made elsewhere. forced: why the base that it is on is not its own, None if it is.
+    kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, or what a
+    merge's inputs say alike; None for adapters made elsewhere. forced: why the base that it is on is not its own, None
+    if it is.
     """
 
     name: str
@@ -76,7 +77,7 @@ def read_adapter(folder: str) -> AdapterInfo:
     shapes = read_shapes(Path(folder) / WEIGHTS)
     training = None
     try:
-        training = read_training(folder)
+        training = trained_as(folder)
     except FileNotFoundError:
         pass
     weights_path = os.path.join(folder, WEIGHTS)

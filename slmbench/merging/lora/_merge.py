@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from attrs import asdict, field, frozen
 
@@ -19,9 +19,9 @@ from slmbench.values import JsonObject
 if TYPE_CHECKING:
     from torch import Tensor
 
-T = TypeVar("T")
-ByName = T | Callable[[str], T]
-"""One value for all parameters, or a function of a parameter's name."""
+Weights = Sequence[float] | Callable[[str], Sequence[float]]
+Parameters = Mapping[str, object] | Callable[[str], Mapping[str, object]]
+"""The same for all of a model's tensors, or a function of a tensor's name."""
 
 
 @frozen(eq=False)
@@ -41,9 +41,9 @@ class MergedAdapter:
 def merge_adapters(
     method: Registered,
     updates: Sequence[LoraUpdate],
-    weights: ByName[Sequence[float]],
+    weights: Weights,
     *,
-    parameters: ByName[Mapping[str, object]] | None = None,
+    parameters: Parameters | None = None,
     rank: Rank = "full",
     seed: int = 0,
     base: Callable[[str], Tensor] | None = None,
@@ -70,11 +70,11 @@ def merge_adapters(
         else:
             modules[name] = truncate_whole(run.whole_change(name), rank)
     if method.facts.get("space") == "adapters" and rank == "full":
-        modules |= {name: (one, None) for name, one in lean.items()}
+        modules |= {name: (made, None) for name, made in lean.items()}
     else:
         modules |= truncate(lean, rank)
-    for name, (factors, cut) in modules.items():
-        said = asdict(cut) if cut is not None else {"rank": factors.rank, "full": factors.rank, "error": 0.0}
+    for name, (one, cut) in modules.items():
+        said = asdict(cut) if cut is not None else {"rank": one.rank, "full": one.rank, "error": 0.0}
         run.report[name] = {**said, **run.report.get(name, {})}
     factors = {name: modules[name][0] for name in names}
     shifts = {name: run.tensor(name) for name in _names(updates, "shifts")}
@@ -89,8 +89,8 @@ class _Run:
 
     method: Registered
     updates: Sequence[LoraUpdate]
-    weights: ByName[Sequence[float]]
-    parameters: ByName[Mapping[str, object]]
+    weights: Weights
+    parameters: Parameters
     seed: int
     base: Callable[[str], Tensor] | None
     report: dict[str, JsonObject] = field(factory=dict)
@@ -129,7 +129,8 @@ class _Run:
             every = self._coefficients(name)
             return stacked(its, [part for one, part in zip(self.updates, every, strict=True) if name in one.modules])
         made = self.method.function(its, None, weights, **self._parameters(name))
-        factors, facts = made if isinstance(made, tuple) else (made, {})
+        factors: Factors = made[0] if isinstance(made, tuple) else made
+        facts = made[1] if isinstance(made, tuple) else {}
         self._note(name, facts)
         return factors
 
