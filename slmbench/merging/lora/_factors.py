@@ -101,7 +101,7 @@ def stacked(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
     import torch
 
     if any(one.magnitude is not None for one in factors):
-        raise UsageError("a change by DoRA is no product of two thin matrices and can't be stacked")
+        raise UsageError("a change by DoRA isn't a product of two thin matrices and can't be stacked")
     a = torch.cat([one.a for one in factors])
     b = torch.cat([one.b * (weight * one.scaling) for weight, one in zip(weights, factors, strict=True)], 1)
     return Factors(a, b, 1.0, factors[0].kind)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import asdict, field, frozen
 
 from slmbench.errors import UsageError
+from slmbench.merging._parameters import call_with
+from slmbench.merging._tensors import merge_one
 from slmbench.merging.lora._core import Rank, Truncation, truncate, truncate_whole
 from slmbench.merging.lora._factors import Factors, LoraUpdate, stacked, weight_change
 from slmbench.merging.lora._together import check_together
@@ -94,6 +96,7 @@ class _Run:
     seed: int
     base: Callable[[str], Tensor] | None
     report: dict[str, JsonObject] = field(factory=dict)
+    known: dict[object, list[float]] = field(factory=dict)
 
     def check(self) -> None:
         if self.base is not None:
@@ -128,9 +131,11 @@ class _Run:
         if self.method.facts.get("space") != "adapters":
             every = self._coefficients(name)
             return stacked(its, [part for one, part in zip(self.updates, every, strict=True) if name in one.modules])
-        made = self.method.function(its, None, weights, **self._parameters(name))
-        factors: Factors = made[0] if isinstance(made, tuple) else made
-        facts = made[1] if isinstance(made, tuple) else {}
+        made = call_with(self.method, its, None, weights, self._parameters(name), _no_generator)
+        factors, facts = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        if not isinstance(factors, Factors) or factors.shape != its[0].shape:
+            got = type(factors).__name__
+            raise self.method.fault(f"expected Factors of a change of {its[0].shape}, got {got}", f"tensor {name!r}")
         self._note(name, facts)
         return factors
 
@@ -168,12 +173,10 @@ class _Run:
             parts = zip(self._weights(name), changes, strict=True)
             total = sum((weight * change for weight, change in parts), start=zeros)
             return total / sum(self._weights(name)) if self.method.facts.get("average") else total
-        from slmbench.merging._tensors import merge_one
-
         done = merge_one(
             self.method,
             changes,
-            base=zeros if self.method.facts.get("needs_base") else None,
+            base=zeros,
             weights=self._weights(name),
             parameters=self._parameters(name),
             seed=self.seed,
@@ -186,8 +189,11 @@ class _Run:
         """What each adapter's change counts in a linear method: what it makes of changes of one."""
         import torch
 
-        one_each = list(torch.eye(len(self.updates)).unbind())
-        return [float(part) for part in self._merged(name, one_each, torch.zeros(len(self.updates)))]
+        asked = (tuple(self._weights(name)), repr(self._parameters(name)))
+        if asked not in self.known:
+            one_each, zeros = list(torch.eye(len(self.updates)).unbind()), torch.zeros(len(self.updates))
+            self.known[asked] = self._merged(name, one_each, zeros).tolist()
+        return self.known[asked]
 
     def _note(self, name: str, facts: Mapping[str, object]) -> None:
         self.report[name] = {**self.report.get(name, {}), **facts}
@@ -200,6 +206,10 @@ class _Run:
 
     def _has_dora(self, name: str) -> bool:
         return any(one.modules[name].magnitude is not None for one in self.updates if name in one.modules)
+
+
+def _no_generator(index: int) -> object:
+    raise UsageError("a method of space adapters draws nothing")
 
 
 def _names(updates: Sequence[LoraUpdate], kind: str) -> list[str]:

@@ -33,7 +33,7 @@ _WHY = {
     "alora_invocation_tokens": "it changes the weights for some of the tokens only",
     "use_qalora": "its inputs are pooled before they meet the factors",
     "kasa_config": "it cuts the base's own weights, and has a third factor",
-    "monteclora_config": "it draws its factors anew with every pass",
+    "monteclora_config": "it draws new factors for every pass",
     "arrow_config": "it is a router over other adapters",
     "use_bdlora": "its factors are made of blocks",
     "ensure_weight_tying": "one pair of factors changes two layers",
@@ -75,7 +75,7 @@ def _refused(info: AdapterInfo) -> list[tuple[str, object, str]]:
     if not (isinstance(start, bool) or start is None or start in _PLAIN_STARTS):
         wanted = (
             f"true, false, {', '.join(_PLAIN_STARTS)}: with any other the base's own weights were changed before the "
-            "training, so that its factors alone are not its change (peft's save_pretrained with "
+            "training, and its factors alone aren't its change (peft's save_pretrained with "
             "path_initial_model_for_weight_conversion makes a plain LoRA of it)"
         )
         found.append(("init_lora_weights", start, wanted))
@@ -113,7 +113,7 @@ class _Reader:
                 whole[its[0]] = tensor
                 copied.update([its[0]] if its[1] else [])
             else:
-                self.problems.append(f"tensor {key}: it is no part of a LoRA that is read here")
+                self.problems.append(f"tensor {key}: it isn't part of a LoRA as it is read here")
         alphas = self._alphas(list(parts))
         modules, shifts = {}, {}
         for module, its_parts in parts.items():

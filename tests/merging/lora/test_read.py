@@ -150,7 +150,7 @@ def test_an_adapter_of_another_kind_is_refused(adapter):
         (lambda t: {k: v for k, v in t.items() if k != _A}, "q_proj: it has one factor of two"),
         (lambda t: {**t, _A: t[_A][:2].clone()}, "its factors are of shapes"),
         (lambda t: {**t, "odd.weight": t[_A].clone()}, "tensor odd.weight: its name doesn't begin with"),
-        (lambda t: {**t, "base_model.model.lora_C.weight": t[_A].clone()}, "it is no part of a LoRA"),
+        (lambda t: {**t, "base_model.model.lora_C.weight": t[_A].clone()}, "it isn't part of a LoRA"),
         (lambda t: {**t, _A.replace("lora_A", "lora_magnitude_vector"): t[_A][0].clone()}, "use_dora and its tensors"),
         (lambda t: {}, "holds no tensors"),
     ],
