@@ -16,6 +16,7 @@ COMMANDS = {
     "new": "Start something of your own: a task that passes check.",
     "data": "Mirrors for machines without a network, exports, and what each format costs in tokens.",
     "train": "Train a recipe's adapters.",
+    "merge": "Merge adapters or models into one, as a recipe says.",
     "eval": "Score a model, with or without adapters, on tasks or a suite.",
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
     "sweep": "Train and evaluate a recipe over several settings: quality against cost.",

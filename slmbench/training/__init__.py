@@ -1,11 +1,11 @@
 """Recipes into adapters."""
 
 from slmbench.runs import read_training
-from slmbench.training._forward import collate, row_losses
+from slmbench.training._answer_losses import answer_losses
 from slmbench.training._held_out import HeldOutRows, held_out_rows
 from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Preparation, prepare_training
-from slmbench.training._rows import TrainingRow, as_dataset
+from slmbench.training._rows import TrainingRow
 from slmbench.training._timing import seconds_per_token
 from slmbench.training._train import train_adapter
 
@@ -13,13 +13,11 @@ __all__ = [
     "HeldOutRows",
     "Preparation",
     "TrainingRow",
-    "as_dataset",
+    "answer_losses",
     "check_parity",
-    "collate",
     "held_out_rows",
     "prepare_training",
     "read_training",
-    "row_losses",
     "seconds_per_token",
     "train_adapter",
 ]

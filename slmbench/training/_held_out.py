@@ -19,6 +19,7 @@ from slmbench.values import Tokenizer
 VALIDATION_SPLITS = ("validation", "valid", "dev", "val")
 HELD_OUT = "held-out"
 PROMPT_DIGITS = 16
+_ENOUGH = 4  # Times the rows that are wanted: some share their prompt.
 
 
 @frozen(eq=False)
@@ -34,7 +35,11 @@ class HeldOutRows:
 
     def first(self, n: int) -> HeldOutRows:
         """The first n of them."""
-        return HeldOutRows(_only(self.task, HELD_OUT, range(min(n, len(self.rows)))), self.rows[:n], self.origin)
+        return self.only(range(min(n, len(self.rows))))
+
+    def only(self, places: Sequence[int]) -> HeldOutRows:
+        """Those at these places, in their order."""
+        return HeldOutRows(_only(self.task, HELD_OUT, places), [self.rows[i] for i in places], self.origin)
 
 
 def prompt_digest(row: TrainingRow) -> str:
@@ -49,60 +54,75 @@ def held_out_rows(
     tokenizer: Tokenizer,
     *,
     max_tokens: int,
+    wanted: int,
     architecture: str = "causal",
 ) -> HeldOutRows:
     """Rows of a task that none of the adapters was trained on; its evaluated split isn't read.
 
-    trained: adapter -> its training's record, None of one that was made elsewhere. Of the data set's validation split,
-    those whose prompt no train row has; else those of the train split that all trainings on the task kept aside; else,
-    where none was trained on it, the train split. Rows are encoded as a training would: longer ones are cut.
+    trained: adapter -> its training's record, None of one that was made elsewhere. Rows are those of the data set's
+    validation split; else of the train split, those that no training on the task had read, or that all of them kept
+    aside. None has a prompt of a row that was read. wanted: as many are enough; there may be fewer, or more. Rows are
+    encoded as a training would: longer ones are cut at max_tokens.
     Raises UsageError if there are none to be had, OfflineError if a split isn't available.
     """
-    own = [name for name, record in trained.items() if record is not None and task.name in record.tasks]
+    own = {name: record for name, record in trained.items() if record is not None and task.name in record.tasks}
     train = task.spec.train_split if task.spec.train_split in task.dataset.spec.split_names else None
     if unknown := [name for name, record in trained.items() if record is None]:
         said = "has" if len(unknown) == 1 else "have"
         say(f"note: {', '.join(unknown)} {said} no training.json: that it has not seen these rows is taken on trust")
 
-    def rows_of(split: str) -> list[TrainingRow]:
+    def rows_of(split: str, limit: int | None) -> list[TrainingRow]:
         require_rows([(task, split)])
         there = evolve(task, spec=task.spec.model_copy(update={"train_split": split}))
-        return take_rows(there, format, tokenizer, limit=None, max_tokens=max_tokens, architecture=architecture).rows
+        taken = take_rows(there, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture)
+        return taken.rows
 
+    enough = _ENOUGH * wanted
+    read = [_read_rows(record) for record in own.values()]
+    most = None if None in read else max([0, *(n for n in read if n is not None)])
     for split in VALIDATION_SPLITS:
-        if (
-            split in task.dataset.spec.split_names
-            and split not in (task.spec.split, train)
-            and not _golden(task, split)
-        ):
-            seen = {row.prompt_sha256 for row in rows_of(train)} if own and train is not None else set[str]()
-            rows = [row for row in rows_of(split) if row.prompt_sha256 not in seen]
+        apart = split in task.dataset.spec.split_names and split not in (task.spec.split, train)
+        if apart and not _golden(task, split):
+            seen = {row.prompt_sha256 for row in rows_of(train, most)} if own and train is not None else set[str]()
+            rows = [row for row in rows_of(split, enough) if row.prompt_sha256 not in seen]
             return _held(task, split, rows, f"split {split!r}")
     if train is None or train == task.spec.split:
         raise UsageError(
             f"task {task.name!r} has neither a validation nor a train split apart from the evaluated one, so there are "
             "no rows to search on; name others in `search.tasks`"
         )
+    rows = rows_of(train, None if most is None else most + enough)
     if not own:
-        return _held(task, train, rows_of(train), f"split {train!r}, on which nothing here was trained")
-    aside = [{*trained[name].tasks[task.name].validation_prompts} for name in own]  # type: ignore[union-attr]
-    lacking = [name for name, prompts in zip(own, aside, strict=True) if not prompts]
-    rows = rows_of(train)
-    if lacking and _golden(task, train):
+        return _held(task, train, rows, f"split {train!r}, on which nothing here was trained")
+    seen = {row.prompt_sha256 for row in (rows_of(train, most) if most is not None else rows)}
+    if kept := [row for row in rows if row.prompt_sha256 not in seen]:
+        return _held(task, train, kept, f"split {train!r} after the first {most:,} rows, which are all that was read")
+    aside = [set(record.tasks[task.name].validation_prompts) for record in own.values()]
+    kept = [row for row in rows if all(prompt_digest(row) in prompts for prompts in aside)]
+    if kept:
+        return _held(task, train, kept, f"rows of split {train!r} that training kept aside")
+    if _golden(task, train):
         return _held(task, train, rows, "golden rows, trained on: of a twin, whose numbers say nothing")
+    lacking = [name for name, prompts in zip(own, aside, strict=True) if not prompts]
     if lacking:
         raise UsageError(
             f"task {task.name!r}: {', '.join(lacking)} was trained on all of its rows, and the data set has no "
             "validation split, so there are no rows to search on; give the recipe that trains it `validation: {rows: "
             "64}` (a merge recipe: `train: {recipe: ..., set: {validation.rows: 64}}`), and train it again"
         )
-    kept = [row for row in rows if all(prompt_digest(row) in prompts for prompts in aside)]
-    if not kept:
-        raise UsageError(
-            f"task {task.name!r}: of {len(rows):,} rows none has a prompt that {', '.join(own)} kept aside: rows or "
-            "prompts are others than in training; train again"
-        )
-    return _held(task, train, kept, f"rows of {train!r} that training kept aside")
+    raise UsageError(
+        f"task {task.name!r}: of {len(rows):,} rows none has a prompt that {', '.join(own)} kept aside: rows or "
+        "prompts are others than in training; train again"
+    )
+
+
+def _read_rows(record: TrainingRecord) -> int | None:
+    """How many rows of each task a training read at most; None for all."""
+    if record.settings.rows is None:
+        return None
+    validation = (record.settings.model_extra or {}).get("validation")
+    aside = validation.get("rows") if isinstance(validation, dict) else 0
+    return record.settings.rows + (aside if type(aside) is int else 0)
 
 
 def _golden(task: Task, split: str) -> bool:
