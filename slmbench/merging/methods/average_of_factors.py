@@ -12,13 +12,9 @@ from slmbench.registry import merge_method
 
 @merge_method(
     "average_of_factors",
-    summary="Wrong on purpose: averages A and B apart, whose product is no average of changes; a baseline.",
+    summary="Wrong on purpose: averages A and B apart, which is not an average of the changes; a baseline.",
     version="1",
-    needs_base=False,
-    models=(1, None),
-    experimental=False,
     space="adapters",
-    linear=False,
     average=True,
 )
 def average_of_factors(tensors: Sequence[Factors], base: None, weights: Sequence[float]) -> Factors:
