@@ -5,6 +5,7 @@ The record's keys and their order are those of `run.json`; run ids and comparabi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from attrs import frozen
 from slmbench.datasets import digest_rows
 from slmbench.engines.encoder_decoder import decoder_tokens, encoder_tokens
 from slmbench.engines.generation_config import surprises_of
-from slmbench.errors import UsageError
+from slmbench.errors import FileError, UsageError
 from slmbench.evaluation._harness import Request, generation_kwargs, render_all
 from slmbench.evaluation._judge import sandbox_record
 from slmbench.evaluation._options import EvaluationOptions
@@ -35,6 +36,7 @@ from slmbench.runs import (
     ShotsPart,
     TaskPart,
     canonical_sha256,
+    read_merge,
 )
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task
@@ -176,7 +178,7 @@ def _adapter(loaded: LoadedModel) -> AdapterPart | None:
         bytes=adapter.bytes,
         parameters=adapter.parameters,
         rank=adapter.rank,
-        method=training.how(),
+        method=training.how() if adapter.merge is None else f"merged: {adapter.merge.told}",
         recipe=training.recipe,
         recipe_sha256=training.recipe_sha256,
         train_seed=training.seed,
@@ -217,6 +219,9 @@ def _variant(loaded: LoadedModel) -> JsonObject:
         found["twin"] = True
     if loaded.architecture == "seq2seq":
         found |= {"architecture": "seq2seq", "encoder_tokens": encoder_tokens(loaded)}
+    # A folder may hold any file of another tool.
+    with contextlib.suppress(OSError, FileError):
+        found["merge"] = read_merge(loaded.source.location).part()
     return found
 
 

@@ -74,7 +74,9 @@ class ScoredRun:
 
     @property
     def method(self) -> str | None:
-        """How the adapter was trained, as `qlora`; None without one, or where its record doesn't say."""
+        """How the adapter was trained, as `qlora`, or how the model was merged; None where its record doesn't say."""
+        if self.adapter is None and (merge := self.record["model"].get("merge")):
+            return f"merged: {merge['method']} of {', '.join(merge['inputs'])}"
         return (self.record.get("adapter") or {}).get("method")
 
     @property

@@ -1,6 +1,7 @@
 """Several models or adapters of one base into one: methods, a file each, and what reads and writes their weights."""
 
 from slmbench.merging._driver import MergeResult, merge
+from slmbench.merging._mergekit import mergekit_names
 from slmbench.merging._parameters import check_inputs, check_parameters, is_stochastic, needs_base, parameters_of
 from slmbench.merging._plan import MergeInput, MergePlan
 from slmbench.merging._tensors import MergedTensor, load_method, merge_one, merge_tensors
@@ -17,6 +18,7 @@ __all__ = [
     "merge",
     "merge_one",
     "merge_tensors",
+    "mergekit_names",
     "needs_base",
     "parameters_of",
 ]

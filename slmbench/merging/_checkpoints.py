@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -95,7 +96,8 @@ class Mapped:
 class StoredModel:
     """A model's folder. places: name -> where the tensor lies, of those that are one in memory the first name alone.
 
-    tied: name -> the one that it is tied to. config: config.json as it is.
+    tied: name -> the one that it is tied to. config: config.json as it is. in_memory: what transformers calls its
+    tensors; empty if it doesn't know such a model.
     """
 
     name: str
@@ -103,6 +105,7 @@ class StoredModel:
     config: JsonObject
     places: Mapping[str, TensorPlace]
     tied: Mapping[str, str]
+    in_memory: Sequence[str] = ()
 
     @property
     def architecture(self) -> str:
@@ -133,12 +136,12 @@ def open_checkpoint(name: str, folder: str, mapped: Mapped) -> StoredModel:
             f"{where}: {len(packed)} of its tensors are packed into few bits, such as {packed[0]} "
             f"({places[packed[0]].dtype}); give the float32 or bfloat16 weights that it was made from"
         )
-    groups = tied_groups(folder, config)
+    groups = names_in_memory(folder)
     kept, tied = dict(places), {}
     said = config.get("tie_word_embeddings")
-    for first, others in groups.items():
+    for first, *others in groups:
         there = [key for key in (first, *others) if key in places]
-        if not there:
+        if not there or not others:
             continue
         # Files name one tensor as it came; here it has the first of its names.
         kept[first] = places[there[0]]
@@ -152,13 +155,13 @@ def open_checkpoint(name: str, folder: str, mapped: Mapped) -> StoredModel:
             if not apart:
                 kept.pop(other, None)
                 tied[other] = first
-    return StoredModel(name, folder, config, kept, tied)
+    return StoredModel(name, folder, config, kept, tied, [key for group in groups for key in group])
 
 
-def tied_groups(folder: str, config: Mapping[str, object]) -> dict[str, list[str]]:
-    """Tensors that are one in memory if a model of this config ties its head: the first name -> the others.
+def names_in_memory(folder: str) -> list[list[str]]:
+    """What transformers calls the tensors of such a model; several names of one if it ties its head to the embeddings.
 
-    {} for a model that transformers doesn't know by itself.
+    [] for a model that transformers doesn't know by itself.
     """
     import torch
     import transformers
@@ -174,11 +177,30 @@ def tied_groups(folder: str, config: Mapping[str, object]) -> dict[str, list[str
     except (
         Exception
     ):  # Config values of a stranger's reach all of transformers' code; code of the model's own isn't run.
-        return {}
+        return []
     names: dict[int, list[str]] = {}
     for key, value in model.state_dict(keep_vars=True).items():
         names.setdefault(id(value), []).append(key)
-    return {same[0]: same[1:] for same in names.values() if len(same) > 1}
+    return list(names.values())
+
+
+def weights_digest(stored: StoredModel, dtype: str, mapped: Mapped) -> str | None:
+    """What `weights_sha256` of the loaded model in a dtype is, a tensor at a time; None where that can't be told."""
+    import torch
+
+    wanted = getattr(torch, dtype)
+    digest = hashlib.sha256()
+    if not stored.in_memory or wanted == torch.float16:  # Of which transformers keeps some modules in float32.
+        return None
+    for key in sorted(stored.in_memory):
+        place = stored.places.get(stored.tied.get(key, key))
+        if place is None:
+            return None
+        of = wanted if place.dtype in FLOATS else getattr(torch, DTYPES[place.dtype])
+        digest.update(f"{key} {of} {place.shape}\n".encode())
+        for part in chunks(mapped.tensor(place)):
+            digest.update(part.to(of).contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def together_problems(checkpoints: Sequence[StoredModel]) -> list[str]:

@@ -5,39 +5,39 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.console import phase, say
-from slmbench.errors import DataError, FileError, SlmbenchError, UsageError
-from slmbench.files import disk_errors, file_sha256, only_writer, restore_swapped, swap_folder, write_json
+from slmbench.console import say
+from slmbench.errors import FileError, UsageError
+from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_atomically, write_json
 from slmbench.foreign import Limits, read_object
 from slmbench.machine import code, hardware, packages, peak_memory_bytes, reset_peak_memory
-from slmbench.merging._checkpoints import (
-    DTYPES,
-    FLOATS,
-    Mapped,
-    StoredModel,
-    is_finite,
-    open_checkpoint,
-    problem_lines,
-    same_numbers,
-    together_problems,
+from slmbench.merging._checkpoints import DTYPES, FLOATS, Mapped, StoredModel
+from slmbench.merging._inputs import TOKENIZER_FILES, open_sources
+from slmbench.merging._parameters import parameters_of
+from slmbench.merging._plan import MergePlan, plan_problems
+from slmbench.merging._record import (
+    Digests,
+    as_recipe,
+    base_record,
+    file_facts,
+    identity_of,
+    input_records,
+    result_sha256,
+    trained_record,
+    written_files,
 )
-from slmbench.merging._plan import MergePlan, depths, plan_problems, value_at
-from slmbench.merging._writer import ModelWriter
-from slmbench.models import ModelSource, resolve_model
+from slmbench.merging._tensors import load_method
+from slmbench.merging._weights import TensorMerge, totals
+from slmbench.merging.lora import write_lora
 from slmbench.paths import shown
-from slmbench.runs import MERGE, MergeRecord, canonical_sha256, now, read_merge, write_merge
-from slmbench.values import JsonObject, Tensor
+from slmbench.runs import MERGE, MergeRecord, now, read_merge, write_merge
+from slmbench.values import JsonObject
 
-TOKENIZER_FILES = (
-    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt vocab.txt "
-    "spiece.model tokenizer.model chat_template.jinja chat_template.json generation_config.json"
-).split()
+RECIPE = "merge.yaml"
 _LIMITS = Limits(bytes=64_000_000, surrogates=True, infinity=True)
 
 
@@ -52,9 +52,10 @@ class MergeResult:
 def merge(plan: MergePlan, catalog: Catalog, *, search: JsonObject | None = None) -> MergeResult:
     """Merges, and writes `<out>/models/<name>` or `<out>/adapters/<name>` with `merge.json` and `merge.yaml`.
 
-    search: how the plan's numbers were found, for the record. The same plan of the same files again returns what is
+    search: how the plan's numbers were found, for the record. The same plan of the same weights again returns what is
     there. Raises SlmbenchError's children, with all that is wrong at once, and leaves nothing half-written.
     """
+    method = load_method(plan.method, catalog)
     if problems := plan_problems(plan):
         raise UsageError("\n".join(f"merge {plan.name}: {said}" for said in problems))
     place = os.path.abspath(plan.folder)
@@ -64,55 +65,69 @@ def merge(plan: MergePlan, catalog: Catalog, *, search: JsonObject | None = None
         restore_swapped(place)
         _refuse_foreign(place)
         shutil.rmtree(partial, ignore_errors=True)  # Of a merge that was killed.
-        base, models = _open(plan, catalog, mapped)
-        with ThreadPoolExecutor(1) as hasher:
-            digests = {path: hasher.submit(_file_facts, path) for path in _paths([*models, *([base] if base else [])])}
-            try:
-                return _made(plan, place, partial, base, models, mapped, digests, search)
-            finally:
-                for future in digests.values():
-                    future.cancel()
-                shutil.rmtree(partial, ignore_errors=True)
+        sources = open_sources(plan, catalog, mapped)
+        work = TensorMerge(plan, method, sources, mapped, partial)
+        if problems := work.problems():
+            raise UsageError("\n".join(f"merge {plan.name}: {said}" for said in problems))
+        hasher = ThreadPoolExecutor(1)
+        try:
+            digests = {path: hasher.submit(file_facts, path) for path in sources.files}
+            return _made(work, place, digests, search)
+        finally:
+            hasher.shutdown(wait=False, cancel_futures=True)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
-def _made(
-    plan: MergePlan,
-    place: str,
-    partial: str,
-    base: StoredModel | None,
-    models: list[StoredModel],
-    mapped: Mapped,
-    digests: Mapping[str, Future[JsonObject]],
-    search: JsonObject | None,
-) -> MergeResult:
+def _made(work: TensorMerge, place: str, digests: Digests, search: JsonObject | None) -> MergeResult:
+    plan, sources, partial = work.plan, work.sources, work.folder
     if (there := _there(place)) is not None:
-        if there.identity_sha256 == _identity(plan, base, models, digests) and _is_whole(place, there):
+        same = there.identity_sha256 == identity_of(plan, work.method, sources, digests)
+        if same and _is_whole(place, there):
             say(f"{shown(place)} is there already: {there.told}")
             return MergeResult(place, there)
-        say(f"{shown(place)} was merged from other files or settings, or has changed; it is replaced")
+        why = "has changed since it was merged" if same else "was merged from other weights or with other settings"
+        say(f"{shown(place)} {why}; it is replaced")
     begun = time.monotonic()
     reset_peak_memory()
+    for notice in sources.notices:
+        say(f"note: {notice}")
     with disk_errors(partial):
         os.makedirs(partial)
-    report = _write_model(plan, partial, base, models, mapped)
-    _copy_files(partial, base or models[0], plan.dtype)
+    if plan.result == "lora":
+        merged = work.as_lora()
+        write_lora(partial, merged)
+        report = dict(merged.report)
+        sizes = {name: one.shape[0] * one.shape[1] for name, one in merged.modules.items()}
+        made: JsonObject = {"rank": merged.config["r"], "dtype": "float32"}
+    else:
+        report = work.write_model()
+        sizes = {name: (place.end - place.start) for name, place in sources.layout.places.items()}
+        made = {"dtype": _copy_config(partial, sources.layout, plan.dtype)}
+    _copy_tokenizer(partial, sources.tokenizer)
+    write_atomically(os.path.join(partial, RECIPE), as_recipe(plan, sources).encode())
+    files = written_files(partial)
     record = {
         "schema": 1,
         "name": plan.name,
         "result": plan.result,
         "method": plan.method,
-        "inputs": [_input_record(plan, number, one, digests) for number, one in enumerate(models)],
-        "base": _base_record(plan.base, base, digests),
+        "method_version": work.method.version,
+        "inputs": input_records(plan, sources, digests),
+        "base": base_record(plan.base, sources, digests),
         "weights": plan.as_json()["weights"],
-        "parameters": plan.as_json()["parameters"],
-        "dtype": plan.dtype,
+        "parameters": {**parameters_of(work.method), **plan.as_json()["parameters"]},
+        **made,
         "seed": plan.seed,
-        "identity_sha256": _identity(plan, base, models, digests),
+        "identity_sha256": identity_of(plan, work.method, sources, digests),
+        "trained": trained_record(sources),
         "tensors": report,
+        "totals": totals(report, sizes),
         "search": search,
-        **_written(partial),
+        "files": files,
+        "sha256": result_sha256(partial, files),
         "seconds": round(time.monotonic() - begun, 3),
         "ram_peak_bytes": peak_memory_bytes(),
+        "notices": list(sources.notices),
         "ended": now(),
         "code": code(),
         "packages": packages(),
@@ -124,171 +139,27 @@ def _made(
     return MergeResult(place, read_merge(place))
 
 
-def _open(plan: MergePlan, catalog: Catalog, mapped: Mapped) -> tuple[StoredModel | None, list[StoredModel]]:
-    """The base and the inputs. Raises FileError or UsageError with every fault of all of them."""
-    problems: list[str] = []
-    opened: list[StoredModel] = []
-    base = None
-    places = [(one.name, one.path) for one in plan.inputs]
-    for name, path in [*([("base", plan.base.given)] if plan.base is not None else []), *places]:
-        try:
-            source = plan.base if name == "base" and plan.base is not None else resolve_model(path, catalog)
-            found = open_checkpoint(name, local_folder(source), mapped)
-        except SlmbenchError as error:
-            problems += problem_lines(error)
-            continue
-        if name == "base" and base is None and plan.base is not None:
-            base = found
-        else:
-            opened.append(found)
-    if not problems:
-        problems = together_problems([*([base] if base else []), *opened])
-    if problems:
-        raise DataError("\n".join(f"merge {plan.name}: {said}" for said in problems))
-    return base, opened
-
-
-def local_folder(source: ModelSource) -> str:
-    """The folder of a model on this machine; one of the hub is fetched. Raises OfflineError."""
-    if os.path.isdir(source.location):
-        return source.location
-    raise UsageError(f"{source.location} is not on this machine")
-
-
-def _write_model(
-    plan: MergePlan, folder: str, base: StoredModel | None, models: list[StoredModel], mapped: Mapped
-) -> dict[str, JsonObject]:
-    first = base or models[0]
-    names = sorted(first.places, key=lambda name: (first.places[name].file, first.places[name].start))
-    where = depths(names)
-    dtype = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}.get(plan.dtype)
-    heads = {}
-    for name in names:
-        own = first.places[name]
-        heads[name] = (dtype if dtype and own.dtype in FLOATS else own.dtype, own.shape)
-    report: dict[str, JsonObject] = {}
-    with ModelWriter(folder, heads) as writer, phase(f"merging {plan.name}"):
-        for name in names:
-            tensors = [mapped.tensor(one.places[name]) for one in models]
-            under = mapped.tensor(base.places[name]) if base is not None else None
-            if first.places[name].dtype in FLOATS:
-                _refuse_odd(plan, name, base, models, mapped)
-                made, report[name] = _merge_one(plan, name, where[name], tensors, under)
-            else:
-                made = tensors[0]
-                for one, tensor in zip(models, tensors, strict=True):
-                    if not same_numbers(tensor, made):
-                        raise DataError(f"merge {plan.name}: {name} is of whole numbers and differs in {one.name}")
-            writer.write(name, made)
-            del made, tensors, under
-            for one in [*models, *([base] if base else [])]:
-                mapped.forget(one.places[name])
-    return report
-
-
-def _merge_one(
-    plan: MergePlan, name: str, depth: float, tensors: list[Tensor], base: Tensor | None
-) -> tuple[Tensor, JsonObject]:
-    weights = [float(value_at(one, name, depth, what="weights")) for one in plan.weight_settings()]
-    if plan.method != "linear":
-        raise UsageError(f"unknown merge_method {plan.method!r}")
-    total = sum(weights)
-    made = tensors[0].float() * (weights[0] / total)
-    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
-        made.add_(tensor, alpha=weight / total)
-    return made, {}
-
-
-def _refuse_odd(
-    plan: MergePlan, name: str, base: StoredModel | None, models: list[StoredModel], mapped: Mapped
-) -> None:
-    """Raises DataError if one of a tensor's inputs has NaN or an infinity: then with all tensors that do."""
-    every = [*([base] if base else []), *models]
-    if all(is_finite(mapped.tensor(one.places[name])) for one in every):
-        return
-    odd = [
-        f"{one.name}: {key} has NaN or an infinity, in {shown(one.places[key].file)}"
-        for one in every
-        for key in sorted(one.places)
-        if one.places[key].dtype in FLOATS and not is_finite(mapped.tensor(one.places[key]))
-    ]
-    raise DataError("\n".join(f"merge {plan.name}: {said}" for said in odd))
-
-
-def _copy_files(folder: str, first: StoredModel, dtype: str) -> None:
-    """Config, generation config and tokenizer of the base or of the first input."""
-    config = read_object(os.path.join(first.folder, "config.json"), _LIMITS)
-    config.pop("quantization_config", None), config.pop("_name_or_path", None)
-    kinds = {place.dtype for place in first.places.values() if place.dtype in FLOATS}
-    config.pop("torch_dtype", None)
-    config["dtype"] = dtype if dtype != "auto" else DTYPES[max(kinds, key=FLOATS[::-1].index)]
+def _copy_config(folder: str, layout: StoredModel, dtype: str) -> str:
+    """Config and generation config; returns the dtype that the config now says."""
+    config = read_object(os.path.join(layout.folder, "config.json"), _LIMITS)
+    for key in ("quantization_config", "_name_or_path", "torch_dtype", "transformers_version"):
+        config.pop(key, None)
+    kinds = {place.dtype for place in layout.places.values() if place.dtype in FLOATS}
+    config["dtype"] = dtype if dtype != "auto" else DTYPES[min(kinds, key=FLOATS.index)]
     write_json(os.path.join(folder, "config.json"), config)
+    _copy(os.path.join(layout.folder, "generation_config.json"), folder)
+    return str(config["dtype"])
+
+
+def _copy_tokenizer(folder: str, of: str) -> None:
     for name in TOKENIZER_FILES:
-        path = os.path.join(first.folder, name)
-        if os.path.isfile(path):
-            with disk_errors(folder):
-                shutil.copyfile(path, os.path.join(folder, name))
+        _copy(os.path.join(of, name), folder)
 
 
-def _paths(checkpoints: Iterable[StoredModel]) -> list[str]:
-    return list(dict.fromkeys(path for one in checkpoints for path in one.files))
-
-
-def _file_facts(path: str) -> JsonObject:
-    return {"bytes": os.path.getsize(path), "sha256": file_sha256(path)}
-
-
-def _files(one: StoredModel, digests: Mapping[str, Future[JsonObject]]) -> dict[str, JsonObject]:
-    return {os.path.basename(path): digests[path].result() for path in one.files}
-
-
-def _identity(
-    plan: MergePlan, base: StoredModel | None, models: list[StoredModel], digests: Mapping[str, Future[JsonObject]]
-) -> str:
-    said = plan.as_json()
-    del said["base"], said["inputs"]
-    read = [_files(one, digests) for one in (*models, *([base] if base else []))]
-    names = [one.name for one in plan.inputs]
-    return canonical_sha256(
-        [said, names, base is not None, [sorted(f["sha256"] for f in one.values()) for one in read]]
-    )
-
-
-def _input_record(
-    plan: MergePlan, number: int, one: StoredModel, digests: Mapping[str, Future[JsonObject]]
-) -> JsonObject:
-    files = _files(one, digests)
-    return {
-        "name": one.name,
-        "path": os.path.abspath(one.folder),
-        "kind": "model",
-        "sha256": canonical_sha256(sorted(file["sha256"] for file in files.values())),
-        "files": files,
-        "weight": plan.weight_settings()[number],
-    }
-
-
-def _base_record(
-    source: ModelSource | None, base: StoredModel | None, digests: Mapping[str, Future[JsonObject]]
-) -> JsonObject | None:
-    if source is None:
-        return None
-    files = {} if base is None else _files(base, digests)
-    return {
-        "name": source.name,
-        "id": source.id,
-        "location": source.given,
-        "revision": source.revision,
-        "twin": source.twin,
-        "sha256": canonical_sha256(sorted(file["sha256"] for file in files.values())) if files else None,
-        "files": files,
-    }
-
-
-def _written(folder: str) -> JsonObject:
-    files = {name: _file_facts(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
-    weights = sorted(facts["sha256"] for name, facts in files.items() if name.endswith(".safetensors"))
-    return {"files": files, "sha256": canonical_sha256(weights)}
+def _copy(path: str, folder: str) -> None:
+    if os.path.isfile(path):
+        with disk_errors(folder):
+            shutil.copyfile(path, os.path.join(folder, os.path.basename(path)))
 
 
 def _there(place: str) -> MergeRecord | None:
@@ -301,7 +172,7 @@ def _there(place: str) -> MergeRecord | None:
 def _is_whole(place: str, record: MergeRecord) -> bool:
     """Whether a result's files are as they were written."""
     try:
-        return all(_file_facts(os.path.join(place, name)) == facts.model_dump() for name, facts in record.files.items())
+        return all(file_facts(os.path.join(place, name)) == facts.model_dump() for name, facts in record.files.items())
     except OSError:
         return False
 

@@ -74,8 +74,8 @@ class MergePlan:
             "base": None if self.base is None else self.base.given,
             "inputs": [{"name": one.name, "path": one.path} for one in self.inputs],
             "method": self.method,
-            "weights": _plain(self.weights),
-            "parameters": _plain(self.parameters),
+            "weights": plain(self.weights),
+            "parameters": plain(self.parameters),
             "result": self.result,
             "rank": self.rank,
             "dtype": self.dtype,
@@ -179,9 +179,10 @@ def _faults(value: object) -> list[str]:
     return []
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting of lists and mappings of any kind, as JSON and YAML have it."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return value

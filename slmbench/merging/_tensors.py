@@ -35,7 +35,10 @@ def load_method(name: str, catalog: Catalog | None = None) -> Registered:
     Raises UsageError for an unknown one with the nearest, and the error of a plugin that can't be loaded.
     """
     from slmbench.headers import own_headers
+    from slmbench.merging._mergekit import PREFIX, mergekit_method
 
+    if name.startswith(PREFIX):
+        return mergekit_method(name)
     if any(header.name == name for header in own_headers("merge_method")):
         return find("merge_method", name)
     from slmbench.catalog import default_catalog

@@ -24,9 +24,9 @@ class ModelWriter:
     heads: name -> (dtype as safetensors names it, shape), in the order in which they will come.
     """
 
-    def __init__(self, folder: str, heads: Mapping[str, tuple[str, tuple[int, ...]]], shard: int = SHARD_BYTES) -> None:
+    def __init__(self, folder: str, heads: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         self.folder, self.heads = folder, dict(heads)
-        self.files = _shared_out(self.heads, shard)
+        self.files = _shared_out(self.heads, SHARD_BYTES)
         self._order = iter(self.heads)
         self._file: IO[bytes] | None = None
         self._path = ""

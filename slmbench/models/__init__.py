@@ -2,12 +2,12 @@
 
 from slmbench.models._adapters import AdapterInfo, held_as, is_whole_model, read_adapter
 from slmbench.models._attach import Attached, adapter_on, attach, attach_adapter
-from slmbench.models._base import check_base, other_base
+from slmbench.models._base import check_base, check_source, other_base
 from slmbench.models._core import adapter_of, core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._files import TensorPlace, asked_by, check_files, file_tensors, placed_tensors
 from slmbench.models._gguf import describe_gguf, is_gguf
-from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer
+from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer, model_folder
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
 from slmbench.models._peft_config import check_patterns
 from slmbench.models._source import ModelSource, is_model_here, refuse_unknown, resolve_model
@@ -27,6 +27,7 @@ __all__ = [
     "check_base",
     "check_files",
     "check_patterns",
+    "check_source",
     "core_model",
     "describe_gguf",
     "dispatches_attention",
@@ -40,6 +41,7 @@ __all__ = [
     "load_config",
     "load_model",
     "load_tokenizer",
+    "model_folder",
     "other_base",
     "own_tokenizer",
     "placed_tensors",

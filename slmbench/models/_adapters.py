@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import evolve, frozen
 
@@ -20,19 +21,20 @@ from slmbench.models._adapter_files import (
     read_shapes,
 )
 from slmbench.paths import shown
-from slmbench.runs import TrainingRecord, trained_as
+from slmbench.runs import MergeRecord, TrainingRecord, read_merge, read_training
 from slmbench.schema import QuantizationSpec
 
 MODEL_CONFIG = "config.json"
+T = TypeVar("T")
 
 
 @frozen
 class AdapterInfo:
     """What identifies an adapter folder.
 
-    kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, or what a
-    merge's inputs say alike; None for adapters made elsewhere. forced: why the base that it is on is not its own, None
-    if it is.
+    kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, or what
+    those of all that it was merged of say alike; None for adapters made elsewhere. merge: its `merge.json`, None if it
+    wasn't merged here. forced: why the base that it is on is not its own, None if it is.
     """
 
     name: str
@@ -43,6 +45,7 @@ class AdapterInfo:
     shapes: dict[str, list[int]]
     config: AdapterConfig
     training: TrainingRecord | None = None
+    merge: MergeRecord | None = None
     forced: str | None = None
 
     def with_forced(self, why: str) -> AdapterInfo:
@@ -75,18 +78,23 @@ def read_adapter(folder: str) -> AdapterInfo:
             raise UsageError(f"{shown(folder)} is not an adapter's folder: it has no {name}{_instead(folder)}")
     config = read_adapter_config(folder)
     shapes = read_shapes(Path(folder) / WEIGHTS)
-    training = None
-    try:
-        training = trained_as(folder)
-    except FileNotFoundError:
-        pass
+    merge, training = _or_none(read_merge, folder), _or_none(read_training, folder)
+    if training is None and merge is not None:
+        training = merge.training
     weights_path = os.path.join(folder, WEIGHTS)
     with open(weights_path, "rb") as file:
         weights_digest = hashlib.file_digest(file, "sha256").digest()
     digest = hashlib.sha256(weights_digest + hashlib.sha256(config_bytes(folder)).digest())
     name = os.path.basename(os.path.abspath(folder))
     size = os.path.getsize(weights_path)
-    return AdapterInfo(name, folder, digest.hexdigest(), config.peft_type, size, shapes, config, training)
+    return AdapterInfo(name, folder, digest.hexdigest(), config.peft_type, size, shapes, config, training, merge)
+
+
+def _or_none(read: Callable[[str], T], folder: str) -> T | None:
+    try:
+        return read(folder)
+    except FileNotFoundError:
+        return None
 
 
 def held_as(adapters: Sequence[str]) -> tuple[str, QuantizationSpec | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import frozen
@@ -13,6 +14,7 @@ from slmbench.errors import UsageError
 from slmbench.files import file_sha256
 from slmbench.models._adapters import AdapterInfo, read_adapter
 from slmbench.models._load import LoadedModel
+from slmbench.models._source import ModelSource
 from slmbench.paths import shown
 
 FORCE = "--force-base (force_base=True) puts it on this one anyway, and its runs say so"
@@ -48,7 +50,32 @@ def judge_base(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
     """By the weights' digest where a training left one, by the name that the adapter's config gives otherwise."""
     if info.record.base_weights_sha256 is not None:
         return Judgement(_other_weights(info, loaded))
-    return _by_name(info, loaded)
+    return _by_name(info, loaded.source)
+
+
+def check_source(info: AdapterInfo, source: ModelSource, digest: Callable[[str], str | None]) -> str:
+    """What a person should know of an adapter that is put on a model which isn't in memory; '' if nothing.
+
+    digest: dtype -> that of the model's weights in it (`weights_sha256`), None where it can't be known; the name
+    decides then, as it does where the base was packed. Raises UsageError for an adapter of another base.
+    """
+    said = info.record
+    if said.base_weights_sha256 is not None and said.quantization is None and said.dtype != "auto":
+        found = digest(said.dtype)
+        if found == said.base_weights_sha256:
+            return ""
+        if found is not None:
+            raise UsageError(
+                f"adapter {shown(info.folder)} was trained on {said.model!r} with weights "
+                f"{said.base_weights_sha256[:12]}, but {source.name!r} here has {found[:12]} in {said.dtype}; give the "
+                "base that it was trained on"
+            )
+    judged = _by_name(info, source)
+    if judged.refusal:
+        raise UsageError(
+            f"adapter {shown(info.folder)} {judged.refusal.partition('; ')[0]}; give the base of the adapter"
+        )
+    return judged.remark
 
 
 def other_base(info: AdapterInfo, other: AdapterInfo) -> str:
@@ -98,8 +125,8 @@ def _packed(quantization: object) -> str:
     return f"packed as {quantization}" if quantization else "unpacked"
 
 
-def _by_name(info: AdapterInfo, loaded: LoadedModel) -> Judgement:
-    said, source = info.config.base_model_name_or_path, loaded.source
+def _by_name(info: AdapterInfo, source: ModelSource) -> Judgement:
+    said = info.config.base_model_name_or_path
     if not said:
         return Judgement(
             remark=f"adapter {info.name!r} doesn't say what it was trained on; that it was this model is taken on trust"

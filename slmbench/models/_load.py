@@ -154,6 +154,23 @@ def _is_no_causal_model(source: ModelSource, tokenizer: Tokenizer) -> bool:
         return True
 
 
+def model_folder(source: ModelSource) -> str:
+    """The folder of a model's files on this machine; the hub's are fetched. Raises OfflineError or SlmbenchError."""
+    if os.path.isdir(source.location):
+        return source.location
+    from huggingface_hub import snapshot_download
+
+    with _loading(source):
+        return str(
+            snapshot_download(
+                source.location,
+                revision=source.revision or "main",
+                local_files_only=use_cache_alone(),
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "merges.txt", "vocab.txt"],
+            )
+        )
+
+
 def load_config(source: ModelSource) -> Config:
     """The transformers config alone, which costs no weights, without what doesn't hold of these weights.
 

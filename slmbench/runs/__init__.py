@@ -1,6 +1,6 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
-from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
+from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, write_merge
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
@@ -8,6 +8,7 @@ from slmbench.runs._record import (
     AdapterPart,
     CostPart,
     DatasetPart,
+    MergePart,
     MetricPart,
     ModelPart,
     PackagePart,
@@ -40,6 +41,7 @@ __all__ = [
     "AdapterPart",
     "CostPart",
     "DatasetPart",
+    "MergePart",
     "MergeRecord",
     "MergedBase",
     "MergedInput",
@@ -69,7 +71,6 @@ __all__ = [
     "read_record",
     "read_sample",
     "read_training",
-    "trained_as",
     "verify",
     "write_merge",
     "write_training",

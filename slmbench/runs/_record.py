@@ -26,6 +26,19 @@ _RECORD_LIMITS = Limits(bytes=8_000_000, surrogates=True)
 _SAMPLE_LIMITS = Limits(surrogates=True)
 
 
+class MergePart(Part):
+    """What a model or an adapter was merged of, by its merge.json.
+
+    method: that it was merged by
+    inputs: names of what was merged
+    identity_sha256: of all that makes the merge what it is
+    """
+
+    method: AnyText
+    inputs: list[AnyText]
+    identity_sha256: AnyText | None = None
+
+
 class ModelPart(Part):
     """The model of a run.
 
@@ -40,6 +53,7 @@ class ModelPart(Part):
     twin: whether it is a small random copy; not there for a real one
     architecture: seq2seq of an encoder-decoder model; not there for a causal one
     encoder_tokens: how many tokens the encoder takes
+    merge: what it was merged of; not there if it wasn't merged
     """
 
     name: Filled
@@ -53,6 +67,7 @@ class ModelPart(Part):
     twin: bool | None = None
     architecture: AnyText | None = None
     encoder_tokens: Count | None = None
+    merge: MergePart | None = None
 
 
 class AdapterPart(Part):
@@ -63,7 +78,7 @@ class AdapterPart(Part):
     bytes: of its weights' file
     parameters: how many weights it adds
     rank: of its low-rank matrices
-    method: how it was trained, as lora, or qlora, dora
+    method: how it was trained, as lora, or qlora, dora; or how it was merged, as merged: ties of one, two
     recipe: the recipe that it was trained by
     recipe_sha256: of what that recipe says
     train_seed: of its training

@@ -33,7 +33,7 @@ from slmbench.models import (
 )
 from slmbench.paths import shown
 from slmbench.recipe import load_suite
-from slmbench.runs import Run, read_training
+from slmbench.runs import Run, read_merge, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
 from slmbench.workflow.recipes import bertscore_by_twin, data_mode
@@ -228,18 +228,23 @@ def _named(folders: Sequence[str], choices: Sequence[AdapterChoice]) -> dict[str
 
 
 def _held_whole(folder: str) -> str:
-    """The dtype of a model whose weights were all trained. Raises UsageError if no training made the folder."""
+    """The dtype of a model whose weights were all trained, or merged. Raises UsageError if neither made the folder."""
     try:
         return read_training(folder).dtype
     except FileNotFoundError:
+        pass
+    try:
+        read_merge(folder)
+        return "auto"  # As the base is held that it stands beside, whatever it was written in.
+    except FileNotFoundError:
         raise UsageError(
-            f"--adapter {shown(folder)}: it holds a whole model, and no training.json that says what it was trained "
-            f"from; give it as the model: slmbench eval {shown(folder)}"
+            f"--adapter {shown(folder)}: it holds a whole model, and neither a training.json nor a merge.json that "
+            f"says what it was made from; give it as the model: slmbench eval {shown(folder)}"
         ) from None
 
 
 def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str) -> LoadedModel:
-    """The model that a training of all weights made of a source."""
+    """The model that a training of all weights, or a merge, made of a source."""
     whole = resolve_model(folder, catalog)
     name = f"{source.name}-{whole.name}"
     return load_model(evolve(whole, name=name, family=source.family, twin=source.twin), dtype=dtype)
