@@ -13,6 +13,7 @@ from slmbench.engines.shared_prefix._passes import hidden_states
 from slmbench.engines.shared_prefix._prompts import LaidOutPrompt, lay_out_prompts
 from slmbench.engines.shared_prefix._slots import Slots
 from slmbench.engines.shared_prefix._trie import Segment
+from slmbench.models import adapter_of
 from slmbench.values import Model, Tensor, Tokenizer
 
 KeysValues = list[tuple[Tensor, Tensor]]  # One pair a layer.
@@ -60,11 +61,12 @@ class Decoder:
 
         The answers themselves are filled in.
         """
-        prompts = lay_out_prompts([answer.prompt for answer in answers], self.most_context_tokens)
+        adapter = adapter_of(self.core)
+        prompts = lay_out_prompts([answer.prompt for answer in answers], self.most_context_tokens, adapter)
         contexts = {segment for prompt in prompts for segment in prompt.context}
         self.told.expect(sum(map(len, contexts)) + sum(prompt.own_tokens for prompt in prompts))
         self.told.expect(sum(answer.most_tokens for answer in answers))
-        slots = self.slots = Slots(self._rows_at_once(prompts, answers))
+        slots = self.slots = Slots(self._rows_at_once(prompts, answers), adapter)
         self._context_of = {row: prompt.context for prompt in prompts for row in prompt.rows}
         queue = deque(prompts)
         # Prompts whose own tokens are computed, with these, their next token's logits, and the rows still to begin.

@@ -7,6 +7,8 @@ from typing import Any
 
 from slmbench.engines.shared_prefix._attention import Pass, forward_mask, under_way
 from slmbench.engines.shared_prefix._trie import Segment
+from slmbench.errors import SlmbenchError
+from slmbench.models import adapter_of
 from slmbench.values import Model, Tensor
 
 
@@ -77,10 +79,14 @@ def passes(segments: Sequence[Segment], store: PrefixStore, most_tokens: int) ->
 
 
 def hidden_states(core: Model, one: Pass, first: Sequence[int] = (), first_positions: Sequence[int] = ()) -> Tensor:
-    """The last hidden state of each token of a pass, (tokens, width); tokens of `first` stand before the segments'."""
+    """The last hidden state of each token of a pass, (tokens, width); tokens of `first` stand before the segments'.
+
+    Raises SlmbenchError if another adapter is on the model than keys and values are held of.
+    """
     import numpy as np
     import torch
 
+    _check_adapter(one, adapter_of(core))
     device = core.get_input_embeddings().weight.device
     ids = np.concatenate([np.asarray(first, dtype=np.int64), *(s.tokens.astype(np.int64) for s in one.segments)])
     at = np.concatenate(
@@ -94,3 +100,14 @@ def hidden_states(core: Model, one: Pass, first: Sequence[int] = (), first_posit
             use_cache=False,
         )
     return found.last_hidden_state[0]
+
+
+def _check_adapter(one: Pass, adapter: str) -> None:
+    others = {part.adapter for part in (*one.segments, *one.held) if part.adapter != adapter}
+    others |= {one.rows.adapter} - {adapter} if one.rows is not None else set()
+    if others:
+        names = " and ".join(f"adapter {sha[:12]}" if sha else "the base alone" for sha in (min(others), adapter))
+        raise SlmbenchError(
+            f"the adapter was exchanged while requests were under way: their prompts' keys and values are of {names}; "
+            "swap before a call or after its last answer"
+        )

@@ -9,7 +9,7 @@ from slmbench.engines.shared_prefix._passes import hidden_states
 from slmbench.engines.shared_prefix._slots import Slots
 from slmbench.engines.shared_prefix._trie import Segment, build_trie, lay_out
 from slmbench.errors import SlmbenchError
-from slmbench.models import core_model, dispatches_attention
+from slmbench.models import adapter_of, core_model, dispatches_attention
 from slmbench.values import Config, Model
 
 CLOSE = {"float32": 1e-4, "float64": 1e-4}
@@ -87,9 +87,10 @@ def _try_on(core: Model) -> int | None:
             alone.append(found.float())
         logits = core(input_ids=ids, use_cache=False).logits[0, -1].float()
         headed = core.get_output_embeddings()(found[-1:])[0].float()
-        root = Segment(trunk, np.arange(5, dtype=np.int32), None, (), [])
+        adapter = adapter_of(core)
+        root = Segment(trunk, np.arange(5, dtype=np.int32), None, (), [], adapter=adapter)
         branches, _ = build_trie([left, right])
-        (fork,) = lay_out(branches)
+        (fork,) = lay_out(branches, adapter=adapter)
         fork.positions, fork.context = fork.positions + 5, (root,)
         with tree_attention(core):
             one = Pass([root, fork], {}, frozenset({root, fork}))
@@ -97,7 +98,7 @@ def _try_on(core: Model) -> int | None:
             # The decoding step goes on from the left branch, whose tokens may stand before or behind the right one's.
             first = 0 if tuple(left) < tuple(right) else len(right)
             pairs = [(k[:, :, first : first + 3], v[:, :, first : first + 3]) for k, v in one.held[fork]]
-            slots = Slots(1)
+            slots = Slots(1, adapter)
             slots.held[root] = one.held[root]
             slots.add(pairs, 5, (root,))
             slots.begin_step()

@@ -33,10 +33,11 @@ class LaidOutPrompt:
         return sum(map(len, self.own))
 
 
-def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list[LaidOutPrompt]:
+def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int, adapter: str = "") -> list[LaidOutPrompt]:
     """The distinct ones of some prompts, neighbours next to each other.
 
     prompts: int32 arrays, none empty; equal ones are one. No prompt's context has more than `most_context_tokens`.
+    adapter: see `Segment`.
     """
     import numpy as np
 
@@ -64,6 +65,8 @@ def lay_out_prompts(prompts: Sequence[object], most_context_tokens: int) -> list
             found.append(LaidOutPrompt(context, _pieces(loose, held, context)[len(context) :], rows))
         todo.extend((child, context, loose) for child in reversed(node.children))
     for prompt in found:
+        for segment in (*prompt.context, *prompt.own):
+            segment.adapter = adapter
         for segment in prompt.context:
             segment.uses += len(prompt.rows)
     return found

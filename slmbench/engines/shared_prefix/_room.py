@@ -9,7 +9,7 @@ from typing import TypeVar
 from slmbench.engines.shared_prefix._probe import Ability, ability_of
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.machine import available_bytes, give_back_freed, is_out_of_memory, resident_bytes
-from slmbench.models import core_model
+from slmbench.models import adapter_of, core_model
 from slmbench.values import Model
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Room:
     @property
     def ability(self) -> Ability:
         """What this model can take, tried on it once; with another adapter it is tried again."""
-        which = str(getattr(self.model, "active_adapters", None))
+        which = f"{adapter_of(self.model)} {getattr(self.model, 'active_adapters', None)}"
         if self._tried is None or self._tried[0] != which:
             self._tried = (which, ability_of(self.model))
         return self._tried[1]

@@ -8,6 +8,7 @@ from slmbench.console import Stage
 from slmbench.engines.shared_prefix._head import Head
 from slmbench.engines.shared_prefix._passes import PrefixStore, hidden_states, passes
 from slmbench.engines.shared_prefix._trie import Node, build_trie, lay_out
+from slmbench.models import adapter_of
 from slmbench.values import Array, Model
 
 
@@ -42,7 +43,7 @@ def score(
     del paths
     total = np.zeros(len(pairs), dtype=np.float64)
     greedy = np.ones(len(pairs), dtype=bool)
-    segments = lay_out(root, most_tokens)
+    segments = lay_out(root, most_tokens, adapter_of(core))
     told.expect(sum(map(len, segments)))
     for one, new in passes(segments, store, most_tokens):
         with torch.no_grad():

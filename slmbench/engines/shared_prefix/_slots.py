@@ -16,11 +16,12 @@ class Slots:
     """Keys and values of rows' own tokens; row i is in slot i, and slots beyond the last row are free.
 
     keys, values: for each layer (slots, key heads, capacity, width). lengths: how many tokens each row has there.
-    starts: how many tokens stand before its slot. contexts: the segments these tokens are in.
+    starts: how many tokens stand before its slot. contexts: the segments these tokens are in. adapter: see `Segment`.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, adapter: str = "") -> None:
         self.most = most
+        self.adapter = adapter
         self.lengths: list[int] = []
         self.starts: list[int] = []
         self.contexts: list[tuple[Segment, ...]] = []

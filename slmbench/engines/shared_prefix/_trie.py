@@ -43,6 +43,7 @@ class Segment:
     positions: of each token in its sequence. ends: for each token, the index in the segment up to which tokens descend
     from it; None where the segment is one unbranched stretch. context: the segments that stand before it, first ones
     first. spans: (node, from offset, to offset, where in the segment). uses: how many segments have it as context.
+    adapter: the sha256 of the one that its keys and values are computed with, "" for the base: they are no other's.
     """
 
     tokens: Any  # int32, (length,)
@@ -51,6 +52,7 @@ class Segment:
     context: tuple[Segment, ...]
     spans: list[tuple[Node, int, int, int]]
     uses: int = 0
+    adapter: str = ""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -103,8 +105,8 @@ def _common(left: Array, right: Array) -> int:
     return int(differ[0]) if len(differ) else n
 
 
-def lay_out(root: Node, most_tokens: int = PIECE_TOKENS) -> list[Segment]:
-    """All of a trie as segments of at most `most_tokens`, each after its context."""
+def lay_out(root: Node, most_tokens: int = PIECE_TOKENS, adapter: str = "") -> list[Segment]:
+    """All of a trie as segments of at most `most_tokens`, each after its context. adapter: see `Segment`."""
     subtree_tokens, piece_tokens = min(SUBTREE_TOKENS, most_tokens), min(PIECE_TOKENS, most_tokens)
     packed_tokens = min(PACKED_TOKENS, most_tokens)
     segments: list[Segment] = []
@@ -127,6 +129,7 @@ def lay_out(root: Node, most_tokens: int = PIECE_TOKENS) -> list[Segment]:
                 packed.append([child])
         todo.extend((group, context) for group in reversed(packed))
     for segment in segments:
+        segment.adapter = adapter
         for above in segment.context:
             above.uses += 1
     return segments
