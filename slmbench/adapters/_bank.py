@@ -48,6 +48,7 @@ class AdapterBank:
         self._entries: dict[str, _Entry] = {}
         self._active: str | None = None
         self._count = 0
+        self._bare = loaded.adapter is None and not hasattr(loaded.model, "peft_config")
 
     @property
     def names(self) -> list[str]:
@@ -87,7 +88,7 @@ class AdapterBank:
         doesn't fit and for a base that isn't bare, FileError for one whose files are damaged; the bank is then as it
         was.
         """
-        if self.base.adapter is not None or hasattr(self.base.model, "peft_config"):
+        if not self._bare:
             who = f"adapter {self.base.adapter.name!r}" if self.base.adapter else "an adapter"
             raise UsageError(
                 f"{self.base.source.name!r} has {who} on it already; give the base alone, and add that adapter by its "

@@ -119,7 +119,7 @@ def _put_on(loaded: LoadedModel, info: AdapterInfo, tokenizer: Tokenizer) -> Mod
             f"adapter {shown(info.folder)} doesn't fit {loaded.source.name!r}: {len(odd)} tensors differ in name or "
             f"shape, as {odd[0]}"
         )
-    model.eval()
+    model.eval().requires_grad_(False)  # peft leaves those of an adaption prompt to be trained.
     _try(model)
     return model
 
