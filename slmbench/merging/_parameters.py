@@ -126,29 +126,30 @@ def _kinds(method: Registered) -> dict[str, object]:
     return hints
 
 
-def _wrong(value: object, kind: object, default: object, range_: str | None) -> str:
+def _wrong(value: object, kind: object, default: object, within: str | None) -> str:
     """What a parameter has to be, '' if the value is that."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         kinds = typing.get_args(kind)
         if value is None and type(None) in kinds:
             return ""
+        if isinstance(value, list | tuple) and any(typing.get_origin(one) is Sequence for one in kinds):
+            return next(filter(None, (_wrong(one, kinds[0], default, within) for one in value)), "")
         kind = next(one for one in kinds if one is not type(None))
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         near = did_you_mean(value, choices) if isinstance(value, str) else ""
-        return "" if value in choices else f"one of {', '.join(map(str, choices))}{near.replace(';', ',', 1)}"
+        near = near.removeprefix(";") if "did you mean" in near else ""
+        return "" if value in choices else f"{' or '.join(map(str, choices))}{f' ({near.strip()})' * bool(near)}"
     kind = kind if isinstance(kind, type) else type(default)
     if kind is bool:
         return "" if isinstance(value, bool) else "true or false"
-    if kind is int:
-        fits, wanted = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif kind is float:
-        fits, wanted = _is_number(value), "a finite number"
-    else:
+    if kind not in (int, float):
         return "" if kind is type(None) or isinstance(value, kind) else f"a {kind.__name__}"
-    if fits and range_ is not None and not interval(range_)(value):  # type: ignore[arg-type]
-        fits = False
-    return "" if fits else wanted + (f" in {range_}" if range_ is not None else "")
+    fits = _is_number(value) if kind is float else isinstance(value, int) and not isinstance(value, bool)
+    if fits and within is not None:
+        fits = interval(within)(float(value))  # type: ignore[arg-type]
+    wanted = "a finite number" if kind is float else "a whole number"
+    return "" if fits else f"a number in {within}" if within is not None else wanted
 
 
 def _is_number(value: object) -> bool:

@@ -41,8 +41,10 @@ class Election:
         size = up - down
         if (doubt := (total.abs() <= _DOUBT * size) & (size > 0)).any():
             # Neither the order of the models nor rounding is to decide.
-            parts = zip(changes, weights, strict=True)
-            total[doubt] = sum((change[doubt].double() * weight for change, weight in parts), start=0.0).sign().float()  # type: ignore[attr-defined]
+            exact = torch.zeros(int(doubt.sum()), dtype=torch.float64, device=total.device)
+            for change, weight in zip(changes, weights, strict=True):
+                exact.add_(change[doubt].double(), alpha=weight)
+            total[doubt] = exact.sign().float()
         positive = total >= 0
         self.conflicts += int(((up > 0) & (down < 0)).sum())
         self.present += int((size > 0).sum())

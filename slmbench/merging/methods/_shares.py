@@ -1,4 +1,4 @@
-"""Weights as shares of one."""
+"""Weights as shares of one, and values that may differ by model."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def shares(weights: Sequence[float]) -> list[float]:
             f"the weights {', '.join(f'{weight:g}' for weight in weights)} sum to 0; an average needs others"
         )
     return [weight / total for weight in weights]
+
+
+def each(value: float | Sequence[float], count: int, what: str) -> list[float]:
+    """One value for each of so many models, of one for all or a list. Raises UsageError for a list of other length."""
+    values = [value] * count if isinstance(value, int | float) else list(value)
+    if len(values) != count:
+        raise UsageError(f"{what} has {len(values)} values for {count} models")
+    return values

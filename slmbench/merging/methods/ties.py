@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from slmbench.merging.methods._election import Election
 from slmbench.merging.methods._pieces import largest, like, pieces
+from slmbench.merging.methods._shares import each
 from slmbench.registry import merge_method
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def ties(
     base: Tensor,
     weights: Sequence[float],
     *,
-    density: float = 0.2,
+    density: float | Sequence[float] = 0.2,
     lambda_: float = 1.0,
     normalize: bool = True,
 ) -> tuple[Tensor, dict[str, float]]:
@@ -35,14 +36,14 @@ def ties(
     the border, those that come first. The sign of sum_i w_i d_i is elected, a sum of 0 as positive, and w_i d_i agrees
     if it has that sign. normalize: divide by the sum of the agreeing weights' sizes; without it they are added up.
 
-    density: 0.2, as the paper's figures hold from there on (section 7.1, figure 6). lambda: 1 is the paper's without a
-    validation split. Facts: density, the share that was kept; sign_conflicts, the share of numbers that two models push
-    apart, of those that any changes. Source: Yadav et al. 2023, TIES-Merging, arXiv:2306.01708, section 4.
+    density: one for all, or one of each model. 0.2 and a lambda of 1 are the paper's recipe without a validation split.
+    Facts: density, the share that was kept; sign_conflicts, the share of numbers that two models push apart, of those
+    that any changes. Source: Yadav et al. 2023, TIES-Merging, arXiv:2306.01708, section 4.
     """
     election = Election()
     n = base.numel()
-    k = max(1, int(density * n))
-    cuts = [_Cut(*largest(tensor, base, k)) if k < n else None for tensor in tensors]
+    kept = [max(1, int(share * n)) for share in each(density, len(tensors), "density")]
+    cuts = [_Cut(*largest(one, base, k)) if k < n else None for one, k in zip(tensors, kept, strict=True)]
     merged, flat = like(base)
     for piece in pieces(tensors, base):
         changes = piece.changes()
@@ -51,7 +52,7 @@ def ties(
                 cut.trim(change)
         total = election.elect(changes, weights, mean=normalize)
         flat[piece.at] = total.mul_(lambda_).add_(piece.base)
-    return merged, {"density": min(k, n) / max(n, 1), "sign_conflicts": election.share}
+    return merged, {"density": sum(kept) / (n * len(kept)), "sign_conflicts": election.share}
 
 
 class _Cut:
