@@ -89,8 +89,11 @@ def largest(tensor: Tensor, base: Tensor, k: int) -> tuple[float, int]:
 def _bits(tensor: Tensor, base: Tensor) -> Iterator[Tensor]:
     import torch
 
-    for piece in pieces([tensor], base):
-        yield piece.changes()[0].abs_().view(torch.int32)
+    # NaN is a size like others here; whoever goes through the pieces afterwards finds it.
+    flat, flat_base = tensor.detach().reshape(-1), base.detach().reshape(-1)
+    for start in range(0, flat.numel(), PIECE):
+        at = slice(start, start + PIECE)
+        yield (flat[at].float() - flat_base[at].float()).abs_().view(torch.int32)
 
 
 def _bin_of(counts: Tensor, k: int) -> tuple[int, int]:
