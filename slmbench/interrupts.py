@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from slmbench.console import current
@@ -22,6 +22,11 @@ class Interrupt:
     def __bool__(self) -> bool:
         return self.asked > 0
 
+    def taken(self) -> bool:
+        """Whether it was asked for since this was called last."""
+        asked, self.asked = self.asked, 0
+        return asked > 0
+
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupt]:
@@ -36,6 +41,23 @@ def interruptible() -> Iterator[Interrupt]:
         raise KeyboardInterrupt
 
     with _handled_by(raise_at_once):
+        yield made
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Interrupt]:
+    """For the length of the block Ctrl-C raises KeyboardInterrupt and is noted in what is yielded, and nowhere else.
+
+    Whoever catches it takes the note (`taken`), and the program goes on; without a note the end was asked for in
+    another way, as by SIGTERM.
+    """
+    made = Interrupt()
+
+    def raise_at_once(*_: object) -> None:
+        made.asked += 1
+        raise KeyboardInterrupt
+
+    with _handled_by(raise_at_once, (signal.SIGINT,)):
         yield made
 
 
@@ -62,11 +84,11 @@ def deferred(noted: Interrupt, told: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def _handled_by(handler: Callable[[int, FrameType | None], object], numbers: Sequence[int] = SIGNALS) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

@@ -94,12 +94,13 @@ class MergeRecipe:
         data = self.spec.merges[merge].model_dump()
         names = self.inputs_of(merge)
         for place, value in candidate.chosen.items():
+            block = data[str(place[0])]
             if place == ("weights",):
                 data["weights"] = value
-            elif isinstance(data[place[0]], list):
-                data[place[0]][names.index(str(place[1]))] = value
+            elif isinstance(block, list):
+                block[names.index(str(place[1]))] = value
             else:
-                data[place[0]][place[1]] = value
+                block[place[1]] = value
         return MergeSpec.model_validate(data)
 
     def for_twin(self, context_tokens: int | None = None) -> MergeRecipe:
@@ -119,6 +120,19 @@ class MergeRecipe:
             if isinstance(merge["weights"], dict) and "search" in merge["weights"]:
                 merge["weights"] = {"search": {"simplex": TWIN_CANDIDATES}}
         return evolve(self, spec=parse(MergeRecipeSpec, Document(self.path, data, {})), train=train)
+
+    def with_training(self, settings: Mapping[str, object]) -> MergeRecipe:
+        """The recipe with settings of its training replaced, as the command line gives them."""
+        if not settings or self.train is None:
+            return self
+        return evolve(self, train=self.train.with_overrides(settings, blame="the command line"))
+
+    def with_evaluation(self, settings: Mapping[str, object]) -> MergeRecipe:
+        """The recipe with settings of its evaluation replaced, as the command line gives them."""
+        if not settings:
+            return self
+        evaluation = EvaluationSpec.model_validate({**self.evaluation.model_dump(), **settings})
+        return evolve(self, spec=self.spec.model_copy(update={"evaluation": evaluation}))
 
     def result_names(self, merge: str) -> dict[str, int | None]:
         """name of a result -> its seed, None for the recipe's own."""
@@ -143,13 +157,21 @@ def load_merge_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = ()
     assignments = assignments_of(overrides, "--set")
     # The defaults of what the file leaves out are not written out: what one of two keys says rules the other out.
     data = copy.deepcopy(document.data)
+    if isinstance(data.get("train"), str):
+        data["train"] = {"recipe": data["train"]}
     problems = []
     for text, key, value in assignments:
-        if fault := assign(data, key.split("."), value):
+        if fault := assign(data, _path_of(key), value):
             problems.append(Problem("--set", 0, 0, f"{text!r}: {fault}"))
     if problems:
         raise DeclarationError(problems)
     return _sound(stem, path, told_of_overrides(data, assignments, "--set"), catalog)
+
+
+def _path_of(key: str) -> list[str]:
+    """The places of a dotted key; what is set in the recipe that trains is one key of that recipe."""
+    before, found, rest = key.partition("train.set.")
+    return ["train", "set", rest] if found and not before else key.split(".")
 
 
 def _sound(name: str, path: str, document: Document, catalog: Catalog) -> MergeRecipe:
@@ -208,9 +230,9 @@ def _unknown_names(document: Document, spec: MergeRecipeSpec, catalog: Catalog) 
     if evaluation is not None and evaluation.suite is not None and evaluation.suite not in suites:
         said = f"unknown suite {evaluation.suite!r}{did_you_mean(evaluation.suite, suites)}"
         yield document.problem(("evaluation", "suite"), said)
-    asked = [
+    asked: list[tuple[str, str | None, Location]] = [
         ("format", spec.format, ("format",)),
-        ("engine", evaluation and evaluation.engine, ("evaluation", "engine")),
+        ("engine", None if evaluation is None else evaluation.engine, ("evaluation", "engine")),
     ]
     for kind, name, at in asked:
         known = registered(kind, catalog)
@@ -224,17 +246,58 @@ def registered(kind: str, catalog: Catalog) -> list[str]:
 
 
 def _method_problems(document: Document, spec: MergeRecipeSpec, name: str, catalog: Catalog) -> Iterator[Problem]:
+    """What is wrong with a merge by its method's own rules: every value of a search, a gradient or a filter."""
+    from slmbench.merging import check_inputs, check_parameters, is_stochastic, load_method
+
     merge, at = spec.merges[name], ("merges", name)
-    known = registered("merge_method", catalog)
-    if merge.method not in known:
-        said = f"unknown merge_method {merge.method!r}{did_you_mean(merge.method, known)}"
+    try:
+        method = load_method(merge.method, catalog)
+    except SlmbenchError as error:
+        yield document.problem((*at, "method"), str(error))
+        return
+    for parameter, value in merge.parameters.items():
+        told: set[str] = set()
+        for place, one in _numbers(value, (*at, "parameters", parameter)):
+            for said in check_parameters(method, {parameter: one}):
+                if said not in told:  # What is wrong with the name is so of every value.
+                    yield document.problem(place, said)
+                told.add(said)
+    # Sums of weights are told where all of them are numbers: those of gradients differ by tensor.
+    count = len(merge.inputs or spec.inputs)
+    given = list(merge.weights.values()) if isinstance(merge.weights, dict) else merge.weights or []
+    plain = len(given) == count and all(isinstance(one, int | float) for one in given)
+    for said in check_inputs(method, count, given if plain else [1.0] * count, has_base=True):
         yield document.problem((*at, "method"), said)
+    if merge.seeds is not None and not is_stochastic(method):
+        yield document.problem((*at, "seeds"), f"{merge.method} draws nothing, so that all seeds give the same")
+
+
+def _numbers(value: Any, at: Location) -> Iterator[tuple[Location, object]]:
+    """Place and value of every single value that a setting stands for."""
+    if isinstance(value, dict) and "search" in value:
+        searched = value["search"]
+        if isinstance(searched, dict):
+            yield from (((*at, "search", end), float(searched[end])) for end in ("from", "to"))
+        else:
+            for i, one in enumerate(searched):
+                yield from _numbers(one, (*at, "search", i))
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _numbers(one, (*at, key))
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            yield from _numbers(one["value"], (*at, i, "value")) if isinstance(one, dict) else [((*at, i), one)]
+    else:
+        yield at, value
 
 
 def _adapter_problems(document: Document, spec: MergeRecipeSpec, train: Recipe) -> Iterator[Problem]:
     there = train.spec.adapters
+    listed = isinstance(document.data["inputs"], list)
     named: list[tuple[Location, str]] = [
-        (("inputs", name, "adapter"), one.adapter) for name, one in spec.inputs.items() if one.adapter is not None
+        (("inputs", i) if listed else ("inputs", name, "adapter"), one.adapter)
+        for i, (name, one) in enumerate(spec.inputs.items())
+        if one.adapter is not None
     ]
     named += [(("beside", i), name) for i, name in enumerate(spec.beside)]
     for place, name in named:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 
 from slmbench.catalog import default_catalog
+from slmbench.merge_recipe import load_merge_recipe
 from slmbench.models import resolve_model
-from slmbench.recipe import load_recipe, suite_tasks
+from slmbench.recipe import kind_of, load_recipe, suite_tasks
+from slmbench.yamlfile import read_yaml
 
 
-@pytest.mark.parametrize("name", sorted(default_catalog().files("recipes")))
+def of_kind(kind: str) -> list[str]:
+    return [name for name, path in default_catalog().files("recipes").items() if kind_of(read_yaml(path)) == kind]
+
+
+@pytest.mark.parametrize("name", of_kind("train"))
 def test_every_bundled_recipe_names_tasks_and_a_model_that_exist(name: str) -> None:
     catalog = default_catalog()
     recipe = load_recipe(name, catalog)
@@ -25,7 +31,7 @@ def test_every_bundled_suite_names_tasks_that_exist(name: str) -> None:
     assert suite_tasks(default_catalog(), name)
 
 
-@pytest.mark.parametrize("name", sorted(default_catalog().files("recipes")))
+@pytest.mark.parametrize("name", of_kind("train"))
 def test_a_twin_is_short_and_keeps_every_path_of_its_recipe(name: str) -> None:
     recipe = load_recipe(name, default_catalog())
     real, twin = recipe.spec, recipe.for_twin().spec
@@ -132,3 +138,15 @@ def test_published_recipes_train_on_their_published_tasks() -> None:
         assert load_recipe("task-adapters", catalog, variant=name).spec.model == name
     for name in ("task-adapters", "flan-t5-medical"):
         assert load_recipe(name, catalog, variant="qlora").spec.method == "qlora"
+
+
+@pytest.mark.parametrize("name", of_kind("merge"))
+def test_a_merge_recipe_is_sound_and_its_twin_searches_little(name: str) -> None:
+    catalog = default_catalog()
+    recipe = load_merge_recipe(name, catalog)
+    assert resolve_model(recipe.model, catalog).name == recipe.model
+    twin = recipe.for_twin()
+    assert twin.spec.merges.keys() == recipe.spec.merges.keys()
+    assert all(len(twin.candidates(merge)) <= 4 for merge in twin.spec.merges)
+    assert twin.evaluation.limit is not None and twin.evaluation.limit <= 4
+    assert twin.train is not None and twin.train.spec.rows is not None and twin.train.spec.rows <= 24

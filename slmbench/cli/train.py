@@ -11,7 +11,9 @@ from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import RecipeOptions, refuse_to_replace, say_golden
 
 
-@click.command("train", help="Train the adapters of a RECIPE (a name, or a YAML file).")
+@click.command(
+    "train", help="Train the adapters of a RECIPE (a name, or a YAML file). Of a merge recipe: those that it takes."
+)
 @click.argument("recipe_name", metavar="RECIPE")
 @click.option("--adapter", "only", multiple=True, help="Only this adapter of the recipe; may be repeated.")
 @recipe_options
@@ -24,8 +26,8 @@ def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out
     from slmbench.workflow.train import chosen_adapters, train_recipe
 
     catalog, twin = default_catalog(), options.twin
-    recipe = options.recipe(recipe_name, catalog)
-    names = chosen_adapters(recipe, only)
+    recipe, names = options.training(recipe_name, catalog)
+    names = chosen_adapters(recipe, only or names)
     if twin:
         refuse_to_replace(recipe, names, out)
         say_golden(recipe, [], catalog)
@@ -36,5 +38,5 @@ def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out
 
         print_plans(recipe, names, catalog, RunPlan(recipe=recipe_name, out=out, options=options))
         return
-    for trained in train_recipe(recipe, catalog, out=out, data=data, only=only, twin=twin, resume=options.resume):
+    for trained in train_recipe(recipe, catalog, out=out, data=data, only=names, twin=twin, resume=options.resume):
         show(trained)

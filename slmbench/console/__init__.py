@@ -9,6 +9,7 @@ are silent, as a library should be.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -129,16 +130,54 @@ class Console:
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
 
-    def say(self, text: str) -> None:
-        """A line for the person, on stderr."""
-        self._write(sys.stderr, visible(text))
+    def say(self, text: str, *, dim: bool = False) -> None:
+        """A line for the person, on stderr. dim: on a terminal, less bright than what matters more."""
+        dim = dim and _colors(sys.stderr)
+        self._write(sys.stderr, paint(text, "dim") if dim else visible(text))
+
+    def stream(self, text: str, keep: str = "") -> None:
+        """A piece of a line of data, on stdout; what is written there next goes on where it ends."""
+        self._write(sys.stdout, visible(text, keep), end="")
+
+    def ask(self, prompt: str) -> str | None:
+        """The next line of stdin without its line break, None at the end. On a terminal `prompt` stands before it.
+
+        Bytes that are no text become signs. Raises KeyboardInterrupt; what was typed of the line is then lost.
+        """
+        with self._lock:
+            self._clear()
+        if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "replace":
+            sys.stdin.reconfigure(errors="replace")
+        if is_typed() and sys.stdout.isatty():
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401  # Lines can be edited, and come back with the arrow keys.
+            try:
+                return input(visible(prompt))
+            except EOFError:
+                self._write(sys.stderr, "")
+                return None
+        if is_typed():
+            self._write(sys.stderr, visible(prompt), end="")
+        line = sys.stdin.readline() if sys.stdin is not None else ""
+        return line.rstrip("\r\n") if line else None
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """For the length of the block no stage is shown: a person types where it would be drawn."""
+        with self._lock:
+            self._clear()
+        live, self._live = self._live, False
+        try:
+            yield
+        finally:
+            self._live = live
 
     def show(self, text: str, keep: str = "", *, painted: bool = False) -> None:
         """A line of data, on stdout. painted: `paint` has made it; its colours go where nobody sees them."""
         if not painted:
             self._write(sys.stdout, visible(text, keep))
             return
-        colors = (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR")
+        colors = _colors(sys.stdout)
         # Every second part is an escape that `paint` writes; others are none of ours.
         parts = _PAINT.split(text)
         parts[::2] = [visible(part, keep) for part in parts[::2]]
@@ -234,14 +273,14 @@ class Console:
                 sys.stderr.flush()
             self._drawn = 0
 
-    def _write(self, stream: TextIO, text: str) -> None:
+    def _write(self, stream: TextIO, text: str, end: str = "\n") -> None:
         with self._lock:
             self._clear()
             try:
-                stream.write(text + "\n")
+                stream.write(text + end)
             except UnicodeEncodeError:  # A locale that lacks a character of the text.
                 encoding = stream.encoding or "ascii"
-                stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+                stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
             stream.flush()
             if stream is sys.stderr:
                 self._spoke = time.monotonic()
@@ -266,9 +305,9 @@ def using(console: Console) -> Iterator[Console]:
         _CURRENT.reset(token)
 
 
-def say(text: str) -> None:
-    """A line for the person, on stderr, safe to look at; a line that moves there is not broken."""
-    current().say(text)
+def say(text: str, *, dim: bool = False) -> None:
+    """A line for the person, on stderr, safe to look at; a line that moves there is not broken. dim: see `Console`."""
+    current().say(text, dim=dim)
 
 
 def show(text: str = "", keep: str = "", *, painted: bool = False) -> None:
@@ -294,6 +333,19 @@ def phase(name: str, *, told: bool = True, heads: bool = False) -> Stage:
 def bar(title: str, total: int, unit: str, *, before: int = 0, told: bool = True) -> Stage:
     """For the length of a `with` block, a bar of `total` units, which the block advances."""
     return Stage(current(), title, total, unit, before, told)
+
+
+def _colors(stream: TextIO) -> bool:
+    """Whether colours are seen there, or asked for."""
+    return bool((stream.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR"))
+
+
+def is_typed() -> bool:
+    """Whether stdin is a terminal, on which a person types."""
+    try:
+        return sys.stdin.isatty()
+    except (AttributeError, ValueError):  # It is closed, or not there.
+        return False
 
 
 def _moves() -> bool:

@@ -17,7 +17,7 @@ from slmbench.formats import Format, encoder_decoder_ids, format_names, load_for
 from slmbench.models import AdapterInfo, ModelSource, is_model_here, is_whole_model, read_adapter, resolve_model
 from slmbench.paths import shown
 from slmbench.plugins import load_plugins
-from slmbench.runs import TrainingRecord, read_training
+from slmbench.runs import TrainingRecord, trained_as
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, load_task
 from slmbench.values import Tokenizer
@@ -55,7 +55,7 @@ def read_trained(folder: str, catalog: Catalog, model: str | None, format: str |
     name = os.path.basename(os.path.abspath(folder))
     if is_whole_model(folder):
         try:
-            record = read_training(folder)
+            record = trained_as(folder)
         except FileNotFoundError:
             record = TrainingRecord()
         source = resolve_model(os.path.abspath(folder), catalog)

@@ -6,7 +6,7 @@ from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._parity import SentRequest, sent_requests
 from slmbench.evaluation._routed import AdapterChoice, Routed
-from slmbench.evaluation._trained_format import choose_format, format_remarks
+from slmbench.evaluation._trained_format import choose_format, format_remarks, format_trained_in
 from slmbench.evaluation.shared_prefix import register
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "choose_format",
     "evaluate_tasks",
     "format_remarks",
+    "format_trained_in",
     "refuse_unscorable",
     "sent_requests",
 ]

@@ -11,7 +11,7 @@ from slmbench.formats import Format, load_format
 from slmbench.models import LoadedModel, ModelSource, is_whole_model, read_adapter
 from slmbench.paths import shown
 from slmbench.registry import Registry
-from slmbench.runs import TrainingRecord, read_merge, read_training
+from slmbench.runs import TrainingRecord, trained_as
 
 PLAIN = "plain"
 HAS_TEMPLATE = "the model has a chat template; this run is in format plain"
@@ -79,12 +79,10 @@ def _of_folder(folder: str) -> str | None:
 def _of_whole(folder: str) -> str | None:
     if not os.path.isdir(folder) or not is_whole_model(folder):
         return None
-    for read in (read_training, lambda merged: read_merge(merged).training):
-        try:
-            return _named(read(folder))
-        except (FileNotFoundError, SlmbenchError):  # Of another tool, as a model's folder may hold any file.
-            continue
-    return None
+    try:
+        return _named(trained_as(folder))
+    except (FileNotFoundError, SlmbenchError):  # Of another tool, as a model's folder may hold any file.
+        return None
 
 
 def _named(training: TrainingRecord | None) -> str | None:

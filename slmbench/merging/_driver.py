@@ -119,7 +119,7 @@ def _made(work: TensorMerge, place: str, digests: Digests, search: JsonObject | 
         **made,
         "seed": plan.seed,
         "identity_sha256": identity_of(plan, work.method, sources, digests),
-        "trained": trained_record(sources),
+        **(trained_record(sources) if plan.result == "lora" else {"format": trained_record(sources).get("format")}),
         "tensors": report,
         "totals": totals(report, sizes),
         "search": search,

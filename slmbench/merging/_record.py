@@ -43,9 +43,10 @@ def input_records(plan: MergePlan, sources: MergeSources, digests: Digests) -> l
 
 
 def base_record(source: ModelSource | None, sources: MergeSources, digests: Digests) -> JsonObject | None:
-    """What a record says of the base."""
+    """What a record says of the base; if none was given, that of the inputs' trainings."""
     if source is None:
-        return None
+        alike = trained_alike(sources.adapters) if not sources.models else {}
+        return alike.get("base")
     said: JsonObject = {
         "name": source.name,
         "id": source.id,
@@ -58,12 +59,12 @@ def base_record(source: ModelSource | None, sources: MergeSources, digests: Dige
     return said
 
 
-def trained_record(sources: MergeSources) -> JsonObject | None:
-    """What the inputs' trainings say alike, in the keys of a training.json; of whole models the format alone."""
+def trained_record(sources: MergeSources) -> JsonObject:
+    """What the inputs' trainings say alike, in the keys of a merge.json; of whole models the format alone."""
     if not sources.models:
-        return trained_alike(sources.adapters) or None
+        return {key: value for key, value in trained_alike(sources.adapters).items() if key != "base"}
     named = {_format(one) for one in sources.every}
-    return {"settings": {"format": named.pop()}} if len(named) == 1 and None not in named else None
+    return {"format": named.pop() if len(named) == 1 else None}
 
 
 def written_files(folder: str) -> dict[str, JsonObject]:

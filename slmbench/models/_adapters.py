@@ -21,7 +21,7 @@ from slmbench.models._adapter_files import (
     read_shapes,
 )
 from slmbench.paths import shown
-from slmbench.runs import MergeRecord, TrainingRecord, read_merge, read_training
+from slmbench.runs import MergeRecord, TrainingRecord, read_merge, trained_as
 from slmbench.schema import QuantizationSpec
 
 MODEL_CONFIG = "config.json"
@@ -32,9 +32,9 @@ T = TypeVar("T")
 class AdapterInfo:
     """What identifies an adapter folder.
 
-    kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, or what
-    those of all that it was merged of say alike; None for adapters made elsewhere. merge: its `merge.json`, None if it
-    wasn't merged here. forced: why the base that it is on is not its own, None if it is.
+    kind: peft's name of its method, as LORA. shapes: of its tensors, by name. training: its `training.json`, or what a
+    merge's inputs say alike; None for adapters made elsewhere. merge: its `merge.json`, None if it wasn't merged.
+    forced: why the base that it is on is not its own, None if it is.
     """
 
     name: str
@@ -78,9 +78,7 @@ def read_adapter(folder: str) -> AdapterInfo:
             raise UsageError(f"{shown(folder)} is not an adapter's folder: it has no {name}{_instead(folder)}")
     config = read_adapter_config(folder)
     shapes = read_shapes(Path(folder) / WEIGHTS)
-    merge, training = _or_none(read_merge, folder), _or_none(read_training, folder)
-    if training is None and merge is not None:
-        training = merge.training
+    merge, training = _or_none(read_merge, folder), _or_none(trained_as, folder)
     weights_path = os.path.join(folder, WEIGHTS)
     with open(weights_path, "rb") as file:
         weights_digest = hashlib.file_digest(file, "sha256").digest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from slmbench.errors import UsageError
 from slmbench.models import LoadedModel, core_model
+from slmbench.routing._heads import Arrays
 from slmbench.values import Array, Model, Tensor
 
 MAX_TOKENS = 64
@@ -57,14 +59,74 @@ class BaseFeatures:
         found: list[Array] = [torch.zeros(self.width).numpy() for _ in texts]
         for numbers, ids, there in self._batches(tokens):
             states: Tensor = self._states(ids, there, layer).float()  # (rows, tokens, width)
-            counted = there.clone()
-            if not self.loaded.model.config.is_encoder_decoder:
-                counted[:, 0] &= ~counted[:, 1:].any(dim=1) if counted.shape[1] > 1 else True
-            shares = counted.float() / counted.sum(dim=1, keepdim=True)
-            means = torch.einsum("rt,rtw->rw", shares, states.nan_to_num()).cpu().numpy()
+            means = torch.einsum("rt,rtw->rw", self._shares(there), states).cpu().numpy()
             for number, mean in zip(numbers, means, strict=True):
                 found[number] = mean
         return found
+
+    def has(self, module: str) -> bool:
+        """Whether a linear layer of this name reads texts: one of a decoder behind an encoder doesn't."""
+        return module in self._named()
+
+    def strengths(self, texts: Sequence[str], directions: Arrays) -> Array:
+        """How far a text's states lie along directions: (texts, directions), float64.
+
+        directions: `key:layer` -> (inputs,), a vector in the space of a linear layer's inputs. The mean of |x v| over
+        the text's tokens, without the first as in `means`. Raises UsageError for a layer that isn't there, or has
+        inputs of another size. An empty text has zeros.
+        """
+        import numpy as np
+        import torch
+
+        of: dict[str, list[int]] = {}
+        for number, key in enumerate(directions):
+            of.setdefault(key.partition(":")[2], []).append(number)
+        modules, vectors = self._named(), list(directions.values())
+        device = next(self.loaded.model.parameters()).device
+        found = np.zeros((len(texts), len(directions)))
+        shares: list[Tensor] = []
+        rows: list[int] = []
+
+        def watch(numbers: list[int], along: Tensor) -> Callable[..., None]:
+            def note(_: Model, given: tuple[Tensor, ...]) -> None:
+                lengths = (given[0].float() @ along).abs()  # (rows, tokens, directions)
+                found[np.ix_(rows, numbers)] = torch.einsum("rt,rtd->rd", shares[0], lengths).cpu().numpy()
+
+            return note
+
+        handles = []
+        try:
+            for name, numbers in of.items():
+                module = modules.get(name)
+                wide = np.stack([vectors[number] for number in numbers], axis=1)
+                if module is None or _inputs(module) != len(wide):
+                    has = "no such layer" if module is None else f"{_inputs(module)} inputs there"
+                    raise UsageError(
+                        f"a direction for {name} of {len(wide)} inputs doesn't fit {self.loaded.source.name!r}, which "
+                        f"has {has}"
+                    )
+                along = torch.tensor(wide, dtype=torch.float32, device=device)
+                handles.append(module.register_forward_pre_hook(watch(numbers, along)))
+            for some, ids, there in self._batches(self.tokens(texts)):
+                rows[:], shares[:] = some, [self._shares(there)]
+                self.run(ids, there)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+    def _named(self) -> dict[str, Model]:
+        """Name -> linear layer, as the whole model calls it, of those that read texts."""
+        read = set(map(id, _stack(self.loaded.model).modules()))
+        found = core_model(self.loaded.model).named_modules()
+        return {name: one for name, one in found if id(one) in read and _inputs(one)}
+
+    def _shares(self, there: Tensor) -> Tensor:
+        """The weight of each token in a text's mean: (rows, tokens), float32."""
+        counted = there.clone()
+        if not self.loaded.model.config.is_encoder_decoder and counted.shape[1] > 1:
+            counted[:, 0] &= ~counted[:, 1:].any(dim=1)
+        return counted.float() / counted.sum(dim=1, keepdim=True)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """The first tokens of each text, as the base's tokenizer has them, with no template."""
@@ -131,3 +193,11 @@ def _blocks(model: Model) -> Model:
     lists = [one for one in stack.modules() if isinstance(one, torch.nn.ModuleList) and len(one)]
     wanted = getattr(stack.config.get_text_config(), "num_hidden_layers", None)
     return next((one for one in lists if len(one) == wanted), lists[0])
+
+
+def _inputs(module: Model) -> int:
+    """How many numbers a linear layer reads; 0 for what is none."""
+    if isinstance(inputs := getattr(module, "in_features", None), int):
+        return inputs
+    # transformers' Conv1D, whose weight is (inputs, outputs).
+    return int(module.weight.shape[0]) if type(module).__name__ == "Conv1D" else 0

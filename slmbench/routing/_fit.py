@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.console import phase
 from slmbench.errors import UsageError, did_you_mean
@@ -13,21 +13,29 @@ from slmbench.routing._base_texts import BASE_TEXTS
 from slmbench.routing._choose import Threshold, choose_head, choose_threshold
 from slmbench.routing._features import BaseFeatures
 from slmbench.routing._heads import Labeled, RouterHead
-from slmbench.routing._router import RoutedAdapter, Router, RouterBase, RouterClass, routed_adapters
+from slmbench.routing._router import Router, RouterBase, RouterClass, routed_adapters
 from slmbench.routing._texts import TaskTexts
+from slmbench.routing.arrow import ArrowHead
+from slmbench.routing.centroid import CentroidHead
 from slmbench.routing.length import LengthHead
+from slmbench.routing.logistic import LogisticHead
 from slmbench.routing.tfidf import TfidfHead
 from slmbench.statistics.estimate import estimate
 from slmbench.values import Array, JsonObject
 
-Fit = Callable[[Labeled, BaseFeatures, Mapping[str, AdapterInfo]], RouterHead]
-HEADS: dict[str, type[RouterHead]] = {head.name: head for head in (TfidfHead, LengthHead)}
-_FITS: dict[str, Fit] = {
-    "tfidf": lambda rows, base, adapters: TfidfHead.fit(rows),
-    "length": lambda rows, base, adapters: LengthHead.fit(rows),
+HEADS: dict[str, type[RouterHead]] = {
+    head.name: head for head in (TfidfHead, CentroidHead, LogisticHead, ArrowHead, LengthHead)
 }
-TRIED = ("tfidf", "length")
-"""By `auto`: of these the length is never taken."""
+_FITS: dict[str, Callable[[Labeled, BaseFeatures], RouterHead]] = {
+    "tfidf": lambda rows, base: TfidfHead.fit(rows),
+    "centroid": CentroidHead.fit,
+    "logistic": LogisticHead.fit,
+    "length": lambda rows, base: LengthHead.fit(rows),
+}
+ALWAYS = ("tfidf", "length")
+"""Fitted beside whatever was asked for."""
+TRIED = (*ALWAYS, "centroid", "logistic")
+"""By `auto`, which takes one of them, but never the length."""
 
 
 @frozen(eq=False)
@@ -52,16 +60,24 @@ def fit_router(
 
     texts: of each task, as `texts_of` draws them. adapters: name -> an adapter. tasks: task -> the name of its adapter.
     loaded: the base, without an adapter. head: one of `HEADS`, or auto. unknown: texts that belong to no adapter, for
-    the threshold. scores: of the validation texts in the order of `texts`, see `choose_threshold`. The router's facts
-    say what each head reached. Raises UsageError for an unknown head, fewer than one adapter, or an adapter without a
-    task that it could be told by.
+    the threshold. scores: of the validation texts in the order of `texts`, see `choose_threshold`. Without any texts
+    there is the head arrow alone, and no threshold: nothing tells what would be lost. The router's facts say what each
+    head reached. Raises UsageError for an unknown head, no adapter, or an adapter that nothing tells from the others.
     """
     if head != "auto" and head not in HEADS:
         raise UsageError(f"there is no head {head!r}{did_you_mean(head, ['auto', *HEADS])}")
+    if not adapters:
+        raise UsageError("a router needs an adapter to send texts to; give one with --adapter")
+    base = BaseFeatures(loaded, keep=True)
+    if not texts and head in ("auto", ArrowHead.name):
+        return _without_rows(adapters, loaded, base, seed)
     classes = tuple(RouterClass(tasks[one.task], one.task) for one in texts)
     routed = routed_adapters(adapters, {one.task: tasks[one.task] for one in texts})
-    _refuse_untold(routed)
-    base = BaseFeatures(loaded, keep=True)
+    if untold := [one.name for one in routed if not one.tasks]:
+        raise UsageError(
+            f"nothing tells when adapter {untold[0]!r} is meant: no task is given for it; name one with --tasks, or "
+            "give tasks of none of them and use the head arrow, which reads the adapters' own weights"
+        )
     rows = Labeled(
         [text for one in texts for text in one.fit],
         [label for label, one in enumerate(texts) for _ in one.fit],
@@ -69,29 +85,42 @@ def fit_router(
     )
     there = [text for one in texts for text in one.validation]
     labels = [label for label, one in enumerate(texts) for _ in one.validation]
+    position = {name: number for number, name in enumerate(adapters)}
+    owners = [position[one.adapter] for one in classes]
     tried: dict[str, _Tried] = {}
-    for name in dict.fromkeys([*TRIED, *([] if head == "auto" else [head])]):
+    for name in TRIED if head == "auto" else dict.fromkeys([*ALWAYS, head]):
         with phase(f"head {name}"):
-            tried[name] = _try(_FITS[name](rows, base, adapters), there, labels, base)
+            made = ArrowHead.fit(adapters, owners, base) if name == ArrowHead.name else _FITS[name](rows, base)
+            tried[name] = _try(made, there, labels, base)
     choice = choose_head({name: one.correct for name, one in tried.items() if name != LengthHead.name})
-    name = choice.name if head == "auto" else head
-    made = Router(tried[name].head, classes, routed, RouterBase.of(loaded), loaded=loaded)
-    position = {adapter: number for number, adapter in enumerate(made.names)}
+    chosen = tried[choice.name if head == "auto" else head]
+    router = Router(chosen.head, classes, routed, RouterBase.of(loaded), loaded=loaded)
+    strange = chosen.head.shares(list(unknown), base) if unknown else chosen.shares[:0]
     threshold = choose_threshold(
-        made.adapter_scores(tried[name].shares),
-        [position[classes[label].adapter] for label in labels],
-        made.adapter_scores(made.shares(list(unknown))) if unknown else made.adapter_scores(tried[name].shares[:0]),
+        router.adapter_scores(chosen.shares),
+        [owners[label] for label in labels],
+        router.adapter_scores(strange),
         scores,
     )
     facts: JsonObject = {
         "seed": seed,
-        "why": choice.why if head == "auto" else "as asked for",
+        "why": choice.why if head == "auto" else f"{head} was asked for; {choice.why}",
         "rows": {one.task: {"fit": len(one.fit), "validation": len(one.validation)} for one in texts},
         "unknown_texts": len(unknown),
         "heads": {name: _facts(one) for name, one in tried.items()},
         "threshold": _threshold_facts(threshold),
     }
-    return Router(made.head, classes, routed, made.base, threshold.value, facts, loaded)
+    return evolve(router, threshold=threshold.value, facts=facts)
+
+
+def _without_rows(adapters: Mapping[str, AdapterInfo], loaded: LoadedModel, base: BaseFeatures, seed: int) -> Router:
+    """By the adapters' own weights. A task is known where an adapter was trained on it alone."""
+    own = {name: list(info.record.tasks) for name, info in adapters.items()}
+    classes = tuple(RouterClass(name, tasks[0] if len(tasks) == 1 else None) for name, tasks in own.items())
+    with phase(f"head {ArrowHead.name}"):
+        head = ArrowHead.fit(adapters, range(len(adapters)), base)
+    facts: JsonObject = {"seed": seed, "why": "arrow: there are no rows of tasks", "rows": {}, "heads": {}}
+    return Router(head, classes, routed_adapters(adapters, {}), RouterBase.of(loaded), 0.0, facts, loaded)
 
 
 def _try(head: RouterHead, texts: Sequence[str], labels: Sequence[int], base: BaseFeatures) -> _Tried:
@@ -111,13 +140,3 @@ def _threshold_facts(threshold: Threshold) -> JsonObject:
         "false_routes": threshold.false_routes,
         "to_base": threshold.to_base,
     }
-
-
-def _refuse_untold(adapters: Sequence[RoutedAdapter]) -> None:
-    if not adapters:
-        raise UsageError("a router needs an adapter to send texts to; give one with --adapter")
-    if untold := [one.name for one in adapters if not one.tasks]:
-        raise UsageError(
-            f"nothing tells when adapter {untold[0]!r} is meant: no task is given for it; name one with --tasks, or "
-            "use the head arrow, which reads the adapters' own weights"
-        )

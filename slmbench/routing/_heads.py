@@ -26,6 +26,10 @@ class Features(Protocol):
 
     def means(self, texts: Sequence[str], layer: int) -> Array: ...
 
+    def strengths(self, texts: Sequence[str], directions: Arrays) -> Array: ...
+
+    def has(self, module: str) -> bool: ...
+
 
 @frozen
 class Labeled:
@@ -68,8 +72,11 @@ def softmax(values: Array) -> Array:
     return values / values.sum(axis=1, keepdims=True)
 
 
-def fitting(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]]) -> list[Array]:
-    """The arrays of these names, in order. shapes: None for a side of any length from 1 on. Raises MisfitArrays."""
+def fitting(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]], same: Sequence[str] = ()) -> list[Array]:
+    """The arrays of these names, in order. Raises MisfitArrays.
+
+    shapes: None for a side of any length from 1 on. same: names of arrays whose last sides are of one length.
+    """
     import numpy as np
 
     if arrays.keys() != shapes.keys():
@@ -84,6 +91,9 @@ def fitting(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]]) -> lis
             raise MisfitArrays(f"array {name!r} is {' x '.join(map(str, array.shape))}, has to be {wanted}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise MisfitArrays(f"array {name!r} holds NaN or infinity")
+    widths = {name: arrays[name].shape[-1] for name in same}
+    if len(set(widths.values())) > 1:
+        raise MisfitArrays(f"arrays differ in width: {', '.join(f'{name} {n}' for name, n in widths.items())}")
     return [arrays[name] for name in shapes]
 
 

@@ -1,6 +1,6 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
-from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, write_merge
+from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
@@ -71,6 +71,7 @@ __all__ = [
     "read_record",
     "read_sample",
     "read_training",
+    "trained_as",
     "verify",
     "write_merge",
     "write_training",

@@ -8,10 +8,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from slmbench.foreign import Amount, Count, Limits, parse, read_object
+from slmbench.foreign import Amount, Count, Limits, read_object
 from slmbench.runs._part import Part, Sha256
 from slmbench.runs._record import CodePart, MergePart
-from slmbench.runs._training import TrainingRecord
+from slmbench.runs._training import (
+    PackingSettings,
+    TrainedBase,
+    TrainedSettings,
+    TrainedTask,
+    TrainingRecord,
+    read_training,
+)
 from slmbench.runs._versions import AGAIN, MERGE, READS, WITHOUT, read_as, write_as
 from slmbench.seal import check_seal, sealed
 
@@ -92,7 +99,11 @@ class MergeRecord(Part):
     dtype: of the weights that were written
     seed: of what is drawn
     identity_sha256: of all that makes the merge what it is; a merge that has the same is not repeated
-    trained: what the inputs' trainings say alike, in the keys of training.json; null if they say nothing
+    format: how the prompts of the inputs' trainings were written down; null if nothing says so, or if they differ
+    base_weights_sha256: of the base's weights in memory, as the inputs' trainings have it; null of a model
+    base_dtype: that these weights had in memory
+    base_quantization: how these weights were packed, as nf4+double; null for whole ones
+    base_packing: the same as it is asked for
     tensors: name -> what the method says of the tensor
     totals: the same over all tensors
     search: how weights or parameters were found, if they were searched
@@ -121,7 +132,11 @@ class MergeRecord(Part):
     dtype: str | None = None
     seed: int = 0
     identity_sha256: Sha256
-    trained: dict[str, Any] | None = None
+    format: str | None = None
+    base_weights_sha256: Sha256 | None = None
+    base_dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    base_quantization: str | None = None
+    base_packing: PackingSettings | None = None
     tensors: dict[str, dict[str, Any]] = Field(default={})
     totals: dict[str, Any] = Field(default={})
     search: dict[str, Any] | None = None
@@ -137,11 +152,6 @@ class MergeRecord(Part):
     record_sha256: Sha256 | None = None
 
     @property
-    def training(self) -> TrainingRecord | None:
-        """What an evaluation has to know of the inputs' trainings; None if they say nothing alike."""
-        return None if self.trained is None else parse(TrainingRecord, self.trained, MERGE, extra="ignore")
-
-    @property
     def told(self) -> str:
         """In words, as `ties of icliniq, medquad`."""
         return f"{self.method} of {', '.join(one.name for one in self.inputs)}"
@@ -151,6 +161,27 @@ class MergeRecord(Part):
         names = [one.name for one in self.inputs]
         return MergePart(method=self.method, inputs=names, identity_sha256=self.identity_sha256)
 
+    @property
+    def trained(self) -> TrainingRecord:
+        """What an evaluation has to know of the trainings of its inputs, where they say it alike, and all their tasks.
+
+        It has no recipe and no method, as it was merged; on a packed base the method is that of what was trained there.
+        """
+        base = None if self.base is None else TrainedBase(**self.base.model_dump(exclude={"sha256", "files"}))
+        said: dict[str, Any] = {} if self.format is None else {"format": self.format}
+        if self.base_packing is not None:
+            said |= {"method": "qlora", "quantization": self.base_packing}
+        return TrainingRecord(
+            model=None if base is None else base.name,
+            base=base,
+            base_weights_sha256=self.base_weights_sha256,
+            dtype=self.base_dtype,
+            quantization=self.base_quantization,
+            settings=TrainedSettings(**said),
+            tasks={task: TrainedTask() for one in self.inputs for task in one.tasks or ()},
+            sha256=self.sha256,
+        )
+
 
 def read_merge(folder: str | os.PathLike[str]) -> MergeRecord:
     """A folder's merge.json. Raises FileError with all that is wrong; FileNotFoundError if there is none."""
@@ -158,9 +189,18 @@ def read_merge(folder: str | os.PathLike[str]) -> MergeRecord:
     record = read_object(path, _LIMITS, todo=_AGAIN)
     made = read_as(MergeRecord, record, MERGE, path, todo=_AGAIN)
     check_seal(record, path, todo=_AGAIN)
-    if made.trained is not None:
-        parse(TrainingRecord, made.trained, path, at="trained", todo=_AGAIN, extra="ignore")
     return made
+
+
+def trained_as(folder: str | os.PathLike[str]) -> TrainingRecord:
+    """A folder's training.json; of what was merged, what the trainings of its inputs say alike.
+
+    Raises FileError with all that is wrong; FileNotFoundError if it has neither.
+    """
+    try:
+        return read_training(folder)
+    except FileNotFoundError:
+        return read_merge(folder).trained
 
 
 def write_merge(folder: str | os.PathLike[str], record: Mapping[str, object]) -> None:

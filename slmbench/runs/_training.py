@@ -109,6 +109,7 @@ class TrainedTask(Part):
     rows_seen: that the steps were made of; a row counts each time
     tokens_seen: of the rows seen
     validation_rows: rows kept aside
+    validation_prompts: the first digits of the sha256 of each prompt of these, none of which was trained on
     parity_rows: rows whose tokens were compared with an evaluation's
     """
 
@@ -123,6 +124,7 @@ class TrainedTask(Part):
     rows_seen: Count | None = None
     tokens_seen: Count | None = None
     validation_rows: Count | None = None
+    validation_prompts: list[str] = Field(default=[])
     parity_rows: Count | None = None
 
 

@@ -169,24 +169,24 @@ class MergeRecipeSpec(Spec):
             at: Location = ("merges", name)
             if name in self.inputs or name in self.beside:
                 faults.append((at, f"merge {name!r} has the name of a model that goes in or is scored; rename one"))
-            known = [one for one in merge.inputs or self.inputs if one in self.inputs]
-            for i, one in enumerate(merge.inputs or ()):
-                if one not in self.inputs:
-                    faults.append(((*at, "inputs", i), _not_one_of(one, self.inputs, "input")))
-            if isinstance(merge.weights, list) and len(merge.weights) != len(merge.inputs or self.inputs):
-                n = len(merge.inputs or self.inputs)
-                faults.append(((*at, "weights"), f"{len(merge.weights)} weights for {n} inputs"))
+            names = merge.inputs or list(self.inputs)
+            known = [named for named in names if named in self.inputs]
+            for i, named in enumerate(merge.inputs or ()):
+                if named not in self.inputs:
+                    faults.append(((*at, "inputs", i), _not_one_of(named, self.inputs, "input")))
+            if isinstance(merge.weights, list) and len(merge.weights) != len(names):
+                faults.append(((*at, "weights"), f"{len(merge.weights)} weights for {len(names)} inputs"))
             if isinstance(merge.weights, dict) and not is_search(merge.weights):
-                for one in merge.weights:
-                    if one not in known:
-                        faults.append(((*at, "weights", one), _not_one_of(one, known, "input of it")))
-                missing = [one for one in known if one not in merge.weights]
+                for named in merge.weights:
+                    if named not in known:
+                        faults.append(((*at, "weights", named), _not_one_of(named, known, "input of it")))
+                missing = [named for named in known if named not in merge.weights]
                 if missing:
                     faults.append(((*at, "weights"), f"no weight for {', '.join(missing)}"))
             for key, value in merge.parameters.items():
-                for one in value if isinstance(value, dict) and not is_search(value) else ():
-                    if one not in known:
-                        faults.append(((*at, "parameters", key, one), _not_one_of(one, known, "input of it")))
+                for named in value if isinstance(value, dict) and not is_search(value) else ():
+                    if named not in known:
+                        faults.append(((*at, "parameters", key, named), _not_one_of(named, known, "input of it")))
             if merge.greedy and len(known) < 2:
                 faults.append(((*at, "greedy"), "a greedy soup chooses among several inputs"))
             if not faults and math.prod(len(values) for _, values in merge.axes(list(self.inputs))) > MAX_CANDIDATES:

@@ -6,10 +6,13 @@ from slmbench.task._program import program_of
 from slmbench.task._settings import Settings, engines_of, formats_of
 from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task, extracted
+from slmbench.task._typed import Blank, blanks_of, typed_example
 
 __all__ = [
+    "Blank",
     "Settings",
     "Task",
+    "blanks_of",
     "engines_of",
     "evaluation_needs",
     "extracted",
@@ -22,4 +25,5 @@ __all__ = [
     "require_rows",
     "templates_of",
     "training_needs",
+    "typed_example",
 ]

@@ -1,9 +1,23 @@
 """Recipes into adapters."""
 
 from slmbench.runs import read_training
+from slmbench.training._answer_losses import answer_losses
+from slmbench.training._held_out import HeldOutRows, held_out_rows
 from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Preparation, prepare_training
+from slmbench.training._rows import TrainingRow
 from slmbench.training._timing import seconds_per_token
 from slmbench.training._train import train_adapter
 
-__all__ = ["Preparation", "check_parity", "prepare_training", "read_training", "seconds_per_token", "train_adapter"]
+__all__ = [
+    "HeldOutRows",
+    "Preparation",
+    "TrainingRow",
+    "answer_losses",
+    "check_parity",
+    "held_out_rows",
+    "prepare_training",
+    "read_training",
+    "seconds_per_token",
+    "train_adapter",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from slmbench.files import file_sha256
@@ -12,9 +12,10 @@ from slmbench.machine import code, hardware, packages
 from slmbench.models import LoadedModel, ModelSource, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import READS, TRAINING, TrainedBase, now
+from slmbench.training._held_out import prompt_digest
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
-from slmbench.training._rows import mixture
+from slmbench.training._rows import TrainingRow, mixture
 from slmbench.values import JsonObject
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def result_sha256(folder: str, method: str) -> str:
     if method != "full":
         return read_adapter(folder).sha256
     return file_sha256(os.path.join(folder, MODEL_WEIGHTS))
+
+
+def _prompts(rows: Sequence[TrainingRow], task: str) -> list[str]:
+    return sorted({prompt_digest(row) for row in rows if row.task == task})
 
 
 def _base(source: ModelSource) -> JsonObject:
@@ -95,6 +100,7 @@ def training_record(
                 "rows_seen": realised["tasks"][task]["rows"],
                 "tokens_seen": realised["tasks"][task]["tokens"],
                 "validation_rows": sum(row.task == task for row in validation),
+                **({"validation_prompts": kept} if (kept := _prompts(validation, task)) else {}),
                 "parity_rows": compared[task],
             }
             for task in prepared.names

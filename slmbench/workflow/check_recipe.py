@@ -9,15 +9,15 @@ from slmbench.checks import CheckReport
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError
 from slmbench.merge_recipe import MergeRecipe, load_merge_recipe
 from slmbench.paths import shown
-from slmbench.recipe import Recipe, find_recipe, kind_of, load_recipe
-from slmbench.yamlfile import read_yaml
+from slmbench.recipe import Recipe, find_recipe, load_recipe
+from slmbench.workflow.recipes import is_merge_recipe
 
 
 def load_either(
     name: str, catalog: Catalog, overrides: tuple[str, ...] = (), *, variant: str | None = None
 ) -> Recipe | MergeRecipe:
     """A `Recipe` or a `MergeRecipe`, by the kind that its file declares. Raises UsageError or DeclarationError."""
-    if kind_of(read_yaml(find_recipe(name, catalog)[0])) == "train":
+    if not is_merge_recipe(name, catalog):
         return load_recipe(name, catalog, overrides, variant=variant)
     if variant is not None:
         raise UsageError(f"recipe {name!r} is of kind merge, which has no variants; its `train` may name one")

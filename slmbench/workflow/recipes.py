@@ -13,8 +13,10 @@ from slmbench.errors import FileError, UsageError
 from slmbench.paths import shown
 
 if TYPE_CHECKING:
+    from slmbench.merge_recipe import MergeRecipe
     from slmbench.models import LoadedModel
     from slmbench.recipe import Recipe
+    from slmbench.schema import CotMode, EvaluationSpec
     from slmbench.task import Task
 
 DEFAULT_OUT = "slmbench-out"
@@ -49,6 +51,38 @@ class RecipeOptions(NamedTuple):
             recipe = recipe.for_twin(context_tokens).with_overrides(self.overrides, catalog)
         given = {"on_contamination": self.on_contamination, "memory_limit_gb": self.memory_limit_gb}
         return recipe.with_overrides({key: value for key, value in given.items() if value is not None})
+
+    def training(self, name: str, catalog: Catalog) -> tuple[Recipe, list[str]]:
+        """(the recipe that trains, its adapters that are wanted) of a recipe of either kind."""
+        if not is_merge_recipe(name, catalog):
+            recipe = self.recipe(name, catalog)
+            return recipe, list(recipe.spec.adapters)
+        merges = self.merge_recipe(name, catalog)
+        if merges.train is None:
+            inputs = ", ".join(str(one.path) for one in merges.spec.inputs.values())
+            raise UsageError(f"merge recipe {merges.name!r} trains nothing: its inputs are folders ({inputs})")
+        return merges.train, merges.adapters
+
+    def merge_recipe(self, name: str, catalog: Catalog) -> MergeRecipe:
+        """The merge recipe as these options want it, and the recipe whose adapters go in."""
+        from slmbench.merge_recipe import load_merge_recipe
+        from slmbench.models import resolve_model
+
+        if self.variant is not None:
+            raise UsageError("--variant: a merge recipe has none; its `train` may name one (--set train.variant=NAME)")
+        recipe = load_merge_recipe(name, catalog, self.overrides)
+        if self.twin:
+            recipe = recipe.for_twin(resolve_model(recipe.model, catalog, twin=True).context_tokens)
+        given = {"on_contamination": self.on_contamination, "memory_limit_gb": self.memory_limit_gb}
+        return recipe.with_training({key: value for key, value in given.items() if value is not None})
+
+
+def is_merge_recipe(name: str, catalog: Catalog) -> bool:
+    """Whether a recipe, by name or path, is of kind merge. Raises UsageError or DeclarationError."""
+    from slmbench.recipe import find_recipe, kind_of
+    from slmbench.yamlfile import read_yaml
+
+    return kind_of(read_yaml(find_recipe(name, catalog)[0])) == "merge"
 
 
 def data_mode(data: str, twin: bool) -> str:
@@ -94,19 +128,38 @@ def bound_tasks(
     recipe: Recipe, catalog: Catalog, options: RecipeOptions, loaded: Loaded
 ) -> tuple[list[Task], list[str]]:
     """(the tasks that a recipe is scored on, as it wants them; what to tell of that). loaded: read and filled."""
+    spec = recipe.spec
+    asked = AskedTasks(recipe.evaluation_tasks(catalog), spec.model, spec.evaluation, spec.shots, spec.cot)
+    return bind_tasks(asked, catalog, options, loaded)
+
+
+class AskedTasks(NamedTuple):
+    """Tasks by name, and how they are asked of a model. shots, cot: of the training, whose prompts these are."""
+
+    names: Sequence[str]
+    model: str
+    evaluation: EvaluationSpec
+    shots: int | None = None
+    cot: CotMode | None = None
+
+
+def bind_tasks(
+    asked: AskedTasks, catalog: Catalog, options: RecipeOptions, loaded: Loaded | None = None
+) -> tuple[list[Task], list[str]]:
+    """(the tasks as they are asked; what to tell of that); no row is read. loaded: read and filled."""
     from slmbench.task import Settings, load_task
 
-    spec = recipe.spec
-    names = recipe.evaluation_tasks(catalog)
-    with bertscore_by_twin(spec.model, catalog, options.twin):
-        for name in names:
-            if (name, spec.model) not in loaded:
-                loaded[name, spec.model] = load_task(name, catalog, data=options.data_mode)
-    declared = [loaded[name, spec.model] for name in names]
+    loaded = {} if loaded is None else loaded
+    evaluation, model = asked.evaluation, asked.model
+    with bertscore_by_twin(model, catalog, options.twin):
+        for name in asked.names:
+            if (name, model) not in loaded:
+                loaded[name, model] = load_task(name, catalog, data=options.data_mode)
+    declared = [loaded[name, model] for name in asked.names]
     # The recipe's mode is that of its training; tasks that declare no chain of thought are evaluated as they are.
-    cot = spec.cot if any(task.spec.cot for task in declared) else None
-    metrics = tuple(spec.evaluation.metrics) if spec.evaluation.metrics else None
-    settings = Settings(spec.shots, cot, spec.evaluation.samples, metrics, spec.evaluation.max_tokens)
+    cot = asked.cot if any(task.spec.cot for task in declared) else None
+    metrics = tuple(evaluation.metrics) if evaluation.metrics else None
+    settings = Settings(asked.shots, cot, evaluation.samples, metrics, evaluation.max_tokens)
     tasks, notices = settings.of(with_few_samples(declared) if options.twin else declared)
     return list(tasks), list(notices)
 

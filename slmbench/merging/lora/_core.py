@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Rank = int | Literal["full"]
-_BATCH_NUMBERS = 8_000_000  # Of float64 that are worked on at once.
+_BATCH_NUMBERS = 2_000_000  # Of float64 that are worked on at once.
 
 
 @frozen

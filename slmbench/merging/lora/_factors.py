@@ -101,11 +101,7 @@ def stacked(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
     import torch
 
     if any(one.magnitude is not None for one in factors):
-        raise UsageError("a change by DoRA is no product of two thin matrices and can't be stacked")
-    scaled = [weight * one.scaling for weight, one in zip(weights, factors, strict=True)]
-    # The square root on either side keeps both of one size; b alone carries the sign.
-    a = torch.cat([one.a * abs(scale) ** 0.5 for scale, one in zip(scaled, factors, strict=True)])
-    b = torch.cat(
-        [one.b * (abs(scale) ** 0.5 * (-1 if scale < 0 else 1)) for scale, one in zip(scaled, factors, strict=True)], 1
-    )
+        raise UsageError("a change by DoRA isn't a product of two thin matrices and can't be stacked")
+    a = torch.cat([one.a for one in factors])
+    b = torch.cat([one.b * (weight * one.scaling) for weight, one in zip(weights, factors, strict=True)], 1)
     return Factors(a, b, 1.0, factors[0].kind)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from attrs import asdict, field, frozen
 
 from slmbench.errors import UsageError
+from slmbench.merging._parameters import call_with
+from slmbench.merging._tensors import merge_one
 from slmbench.merging.lora._core import Rank, Truncation, truncate, truncate_whole
 from slmbench.merging.lora._factors import Factors, LoraUpdate, stacked, weight_change
 from slmbench.merging.lora._together import check_together
@@ -19,9 +21,9 @@ from slmbench.values import JsonObject
 if TYPE_CHECKING:
     from torch import Tensor
 
-T = TypeVar("T")
-ByName = T | Callable[[str], T]
-"""One value for all parameters, or a function of a parameter's name."""
+Weights = Sequence[float] | Callable[[str], Sequence[float]]
+Parameters = Mapping[str, object] | Callable[[str], Mapping[str, object]]
+"""The same for all of a model's tensors, or a function of a tensor's name."""
 
 
 @frozen(eq=False)
@@ -41,9 +43,9 @@ class MergedAdapter:
 def merge_adapters(
     method: Registered,
     updates: Sequence[LoraUpdate],
-    weights: ByName[Sequence[float]],
+    weights: Weights,
     *,
-    parameters: ByName[Mapping[str, object]] | None = None,
+    parameters: Parameters | None = None,
     rank: Rank = "full",
     seed: int = 0,
     base: Callable[[str], Tensor] | None = None,
@@ -70,11 +72,11 @@ def merge_adapters(
         else:
             modules[name] = truncate_whole(run.whole_change(name), rank)
     if method.facts.get("space") == "adapters" and rank == "full":
-        modules |= {name: (one, None) for name, one in lean.items()}
+        modules |= {name: (made, None) for name, made in lean.items()}
     else:
         modules |= truncate(lean, rank)
-    for name, (factors, cut) in modules.items():
-        said = asdict(cut) if cut is not None else {"rank": factors.rank, "full": factors.rank, "error": 0.0}
+    for name, (one, cut) in modules.items():
+        said = asdict(cut) if cut is not None else {"rank": one.rank, "full": one.rank, "error": 0.0}
         run.report[name] = {**said, **run.report.get(name, {})}
     factors = {name: modules[name][0] for name in names}
     shifts = {name: run.tensor(name) for name in _names(updates, "shifts")}
@@ -89,11 +91,12 @@ class _Run:
 
     method: Registered
     updates: Sequence[LoraUpdate]
-    weights: ByName[Sequence[float]]
-    parameters: ByName[Mapping[str, object]]
+    weights: Weights
+    parameters: Parameters
     seed: int
     base: Callable[[str], Tensor] | None
     report: dict[str, JsonObject] = field(factory=dict)
+    known: dict[object, list[float]] = field(factory=dict)
 
     def check(self) -> None:
         if self.base is not None:
@@ -128,8 +131,11 @@ class _Run:
         if self.method.facts.get("space") != "adapters":
             every = self._coefficients(name)
             return stacked(its, [part for one, part in zip(self.updates, every, strict=True) if name in one.modules])
-        made = self.method.function(its, None, weights, **self._parameters(name))
-        factors, facts = made if isinstance(made, tuple) else (made, {})
+        made = call_with(self.method, its, None, weights, self._parameters(name), _no_generator)
+        factors, facts = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        if not isinstance(factors, Factors) or factors.shape != its[0].shape:
+            got = type(factors).__name__
+            raise self.method.fault(f"expected Factors of a change of {its[0].shape}, got {got}", f"tensor {name!r}")
         self._note(name, facts)
         return factors
 
@@ -167,12 +173,10 @@ class _Run:
             parts = zip(self._weights(name), changes, strict=True)
             total = sum((weight * change for weight, change in parts), start=zeros)
             return total / sum(self._weights(name)) if self.method.facts.get("average") else total
-        from slmbench.merging._tensors import merge_one
-
         done = merge_one(
             self.method,
             changes,
-            base=zeros if self.method.facts.get("needs_base") else None,
+            base=zeros,
             weights=self._weights(name),
             parameters=self._parameters(name),
             seed=self.seed,
@@ -185,8 +189,11 @@ class _Run:
         """What each adapter's change counts in a linear method: what it makes of changes of one."""
         import torch
 
-        one_each = list(torch.eye(len(self.updates)).unbind())
-        return [float(part) for part in self._merged(name, one_each, torch.zeros(len(self.updates)))]
+        asked = (tuple(self._weights(name)), repr(self._parameters(name)))
+        if asked not in self.known:
+            one_each, zeros = list(torch.eye(len(self.updates)).unbind()), torch.zeros(len(self.updates))
+            self.known[asked] = self._merged(name, one_each, zeros).tolist()
+        return self.known[asked]
 
     def _note(self, name: str, facts: Mapping[str, object]) -> None:
         self.report[name] = {**self.report.get(name, {}), **facts}
@@ -199,6 +206,10 @@ class _Run:
 
     def _has_dora(self, name: str) -> bool:
         return any(one.modules[name].magnitude is not None for one in self.updates if name in one.modules)
+
+
+def _no_generator(index: int) -> object:
+    raise UsageError("a method of space adapters draws nothing")
 
 
 def _names(updates: Sequence[LoraUpdate], kind: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from slmbench.errors import FileError, Problem, UsageError
 from slmbench.foreign import faults
@@ -16,6 +16,7 @@ from slmbench.paths import shown
 if TYPE_CHECKING:
     from torch import Tensor
 
+T = TypeVar("T")
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
@@ -32,7 +33,7 @@ _WHY = {
     "alora_invocation_tokens": "it changes the weights for some of the tokens only",
     "use_qalora": "its inputs are pooled before they meet the factors",
     "kasa_config": "it cuts the base's own weights, and has a third factor",
-    "monteclora_config": "it draws its factors anew with every pass",
+    "monteclora_config": "it draws new factors for every pass",
     "arrow_config": "it is a router over other adapters",
     "use_bdlora": "its factors are made of blocks",
     "ensure_weight_tying": "one pair of factors changes two layers",
@@ -74,7 +75,7 @@ def _refused(info: AdapterInfo) -> list[tuple[str, object, str]]:
     if not (isinstance(start, bool) or start is None or start in _PLAIN_STARTS):
         wanted = (
             f"true, false, {', '.join(_PLAIN_STARTS)}: with any other the base's own weights were changed before the "
-            "training, so that its factors alone are not its change (peft's save_pretrained with "
+            "training, and its factors alone aren't its change (peft's save_pretrained with "
             "path_initial_model_for_weight_conversion makes a plain LoRA of it)"
         )
         found.append(("init_lora_weights", start, wanted))
@@ -112,7 +113,7 @@ class _Reader:
                 whole[its[0]] = tensor
                 copied.update([its[0]] if its[1] else [])
             else:
-                self.problems.append(f"tensor {key}: it is no part of a LoRA that is read here")
+                self.problems.append(f"tensor {key}: it isn't part of a LoRA as it is read here")
         alphas = self._alphas(list(parts))
         modules, shifts = {}, {}
         for module, its_parts in parts.items():
@@ -147,13 +148,14 @@ class _Reader:
         ranks, alphas = config.rank_pattern or {}, config.alpha_pattern or {}
         if ranks or alphas:
             check_patterns(self.info, modules)
-        base_rank, base_alpha = config.r if config.r is not None else 8, config.lora_alpha
+        # peft's own defaults, which old files leave out.
+        base_rank, base_alpha = (8 if given is None else given for given in (config.r, config.lora_alpha))
         found = {}
         for module in modules:
-            rank = _first(ranks, module, base_rank)
-            alpha = _first(alphas, module, 8.0 if base_alpha is None else base_alpha)
+            rank, alpha = _first(ranks, module), _first(alphas, module)
             # AdaLoRA's pattern is a list of which rows stay.
-            found[module] = (sum(rank) if isinstance(rank, list) else rank, alpha)
+            rank = sum(rank) if isinstance(rank, list) else rank
+            found[module] = (int(base_rank) if rank is None else rank, base_alpha if alpha is None else alpha)
         return found
 
     def _factors(self, module: str, parts: Mapping[str, Tensor], rank: int, alpha: float) -> Factors | None:
@@ -193,9 +195,9 @@ class _Reader:
             raise FileError([Problem(path, 0, 0, said) for said in self.problems[:10]], _ELSEWHERE)
 
 
-def _first(patterns: Mapping[str, object], module: str, otherwise: object) -> object:
+def _first(patterns: Mapping[str, T], module: str) -> T | None:
     """The value of the first pattern that a module's name ends with, as peft has it."""
-    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), otherwise)
+    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), None)
 
 
 def _tensors(folder: str) -> dict[str, Tensor]:
@@ -204,7 +206,7 @@ def _tensors(folder: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     path = os.path.join(folder, WEIGHTS)
-    found = load_file(path)
+    found: dict[str, Tensor] = load_file(path)
     odd = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
     if odd:
         problems = [Problem(shown(path), 0, 0, f"tensor {name}: it holds NaN or infinity") for name in odd[:10]]

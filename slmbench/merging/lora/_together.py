@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from slmbench.errors import UsageError
-from slmbench.merging.lora._factors import Factors, LoraUpdate
+from slmbench.merging.lora._factors import Factors, Kind, LoraUpdate
 from slmbench.models import other_base
 from slmbench.paths import shown
 from slmbench.values import JsonObject
@@ -78,38 +78,25 @@ def check_fit(update: LoraUpdate, shapes: Mapping[str, Sequence[int]], of: str =
 
 
 def trained_alike(updates: Sequence[LoraUpdate]) -> JsonObject:
-    """What the trainings of all adapters say alike, in the keys of a training.json; {} where one has none.
+    """What the trainings of all adapters say alike, in the keys of a merge.json: what an evaluation has to know.
 
-    The base, its digest, dtype and packing, and the format of the prompts: what an evaluation of the merged adapter has
-    to know.
+    The format of the prompts; the digest, dtype and packing of the base, and where it was. {} if one of them was made
+    elsewhere and says nothing.
     """
     records = [one.info.training for one in updates]
     if not records or any(record is None for record in records):
         return {}
-    dumped = [record.model_dump(mode="json", by_alias=True, exclude_unset=True) for record in records if record]
-    first = dumped[0]
-    keys = (
-        "schema",
-        "model",
-        "base",
-        "architecture",
-        "base_weights_sha256",
-        "base_parameters",
-        "quantization",
-        "dtype",
-    )
-    agreed: JsonObject = {
-        key: first[key] for key in keys if key in first and all(o.get(key) == first[key] for o in dumped)
-    }
-    settings = [one.get("settings", {}) for one in dumped]
-    alike = {
-        key: settings[0][key]
-        for key in ("format", "quantization")
-        if key in settings[0] and all(one.get(key) == settings[0][key] for one in settings)
-    }
-    if alike.get("quantization") and all(one.get("method") == "qlora" for one in settings):
-        alike["method"] = "qlora"
-    return agreed | ({"settings": alike} if alike else {})
+    first, *others = [record for record in records if record is not None]
+    formats = {r.settings.format if "format" in r.settings.model_fields_set else None for r in (first, *others)}
+    said: JsonObject = {"format": formats.pop() if len(formats) == 1 else None}
+    if all((o.dtype, o.packing) == (first.dtype, first.packing) for o in others):
+        packing = None if first.packing is None else first.packing.model_dump()
+        said |= {"base_dtype": first.dtype, "base_quantization": first.quantization, "base_packing": packing}
+        if all(o.base_weights_sha256 == first.base_weights_sha256 for o in others):
+            said["base_weights_sha256"] = first.base_weights_sha256
+    if first.base is not None and all(o.base is not None and o.base.id == first.base.id for o in others):
+        said["base"] = first.base.model_dump()
+    return said
 
 
 def _shapes(update: LoraUpdate) -> dict[str, tuple[int, ...]]:
@@ -119,7 +106,7 @@ def _shapes(update: LoraUpdate) -> dict[str, tuple[int, ...]]:
 
 def _turned(factors: Factors) -> Factors:
     """The same factors of a layer that lies the other way round."""
-    kind = "linear" if factors.kind == "conv1d" else "conv1d"
+    kind: Kind = "linear" if factors.kind == "conv1d" else "conv1d"
     return evolve(factors, a=factors.b.mT.contiguous(), b=factors.a.mT.contiguous(), kind=kind)
 
 

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 
 from slmbench.errors import UsageError
 from slmbench.merging.lora import Factors
+from slmbench.merging.methods._shares import shares
 from slmbench.registry import merge_method
 
 
 @merge_method(
     "average_of_factors",
-    summary="Wrong on purpose: averages A and B apart, whose product is no average of changes; a baseline.",
+    summary="Wrong on purpose: averages A and B apart, which is not an average of the changes; a baseline.",
     version="1",
-    needs_base=False,
-    models=(1, None),
-    experimental=False,
     space="adapters",
-    linear=False,
     average=True,
 )
 def average_of_factors(tensors: Sequence[Factors], base: None, weights: Sequence[float]) -> Factors:
@@ -30,14 +27,10 @@ def average_of_factors(tensors: Sequence[Factors], base: None, weights: Sequence
     ranks = {one.rank for one in tensors}
     if len(ranks) > 1 or any(one.magnitude is not None for one in tensors):
         raise UsageError(
-            f"average_of_factors needs factors of one rank and no DoRA; got ranks {sorted(ranks)}; task_arithmetic and "
-            "cat take any"
+            f"it needs factors of one rank and no DoRA; got ranks {sorted(ranks)}; task_arithmetic and cat take any"
         )
-    total = sum(weights)
-    if not total:
-        raise UsageError("average_of_factors: the weights sum to 0; give weights with another sum")
-    shares = [weight / total for weight in weights]
-    a = sum((share * one.a for share, one in zip(shares[1:], tensors[1:], strict=True)), start=shares[0] * tensors[0].a)
-    b = sum((share * one.b for share, one in zip(shares[1:], tensors[1:], strict=True)), start=shares[0] * tensors[0].b)
-    scaling = sum(share * one.scaling for share, one in zip(shares, tensors, strict=True))
+    parts = shares(weights)
+    a = sum((part * one.a for part, one in zip(parts[1:], tensors[1:], strict=True)), start=parts[0] * tensors[0].a)
+    b = sum((part * one.b for part, one in zip(parts[1:], tensors[1:], strict=True)), start=parts[0] * tensors[0].b)
+    scaling = sum(part * one.scaling for part, one in zip(parts, tensors, strict=True))
     return Factors(a, b, scaling, tensors[0].kind)

@@ -12,11 +12,7 @@ from slmbench.registry import merge_method
     "cat",
     summary="Adapters side by side: the weighted sum of their changes, exact, of the sum of their ranks.",
     version="1",
-    needs_base=False,
-    models=(1, None),
-    experimental=False,
     space="adapters",
-    linear=False,
 )
 def cat(tensors: Sequence[Factors], base: None, weights: Sequence[float]) -> Factors:
     """sum_i w_i s_i B_i A_i = [w_1 s_1 B_1 ... w_T s_T B_T] [A_1; ...; A_T].
