@@ -13,7 +13,7 @@ from attrs import define
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import gathered
-from slmbench.console import current, is_typed, say, show
+from slmbench.console import TakenBack, current, is_typed, say, show
 from slmbench.errors import SlmbenchError
 from slmbench.interrupts import Interrupt, stoppable
 from slmbench.workflow.quiet import quiet_libraries
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slmbench.workflow.chat import Asked, ChatPlan, ChatRoom, Conversation
 
 KEPT = "\n\t"
-ENDINGS = {"length": ", cut at --max-tokens or the model's window", "": ", stopped"}
+ENDINGS = {"length": ", cut there", "": ", stopped"}
 
 
 def _temperature(_: click.Context, param: click.Parameter, value: float) -> float:
@@ -74,10 +74,10 @@ def command(plan: ChatPlan, as_json: bool) -> int:
             try:
                 if not talk.step():
                     return 1 if talk.failed and not typed else 0
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as pressed:
                 if not stop.taken():
                     raise
-                talk.stopped = True
+                talk.stopped = not isinstance(pressed, TakenBack)
 
 
 @define
@@ -164,7 +164,6 @@ class _Talk:
             self._finish()
             return True
         self.presses += 1
-        show() if self.typed and not self.as_json else None
         if self.presses > 1:
             return False
         say("Ctrl-C once more, or Ctrl-D, leaves")

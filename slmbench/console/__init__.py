@@ -117,6 +117,10 @@ class Stage:
         )
 
 
+class TakenBack(KeyboardInterrupt):
+    """A Ctrl-C that takes back a line which was being typed."""
+
+
 class Console:
     """Writes to stdout and stderr. live: whether stages are shown; without, only lines are written."""
 
@@ -142,24 +146,31 @@ class Console:
     def ask(self, prompt: str) -> str | None:
         """The next line of stdin without its line break, None at the end. On a terminal `prompt` stands before it.
 
-        Bytes that are no text become signs. Raises KeyboardInterrupt; what was typed of the line is then lost.
+        Bytes that are no text become signs. Raises KeyboardInterrupt, `TakenBack` where a line was being typed.
         """
         with self._lock:
             self._clear()
         if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "replace":
             sys.stdin.reconfigure(errors="replace")
         if is_typed() and sys.stdout.isatty():
-            with contextlib.suppress(ImportError):
-                import readline  # noqa: F401  # Lines can be edited, and come back with the arrow keys.
-            try:
-                return input(visible(prompt))
-            except EOFError:
-                self._write(sys.stderr, "")
-                return None
+            return self._ask_typed(visible(prompt))
         if is_typed():
             self._write(sys.stderr, visible(prompt), end="")
         line = sys.stdin.readline() if sys.stdin is not None else ""
         return line.rstrip("\r\n") if line else None
+
+    def _ask_typed(self, prompt: str) -> str | None:
+        typed = _line_editor()
+        try:
+            return input(prompt)
+        except EOFError:
+            self._write(sys.stderr, "")
+            return None
+        except KeyboardInterrupt:
+            self._write(sys.stderr, "")
+            if typed():
+                raise TakenBack from None
+            raise
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
@@ -338,6 +349,15 @@ def bar(title: str, total: int, unit: str, *, before: int = 0, told: bool = True
 def _colors(stream: TextIO) -> bool:
     """Whether colours are seen there, or asked for."""
     return bool((stream.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR"))
+
+
+def _line_editor() -> Callable[[], str]:
+    """Has lines edited, and come back with the arrow keys, where Python can do that; says what of one is typed."""
+    try:
+        import readline
+    except ImportError:
+        return str
+    return readline.get_line_buffer
 
 
 def is_typed() -> bool:

@@ -63,7 +63,7 @@ class ChatCommand:
 
 @frozen
 class AskedTask:
-    """A task that messages are questions of. style: what they are written down in; named: whether a person chose it."""
+    """A task that messages are questions of. style: what they are written down in; named: a person chose it."""
 
     task: Task
     style: Format
@@ -229,7 +229,8 @@ def answering(room: ChatRoom, conversation: Conversation) -> str:
         return who
     lines = ", ".join(blank.name for blank in asked.blanks)
     several = f"; it asks for {lines}, a message each" if len(asked.blanks) > 1 else ""
-    return f"{who}; each message is a question of {asked.task.name}, in format {asked.style.name}{several}"
+    whose = "the format of whoever answers" if conversation.auto and not asked.named else f"format {asked.style.name}"
+    return f"{who}; each message is a question of {asked.task.name}, in {whose}{several}"
 
 
 def greeting(room: ChatRoom, conversation: Conversation) -> list[str]:
@@ -332,7 +333,7 @@ def _as_question(
     most = plan.max_tokens if task.kind == "choice" else min(task.max_tokens, plan.max_tokens)
     wish = _wish(plan, conversation, len(ids), loaded, most)
     wish = evolve(wish, stops=tuple(stop for stop in asked.style.stop(task.stop) if stop))
-    return Asked(task.question(example), tuple(ids), wish, loaded, asked.style, task.name)
+    return Asked("\n".join(texts), tuple(ids), wish, loaded, asked.style, task.name)
 
 
 def _wish(plan: ChatPlan, conversation: Conversation, tokens: int, loaded: LoadedModel, most: int) -> Wish:
