@@ -78,7 +78,7 @@ class StreamingWriter:
         """The pieces of the text that follows a prompt; `written` holds what there is of it so far.
 
         ids: of the whole prompt, at most `window_of`. A stop string ends the text and is no part of it; neither is
-        white space before it. Raises SlmbenchError if the model computes NaN.
+        white space at either end. Raises SlmbenchError if the model computes NaN.
         """
         core, tokenizer = core_model(loaded.model), loaded.tokenizer
         ends = end_ids(core, tokenizer)
@@ -187,7 +187,7 @@ def _text(answer: Answer, tokenizer: Any, shown: str) -> str:
     """What can be read of an answer for good; of one that is over, all of it."""
     over = answer.reason
     tokens = answer.tokens[:-1] if over == "eos" else answer.tokens
-    text = str(tokenizer.decode(tokens, skip_special_tokens=True)).lstrip()
+    text = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
     cuts = [at for stop in answer.stops if (at := text.find(stop)) >= 0]
     if cuts:
         return text[: min(cuts)].rstrip() if len(text[: min(cuts)].rstrip()) >= len(shown) else shown
@@ -197,6 +197,5 @@ def _text(answer: Answer, tokenizer: Any, shown: str) -> str:
     for stop in answer.stops:  # Its beginning may be all there is of it so far.
         held = next((n for n in range(min(len(stop), len(text)), 0, -1) if text.endswith(stop[:n])), 0)
         text = text[: len(text) - held] if held else text
-    # White space waits for what follows it: at the end of a text it is none of it.
-    text = text.rstrip()
+    text = text.rstrip()  # White space waits for what follows it.
     return text if text.startswith(shown) else shown
