@@ -37,6 +37,7 @@ SCRIPTS = {
     "training_overhead.py": ("SLMBENCH_DATA",),
     "memory_forecast.py": (),
     "smollm2_gsm8k.py": ("SLMBENCH_DATA", REAL),
+    "adapter_swap.py": ("SLMBENCH_DATA", REAL),
     # The same comparisons on a real model's own weights; the scripts by themselves are run without them.
     "engine_speed.py --only own-": ("SLMBENCH_DATA", REAL),
     "engine_equality.py --only real --limit 20": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K", REAL),
