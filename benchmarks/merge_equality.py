@@ -20,6 +20,7 @@ import torch
 from mergekit.merge_methods.api import merge_state_dicts
 
 from slmbench.merging import load_method, merge_one
+from slmbench.merging._tensors import _generators
 from slmbench.merging.methods._pieces import largest
 
 Tensors = dict[str, torch.Tensor]
@@ -54,11 +55,11 @@ def random_dicts(number: int) -> tuple[Tensors, list[Tensors], random.Random, fl
 
 
 def theirs(method: str, models: Sequence[Tensors], base: Tensors | None, **parameters: Any) -> Tensors:
-    """What mergekit makes of state dicts in float32, by slerp in float64, as its dot products are off in float32.
+    """What mergekit makes of state dicts in float32; where it sums over a whole tensor in float64, as it is off else.
 
     weight: of each model.
     """
-    dtype = torch.float64 if "slerp" in method else torch.float32
+    dtype = torch.float64 if "slerp" in method or "dare" in method else torch.float32
     every = {"base": base, **{str(i): one for i, one in enumerate(models)}} if base else dict(enumerate(models))
     ids = [key for key in every if key != "base"]
     given = {
@@ -80,8 +81,6 @@ def ours(method: str, name: str, tensors: list[torch.Tensor], base: torch.Tensor
 @contextlib.contextmanager
 def masks_shared(name: str, seed: int = 0) -> Iterator[None]:
     """mergekit's draws are those that slmbench makes for the models of a tensor, one after another."""
-    from slmbench.merging._tensors import _generators
-
     generator, own, drawn = _generators(seed, name), torch.bernoulli, iter(range(100))
 
     def bernoulli(odds: torch.Tensor, **_: object) -> torch.Tensor:
@@ -148,8 +147,11 @@ def open_numbers(method: str, name: str, tensors: list, base: torch.Tensor, weig
     """Where the definitions don't say what comes out: which of several changes of one size are the k largest, and what
     the sign of a sum is that float32's rounding decides."""
     undecided = torch.zeros(base.shape, dtype=torch.bool)
-    if method == "slerp of deltas" and any(torch.equal(tensor, base) for tensor in tensors[:2]):
-        return ~undecided  # A change of 0 has no direction; see below.
+    if method == "slerp of deltas":
+        one, two = (tensor.double() - base.double() for tensor in tensors)
+        cosine = float(one @ two / (one.norm() * two.norm()).clamp(min=1e-300))
+        # A change of 0 has no direction, see below; nuslerp takes the straight line where a cosine is 1 and not near.
+        return undecided | (not one.any() or not two.any() or (abs(cosine) > 0.9995 and 1 - cosine**2 > 1e-16))
     if "ties" not in method:
         return undecided
     k = max(1, int(density * base.numel()))
@@ -163,8 +165,6 @@ def open_numbers(method: str, name: str, tensors: list, base: torch.Tensor, weig
             tied = change.abs() == cut
             undecided |= tied & (int(tied.sum()) > equals and cut > 0)
         elif method == "dare_ties":
-            from slmbench.merging._tensors import _generators
-
             kept = torch.rand(base.shape, generator=_generators(0, name)(index)) < density
         total += weight * change.double() * kept
         size += weight * change.double().abs() * kept
@@ -197,7 +197,12 @@ def equality(number: int) -> float:
     print(
         "\nLeft out: which of several changes of one size at TIES' border are kept (mergekit has no rule by place; here"
     )
-    print("the first stay), signs of sums that are 0 but for rounding, and slerp of a change that is 0.")
+    print(
+        "the first stay), signs of sums that are 0 but for rounding, slerp of a change that is 0, and slerp between two"
+    )
+    print(
+        "that are nearly parallel (cosine beyond 0.9995: a line here and in mergekit's slerp, an arc in its nuslerp)."
+    )
     return most
 
 
@@ -228,9 +233,9 @@ def wrong_cases() -> Iterator[tuple[str, str, str]]:
     right = 0.5 * sum(deltas)
     own = ours("task_arithmetic", "w", models, base, [0.5] * 3).double() - start
     peer = alone("task_arithmetic", models, base, None, weight=0.5) - start
-    yield "task arithmetic, bfloat16, changes of 2e-4, no dtype given", off(own, right), off(peer, right)
+    yield "task arithmetic, bfloat16, changes of 2e-4; mergekit's default dtype", off(own, right), off(peer, right)
     own_cast = ours("task_arithmetic", "w", models, base, [0.5] * 3).bfloat16().double() - start
-    yield "the same, the result in bfloat16 too (its own rounding)", off(own_cast, right), off(peer, right)
+    yield "the same, ours cast to bfloat16 too: the result's own rounding", off(own_cast, right), off(peer, right)
 
     right = ties64(deltas, [1.0] * 3, 0.2)
     own = ours("ties", "w", models, base, [1.0] * 3, density=0.2).double() - start
@@ -262,6 +267,15 @@ def wrong_cases() -> Iterator[tuple[str, str, str]]:
     every = {0: {"w": base}, 1: {"w": models[0]}}
     peer = merge_state_dicts(every, "slerp", base=0, parameters={"t": t}, dtype=torch.float32)["w"]
     yield "slerp of 1,000,000 numbers, t = 0.25, float32 (of the model)", off(own, right), off(peer, right)
+
+    base, models = changed(1e-3, 1_000_000)
+    start, change = base.double(), models[0].double() - base.double()
+    kept = torch.rand(base.shape, generator=_generators(0, "w")(0)) < 0.1
+    right = change * kept * (change.abs().sum() / (change * kept).abs().sum())
+    own = ours("dare_linear", "w", models[:1], base, [1.0], density=0.1, rescale="l1").double() - start
+    with masks_shared("w"):
+        peer = alone("dare_linear", models[:1], base, torch.float32, weight=1.0, density=0.1) - start
+    yield "DARE of 1,000,000 numbers, the same mask, rescaled to the L1 norm", off(own, right), off(peer, right)
 
     base, models = changed(1e-4, 400)
     start, deltas = base.double(), [one.double() - base.double() for one in models]

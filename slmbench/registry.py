@@ -55,7 +55,7 @@ FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
 """What a decorator may say beside name, summary and version, and of what kind it is."""
 
 _MARK = "__slmbench__"
-_INTERVAL = re.compile(r"([\[(])(-?[0-9.]+|-inf), (-?[0-9.]+|inf)([\])])")
+_INTERVAL = re.compile(r"([\[(])(-?[0-9]+(?:\.[0-9]+)?|-inf), (-?[0-9]+(?:\.[0-9]+)?|inf)([\])])")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@./-]{0,79}")
 
 
@@ -149,7 +149,11 @@ def _is_count(value: object) -> bool:
 
 def _are_intervals(value: object) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(one, str) and _INTERVAL.fullmatch(one) for key, one in value.items()
+        isinstance(key, str)
+        and isinstance(one, str)
+        and (found := _INTERVAL.fullmatch(one)) is not None
+        and float(found[2]) < float(found[3])
+        for key, one in value.items()
     )
 
 

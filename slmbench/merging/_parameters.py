@@ -37,6 +37,8 @@ def parameters_of(method: Registered) -> dict[str, object]:
         if one.default is one.empty:
             raise method.fault(f"parameter {one.name!r} has no default; give it one")
         found[one.name.removesuffix("_")] = one.default
+    if odd := sorted({*method.facts.get("ranges", {})} - {*found}):
+        raise method.fault(f"ranges names {odd[0]!r}, which is none of its parameters{did_you_mean(odd[0], found)}")
     return found
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from slmbench.errors import UsageError
 from slmbench.merging._parameters import call_with, check_inputs, check_parameters, needs_base
+from slmbench.merging.methods._pieces import NotFinite, pieces
 from slmbench.registry import Registered, find
 
 if TYPE_CHECKING:
@@ -108,17 +109,26 @@ def merge_one(
     if not tensors[0].numel():
         return MergedTensor(tensors[0].float(), {})
     try:
+        for _ in pieces(tensors, base) if method.plugin else ():  # Our own look at them while they work.
+            pass
+    except NotFinite as error:
+        raise _placed(method, of, error) from None
+    try:
         made = call_with(method, tensors, base, weights, parameters, _generators(seed, name))
     except UsageError as error:
         if method.plugin:
             raise method.fault("", of, error) from error
-        error.args = (f"{method.name}: {f'{of}: ' * bool(of)}{error}",)
-        raise
+        raise _placed(method, of, error) from None
     except (Exception, SystemExit) as error:
         if method.plugin:
             raise method.fault("", of, error) from error
         raise
     return _held(method, made, tensors[0], of)
+
+
+def _placed(method: Registered, of: str, error: UsageError) -> UsageError:
+    error.args = (f"{method.name}: {f'{of}: ' * bool(of)}{error}",)
+    return error
 
 
 def _generators(seed: int, name: str) -> Callable[[int], Generator]:
