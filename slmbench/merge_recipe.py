@@ -118,7 +118,7 @@ class MergeRecipe:
                 elif isinstance(value, dict) and isinstance(value.get("search"), dict) and "steps" in value["search"]:
                     value["search"]["steps"] = TWIN_CANDIDATES
             if isinstance(merge["weights"], dict) and "search" in merge["weights"]:
-                merge["weights"] = {"search": {"simplex": TWIN_CANDIDATES}}
+                merge["weights"] = {"search": {"simplex": 1}}
         return evolve(self, spec=parse(MergeRecipeSpec, Document(self.path, data, {})), train=train)
 
     def with_training(self, settings: Mapping[str, object]) -> MergeRecipe:
@@ -268,6 +268,9 @@ def _method_problems(document: Document, spec: MergeRecipeSpec, name: str, catal
     plain = len(given) == count and all(isinstance(one, int | float) for one in given)
     for said in check_inputs(method, count, given if plain else [1.0] * count, has_base=True):
         yield document.problem((*at, "method"), said)
+    if merge.greedy and not method.facts.get("average"):
+        said = f"a greedy soup is an average of what it takes, and {merge.method} makes none; take soup"
+        yield document.problem((*at, "greedy"), said)
     if merge.seeds is not None and not is_stochastic(method):
         yield document.problem((*at, "seeds"), f"{merge.method} draws nothing, so that all seeds give the same")
 

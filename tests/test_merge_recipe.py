@@ -56,7 +56,7 @@ def test_everything_that_is_named_has_to_be_there_and_all_is_told_at_once(tmp_pa
         "m.yaml:5:10: recipe 'nano-quickstart' has no adapter 'mult'; did you mean 'multi'?",
         "m.yaml:7:13: unknown merge_method 'liner'; did you mean 'linear'?",
         "m.yaml:8:67: task_arithmetic has no parameter 'lamda'; did you mean 'lambda'?",
-        "m.yaml:9:53: ties: density is a finite number in (0, 1]; got 2",
+        "m.yaml:9:53: ties: density is a number in (0, 1]; got 2",
         "m.yaml:9:58: ties draws nothing, so that all seeds give the same",
         "m.yaml:10:18: unknown task 'nano_nite'; did you mean 'nano_note'?",
     ]

@@ -150,3 +150,15 @@ def test_a_merge_recipe_is_sound_and_its_twin_searches_little(name: str) -> None
     assert all(len(twin.candidates(merge)) <= 4 for merge in twin.spec.merges)
     assert twin.evaluation.limit is not None and twin.evaluation.limit <= 4
     assert twin.train is not None and twin.train.spec.rows is not None and twin.train.spec.rows <= 24
+
+
+def test_the_medical_merges_are_those_of_the_project() -> None:
+    recipe = load_merge_recipe("flan-t5-medical-merge", default_catalog())
+    assert recipe.model == "flan-t5-small" and recipe.adapters == ["icliniq", "medquad", "both"]
+    assert recipe.spec.beside == ["both"]
+    assert recipe.evaluation.tasks == ["icliniq", "medquad"]
+    methods = {merge.method for merge in recipe.spec.merges.values()}
+    assert {"soup", "linear", "slerp", "ties", "dare_linear", "task_arithmetic", "average_of_factors"} <= methods
+    assert any(merge.greedy for merge in recipe.spec.merges.values())
+    assert [merge.seeds for merge in recipe.spec.merges.values() if merge.seeds] == [[0, 1, 2]]
+    assert len(recipe.candidates("task-arithmetic")) == 11

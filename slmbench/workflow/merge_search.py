@@ -19,6 +19,7 @@ from slmbench.formats import Format, load_format
 from slmbench.journal import Journal
 from slmbench.merge_recipe import Candidate
 from slmbench.merging import MergePlan
+from slmbench.merging.methods.soup import greedy_soup
 from slmbench.models import LoadedModel, is_whole_model, load_tokenizer, read_adapter
 from slmbench.runs import canonical_sha256
 from slmbench.schema import MergeSpec
@@ -95,7 +96,6 @@ class Search:
         settled = ready.recipe.settled(merge, Candidate({}, ""))
         names = ready.recipe.inputs_of(merge)
         every = range(len(yard.items))
-        tried: list[JsonObject] = []
 
         def mean(inputs: Sequence[str], values: Callable[..., Sequence[float]]) -> float:
             if len(inputs) == 1:
@@ -107,23 +107,15 @@ class Search:
 
         with self._journal(merge, [ready.plan(merge, settled, "candidate", None)]) as values, phase(f"search {merge}"):
             alone = {name: mean([name], values) for name in names}
-            order = sorted(names, key=lambda name: (-alone[name], names.index(name)))
-            chosen, best = [order[0]], alone[order[0]]
-            for name in order[1:]:
-                value = mean([*chosen, name], values)
-                joined = value >= best
-                tried.append({"input": name, "with": list(chosen), yard.by: yard.shown(value), "joined": joined})
-                verb = "joins" if joined else "stays out"
-                say(
-                    f"search {merge}: {', '.join(chosen)}: {yard.told(best)}; with {name} {yard.told(value)}: it {verb}"
-                )
-                chosen, best = ([*chosen, name], value) if joined else (chosen, best)
+            made = greedy_soup(alone, lambda members: mean(members, values))
+        for one in made.steps:
+            say(f"search {merge}: {one.member}: {yard.told(one.score)}, {'joins' if one.kept else 'stays out'}")
         log = self._log() | {
             "alone": {name: yard.shown(value) for name, value in alone.items()},
-            "tried": tried,
-            "chosen": chosen,
+            "tried": [{"input": one.member, yard.by: yard.shown(one.score), "joined": one.kept} for one in made.steps],
+            "chosen": list(made.members),
         }
-        return Found(settled, tuple(chosen), log)
+        return Found(settled, made.members, log)
 
     def _first_items(self) -> int:
         yard = self.yardstick
