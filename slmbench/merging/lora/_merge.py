@@ -82,7 +82,9 @@ def merge_adapters(
     shifts = {name: run.tensor(name) for name in _names(updates, "shifts")}
     whole = {name: run.tensor(name) for name in _names(updates, "whole")}
     tensors, config = as_peft(updates, factors, shifts, whole)
-    return MergedAdapter(tensors, config, {name: run.report[name] for name in [*names, *shifts, *whole]}, factors)
+    return MergedAdapter(
+        tensors, config, {name: run.report.get(name, {}) for name in [*names, *shifts, *whole]}, factors
+    )
 
 
 @frozen(eq=False)

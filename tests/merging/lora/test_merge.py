@@ -229,3 +229,27 @@ def test_weights_and_parameters_may_differ_by_tensor(three):
         wanted = _dense(three[:1], [1.0])[name] if name in weights else dense[name]
         wanted = wanted * 2 if "layers.1" in name else wanted
         assert _relative(weight_change(factors), wanted) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["cat", "linear", "ties"])
+def test_biases_of_lora_are_merged_and_written_beside_the_factors(adapter, tmp_path, name):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def biased():
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+        return LlamaForCausalLM(LlamaConfig(vocab_size=30, attention_bias=True, **sizes)).eval()
+
+    targets = {"target_modules": ["q_proj", "v_proj"]}
+    one = read_lora(adapter("a", biased(), 1, lora_bias=True, use_rslora=True, **targets))
+    two = read_lora(adapter("b", biased(), 2, **targets))
+    weights = [0.4, 0.6]
+    parameters = {"density": 1.0} if name == "ties" else {}
+    merged = merge_adapters(find("merge_method", name), [one, two], weights, parameters=parameters)
+    write_lora(str(tmp_path / "merged"), merged)
+    again = read_lora(str(tmp_path / "merged"))
+    assert set(again.shifts) == set(one.shifts)
+    for key, shift in one.shifts.items():
+        # Of one adapter alone TIES leaves the whole: the other has no say.
+        torch.testing.assert_close(again.shifts[key], shift if name == "ties" else 0.4 * shift)
