@@ -27,6 +27,7 @@ SCRIPTS = {
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),
     "intervals.py": (),
+    "merge_adapters.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),
     "check_all.py": (),
     "token_economy.py": (),
