@@ -28,11 +28,13 @@ from slmbench.cli import main
 from slmbench.errors import DataError, SlmbenchError
 from slmbench.formats import load_format
 from slmbench.lengths import Ruler
+from slmbench.merge_recipe import load_merge_recipe
 from slmbench.models import LoadedModel, load_config, load_model, load_tokenizer, resolve_model
 from slmbench.recipe import dump_spec, load_recipe
 from slmbench.task import Task, load_task
 from slmbench.training import check_parity
 from slmbench.training._rows import as_dataset, take_rows
+from slmbench.workflow.recipes import is_merge_recipe
 
 MODELS = {
     "llama": "llama-3.2-1b-instruct",
@@ -101,16 +103,25 @@ def _parity_rows(task: Task, format_name: str, loaded: LoadedModel) -> int:
 
 def recipe_cell(name: str, family: str, real: str | None, out: Path) -> Cell:
     """One recipe on the family's twin, or on its real model with the twin's few rows and steps."""
-    recipe = load_recipe(name, default_catalog())
-    overrides = [f"model={real or MODELS[family]}"]
+    catalog = default_catalog()
+    merges = load_merge_recipe(name, catalog) if is_merge_recipe(name, catalog) else None
+    recipe = load_recipe(name, catalog) if merges is None else merges.train
+    assert recipe is not None  # The bundled merges are all of adapters that a recipe trains.
+    # A merge recipe's base is the model that its adapters are trained on.
+    where = "" if merges is None else "train.set."
+    overrides = [f"{where}model={real or MODELS[family]}"]
     if recipe.spec.model != MODELS[family] and recipe.spec.lora.targets is not None:
-        overrides.append("lora.targets=null")  # Modules have other names in other families.
+        overrides.append(f"{where}lora.targets=null")  # Modules have other names in other families.
     if real is None:
         arguments = ["run", name, "--twin"]
     else:
         short = out / f"{name}.yaml"
-        short.write_text(dump_spec(recipe.for_twin().spec), encoding="utf-8")
+        short.write_text(dump_spec((merges or recipe).for_twin().spec), encoding="utf-8")
         arguments = ["run", str(short), "--data", "samples"]
+        if merges is not None:
+            cuts = out / f"{name}-train.yaml"
+            cuts.write_text(dump_spec(merges.for_twin().train.spec), encoding="utf-8")  # type: ignore[union-attr]
+            overrides.append(f"train.recipe={cuts.name}")
     for override in overrides:
         arguments += ["--set", override]
     started = time.monotonic()

@@ -140,6 +140,31 @@ def test_golden_rows_that_are_trained_on_are_not_those_that_are_evaluated(ran: C
             assert overlaps and all(one["exact"] == one["normalised"] == 0 for one in overlaps)
 
 
+def test_a_merge_recipe_runs_whole_on_its_twin(ran: Callable[[str], Ran]) -> None:
+    """Trains, searches, merges and scores: base, both fine-tunes, the joint one, every merge, each seed a row."""
+    found = ran("flan-t5-medical-merge")
+    base = "flan-t5-small-twin"
+    adapters = ["soup", "weighted-average", "greedy-soup", "task-arithmetic", "average-of-factors"]
+    models = ["slerp", "ties", "dare-seed0", "dare-seed1", "dare-seed2"]
+    wanted = {base, *(f"{base} + {name}" for name in ["icliniq", "medquad", "both", *adapters])}
+    assert {row["name"] for row in found.board["rows"]} == wanted | {f"{base}-{name}" for name in models}
+    assert all("twin" in row["badges"] for row in found.board["rows"])
+    searched = {}
+    for path in sorted(found.out.glob("*/*/merge.json")):
+        searched[path.parent.name] = json.loads(path.read_text())["search"]
+    assert {name for name, log in searched.items() if log} == {
+        "weighted-average",
+        "greedy-soup",
+        "task-arithmetic",
+        "ties",
+    }
+    assert set(searched["ties"]["rows"]) == {"icliniq", "medquad"}
+    assert searched["ties"]["chosen"] in {one["name"] for one in searched["ties"]["candidates"]}
+    weights = {(found.out / "models" / name / "model.safetensors").read_bytes() for name in models[2:]}
+    assert len(weights) == 3
+    assert "dare, 3 seeds, icliniq/rouge1: mean " in (found.out / "leaderboard" / "leaderboard.md").read_text()
+
+
 def test_a_variant_trains_an_encoder_decoder_on_a_packed_base(tmp_path: Path) -> None:
     arguments = ["--twin", "--variant", "qlora", "--adapter", "icliniq", "--out", str(tmp_path)]
     assert main(["train", "flan-t5-medical", *arguments]) == 0
