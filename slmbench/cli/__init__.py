@@ -19,6 +19,7 @@ COMMANDS = {
     "merge": "Merge adapters or models into one, as a recipe says.",
     "eval": "Score a model, with or without adapters, on tasks or a suite.",
     "chat": "Talk with a model and its adapters in the terminal.",
+    "route": "The right adapter for each request: fit a router, try it, ask it.",
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
     "sweep": "Train and evaluate a recipe over several settings: quality against cost.",
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",

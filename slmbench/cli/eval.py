@@ -46,8 +46,9 @@ BATCH = _Batch()
     "adapters",
     multiple=True,
     type=click.Path(file_okay=False),
-    help="An adapter's folder; repeat it for more.",
+    help="An adapter's folder; repeat it for more. `auto`: each item goes to the one that --router chooses.",
 )
+@click.option("--router", type=click.Path(file_okay=False), metavar="DIR", help="A router of `slmbench route fit`.")
 @click.option(
     "--force-base", is_flag=True, help="Put adapters on this model, whatever they were trained on; the runs say so."
 )

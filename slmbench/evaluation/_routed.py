@@ -35,6 +35,8 @@ class AdapterChoice(Protocol):
     def sha256(self) -> str:
         """The digest of all that its choices depend on, beside task and example."""
 
+    # A choice may also have a `remark`, a text: what a reader of its runs should know of it.
+
     def choose(self, task: Task, examples: Sequence[Example]) -> list[str | None]:
         """For each example the name of an adapter, None for the base alone.
 
@@ -106,7 +108,8 @@ class Routed:
 
     def remarks(self, style: Format) -> list[str]:
         """What a reader should know of the adapters, beside the base."""
-        found = list(self._remarks)
+        own = getattr(self.choice, "remark", "")
+        found = [*([own] if own else []), *self._remarks]
         for name in self.bank.names:
             with self.bank.using(name) as tuned:
                 if tuned.adapter is not None and tuned.adapter.training is not None:

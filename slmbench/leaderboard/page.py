@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from slmbench.leaderboard._page_latency import latencies
+from slmbench.leaderboard._page_routing import routing_views
 from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import adapter_share, column_views, is_large
@@ -51,6 +52,7 @@ def render_page(
         latencies=latencies(leaderboard, by_id),
         beside=side_by_side(leaderboard, by_id),
         trainings=trainings(leaderboard, by_id),
+        routers=routing_views(run for run in runs if run.run_id in shown),
         about=_about(by_id),
         sections=run_sections(leaderboard, by_id, anchors, out),
         adapter_share=adapter_share,

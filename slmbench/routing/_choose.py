@@ -31,7 +31,9 @@ class Threshold:
 def choose_threshold(
     known: Array, right: Sequence[int], unknown: Array, scores: tuple[Array, Array] | None = None
 ) -> Threshold:
-    """The threshold that is best on validation texts; of several that are as good the lowest.
+    """The threshold that is best on validation texts.
+
+    Of several that are as good, the one that sends the most unknown texts to the base; of these the lowest.
 
     known: (texts, adapters), the scores of texts of the tasks; right: the adapter of each. unknown: of texts that
     belong to none. scores: (of the base (texts,), of each adapter (texts, adapters)), what the tasks' metrics give the
@@ -61,7 +63,8 @@ def choose_threshold(
         candidates = [value for value in candidates if (hits >= value).sum() >= KEPT * len(hits)]
     values = [reached(value) for value in candidates]
     most = max(values)
-    chosen = float(next(one for one, value in zip(candidates, values, strict=True) if value >= most - 1e-12))
+    tied = [value for value, its in zip(candidates, values, strict=True) if its >= most - 1e-12]
+    chosen = float(max(tied, key=lambda value: (int((stray < value).sum()), -value)))
     false_routes = float((stray >= chosen).mean()) if len(stray) else 0.0
     by = BY_FALSE_ROUTES if scores is None else BY_SCORE
     return Threshold(chosen, by, most, false_routes, float((top < chosen).mean()))
@@ -77,10 +80,10 @@ class HeadChoice:
 
 
 def choose_head(correct: Mapping[str, Sequence[float]], baseline: str = "tfidf") -> HeadChoice:
-    """The head with the most right on validation, if it is surely better than the baseline; else the baseline.
+    """The head that sends the most texts where they belong, if it is surely better than the baseline; else that.
 
-    correct: head -> for each validation text 1 where it finds the class, 0 where it doesn't. Surely: the interval of
-    the paired difference is above 0.
+    correct: head -> for each text, known ones and then unknown ones, 1 if it goes to its own adapter or, unknown, to
+    the base, each head with its own threshold; else 0. Surely: the interval of the paired difference is above 0.
     """
     ours = correct[baseline]
     differences = {
@@ -91,13 +94,11 @@ def choose_head(correct: Mapping[str, Sequence[float]], baseline: str = "tfidf")
     means = {name: sum(values) / len(values) for name, values in correct.items()}
     best = max(means, key=lambda name: (means[name], name == baseline))
     if best == baseline:
-        return HeadChoice(baseline, "TF-IDF is the best on validation rows", differences)
+        why = f"no other head sends more validation texts where they belong than TF-IDF, {means[baseline]:.1%}"
+        return HeadChoice(baseline, why, differences)
     lead = differences[best]
-    said = f"{means[best]:.1%} against {means[baseline]:.1%}, difference {_interval(lead)}"
+    said = f"{means[best]:.1%} of validation texts go where they belong, {means[baseline]:.1%} by TF-IDF, difference"
+    said += f" {lead.value:+.3f} [{lead.ci_low:+.3f}, {lead.ci_high:+.3f}]"
     if lead.method != "none" and lead.ci_low > 0:
-        return HeadChoice(best, f"{best} is better than TF-IDF on validation rows: {said}", differences)
-    return HeadChoice(baseline, f"TF-IDF is as good as {best} on validation rows: {said}", differences)
-
-
-def _interval(lead: Estimate) -> str:
-    return f"{lead.value:+.3f} [{lead.ci_low:+.3f}, {lead.ci_high:+.3f}]"
+        return HeadChoice(best, f"{best} is better than TF-IDF: {said}", differences)
+    return HeadChoice(baseline, f"TF-IDF is as good as {best}: {said}", differences)

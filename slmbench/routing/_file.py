@@ -136,7 +136,9 @@ def read_router(folder: str, loaded: LoadedModel | None = None) -> Router:
         data = read_bytes(os.path.join(folder, ARRAYS), _MOST_BYTES, todo=AGAIN)
     except (FileNotFoundError, NotADirectoryError):
         missing = ARRAYS if os.path.isfile(path) else RECORD
-        raise UsageError(f"{shown(folder)} is not a router's folder: it has no {missing}; {AGAIN}") from None
+        raise UsageError(
+            f"{shown(folder)} is not a router's folder: it has no {missing}; `slmbench route fit` makes one"
+        ) from None
     record = parse(RouterRecord, raw, path, todo=AGAIN)
     check_seal(raw, path, todo=AGAIN)
     router = _made(record, data, folder)
@@ -170,7 +172,7 @@ def _made(record: RouterRecord, data: bytes, folder: str) -> Router:
         record.threshold,
         record.facts,
     )
-    return evolve(made, folder=folder)
+    return evolve(made, folder=folder, sha256=record.record_sha256)
 
 
 def _arrays(data: bytes) -> dict[str, Any]:

@@ -71,8 +71,8 @@ class Router:
     """Sends a text to an adapter by the text alone; below the threshold to the base.
 
     classes: in the order of the head's. threshold: of an adapter's score, 0 to 1. facts: how it was fitted and chosen,
-    as router.json has it. loaded: its base, None where none was given; heads that read hidden states need it. folder:
-    where it was read from, '' where it was not.
+    as router.json has it. loaded: its base, None where none was given; heads that read hidden states need it. folder,
+    sha256: where it was read from and the digest of all that it says, '' where it was not.
     """
 
     head: RouterHead
@@ -83,6 +83,12 @@ class Router:
     facts: JsonObject = field(factory=dict)
     loaded: LoadedModel | None = None
     folder: str = ""
+    sha256: str = ""
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """task -> the name of its adapter."""
+        return {one.task: one.adapter for one in self.classes if one.task is not None}
 
     @property
     def names(self) -> list[str]:
@@ -133,8 +139,8 @@ class Router:
             )
         if adapter_of(self.loaded.model):
             raise UsageError(
-                f"an adapter is on {self.base.name!r}, and a router reads the base alone; take it off for the routing, "
-                "as `with bank.using(None)` does"
+                f"an adapter is on {self.base.name!r}, and a router reads the base alone; ask it inside "
+                "`with bank.using(None):`"
             )
         return BaseFeatures(self.loaded)
 

@@ -58,7 +58,7 @@ class ArrowHead:
             there = {module: vector for module, vector in found.items() if base.has(module)}
             if not there:
                 raise UsageError(
-                    f"adapter {name!r} changes no layer that reads a prompt, so that its weights say nothing of texts; "
+                    f"adapter {name!r} changes no layer that reads a prompt: its weights say nothing of texts; "
                     "fit another head on its task's rows"
                 )
             directions |= {f"{number}{_BETWEEN}{module}": vector for module, vector in there.items()}

@@ -33,6 +33,7 @@ from slmbench.models import (
 )
 from slmbench.paths import shown
 from slmbench.recipe import load_suite
+from slmbench.routing import AUTO, RouterChoice, read_router
 from slmbench.runs import Run, read_merge, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
@@ -44,7 +45,8 @@ class EvaluationPlan:
     """What is asked for. tasks: those, or those of a suite. adapters: folders, of whole models too. base: scored first.
 
     choices: each is a row more, in which every item goes to the one of the adapters that it chooses; then they are
-    called by their folders' names. alone: the adapters' own rows, too. data: auto, or samples, the golden rows alone.
+    called by their folders' names. router: the folder of one, whose adapters the name `auto` among the adapters stands
+    for. alone: the adapters' own rows, too. data: auto, or samples, the golden rows alone.
     twin: the model's tiny random copy in its place.
     """
 
@@ -54,6 +56,7 @@ class EvaluationPlan:
     suite: str | None = None
     adapters: tuple[str, ...] = ()
     choices: tuple[AdapterChoice, ...] = ()
+    router: str | None = None
     alone: bool = True
     base: bool = True
     force_base: bool = False
@@ -67,6 +70,7 @@ def evaluate(
     tasks: str | Task | Sequence[str | Task],
     *,
     adapter: str | None = None,
+    router: str | None = None,
     force_base: bool = False,
     out: str = "slmbench-out",
     format: str | None = None,
@@ -89,7 +93,8 @@ def evaluate(
     tasks: a task's name, or several separated by commas, or a Task, or a sequence of names and Tasks.
     adapter: a folder, put on the model for the length of the call, as `slmbench eval --adapter` does without the base's
     runs; a model that is given by name is held as the adapter was trained on it, in its dtype and packed where it is
-    QLoRA's. force_base: whatever model it was made on.
+    QLoRA's; `auto` sends each item to the adapter that the router chooses. router: its folder, as `slmbench route fit`
+    writes it. force_base: whatever model it was made on.
     format: plain, chat or toon; by default that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's own, hf, or one that plugins bring.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
@@ -122,6 +127,7 @@ def evaluate(
         options=options,
         tasks=listed,
         adapters=() if adapter is None else (adapter,),
+        router=router,
         base=adapter is None,
         force_base=force_base,
         settings=Settings(shots, cot, samples),
@@ -133,6 +139,7 @@ def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[Evaluation
     """(the plan, in its suite's format; its tasks as it wants them, their rows at hand); notices are said."""
     if isinstance(plan.model, str):
         refuse_unknown(plan.model, catalog)
+    plan = _with_router(plan)
     named: Sequence[str | Task] = plan.tasks or ()
     if plan.suite:
         suite = load_suite(catalog, plan.suite)
@@ -175,7 +182,7 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
         with AdapterBank(loaded, bank_bytes(loaded)) as bank:
             for name, folder in _named(adapters, plan.choices).items():
                 bank.add(name, folder, force_base=plan.force_base)
-            routes = [Routed(bank, choice) for choice in plan.choices]
+            routes = [Routed(bank, _on(loaded, choice)) for choice in plan.choices]
             encoded: Encoded = {}  # Base and adapters are sent the same ids.
             if plan.base:
                 said |= set(format_remarks(loaded, style))
@@ -200,6 +207,33 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
             if remark not in said:  # Told before the first of its runs.
                 say(f"{run.run_id}: {remark}: {count} of {n}")
     return runs
+
+
+def _with_router(plan: EvaluationPlan) -> EvaluationPlan:
+    """The plan with a router's adapters and choices in the place of the name `auto`. Raises UsageError, FileError."""
+    given = tuple(folder for folder in plan.adapters if folder != AUTO)
+    if AUTO not in plan.adapters:
+        if plan.router is not None:
+            raise UsageError(f"router {shown(plan.router)}: what it is for is not said; add --adapter {AUTO}")
+        return plan
+    if plan.router is None:
+        raise UsageError(
+            f"--adapter {AUTO} needs --router DIR, which `slmbench route fit` writes; a folder of that name is ./{AUTO}"
+        )
+    router = read_router(plan.router)
+    router.check_adapters()
+    folders = {os.path.realpath(folder): folder for folder in (*given, *(one.folder for one in router.adapters))}
+    return evolve(
+        plan,
+        adapters=tuple(folders.values()),
+        choices=(*plan.choices, RouterChoice(router)),
+        alone=plan.alone and bool(given),
+    )
+
+
+def _on(loaded: LoadedModel, choice: AdapterChoice) -> AdapterChoice:
+    """A choice with what it reads at hand."""
+    return choice.of_base(loaded) if isinstance(choice, RouterChoice) else choice
 
 
 def bank_bytes(loaded: LoadedModel) -> int | None:
