@@ -100,7 +100,7 @@ def heard() -> Callable[[], AbstractContextManager[list[str]]]:
             super().__init__()
             self.lines = lines
 
-        def say(self, text: str) -> None:
+        def say(self, text: str, *, dim: bool = False) -> None:
             self.lines.append(text)
 
     @contextmanager

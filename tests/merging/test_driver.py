@@ -224,7 +224,7 @@ def test_all_bad_inputs_are_told_at_once(folders, plan, catalog, tmp_path):
     with pytest.raises(DataError) as caught:
         merge(plan([folders["llama"][1], cut, pickled, tmp_path / "nowhere"]), catalog)
     told = str(caught.value)
-    assert "b: " in told and "it was cut off" in told and "c (" in told and "is a pickle (pytorch_model.bin)" in told
+    assert "b: " in told and "it was cut off" in told and "c (" in told and "are a pickle (pytorch_model.bin)" in told
     assert "nowhere" in told and told.count("merge made: ") == 3
     assert os.listdir(tmp_path / "out" / "models") == []
 
@@ -263,7 +263,7 @@ def test_a_plan_is_held_against_itself_first(folders, plan, catalog, tmp_path):
         assert text in told
     assert not os.path.exists(tmp_path / "out")
     for wrong, text in (
-        ({"parameters": {"density": 0}, "method": "ties"}, "density is a finite number in"),
+        ({"parameters": {"density": 0}, "method": "ties"}, "density is a .*number in"),
         ({"parameters": {"densty": 0.5}, "method": "ties"}, "did you mean 'density'"),
         ({"weights": {"a": 1, "b": -1}}, "sum"),
         ({"method": "tis"}, "did you mean 'ties'"),
