@@ -30,6 +30,8 @@ SCRIPTS = {
     "merge_adapters.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),
     "check_all.py": (),
+    "merge_equality.py": (),
+    "merge_methods.py": (),
     "token_economy.py": (),
     "contamination.py": (),
     "engine_speed.py": ("SLMBENCH_DATA",),
