@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import slmbench
 from slmbench.cli import main
 from slmbench.formats import load_format
 from slmbench.metrics._declared import INPUTS
@@ -17,7 +18,9 @@ from slmbench.task import load_task
 from slmbench.values import Output
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
-BLOCKS = dict(re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+_FOUND = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+BLOCKS = dict(reversed(_FOUND))  # The first of each language; the second in Python is a merge method.
+_, MERGE = (text for language, text in _FOUND if language == "python")
 
 
 @pytest.fixture
@@ -54,9 +57,21 @@ def test_the_page_s_functions_score_and_read_as_it_says(folder: Path) -> None:
         style.read("20", False)
 
 
+def test_the_page_s_merge_method_merges(folder: Path) -> None:
+    import torch
+
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "merges.py").write_text("import slmbench\n\n" + MERGE)
+    told = {"base": torch.ones(2), "weights": [1, 0.5], "lambda_": 2}
+    made = slmbench.merge_tensors("sum_of_changes", [torch.tensor([2.0, 1]), torch.tensor([3.0, 0])], **told)
+    assert made.tolist() == [5, 0]
+    with pytest.raises(slmbench.SlmbenchError, match=r"lambda is a number in \(0, 2\]; got 3"):
+        slmbench.merge_tensors("sum_of_changes", [torch.ones(2)], base=torch.ones(2), lambda_=3)
+
+
 def test_the_page_names_every_parameter_and_argument() -> None:
     tables = " ".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `"))
-    for name in (*INPUTS, *FACTS["metric"], *FACTS["format"]):
+    for name in (*INPUTS, *FACTS["metric"], *FACTS["format"], *FACTS["merge_method"]):
         assert re.search(rf"`{name}\b", tables), name
 
 
@@ -71,7 +86,7 @@ def test_the_page_s_error_is_the_one_that_is_told(folder: Path) -> None:
 
 def test_every_block_of_the_page_is_held_to_something() -> None:
     assert set(BLOCKS) == {"python", "yaml", "bash", "toml"}
-    assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(BLOCKS)
+    assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(_FOUND) == len(BLOCKS) + 1
     assert yaml.safe_load(BLOCKS["yaml"])["metrics"] == ["digits", "digits/pooled"]
     example = (Path(__file__).resolve().parents[2] / "examples" / "package" / "pyproject.toml").read_text()
     assert all(line in example for line in BLOCKS["toml"].splitlines() if line.startswith("["))
