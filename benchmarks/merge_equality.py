@@ -160,10 +160,10 @@ def open_numbers(method: str, name: str, tensors: list, base: torch.Tensor, weig
         change = tensor.float() - base.float()
         kept = torch.ones_like(undecided)
         if method == "ties" and k < base.numel():
-            cut, equals = largest(tensor, base, k)
+            cut, equals, there = largest(tensor, base, k)
             kept = change.abs() >= cut
             tied = change.abs() == cut
-            undecided |= tied & (int(tied.sum()) > equals and cut > 0)
+            undecided |= tied & (there > equals and cut > 0)
         elif method == "dare_ties":
             kept = torch.rand(base.shape, generator=_generators(0, name)(index)) < density
         total += weight * change.double() * kept

@@ -171,9 +171,10 @@ def test_exactly_the_k_largest_stay_and_of_one_size_the_first(values, data):
 
     k = data.draw(st.integers(1, len(values)))
     tensor = torch.tensor(values, dtype=torch.float32)
-    cut, equals = _pieces.largest(tensor, torch.zeros_like(tensor), k)
+    cut, equals, there = _pieces.largest(tensor, torch.zeros_like(tensor), k)
     sizes = sorted(map(abs, values), reverse=True)
     assert cut == sizes[k - 1] and equals == sizes[:k].count(sizes[k - 1])
+    assert there == sizes.count(sizes[k - 1])
     # Halfway up to the next count, so that rounding of k / n can't matter.
     density = min(1.0, (k + 0.5) / len(values))
     made = _merged("ties", [tensor], torch.zeros_like(tensor), density=density).tensor

@@ -45,13 +45,15 @@ class Election:
             for change, weight in zip(changes, weights, strict=True):
                 exact.add_(change[doubt].double(), alpha=weight)
             total[doubt] = exact.sign().float()
-        positive = total >= 0
-        self.conflicts += int(((up > 0) & (down < 0)).sum())
-        self.present += int((size > 0).sum())
-        elected = torch.where(positive, up, down)
+        # Products with masks of 0 and 1 are exact, and many times faster than torch.where.
+        positive = (total >= 0).float()
+        negative = 1 - positive
+        self.conflicts += int(torch.count_nonzero((up > 0) & (down < 0)))
+        self.present += int(torch.count_nonzero(size))
+        elected = up.mul_(positive).add_(down.mul_(negative))
         if mean:
-            weight_of = torch.where(positive, up_weight, down_weight)
-            elected /= torch.where(weight_of > 0, weight_of, 1.0)
+            weight_of = up_weight.mul_(positive).add_(down_weight.mul_(negative))
+            elected /= weight_of.add_(weight_of == 0)
         return elected
 
     @property

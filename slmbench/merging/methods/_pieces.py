@@ -66,8 +66,8 @@ def like(tensor: Tensor) -> tuple[Tensor, Tensor]:
     return made, made.view(-1)
 
 
-def largest(tensor: Tensor, base: Tensor, k: int) -> tuple[float, int]:
-    """(the k-th largest |tensor - base| in float32, how many numbers of that very size are among the k largest).
+def largest(tensor: Tensor, base: Tensor, k: int) -> tuple[float, int, int]:
+    """(the k-th largest |tensor - base| in float32, how many of that size are among the k largest, how many are there).
 
     Exact, by counting the bits of the sizes, which are in the order of the sizes, upper half first: two passes and no
     copy of the tensor.
@@ -83,7 +83,7 @@ def largest(tensor: Tensor, base: Tensor, k: int) -> tuple[float, int]:
         lower += torch.bincount(bits[(bits >> 16) == high] & 0xFFFF, minlength=1 << 16).cpu()
     low, beyond = _bin_of(lower, k - above)
     found = torch.tensor([high << 16 | low], dtype=torch.int32).view(torch.float32)
-    return float(found), k - above - beyond
+    return float(found), k - above - beyond, int(lower[low])
 
 
 def _bits(tensor: Tensor, base: Tensor) -> Iterator[Tensor]:

@@ -26,10 +26,11 @@ def linear(
     2022, Model soups, arXiv:2203.05482; Matena and Raffel 2022, arXiv:2111.09832, section 2.
     """
     factors = shares(weights) if normalize else weights
+    import torch
+
     merged, flat = like(tensors[0])
     for piece in pieces(tensors):
-        part = flat[piece.at]
-        part.copy_(piece.tensors[0]).mul_(factors[0])
+        part = torch.mul(piece.tensors[0], factors[0], out=flat[piece.at])
         for factor, tensor in zip(factors[1:], piece.tensors[1:], strict=True):
             part.add_(tensor, alpha=factor)
     return merged

@@ -46,22 +46,26 @@ def ties(
     cuts = [_Cut(*largest(one, base, k)) if k < n else None for one, k in zip(tensors, kept, strict=True)]
     merged, flat = like(base)
     for piece in pieces(tensors, base):
-        changes = piece.changes()
-        for cut, change in zip(cuts, changes, strict=True):
-            if cut is not None:
-                cut.trim(change)
+        whole = zip(cuts, piece.changes(), strict=True)
+        changes = [change if cut is None else cut.trim(change) for cut, change in whole]
         total = election.elect(changes, weights, mean=normalize)
         flat[piece.at] = total.mul_(lambda_).add_(piece.base)
     return merged, {"density": sum(kept) / (n * len(kept)), "sign_conflicts": election.share}
 
 
 class _Cut:
-    """What is kept of one model's changes, as pieces of it come by in order."""
+    """What is kept of a model's changes, as pieces of it come by in order: all above a size, some of that size."""
 
-    def __init__(self, size: float, equals: int) -> None:
-        self.size, self.equals = size, equals
+    def __init__(self, size: float, equals: int, there: int) -> None:
+        self.size, self.equals, self.all = size, equals, equals == there
 
-    def trim(self, change: Tensor) -> None:
+    def trim(self, change: Tensor) -> Tensor:
+        import torch
+
+        if self.all or not self.size:
+            # What is above the float32 before it.
+            below = torch.nextafter(torch.tensor(self.size), torch.tensor(0.0))
+            return torch.nn.functional.hardshrink(change, float(below))
         sizes = change.abs()
         same = sizes == self.size
         found = int(same.sum())
@@ -69,4 +73,4 @@ class _Cut:
             same &= same.cumsum(0) <= self.equals
             found = self.equals
         self.equals -= found
-        change.mul_((sizes > self.size).logical_or_(same))
+        return change.mul_((sizes > self.size).logical_or_(same))
