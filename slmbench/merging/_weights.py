@@ -97,7 +97,9 @@ class TensorMerge:
         base = self.sources.base
         rank = self.plan.rank
         if rank is None:
-            rank = sum(one.info.rank or 0 for one in self.sources.adapters) or "full"
+            # What is enough for a sum; patterns may give single modules more than an adapter's own rank.
+            ranks = [max((its.rank for its in one.modules.values()), default=0) for one in self.sources.adapters]
+            rank = sum(ranks) or "full"
         return merge_adapters(
             self.method,
             self.sources.adapters,
@@ -149,7 +151,7 @@ class TensorMerge:
         if self.method.facts.get("space") != "adapters":
             return None
         made, first = self.as_lora(), self.sources.adapters[0]
-        return LoraUpdate(self.plan.name, first.info, made.modules)
+        return LoraUpdate(self.plan.name, first.info, made.modules, made.shifts, made.whole)
 
     def _merged(self, name: str, joined: LoraUpdate | None) -> tuple[Tensor, JsonObject]:
         """A tensor of the result, float32 or the base's own if nothing changes it."""

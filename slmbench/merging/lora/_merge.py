@@ -31,13 +31,16 @@ class MergedAdapter:
     """An adapter that isn't in a folder yet.
 
     tensors: as peft names them. config: of its adapter_config.json. report: name of a parameter -> its rank, what was
-    left out of the change, and what the method said. modules: the same by the base's names.
+    left out of the change, and what the method said. modules, shifts, whole: the same by the base's names, as of a
+    `LoraUpdate`.
     """
 
     tensors: Mapping[str, Tensor]
     config: JsonObject
     report: Mapping[str, JsonObject]
     modules: Mapping[str, Factors]
+    shifts: Mapping[str, Tensor] = field(factory=dict)
+    whole: Mapping[str, Tensor] = field(factory=dict)
 
 
 def merge_adapters(
