@@ -7,7 +7,9 @@ Core Space, arXiv:2509.17786; Golub and Van Loan, Matrix Computations, section 5
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
@@ -41,14 +43,15 @@ def core_of(factors: Sequence[Factors]) -> tuple[Tensor, Tensor, list[Tensor]]:
     """
     import torch
 
-    b = torch.cat([one.b for one in factors], 1).double()  # (m, R)
-    a = torch.cat([one.a for one in factors]).double()  # (R, n)
-    parts = [one.rank for one in factors]
-    left, right = _span(b), _span(a.mT)
-    cores = [
-        (left.mT @ bi) @ (ai @ right) * one.scaling
-        for bi, ai, one in zip(b.split(parts, 1), a.split(parts), factors, strict=True)
-    ]
+    with one_thread():
+        b = torch.cat([one.b for one in factors], 1).double()  # (m, R)
+        a = torch.cat([one.a for one in factors]).double()  # (R, n)
+        parts = [one.rank for one in factors]
+        left, right = _span(b), _span(a.mT)
+        cores = [
+            (left.mT @ bi) @ (ai @ right) * one.scaling
+            for bi, ai, one in zip(b.split(parts, 1), a.split(parts), factors, strict=True)
+        ]
     return left, right, cores
 
 
@@ -71,13 +74,46 @@ def truncate(changes: Mapping[str, Factors], rank: Rank) -> dict[str, tuple[Fact
     alike: dict[tuple[int, int, int], list[str]] = {}
     for name, one in changes.items():
         alike.setdefault((*one.shape, one.rank), []).append(name)
-    done: dict[str, tuple[Factors, Truncation]] = {}
+    batches = []
     for (m, n, width), names in alike.items():
         step = max(1, _BATCH_NUMBERS // ((m + n) * width))
-        for start in range(0, len(names), step):
-            some = names[start : start + step]
-            done |= zip(some, _truncated([changes[name] for name in some], rank), strict=True)
+        batches += [names[start : start + step] for start in range(0, len(names), step)]
+    done: dict[str, tuple[Factors, Truncation]] = {}
+    with contextlib.ExitStack() as stack:
+        threads = stack.enter_context(one_thread())
+        workers = min(threads, len(batches))
+        pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=_alone)) if workers > 1 else None
+        each = map if pool is None else pool.map
+        cuts = each(lambda names: _truncated([changes[name] for name in names], rank), batches)
+        for names, cut in zip(batches, cuts, strict=True):
+            done |= zip(names, cut, strict=True)
     return {name: done[name] for name in changes}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[int]:
+    """torch computes with one thread for the length of the block, which gets the number that it had.
+
+    Matrices of a hundred rows are slower by two threads than by one, as these wait for each other; batches of them are
+    what can be done at the same time.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _alone() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # Each thread of Python's has a number of its own.
 
 
 def _truncated(changes: Sequence[Factors], rank: Rank) -> list[tuple[Factors, Truncation]]:

@@ -10,7 +10,7 @@ from attrs import asdict, field, frozen
 from slmbench.errors import UsageError
 from slmbench.merging._parameters import call_with
 from slmbench.merging._tensors import merge_one
-from slmbench.merging.lora._core import Rank, Truncation, truncate, truncate_whole
+from slmbench.merging.lora._core import Rank, Truncation, one_thread, truncate, truncate_whole
 from slmbench.merging.lora._factors import Factors, LoraUpdate, stacked, weight_change
 from slmbench.merging.lora._together import check_together
 from slmbench.merging.lora._write import as_peft
@@ -69,10 +69,11 @@ def merge_adapters(
     names = list(dict.fromkeys(name for one in updates for name in one.modules))
     lean: dict[str, Factors] = {}
     modules: dict[str, tuple[Factors, Truncation | None]] = {}
-    for name in names:
-        if run.by_factors(name):
+    with one_thread():
+        for name in filter(run.by_factors, names):
             lean[name] = run.summed(name)
-        else:
+    for name in names:
+        if name not in lean:
             modules[name] = truncate_whole(run.whole_change(name), rank)
     if method.facts.get("space") == "adapters" and rank == "full":
         modules |= {name: (made, None) for name, made in lean.items()}
