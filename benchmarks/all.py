@@ -41,6 +41,7 @@ SCRIPTS = {
     "memory_forecast.py": (),
     "smollm2_gsm8k.py": ("SLMBENCH_DATA", REAL),
     "adapter_swap.py": ("SLMBENCH_DATA", REAL),
+    "routing.py": ("SLMBENCH_DATA", REAL),
     # The same comparisons on a real model's own weights; the scripts by themselves are run without them.
     "engine_speed.py --only own-": ("SLMBENCH_DATA", REAL),
     "engine_equality.py --only real --limit 20": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K", REAL),
