@@ -135,6 +135,19 @@ class TensorMerge:
                     self.mapped.forget(one.places[name])
         return report
 
+    def changed_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor as it would be written) of those that may differ from the base's; nothing is written."""
+        import torch
+
+        heads = dict(self._heads())
+        changed = {name for one in self.sources.adapters for name in (*one.modules, *one.shifts, *one.whole)}
+        joined = self._joined()
+        for name in self.names:
+            if self.sources.layout.places[name].dtype in FLOATS and (self.sources.models or name in changed):
+                yield name, self._merged(name, joined)[0].to(getattr(torch, DTYPES[heads[name][0]]))
+                for one in self._stored:
+                    self.mapped.forget(one.places[name])
+
     @property
     def _stored(self) -> list[StoredModel]:
         base = self.sources.base

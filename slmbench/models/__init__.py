@@ -5,6 +5,7 @@ from slmbench.models._attach import Attached, adapter_on, attach, attach_adapter
 from slmbench.models._base import check_base, check_source, other_base
 from slmbench.models._core import adapter_of, core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
+from slmbench.models._exchange import exchanged, holds_as_stored
 from slmbench.models._files import TensorPlace, asked_by, check_files, file_tensors, placed_tensors
 from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer, model_folder
@@ -32,9 +33,11 @@ __all__ = [
     "describe_gguf",
     "dispatches_attention",
     "exchange_attention",
+    "exchanged",
     "file_tensors",
     "has_template",
     "held_as",
+    "holds_as_stored",
     "is_gguf",
     "is_model_here",
     "is_whole_model",

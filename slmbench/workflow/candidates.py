@@ -15,9 +15,18 @@ from slmbench.errors import UsageError
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.formats import Format
 from slmbench.merge_recipe import MergeRecipe
-from slmbench.merging import MergePlan, merge
+from slmbench.merging import MergePlan, merge, merged_tensors
 from slmbench.metrics import Scorer
-from slmbench.models import LoadedModel, ModelSource, adapter_on, is_whole_model, load_model, resolve_model
+from slmbench.models import (
+    LoadedModel,
+    ModelSource,
+    adapter_on,
+    exchanged,
+    holds_as_stored,
+    is_whole_model,
+    load_model,
+    resolve_model,
+)
 from slmbench.runs import canonical_sha256
 from slmbench.task import Task
 from slmbench.training import HeldOutRows, answer_losses
@@ -124,9 +133,19 @@ class Yardstick:
 
 @contextlib.contextmanager
 def result_on(loaded: LoadedModel, plan: MergePlan, catalog: Catalog) -> Iterator[LoadedModel]:
-    """The base with what a plan makes on it, for the length of the block."""
-    with folder_on(loaded, merge(plan, catalog).folder, catalog) as model:
-        yield model
+    """The base with what a plan makes on it, for the length of the block; then the base as it was, bit for bit.
+
+    A LoRA lies in a folder for a while. The tensors of a whole model take the place of the base's in memory, one by
+    one; a base whose tensors have other names than their file's is loaded beside.
+    """
+    if plan.result == "model" and holds_as_stored(loaded):
+        with exchanged(loaded, merged_tensors(plan, catalog)):
+            yield loaded
+        return
+    with tempfile.TemporaryDirectory() as out:
+        folder = merge(evolve(plan, out=out), catalog).folder
+        with folder_on(loaded, folder, catalog) as model:
+            yield model
 
 
 @contextlib.contextmanager

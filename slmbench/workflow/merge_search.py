@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import phase, say
@@ -197,11 +196,8 @@ class Search:
             with folder_on(loaded, what, self.catalog) as model:
                 yield model
         else:
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                result_on(loaded, evolve(what, out=folder), self.catalog) as on,
-            ):
-                yield on
+            with result_on(loaded, what, self.catalog) as model:
+                yield model
 
     def _digest(self, plan: MergePlan) -> str:
         inputs = [[one.name, self._sha256(one.path)] for one in plan.inputs]

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.datasets import Dataset
 from slmbench.errors import UsageError
+from slmbench.merging import merge
+from slmbench.models import load_model, resolve_model
 from slmbench.task import _task
 from slmbench.workflow import merge_search
+from slmbench.workflow.candidates import result_on
 from slmbench.workflow.merge import MergeAsked, ReadyMerges, make_merges, ready_merges
 
 RECIPE = """\
@@ -183,3 +187,20 @@ def test_the_command_prints_what_it_made_and_a_dry_run_writes_nothing(
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:2] == ["merge", "method"]
     assert table[1].startswith("scaled") and "3 candidates" in table[1]
+
+
+def test_a_candidate_in_memory_is_the_model_that_a_merge_writes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    import torch
+
+    made = ready(trained, "dare")
+    plan = made.plan("dare", made.recipe.spec.merges["dare"], "dare-seed0", 0)
+    catalog = default_catalog()
+    base = load_model(made.base)
+    before = {name: one.clone() for name, one in base.model.state_dict().items()}
+    written = load_model(resolve_model(merge(evolve(plan, out=str(tmp_path)), catalog).folder, catalog))
+    with result_on(base, plan, catalog) as tried:
+        assert tried.model is base.model
+        now = tried.model.state_dict()
+        assert all(torch.equal(now[name], one) for name, one in written.model.state_dict().items())
+        assert any(not torch.equal(now[name], one) for name, one in before.items())
+    assert all(torch.equal(base.model.state_dict()[name], one) for name, one in before.items())
