@@ -28,6 +28,7 @@ SCALES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 SIZES = (1, 7, 100)
 HUGE = 1_000_000  # Of one tensor in every tenth state dict.
 LIMIT = 1e-6
+FLOOR = 1e-5  # Below this norm of a change, mergekit's absolute tolerances act.
 METHODS = (
     "linear",
     "soup",
@@ -150,8 +151,11 @@ def open_numbers(method: str, name: str, tensors: list, base: torch.Tensor, weig
     if method == "slerp of deltas":
         one, two = (tensor.double() - base.double() for tensor in tensors)
         cosine = float(one @ two / (one.norm() * two.norm()).clamp(min=1e-300))
-        # A change of 0 has no direction, see below; nuslerp takes the straight line where a cosine is 1 and not near.
-        return undecided | (not one.any() or not two.any() or (abs(cosine) > 0.9995 and 1 - cosine**2 > 1e-16))
+        # nuslerp takes the straight line where a cosine is 1 and not near.
+        near = abs(cosine) > 0.9995 and 1 - cosine**2 > 1e-16
+        return undecided | (min(one.norm(), two.norm()) < FLOOR or near)
+    if "dare" in method and min(float((tensor.float() - base.float()).abs().sum()) for tensor in tensors) < FLOOR:
+        return ~undecided
     if "ties" not in method:
         return undecided
     k = max(1, int(density * base.numel()))
@@ -181,7 +185,9 @@ def equality(number: int) -> float:
     print(
         "of 0.02, tensors of 1, 7, 100 and 1,000,000 numbers, half of the dicts bfloat16; mergekit in float32, and in"
     )
-    print("float64 for slerp. A difference is relative to the largest number of the tensor in any input or result.\n")
+    print(
+        "float64 for slerp and DARE. A difference is relative to the tensor's largest number in any input or result.\n"
+    )
     print("| method | tensors | largest difference | numbers left out as undefined |")
     print("| --- | --- | --- | --- |")
     for method in METHODS:
@@ -192,17 +198,18 @@ def equality(number: int) -> float:
                 by = float(torch.where(undecided, 0.0, own - peer).abs().max()) / size
                 worst, tensors = max(worst, math.inf if math.isnan(by) else by), tensors + 1
                 left, numbers = left + int(undecided.sum()), numbers + own.numel()
-        print(f"| {method} | {tensors} | {worst:.1e} | {left / numbers:.2%} |", flush=True)
+        print(f"| {method} | {tensors} | {worst:.1e} | {left / max(1, numbers):.2%} |", flush=True)
         most = max(most, worst)
     print(
         "\nLeft out: which of several changes of one size at TIES' border are kept (mergekit has no rule by place; here"
     )
     print(
-        "the first stay), signs of sums that are 0 but for rounding, slerp of a change that is 0, and slerp between two"
+        "the first stay), signs of sums that are 0 but for rounding, slerp between two changes that are nearly parallel"
     )
     print(
-        "that are nearly parallel (cosine beyond 0.9995: a line here and in mergekit's slerp, an arc in its nuslerp)."
+        "(cosine beyond 0.9995: a line here and in mergekit's slerp, an arc in its nuslerp), and in slerp of deltas and"
     )
+    print("DARE tensors whose change has a norm below 1e-5, where mergekit's tolerances act: see the list.")
     return most
 
 
@@ -268,14 +275,27 @@ def wrong_cases() -> Iterator[tuple[str, str, str]]:
     peer = merge_state_dicts(every, "slerp", base=0, parameters={"t": t}, dtype=torch.float32)["w"]
     yield "slerp of 1,000,000 numbers, t = 0.25, float32 (of the model)", off(own, right), off(peer, right)
 
-    base, models = changed(1e-3, 1_000_000)
-    start, change = base.double(), models[0].double() - base.double()
-    kept = torch.rand(base.shape, generator=_generators(0, "w")(0)) < 0.1
-    right = change * kept * (change.abs().sum() / (change * kept).abs().sum())
-    own = ours("dare_linear", "w", models[:1], base, [1.0], density=0.1, rescale="l1").double() - start
-    with masks_shared("w"):
-        peer = alone("dare_linear", models[:1], base, torch.float32, weight=1.0, density=0.1) - start
-    yield "DARE of 1,000,000 numbers, the same mask, rescaled to the L1 norm", off(own, right), off(peer, right)
+    for size, n in ((1e-7, 7), (1e-8, 7)):
+        base, models = changed(size, n)
+        start, change = base.double(), models[0].double() - base.double()
+        kept = torch.rand(base.shape, generator=_generators(0, "w")(0)) < 0.3
+        right = change * kept * (change.abs().sum() / (change * kept).abs().sum())
+        # Of the change alone, so that rounding of the base is out of the way.
+        zero, only = torch.zeros(n), [(models[0] - base)]
+        own = ours("dare_linear", "w", only, zero, [1.0], density=0.3, rescale="l1")
+        with masks_shared("w"):
+            peer = alone("dare_linear", only, zero, torch.float32, weight=1.0, density=0.3)
+        yield (
+            f"DARE of {n:,} changes of {size:g}, the same mask, rescaled to the L1 norm",
+            off(own, right),
+            off(peer, right),
+        )
+
+    zero, only = torch.zeros(1), [torch.tensor([1e-7]), torch.tensor([-3e-8])]
+    right = 0.25 * only[0].double() + 0.75 * only[1].double()
+    own = ours("slerp", "w", only, zero, [1.0, 3.0], of="deltas")
+    peer = alone("nuslerp", only, zero, torch.float32, weight={"base": 0.0, 0: 1.0, 1: 3.0})
+    yield "slerp of opposite changes of single numbers, of 1e-7 and 3e-8: the line", off(own, right), off(peer, right)
 
     base, models = changed(1e-4, 400)
     start, deltas = base.double(), [one.double() - base.double() for one in models]
