@@ -22,6 +22,7 @@ from slmbench.models import (
     ModelSource,
     adapter_on,
     exchanged,
+    held_as,
     holds_as_stored,
     is_whole_model,
     load_model,
@@ -35,14 +36,19 @@ from slmbench.training import HeldOutRows, answer_losses
 class Yardstick:
     """Rows that no input has seen, and a value of a model on each; higher is better.
 
-    items: (task, row) in the order in which they are asked, of all tasks in turn. identity: sha256 of the rows and of
-    what is asked of them.
+    adapters: folders of what goes in and is not a whole model. items: (task, row) in the order in which they are asked,
+    of all tasks in turn. identity: sha256 of the rows and of what is asked of them.
     """
 
     def __init__(
-        self, base: ModelSource, held: Sequence[HeldOutRows], style: Format, recipe: MergeRecipe, catalog: Catalog
+        self,
+        base: ModelSource,
+        held: Sequence[HeldOutRows],
+        style: Format,
+        recipe: MergeRecipe,
+        adapters: Sequence[str],
     ) -> None:
-        self.base, self.held, self.style, self.recipe, self.catalog = base, list(held), style, recipe, catalog
+        self.base, self.held, self.style, self.recipe, self.adapters = base, list(held), style, recipe, list(adapters)
         self.by = recipe.spec.search.by
         self.items = [(task, row) for row in range(len(held[0].rows)) for task in range(len(held))]
         self.clusters = [held[task].rows[row].example.cluster for task, row in self.items]
@@ -53,8 +59,9 @@ class Yardstick:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The base, in memory from the first candidate on."""
-        return load_model(self.base)
+        """The base, in memory from the first candidate on, held as the adapters were trained on it."""
+        dtype, quantization = held_as(self.adapters)
+        return load_model(self.base, dtype=dtype, quantization=quantization)
 
     @property
     def range(self) -> tuple[float, float] | None:

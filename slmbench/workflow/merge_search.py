@@ -158,7 +158,8 @@ class Search:
         n = min(recipe.spec.search.rows, *(len(one.rows) for one in held))
         for one in held:
             say(f"search: {one.task.name}: {min(n, len(one.rows))} of {len(one.rows):,} rows, {one.origin}")
-        return Yardstick(ready.base, [one.first(n) for one in held], style, recipe, self.catalog)
+        adapters = [folder for name in used if not is_whole_model(folder := ready.folders[name])]
+        return Yardstick(ready.base, [one.first(n) for one in held], style, recipe, adapters)
 
     @contextlib.contextmanager
     def _journal(self, merge: str, plans: Sequence[MergePlan]) -> Iterator[Callable[..., Sequence[float]]]:
