@@ -42,7 +42,9 @@ def test_a_file_that_is_named_to_contributors_is_there(named: str) -> None:
 def test_things_are_in_the_files_that_contributors_are_told_of() -> None:
     metrics = {Path(header.path).parent.name for header in metric_headers()}
     formats = {Path(header.path).name for header in own_headers("format")}
+    merges = {Path(header.path).parts[-3:]: header.name for header in own_headers("merge_method")}
     assert metrics == {"metrics"}
+    assert merges == {("merging", "methods", f"{name}.py"): name for name in merges.values()}
     assert formats == {f"{name}.py" for name in format_names()}
     assert [name for name in COMMANDS if not (TOP / "slmbench" / "cli" / f"{name}.py").is_file()] == []
 
