@@ -15,17 +15,22 @@ from typing import Self
 
 from attrs import define
 
-from slmbench.errors import SlmbenchError, UsageError, did_you_mean
+from slmbench.errors import UsageError, did_you_mean
 from slmbench.models import AdapterInfo, Attached, LoadedModel, attach, check_base, read_adapter
 from slmbench.paths import shown
 
 
 @define
 class _Entry:
-    """An adapter of a bank. attached: None if it is not in memory. used: when it was on last, by the bank's count."""
+    """An adapter of a bank. attached: None if it is not in memory. used: when it was on last, by the bank's count.
+
+    notices, own_tokenizer: what was found when it was added.
+    """
 
     info: AdapterInfo
     force_base: bool
+    notices: tuple[str, ...] = ()
+    own_tokenizer: bool = False
     attached: Attached | None = None
     used: int = 0
 
@@ -80,6 +85,14 @@ class AdapterBank:
         """What an adapter's folder says of itself. Raises UsageError for an unknown name."""
         return self._entry(name).info
 
+    def notices(self, name: str) -> tuple[str, ...]:
+        """What a person should know of an adapter on this base, beside what is known of the base."""
+        return self._entry(name).notices
+
+    def has_own_tokenizer(self, name: str) -> bool:
+        """Whether an adapter's prompts are made with another tokenizer than the base's."""
+        return self._entry(name).own_tokenizer
+
     def add(self, name: str, folder: str, *, force_base: bool = False) -> AdapterInfo:
         """Puts an adapter in the bank under a name; what is on the base stays on it.
 
@@ -106,7 +119,9 @@ class AdapterBank:
         before = self._active
         try:
             self._entries[name] = entry
-            self.swap(name)
+            tuned = self.swap(name)
+            entry.notices = tuned.notices[len(self.base.notices) :]
+            entry.own_tokenizer = tuned.tokenizer is not self.base.tokenizer
         except BaseException:
             del self._entries[name]
             self.swap(before)
@@ -135,21 +150,25 @@ class AdapterBank:
             )
         if name == self._active:
             return self.loaded
-        before = self._active
-        self._take_off()
-        if entry is None:
-            return self.base
+        before = None if self._active is None else self._entries[self._active]
+        was = self._active
         try:
-            self._put_on(entry)
-        except BaseException:
+            self._take_off()
+            if entry is not None:
+                self._put_on(entry)
+            self._active = name
+        except BaseException:  # Ctrl-C too, in the middle of an exchange.
+            for half_done in (entry, before):
+                if half_done is not None and half_done.attached is not None:
+                    half_done.attached.off()
             if before is not None:
-                self._put_on(self._entries[before])
-                self._active = before
+                self._put_on(before)
+            self._active = was
             raise
-        self._active = name
-        self._count += 1
-        entry.used = self._count
-        self._bound()
+        if entry is not None:
+            self._count += 1
+            entry.used = self._count
+            self._bound()
         return self.loaded
 
     @contextlib.contextmanager
@@ -183,10 +202,8 @@ class AdapterBank:
 
     def _put_on(self, entry: _Entry) -> None:
         """On the bare base."""
-        if entry.attached is None:
+        if entry.attached is None or entry.attached.on is None:
             entry.attached = attach(self.base, entry.info.folder, force_base=entry.force_base)
-        elif entry.attached.on is None:
-            raise SlmbenchError("an adapter that writes over the base's numbers was kept")
         else:
             entry.attached.on()
 

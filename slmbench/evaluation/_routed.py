@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.adapters import AdapterBank
 from slmbench.engines.protocol import Engine, Item, ScoreAnswer, ScoreRequest, WriteAnswer, WriteRequest
@@ -76,14 +76,12 @@ class Routed:
             )
         self._remarks: list[str] = []
         for name in bank.names:
-            with bank.using(name) as tuned:
-                if tuned.tokenizer is not bank.base.tokenizer:
-                    raise UsageError(
-                        f"adapter {name!r} has a tokenizer of its own, and requests that are sent to one adapter or "
-                        "another are encoded once for all; evaluate it by itself"
-                    )
-                said = tuned.notices[len(bank.base.notices) :]
-                self._remarks += [remark for remark in said if remark not in self._remarks]
+            if bank.has_own_tokenizer(name):
+                raise UsageError(
+                    f"adapter {name!r} has a tokenizer of its own, and requests that are sent to one adapter or "
+                    "another are encoded once for all; evaluate it by itself"
+                )
+            self._remarks += [remark for remark in bank.notices(name) if remark not in self._remarks]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -111,16 +109,17 @@ class Routed:
         own = getattr(self.choice, "remark", "")
         found = [*([own] if own else []), *self._remarks]
         for name in self.bank.names:
-            with self.bank.using(name) as tuned:
-                if tuned.adapter is not None and tuned.adapter.training is not None:
-                    found += [remark for remark in format_remarks(tuned, style) if remark not in found]
+            tuned = evolve(self.bank.base, adapter=self.bank.info(name))
+            if tuned.adapter is not None and tuned.adapter.training is not None:
+                found += [remark for remark in format_remarks(tuned, style) if remark not in found]
         return found
 
     def chosen(self, items: Sequence[tuple[Task, Sequence[Example]]]) -> Chosen:
         """Asks for the choices. items: tasks, each with its examples. Raises UsageError for an unknown adapter."""
         of: dict[Item, str | None] = {}
         for task, examples in items:
-            names = self.choice.choose(task, examples)
+            with self.bank.using(None):  # What reads the base's hidden states reads the base's.
+                names = self.choice.choose(task, examples)
             if len(names) != len(examples):
                 raise SlmbenchError(
                     f"{self.choice.name} chose {len(names)} adapters for {len(examples)} items of {task.name!r}"

@@ -142,6 +142,32 @@ def test_using_goes_back_to_what_was_on_whatever_happens_in_the_block(nano, make
         assert bank.active == "two"  # What was on has gone meanwhile.
 
 
+@pytest.mark.parametrize("step", ["on", "off"])
+def test_ctrl_c_in_the_middle_of_a_swap_leaves_what_was_on(nano, make, step):
+    """As in a chat, which goes on after it."""
+    import torch
+    from attrs import evolve
+
+    with AdapterBank(nano) as bank:
+        for at, name in enumerate(("one", "two")):
+            bank.add(name, make(name, seed=at))
+        said = {name: _says(bank.swap(name)) for name in ("two", "one")}
+        entry = bank._entries["two" if step == "on" else "one"]
+        real = entry.attached
+
+        def cut_off():
+            entry.attached = real
+            vars(nano.model.model.layers[0].mlp).clear()  # Half of a module's wiring is there.
+            raise KeyboardInterrupt
+
+        entry.attached = evolve(real, **{step: cut_off})
+        with pytest.raises(KeyboardInterrupt):
+            bank.swap("two")
+        assert bank.active == "one" and torch.equal(_says(bank.loaded), said["one"])
+        assert torch.equal(_says(bank.swap("two")), said["two"])
+    assert weights_sha256(nano.model) == nano.weights_sha256
+
+
 def test_the_one_used_longest_ago_leaves_where_memory_is_bounded_and_comes_back_from_its_folder(nano, make, tmp_path):
     import torch
 
