@@ -28,6 +28,7 @@ SCRIPTS = {
     "metrics.py": ("SLMBENCH_DATA",),
     "intervals.py": (),
     "merge_adapters.py": (),
+    "merge_driver.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),
     "check_all.py": (),
     "merge_equality.py": (),

@@ -14,7 +14,12 @@ from slmbench.cli.schema import json_schema
 
 PAGE = Path(__file__).resolve().parent / "results.md"
 START, END = "<!-- Generated: python docs/records.py -->\n", "<!-- Generated up to here -->\n"
-FILES = {"run": "`run.json`", "sample": "A line of `samples.jsonl`", "training": "`training.json`"}
+FILES = {
+    "run": "`run.json`",
+    "sample": "A line of `samples.jsonl`",
+    "training": "`training.json`",
+    "merged": "`merge.json`",
+}
 
 
 def rows(schema: dict[str, Any], parts: dict[str, Any], at: str = "") -> Iterator[tuple[str, str, str]]:

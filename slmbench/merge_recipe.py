@@ -51,7 +51,9 @@ class MergeRecipe:
 
     @property
     def evaluation(self) -> EvaluationSpec:
-        """What everything is scored on."""
+        """What everything is scored on. Raises UsageError if nothing says it, as a merge alone needs none."""
+        if self.spec.evaluation is None and self.train is None:
+            raise UsageError(f"recipe {self.name!r} says nothing of what is scored: declare `evaluation`")
         return self.spec.evaluation or self._trained.spec.evaluation
 
     @property

@@ -8,8 +8,8 @@ from slmbench.console import show_json
 from slmbench.values import JsonObject
 
 DECLARED = ("recipe", "merge", "task", "model", "dataset", "suite")
-RECORDS = ("run", "sample", "training")
-"""What is written: `run.json`, a line of `samples.jsonl`, `training.json`."""
+RECORDS = ("run", "sample", "training", "merged")
+"""What is written: `run.json`, a line of `samples.jsonl`, `training.json`, `merge.json`."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -38,6 +38,7 @@ def json_schema(kind: str) -> JsonObject:
         "run": runs.RunRecord,
         "sample": runs.SampleRecord,
         "training": runs.TrainingRecord,
+        "merged": runs.MergeRecord,
     }
     described = specs[kind].model_json_schema()
     return {"$schema": DIALECT, **described, "title": f"slmbench {kind}"}

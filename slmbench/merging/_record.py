@@ -95,7 +95,8 @@ def as_recipe(plan: MergePlan, sources: MergeSources) -> str:
     recipe: JsonObject = {
         "kind": "merge",
         "summary": f"{plan.method} of {', '.join(places)}, as it was merged into {plan.name}.",
-        **({"model": plan.base.given} if plan.base is not None else {}),
+        # A recipe names a base; of an average any of the models serves as one.
+        "model": plan.base.given if plan.base is not None else _model_of(sources),
         "inputs": places,
         "merges": {plan.name: merged},
         "dtype": plan.dtype,
@@ -103,6 +104,12 @@ def as_recipe(plan: MergePlan, sources: MergeSources) -> str:
         **({"evaluation": {"tasks": tasks}} if tasks else {}),
     }
     return str(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _model_of(sources: MergeSources) -> str:
+    if sources.models:
+        return os.path.abspath(sources.models[0].folder)
+    return sources.adapters[0].info.config.base_model_name_or_path or "base"
 
 
 def _input_record(one: StoredModel | LoraUpdate, weight: object, digests: Digests) -> JsonObject:

@@ -158,8 +158,6 @@ class MergeRecipeSpec(Spec):
         if self.train is None:
             if self.model is None:
                 faults.append(((), "missing key 'model': the base, if no `train` recipe says it"))
-            if self.evaluation is None:
-                faults.append(((), "missing key 'evaluation': what is scored, if no `train` recipe says it"))
             for name, one in self.inputs.items():
                 if one.adapter is not None:
                     faults.append((("inputs", name), f"{one.adapter!r} is an adapter of no recipe; declare `train`"))

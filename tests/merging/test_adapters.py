@@ -163,3 +163,17 @@ def test_without_mergekit_it_is_said_how_to_install_it(folders, plan, catalog, m
     monkeypatch.setitem(sys.modules, "mergekit", None)
     with pytest.raises(UsageError, match=r"pip install 'slmbench\[mergekit\]'"):
         merge(plan(folders["llama"][1:], method="mergekit/della"), catalog)
+
+
+def test_a_merges_own_recipe_makes_the_same_again(folders, adapters, plan, catalog, tmp_path):
+    from slmbench.workflow.merge import MergeAsked, make_merges, ready_merges
+
+    base = folders["llama"][0]
+    for name, asked in (
+        ("ties", plan(adapters["llama"], base, method="ties", weights={"a": [0.5, 1]}, parameters={"density": 0.4})),
+        ("average", plan(folders["llama"][1:3], weights={"a": [{"filter": "mlp", "value": 2}, {"value": 1}]})),
+    ):
+        made = merge(asked, catalog)
+        options = MergeAsked(recipe=os.path.join(made.folder, "merge.yaml"), out=str(tmp_path / name))
+        again = make_merges(ready_merges(options, catalog), catalog)
+        assert [one.result.record.sha256 for one in again] == [made.record.sha256]

@@ -115,7 +115,6 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
     text += "  b: {method: m}\n  e: {method: m, seeds: [1]}\n  e-seed1: {method: m}\n"
     assert faults(text) == [
         "m.yaml:1:1: missing key 'model': the base, if no `train` recipe says it",
-        "m.yaml:1:1: missing key 'evaluation': what is scored, if no `train` recipe says it",
         "m.yaml:3:10: 'x' is an adapter of no recipe; declare `train`",
         "m.yaml:4:1: they are adapters of the `train` recipe; declare it",
         "m.yaml:6:3: merge 'b' has the name of a model that goes in or is scored; rename one",
