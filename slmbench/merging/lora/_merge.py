@@ -105,6 +105,14 @@ class _Run:
     known: dict[object, list[float]] = field(factory=dict)
 
     def check(self) -> None:
+        factored = {name: one.name for one in self.updates for name in one.modules}
+        for one in self.updates:
+            for name in one.whole:
+                if name in factored and name not in one.copied:
+                    raise UsageError(
+                        f"adapter {one.name!r} ({shown(one.folder)}) has {name} as a whole (modules_to_save), and "
+                        f"{factored[name]!r} changes it by factors: no LoRA holds both; ask for a model"
+                    )
         if self.base is not None:
             return
         import torch
@@ -136,13 +144,23 @@ class _Run:
         weights = [weight for one, weight in zip(self.updates, given, strict=True) if name in one.modules]
         if self.method.facts.get("space") != "adapters":
             every = self._coefficients(name)
-            return stacked(its, [part for one, part in zip(self.updates, every, strict=True) if name in one.modules])
+            used = [part for one, part in zip(self.updates, every, strict=True) if name in one.modules]
+            return self._finite(name, stacked(its, used))
         made = call_with(self.method, its, None, weights, self._parameters(name), _no_generator)
         factors, facts = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
         if not isinstance(factors, Factors) or factors.shape != its[0].shape:
             got = type(factors).__name__
             raise self.method.fault(f"expected Factors of a change of {its[0].shape}, got {got}", f"tensor {name!r}")
         self._note(name, facts)
+        return self._finite(name, factors)
+
+    def _finite(self, name: str, factors: Factors) -> Factors:
+        import torch
+
+        if not bool(torch.isfinite(factors.a).all() and torch.isfinite(factors.b).all()):
+            raise UsageError(
+                f"{self.method.name}: {name}: the result is beyond what float32 holds; a weight or lambda is too large"
+            )
         return factors
 
     def whole_change(self, name: str) -> Tensor:

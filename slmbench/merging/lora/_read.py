@@ -41,6 +41,7 @@ _WHY = {
 _ELSEWHERE = (
     "merge it into its base where it was made (merge_and_unload of peft), save that as a model, and merge models"
 )
+_LARGEST = 3e38
 _PART = re.compile(
     r"(?P<module>.+)\.(?:(?P<factor>lora_[AB])\.weight|(?P<embedding>lora_embedding_[AB])|(?P<shift>lora_B\.bias)"
     r"|(?P<magnitude>lora_magnitude_vector)(?:\.weight)?)"
@@ -185,6 +186,9 @@ class _Reader:
         if (magnitude is not None) != bool(self.info.config.use_dora):
             self.problems.append(f"module {module}: use_dora and its tensors disagree")
         a, b = a.float(), b.float()
+        if not abs(scaling) * float(a.abs().max()) * float(b.abs().max()) * rank < _LARGEST:
+            self.problems.append(f"module {module}: with alpha {alpha:g} its change is beyond what float32 holds")
+            return None
         if kind != "linear":
             a, b = b.mT.contiguous(), a.mT.contiguous()
         return Factors(a, b, scaling, kind, None if magnitude is None else magnitude.float().flatten())
@@ -203,10 +207,24 @@ def _first(patterns: Mapping[str, T], module: str) -> T | None:
 def _tensors(folder: str) -> dict[str, Tensor]:
     """name -> tensor, in the file's dtype. Raises FileError for NaN and infinity, with all names."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = os.path.join(folder, WEIGHTS)
-    found: dict[str, Tensor] = load_file(path)
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, KeyError, ValueError) as error:  # Dtypes that torch doesn't have.
+        said = " ".join(str(error).split())[:200]
+        raise FileError([Problem(shown(path), 0, 0, f"can't be read: {said}")], _ELSEWHERE) from error
+    floats = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    strange = [name for name, tensor in found.items() if tensor.dtype not in floats or not tensor.numel()]
+    if strange:
+        told = [
+            f"tensor {name}: it is {str(one.dtype).removeprefix('torch.')} of shape {tuple(one.shape)}; floats of 16 bits "
+            "or more are merged"
+            for name, one in ((name, found[name]) for name in strange[:10])
+        ]
+        raise FileError([Problem(shown(path), 0, 0, said) for said in told], _ELSEWHERE)
     odd = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
     if odd:
         problems = [Problem(shown(path), 0, 0, f"tensor {name}: it holds NaN or infinity") for name in odd[:10]]

@@ -216,6 +216,22 @@ def test_what_needs_the_base_is_refused_by_name_without_it_and_right_with_it(ada
     torch.testing.assert_close(merged.tensors["base_model.model.lm_head.weight"], wanted)
 
 
+def test_what_no_lora_can_hold_is_refused_by_name(adapter, tiny):
+    method, base = find("merge_method", "linear"), dict(tiny().named_parameters())
+    updates = [
+        read_lora(adapter("a", seed=1, target_modules=["lm_head"])),
+        read_lora(adapter("b", seed=2, modules_to_save=["lm_head"])),
+    ]
+    with pytest.raises(UsageError, match=r"'b' \(.*\) has lm_head\.weight as a whole .* 'a' changes it by factors"):
+        merge_adapters(method, updates, [0.5, 0.5], base=lambda name: base[name].detach())
+    with pytest.raises(UsageError, match="a weight or lambda is too large"):
+        merge_adapters(find("merge_method", "cat"), updates[:1], [1e38 * 1e3], rank=2)
+    with pytest.raises(UsageError, match="sum to 0"):
+        merge_adapters(method, updates[:1], [0.0])
+    with pytest.raises(UsageError, match="rank 0: a LoRA has a rank from 1 on"):
+        merge_adapters(method, updates[:1], [1.0], rank=0)
+
+
 def test_weights_and_parameters_may_differ_by_tensor(three):
     weights = {"model.layers.0.self_attn.q_proj.weight": [1.0, 0.0, 0.0]}
     merged = merge_adapters(

@@ -153,6 +153,13 @@ def test_an_adapter_of_another_kind_is_refused(adapter):
         (lambda t: {**t, "base_model.model.lora_C.weight": t[_A].clone()}, "it isn't part of a LoRA"),
         (lambda t: {**t, _A.replace("lora_A", "lora_magnitude_vector"): t[_A][0].clone()}, "use_dora and its tensors"),
         (lambda t: {}, "holds no tensors"),
+        (lambda t: {**t, _A: t[_A].to(__import__("torch").float8_e4m3fn)}, "it is float8_e4m3fn of shape"),
+        (lambda t: {**t, _A: t[_A].int()}, "it is int32 of shape"),
+        (lambda t: {**t, _A: t[_A][:, :0].clone()}, r"of shape \(4, 0\)"),
+        (
+            lambda t: {**t, _A: t[_A] * 1e37, _A.replace("_A", "_B"): t[_A.replace("_A", "_B")] * 1e4},
+            "beyond what float32",
+        ),
     ],
 )
 def test_tensors_that_are_no_lora_are_named(adapter, change, said):
