@@ -220,8 +220,8 @@ def _tensors(folder: str) -> dict[str, Tensor]:
     strange = [name for name, tensor in found.items() if tensor.dtype not in floats or not tensor.numel()]
     if strange:
         told = [
-            f"tensor {name}: it is {str(one.dtype).removeprefix('torch.')} of shape {tuple(one.shape)}; floats of 16 bits "
-            "or more are merged"
+            f"tensor {name}: it is {str(one.dtype).removeprefix('torch.')} of shape {tuple(one.shape)}; floats of 16 "
+            "bits or more are merged"
             for name, one in ((name, found[name]) for name in strange[:10])
         ]
         raise FileError([Problem(shown(path), 0, 0, said) for said in told], _ELSEWHERE)
