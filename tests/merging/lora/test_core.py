@@ -21,7 +21,7 @@ def _dense(factors, weights):
     return sum(w * f.scaling * f.b.double() @ f.a.double() for w, f in zip(weights, factors, strict=True))
 
 
-@profile(max_examples=60)
+@profile(max_examples=40)
 @given(
     m=st.integers(1, 30),
     n=st.integers(1, 30),
