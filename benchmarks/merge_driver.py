@@ -25,6 +25,7 @@ from collections.abc import Callable
 
 MB = 1e6
 ROOM = 64 * MB
+WHO = ("ours", "mergekit")
 
 
 def main() -> None:
@@ -44,12 +45,10 @@ def main() -> None:
         print(f"largest tensor {largest / MB:.0f} MB; bound {(2 * largest + ROOM) / MB:.0f} MB\n")
         failed = False
         times: dict[tuple[str, str, int], float] = {}
-        rows = [("ours", "linear", count) for count in sorted({*asked.models, 8})]
-        rows += [
-            ("ours", "ties", asked.ties),
-            *(("ours", "ties", count) for count in asked.models if count > asked.ties),
-        ]
-        rows += [("mergekit", "linear", 8), ("mergekit", "ties", asked.ties)]
+        # What is compared runs one right after the other, as the machine may get busier.
+        rows = [(who, method, count) for method, count in (("linear", 8), ("ties", asked.ties)) for who in WHO]
+        more = [("ours", method, count) for method in ("linear", "ties") for count in asked.models]
+        rows += [row for row in more if row not in rows]
         print("| who | method | models | anonymous memory, MB | seconds |\n| --- | --- | ---: | ---: | ---: |")
         for who, method, count in rows:
             command = [sys.executable, __file__, "--child", who, method, str(count), folder]

@@ -239,14 +239,16 @@ def together_problems(checkpoints: Sequence[StoredModel]) -> list[str]:
 
 
 def _shape_problems(first: StoredModel, other: StoredModel) -> list[str]:
-    odd = []
+    odd: list[tuple[str, object, object]] = []
     for key in first.places.keys() & other.places.keys():
         ours, theirs = first.places[key], other.places[key]
         if ours.shape != theirs.shape:
             odd.append((key, list(theirs.shape), list(ours.shape)))
         elif (ours.dtype in FLOATS) != (theirs.dtype in FLOATS):
             odd.append((key, theirs.dtype, ours.dtype))
-    told = [f"{other.name} and {first.name}: {key} is {theirs} and {ours}" for key, theirs, ours in sorted(odd)[:5]]
+    told = [
+        f"{other.name} and {first.name}: {key} is {theirs} and {ours}" for key, theirs, ours in sorted(odd, key=str)[:5]
+    ]
     return told + [f"{other.name} and {first.name}: {len(odd) - 5} more tensors like these"] * (len(odd) > 5)
 
 

@@ -149,17 +149,18 @@ def value_at(setting: Setting, name: str, depth: float, *, what: str, default: S
     """
     if isinstance(setting, Scalar):
         return setting
-    if setting and isinstance(setting[0], Mapping):
-        for case in setting:
+    listed: Sequence[Any] = setting
+    if listed and isinstance(listed[0], Mapping):
+        for case in listed:
             if case.get("filter", "*") in (None, "*") or str(case["filter"]) in name:
                 return value_at(case["value"], name, depth, what=what, default=default)
         if default is None:
             raise UsageError(f"{what}: no filter fits {name}; end the list with a value without a filter")
         return default
-    place = depth * (len(setting) - 1)
+    place = depth * (len(listed) - 1)
     low = int(place)
-    high = min(len(setting) - 1, low + 1)
-    return float(setting[low] + (setting[high] - setting[low]) * (place - low))
+    high = min(len(listed) - 1, low + 1)
+    return float(listed[low] + (listed[high] - listed[low]) * (place - low))
 
 
 def _faults(value: object) -> list[str]:

@@ -62,7 +62,8 @@ class TensorMerge:
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Of the method, for a tensor: those that are given. One that differs by input is a list."""
-        depth, defaults = self._depths.get(name, 0.0), parameters_of(self.method)
+        depth = self._depths.get(name, 0.0)
+        defaults: dict[str, Any] = parameters_of(self.method)
         found: dict[str, Any] = {}
         for key, setting in self.plan.parameters.items():
             at = functools.partial(
