@@ -49,6 +49,8 @@ class Mapped:
 
     def __init__(self) -> None:
         self._maps: dict[str, mmap.mmap] = {}
+        # config.json -> `names_in_memory`: the inputs of a merge mostly have one config.
+        self.in_memory: dict[str, list[list[str]]] = {}
 
     def tensor(self, place: TensorPlace) -> Tensor:
         """A tensor in its own dtype, which lies in the file: nothing of it is read before it is looked at."""
@@ -136,7 +138,10 @@ def open_checkpoint(name: str, folder: str, mapped: Mapped) -> StoredModel:
             f"{where}: {len(packed)} of its tensors are packed into few bits, such as {packed[0]} "
             f"({places[packed[0]].dtype}); give the float32 or bfloat16 weights that it was made from"
         )
-    groups = names_in_memory(folder)
+    asked = json.dumps(config, sort_keys=True)
+    groups = mapped.in_memory.get(asked)
+    if groups is None:
+        groups = mapped.in_memory[asked] = names_in_memory(folder)
     kept, tied = dict(places), {}
     said = config.get("tie_word_embeddings")
     for first, *others in groups:
@@ -174,9 +179,7 @@ def names_in_memory(folder: str) -> list[list[str]]:
         with torch.device("meta"):
             model = auto.from_config(made)
         model.tie_weights()
-    except (
-        Exception
-    ):  # Config values of a stranger's reach all of transformers' code; code of the model's own isn't run.
+    except Exception:  # Config values of anybody's reach all of transformers' code; a model's own code isn't run.
         return []
     names: dict[int, list[str]] = {}
     for key, value in model.state_dict(keep_vars=True).items():

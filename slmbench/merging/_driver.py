@@ -69,7 +69,7 @@ def merge(plan: MergePlan, catalog: Catalog, *, search: JsonObject | None = None
         work = TensorMerge(plan, method, sources, mapped, partial)
         if problems := work.problems():
             raise UsageError("\n".join(f"merge {plan.name}: {said}" for said in problems))
-        hasher = ThreadPoolExecutor(1)
+        hasher = ThreadPoolExecutor(2)
         try:
             digests = {path: hasher.submit(file_facts, path) for path in sources.files}
             return _made(work, place, digests, search)
