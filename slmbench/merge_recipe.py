@@ -318,7 +318,7 @@ def _adapter_problems(document: Document, spec: MergeRecipeSpec, train: Recipe) 
 
 def _short(value: object) -> str:
     if isinstance(value, dict):
-        return "/".join(f"{part:g}" for part in value.values())
+        return "/".join(f"{part:.3g}" for part in value.values())
     if isinstance(value, list):
         return "[" + ", ".join(_short(part) for part in value) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
