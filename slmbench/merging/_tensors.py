@@ -66,6 +66,11 @@ def merge_tensors(
     import torch
 
     entry = method if isinstance(method, Registered) else load_method(method)
+    if entry.facts.get("space") == "adapters":
+        raise UsageError(f"{entry.name} merges adapters, not single tensors: `slmbench merge` takes their folders")
+    given_tensors = [*tensors, *([] if base is None else [base])]
+    if strange := [type(one).__name__ for one in given_tensors if not isinstance(one, torch.Tensor)]:
+        raise UsageError(f"{entry.name} merges tensors of torch; got {strange[0]}")
     given = {key.removesuffix("_"): value for key, value in parameters.items()}
     factors = [1.0] * len(tensors) if weights is None else list(weights)
     problems = check_parameters(entry, given)
