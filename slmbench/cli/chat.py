@@ -125,7 +125,7 @@ class _Talk:
         if sent is not None:
             self._answer(sent)
         elif not self.typed and not self.as_json:
-            say(f"{self._prompt()}: the next line", dim=True)
+            current().aside(f"{self._prompt()}: the next line")
         return True
 
     def _answer(self, sent: Asked) -> None:
@@ -134,7 +134,7 @@ class _Talk:
         if sent.dropped:
             say(f"the context is full: the first {sent.dropped} messages and their answers are left out from now on")
         if sent.route is not None:
-            say(_routed(sent, sent.route), dim=True)
+            current().aside(_routed(sent, sent.route))
         written = TextSoFar()
         self.under_way = sent, written, time.perf_counter()
         for piece in self.writer.write(sent.loaded, sent.ids, sent.wish, written):
@@ -155,7 +155,7 @@ class _Talk:
         else:
             show()
         nothing = "" if written.text else "; nothing was said, and the message is not kept"
-        say(f"{written.tokens_out} tokens in {seconds:.1f} s{ENDINGS.get(written.reason, '')}{nothing}", dim=True)
+        current().aside(f"{written.tokens_out} tokens in {seconds:.1f} s{ENDINGS.get(written.reason, '')}{nothing}")
 
     def _tell_stopped(self) -> bool:
         """What a Ctrl-C stopped; False where it is to end the conversation."""

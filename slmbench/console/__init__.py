@@ -134,10 +134,13 @@ class Console:
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
 
-    def say(self, text: str, *, dim: bool = False) -> None:
-        """A line for the person, on stderr. dim: on a terminal, less bright than what matters more."""
-        dim = dim and _colors(sys.stderr)
-        self._write(sys.stderr, paint(text, "dim") if dim else visible(text))
+    def say(self, text: str) -> None:
+        """A line for the person, on stderr."""
+        self._write(sys.stderr, visible(text))
+
+    def aside(self, text: str) -> None:
+        """A line for the person that matters less, on stderr; on a terminal less bright."""
+        self._write(sys.stderr, paint(text, "dim") if _colors(sys.stderr) else visible(text))
 
     def stream(self, text: str, keep: str = "") -> None:
         """A piece of a line of data, on stdout; what is written there next goes on where it ends."""
@@ -316,9 +319,9 @@ def using(console: Console) -> Iterator[Console]:
         _CURRENT.reset(token)
 
 
-def say(text: str, *, dim: bool = False) -> None:
-    """A line for the person, on stderr, safe to look at; a line that moves there is not broken. dim: see `Console`."""
-    current().say(text, dim=dim)
+def say(text: str) -> None:
+    """A line for the person, on stderr, safe to look at; a line that moves there is not broken."""
+    current().say(text)
 
 
 def show(text: str = "", keep: str = "", *, painted: bool = False) -> None:

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.errors import FileError, UsageError
+from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_atomically, write_json
 from slmbench.foreign import Limits, read_object
 from slmbench.machine import code, hardware, packages, peak_memory_bytes, reset_peak_memory
@@ -78,12 +78,25 @@ def merge(plan: MergePlan, catalog: Catalog, *, search: JsonObject | None = None
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def merge_problems(plan: MergePlan, catalog: Catalog) -> list[str]:
+    """What `merge` would refuse of a plan, in lines; nothing is written."""
+    try:
+        method = load_method(plan.method, catalog)
+        problems = plan_problems(plan)
+        if not problems:
+            with Mapped() as mapped:
+                problems = TensorMerge(plan, method, open_sources(plan, catalog, mapped), mapped, "").problems()
+    except SlmbenchError as error:
+        return str(error).split("\n")
+    return [f"merge {plan.name}: {said}" for said in problems]
+
+
 def _made(work: TensorMerge, place: str, digests: Digests, search: JsonObject | None) -> MergeResult:
     plan, sources, partial = work.plan, work.sources, work.folder
     if (there := _there(place)) is not None:
         same = there.identity_sha256 == identity_of(plan, work.method, sources, digests)
         if same and _is_whole(place, there):
-            say(f"{shown(place)} is there already: {there.told}")
+            say(f"{shown(place)} already exists: {there.told}")
             return MergeResult(place, there)
         why = "has changed since it was merged" if same else "was merged from other weights or with other settings"
         say(f"{shown(place)} {why}; it is replaced")

@@ -22,6 +22,7 @@ from slmbench.merging._checkpoints import (
     weights_digest,
 )
 from slmbench.merging._plan import MergePlan
+from slmbench.merging._tensors import load_method
 from slmbench.merging.lora import LoraUpdate, check_fit, check_together, read_lora
 from slmbench.models import check_source, model_folder, resolve_model
 from slmbench.paths import shown
@@ -91,6 +92,8 @@ def open_sources(plan: MergePlan, catalog: Catalog, mapped: Mapped) -> MergeSour
         problems.append(f"{updates[0].name} is an adapter: name the base that it is put on (model), or ask for a LoRA")
     if models and plan.result == "lora":
         problems.append(f"{models[0].name} is a whole model, and a LoRA is made of adapters: ask for result model")
+    elif models and load_method(plan.method, catalog).facts.get("space") == "adapters":
+        problems.append(f"{models[0].name} is a whole model, and {plan.method} merges adapters alone")
     if base is not None:
         digest = functools.cache(lambda dtype: weights_digest(base, dtype, mapped))
         for update in updates:

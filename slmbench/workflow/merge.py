@@ -11,7 +11,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import FileError, UsageError, did_you_mean
 from slmbench.merge_recipe import MergeRecipe
-from slmbench.merging import MergeInput, MergePlan, MergeResult, load_method, merge
+from slmbench.merging import MergeInput, MergePlan, MergeResult, load_method, merge, merge_problems
 from slmbench.models import ModelSource, is_whole_model, resolve_model
 from slmbench.paths import shown
 from slmbench.runs import TrainingRecord, read_training
@@ -131,6 +131,7 @@ def make_merges(ready: ReadyMerges, catalog: Catalog) -> list[MadeMerge]:
     """All merges that are asked for, searched where something is searched; those that are there already are kept."""
     from slmbench.workflow.merge_search import Search
 
+    _refuse_unfit(ready, catalog)
     search = Search(ready, catalog)
     made = []
     for name in ready.merges:
@@ -140,6 +141,17 @@ def make_merges(ready: ReadyMerges, catalog: Catalog) -> list[MadeMerge]:
             with phase(f"merge {result}"):
                 made.append(MadeMerge(name, seed, merge(plan, catalog, search=found.log)))
     return made
+
+
+def _refuse_unfit(ready: ReadyMerges, catalog: Catalog) -> None:
+    """Raises UsageError for all that can't be merged: the last merge of a recipe needn't wait for the first."""
+    problems: list[str] = []
+    for name in ready.merges:
+        settled = ready.recipe.settled(name, ready.recipe.candidates(name)[0])
+        result, seed = next(iter(ready.recipe.result_names(name).items()))
+        problems += merge_problems(ready.plan(name, settled, result, seed), catalog)
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 def missing_adapters(recipe: MergeRecipe, names: Sequence[str], out: str) -> dict[str, str]:

@@ -142,7 +142,7 @@ def test_the_same_merge_again_is_there_and_another_takes_its_place(folders, plan
     stamp = os.stat(os.path.join(first.folder, "model.safetensors")).st_mtime_ns
     assert merge(plan(folders["llama"][1:3]), catalog) == first
     assert os.stat(os.path.join(first.folder, "model.safetensors")).st_mtime_ns == stamp
-    assert "is there already" in said[-1]
+    assert "already exists" in said[-1]
     other = merge(plan(folders["llama"][1:3], weights={"b": 3}), catalog)
     assert other.record.sha256 != first.record.sha256 and "it is replaced" in said[-1]
     path = os.path.join(other.folder, "config.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from slmbench.datasets import Dataset
 from slmbench.errors import UsageError
 from slmbench.merging import merge
 from slmbench.models import load_model, resolve_model
+from slmbench.paths import package_dir
 from slmbench.task import _task
 from slmbench.workflow import merge_search
 from slmbench.workflow.candidates import result_on
@@ -173,6 +175,26 @@ def test_an_input_by_path_is_looked_up_beside_the_recipe(trained: tuple[Path, Pa
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"input 'b': there is no folder .*gone; `path` is looked up beside .*p.yaml"):
         ready((tmp_path / "p.yaml", out))
+
+
+def test_what_the_last_merge_cannot_do_is_told_before_the_first_is_made(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A whole model where adapters alone are merged, or a LoRA is asked for."""
+    inputs = f"{{a: {{path: {nano_folder()}}}, b: {{path: {trained[1]}/adapters/note}}}}"
+    merges = "merges: {mean: {method: linear}, small: {method: linear, result: lora}, both: {method: cat}}"
+    text = RECIPE.replace("[note, choice]", inputs)
+    (tmp_path / "w.yaml").write_text(text[: text.index("merges:")] + merges + "\n")
+    asked = MergeAsked(recipe=str(tmp_path / "w.yaml"), out=str(tmp_path / "out"))
+    with pytest.raises(UsageError) as caught:
+        make_merges(ready_merges(asked, default_catalog()), default_catalog())
+    assert "merge small: a is a whole model, and a LoRA is made of adapters" in str(caught.value)
+    assert "merge both: a is a whole model, and cat merges adapters alone" in str(caught.value)
+    assert not (tmp_path / "out" / "models").exists()
+
+
+def nano_folder() -> str:
+    return os.path.join(package_dir(), "nano", "model")
 
 
 def test_the_command_prints_what_it_made_and_a_dry_run_writes_nothing(
