@@ -15,7 +15,7 @@ def holds_as_stored(loaded: LoadedModel) -> bool:
     """Whether all parameters in the model's files have their names, and their shapes, in memory too."""
     if is_gguf(loaded.source.location):
         return False
-    stored = placed_tensors(model_folder(loaded.source))
+    stored = placed_tensors(model_folder(loaded.source)) or {}
     own = dict(loaded.model.named_parameters(remove_duplicate=False))
     return bool(stored) and all(name in own and tuple(own[name].shape) == tuple(stored[name].shape) for name in stored)
 
