@@ -7,7 +7,8 @@ there is, and up to 200 of the evaluated split held out, none of whose texts was
 user's text alone (`slmbench.routing.user_text`). For every head: accuracy on the held-out texts with its interval, the
 paired difference to TF-IDF, how many texts of a sixth set that no adapter is for (dolly_hhrlhf, everyday instructions)
 still go to an adapter, how many held-out texts go to the base, and the median milliseconds of a request, one after
-another: by the clock, and of CPU, which what else the machine does changes less. Then the head that `auto` takes, held against TF-IDF, the named peer. `--threads N` for torch.
+another: by the clock, and of CPU, which what else the machine does changes less. Then the head that `auto` takes, held
+against TF-IDF, the named peer. `--threads N` for torch.
 
     ... python benchmarks/routing.py --adapters gsm8k=DIR medquad=DIR [--limit 24]
 
@@ -106,9 +107,8 @@ def five_sets(model: str) -> int:
         lead = estimate([a - b for a, b in zip(correct[name], correct["tfidf"], strict=True)], range=(-1.0, 1.0))
         accuracy = f"{one.value:.4f} [{one.ci_low:.4f}, {one.ci_high:.4f}]"
         less = "" if name == "tfidf" else f"{lead.value:+.4f} [{lead.ci_low:+.4f}, {lead.ci_high:+.4f}]"
-        print(
-            f"{name:10}{accuracy:>24}{less:>28}{false_routes:>18.1%}{to_base:>15.1%}{ms[name]:>8.2f}{cpu_ms[name]:>8.2f}{seconds:>8.1f}"
-        )
+        costs = f"{ms[name]:>8.2f}{cpu_ms[name]:>8.2f}{seconds:>8.1f}"
+        print(f"{name:10}{accuracy:>24}{less:>28}{false_routes:>18.1%}{to_base:>15.1%}{costs}")
     least = sum(tried["tfidf"].correct)
     able = {name: one.outcome for name, one in tried.items() if name != "length" and sum(one.correct) >= least}
     choice = choose_head(able)
