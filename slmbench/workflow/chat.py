@@ -254,7 +254,14 @@ def remarks(room: ChatRoom, conversation: Conversation) -> list[str]:
         )
     elif conversation.task is None and loaded.source.family == "nano" and format_trained_in(loaded) is None:
         told.append("note: nano was made for its own tasks and can't converse; /task nano_arithmetic asks in one")
-    return told + [f"note: {said}" for said in format_remarks(loaded, style) if style.turns]
+    trained = format_trained_in(loaded)
+    if conversation.task is None and trained not in (None, style.name):
+        told.append(
+            f"note: it was trained in format {trained}, and a conversation is in {style.name}; /task asks as it was"
+        )
+    elif conversation.task is not None:
+        told += [f"note: {said}" for said in format_remarks(loaded, style)]
+    return told
 
 
 def asked(room: ChatRoom, conversation: Conversation, message: str) -> tuple[Conversation, Asked | None]:
