@@ -18,6 +18,7 @@ from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import format_remarks, format_trained_in
 from slmbench.formats import Format, dated, load_format, prompt_ids
 from slmbench.models import LoadedModel, held_as, load_model, read_adapter, refuse_unknown, resolve_model
+from slmbench.paths import shown
 from slmbench.routing import Route, Router, read_router
 from slmbench.task import Blank, Task, blanks_of, formats_of, load_task, typed_example
 from slmbench.values import Prompt, Shot, Target
@@ -156,6 +157,10 @@ def opened(plan: ChatPlan, catalog: Catalog) -> tuple[ChatRoom, Conversation]:
         there = {info.name for info in infos}
         infos += [read_adapter(one.folder) for one in router.adapters if one.name not in there]
         router.check_adapters({info.name: info for info in infos})
+    for i, info in enumerate(infos):
+        if other := next((one for one in infos[:i] if one.name == info.name), None):
+            both = f"{shown(other.folder)} and {shown(info.folder)}"
+            raise UsageError(f"two adapters of one name: {both}; rename one of the folders")
     dtype, quantization = held_as([info.folder for info in infos])
     source = resolve_model(plan.model, catalog)
     with phase(f"loading {source.name}"):
@@ -206,6 +211,9 @@ def obey(room: ChatRoom, conversation: Conversation, command: ChatCommand) -> tu
         changed = evolve(conversation, auto=True, typed=())
     else:
         adapter = rest[0] if name == "adapter" else None
+        if adapter is not None and adapter not in room.bank.names:
+            hint = did_you_mean(adapter, room.bank.names) if room.bank.names else "; start the chat with --adapter DIR"
+            raise UsageError(f"unknown adapter {adapter!r}{hint}")
         room.bank.swap(adapter)
         changed = evolve(conversation, adapter=adapter, auto=False, typed=())
     if changed.task is not None and not changed.task.named:  # Its format was that of whoever answered.

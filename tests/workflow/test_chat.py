@@ -168,7 +168,7 @@ def test_what_was_not_answered_is_not_kept(stories: LoadedModel) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("/adapter med", "the bank has no adapter 'med'"),
+        ("/adapter med", "unknown adapter 'med'; start the chat with --adapter DIR"),
         ("/auto", "/auto needs a router: start the chat with --router DIR"),
         ("/task gsm8", "unknown task 'gsm8'; did you mean 'gsm8k'?"),
         ("/task gsm8k chta", "unknown format 'chta'; did you mean 'chat'?"),
