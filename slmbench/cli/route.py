@@ -125,10 +125,13 @@ def eval_command(trial: RouterTrial, as_json: bool) -> None:
     quiet_libraries()
     found = try_router(trial, default_catalog())
     if as_json:
-        show_json(found.routing.as_json() | {"ms": found.ms})
+        show_json(found.routing.as_json())
         return
-    _show_routing(found.routing, found.ms)
+    _show_routing(found.routing)
     show_leaderboard(found.board, found.page, as_json=False)
+
+
+_LOST = "; how much more an item would score on average with its task's own adapter"
 
 
 def _router_json(router: Router) -> JsonObject:
@@ -172,7 +175,7 @@ def _show_router(router: Router) -> None:
         )
 
 
-def _show_routing(routing: Routing, ms: float | None) -> None:
+def _show_routing(routing: Routing) -> None:
     from slmbench.console.columns import Cell, print_lines, table_lines
 
     header = ["task", *routing.columns, "regret"]
@@ -188,9 +191,9 @@ def _show_routing(routing: Routing, ms: float | None) -> None:
         ("regret", routing.regret, "{:+.4f}"),
     ):
         if value is not None:
-            show(f"{name}: {_told(value, form)} on {value.n} items")
-    if ms is not None:
-        show(f"cost: {ms:.2f} ms a request")
+            show(f"{name}: {_told(value, form)} on {value.n} items" + (_LOST if name == "regret" else ""))
+    if routing.ms is not None:
+        show(f"cost: {routing.ms:.2f} ms a request")
     if routing.remark:
         say(routing.remark)
 

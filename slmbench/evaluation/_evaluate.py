@@ -143,6 +143,7 @@ def _run(
                     results,
                     options.latency,
                     job.remarks,
+                    None if chosen is None else chosen.ms[job.task.name],
                 )
         return finished
     except KeyboardInterrupt:

@@ -36,8 +36,10 @@ def finish(
     results: JsonObject,
     latency: bool = False,
     told: Sequence[str] = (),
+    choice_ms: float | None = None,
 ) -> Run:
     """Writes the run's samples and its record. latency: each item was computed alone. told: remarks on all items.
+    choice_ms: what choosing an item's adapter took, if one was chosen.
 
     Raises SlmbenchError where lm-eval's numbers are not the samples'.
     """
@@ -90,7 +92,7 @@ def finish(
             )
             metrics.append(metric.model_dump())
     counted = {name: n for name, n in sorted(remarks.items()) if n}
-    cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows).model_dump()
+    cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows, choice_ms).model_dump(exclude_unset=True)
     samples = [SampleRecord(**row) for row in rows]
     return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted})
 
@@ -178,7 +180,9 @@ def _remarks(task: Task, example: Example, row: JsonObject, format: Format) -> C
     return found
 
 
-def _cost(rows: Sequence[JsonObject], resumed: int, latency: bool, batch_rows: int | None) -> CostPart:
+def _cost(
+    rows: Sequence[JsonObject], resumed: int, latency: bool, batch_rows: int | None, choice_ms: float | None
+) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
@@ -197,6 +201,7 @@ def _cost(rows: Sequence[JsonObject], resumed: int, latency: bool, batch_rows: i
         n_resumed=resumed,
         # What an automatic batch came to, halvings included.
         batch_rows=batch_rows,
+        **({} if choice_ms is None else {"choice_ms": round(choice_ms, 3)}),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -20,6 +22,9 @@ from slmbench.values import Example, JsonObject
 Request = TypeVar("Request", ScoreRequest, WriteRequest)
 Answer = TypeVar("Answer", ScoreAnswer, WriteAnswer)
 
+_TIMED = 15
+"""Items of a task that are chosen for once more, one after another."""
+
 
 class AdapterChoice(Protocol):
     """Which adapter answers each item: a router's choice, the oracle's, one by chance.
@@ -35,7 +40,8 @@ class AdapterChoice(Protocol):
     def sha256(self) -> str:
         """The digest of all that its choices depend on, beside task and example."""
 
-    # A choice may also have a `remark`, a text: what a reader of its runs should know of it.
+    # A choice may also have a `remark`, a text: what a reader of its runs should know of it; and `owners`, tasks and
+    # the adapters that are for them, so that its runs tell how often it is right.
 
     def choose(self, task: Task, examples: Sequence[Example]) -> list[str | None]:
         """For each example the name of an adapter, None for the base alone.
@@ -47,11 +53,15 @@ class AdapterChoice(Protocol):
 
 @frozen(eq=False)
 class Chosen:
-    """Which adapter each item goes to, None for the base. sha256: of the choice. digests: adapter's name -> sha256."""
+    """Which adapter each item goes to, None for the base. sha256: of the choice. digests: adapter's name -> sha256.
+
+    ms: task -> the median milliseconds of choosing for an item of it, one after another.
+    """
 
     sha256: str
     digests: Mapping[str, str]
     of: Mapping[Item, str | None]
+    ms: Mapping[str, float]
 
     def identity(self, item: Item) -> JsonObject:
         """What an item's answers depend on: who chose, and what was chosen."""
@@ -94,6 +104,8 @@ class Routed:
         tasks = dict.fromkeys(task for one in every for task in one.record.tasks)
         why = next((one.forced for one in every if one.forced), None)
         forced: JsonObject = {"forced_base": why} if why else {}
+        known: Mapping[str, str] = getattr(self.choice, "owners", {})
+        owners: JsonObject = {"owners": dict(known)} if known else {}
         return AdapterPart(
             name=self.choice.name,
             sha256=self.choice.sha256,
@@ -101,6 +113,7 @@ class Routed:
             parameters=sum(one.parameters for one in every),
             tasks=list(tasks),
             choices=self.digests,
+            **owners,
             **forced,
         )
 
@@ -117,9 +130,11 @@ class Routed:
     def chosen(self, items: Sequence[tuple[Task, Sequence[Example]]]) -> Chosen:
         """Asks for the choices. items: tasks, each with its examples. Raises UsageError for an unknown adapter."""
         of: dict[Item, str | None] = {}
+        ms: dict[str, float] = {}
         for task, examples in items:
             with self.bank.using(None):  # What reads the base's hidden states reads the base's.
                 names = self.choice.choose(task, examples)
+                ms[task.name] = self._ms(task, examples[:_TIMED])
             if len(names) != len(examples):
                 raise SlmbenchError(
                     f"{self.choice.name} chose {len(names)} adapters for {len(examples)} items of {task.name!r}"
@@ -131,7 +146,16 @@ class Routed:
                         f"{did_you_mean(name, self.bank.names)}; here are {', '.join(map(repr, self.bank.names))}"
                     )
             of |= {(task.name, at): name for at, name in enumerate(names)}
-        return Chosen(self.choice.sha256, self.digests, of)
+        return Chosen(self.choice.sha256, self.digests, of, ms)
+
+    def _ms(self, task: Task, examples: Sequence[Example]) -> float:
+        """The median of the milliseconds that choosing for each of these items takes, with the bare base."""
+        taken = []
+        for example in examples:
+            start = time.perf_counter()
+            self.choice.choose(task, [example])
+            taken.append((time.perf_counter() - start) * 1000)
+        return median(taken) if taken else 0.0
 
 
 class RoutedEngine:

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from slmbench.leaderboard._page_latency import latencies
-from slmbench.leaderboard._page_routing import routing_views
+from slmbench.leaderboard._page_routing import choices_among, routing_views
 from slmbench.leaderboard._page_samples import run_sections
 from slmbench.leaderboard._page_side_by_side import side_by_side
 from slmbench.leaderboard._page_table import adapter_share, column_views, is_large
@@ -53,6 +53,7 @@ def render_page(
         beside=side_by_side(leaderboard, by_id),
         trainings=trainings(leaderboard, by_id),
         routers=routing_views(run for run in runs if run.run_id in shown),
+        choices=choices_among(by_id.values()),
         about=_about(by_id),
         sections=run_sections(leaderboard, by_id, anchors, out),
         adapter_share=adapter_share,

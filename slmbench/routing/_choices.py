@@ -32,6 +32,10 @@ class RouterChoice:
         return self.router.sha256
 
     @property
+    def owners(self) -> Mapping[str, str]:
+        return self.router.owners
+
+    @property
     def remark(self) -> str:
         """What a reader of its runs should know."""
         why = self.router.facts.get("why", "")

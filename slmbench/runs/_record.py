@@ -86,6 +86,7 @@ class AdapterPart(Part):
     tasks: what it was trained on
     forced_base: why the model is not the one that it was made on; not there if it is
     choices: adapter -> its sha256, if each item has its own and name and sha256 are of what chooses; else not there
+    owners: task -> the adapter that is for it, as what chooses knows it; not there if it knows of none
     """
 
     name: Filled
@@ -101,6 +102,7 @@ class AdapterPart(Part):
     tasks: list[AnyText] | None = None
     forced_base: AnyText | None = None
     choices: dict[AnyText, AnyText] | None = None
+    owners: dict[AnyText, AnyText] | None = None
 
 
 class PackagePart(Part):
@@ -261,6 +263,7 @@ class CostPart(Part):
     n_truncated: prompts that were cut to the model's window
     n_resumed: answers that were read from the journal of a call before
     batch_rows: rows that were computed at once
+    choice_ms: median milliseconds of choosing an item's adapter, one after another; not there if none was chosen
     """
 
     seconds: Amount | None = None
@@ -274,6 +277,7 @@ class CostPart(Part):
     n_truncated: Count | None = None
     n_resumed: Count | None = None
     batch_rows: Count | None = None
+    choice_ms: Amount | None = None
 
 
 class RunIdentity(Part):

@@ -22,6 +22,7 @@ from slmbench.paths import shown
 from slmbench.routing import Route, Router, read_router
 from slmbench.task import Blank, Task, blanks_of, formats_of, load_task, typed_example
 from slmbench.values import Prompt, Shot, Target
+from slmbench.workflow.evaluate import bank_bytes
 
 AUTO = "auto"
 COMMANDS = {
@@ -166,7 +167,7 @@ def opened(plan: ChatPlan, catalog: Catalog) -> tuple[ChatRoom, Conversation]:
     with phase(f"loading {source.name}"):
         loaded = load_model(source, dtype=dtype, quantization=quantization)
     router = None if router is None else router.of_base(loaded)
-    bank = AdapterBank(loaded)
+    bank = AdapterBank(loaded, bank_bytes(loaded))
     for info in infos:
         bank.add(info.name, info.folder, force_base=plan.force_base)
     known = tuple(sorted(catalog.files("tasks")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,8 +48,6 @@ from slmbench.training import held_out_rows
 from slmbench.values import JsonObject
 from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, ready_evaluation
 from slmbench.workflow.rank import rank
-
-_TIMED = 40
 
 
 @frozen(kw_only=True)
@@ -120,9 +117,12 @@ def save(router: Router, folder: str) -> str:
 
 
 def opened(folder: str, model: str | None, catalog: Catalog) -> Router:
-    """A router that can be asked: with its base, if its head reads that. model: in place of the one that it names."""
+    """A router that can be asked: with its base, if its head reads that. model: in place of the one that it names.
+
+    A model that is given is held against the router's base, whatever the head reads.
+    """
     router = read_router(folder)
-    if not router.head.reads_base:
+    if model is None and not router.head.reads_base:
         return router
     name = model or str(router.facts.get("model") or router.base.name)
     refuse_unknown(name, catalog)
@@ -150,12 +150,11 @@ class RouterTrial:
 
 @frozen(eq=False)
 class Trial:
-    """What came out. ms: what a request costs, in the median, one after another; None if no text was asked."""
+    """What came out."""
 
     board: Leaderboard
     page: str
     routing: Routing
-    ms: float | None
 
 
 def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
@@ -195,24 +194,7 @@ def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
     )
     found, _ = load_runs([Path(run.folder) for run in runs], catalog)
     routing = next(one for one in routings(found))
-    with phase("timing the router"):
-        ms = request_ms(opened(trial.router, trial.model, catalog), tasks, trial.options.limit)
-    return Trial(board, page, routing, ms)
-
-
-def request_ms(router: Router, tasks: Sequence[Task], limit: int | None = None) -> float | None:
-    """The median of the milliseconds that a text takes, over the first texts of each task, one after another."""
-    each = max(1, _TIMED // max(1, len(tasks)))
-    texts = [user_text(task, one) for task in tasks for one in task.examples(task.spec.split, limit)[:each]]
-    if not texts:
-        return None
-    router.route(texts[0])  # Whatever is imported and set up once.
-    taken = []
-    for text in texts:
-        start = time.perf_counter()
-        router.route(text)
-        taken.append(time.perf_counter() - start)
-    return sorted(taken)[len(taken) // 2] * 1000
+    return Trial(board, page, routing)
 
 
 def _named(folders: Sequence[str]) -> dict[str, AdapterInfo]:

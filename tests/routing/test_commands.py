@@ -95,6 +95,7 @@ def test_the_page_has_the_matrix_as_a_table_with_words_for_who_does_not_see_it(t
     assert "Confusion matrix of nano + auto" in section and "<caption>" in section
     assert section.count(">, where they belong<") == 3 and 'scope="row">nano_note' in section
     assert "routed by tfidf" in section and "Regret" in section and "False routes" in section
+    assert "to route a request" in section and "+ auto, + oracle, + random" in page
     assert "style=" not in section and "<script" not in section
 
 
@@ -105,6 +106,11 @@ def test_auto_in_eval_adds_the_routed_row_alone(folder, tmp_path, capsys):
     assert [one["adapter"] and one["adapter"]["name"] for one in records] == [None, "auto"]
     assert records[1]["adapter"]["sha256"] == read_router(str(folder)).sha256
     assert sorted(records[1]["adapter"]["choices"]) == ["arithmetic", "choice"]
+    assert "choice_ms" not in records[0]["cost"]
+    (found,) = routings(load_runs(tmp_path)[0])  # With no oracle's row: the router itself knows whose tasks are whose.
+    went = [json.loads(line)["adapter"] for path in tmp_path.glob("runs/*+auto*/samples.jsonl") for line in path.open()]
+    assert found.accuracy.value == went.count("arithmetic") / 4 and found.tasks[0].own == "arithmetic"
+    assert found.regret is None and found.ms == records[1]["cost"]["choice_ms"] > 0
 
 
 @pytest.mark.parametrize(
