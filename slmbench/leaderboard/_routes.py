@@ -86,7 +86,7 @@ def routings(runs: Iterable[ScoredRun]) -> list[Routing]:
         if adapter["name"] == BY_TASK:
             oracles[run.model, among, run.task, run.comparability_key] = run
         else:
-            routers.setdefault((run.name, among, adapter["sha256"]), {})[run.task] = run
+            routers.setdefault((run.name, among, str(adapter.get("sha256"))), {})[run.task] = run
     return [
         _routing(
             list(its.values()),
@@ -146,8 +146,8 @@ def _own(run: ScoredRun, oracle: ScoredRun | None) -> str | None:
 
 
 def _ms(runs: Sequence[ScoredRun]) -> float | None:
-    told = [(run.record["cost"].get("choice_ms"), run.record["dataset"]["n"]) for run in runs]
-    known = [(ms, n) for ms, n in told if ms is not None]
+    told = [((run.record.get("cost") or {}).get("choice_ms"), run.record["dataset"].get("n")) for run in runs]
+    known = [(ms, n) for ms, n in told if ms is not None and n]
     total = sum(n for _, n in known)
     return sum(ms * n for ms, n in known) / total if total else None
 
@@ -155,7 +155,7 @@ def _ms(runs: Sequence[ScoredRun]) -> float | None:
 def _went(run: ScoredRun) -> dict[str, str]:
     """Item -> the adapter that answered it, or BASE."""
     try:
-        return {str(one["item_id"]): one.get("adapter") or BASE for one in read_samples(run) if one["epoch"] == 0}
+        return {str(one["item_id"]): one.get("adapter") or BASE for one in read_samples(run) if not one.get("epoch")}
     except (OSError, FileError):
         return {}
 

@@ -1,6 +1,7 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
 from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
+from slmbench.runs._part import MergePart
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
@@ -8,7 +9,6 @@ from slmbench.runs._record import (
     AdapterPart,
     CostPart,
     DatasetPart,
-    MergePart,
     MetricPart,
     ModelPart,
     PackagePart,

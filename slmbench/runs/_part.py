@@ -65,3 +65,16 @@ Filled = Annotated[AnyText, AfterValidator(_is_not_empty)]
 Range = Annotated[list[Number], AfterValidator(_is_range)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Time = Annotated[AnyText, AfterValidator(_is_time)]
+
+
+class MergePart(Part):
+    """What a model or an adapter was merged of, by its merge.json.
+
+    method: that it was merged by
+    inputs: names of what was merged
+    identity_sha256: of all that makes the merge what it is
+    """
+
+    method: AnyText
+    inputs: list[AnyText]
+    identity_sha256: AnyText | None = None

@@ -10,7 +10,7 @@ from pydantic import Field
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, read_object
 from slmbench.paths import shown
-from slmbench.runs._part import Filled, Part, Range, Time
+from slmbench.runs._part import Filled, MergePart, Part, Range, Time
 from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
 from slmbench.seal import check_seal
 from slmbench.values import JsonObject
@@ -24,19 +24,6 @@ AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
 # A model's or adapter's name is its folder's, which need not be UTF-8.
 _RECORD_LIMITS = Limits(bytes=8_000_000, surrogates=True)
 _SAMPLE_LIMITS = Limits(surrogates=True)
-
-
-class MergePart(Part):
-    """What a model or an adapter was merged of, by its merge.json.
-
-    method: that it was merged by
-    inputs: names of what was merged
-    identity_sha256: of all that makes the merge what it is
-    """
-
-    method: AnyText
-    inputs: list[AnyText]
-    identity_sha256: AnyText | None = None
 
 
 class ModelPart(Part):
