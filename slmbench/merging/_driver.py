@@ -25,6 +25,7 @@ from slmbench.merging._record import (
     base_record,
     file_facts,
     identity_of,
+    input_facts,
     input_records,
     result_sha256,
     trained_record,
@@ -71,7 +72,7 @@ def merge(plan: MergePlan, catalog: Catalog, *, search: JsonObject | None = None
             raise UsageError("\n".join(f"merge {plan.name}: {said}" for said in problems))
         hasher = ThreadPoolExecutor(2)
         try:
-            digests = {path: hasher.submit(file_facts, path) for path in sources.files}
+            digests = {path: hasher.submit(input_facts, path) for path in sources.files}
             return _made(work, place, digests, search)
         finally:
             hasher.shutdown(wait=False, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import types
@@ -25,7 +26,7 @@ def parameters_of(method: Registered) -> dict[str, object]:
     Raises HookError if the function can't be a merge method.
     """
     found = {}
-    parameters = list(inspect.signature(method.function).parameters.values())
+    parameters = list(_signature(method.function).values())
     if tuple(one.name for one in parameters[:3]) != FIRST:
         asked = ", ".join(one.name for one in parameters[:3])
         raise method.fault(f"its first parameters are {', '.join(FIRST)}; got {asked or 'none'}")
@@ -44,7 +45,7 @@ def parameters_of(method: Registered) -> dict[str, object]:
 
 def is_stochastic(method: Registered) -> bool:
     """Whether what a method makes depends on a seed."""
-    return DRAWS in inspect.signature(method.function).parameters
+    return DRAWS in _signature(method.function)
 
 
 def needs_base(method: Registered, parameters: Mapping[str, object]) -> bool:
@@ -55,7 +56,7 @@ def needs_base(method: Registered, parameters: Mapping[str, object]) -> bool:
 def check_parameters(method: Registered, parameters: Mapping[str, object]) -> list[str]:
     """All that is wrong with the names and single values that a method is told, each a sentence; [] if nothing."""
     defaults = parameters_of(method)
-    kinds = _kinds(method)
+    kinds = _kinds(method.function)
     ranges: Mapping[str, str] = method.facts.get("ranges", {})
     problems = []
     for name, value in parameters.items():
@@ -107,7 +108,7 @@ def call_with(
     problems += check_inputs(method, len(tensors), weights, has_base=base is not None, parameters=parameters)
     if problems:
         raise UsageError("; ".join(one.removeprefix(f"{method.name}: ") for one in problems))
-    asked = inspect.signature(method.function).parameters
+    asked = _signature(method.function)
     given = {name if name in asked else f"{name}_": value for name, value in parameters.items()}
     if DRAWS in asked:
         given[DRAWS] = generator
@@ -115,11 +116,18 @@ def call_with(
     return made
 
 
-def _kinds(method: Registered) -> dict[str, object]:
+@functools.lru_cache(64)
+def _signature(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    """A function's parameters, which are asked for with every tensor."""
+    return inspect.signature(function).parameters
+
+
+@functools.lru_cache(64)
+def _kinds(function: Callable[..., object]) -> dict[str, object]:
     """What the function's annotations say of its parameters; {} where they name what isn't there at run time."""
     hints = {}
-    scope = getattr(method.function, "__globals__", {})
-    for name, hint in getattr(method.function, "__annotations__", {}).items():
+    scope = getattr(function, "__globals__", {})
+    for name, hint in getattr(function, "__annotations__", {}).items():
         try:
             # One at a time: tensors may be named by what is imported for type checkers alone.
             hints[name.removesuffix("_")] = eval(hint, scope) if isinstance(hint, str) else hint

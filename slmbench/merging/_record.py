@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -24,6 +25,17 @@ Digests = Mapping[str, "Future[JsonObject]"]
 def file_facts(path: str) -> JsonObject:
     """Size and sha256 of a file. Raises OSError."""
     return {"bytes": os.path.getsize(path), "sha256": file_sha256(path)}
+
+
+def input_facts(path: str) -> JsonObject:
+    """The same, of a file that a recipe's merges all read: hashed once as long as the system says it is as it was."""
+    status = os.stat(path)
+    return dict(_facts_of(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@functools.lru_cache(256)
+def _facts_of(path: str, *state: int) -> JsonObject:
+    return file_facts(path)
 
 
 def identity_of(plan: MergePlan, method: Registered, sources: MergeSources, digests: Digests) -> str:

@@ -35,27 +35,32 @@ class Piece(NamedTuple):
         assert self.base is not None
         return [tensor - self.base for tensor in self.tensors]
 
+    def look_at(self) -> None:
+        """Raises NotFinite if an input, or the base, holds NaN or infinity."""
+        for index, tensor in enumerate(self.tensors):
+            _finite(tensor, index)
+        if self.base is not None:
+            _finite(self.base, None)
 
-def pieces(tensors: Sequence[Tensor], base: Tensor | None = None) -> Iterator[Piece]:
-    """All numbers of tensors of one shape, in order. Raises NotFinite."""
+
+def pieces(tensors: Sequence[Tensor], base: Tensor | None = None, *, looked_at: bool = True) -> Iterator[Piece]:
+    """All numbers of tensors of one shape, in order. Raises NotFinite, unless whoever asks looks at them himself."""
     flat = [tensor.detach().reshape(-1) for tensor in tensors]
     flat_base = None if base is None else base.detach().reshape(-1)
     for start in range(0, flat[0].numel(), PIECE):
         at = slice(start, start + PIECE)
-        yield Piece(
-            at,
-            [_finite(one[at].float(), index) for index, one in enumerate(flat)],
-            None if flat_base is None else _finite(flat_base[at].float(), None),
-        )
+        piece = Piece(at, [one[at].float() for one in flat], None if flat_base is None else flat_base[at].float())
+        if looked_at:
+            piece.look_at()
+        yield piece
 
 
-def _finite(piece: Tensor, index: int | None) -> Tensor:
+def _finite(piece: Tensor, index: int | None) -> None:
     import torch
 
     # A sum is many times cheaper than a look at each number; a finite one may overflow, so that it only raises doubt.
     if not torch.isfinite(piece.sum()) and not torch.isfinite(piece).all():
         raise NotFinite(index, "NaN" if torch.isnan(piece).any() else "infinity")
-    return piece
 
 
 def like(tensor: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,10 +32,15 @@ def task_arithmetic(
     """
     factors = [lambda_ * weight for weight in (shares(weights) if normalize else weights)]
     merged, flat = like(base)
-    for piece in pieces(tensors, base):
+    import torch
+
+    # As of `linear`, a finite result tells that all inputs were.
+    for piece in pieces(tensors, base, looked_at=False):
         total, *others = piece.changes()
         total *= factors[0]
         for factor, change in zip(factors[1:], others, strict=True):
             total.add_(change, alpha=factor)
         flat[piece.at] = total.add_(piece.base)
+        if not torch.isfinite(total.sum()):
+            piece.look_at()
     return merged
