@@ -2,7 +2,7 @@
 
 from slmbench.runs import read_training
 from slmbench.training._answer_losses import answer_losses
-from slmbench.training._held_out import HeldOutRows, held_out_rows
+from slmbench.training._held_out import HeldOutRows, held_out_rows, without_evaluated
 from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Preparation, prepare_training
 from slmbench.training._rows import TrainingRow
@@ -20,4 +20,5 @@ __all__ = [
     "read_training",
     "seconds_per_token",
     "train_adapter",
+    "without_evaluated",
 ]

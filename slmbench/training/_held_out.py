@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import evolve, frozen
 
 from slmbench.console import say
+from slmbench.contamination import contamination_of
 from slmbench.datasets import local_source
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format
@@ -40,6 +41,30 @@ class HeldOutRows:
     def only(self, places: Sequence[int]) -> HeldOutRows:
         """Those at these places, in their order."""
         return HeldOutRows(_only(self.task, HELD_OUT, places), [self.rows[i] for i in places], self.origin)
+
+
+def without_evaluated(held: HeldOutRows, task: Task, evaluated: Sequence[Task]) -> HeldOutRows:
+    """The rows without those whose text an evaluated split has too, as a training leaves them out.
+
+    task: as it was declared, with its evaluated split. evaluated: all that will be. Their splits are only compared
+    with; one that isn't available is told. Raises DataError if no row is left.
+    """
+    report = contamination_of([task], held.rows, evaluated, "warn")
+    compared = {one.evaluation for one in report.overlaps}
+    for name in {f"{one.name}/{one.spec.split}": None for one in (task, *evaluated)}:
+        if name not in compared:
+            say(f"note: {name} isn't available, so rows of {task.name} to search on were not compared with it")
+    shared = report.flagged(task.name)
+    if not shared:
+        return held
+    kept = [i for i in range(len(held.rows)) if i not in shared]
+    if not kept:
+        raise DataError(
+            f"task {task.name!r}: all {len(shared)} rows to search on ({held.origin}) are in an evaluation split too, "
+            "so none is left; name other tasks in `search.tasks`"
+        )
+    made = held.only(kept)
+    return HeldOutRows(made.task, made.rows, f"{held.origin}, without {len(shared)} that an evaluated split has too")
 
 
 def prompt_digest(row: TrainingRow) -> str:

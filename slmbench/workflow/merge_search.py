@@ -24,7 +24,7 @@ from slmbench.runs import canonical_sha256
 from slmbench.schema import MergeSpec
 from slmbench.statistics.elimination import Round, eliminate
 from slmbench.task import formats_of
-from slmbench.training import HeldOutRows, held_out_rows
+from slmbench.training import HeldOutRows, held_out_rows, without_evaluated
 from slmbench.values import JsonObject
 from slmbench.workflow.candidates import Yardstick, folder_on, result_on
 from slmbench.workflow.merge import ReadyMerges, asked_tasks
@@ -135,6 +135,8 @@ class Search:
         names = recipe.spec.search.tasks or recipe.evaluation_tasks(self.catalog)
         # The tasks are loaded anew: what an evaluation has read of its split is not at hand here.
         tasks, _ = bind_tasks(asked_tasks(recipe, names), self.catalog, asked.options)
+        named = recipe.evaluation_tasks(self.catalog)
+        evaluated, _ = bind_tasks(asked_tasks(recipe, named), self.catalog, asked.options)
         style: Format = load_format(recipe.format, formats_of(tasks, self.catalog))
         used = list(dict.fromkeys(name for merge in ready.merges for name in recipe.inputs_of(merge)))
         trained = ready.trainings(used)
@@ -144,17 +146,16 @@ class Search:
             tokenizer = load_tokenizer(ready.base)
             held: list[HeldOutRows] = []
             for task in tasks:
-                held.append(
-                    held_out_rows(
-                        task.in_format(style),
-                        trained,
-                        style,
-                        tokenizer,
-                        max_tokens=max_tokens,
-                        wanted=recipe.spec.search.rows,
-                        architecture=ready.base.architecture,
-                    )
+                rows = held_out_rows(
+                    task.in_format(style),
+                    trained,
+                    style,
+                    tokenizer,
+                    max_tokens=max_tokens,
+                    wanted=recipe.spec.search.rows,
+                    architecture=ready.base.architecture,
                 )
+                held.append(without_evaluated(rows, task, evaluated))
         n = min(recipe.spec.search.rows, *(len(one.rows) for one in held))
         for one in held:
             say(f"search: {one.task.name}: {min(n, len(one.rows))} of {len(one.rows):,} rows, {one.origin}")

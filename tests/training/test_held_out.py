@@ -6,12 +6,12 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.errors import UsageError
+from slmbench.errors import DataError, UsageError
 from slmbench.formats import load_format
 from slmbench.models import load_tokenizer, resolve_model
 from slmbench.runs import TrainedTask, TrainingRecord
 from slmbench.task import Task, load_task
-from slmbench.training import HeldOutRows, held_out_rows
+from slmbench.training import HeldOutRows, held_out_rows, without_evaluated
 from slmbench.training._held_out import prompt_digest
 from slmbench.training._rows import split_validation, take_rows
 from slmbench.values import Example
@@ -121,3 +121,17 @@ def test_the_order_is_that_of_the_prompts_and_not_of_the_file() -> None:
 def test_an_adapter_from_elsewhere_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     held(sealed(), foreign=None)
     assert "foreign has no training.json" in capsys.readouterr().err
+
+
+def test_rows_whose_text_an_evaluated_split_has_are_left_out_and_told() -> None:
+    task = load_task("nano_note", CATALOG)
+    clean = without_evaluated(held_out_rows(task, {"note": record()}, PLAIN, TOKENIZER, **OPTIONS), task, [task])
+    other, theirs = load_task("nano_note", CATALOG), clean.task.rows(clean.task.spec.split)
+    test = other.rows("test")
+    other._rows["test"] = evolve(test, rows=[*theirs.rows[:3], *test.rows[3:]])
+    kept = without_evaluated(clean, other, [])
+    assert [row.prompt_sha256 for row in kept.rows] == [row.prompt_sha256 for row in clean.rows[3:]]
+    assert kept.origin.endswith(", without 3 that an evaluated split has too")
+    assert [row.example for row in kept.rows] == list(kept.task.examples(kept.task.spec.split))
+    with pytest.raises(DataError, match="none is left"):
+        without_evaluated(clean.first(3), other, [])
