@@ -124,6 +124,7 @@ def five_sets(model: str) -> int:
 def real_adapters(model: str, folders: dict[str, str], limit: int) -> int:
     from slmbench.catalog import default_catalog
     from slmbench.evaluation import EvaluationOptions
+    from slmbench.task import Settings
     from slmbench.workflow.route import RouterPlan, RouterTrial, fit, save, try_router
 
     catalog = default_catalog()
@@ -131,7 +132,10 @@ def real_adapters(model: str, folders: dict[str, str], limit: int) -> int:
     with tempfile.TemporaryDirectory() as out:
         save(router, os.path.join(out, "router"))
         options = EvaluationOptions(out=out, limit=limit)
-        found = try_router(RouterTrial(router=os.path.join(out, "router"), options=options), catalog)
+        # BERTScore would need a large model of its own.
+        names = ("exact_match/flexible", "rouge")
+        trial = RouterTrial(router=os.path.join(out, "router"), options=options, settings=Settings(metrics=names))
+        found = try_router(trial, catalog)
     print(f"head {router.head.name}: {router.facts['why']}")
     for row in found.board.rows:
         told = "; ".join(f"{key} {cell.estimate.value:.4f}" for key, cell in row.cells.items())

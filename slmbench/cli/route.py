@@ -110,6 +110,8 @@ def show_command(router: str, text: str | None, model: str | None, as_json: bool
 @click.option("--beside", multiple=True, type=click.Path(file_okay=False), help="A multi-task adapter, as a row.")
 @click.option("--alone", is_flag=True, help="Each adapter's own row on all tasks, too.")
 @click.option("--format", help="plain, chat or toon. [default: the adapters', else plain]")
+@click.option("--metrics", callback=names_of, help="Only these of the tasks' metrics, separated by commas.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Most tokens to generate, even if a task declares more.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged and not ranked.")
 @click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows to compute at once, or auto.")
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
@@ -118,7 +120,11 @@ def show_command(router: str, text: str | None, model: str | None, as_json: bool
 @click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_OUT, show_default=True)
 @click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
 @click.option("--json", "as_json", is_flag=True, help="What was measured of the router as JSON on stdout.")
-@gathered(options="slmbench.evaluation:EvaluationOptions", trial="slmbench.workflow.route:RouterTrial")
+@gathered(
+    settings="slmbench.task:Settings",
+    options="slmbench.evaluation:EvaluationOptions",
+    trial="slmbench.workflow.route:RouterTrial",
+)
 def eval_command(trial: RouterTrial, as_json: bool) -> None:
     from slmbench.workflow.route import try_router
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import phase, say
@@ -43,7 +43,7 @@ from slmbench.routing import (
     write_router,
 )
 from slmbench.runs import TrainingRecord
-from slmbench.task import Task, formats_of, load_task, require_rows
+from slmbench.task import Settings, Task, formats_of, load_task, require_rows
 from slmbench.training import held_out_rows
 from slmbench.values import JsonObject
 from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, ready_evaluation
@@ -146,6 +146,7 @@ class RouterTrial:
     beside: tuple[str, ...] = ()
     alone: bool = False
     data: str = "auto"
+    settings: Settings = field(factory=Settings)
 
 
 @frozen(eq=False)
@@ -177,6 +178,7 @@ def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
         choices=(RandomChoice(tuple(router.names), seed), RouterChoice(router), OracleChoice(owners)),
         alone=trial.alone,
         data=trial.data,
+        settings=trial.settings,
     )
     plan, tasks = ready_evaluation(plan, catalog)
     format = plan.options.format
