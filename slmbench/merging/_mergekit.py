@@ -76,7 +76,12 @@ def mergekit_method(name: str) -> Registered:
         __file__,
         0,
         merged,
-        {"needs_base": policy == "REQUIRED", "models": (least, most)},
+        {
+            "needs_base": policy == "REQUIRED",
+            "models": (least, most),
+            # mergekit 0.1.5 takes a density of 3 without a word.
+            "ranges": {"density": "(0, 1]"} if "density" in named else {},
+        },
         False,
     )
 
@@ -107,7 +112,7 @@ def _merged(
         given["weight"] = list(weights)
     for key, value in given.items():
         if scopes.get(key) != "SHARED" and isinstance(value, list | tuple):
-            given[key] = dict(zip(ids, value, strict=True))
+            given[key] = {one: said for one, said in zip(ids, value, strict=True) if said is not None}
     every, at = ([*tensors], None) if base is None else ([base, *tensors], 0)
     try:
         # What it draws comes from torch's own generator.

@@ -153,6 +153,10 @@ def _wrong(value: object, kind: object, default: object, within: str | None) -> 
     kind = kind if isinstance(kind, type) else type(default)
     if kind is bool:
         return "" if isinstance(value, bool) else "true or false"
+    if kind is type(None) and within is not None and value is not None:  # Of mergekit, for all inputs or for each.
+        values = value if isinstance(value, list | tuple) else [value]
+        fits = all(one is None or (_is_number(one) and interval(within)(float(one))) for one in values)  # type: ignore[arg-type]
+        return "" if fits else f"a number in {within}"
     if kind not in (int, float):
         return "" if kind is type(None) or isinstance(value, kind) else f"a {kind.__name__}"
     fits = _is_number(value) if kind is float else isinstance(value, int) and not isinstance(value, bool)

@@ -117,7 +117,7 @@ def plan_problems(plan: MergePlan) -> list[str]:
         else:
             settings.append((f"parameters.{key}", value))
     for where, value in settings:
-        found += [f"{where}: {said}" for said in _faults(value)]
+        found += [f"{where}: {said}" for said in _faults(value) or _odd_weights(where, value)]
     if plan.rank is not None and plan.result != "lora":
         found.append("rank is of a LoRA; leave it out, or ask for result lora")
     if isinstance(plan.rank, int) and plan.rank < 1:
@@ -178,6 +178,16 @@ def _faults(value: object) -> list[str]:
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in value):
         return ["a list is of numbers, or of {filter, value}, and not of both"]
     return []
+
+
+def _odd_weights(where: str, value: object) -> list[str]:
+    """Of a weight, what is not a number, in filters too; a parameter may be a text or a flag."""
+    if not where.startswith("weights"):
+        return []
+    if isinstance(value, bool | str):
+        return [f"a weight is a number; got {value!r}"]
+    parts = value if isinstance(value, Sequence) else ()
+    return [said for one in parts if isinstance(one, Mapping) for said in _odd_weights(where, one["value"])]
 
 
 def plain(value: Any) -> Any:

@@ -153,6 +153,9 @@ def test_mergekits_methods_go_by_the_same_plan(folders, plan, catalog):
         for name in ("one", "two")
     ]
     assert same[0].record.sha256 == same[1].record.sha256
+    for density in (0, 3, {"a": 0.5, "b": 2}):
+        with pytest.raises(UsageError, match=r"density is a number in \(0, 1\]"):
+            merge(plan(others[:2], base, method="mergekit/della", parameters={"density": density}), catalog)
     with pytest.raises(UsageError, match="did you mean 'mergekit/della'"):
         merge(plan(others, base, method="mergekit/dela"), catalog)
 

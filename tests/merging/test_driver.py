@@ -266,6 +266,8 @@ def test_a_plan_is_held_against_itself_first(folders, plan, catalog, tmp_path):
         ({"parameters": {"density": 0}, "method": "ties"}, "density is a .*number in"),
         ({"parameters": {"densty": 0.5}, "method": "ties"}, "did you mean 'density'"),
         ({"weights": {"a": 1, "b": -1}}, "sum"),
+        ({"weights": {"a": "x"}}, "weights.a: a weight is a number; got 'x'"),
+        ({"weights": [{"filter": "mlp", "value": True}, {"value": 1}]}, "a weight is a number; got True"),
         ({"method": "tis"}, "did you mean 'ties'"),
     ):
         with pytest.raises(UsageError, match=text):
