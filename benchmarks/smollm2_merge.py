@@ -40,7 +40,7 @@ def search_lines(search: Mapping[str, Any]) -> list[str]:
     """What a merge's record tells of its search: of every round the rows, the leader, and who left."""
     lines = []
     for one in search["rounds"]:
-        told = [f"{each['candidate']} {each['mean']:.4f}" + " out" * ("left" in each) for each in one["standings"]]
+        told = [f"{each['candidate']} {each['loss']:.4f}" + " out" * ("left" in each) for each in one["standings"]]
         lines.append(f"  {one['rows']} rows: {'; '.join(told)}")
     return [*lines, f"  chosen: {search['chosen']}; as good: {', '.join(search['as_good']) or 'none'}"]
 
