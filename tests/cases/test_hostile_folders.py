@@ -247,7 +247,7 @@ def test_an_index_of_weights_that_leads_elsewhere_is_named(tmp_path, index, said
 
 def test_an_index_whose_files_are_there_is_read(tmp_path):
     _write(tmp_path / "one.safetensors", {"a": TENSOR})
-    _write(tmp_path / "two.safetensors", {"b": {**TENSOR, "dtype": "U8"}})
+    _write(tmp_path / "two.safetensors", {"b": {**TENSOR, "dtype": "U8", "shape": [4, 4]}})
     places = {"a": "one.safetensors", "b": "two.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     found = stored_tensors(str(tmp_path))
