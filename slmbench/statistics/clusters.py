@@ -68,14 +68,14 @@ def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) ->
     centred = numbers - numbers.mean()
     sums = np.array([centred[group].sum() for group in groups])  # (clusters,)
     shares = sizes / n
-    correlation = _correlation_within(centred, sums, sizes)
+    correlation = correlation_within(centred, sums, sizes)
     errors = sizes * (1 - correlation) + correlation * sizes**2  # A cluster's variance, the sum of its items' errors.
     bias, freedom = _bell_mccaffrey(shares, errors)
     variance = float(np.sum(sums**2 / (1 - shares))) / n**2 / min(bias, 1.0)
     return ClusteredSpread(math.sqrt(variance), freedom, len(groups), effective)
 
 
-def _correlation_within(centred: Array, sums: Array, sizes: Array) -> float:
+def correlation_within(centred: Array, sums: Array, sizes: Array) -> float:
     """The intraclass correlation by one-way analysis of variance, in [0, 1]; 0 if every cluster is one item."""
     import numpy as np
 
