@@ -32,26 +32,29 @@ class RankRange:
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test. only_first, only_second: items that only the one got right. p in (0, 1].
+    """Two-sided mid-p McNemar test. only_first, only_second: items that only the one got right. p in (0, 1].
 
-    The smaller count is binomial(discordant items, 1/2) if both are equally good. Source: McNemar 1947, exact form.
+    The smaller count k is binomial(discordant items, 1/2) if both are equally good; p = 2 P(X < k) + P(X = k). The
+    exact test, 2 P(X <= k), rejects too seldom: 2.0% of equal pairs on 30 items, 4.5% on 1,319; this one 3.9% and 5.0%.
+    Sources: McNemar 1947; Fagerland, Lydersen and Laake 2013, "The McNemar test for binary matched-pairs data".
     """
     from scipy.special import bdtr
 
-    discordant = only_first + only_second
-    if discordant == 0:
+    discordant, fewer = only_first + only_second, min(only_first, only_second)
+    if only_first == only_second:
         return 1.0
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
+    below = float(bdtr(fewer - 1, discordant, 0.5)) if fewer else 0.0
+    return below + float(bdtr(fewer, discordant, 0.5))
 
 
 def paired_p(first: Scores, second: Scores, clusters: Clusters | None = None) -> float:
     """Two-sided p of "equally good on the same items"; first, second: score by item id.
 
-    Only items that both have count; fewer than two of them, or no difference on any, give 1. 0/1 scores: exact McNemar.
+    Only items that both have count; fewer than two of them, or no difference on any, give 1. 0/1 scores: mid-p McNemar.
     Other scores: paired t. Where some item has a cluster, neither holds (items of a cluster move together), so it is
     the test of signs over clusters (`sign_flip_p`), for any kind of score: exact for two models that are equally good,
     never below 5% with fewer than six clusters, and 1 with fewer than three effective ones. Where all differences of
-    unclustered items are the same, no spread can be estimated, and it is the exact sign test.
+    unclustered items are the same, no spread can be estimated, and it is the mid-p sign test.
     """
     items = sorted(first.keys() & second.keys())
     labels = [clusters.get(item) for item in items] if clusters else []
@@ -115,7 +118,7 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
                 spread = clustered_spread(differences, labels)
                 if spread.freedom > 0 and not (clusters and _too_few(labels)):
                     found.append(
-                        (_t_quantile(0.975, spread.freedom) + _t_quantile(POWER, spread.freedom)) * spread.stderr
+                        (t_quantile(0.975, spread.freedom) + t_quantile(POWER, spread.freedom)) * spread.stderr
                     )
     if not found:
         return None
@@ -123,7 +126,7 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
     return (found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2
 
 
-def _t_quantile(share: float, freedom: float) -> float:
+def t_quantile(share: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, share))
