@@ -241,7 +241,7 @@ def _choice(asks: Sequence[str], answer: str, options: str, ours: Mapping[str, s
     user = _asked(asks, ours)
     keys = (
         f'kind: choice\nprompt:\n  user: {_quoted(user)}\n  prefix: "Answer:"\nchoices: {ours[options]}\n'
-        f"gold: {_quoted('{{ ' + ours[answer] + ' }}')}\nmetrics: [accuracy, accuracy_norm]"
+        f"gold: {_quoted('{{ ' + ours[answer] + ' }}')}\nmetrics: [accuracy, accuracy_norm, bits_per_byte]"
     )
     told = f"{_listed(asks)} asks, {answer!r} is one of {options!r}"
     return _Shape((*asks, options, answer), keys, answer, said=told, options=options)

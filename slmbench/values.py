@@ -127,10 +127,12 @@ class Output:
     """What came back for one example: text of a generation, or the choices' summed log-likelihoods in nats.
 
     verdicts: of a `code` task, what became of each sample: passed, failed, timed out or died.
+    written: of a `choice` task, each choice as its format writes it, which is what was scored; empty for as it is.
     """
 
     text: str = ""
     loglikelihoods: tuple[float, ...] = ()
+    written: tuple[str, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
     latency_ms: float = 0.0

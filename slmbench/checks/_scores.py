@@ -143,16 +143,25 @@ def _is_full(values: Mapping[str, float]) -> bool:
 
 def _choice_faults(task: Task, scorer: Scorer, example: Example) -> Iterable[_Fault]:
     n, gold = len(example.choices), example.gold or 0
+    values_of: dict[int, dict[str, float]] = {}
     for best in range(n):
         # Zero stays zero per character or byte, so that one set of numbers does for every kind of accuracy.
         loglikelihoods = tuple(0.0 if i == best else -float(max(1, len(example.choices[i]))) for i in range(n))
         expected = float(best == gold)
         judged = task.judged(scorer, example, Output(loglikelihoods=loglikelihoods))
-        for value in scorer.score(*judged).values():
+        values_of[best] = scorer.score(*judged)
+        for value in values_of[best].values() if scorer.range is not None else ():
             if value != expected:
                 which = "the gold choice" if best == gold else "a wrong choice"
                 message = f"is {value:g}, not {expected:g}, with {which} likeliest: choice {best}, gold {gold}"
                 yield _Fault(message)
+    if scorer.range is None:  # Without a best value, right is what is better than wrong.
+        sign = 1 if scorer.higher_is_better else -1
+        for name, value in values_of[gold].items():
+            others = {best: values[name] for best, values in values_of.items() if best != gold}
+            for best, other in others.items():
+                if not sign * value > sign * other:
+                    yield _Fault(f"is {value:g} with the gold choice {gold} likeliest, {other:g} with choice {best}")
 
 
 def _code_faults(scorer: Scorer, example: Example) -> Iterable[_Fault]:

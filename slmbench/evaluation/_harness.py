@@ -49,6 +49,12 @@ def _request(task: Task, example: Example, format: Format, tokenizer: Tokenizer)
     return Request((rendered.text,), rendered.delimiter, written)
 
 
+def scored_choices(example: Example, loglikelihoods: tuple[float, ...], format: Format) -> Output:
+    """What the log-likelihoods of an example's choices are, with the texts that they are of."""
+    texts = example.choices if example.continuation is None else (example.continuation,) * len(example.choices)
+    return Output(loglikelihoods=loglikelihoods, written=tuple(format.write(Target(text)) for text in texts))
+
+
 def generation_kwargs(task: Task, format: Format) -> JsonObject:
     """What lm-eval is told about decoding: bounded, with explicit stops (none means none, not its default)."""
     generation = task.spec.generation
@@ -166,7 +172,8 @@ def _scores(
     task: Task, example: Example, results: Sequence[Any], format: Format, ahead: dict[str, float]
 ) -> JsonObject:
     if task.kind == "choice":
-        output = Output(loglikelihoods=tuple(float(loglikelihood) for loglikelihood, _ in results))
+        loglikelihoods = tuple(float(loglikelihood) for loglikelihood, _ in results)
+        output = scored_choices(example, loglikelihoods, format)
     elif task.kind == "code":
         output = Output(text=results[0][0].text, verdicts=tuple(answer.verdict for answer in results[0]))
     else:

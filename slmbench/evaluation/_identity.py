@@ -36,6 +36,7 @@ from slmbench.runs import (
     ShotsPart,
     TaskPart,
     canonical_sha256,
+    comparability_keys,
     read_merge,
 )
 from slmbench.sandbox import Sandbox
@@ -133,19 +134,23 @@ def prepare(
         **_generation_config(loaded, task),
     )
     record = identified.as_json()
-    # Two models are compared on the same items, asked the same way and scored the same way. Where the rows lay, on the
-    # hub, in a mirror or in a file, is no difference.
-    compared = ("format", "fewshot_sha256", "cot", "generation", "scorer")
-    items = {key: record["dataset"][key] for key in ("split", "items_sha256", "item_ids_sha256", "n")}
-    asked = [task.name, task.version, items, *(record[key] for key in compared)]
+    # Two models are compared on the same items, asked the same way, in any metric that both have (`metric_key`). Where
+    # the rows lay, on the hub, in a mirror or in a file, is no difference.
+    beside: list[Any] = []
     if style.fenced or style.plugin:  # How an answer is taken out of turns or objects is a part of its score.
-        asked.append([style.version, task.declared_form()])
+        beside.append([style.version, task.declared_form()])
     own = record.get("generation_config", {})
     if "examine" in (record["sandbox"] or {}):
-        asked.append(record["sandbox"]["examine"])  # A weaker examination is another one.
-    record["comparability_key"] = canonical_sha256(asked)
+        beside.append(record["sandbox"]["examine"])  # A weaker examination is another one.
+    record["comparability_key"], with_metrics = comparability_keys(record, beside)
     identity = canonical_sha256(
-        record | {"adapter": _who_answers(adapter), "slmbench": code()["version"], "device": str(loaded.model.device)}
+        record
+        | {
+            "comparability_key": with_metrics,
+            "adapter": _who_answers(adapter),
+            "slmbench": code()["version"],
+            "device": str(loaded.model.device),
+        }
     )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"

@@ -78,6 +78,7 @@ def finish(
             metric = MetricPart(
                 name=name,
                 scorer=scorer.name,
+                version=scorer.version,
                 pooled=scorer.pooled,
                 value=found.value,
                 se=found.stderr,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from attrs import field, frozen
@@ -12,7 +12,16 @@ from attrs import field, frozen
 from slmbench.catalog import Catalog
 from slmbench.errors import FileError, Problem, SlmbenchError, UsageError
 from slmbench.leaderboard._pooled import pool_of, pooled
-from slmbench.runs import LEFT_OUT, RECORD, SAMPLES, MetricPart, read_record, verify
+from slmbench.runs import (
+    LEFT_OUT,
+    RECORD,
+    SAMPLES,
+    MetricPart,
+    comparability_key,
+    metric_key,
+    read_record,
+    verify,
+)
 from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
@@ -98,9 +107,17 @@ class ScoredRun:
         """Whether pages show digests in place of what was asked and answered."""
         return bool(self.record.get("no_texts"))
 
-    @property
+    @cached_property
     def comparability_key(self) -> str:
-        return str(self.record["comparability_key"])
+        """Of what was asked. It says nothing of metrics: a run that has one metric more has the same key."""
+        return comparability_key(self.record)
+
+    def metric_key(self, name: str) -> str:
+        """What runs of one `comparability_key` must have alike too, to be ranked together in the metric of that name.
+
+        A table that puts runs under one column has to look at both: the key alone lets two versions of a metric meet.
+        """
+        return metric_key(self.record, next(metric for metric in self.metrics if metric.name == name))
 
     @property
     def badges(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ INPUTS: Mapping[str, Callable[[Example, Output], object]] = {
     "example": lambda example, output: example,
     "loglikelihoods": lambda example, output: output.loglikelihoods,
     "choices": lambda example, output: example.choices,
+    "written": lambda example, output: output.written or example.choices,
     "gold": lambda example, output: gold_of(example),
     "verdicts": lambda example, output: output.verdicts,
 }

@@ -63,11 +63,11 @@ class Scorer:
         return [self.score(example, output) for example, output in items]
 
     def chance(self, example: Example) -> float | None:
-        """Expected value of a uniform guess: 1 / number of options; None if guessing has no meaning.
+        """Expected value of a uniform guess: 1 / number of options; None if it means nothing, as without a range.
 
         A task's chance level is the mean of this over its examples, whose numbers of options may differ.
         """
-        if self.kind != "choice" or not example.choices:
+        if self.kind != "choice" or not example.choices or self.range is None:
             return None
         return 1.0 / len(example.choices)
 

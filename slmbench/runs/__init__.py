@@ -1,5 +1,6 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
+from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key
 from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
 from slmbench.runs._part import MergePart
 from slmbench.runs._record import (
@@ -64,7 +65,10 @@ __all__ = [
     "TrainingRecord",
     "VerifiedScores",
     "canonical_sha256",
+    "comparability_key",
+    "comparability_keys",
     "finished_run",
+    "metric_key",
     "now",
     "pooling",
     "read_merge",

@@ -198,6 +198,7 @@ class MetricPart(Part):
 
     name: of the value, as exact_match/strict
     scorer: the metric that gives it, as exact_match
+    version: of that metric; not there in earlier records
     pooled: whether it is made of all items' parts at once, and is not a mean of scores
     value: over all items
     se: its standard error
@@ -213,6 +214,7 @@ class MetricPart(Part):
 
     name: Filled
     scorer: Filled | None = None
+    version: AnyText | None = None
     pooled: bool | None = None
     value: Number
     se: Amount | None = None
@@ -330,7 +332,7 @@ class RunRecord(RunIdentity):
     status: ok of a finished run; may be changed to invalidated, which leaves the run out
     created: when it began, UTC
     ended: when it ended, UTC
-    comparability_key: runs are ranked together if theirs is the same
+    comparability_key: of what was asked; runs are ranked together in a metric if theirs is the same, and its version
     code: the slmbench that wrote it
     packages: package -> version
     hardware: processor, cores, threads, memory in bytes, GPU, system, Python

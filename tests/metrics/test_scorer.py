@@ -73,7 +73,7 @@ def test_parts_and_pool_come_together() -> None:
 def test_kinds_say_what_an_output_must_hold() -> None:
     kinds = {name: load_scorer(name).kind for name in metric_names()}
     assert {name for name, kind in kinds.items() if kind == "code"} == {"pass@1", "pass@10"}
-    choice = {"accuracy", "accuracy_norm", "accuracy_bytes", "macro_f1"}
+    choice = {"accuracy", "accuracy_norm", "accuracy_bytes", "macro_f1", "bits_per_byte"}
     assert {name for name, kind in kinds.items() if kind == "choice"} == choice
 
 
