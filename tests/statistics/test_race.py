@@ -1,0 +1,103 @@
+"""A race of two models: what decides it, and when."""
+
+import math
+import random
+
+import pytest
+
+from slmbench.statistics.race import PairedRace
+from slmbench.statistics.sequential import log_e_values
+
+
+def run(race, pairs):
+    for theirs, ours in pairs:
+        if race.add(theirs, ours).decided:
+            break
+    return race.state
+
+
+def drawn(seed, n, theirs, ours):
+    draw = random.Random(seed)
+    return [([float(draw.random() < theirs)], [float(draw.random() < ours)]) for _ in range(n)]
+
+
+def test_a_better_model_is_told_after_few_items_and_the_sign_is_its():
+    state = run(PairedRace(1319), drawn(0, 1319, 0.33, 0.65))
+    assert (state.verdict, state.by) == ("better", "sequence")
+    assert state.n < 100
+    assert state.log_e == pytest.approx(float(log_e_values(state.wins, state.losses)))
+    assert state.log_e >= math.log(25) and state.p == pytest.approx(math.exp(-state.log_e))
+    assert state.wins + state.losses + state.ties == state.n
+    assert state.low <= state.difference <= state.high
+    assert run(PairedRace(1319, higher_is_better=False), drawn(0, 1319, 0.33, 0.65)).verdict == "worse"
+
+
+def test_two_that_are_the_same_stay_undecided_to_the_end():
+    state = run(PairedRace(40), [([1.0], [1.0])] * 40)
+    assert (state.verdict, state.by, state.n, state.p) == ("undecided", "", 40, 1.0)
+
+
+def test_all_items_are_tested_once_more_at_the_end():
+    lost, won = ([1.0], [0.0]), ([0.0], [1.0])
+    # Eight wins to none: an e-value of 19, and a mid-p of .004 at the end.
+    assert run(PairedRace(20), [won] * 8 + [([1.0], [1.0])] * 12).by == "all items"
+    assert run(PairedRace(21), [won] * 8 + [([1.0], [1.0])] * 12).verdict == "undecided"
+    # Eleven to three: 1.5, and .03, which is more than the 1% that is left for the end.
+    assert run(PairedRace(14), [lost, won] * 3 + [won] * 8).verdict == "undecided"
+
+
+def test_practically_equal_is_told_within_the_margin_alone():
+    pairs = [([0.5], [0.5 + 0.02 * (-1) ** i]) for i in range(3000)]
+    race = PairedRace(3000, margin=0.05)
+    state = run(race, pairs)
+    assert (state.verdict, state.by) == ("equal", "margin")
+    assert state.n < 800
+    assert -0.05 < state.low <= 0.0 <= state.high < 0.05
+    assert run(PairedRace(800), pairs[:800]).verdict == "undecided"
+
+
+def test_practically_equal_is_told_by_all_items_too():
+    pairs = [([1.0], [1.0])] * 380 + [([1.0], [0.0]), ([0.0], [1.0])] * 10
+    random.Random(0).shuffle(pairs)
+    state = run(PairedRace(400, margin=0.05), pairs)
+    assert (state.verdict, state.by) == ("equal", "all items")
+    assert run(PairedRace(400, margin=0.001), pairs).verdict == "undecided"
+
+
+def test_a_cluster_is_one_draw_and_its_differences_add_up():
+    race = PairedRace(12, draws=5, largest=4)
+    state = race.add([0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0])
+    assert (state.n, state.wins, state.losses, state.ties) == (4, 2, 1, 1)
+    assert state.difference == pytest.approx(0.25)
+    assert not race.signs_only
+    with pytest.raises(ValueError, match="don't fit"):
+        race.add([0.0] * 5, [1.0] * 5)
+
+
+def test_what_it_would_take_is_what_it_takes():
+    race = PairedRace(1000)
+    race.add([1.0], [0.0])
+    wanted = race.wins_needed()
+    for _ in range(wanted - 1):
+        assert not race.add([1.0], [0.0]).decided
+    assert race.wins_needed() == 1
+    assert race.items_left() is not None
+    assert race.add([1.0], [0.0]).verdict == "worse"
+    with pytest.raises(ValueError, match="don't fit"):
+        race.add([1.0], [1.0])
+
+
+def test_the_share_of_all_items_is_one_point_at_the_end():
+    race = PairedRace(4)
+    for ours in (1.0, 1.0, 0.0, 1.0):
+        race.add([1.0], [ours])
+    assert race.share_of_all() == (0.75, 0.75)
+    assert race.set_p() == 0.0  # One item behind on all four: nothing is left to change that.
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [({"bounds": (0.0, math.inf)}, "bounds are"), ({"margin": 1.5}, "margin is 1.5")]
+)
+def test_what_no_race_can_have_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        PairedRace(10, **given)

@@ -1,0 +1,143 @@
+"""E-values and confidence sequences, beside numerical integrals, enumeration and scipy's distributions."""
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from slmbench.statistics.sequential import (
+    PRIORS,
+    BernsteinSequence,
+    BettingTest,
+    certain_mean,
+    final_share,
+    log_e_values,
+    log_set_e_value,
+    wins_needed,
+)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (9, 0), (3, 5), (40, 21)])
+def test_an_e_value_is_the_likelihood_ratio_integrated_over_the_priors(wins, losses):
+    def ratio(share, a):
+        return 2 ** (wins + losses) * share**wins * (1 - share) ** losses * stats.beta(a, a).pdf(share)
+
+    expected = np.mean([integrate.quad(ratio, 0, 1, args=(a,), epsabs=0, limit=200)[0] for a in PRIORS])
+    assert math.exp(log_e_values(wins, losses)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_e_value_stays_what_it_is_in_the_mean_over_the_next_item():
+    wins, losses = np.meshgrid(np.arange(60), np.arange(60))
+    now, up, down = (np.exp(log_e_values(*more)) for more in ((wins, losses), (wins + 1, losses), (wins, losses + 1)))
+    assert (up + down) / 2 == pytest.approx(now, rel=1e-10)
+
+
+def test_equal_models_ever_reach_the_threshold_with_at_most_its_probability():
+    # Every path of 400 decisive items, counted: the paths that reached 25 are taken out as they do.
+    alive, crossed = np.array([1.0]), 0.0
+    for n in range(1, 401):
+        alive = (np.append(alive, 0.0) + np.append(0.0, alive)) / 2
+        wins = np.arange(n + 1)
+        over = log_e_values(wins, n - wins) >= math.log(25)
+        crossed += alive[over].sum()
+        alive[over] = 0.0
+    assert 0.01 < crossed <= 0.04
+
+
+def test_the_e_value_of_any_differences_is_that_of_signs_where_they_are_signs():
+    draw, test = random.Random(0), BettingTest()
+    wins = losses = 0
+    for _ in range(500):
+        difference = draw.choice([-1, 0, 0, 1, 1])
+        wins, losses = wins + (difference > 0), losses + (difference < 0)
+        assert test.add(difference) == pytest.approx(float(log_e_values(wins, losses)), abs=1e-9)
+
+
+def test_the_e_value_of_any_differences_is_an_integral_over_bets():
+    values, test = [0.3, -0.1, 0.75, 0.0, 0.25, -1.0, 0.5], BettingTest()
+    for value in values:
+        test.add(value)
+
+    def capital(share, a):
+        return math.prod(1 + (2 * share - 1) * value for value in values) * stats.beta(a, a).pdf(share)
+
+    expected = np.mean([integrate.quad(capital, 0, 1, args=(a,), limit=200)[0] for a in PRIORS])
+    assert math.exp(test.log_e) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match="from -1 to 1"):
+        test.add(1.5)
+
+
+def test_wins_needed_is_the_first_that_reaches_it():
+    assert wins_needed(0, 0, 0.04) == 9
+    assert log_e_values(9, 0) >= math.log(25) > log_e_values(8, 0)
+    assert wins_needed(20, 2, 0.04) == 0
+
+
+def test_final_share_is_a_sum_of_scipys_distributions():
+    right, n, total = 13, 30, 70
+    kept = [
+        k
+        for k in range(right, total - (n - right) + 1)
+        if stats.betabinom(total, 1, 1).pmf(k)
+        < 20 * stats.betabinom(total - n, 1 + right, 1 + n - right).pmf(k - right)
+    ]
+    assert final_share(right, n, total) == (kept[0] / total, kept[-1] / total)
+    assert final_share(5, 10, 10) == (0.5, 0.5)
+    with pytest.raises(ValueError, match="can't be"):
+        final_share(5, 4, 10)
+
+
+def test_a_whole_sets_winner_is_sure_as_scipys_distributions_say():
+    prior, (wins, losses, ties), total = (1, 1, 2), (9, 1, 5), 24
+    n = wins + losses + ties
+    posterior = stats.dirichlet_multinomial((1 + wins, 1 + losses, 2 + ties), total - n)
+    ratios = []
+    for more in itertools.product(range(total - n + 1), repeat=2):
+        if sum(more) <= total - n and wins + more[0] <= losses + more[1]:
+            whole = (wins + more[0], losses + more[1], total - wins - losses - sum(more))
+            left = (*more, total - n - sum(more))
+            ratios.append(stats.dirichlet_multinomial(prior, total).logpmf(whole) - posterior.logpmf(left))
+    assert log_set_e_value(wins, losses, ties, total) == pytest.approx(min(ratios), abs=1e-9)
+    assert log_set_e_value(losses, wins, ties, total) == pytest.approx(min(ratios), abs=1e-9)
+
+
+def test_a_lead_that_cant_be_lost_is_certain():
+    assert log_set_e_value(6, 1, 0, 11) == math.inf
+    assert log_set_e_value(5, 5, 0, 11) == 0.0
+    assert certain_mean(5, 7, 11) == (1 / 11, 9 / 11)
+
+
+def test_the_interval_of_a_mean_narrows_around_it_and_leaves_it_rarely():
+    missed = 0
+    for seed in range(100):
+        values = np.random.default_rng(seed).choice([-1, 0, 1], p=[0.1, 0.7, 0.2], size=400).tolist()
+        sequence = BernsteinSequence(0.05)
+        # The interval is what is left of all intervals before it: it misses at the end if any of them does.
+        for value in values:
+            low, high = sequence.add(value)
+        missed += not low <= 0.1 <= high
+        assert high - low < 0.35
+    assert missed <= 5
+
+
+def test_an_interval_is_the_published_formula():
+    values, alpha = [0.5, -1.0, 0.25, 1.0], 0.05
+    x = [(value + 1) / 2 for value in values]
+    means = [(0.5 + sum(x[:t])) / (t + 1) for t in range(len(x) + 1)]
+    spread = [(0.25 + sum((x[i] - means[i + 1]) ** 2 for i in range(t))) / (t + 1) for t in range(len(x))]
+    bets = [
+        min(math.sqrt(2 * math.log(2 / alpha) / (spread[t - 1] * t * math.log(1 + t))), 0.5)
+        for t in range(1, len(x) + 1)
+    ]
+    paid = sum(4 * (x[i] - means[i]) ** 2 * (-math.log(1 - bet) - bet) / 4 for i, bet in enumerate(bets))
+    centre = sum(bet * one for bet, one in zip(bets, x, strict=True)) / sum(bets)
+    half = (math.log(2 / alpha) + paid) / sum(bets)
+    sequence = BernsteinSequence(alpha)
+    sequence.low, sequence.high = -math.inf, math.inf
+    for value in values[:-1]:
+        sequence.add(value)
+    sequence.low, sequence.high = -math.inf, math.inf
+    assert sequence.add(values[-1]) == pytest.approx((2 * (centre - half) - 1, 2 * (centre + half) - 1))
