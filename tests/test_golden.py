@@ -31,7 +31,16 @@ ENGINE = f"lm-eval-{version('lm_eval')}/transformers-{version('transformers')}/t
 # Of the machine, the moment or the commit; that they are there is pinned, and what they say is not.
 VOLATILE = {
     *("created", "ended", "hardware", "packages", "code", "seconds", "tokens_per_s", "latency_ms", "compute_ms"),
-    *("ram_peak_B", "vram_peak_B", "samples_sha256", "record_sha256", "batch_rows", "loglikelihoods", "train_s"),
+    *(
+        "ram_peak_B",
+        "vram_peak_B",
+        "samples_sha256",
+        "item_scores_sha256",
+        "record_sha256",
+        "batch_rows",
+        "loglikelihoods",
+        "train_s",
+    ),
     *("latency_p50_ms", "latency_p90_ms", "folder"),
 }
 # One command a line; `$OUT` is a folder of its own.

@@ -9,11 +9,11 @@ from slmbench.console import say, show, show_json
 from slmbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from slmbench.leaderboard import Leaderboard
+    from slmbench.leaderboard import Leaderboard, RunProblems
 
 
-def show_leaderboard(board: Leaderboard, page: str, *, as_json: bool) -> None:
-    """Prints a leaderboard, and says where its page is."""
+def show_leaderboard(board: Leaderboard, page: str, faulty: RunProblems | None = None, *, as_json: bool) -> None:
+    """Prints a leaderboard, and says where its page is. Raises the faults of runs that were left out, if any were."""
     from slmbench.leaderboard import render_text
 
     if as_json:
@@ -23,6 +23,8 @@ def show_leaderboard(board: Leaderboard, page: str, *, as_json: bool) -> None:
         for line in render_text(board, width=width, color=True).split("\n"):
             show(line, painted=True)
     say(f"page: {page}")
+    if faulty is not None:
+        raise faulty
 
 
 def listed(flag: str, names: str) -> list[str]:

@@ -95,7 +95,7 @@ BATCH = _Batch()
 )
 def command(plan: EvaluationPlan, as_json: bool) -> None:
     from slmbench.workflow.evaluate import evaluate_plan, ready_evaluation
-    from slmbench.workflow.rank import rank
+    from slmbench.workflow.rank import rank_sound
 
     if (plan.tasks is None) == (plan.suite is None):
         raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
@@ -115,5 +115,5 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]
-    board, page = rank([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts)
-    show_leaderboard(board, page, as_json=False)
+    ranked = rank_sound([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts)
+    show_leaderboard(*ranked, as_json=False)

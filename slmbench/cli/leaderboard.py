@@ -18,8 +18,11 @@ from slmbench.workflow.recipes import DEFAULT_OUT
     "--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard."
 )
 @click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
+@click.option("--strict", is_flag=True, help="Rank nothing if a run is not what it claims; else it is left out.")
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout.")
-def command(runs: tuple[str, ...], suite: str | None, out: str | None, no_texts: bool, as_json: bool) -> None:
+def command(
+    runs: tuple[str, ...], suite: str | None, out: str | None, no_texts: bool, strict: bool, as_json: bool
+) -> None:
     from slmbench.recipe import suite_tasks
 
     catalog = default_catalog()
@@ -27,6 +30,7 @@ def command(runs: tuple[str, ...], suite: str | None, out: str | None, no_texts:
     if out is None:
         only = runs[0] if len(runs) == 1 and os.path.isdir(os.path.join(runs[0], "runs")) else DEFAULT_OUT
         out = os.path.join(only, "leaderboard")
-    from slmbench.workflow.rank import rank
+    from slmbench.workflow.rank import rank_sound
 
-    show_leaderboard(*rank(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts), as_json=as_json)
+    ranked = rank_sound(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts, strict=strict)
+    show_leaderboard(*ranked, as_json=as_json)

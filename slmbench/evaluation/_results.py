@@ -69,9 +69,10 @@ def finish(
         )
     items = [row for row in rows if row["epoch"] == 0]
     metrics = []
+    pseudo: dict[str, list[float]] = {}
     for scorer in task.scorers:
         guesses = [chance for example in examples if (chance := scorer.chance(example)) is not None]
-        for name, found in _estimates(scorer, items).items():
+        for name, found in _estimates(scorer, items, pseudo).items():
             theirs = results["results"][task.name][f"{name},{FILTER}"]
             if abs(theirs - found.value) > MEAN_TOLERANCE:
                 raise SlmbenchError(f"{task.name}/{name}: lm-eval says {theirs}, the samples say {found.value}")
@@ -95,14 +96,16 @@ def finish(
     counted = {name: n for name, n in sorted(remarks.items()) if n}
     cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows, choice_ms).model_dump(exclude_unset=True)
     samples = [SampleRecord(**row) for row in rows]
-    return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted})
+    return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted}, pseudo)
 
 
-def _estimates(scorer: Scorer, items: Sequence[JsonObject]) -> dict[str, Estimate]:
+def _estimates(scorer: Scorer, items: Sequence[JsonObject], pseudo: dict[str, list[float]]) -> dict[str, Estimate]:
+    """Value name -> its estimate; of a pooled scorer, the items' pseudo-values go to `pseudo`."""
     clusters = [item["cluster_id"] for item in items]
     if scorer.pooled:
         assert scorer.pool is not None
-        found, _ = jackknife(scorer.pool, [item["parts"][scorer.name] for item in items], clusters)
+        found, by_item = jackknife(scorer.pool, [item["parts"][scorer.name] for item in items], clusters)
+        pseudo |= by_item
         return found
     return {name: estimate([item["scores"][name] for item in items], clusters, scorer.range) for name in scorer.values}
 

@@ -3,10 +3,22 @@ samples."""
 
 from __future__ import annotations
 
-from slmbench.leaderboard._records import load_runs
+from slmbench.leaderboard._records import LoadedRuns, RunProblems, ScoredRun, load_runs, read_runs
 from slmbench.leaderboard._routes import Routing, routings
 from slmbench.leaderboard.table import Leaderboard, build_leaderboard
 from slmbench.leaderboard.terminal import render_text
 from slmbench.leaderboard.writers import write_leaderboard
 
-__all__ = ["Leaderboard", "Routing", "build_leaderboard", "load_runs", "render_text", "routings", "write_leaderboard"]
+__all__ = [
+    "Leaderboard",
+    "LoadedRuns",
+    "Routing",
+    "RunProblems",
+    "ScoredRun",
+    "build_leaderboard",
+    "load_runs",
+    "read_runs",
+    "render_text",
+    "routings",
+    "write_leaderboard",
+]

@@ -1,6 +1,16 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
 from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key
+from slmbench.runs._item_scores import (
+    ALONE,
+    MEAN_TOLERANCE,
+    ItemScores,
+    aligned,
+    cluster_hash,
+    item_hash,
+    make_item_scores,
+    read_item_scores,
+)
 from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
 from slmbench.runs._part import MergePart
 from slmbench.runs._record import (
@@ -25,13 +35,15 @@ from slmbench.runs._record import (
 )
 from slmbench.runs._store import OpenRun, Run, finished_run, now
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
-from slmbench.runs._verify import MEAN_TOLERANCE, Pool, VerifiedScores, pooling, verify
-from slmbench.runs._versions import MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
+from slmbench.runs._verify import Pool, VerifiedScores, check_samples, pooling, verify
+from slmbench.runs._versions import ITEM_SCORES, MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
 from slmbench.seal import canonical_sha256
 
 __all__ = [
+    "ALONE",
     "AT_LIMIT",
     "AT_STOP",
+    "ITEM_SCORES",
     "LEFT_OUT",
     "MEAN_TOLERANCE",
     "MERGE",
@@ -42,6 +54,7 @@ __all__ = [
     "AdapterPart",
     "CostPart",
     "DatasetPart",
+    "ItemScores",
     "MergePart",
     "MergeRecord",
     "MergedBase",
@@ -64,13 +77,19 @@ __all__ = [
     "TrainedTask",
     "TrainingRecord",
     "VerifiedScores",
+    "aligned",
     "canonical_sha256",
+    "check_samples",
+    "cluster_hash",
     "comparability_key",
     "comparability_keys",
     "finished_run",
+    "item_hash",
+    "make_item_scores",
     "metric_key",
     "now",
     "pooling",
+    "read_item_scores",
     "read_merge",
     "read_record",
     "read_sample",

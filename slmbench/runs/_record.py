@@ -341,6 +341,7 @@ class RunRecord(RunIdentity):
     no_texts: whether pages keep its texts to themselves; not there otherwise
     remarks: what a reader has to know -> of how many samples
     samples_sha256: of samples.jsonl
+    item_scores_sha256: of item_scores.parquet; not there for a run that has no such file
     record_sha256: of the other fields here, status apart
     """
 
@@ -358,6 +359,7 @@ class RunRecord(RunIdentity):
     no_texts: bool | None = None
     remarks: dict[AnyText, Count] = Field(default_factory=dict)
     samples_sha256: Filled
+    item_scores_sha256: AnyText | None = None
     record_sha256: AnyText | None = None
 
 

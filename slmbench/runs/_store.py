@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,16 +14,19 @@ from attrs import frozen
 
 from slmbench.console import say
 from slmbench.errors import FileError, Problem, SlmbenchError
-from slmbench.files import write_atomically, write_json
+from slmbench.files import write_json, write_together
 from slmbench.foreign import faults, open_plain, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
 from slmbench.runs._comparable import comparability_key
-from slmbench.runs._record import RunRecord, SampleRecord, read_record, read_sample
+from slmbench.runs._item_scores import item_scores_bytes, make_item_scores, metric_faults
+from slmbench.runs._record import MetricPart, RunRecord, SampleRecord, read_record, read_sample
 from slmbench.runs._verify import Pool, verify
-from slmbench.runs._versions import READS, RECORD, SAMPLES, NewerRecord, write_as
+from slmbench.runs._versions import ITEM_SCORES, READS, RECORD, SAMPLES, NewerRecord, write_as
 from slmbench.seal import SEAL, canonical_json, sealed
 from slmbench.values import JsonObject
+
+_DIGESTS = {SAMPLES: "samples_sha256", ITEM_SCORES: "item_scores_sha256"}
 
 
 @frozen(repr=False)
@@ -82,16 +87,31 @@ class OpenRun:
         self.record = {"schema": READS[RECORD][-1], **record, "status": "started", "created": now(), "ended": None}
         write_json(os.path.join(folder, RECORD), self.record)
 
-    def finish(self, samples: Sequence[SampleRecord], results: JsonObject) -> Run:
-        """Writes the samples, then the record that vouches for them; the journal has served and goes."""
+    def finish(
+        self,
+        samples: Sequence[SampleRecord],
+        results: JsonObject,
+        pseudo: Mapping[str, Sequence[float]] | None = None,
+    ) -> Run:
+        """Writes samples and item scores, then the record that vouches for both; the journal has served and goes.
+
+        pseudo: of each pooled metric, the items' pseudo-values, in the order of the items. Without them such a run has
+        no item scores, and is read from its samples.
+        """
         lines = [
             json.dumps(sample.model_dump(exclude_unset=True), ensure_ascii=True, allow_nan=False) + "\n"
             for sample in samples
         ]
         data = "".join(lines).encode()
-        write_atomically(os.path.join(self.folder, SAMPLES), data)
-        digest = hashlib.sha256(data).hexdigest()
-        self.record |= {**results, "status": "ok", "ended": now(), "samples_sha256": digest}
+        contents = {SAMPLES: data}
+        if (columns := _item_scores(samples, results["metrics"], pseudo or {})) is not None:
+            contents[ITEM_SCORES] = columns
+        else:  # One of an earlier call would belong to other samples.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, ITEM_SCORES))
+        write_together({os.path.join(self.folder, name): one for name, one in contents.items()})
+        digests = {_DIGESTS[name]: hashlib.sha256(one).hexdigest() for name, one in contents.items()}
+        self.record |= {**results, "status": "ok", "ended": now(), **digests}
         self.record = sealed(self.record)
         write_as(RunRecord, self.record, os.path.join(self.folder, RECORD))
         self.journal.close()
@@ -100,6 +120,28 @@ class OpenRun:
 
     def close(self) -> None:
         self.journal.close()
+
+
+def _item_scores(
+    samples: Sequence[SampleRecord], metrics: Sequence[JsonObject], pseudo: Mapping[str, Sequence[float]]
+) -> bytes | None:
+    """The file of item scores; None if they are not all that the metrics are made of."""
+    parts = [MetricPart.model_validate(metric) for metric in metrics]
+    clusters = {sample.item_id: sample.cluster_id for sample in samples}
+    scores: dict[str, dict[str, float]] = {}
+    for part in parts:
+        if part.pooled:
+            scores[part.name] = dict(zip(clusters, pseudo.get(part.name, ()), strict=False))
+            continue
+        of: dict[str, list[float]] = {}
+        for sample in samples:
+            if (value := sample.scores.get(part.name)) is not None:
+                of.setdefault(sample.item_id, []).append(value)
+        scores[part.name] = {item: math.fsum(values) / len(values) for item, values in of.items()}
+    made = make_item_scores([part.name for part in parts], scores, clusters)
+    if any(metric_faults(part, made.scores[part.name]) for part in parts):
+        return None
+    return item_scores_bytes(made)
 
 
 def finished_run(

@@ -13,14 +13,14 @@ from typing import TypeAlias
 from attrs import frozen
 
 from slmbench.errors import FileError, Problem, SlmbenchError
-from slmbench.foreign import faults, plain_lines
+from slmbench.foreign import open_plain, plain_lines
+from slmbench.runs._item_scores import MEAN_TOLERANCE, interval_faults
 from slmbench.runs._record import MetricPart, read_sample
 from slmbench.runs._versions import RECORD, SAMPLES, OtherSchema
 from slmbench.values import JsonObject
 
-MEAN_TOLERANCE = 1e-9
-"""How far a mean may be from the same mean made another way: by rounding alone."""
 _FAULTS_SHOWN = 10
+_CHUNK_BYTES = 1 << 20
 
 Pool: TypeAlias = Callable[[Sequence[object]], dict[str, float]]
 """Parts of all items -> the values of a pooled metric; ValueError if they are none of it."""
@@ -84,13 +84,10 @@ def verify(folder: str | os.PathLike[str], record: JsonObject, pool_of: Callable
     metrics = tuple(MetricPart.model_validate(metric, extra="ignore") for metric in record["metrics"])
     samples = _Samples(metrics)
     problems = _read(path, record["samples_sha256"].removeprefix("sha256:"), samples)
-    odd = []
-    for position, metric in enumerate(metrics):
+    for metric in metrics:
         for place, message in _wrong(metric, samples):
             problems.append(Problem(str(path.with_name(place)), 0, 0, message))
-        if not metric.ci_lo - MEAN_TOLERANCE <= metric.value <= metric.ci_hi + MEAN_TOLERANCE:
-            odd.append((f"metrics.{position}.ci_lo", metric.ci_lo, "one end of an interval around the value"))
-    problems += faults(of_record, odd).problems
+    problems += interval_faults(record, of_record)
     if not problems:
         problems = [
             p for metric in metrics if metric.pooled_by for p in _wrongly_pooled(metric, samples, pool_of, path)
@@ -102,6 +99,33 @@ def verify(folder: str | os.PathLike[str], record: JsonObject, pool_of: Callable
         for name, by_item in samples.scores.items()
     }
     return VerifiedScores(metrics, means, samples.clusters, samples.parts, samples.lines)
+
+
+def check_samples(folder: str | os.PathLike[str], record: JsonObject) -> int:
+    """How many lines a run's samples.jsonl has, which is read for its digest alone.
+
+    Raises FileError if the file isn't there or isn't what the record says.
+    """
+    path, claimed = Path(folder) / SAMPLES, record["samples_sha256"].removeprefix("sha256:")
+    digest, lines, last = hashlib.sha256(), 0, b"\n"
+    try:
+        with open_plain(path) as file:
+            while part := file.read(_CHUNK_BYTES):
+                digest.update(part)
+                lines += part.count(b"\n")
+                last = part[-1:]
+    except OSError as error:
+        raise FileError([Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}")]) from error
+    if problem := _changed(path, digest.hexdigest(), claimed):
+        raise FileError([problem])
+    return lines + (last != b"\n")
+
+
+def _changed(path: Path, found: str, claimed: str) -> Problem | None:
+    if found == claimed:
+        return None
+    said = f"sha256 is {found[:16]}..., run.json says {claimed[:16]}...: changed after the run ended"
+    return Problem(str(path), 0, 0, said)
 
 
 def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
@@ -124,9 +148,8 @@ def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
                 wrong.append(Problem(str(path), number, 1, message))
     except OSError as error:
         raise FileError([Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}")]) from error
-    if (found := digest.hexdigest()) != claimed:
-        said = f"sha256 is {found[:16]}..., run.json says {claimed[:16]}...: changed after the run ended"
-        problems.append(Problem(str(path), 0, 0, said))
+    if problem := _changed(path, digest.hexdigest(), claimed):
+        problems.append(problem)
     problems += wrong[:_FAULTS_SHOWN]
     if len(wrong) > _FAULTS_SHOWN:
         said = f"and {len(wrong) - _FAULTS_SHOWN} more lines with such faults"

@@ -15,6 +15,7 @@ from slmbench.paths import shown
 
 RECORD = "run.json"
 SAMPLES = "samples.jsonl"
+ITEM_SCORES = "item_scores.parquet"
 TRAINING = "training.json"
 MERGE = "merge.json"
 READS: dict[str, range] = {RECORD: range(1, 2), SAMPLES: range(1, 2), TRAINING: range(1, 4), MERGE: range(1, 2)}

@@ -161,6 +161,9 @@ def rewrite(folder: Path, changes: Mapping[str, Any], samples: Sequence[Mapping[
     for sample, fields in zip(lines, samples, strict=False):
         sample.update(fields)
     data = "".join(json.dumps(sample) + "\n" for sample in lines).encode()
+    if data != path.read_bytes():  # As a version wrote it that knew of no item scores.
+        record.pop("item_scores_sha256", None)
+        (folder / "item_scores.parquet").unlink(missing_ok=True)
     path.write_bytes(data)
     record["samples_sha256"] = hashlib.sha256(data).hexdigest()
     for name, value in changes.items():

@@ -362,6 +362,7 @@ KEPT_BACK_OF_RECORD = {
     "engine_version",
     "fewshot_sha256",
     "generation",
+    "item_scores_sha256",
     "kv_budget_B",
     "packages",
     "prompts_sha256",

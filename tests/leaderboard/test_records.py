@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from slmbench.cli import main
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.leaderboard import load_runs
+from slmbench.leaderboard import load_runs, read_runs
 from slmbench.leaderboard._records import RunProblems
+from slmbench.runs import item_hash
+
+SPOILT = [
+    (lambda data, out: data[:-9], "sha256 is"),
+    (lambda data, out: (out / "runs" / "other" / "item_scores.parquet").read_bytes(), "sha256 is"),
+    (lambda data, out: b"", "sha256 is"),
+]
 
 
 def messages(path: Path) -> str:
@@ -113,7 +123,8 @@ def test_an_item_may_run_in_several_epochs_and_counts_once(write_run, tmp_path) 
     samples = [{"item_id": f"item-{position % 2}", "epoch": position // 2} for position in range(4)]
     write_run("epochs", [1, 0, 0, 0], samples=samples)
     (run,), _ = load_runs(tmp_path)
-    assert run.scores["exact_match/strict"] == {"item-0": 0.5, "item-1": 0.0}
+    assert run.items.items.tolist() == [item_hash("item-0"), item_hash("item-1")]
+    assert run.items.scores["exact_match/strict"].tolist() == [0.5, 0.0]
 
 
 def test_an_item_with_more_epochs_than_the_others_is_found(write_run, tmp_path) -> None:
@@ -209,3 +220,41 @@ def test_a_record_of_a_newer_version_is_refused_by_name(write_run, tmp_path) -> 
 def test_problems_show_terminal_escapes_as_signs(write_run, tmp_path) -> None:
     write_run("odd", [1], changes={"schema": "\x1b]0;owned\x07"})
     assert "\x1b" not in messages(tmp_path)
+
+
+def test_a_run_that_is_not_what_it_claims_is_left_out_and_the_others_are_ranked(write_run, tmp_path, capsys) -> None:
+    write_run("good", [1, 0, 1], model="good")
+    write_run("bad", [1, 0, 0], model="bad", changes={"metrics.0.value": 0.99})
+    torn = write_run("torn", [1, 1, 0], model="torn") / "run.json"
+    torn.write_bytes(torn.read_bytes()[:100])
+    board = str(tmp_path / "board")
+    assert main(["leaderboard", str(tmp_path), "--out", board, "--json"]) == 1
+    told = capsys.readouterr()
+    assert [row["name"] for row in json.loads(told.out)["rows"]] == ["good"]
+    assert "says 0.99" in told.err and "torn/run.json: is not valid JSON" in told.err
+    assert "these runs are left out" in told.err
+    assert "bad: left out" in (tmp_path / "board" / "index.html").read_text()
+    shutil.rmtree(board)
+    assert main(["leaderboard", str(tmp_path), "--out", board, "--strict"]) == 1
+    assert "nothing was ranked" in capsys.readouterr().err and not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize(("spoil", "said"), SPOILT)
+def test_item_scores_that_are_not_those_of_the_run_are_found(write_run, tmp_path, spoil, said) -> None:
+    folder = write_run("odd", [1, 0, 0, 1])
+    write_run("other", [1, 0, 0, 0])
+    path = folder / "item_scores.parquet"
+    path.write_bytes(spoil(path.read_bytes(), tmp_path))
+    loaded = read_runs(tmp_path)
+    assert [run.run_id for run in loaded.runs] == ["other"] and loaded.left_out == (folder,)
+    assert f"item_scores.parquet: {said}" in str(loaded.problems[0])
+
+
+def test_item_scores_that_are_not_there_are_read_from_the_samples(write_run, tmp_path) -> None:
+    (write_run("bare", [1, 0, 0, 1], clusters=["a", "a", None, "b"]) / "item_scores.parquet").unlink()
+    write_run("whole", [1, 0, 0, 1], clusters=["a", "a", None, "b"])
+    runs, notices = load_runs(tmp_path)
+    bare, whole = (run.items for run in runs)
+    assert bare.items.tolist() == whole.items.tolist() and bare.clusters.tolist() == whole.clusters.tolist()
+    assert bare.scores["exact_match/strict"].tolist() == whole.scores["exact_match/strict"].tolist() == [1, 0, 0, 1]
+    assert "item_scores.parquet is not there; its run was read from its samples" in notices[0]
