@@ -60,54 +60,74 @@ def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) ->
 
     groups = members(clusters)
     numbers = np.asarray(values, dtype=float)
-    n = len(numbers)
     sizes = np.array([len(group) for group in groups], dtype=float)  # (clusters,)
     effective = effective_clusters(groups)
     if len(groups) == 1:
         return ClusteredSpread(0.0, 0.0, 1, effective)
     centred = numbers - numbers.mean()
-    sums = np.array([centred[group].sum() for group in groups])  # (clusters,)
-    shares = sizes / n
-    correlation = correlation_within(centred, sums, sizes)
+    sums = np.array([[centred[group].sum() for group in groups]])  # (1, clusters)
+    stderr, freedom = spreads_of_sums(sums, np.array([np.sum(centred**2)]), sizes)
+    return ClusteredSpread(float(stderr[0]), float(freedom[0]), len(groups), effective)
+
+
+def spreads_of_sums(sums: Array, squares: Array, sizes: Array) -> tuple[Array, Array]:
+    """`clustered_spread` of many means over the same clusters, two or more: (standard errors, degrees of freedom).
+
+    sums: (means, clusters), of values about their mean. squares: (means,), sums of the values' squares about their
+    mean. sizes: (clusters,).
+    """
+    import numpy as np
+
+    n, shares = sizes.sum(), sizes / sizes.sum()
+    correlation = _correlations(squares, sums, sizes)[:, None]
     errors = sizes * (1 - correlation) + correlation * sizes**2  # A cluster's variance, the sum of its items' errors.
     bias, freedom = _bell_mccaffrey(shares, errors)
-    variance = float(np.sum(sums**2 / (1 - shares))) / n**2 / min(bias, 1.0)
-    return ClusteredSpread(math.sqrt(variance), freedom, len(groups), effective)
+    variance = np.sum(sums**2 / (1 - shares), axis=1) / n**2 / np.minimum(bias, 1.0)
+    return np.sqrt(variance), freedom
 
 
 def correlation_within(centred: Array, sums: Array, sizes: Array) -> float:
-    """The intraclass correlation by one-way analysis of variance, in [0, 1]; 0 if every cluster is one item."""
+    """The intraclass correlation by one-way analysis of variance, in [0, 1]; 0 if every cluster is one item.
+
+    centred: (n,), values about their mean. sums: (clusters,), of these. sizes: (clusters,).
+    """
     import numpy as np
 
-    n, groups = len(centred), len(sizes)
+    return float(_correlations(np.array([np.sum(centred**2)]), sums[None], sizes)[0])
+
+
+def _correlations(squares: Array, sums: Array, sizes: Array) -> Array:
+    """(means,): `correlation_within` of each; squares: (means,), sums: (means, clusters), as in `spreads_of_sums`."""
+    import numpy as np
+
+    n, groups = sizes.sum(), len(sizes)
     if n == groups:
-        return 0.0
-    between = float(np.sum(sums**2 / sizes))
-    within = max(0.0, float(np.sum(centred**2)) - between) / (n - groups)
+        return np.zeros(len(sums))
+    between = np.sum(sums**2 / sizes, axis=1)
+    within = np.maximum(0.0, squares - between) / (n - groups)
     size = (n - float(np.sum(sizes**2)) / n) / (groups - 1)
-    shared = max(0.0, (between / (groups - 1) - within) / size)
-    return shared / (shared + within) if shared + within > 0 else 0.0
+    shared = np.maximum(0.0, (between / (groups - 1) - within) / size)
+    total = shared + within
+    return np.divide(shared, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _bell_mccaffrey(shares: Array, errors: Array) -> tuple[float, float]:
-    """(expected CR2 variance / true variance, degrees of freedom) of a mean.
+def _bell_mccaffrey(shares: Array, errors: Array) -> tuple[Array, Array]:
+    """(expected CR2 variance / true variance, degrees of freedom), each (means,), of means.
 
-    shares: (clusters,), of all items. errors: (clusters,), the variance of each cluster's sum. CR2's variance is a
-    quadratic form in the errors, whose matrix C is diagonal but for three outer products, so trace(C) and trace(C C)
+    shares: (clusters,), of all items. errors: (means, clusters), the variance of each cluster's sum. CR2's variance is
+    a quadratic form in the errors, whose matrix C is diagonal but for three outer products, so trace(C) and trace(C C)
     are sums over clusters.
     """
     import numpy as np
 
     weights = 1 / (1 - shares)
-    total = float(np.sum(errors))
-    diagonal = -2 * shares * errors + total * shares**2  # Of the part that isn't diagonal.
-    trace = float(np.sum(weights * (errors + diagonal)))
-    qq, ww, qw = (
-        float(np.sum(weights * first * second))
-        for first, second in ((shares, shares), (errors, errors), (shares, errors))
-    )
+    total = np.sum(errors, axis=1)
+    diagonal = -2 * shares * errors + total[:, None] * shares**2  # Of the part that isn't diagonal.
+    trace = np.sum(weights * (errors + diagonal), axis=1)
+    qq = float(np.sum(weights * shares**2))
+    ww, qw = np.sum(weights * errors**2, axis=1), np.sum(weights * shares * errors, axis=1)
     outer = 2 * qq * ww + 2 * qw**2 + total**2 * qq**2 - 4 * total * qq * qw
-    squared = outer + float(np.sum(weights**2 * (2 * errors * diagonal + errors**2)))
+    squared = outer + np.sum(weights**2 * (2 * errors * diagonal + errors**2), axis=1)
     return trace / total, trace**2 / squared
 
 

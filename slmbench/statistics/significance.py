@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations, permutations
 
 from attrs import frozen
 
@@ -15,9 +16,12 @@ from slmbench.statistics.clusters import (
     members,
     sign_flip_p,
 )
+from slmbench.values import Array
 
 # The power that a smallest detectable difference is stated for.
 POWER = 0.8
+# A standard error of at most this share of the mean is the rounding of differences that are all the same.
+NOTHING = 1e-12
 
 Scores = Mapping[str, float]
 Clusters = Mapping[str, "str | None"]
@@ -38,13 +42,20 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     exact test, 2 P(X <= k), rejects too seldom: 2.0% of equal pairs on 30 items, 4.5% on 1,319; this one 3.9% and 5.0%.
     Sources: McNemar 1947; Fagerland, Lydersen and Laake 2013, "The McNemar test for binary matched-pairs data".
     """
-    from scipy.special import bdtr
+    return float(mcnemar_ps(only_first, only_second))
 
-    discordant, fewer = only_first + only_second, min(only_first, only_second)
-    if only_first == only_second:
-        return 1.0
-    below = float(bdtr(fewer - 1, discordant, 0.5)) if fewer else 0.0
-    return below + float(bdtr(fewer, discordant, 0.5))
+
+def mcnemar_ps(only_first: Array, only_second: Array) -> Array:
+    """`mcnemar_p` of arrays of counts, of one shape."""
+    import numpy as np
+    from scipy.special import bdtr, gammaln
+
+    fewer = np.minimum(only_first, only_second).astype(float)
+    discordant = np.add(only_first, only_second).astype(float)
+    point = gammaln(discordant + 1) - gammaln(fewer + 1) - gammaln(discordant - fewer + 1) - discordant * math.log(2)
+    tail = 2 * bdtr(fewer, discordant.astype(np.int64), 0.5) - np.exp(point)
+    # Equal counts: both tails share their one point.
+    return np.where(2 * fewer == discordant, 1.0, np.clip(tail, 0.0, 1.0))
 
 
 def paired_p(first: Scores, second: Scores, clusters: Clusters | None = None) -> float:
@@ -86,18 +97,37 @@ def rank_ranges(
     significantly better; high = M - entries that are significantly worse. Entries that nothing tells apart share their
     range.
     """
-    pairs = [(i, j) for i in range(len(scores)) for j in range(i + 1, len(scores))]
+    pairs = list(combinations(range(len(scores)), 2))
     adjusted = holm([paired_p(scores[i], scores[j], clusters) for i, j in pairs])
     better = [0] * len(scores)
     worse = [0] * len(scores)
     for (i, j), p in zip(pairs, adjusted, strict=True):
         if p >= alpha:
             continue
-        lead = sum(scores[i][item] - scores[j][item] for item in scores[i].keys() & scores[j].keys())
-        winner, loser = (i, j) if (lead > 0) == higher_is_better else (j, i)
+        winner, loser = (i, j) if (_lead(scores[i], scores[j]) > 0) == higher_is_better else (j, i)
         worse[winner] += 1
         better[loser] += 1
     return [RankRange(1 + better[i], len(scores) - worse[i]) for i in range(len(scores))]
+
+
+def best_entries(
+    scores: Sequence[Scores], higher_is_better: bool = True, clusters: Clusters | None = None, alpha: float = 0.05
+) -> list[bool]:
+    """Which of M entries may be the best: those that no other one is found to be better than.
+
+    Each entry has M - 1 tests, "that one is better", each at alpha / (M - 1) (`paired_p`, of two sides, so that two
+    entries are told apart here as they are as a pair). If an entry is truly the best, none of the others is better, so
+    these leave it out with probability alpha / 2 at most, whichever entry leads by luck: no leader is chosen. An entry
+    that is worse than another in `rank_ranges` isn't the best either, so that the two claims never contradict each
+    other; with that, alpha at most.
+    Sources: Gupta 1965, "On some multiple decision (selection and ranking) rules"; Hsu 1981, "Simultaneous confidence
+    intervals for all distances from the best".
+    """
+    best = [found.low == 1 for found in rank_ranges(scores, higher_is_better, clusters, alpha)]
+    for i, j in permutations(range(len(scores)), 2):
+        if best[i] and paired_p(scores[j], scores[i], clusters) < alpha / (len(scores) - 1):
+            best[i] = (_lead(scores[j], scores[i]) > 0) != higher_is_better
+    return best
 
 
 def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = None) -> float | None:
@@ -113,10 +143,11 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
         for j in range(i + 1, len(scores)):
             items = sorted(scores[i].keys() & scores[j].keys())
             differences = [scores[i][item] - scores[j][item] for item in items]
-            if len(set(differences)) > 1:
+            if items and len(set(differences)) > 1:
                 labels = [clusters.get(item) if clusters else None for item in items]
                 spread = clustered_spread(differences, labels)
-                if spread.freedom > 0 and not (clusters and _too_few(labels)):
+                same = spread.stderr <= NOTHING * abs(math.fsum(differences)) / len(items)
+                if spread.freedom > 0 and not same and not (clusters and _too_few(labels)):
                     found.append(
                         (t_quantile(0.975, spread.freedom) + t_quantile(POWER, spread.freedom)) * spread.stderr
                     )
@@ -124,6 +155,10 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
         return None
     found.sort()
     return (found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2
+
+
+def _lead(first: Scores, second: Scores) -> float:
+    return math.fsum(first[item] - second[item] for item in first.keys() & second.keys())
 
 
 def t_quantile(share: float, freedom: float) -> float:
@@ -138,7 +173,7 @@ def _paired_t_p(differences: list[float]) -> float:
         return 1.0
     mean = math.fsum(differences) / n
     stderr = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1) / n)
-    if stderr <= 1e-12 * abs(mean) or stderr == 0:
+    if stderr <= NOTHING * abs(mean):
         return mcnemar_p(sum(1 for value in differences if value > 0), sum(1 for value in differences if value < 0))
     from scipy.special import stdtr
 
