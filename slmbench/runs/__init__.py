@@ -33,7 +33,7 @@ from slmbench.runs._record import (
     read_record,
     read_sample,
 )
-from slmbench.runs._store import OpenRun, Run, finished_run, now
+from slmbench.runs._store import OpenRun, Run, finished_run, now, sample_line
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
 from slmbench.runs._verify import Pool, VerifiedScores, check_samples, pooling, verify
 from slmbench.runs._versions import ITEM_SCORES, MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
@@ -94,6 +94,7 @@ __all__ = [
     "read_record",
     "read_sample",
     "read_training",
+    "sample_line",
     "trained_as",
     "verify",
     "write_merge",

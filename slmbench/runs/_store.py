@@ -19,7 +19,7 @@ from slmbench.foreign import faults, open_plain, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
 from slmbench.runs._comparable import comparability_key
-from slmbench.runs._item_scores import item_scores_bytes, make_item_scores, metric_faults
+from slmbench.runs._item_scores import ItemScores, item_scores_bytes, make_item_scores, metric_faults
 from slmbench.runs._record import MetricPart, RunRecord, SampleRecord, read_record, read_sample
 from slmbench.runs._verify import Pool, verify
 from slmbench.runs._versions import ITEM_SCORES, READS, RECORD, SAMPLES, NewerRecord, write_as
@@ -98,14 +98,14 @@ class OpenRun:
         pseudo: of each pooled metric, the items' pseudo-values, in the order of the items. Without them such a run has
         no item scores, and is read from its samples.
         """
-        lines = [
-            json.dumps(sample.model_dump(exclude_unset=True), ensure_ascii=True, allow_nan=False) + "\n"
-            for sample in samples
-        ]
-        data = "".join(lines).encode()
-        contents = {SAMPLES: data}
-        if (columns := _item_scores(samples, results["metrics"], pseudo or {})) is not None:
-            contents[ITEM_SCORES] = columns
+        data = "".join(map(sample_line, samples)).encode()
+        return self.finish_written(data, _item_scores(samples, results["metrics"], pseudo or {}), results)
+
+    def finish_written(self, lines: bytes, items: ItemScores | None, results: JsonObject) -> Run:
+        """As `finish`, for who has the lines of samples.jsonl, as of `sample_line`, and what they come to."""
+        contents = {SAMPLES: lines}
+        if items is not None:
+            contents[ITEM_SCORES] = item_scores_bytes(items)
         else:  # One of an earlier call would belong to other samples.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.folder, ITEM_SCORES))
@@ -124,8 +124,8 @@ class OpenRun:
 
 def _item_scores(
     samples: Sequence[SampleRecord], metrics: Sequence[JsonObject], pseudo: Mapping[str, Sequence[float]]
-) -> bytes | None:
-    """The file of item scores; None if they are not all that the metrics are made of."""
+) -> ItemScores | None:
+    """What the samples come to; None if that is not all that the metrics are made of."""
     parts = [MetricPart.model_validate(metric) for metric in metrics]
     clusters = {sample.item_id: sample.cluster_id for sample in samples}
     scores: dict[str, dict[str, float]] = {}
@@ -139,9 +139,12 @@ def _item_scores(
                 of.setdefault(sample.item_id, []).append(value)
         scores[part.name] = {item: math.fsum(values) / len(values) for item, values in of.items()}
     made = make_item_scores([part.name for part in parts], scores, clusters)
-    if any(metric_faults(part, made.scores[part.name]) for part in parts):
-        return None
-    return item_scores_bytes(made)
+    return None if any(metric_faults(part, made.scores[part.name]) for part in parts) else made
+
+
+def sample_line(sample: SampleRecord) -> str:
+    """A line of samples.jsonl."""
+    return json.dumps(sample.model_dump(exclude_unset=True), ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def finished_run(
