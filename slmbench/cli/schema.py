@@ -8,8 +8,8 @@ from slmbench.console import show_json
 from slmbench.values import JsonObject
 
 DECLARED = ("recipe", "merge", "task", "model", "dataset", "suite")
-RECORDS = ("run", "sample", "training", "merged")
-"""What is written: `run.json`, a line of `samples.jsonl`, `training.json`, `merge.json`."""
+RECORDS = ("run", "sample", "training", "merged", "leaderboard")
+"""What is written: `run.json`, a line of `samples.jsonl`, `training.json`, `merge.json`, `leaderboard.json`."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -27,6 +27,7 @@ def json_schema(kind: str) -> JsonObject:
     from pydantic import BaseModel
 
     from slmbench import runs, schema
+    from slmbench.leaderboard.content import LeaderboardContent
 
     specs: dict[str, type[BaseModel]] = {
         "recipe": schema.RecipeSpec,
@@ -39,6 +40,7 @@ def json_schema(kind: str) -> JsonObject:
         "sample": runs.SampleRecord,
         "training": runs.TrainingRecord,
         "merged": runs.MergeRecord,
+        "leaderboard": LeaderboardContent,
     }
     described = specs[kind].model_json_schema()
     return {"$schema": DIALECT, **described, "title": f"slmbench {kind}"}

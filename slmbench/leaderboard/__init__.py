@@ -3,9 +3,10 @@ samples."""
 
 from __future__ import annotations
 
+from slmbench.leaderboard._build import build_leaderboard
 from slmbench.leaderboard._records import LoadedRuns, RunProblems, ScoredRun, load_runs, read_runs
 from slmbench.leaderboard._routes import Routing, routings
-from slmbench.leaderboard.table import Leaderboard, build_leaderboard
+from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.terminal import render_text
 from slmbench.leaderboard.writers import write_leaderboard
 

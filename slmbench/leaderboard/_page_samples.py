@@ -26,7 +26,7 @@ def run_sections(
     """(a row's name, its runs). anchors: run id -> element id. out: the page's folder, for links."""
     sections = []
     for row in leaderboard.rows:
-        ids = list(dict.fromkeys(cell.run_id for cell in row.cells.values()))
+        ids = list(dict.fromkeys(one for cell in row.cells.values() for one in cell.run_ids))
         sections.append((row.name, [_run(row, runs[one], anchors[one], out) for one in ids if one in anchors]))
     return sections
 
@@ -49,9 +49,9 @@ def run_link(run: ScoredRun, name: str, out: Path | None) -> str | None:
 
 def _run(row: LeaderboardRow, run: ScoredRun, anchor: str, out: Path | None) -> JsonObject:
     scores = [
-        (key.removeprefix(f"{run.task}/"), number(cell.estimate.value), _interval(cell.estimate))
+        (key.partition("/")[2], number(cell.estimate.value), _interval(cell.estimate))
         for key, cell in row.cells.items()
-        if cell.run_id == run.run_id
+        if run.run_id in cell.run_ids
     ]
     return {
         "task": run.task,

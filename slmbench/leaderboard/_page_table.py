@@ -27,7 +27,7 @@ class ColumnView:
         """What a narrow screen shows before each of the column's scores."""
         n = "" if self.n is None else f", n = {self.n}"
         chance = "" if self.of.chance is None else f", chance {number(self.of.chance)}"
-        return f"{self.of.task}: {self.of.metric}{n}{chance}"
+        return f"{self.of.task_label}: {self.of.metric_label}{n}{chance}"
 
     @property
     def shows_chance(self) -> bool:
@@ -40,9 +40,9 @@ class ColumnView:
 
 def column_views(leaderboard: Leaderboard) -> list[ColumnView]:
     """The columns in their order."""
-    before = [None, *(column.task for column in leaderboard.columns)]
+    before = [None, *(column.task_label for column in leaderboard.columns)]
     return [
-        _view(leaderboard, column, column.task != task)
+        _view(leaderboard, column, column.task_label != task)
         for task, column in zip(before, leaderboard.columns, strict=False)
     ]
 

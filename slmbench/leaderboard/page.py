@@ -15,7 +15,7 @@ from slmbench.leaderboard._page_training import trainings
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
 from slmbench.leaderboard.pages import render
-from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, NOT_COMPARABLE, Leaderboard
+from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, Leaderboard
 from slmbench.leaderboard.texts import interval_text
 
 
@@ -30,7 +30,7 @@ def render_page(
     leaderboard.json has them. no_texts: the texts and ids of items stay out, keyed digests stand in; so they do of
     runs that were made so.
     """
-    shown = {cell.run_id for row in leaderboard.rows for cell in row.cells.values()}
+    shown = {one for row in leaderboard.rows for cell in row.cells.values() for one in cell.run_ids}
     by_id = {run.run_id: withheld(run) if no_texts or run.no_texts else run for run in runs if run.run_id in shown}
     badges = {badge for row in leaderboard.rows for badge in row.badges}
     anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
@@ -41,14 +41,16 @@ def render_page(
         script="page.js",
         suite=leaderboard.suite,
         lede=_lede(leaderboard, by_id),
-        notices=leaderboard.notices,
+        notices=[text for notice in leaderboard.notices for text in (notice.text, *notice.details)],
         data=leaderboard.as_json(),
         rows=leaderboard.rows,
-        tasks=[(task, len(list(group))) for task, group in groupby(leaderboard.columns, lambda column: column.task)],
+        tasks=[
+            (task, len(list(group))) for task, group in groupby(leaderboard.columns, lambda column: column.task_label)
+        ],
         columns=column_views(leaderboard),
         anchors=anchors,
         badges={"limit" if badge.startswith("limit ") else badge for badge in badges},
-        names={"not_comparable": NOT_COMPARABLE, "mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
+        names={"mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
         latencies=latencies(leaderboard, by_id),
         beside=side_by_side(leaderboard, by_id),
         trainings=trainings(leaderboard, by_id),

@@ -47,7 +47,7 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
         for badges, names in _badged(leaderboard.rows).items():
             lines.extend(painted(line, "yellow") for line in wrapped(f"! {', '.join(names)}: {badges}", width))
     for notice in leaderboard.notices:
-        lines.extend(painted(line, "yellow") for line in wrapped(f"! {visible(notice)}", width))
+        lines.extend(painted(line, "yellow") for line in wrapped(f"! {visible(notice.text)}", width))
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -85,7 +85,7 @@ def _metric_lines(metric: str, width: int) -> tuple[str, str]:
 
 
 def _cell_width(column: LeaderboardColumn, rows: Sequence[LeaderboardRow], room: int) -> int:
-    names = max(display_width(visible(column.task)), display_width(visible(column.metric)))
+    names = max(display_width(visible(column.task_label)), display_width(visible(column.metric_label)))
     scores = max(display_width(_whole_score(row, column)) for row in rows)
     return min(max(MIN_CELL, scores, min(MAX_CELL, names)), room - len(GAP))
 
@@ -100,9 +100,11 @@ def _block_lines(
     columns, widths = [column for column, _ in block], [width for _, width in block]
     tasks: list[str] = []
     for position, (column, cells) in enumerate(zip(columns, widths, strict=True)):
-        repeated = position > 0 and columns[position - 1].task == column.task
-        tasks.append(fit("" if repeated else visible(column.task), cells, right=True))
-    metrics = [_metric_lines(visible(column.metric), cells) for column, cells in zip(columns, widths, strict=True)]
+        repeated = position > 0 and columns[position - 1].task_label == column.task_label
+        tasks.append(fit("" if repeated else visible(column.task_label), cells, right=True))
+    metrics = [
+        _metric_lines(visible(column.metric_label), cells) for column, cells in zip(columns, widths, strict=True)
+    ]
     lines = [painted(" " * name_width + GAP + GAP.join(tasks), "bold")]
     for texts in zip(*metrics, strict=True):
         if any(texts):

@@ -80,3 +80,15 @@ def duration(seconds: float) -> str:
 def rank_range(low: int, high: int) -> str:
     """`1` or `1-3`."""
     return str(low) if low == high else f"{low}-{high}"
+
+
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts text as people count: task 2 before task 10."""
+    parts = _DIGITS.split(text.casefold())
+    return (
+        *((1, int(part), "") if part.isdecimal() and part.isascii() else (2, 0, part) for part in parts),
+        (0, 0, text),
+    )

@@ -16,13 +16,17 @@ from slmbench.errors import SlmbenchError
 from slmbench.files import unbroken
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.page import render_page
-from slmbench.leaderboard.table import Leaderboard, LeaderboardColumn, LeaderboardRow
+from slmbench.leaderboard.table import BEST, NOT_TOLD_APART, Leaderboard, LeaderboardColumn, LeaderboardRow
 from slmbench.leaderboard.texts import count, duration, interval, json_ready, number, rank_range, size
 from slmbench.paths import shown
+from slmbench.values import Estimate
 from slmbench.visible import visible
 
 # A spreadsheet takes text that starts with one of these for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# Of the cases that a notice stands for.
+DETAILS_SHOWN = 10
+_MEAN = "0 is guessing (or the worst score), 1 the best score, every task counts the same."
 _MARKDOWN = re.compile(r"([\\`*\[\]<>&|~#!])")
 
 
@@ -70,29 +74,46 @@ def write_leaderboard(
     return list(temporary)
 
 
+_CONDITION = ("label", "format", "shots", "cot", "version", "limit", "max_tokens", "source")
+
+
 def render_csv(leaderboard: Leaderboard) -> str:
-    """One line a score (long form, for data frames and spreadsheets); numbers stay numbers, text can't be a formula."""
+    """One line a score (long form, for data frames and spreadsheets); numbers stay numbers, text can't be a formula.
+
+    All that leaderboard.json has of a score is in its line, and of notices those that are badges.
+    """
     costs = list(leaderboard.rows[0].cost) if leaderboard.rows else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    head = ["name", "model", "adapter", "badges", "column", "task", "metric", "higher_is_better", "chance"]
-    scores = ["value", "stderr", "ci_low", "ci_high", "n", "rank_low", "rank_high", "run_id"]
-    how = ["quantization", "method"]
-    writer.writerow([*head, *scores, *costs, *how, "n_cut_at_max_tokens", "n_ended_by_stop"])
-    for row, content in zip(leaderboard.rows, leaderboard.as_json()["rows"], strict=True):
+    head = ["name", "model", "adapter", "variant", "quantization", "method", "rank", "recipe", "badges", "aggregate"]
+    asked = ["column", "task", "metric", "primary", "higher_is_better", "chance", "condition"]
+    scores = ["value", "stderr", "ci_low", "ci_high", "interval", "n", "rank_low", "rank_high", "claim", "cell_badges"]
+    runs = ["run_id", "run_ids", "seeds", "comparability_key", "n_cut_at_max_tokens", "n_ended_by_stop"]
+    writer.writerow([*head, *asked, *_CONDITION[1:], *scores, *runs, *costs])
+    for row in leaderboard.rows:
+        who: list[object] = [row.name, row.model, row.adapter, row.variant, row.quantization, row.method, row.rank]
+        who += [row.recipe, "; ".join(row.badges), None if row.aggregate is None else row.aggregate.value]
         for column in leaderboard.columns:
-            score = content["scores"].get(json_ready(column.key))
-            if score is None:
+            cell = row.cells.get(column.key)
+            if cell is None:
                 continue
-            names = [row.name, row.model, row.adapter or "", "; ".join(row.badges)]
-            texts = [*names, column.key, column.task, column.metric]
-            line: list[object] = [csv_text(text) for text in texts]
-            line += [str(column.higher_is_better).lower(), column.chance]
-            line += [csv_text(score[key]) if key == "run_id" else score.get(key) for key in scores]
-            line += [content["cost"][key] for key in costs]
-            ends = leaderboard.endings.get(row.cells[column.key].run_id, (None, None))
-            writer.writerow([*line, *(csv_text(getattr(row, key) or "") for key in how), *ends])
+            made = cell.estimate
+            known = made.method != "none"
+            line = [*who, column.key, column.task, column.metric, column.primary, column.higher_is_better]
+            line += [column.chance, *(getattr(column.condition, name) for name in _CONDITION)]
+            line += [made.value, *((made.stderr, made.ci_low, made.ci_high) if known else (None,) * 3), made.method]
+            line += [made.n, cell.rank_low, cell.rank_high, cell.claim, "; ".join(cell.badges)]
+            line += [cell.run_id, " ".join(cell.run_ids), " ".join(map(str, cell.seeds)), column.condition.key]
+            ends = [leaderboard.runs[run_id] for run_id in cell.run_ids if run_id in leaderboard.runs]
+            line += [sum(run.cut for run in ends), sum(run.stopped for run in ends)]
+            writer.writerow([_csv_cell(value) for value in (*line, *(row.cost[cost] for cost in costs))])
     return buffer.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return csv_text(value) if isinstance(value, str) else json_ready(value)
 
 
 def csv_text(text: str) -> str:
@@ -111,18 +132,39 @@ def render_markdown(leaderboard: Leaderboard) -> str:
         heads = [_markdown_head(column) for column in leaderboard.columns]
         scores = [[_markdown_score(row, column) for column in leaderboard.columns] for row in leaderboard.rows]
         names = [_markdown_name(row) for row in leaderboard.rows]
+        if leaderboard.averages:
+            heads.insert(0, "mean")
+            for row, line in zip(leaderboard.rows, scores, strict=True):
+                line.insert(0, "" if row.aggregate is None else _markdown_estimate(row.aggregate))
         lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
-        lines += [
-            "",
-            "Each score is a mean, its 95% interval, then the ranks that the data leaves open (paired "
-            "tests on the same items, Holm-corrected, 5%). **Bold**: no other row is significantly better.",
-            "",
-        ]
+        lines += ["", *_markdown_legend(leaderboard), ""]
         wanted = ["model", "parameters", "adapter", "training", "evaluation", "peak memory", "tokens in", "tokens out"]
         lines += [*_markdown_table(wanted, [_markdown_cost(row) for row in leaderboard.rows]), ""]
     if leaderboard.notices:
-        lines += ["Notices:", "", *(f"- {markdown_text(notice)}" for notice in leaderboard.notices), ""]
+        lines += ["Notices:", ""]
+        for notice in leaderboard.notices:
+            lines.append(f"- {markdown_text(notice.text)}")
+            lines += [f"  - {markdown_text(detail)}" for detail in notice.details[:DETAILS_SHOWN]]
+            if len(notice.details) > DETAILS_SHOWN:
+                lines.append(f"  - and {len(notice.details) - DETAILS_SHOWN} more, in leaderboard.json")
+        lines.append("")
     return "\n".join(lines)
+
+
+def _markdown_legend(leaderboard: Leaderboard) -> list[str]:
+    said = [
+        "Each score is a mean, its 95% interval, then the ranks that the data leaves open (paired tests on the same "
+        "items, Holm-corrected, 5%). **Bold**: the best of its column by these tests, and better than chance; "
+        "*italic*: not told apart from the best."
+    ]
+    if leaderboard.aggregate is not None and leaderboard.averages:
+        tasks = len(leaderboard.aggregate.columns)
+        said += ["", f"Rows are in the order of their {leaderboard.aggregate.name} over {tasks} tasks: {_MEAN}"]
+        said[-1] += f" Of these columns: {', '.join(map(markdown_text, leaderboard.aggregate.columns))}."
+    if leaderboard.cost_tasks:
+        tasks_ = ", ".join(map(markdown_text, leaderboard.cost_tasks))
+        said += ["", f"Seconds and tokens are summed over what all rows have: {tasks_}."]
+    return said
 
 
 def markdown_text(text: str) -> str:
@@ -138,7 +180,7 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
 def _markdown_head(column: LeaderboardColumn) -> str:
     direction = "" if column.higher_is_better else " (lower is better)"
     weaker = " (in process)" if column.in_process else ""
-    return f"{markdown_text(column.task)}<br>{markdown_text(column.metric)}{direction}{weaker}"
+    return f"{markdown_text(column.task_label)}<br>{markdown_text(column.metric_label)}{direction}{weaker}"
 
 
 def _markdown_name(row: LeaderboardRow) -> str:
@@ -150,12 +192,16 @@ def _markdown_score(row: LeaderboardRow, column: LeaderboardColumn) -> str:
     cell = row.cells.get(column.key)
     if cell is None:
         return ""
-    made = cell.estimate
-    value = f"**{number(made.value)}**" if cell.leads else number(made.value)
-    around = interval(made.ci_low, made.ci_high, made.method)
+    marks = {BEST: "**", NOT_TOLD_APART: "*"}.get(cell.claim or "", "")
+    shown = _markdown_estimate(cell.estimate, marks)
+    seeds = f", {len(cell.seeds)} seeds" if cell.seeds else ""
     if cell.rank_low is None or cell.rank_high is None:
-        return f"{value}{around} (not ranked)"
-    return f"{value}{around} ({rank_range(cell.rank_low, cell.rank_high)})"
+        return f"{shown} (not ranked{seeds})"
+    return f"{shown} ({rank_range(cell.rank_low, cell.rank_high)}{seeds})"
+
+
+def _markdown_estimate(made: Estimate, marks: str = "") -> str:
+    return f"{marks}{number(made.value)}{marks}{interval(made.ci_low, made.ci_high, made.method)}"
 
 
 def _markdown_cost(row: LeaderboardRow) -> list[str]:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
+from scipy.special import stdtrit
 
+from slmbench.cli.schema import json_schema
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.leaderboard._records import RunProblems
 from slmbench.statistics.estimate import estimate
@@ -17,6 +20,10 @@ def build(path, **options):
     return build_leaderboard(runs, notices=notices, **options)
 
 
+def texts(leaderboard):
+    return [text for notice in leaderboard.notices for text in (notice.text, *notice.details)]
+
+
 def row(leaderboard, name):
     return next(row for row in leaderboard.rows if row.name == name)
 
@@ -26,40 +33,61 @@ def test_json_has_the_documented_shape(write_run, tmp_path) -> None:
     write_run("tuned", GOOD, adapter="note", chance=0.25)
     content = build(tmp_path, suite="nano").as_json()
     assert json.loads(json.dumps(content, allow_nan=False)) == content
-    assert list(content) == ["schema", "suite", "columns", "rows"]
-    assert content["suite"] == "nano"
+    jsonschema.Draft202012Validator(json_schema("leaderboard")).validate(content)
+    assert list(content) == list(json_schema("leaderboard")["properties"])
+    assert (content["schema"], content["suite"]) == (2, "nano")
+    key = "nano_note-key-a"
+    assert content["conditions"] == [
+        {"key": key, "task": "nano_note", "label": "", "slug": "", "format": "plain", "shots": 0, "version": 1}
+        | {"source": "generated", "n": 100}
+    ]
     assert content["columns"] == [
         {
             "key": KEY,
             "task": "nano_note",
             "metric": "exact_match/strict",
             "higher_is_better": True,
+            "condition": key,
+            "primary": True,
             "chance": 0.25,
+            "worst": 0.25,
+            "best": 1.0,
+            "ranked": 2,
+            "detectable": pytest.approx((stdtrit(99, 0.975) + stdtrit(99, 0.8)) * 0.3 / 99**0.5),
         }
     ]
     tuned, base = content["rows"]
-    assert list(tuned) == ["name", "model", "adapter", "badges", "scores", "cost"]
-    assert list(base) == ["name", "model", "badges", "scores", "cost"]
-    assert (tuned["name"], tuned["model"], tuned["adapter"]) == ("nano + note", "nano", "note")
+    assert (tuned["name"], tuned["model"], tuned["adapter"], tuned["rank"]) == ("nano + note", "nano", "note", 16)
+    assert "adapter" not in base
     made = estimate(GOOD)
     assert tuned["scores"][KEY] == {
         "value": 0.9,
         "stderr": made.stderr,
         "ci_low": made.ci_low,
         "ci_high": made.ci_high,
+        "method": "wilson",
         "n": 100,
         "rank_low": 1,
         "rank_high": 1,
+        "claim": "best",
+        "badges": [],
         "run_id": "tuned",
     }
     assert (base["scores"][KEY]["rank_low"], base["scores"][KEY]["rank_high"]) == (2, 2)
+    assert "claim" not in base["scores"][KEY]
+    assert tuned["aggregate"]["value"] == pytest.approx((0.9 - 0.25) / 0.75)
+    assert base["aggregate"]["value"] == pytest.approx(-1 / 3)  # Worse than guessing, and not clipped.
+    assert content["aggregate"]["columns"] == [KEY]
+    assert content["runs"]["tuned"]["cost"]["tokens_in"] == 4000
     assert tuned["cost"] == {
         "parameters": 1_100_000,
         "adapter_bytes": 1_130_000,
         "adapter_parameters": 280_000,
         "train_s": 25.0,
         "seconds": 5.0,
+        "latency_p50_ms": None,
         "ram_peak_B": 512_000_000,
+        "vram_peak_B": None,
         "tokens_in": 4000,
         "tokens_out": 900,
     }
@@ -77,17 +105,40 @@ def test_models_that_the_data_cannot_tell_apart_share_their_ranks(write_run, tmp
         assert (shown.cells[KEY].rank_low, shown.cells[KEY].rank_high) == (1, 3)
 
 
-def test_a_limited_run_keeps_its_score_and_badge_but_no_rank(write_run, tmp_path) -> None:
+def test_rows_of_one_limit_are_ranked_among_themselves_in_columns_of_their_own(write_run, tmp_path) -> None:
     write_run("base", BAD)
+    write_run("other", GOOD, model="other")
+    for name, values in (("base-20", BAD[:20]), ("note-20", GOOD[:20])):
+        adapter = "note" if name == "note-20" else None
+        write_run(name, values, adapter=adapter, limit=20, key="limited")
+    leaderboard = build(tmp_path)
+    limited = "nano_note@limit-20/exact_match/strict"
+    assert [(column.key, column.condition.label, column.ranked) for column in leaderboard.columns] == [
+        (KEY, "all items", 2),
+        (limited, "limit 20", 2),
+    ]
+    tuned = row(leaderboard, "nano + note")
+    assert tuned.badges == ("limit 20",)
+    assert (tuned.cells[limited].rank_low, tuned.cells[limited].claim, tuned.cells[limited].badges) == (
+        1,
+        "best",
+        ("limit 20",),
+    )
+    assert row(leaderboard, "nano").cells[limited].rank_low == 2
+    assert row(leaderboard, "nano").cells[KEY].badges == ()
+    # A row that has the limited column alone has no part in the mean of the others, and stands below them.
+    assert [shown.aggregate is None for shown in leaderboard.rows] == [False, False, True]
+
+
+def test_a_limit_that_all_runs_have_is_the_usual_condition(write_run, tmp_path) -> None:
+    write_run("base", BAD[:20], limit=20)
     write_run("tuned", GOOD[:20], adapter="note", limit=20)
     leaderboard = build(tmp_path)
-    content = leaderboard.as_json()["rows"]
-    tuned = next(entry for entry in content if entry["name"] == "nano + note")
-    assert tuned["badges"] == ["limit 20"]
-    assert tuned["scores"][KEY]["value"] == 1.0
-    assert "rank_low" not in tuned["scores"][KEY]
-    assert row(leaderboard, "nano").cells[KEY].rank_high == 1
-    assert "not ranked (limit 20): nano + note on nano_note" in leaderboard.notices
+    assert [column.key for column in leaderboard.columns] == [KEY]
+    assert [(shown.name, shown.cells[KEY].rank_low) for shown in leaderboard.rows] == [("nano + note", 1), ("nano", 2)]
+    assert texts(leaderboard) == [
+        "the first items alone (limit 20), ranked among themselves: nano + note, nano on nano_note"
+    ]
 
 
 def test_sample_rows_are_badged_and_never_ranked(write_run, tmp_path) -> None:
@@ -101,7 +152,7 @@ def test_what_keeps_runs_out_of_the_ranks_is_told_once(write_run, tmp_path) -> N
     write_run("base", [1, 0], source="samples", limit=2)
     write_run("tuned", [1, 0], source="samples", limit=2, adapter="note")
     write_run("other", [1, 0], source="samples", limit=2, task="nano_choice")
-    assert build(tmp_path).notices == (
+    assert tuple(texts(build(tmp_path))) == (
         "not ranked (limit 2, samples): nano on nano_choice, nano_note; nano + note on nano_note",
     )
 
@@ -111,7 +162,7 @@ def test_a_full_run_goes_before_a_newer_limited_one(write_run, tmp_path) -> None
     write_run("peek", GOOD[:5], limit=5, created="2026-11-20T12:00:00Z")
     leaderboard = build(tmp_path)
     assert leaderboard.rows[0].cells[KEY].run_id == "full"
-    assert "full is shown (the newest that ranks), not peek (limit 5" in leaderboard.notices[0]
+    assert "full is shown (the newest that has no badge), not peek (limit 5" in texts(leaderboard)[0]
 
 
 def test_the_newest_of_two_runs_is_shown_and_the_other_is_named(write_run, tmp_path) -> None:
@@ -120,46 +171,66 @@ def test_the_newest_of_two_runs_is_shown_and_the_other_is_named(write_run, tmp_p
     leaderboard = build(tmp_path)
     assert len(leaderboard.rows) == 1
     assert leaderboard.rows[0].cells[KEY].run_id == "newer"
-    assert leaderboard.notices == (
+    assert tuple(texts(leaderboard)) == (
         "nano on nano_note: 2 finished runs; newer is shown (the newest), not older (seed 7)",
     )
 
 
-def test_runs_that_are_not_comparable_are_never_ranked_together(write_run, tmp_path) -> None:
-    write_run("one", BAD, model="one")
-    write_run("two", GOOD, model="two")
-    write_run("odd", [1] * 100, model="odd", key="key-b", created="2026-11-21T10:00:00Z")
+def test_each_condition_has_columns_of_its_own_and_is_ranked_on_its_own(write_run, tmp_path) -> None:
+    for name, values in (("one", BAD), ("two", GOOD)):
+        write_run(f"{name}-plain", values, model=name)
+    for name, values in (("one", GOOD), ("two", BAD), ("three", BAD)):
+        write_run(f"{name}-chat", values, model=name, key="chat", changes={"format": "chat", "fewshot.n": 5})
+    write_run("one-v2", GOOD, model="one", key="new", changes={"task.version": 2})
     leaderboard = build(tmp_path)
-    odd = row(leaderboard, "odd")
-    assert odd.badges == ("not comparable",)
-    assert odd.cells[KEY].rank_low is None
-    assert row(leaderboard, "two").cells[KEY].rank_high == 1
-    assert row(leaderboard, "one").cells[KEY].rank_high == 2
-    assert any("odd on nano_note: not ranked" in notice for notice in leaderboard.notices)
+    labels = {column.key: column.condition.label for column in leaderboard.columns}
+    assert labels == {
+        KEY: "chat, 5 shots, version 1",
+        "nano_note@plain,0-shots/exact_match/strict": "plain, 0 shots, version 1",
+        "nano_note@plain,0-shots,version-2/exact_match/strict": "plain, 0 shots, version 2",
+    }
+    one, two = row(leaderboard, "one"), row(leaderboard, "two")
+    plain = "nano_note@plain,0-shots/exact_match/strict"
+    assert (one.cells[KEY].rank_low, two.cells[KEY].rank_low) == (1, 2)
+    assert (one.cells[plain].rank_low, two.cells[plain].rank_low) == (2, 1)
+    (told,) = [text for text in texts(leaderboard) if "asked in 3 ways" in text]
+    assert told.endswith("chat, 5 shots, version 1; plain, 0 shots, version 1; plain, 0 shots, version 2")
 
 
-def test_of_two_equally_large_groups_the_newer_one_is_ranked(write_run, tmp_path) -> None:
+def test_conditions_that_no_name_tells_apart_are_told_by_their_key(write_run, tmp_path) -> None:
     write_run("old", GOOD, model="old", key="key-z", created="2026-11-20T10:00:00Z")
     write_run("new", BAD, model="new", key="key-a", created="2026-11-21T10:00:00Z")
     leaderboard = build(tmp_path)
-    assert row(leaderboard, "new").badges == ()
-    assert row(leaderboard, "old").badges == ("not comparable",)
+    assert [column.condition.slug for column in leaderboard.columns] == ["", "key-nano_note-key-z"]
+    assert row(leaderboard, "new").cells.keys() == {KEY}  # Of two conditions as common, the newer one.
 
 
-def test_a_row_shows_the_run_that_can_be_ranked_with_the_others(write_run, tmp_path) -> None:
-    write_run("one", BAD, model="one")
-    write_run("two-old", GOOD, model="two", created="2026-11-20T10:00:00Z")
-    write_run("three", GOOD, model="three")
-    write_run("two-new", GOOD, model="two", key="key-b", created="2026-11-22T10:00:00Z")
+def test_two_versions_of_a_metric_are_two_columns_of_one_condition(write_run, tmp_path) -> None:
+    for name, version in (("one", "1"), ("two", "1"), ("three", "2")):
+        write_run(name, GOOD, model=name, changes={"metrics.0.version": version})
     leaderboard = build(tmp_path)
-    assert row(leaderboard, "two").cells[KEY].run_id == "two-old"
-    assert "two-old is shown (the newest that ranks), not two-new (not comparable)" in leaderboard.notices[0]
+    assert [(column.key, column.metric_label, column.ranked) for column in leaderboard.columns] == [
+        (KEY, "exact_match/strict (version 1)", 2),
+        (f"{KEY}@version-2", "exact_match/strict (version 2)", 1),
+    ]
+    assert [column.primary for column in leaderboard.columns] == [True, False]
+
+
+def test_an_older_run_still_shows_a_metric_that_the_newest_lacks(write_run, tmp_path) -> None:
+    write_run("older", {"exact_match/strict": BAD, "rouge1": BAD}, created="2026-11-20T10:00:00Z")
+    write_run("newer", {"exact_match/strict": GOOD}, created="2026-11-21T10:00:00Z")
+    leaderboard = build(tmp_path)
+    assert {key: cell.run_id for key, cell in leaderboard.rows[0].cells.items()} == {
+        KEY: "newer",
+        "nano_note/rouge1": "older",
+    }
+    assert leaderboard.notices == ()
 
 
 def test_two_adapters_under_one_name_are_two_rows(write_run, tmp_path) -> None:
     write_run("seed-0", GOOD, adapter="mine", changes={"adapter.sha256": "d" * 64})
     write_run("seed-1", BAD, adapter="mine", changes={"adapter.sha256": "e" * 64})
-    assert {row.adapter for row in build(tmp_path).rows} == {"mine@dddddd", "mine@eeeeee"}
+    assert {row.name for row in build(tmp_path).rows} == {"nano + mine (dddddd)", "nano + mine (eeeeee)"}
 
 
 def test_a_row_of_two_models_under_one_name_says_so(write_run, tmp_path) -> None:
@@ -174,7 +245,8 @@ def test_costs_are_summed_over_runs_and_memory_is_the_peak(write_run, tmp_path) 
     cost = build(tmp_path).rows[0].cost
     assert cost["seconds"] == 10.0
     assert cost["ram_peak_B"] == 700_000_000
-    assert cost["tokens_in"] == 4000
+    assert cost["tokens_in"] is None  # One of the two didn't say: a sum of the rest would be too small.
+    assert cost["tokens_out"] == 1800
     assert cost["train_s"] is None
 
 
@@ -203,11 +275,11 @@ def test_tasks_choose_and_order_the_columns_and_the_rest_is_named(write_run, tmp
         write_run(task, GOOD, task=task)
     leaderboard = build(tmp_path, tasks=["c", "a", "d"])
     assert [column.task for column in leaderboard.columns] == ["c", "a"]
-    assert "not in this table: runs of b" in leaderboard.notices
-    assert "d: no finished run" in leaderboard.notices
+    assert "not in this table: runs of b" in texts(leaderboard)
+    assert "d: no finished run" in texts(leaderboard)
 
 
-def test_rows_that_lead_most_columns_come_first(write_run, tmp_path) -> None:
+def test_rows_are_in_the_order_of_their_mean_over_tasks(write_run, tmp_path) -> None:
     for task in ("a", "b"):
         write_run(f"best-{task}", GOOD, model="z-best", task=task)
         write_run(f"base-{task}", BAD, model="a-base", task=task)
@@ -233,8 +305,9 @@ def test_notices_of_loading_come_first_and_no_run_at_all_is_an_empty_table(write
     write_run("started", [1], status="started")
     leaderboard = build(tmp_path)
     assert leaderboard.rows == ()
-    assert "unfinished" in leaderboard.notices[0]
-    assert leaderboard.as_json() == {"schema": 1, "suite": None, "columns": [], "rows": []}
+    assert "unfinished" in texts(leaderboard)[0]
+    content = leaderboard.as_json()
+    assert (content["columns"], content["rows"], content["aggregate"]) == ([], [], None)
 
 
 def test_json_has_no_lone_surrogates(write_run, tmp_path) -> None:

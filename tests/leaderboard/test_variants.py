@@ -41,7 +41,7 @@ def test_a_packed_base_is_a_row_of_its_own_ranked_with_the_others(shown) -> None
 def test_a_twin_is_badged_and_unranked_everywhere(shown, tmp_path) -> None:
     board, runs = shown
     assert [row.badges for row in board.rows if row.badges] == [("twin",)]
-    assert "not ranked (twin): nano-twin on nano_note" in board.notices
+    assert "not ranked (twin): nano-twin on nano_note" in [notice.text for notice in board.notices]
     (row,) = [row for row in board.as_json()["rows"] if row["name"] == "nano-twin"]
     assert row["badges"] == ["twin"]
     assert not {"rank_low", "rank_high"} & set(row["scores"]["nano_note/exact_match/strict"])

@@ -1,0 +1,72 @@
+"""The one number that rows are ordered by, and the order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from slmbench.leaderboard.table import Aggregate, LeaderboardCell, LeaderboardColumn, LeaderboardRow
+from slmbench.leaderboard.texts import natural
+from slmbench.statistics.aggregate import aggregate_estimate, normalised_estimate
+from slmbench.values import Estimate
+
+Cells = Mapping[str, LeaderboardCell]
+
+
+def shared_columns(columns: Sequence[LeaderboardColumn], rows: Sequence[Cells]) -> list[LeaderboardColumn]:
+    """The primary columns that all rows have, one a task: that of the first of the task's conditions that all have.
+
+    Rows that have no task under its most common condition (a `--limit` beside whole runs) don't count, unless no row
+    has.
+    """
+    usual = {column.key for column in columns if column.primary and not column.condition.slug}
+    counted = [cells for cells in rows if cells.keys() & usual]
+    found: dict[str, LeaderboardColumn] = {}
+    for column in columns:
+        if column.primary and counted and all(column.key in cells for cells in counted):
+            found.setdefault(column.task, column)
+    return list(found.values())
+
+
+def aggregated(
+    columns: Sequence[LeaderboardColumn],
+    rows: Sequence[LeaderboardRow],
+    shared: Sequence[LeaderboardColumn],
+    tasks: Sequence[str] | None,
+) -> tuple[Aggregate | None, tuple[LeaderboardRow, ...]]:
+    """(what the rows are ordered by, the rows in that order).
+
+    tasks: the declared ones that count; rows that lack one of them have no aggregate then. None: those of `shared`.
+    """
+    counted = [column for column in shared if column.best is not None]
+    if tasks is not None:
+        first = {column.task: column for column in reversed(columns) if column.primary and not column.condition.slug}
+        counted = [first[task] for task in tasks if task in first and first[task].best is not None]
+    made = [evolve(row, aggregate=_mean(row, counted)) for row in rows] if counted else list(rows)
+    some = any(row.aggregate is not None for row in made)
+    aggregate = Aggregate(tuple(column.key for column in counted)) if some else None
+    primary = [column for column in columns if column.primary]
+    return aggregate, tuple(sorted(made, key=lambda row: _order(row, primary)))
+
+
+def _mean(row: LeaderboardRow, columns: Sequence[LeaderboardColumn]) -> Estimate | None:
+    parts = []
+    for column in columns:
+        cell = row.cells.get(column.key)
+        if cell is None or column.worst is None or column.best is None:
+            return None
+        parts.append(normalised_estimate(cell.estimate, column.worst, column.best))
+    return aggregate_estimate(parts)
+
+
+def _order(row: LeaderboardRow, primary: Sequence[LeaderboardColumn]) -> tuple[object, ...]:
+    """The aggregate, then the mean place in the primary columns that the row has (0 first, 1 last), then the name."""
+    places = []
+    for column in primary:
+        cell = row.cells.get(column.key)
+        if cell is not None and cell.rank_low is not None and cell.rank_high is not None and column.ranked > 1:
+            places.append(((cell.rank_low + cell.rank_high) / 2 - 1) / (column.ranked - 1))
+    place = sum(places) / len(places) if places else 2.0
+    mean = row.aggregate.value if row.aggregate is not None else float("-inf")
+    return row.aggregate is None, -mean if row.aggregate is not None else 0.0, place, natural(row.name)
