@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
     "schema": "The JSON schema of a kind of declaration, for editors.",
     "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",
+    "compare": "Is B better than A? Paired test, flipped items, outputs beside each other; a gate for CI.",
 }
 
 

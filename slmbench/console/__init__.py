@@ -29,8 +29,8 @@ LOG_EVERY_S = 15.0
 TOLD_FROM_S = 2.0
 """A phase that took so long leaves a line that says so."""
 WIDTH = 100
-COLORS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
-_PAINT = re.compile(r"(\x1b\[(?:0|1|2|31|32|33)m)")
+COLORS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+_PAINT = re.compile(r"(\x1b\[(?:0|1|2|31|32|33|36)m)")
 
 
 class Stage:
@@ -347,6 +347,11 @@ def phase(name: str, *, told: bool = True, heads: bool = False) -> Stage:
 def bar(title: str, total: int, unit: str, *, before: int = 0, told: bool = True) -> Stage:
     """For the length of a `with` block, a bar of `total` units, which the block advances."""
     return Stage(current(), title, total, unit, before, told)
+
+
+def colored() -> bool:
+    """Whether colours are seen on stdout."""
+    return _colors(sys.stdout)
 
 
 def _colors(stream: TextIO) -> bool:

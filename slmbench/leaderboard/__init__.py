@@ -4,8 +4,11 @@ samples."""
 from __future__ import annotations
 
 from slmbench.leaderboard._build import build_leaderboard
+from slmbench.leaderboard._conditions import conditions_of
 from slmbench.leaderboard._records import LoadedRuns, RunProblems, ScoredRun, load_runs, read_runs
 from slmbench.leaderboard._routes import Routing, routings
+from slmbench.leaderboard._rows import Who, rows_of
+from slmbench.leaderboard._samples import read_samples
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.terminal import render_text
 from slmbench.leaderboard.writers import write_leaderboard
@@ -16,10 +19,14 @@ __all__ = [
     "Routing",
     "RunProblems",
     "ScoredRun",
+    "Who",
     "build_leaderboard",
+    "conditions_of",
     "load_runs",
     "read_runs",
+    "read_samples",
     "render_text",
     "routings",
+    "rows_of",
     "write_leaderboard",
 ]

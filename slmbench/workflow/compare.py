@@ -1,0 +1,291 @@
+"""Two results beside each other: what the same items say of them, what they cost, and whether B may replace A."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from attrs import asdict, evolve, field, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.console import phase
+from slmbench.errors import Problem, UsageError
+from slmbench.leaderboard.texts import json_ready
+from slmbench.runs import ItemScores, aligned
+from slmbench.statistics.pairs import PairComparison, compare_pair
+from slmbench.statistics.planning import PairSpread, items_to_detect
+from slmbench.statistics.seeds import over_seeds
+from slmbench.statistics.significance import holm
+from slmbench.values import JsonObject
+from slmbench.workflow.compared import ComparedCost, Difference, costs_of, differences_of
+from slmbench.workflow.flipped import DifferingItems, differing_items, same_targets
+from slmbench.workflow.sides import ComparedSide, ComparePlan, TaskPair, chosen_metrics, pairs_of, sides_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Column: TypeAlias = NDArray[np.floating]
+
+SCHEMA = 1
+ALPHA = 0.05
+Verdict: TypeAlias = Literal["better", "worse", "not told apart"]
+GateVerdict: TypeAlias = Literal["not worse", "worse", "inconclusive"]
+EXIT_CODES: dict[GateVerdict, int] = {"not worse": 0, "worse": 1, "inconclusive": 2}
+
+
+@frozen
+class ComparedMetric:
+    """One metric of one task, on the items that both have. a, b: the means there, or the pooled values.
+
+    primary: whether it stands for its task in the summary and the gate. adjusted_p: p, corrected after Holm over all
+    primary metrics of the comparison. gate: what this metric says of "b isn't worse".
+    """
+
+    name: str
+    higher_is_better: bool
+    primary: bool
+    a: float
+    b: float
+    pair: PairComparison
+    adjusted_p: float | None = None
+    gate: GateVerdict | None = None
+
+    @property
+    def gain(self) -> float:
+        """By how much b is better, negative if it is worse."""
+        return self.pair.difference if self.higher_is_better else -self.pair.difference
+
+    @property
+    def gain_ends(self) -> tuple[float, float]:
+        """The 95% interval of the gain."""
+        low, high = self.pair.ci_low, self.pair.ci_high
+        return (low, high) if self.higher_is_better else (-high, -low)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What this pair of results says of this metric alone, at 5%."""
+        if self.pair.p > ALPHA or self.gain == 0:
+            return "not told apart"
+        return "better" if self.gain > 0 else "worse"
+
+
+@frozen(eq=False)
+class ComparedTask:
+    """One task under one condition of each side.
+
+    items: of the first primary metric, in the newest runs. differs: the conditions that do. notes: what a reader has to
+    know of these numbers.
+    """
+
+    pair: TaskPair = field(repr=False)
+    metrics: tuple[ComparedMetric, ...]
+    items: DifferingItems
+    differs: tuple[Difference, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.pair.task} ({self.pair.label})" if self.pair.label else self.pair.task
+
+    @property
+    def badges(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.pair.a[0].badges, *self.pair.b[0].badges)))
+
+
+@frozen(eq=False)
+class Comparison:
+    """b against a.
+
+    gate: over all primary metrics. notices: what a reader has to know beside the tasks' notes. problems: of other runs
+    of the folder, which were left out.
+    """
+
+    a: ComparedSide
+    b: ComparedSide
+    tasks: tuple[ComparedTask, ...]
+    costs: tuple[ComparedCost, ...]
+    margin: float
+    gate: GateVerdict
+    notices: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
+    """Compares two results. Raises UsageError if a side isn't there, is several, or shares no task with the other."""
+    with phase("reading runs"):
+        a, b, loaded = sides_of(plan, catalog)
+    notices = list(loaded.notices)
+    pairs = pairs_of(a, b, plan, notices)
+    chosen = chosen_metrics(pairs, plan.metrics, catalog)
+    with phase("comparing"):
+        tasks = [_compared_task(pair, wanted, plan) for pair, wanted in zip(pairs, chosen, strict=True)]
+    tasks = [task for task in tasks if task.metrics]
+    if not tasks:
+        raise UsageError("no item has a score of both: there is nothing to compare")
+    tasks = _gated(tasks, plan.margin)
+    verdicts = {metric.gate for task in tasks for metric in task.metrics if metric.primary}
+    gate: GateVerdict = (
+        "worse" if "worse" in verdicts else "inconclusive" if "inconclusive" in verdicts else "not worse"
+    )
+    costs = costs_of([(task.pair.a[0], task.pair.b[0]) for task in tasks])
+    return Comparison(a, b, tuple(tasks), costs, plan.margin, gate, tuple(notices), loaded.problems)
+
+
+def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: ComparePlan) -> ComparedTask:
+    first, second = pair.a[0], pair.b[0]
+    notes: list[str] = []
+    both = first.items
+    for run in (*pair.a, *pair.b):
+        both, _ = aligned(both, run.items)
+    if not len(both) == len(first.items) == len(second.items):
+        notes.append(f"{len(both)} items are in both, of {len(first.items)} of A and {len(second.items)} of B")
+    if first.comparability_key != second.comparability_key and len(both):
+        kept = same_targets(first, second, both.items)
+        if other := len(both) - len(kept):
+            notes.append(f"{other} items have another target in B: left out")
+            both = both.taken(kept)
+    for which, runs in (("A", pair.a), ("B", pair.b)):
+        if len(runs) > 1:
+            notes.append(f"{which} is the mean of {len(runs)} seeds; intervals and p count their spread")
+    metrics, items = [], DifferingItems()
+    for name, primary in chosen:
+        columns = [[aligned(both, run.items)[1].scores[name] for run in runs] for runs in (pair.a, pair.b)]
+        found = _compared_metric(name, primary, pair, columns, both, notes)
+        if found is None:
+            continue
+        metrics.append(found)
+        if primary and not any(metric.primary for metric in metrics[:-1]):
+            items = differing_items(
+                first,
+                second,
+                both.items,
+                (columns[0][0], columns[1][0]),
+                name,
+                higher_is_better=found.higher_is_better,
+                most=plan.items,
+                withheld=plan.no_texts or first.no_texts or second.no_texts,
+            )
+    return ComparedTask(pair, tuple(metrics), items, differences_of(first, second), tuple(notes))
+
+
+def _compared_metric(
+    name: str,
+    primary: bool,
+    pair: TaskPair,
+    columns: Sequence[Sequence[Column]],
+    both: ItemScores,
+    notes: list[str],
+) -> ComparedMetric | None:
+    """None, and a note, if the runs' scores aren't of one kind. columns: of each side one a seed, over `both`."""
+    import numpy as np
+
+    runs = (*pair.a, *pair.b)
+    told = next(metric for metric in pair.a[0].metrics if metric.name == name)
+    if len({run.metric_key(name) for run in runs}) > 1:
+        notes.append(f"{name}: scored by another version of the metric; `slmbench score` scores both anew")
+        return None
+    if told.pooled and any(len(run.items) != len(both) for run in runs):
+        notes.append(f"{name}: pooled over other items; left out")
+        return None
+    a, b = (np.mean(np.asarray(side, dtype=np.float64), axis=0) for side in columns)
+    try:
+        made = compare_pair(a, b, higher_is_better=told.higher_is_better, clusters=both.clusters, bounds=told.bounds)
+    except ValueError as error:
+        notes.append(f"{name}: {error}")
+        return None
+    there = np.isfinite(a) & np.isfinite(b)
+    if lacking := len(both) - int(there.sum()):
+        notes.append(f"{name}: {lacking} items lack a score in one of the runs: left out")
+    if len(runs) > 2:
+        made = over_seeds(made, *([float(np.mean(seed[there])) for seed in side] for side in columns))
+    means = [
+        side[0].pooled[name].value if len(side) == 1 and name in side[0].pooled else float(scores[there].mean())
+        for side, scores in ((pair.a, a), (pair.b, b))
+    ]
+    return ComparedMetric(name, told.higher_is_better, primary, means[0], means[1], made)
+
+
+def _gated(tasks: Sequence[ComparedTask], margin: float) -> list[ComparedTask]:
+    """With what each primary metric says of "b is worse by no more than the margin"."""
+    adjusted = iter(holm([metric.pair.p for task in tasks for metric in task.metrics if metric.primary]))
+
+    def judged(metric: ComparedMetric) -> ComparedMetric:
+        if not metric.primary:
+            return metric
+        p = next(adjusted)
+        enough = metric.gain_ends[0] >= -margin
+        worse = p <= ALPHA and metric.gain < 0
+        return evolve(metric, adjusted_p=p, gate="not worse" if enough else "worse" if worse else "inconclusive")
+
+    return [evolve(task, metrics=tuple(map(judged, task.metrics))) for task in tasks]
+
+
+def items_for_margin(metric: ComparedMetric, margin: float) -> int | None:
+    """On how many items a loss of the margin would most likely be ruled out, if both are as good; None if margin is 0.
+
+    The interval's lower end has to be above -margin, with 80% power.
+    """
+    if margin <= 0:
+        return None
+    spread = PairSpread(metric.pair.stderr * math.sqrt(metric.pair.n))
+    return items_to_detect(margin, spread) if spread.sd > 0 else None
+
+
+def comparison_json(comparison: Comparison, *, gated: bool) -> JsonObject:
+    """What `compare --json` prints. gated: with the gate's verdict."""
+    content = {
+        "schema": SCHEMA,
+        "a": _side_json(comparison.a),
+        "b": _side_json(comparison.b),
+        "tasks": [_task_json(task) for task in comparison.tasks],
+        "costs": [
+            {"key": cost.key, "label": cost.label, "a": cost.a, "b": cost.b, "ratio": cost.ratio, "apart": cost.apart}
+            for cost in comparison.costs
+        ],
+        "notices": list(comparison.notices),
+    }
+    if gated:
+        content["gate"] = {"fail_if": "worse", "margin": comparison.margin, "verdict": comparison.gate}
+    made = json_ready(content)
+    assert isinstance(made, dict)
+    return made
+
+
+def _side_json(side: ComparedSide) -> JsonObject:
+    return {"name": side.name, "place": side.place, "run_ids": [run.run_id for run in side.runs]}
+
+
+def _task_json(task: ComparedTask) -> JsonObject:
+    return {
+        "task": task.pair.task,
+        "condition": task.pair.label,
+        "runs_a": [run.run_id for run in task.pair.a],
+        "runs_b": [run.run_id for run in task.pair.b],
+        "badges": list(task.badges),
+        "differs": [asdict(one) for one in task.differs],
+        "notes": list(task.notes),
+        "metrics": [
+            {
+                "metric": metric.name,
+                "primary": metric.primary,
+                "higher_is_better": metric.higher_is_better,
+                "a": metric.a,
+                "b": metric.b,
+                **asdict(metric.pair),
+                "verdict": metric.verdict,
+                "adjusted_p": metric.adjusted_p,
+                "gate": metric.gate,
+            }
+            for metric in task.metrics
+        ],
+        "items": {
+            "both_right": task.items.both if task.items.binary else None,
+            "neither_right": task.items.neither if task.items.binary else None,
+            "only_a_right": list(task.items.a_only) if task.items.binary else None,
+            "only_b_right": list(task.items.b_only) if task.items.binary else None,
+            "shown": [asdict(item) for item in task.items.shown],
+            "fault": task.items.fault,
+        },
+    }

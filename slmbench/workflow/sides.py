@@ -1,0 +1,190 @@
+"""Which runs are compared: A and B found by folder or by row, their tasks paired, their metrics chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.errors import UsageError, did_you_mean
+from slmbench.leaderboard import LoadedRuns, RunProblems, ScoredRun, Who, conditions_of, read_runs, rows_of
+from slmbench.leaderboard.texts import natural
+from slmbench.visible import visible
+
+SHOWN_ITEMS = 3
+
+
+@frozen(kw_only=True)
+class ComparePlan:
+    """What is asked for. a, b: run folders, output folders with one model's runs, or rows of `folder` by name.
+
+    tasks, metrics: only these; metrics may be task/metric. margin: a loss that doesn't count, in a metric's own units.
+    items: how many are shown of a task. no_texts: nothing of what was asked or answered is shown.
+    """
+
+    a: str
+    b: str
+    folder: str | None = None
+    tasks: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+    margin: float = 0.0
+    items: int = SHOWN_ITEMS
+    no_texts: bool = False
+
+
+@frozen(eq=False)
+class ComparedSide:
+    """A or B. who: a leaderboard's row. place: the folder that was given."""
+
+    who: Who = field(repr=False)
+    place: str
+
+    @property
+    def name(self) -> str:
+        return self.who.name
+
+    @property
+    def runs(self) -> tuple[ScoredRun, ...]:
+        return self.who.runs
+
+    def seeds(self, task: str, key: str | None) -> tuple[ScoredRun, ...]:
+        """The runs of a task under a condition, the newest first, one a seed; without a key the newest run alone."""
+        runs = [run for run in self.runs if run.task == task and key in (None, run.comparability_key)]
+        runs.sort(key=lambda run: (not run.badges, run.created, run.run_id), reverse=True)
+        by_seed: dict[tuple[int, int], ScoredRun] = {}
+        for run in runs if key is not None else runs[:1]:
+            by_seed.setdefault(self.who.seeds_of(run), run)
+        return tuple(run for run in by_seed.values() if run.badges == runs[0].badges)
+
+
+@frozen(eq=False)
+class TaskPair:
+    """What is compared of one task: the runs of both, one a seed. label: of the condition, '' if it is the only one."""
+
+    a: tuple[ScoredRun, ...]
+    b: tuple[ScoredRun, ...]
+    label: str = ""
+
+    @property
+    def task(self) -> str:
+        return self.a[0].task
+
+
+def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[ComparedSide, ComparedSide, LoadedRuns]:
+    if plan.folder is not None:
+        loaded = read_runs([Path(plan.folder)], catalog)
+        by_name = _rows(loaded.runs)
+        a, b = (_row(name, plan.folder, by_name, loaded) for name in (plan.a, plan.b))
+        return a, b, loaded
+    missing = [name for name in (plan.a, plan.b) if not os.path.exists(name)]
+    if missing:
+        raise UsageError(
+            f"{missing[0]}: no such folder; give a run's folder, or an output folder with one model's runs "
+            "(as --out of eval); rows of one output folder are named with --in DIR"
+        )
+    first, second = (read_runs([Path(name)], catalog) for name in (plan.a, plan.b))
+    if problems := [*first.problems, *second.problems]:
+        raise RunProblems(problems)
+    a, b = _only_row(plan.a, first), _only_row(plan.b, second)
+    notices = tuple(dict.fromkeys((*first.notices, *second.notices)))
+    return a, b, LoadedRuns((*first.runs, *second.runs), notices)
+
+
+def _rows(runs: Sequence[ScoredRun]) -> dict[str, Who]:
+    """A leaderboard's rows by their names."""
+    return {who.name: who for who in rows_of(runs)}
+
+
+def _row(name: str, folder: str, by_name: Mapping[str, Who], loaded: LoadedRuns) -> ComparedSide:
+    # A shell's word is easier to type without the blanks.
+    close = [row for row in by_name if row.replace(" ", "") == name.replace(" ", "")]
+    name = close[0] if len(close) == 1 else name
+    if name not in by_name:
+        if loaded.problems:
+            raise RunProblems(list(loaded.problems))
+        there = ", ".join(visible(other) for other in by_name) or "no finished run"
+        raise UsageError(f"{folder}: no row {name!r}{did_you_mean(name, by_name)}; there are: {there}")
+    return ComparedSide(by_name[name], folder)
+
+
+def _only_row(place: str, loaded: LoadedRuns) -> ComparedSide:
+    by_name = _rows(loaded.runs)
+    if not by_name:
+        raise UsageError(f"{place}: no finished run to compare; {'; '.join(loaded.notices)}")
+    if len(by_name) > 1:
+        there = ", ".join(visible(name) for name in by_name)
+        first, second, *_ = by_name
+        raise UsageError(
+            f"{place} has results of {len(by_name)} models ({there}); name two of them: "
+            f"slmbench compare {visible(repr(first))} {visible(repr(second))} --in {place}"
+        )
+    name = next(iter(by_name))
+    return ComparedSide(by_name[name], place)
+
+
+def pairs_of(a: ComparedSide, b: ComparedSide, plan: ComparePlan, notices: list[str]) -> list[TaskPair]:
+    """Each task that both have, under each condition that both have.
+
+    Full runs go before limited ones. Where no condition is shared, the newest of each are taken.
+    """
+    shared = [task for task in dict.fromkeys(run.task for run in a.runs) if any(run.task == task for run in b.runs)]
+    if unknown := [task for task in plan.tasks or () if task not in shared]:
+        have = f"A has {_tasks(a)}; B has {_tasks(b)}"
+        raise UsageError(f"--tasks {unknown[0]!r}: not a task of both{did_you_mean(unknown[0], shared)}; {have}")
+    if not shared:
+        raise UsageError(f"no task is there of both: A has {_tasks(a)}; B has {_tasks(b)}")
+    found = []
+    for task in plan.tasks or sorted(shared, key=natural):
+        asked = [
+            (one.condition, one.runs) for one in conditions_of([run for run in (*a.runs, *b.runs) if run.task == task])
+        ]
+        both = [entry for entry in asked if all(any(run in side.runs for run in entry[1]) for side in (a, b))]
+        both = [entry for entry in both if not any(run.badges for run in entry[1])] or both
+        if not both:
+            found.append(TaskPair(a.seeds(task, None), b.seeds(task, None)))
+        for condition, _ in both:
+            label = condition.label if len(both) > 1 else ""
+            found.append(TaskPair(a.seeds(task, condition.key), b.seeds(task, condition.key), label))
+    for one, other, which in ((a, b, "A"), (b, a, "B")):
+        alone = sorted({run.task for run in one.runs} - {run.task for run in other.runs})
+        if alone and plan.tasks is None:
+            notices.append(f"of {which} alone: {', '.join(visible(task) for task in alone)}")
+    return found
+
+
+def _tasks(side: ComparedSide) -> str:
+    return ", ".join(sorted({visible(run.task) for run in side.runs}))
+
+
+def chosen_metrics(
+    pairs: Sequence[TaskPair], metrics: Sequence[str] | None, catalog: Catalog
+) -> list[list[tuple[str, bool]]]:
+    """Of each pair (name, whether it is primary): all that both have, or those that are asked for, which all count."""
+    chosen: list[list[tuple[str, bool]]] = []
+    known: dict[str, None] = {}
+    used = set()
+    for pair in pairs:
+        have = [{metric.name for metric in run.metrics} for run in (*pair.a, *pair.b)]
+        both = [metric.name for metric in pair.a[0].metrics if all(metric.name in names for names in have)]
+        known |= dict.fromkeys(f"{pair.task}/{name}" for name in both)
+        if metrics is None:
+            primary = _primary(pair.task, both, catalog)
+            chosen.append([(name, name == primary) for name in both])
+            continue
+        wanted = [name for name in both if {name, f"{pair.task}/{name}"} & set(metrics)]
+        used |= {name for name in metrics for one in wanted if name in (one, f"{pair.task}/{one}")}
+        chosen.append([(name, True) for name in wanted])
+    if missing := [name for name in metrics or () if name not in used]:
+        names = {*known, *(name.partition("/")[2] for name in known)}
+        raise UsageError(
+            f"--metrics {missing[0]!r}: not a metric of both{did_you_mean(missing[0], names)}; "
+            f"there are: {', '.join(map(visible, known))}"
+        )
+    return chosen
+
+
+def _primary(task: str, names: Sequence[str], catalog: Catalog) -> str | None:
+    return names[0] if names else None

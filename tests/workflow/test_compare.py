@@ -1,0 +1,251 @@
+"""Two results beside each other: which runs, which items, what is told, and what the gate says."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from slmbench.catalog import default_catalog
+from slmbench.cli import main
+from slmbench.errors import UsageError
+from slmbench.leaderboard import RunProblems
+from slmbench.workflow.compare import compare, comparison_json
+from slmbench.workflow.sides import ComparePlan
+from tests.leaderboard.conftest import make_run
+
+RIGHT = [1.0] * 30 + [0.0] * 30
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder with a base that is half right, an adapter that is right on 20 more and wrong on 2, and one like it."""
+    better = [1.0] * 28 + [0.0] * 2 + [1.0] * 20 + [0.0] * 10
+    make_run(tmp_path, "base", RIGHT)
+    make_run(tmp_path, "tuned", better, adapter="note")
+    make_run(tmp_path, "same", RIGHT[::-1], adapter="other")
+    return tmp_path
+
+
+def compared(a, b, **options):
+    return compare(ComparePlan(a=str(a), b=str(b), **options), default_catalog())
+
+
+def rows(out, a, b, **options):
+    return compared(a, b, folder=str(out), **options)
+
+
+def test_rows_of_one_folder_are_compared_on_their_items(out):
+    found = rows(out, "nano", "nano + note")
+    (task,) = found.tasks
+    (metric,) = task.metrics
+    assert (metric.a, metric.b, metric.pair.difference) == (0.5, 0.8, pytest.approx(0.3))
+    assert (metric.pair.wins, metric.pair.losses, metric.pair.n) == (20, 2, 60)
+    # McNemar's mid-p by scipy alone.
+    assert metric.pair.p == pytest.approx(2 * stats.binom.cdf(2, 22, 0.5) - stats.binom.pmf(2, 22, 0.5))
+    assert metric.verdict == "better" and (task.items.both, task.items.neither) == (28, 10)
+    assert task.items.a_only == ("item-0028", "item-0029")
+    assert task.items.b_only == tuple(f"item-{i:04}" for i in range(30, 50))
+    # Losses and gains by turns.
+    assert [item.item_id for item in task.items.shown] == ["item-0028", "item-0030", "item-0029"]
+    assert task.differs == () and found.notices == ()
+
+
+def test_sides_are_found_by_folder_by_run_and_by_name_without_blanks(out, tmp_path):
+    alone = tmp_path / "alone"
+    make_run(alone, "elsewhere", [1.0] * 60, model="other")
+    run = out / "runs" / "base"
+    for a in (run, run / "run.json"):
+        found = compared(a, alone)
+        assert (found.a.name, found.b.name) == ("nano", "other") and found.tasks[0].metrics[0].b == 1.0
+    assert rows(out, "nano", "nano+note").b.name == "nano + note"
+
+
+def test_what_is_not_there_is_said_with_what_is(out, tmp_path):
+    with pytest.raises(UsageError, match=r"did you mean 'nano \+ note'.*there are: "):
+        rows(out, "nano", "nano + notes")
+    with pytest.raises(UsageError, match=r"results of 3 models.*compare 'nano.*' --in"):
+        compared(out, out)
+    with pytest.raises(UsageError, match="no such folder"):
+        compared(out / "nowhere", out)
+    with pytest.raises(UsageError, match=r"--tasks 'gsm8k': not a task of both.*A has nano_note"):
+        rows(out, "nano", "nano + note", tasks=("gsm8k",))
+    with pytest.raises(UsageError, match=r"--metrics 'rouge1': not a metric of both"):
+        rows(out, "nano", "nano + note", metrics=("rouge1",))
+    make_run(tmp_path / "b", "b", RIGHT, task="nano_choice", model="b")
+    with pytest.raises(UsageError, match="no task is there of both: A has nano_note; B has nano_choice"):
+        compared(out / "runs" / "base", tmp_path / "b")
+
+
+def test_a_damaged_run_of_a_side_is_refused_and_of_another_row_left_out(out):
+    path = out / "runs" / "same" / "samples.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"output 3", b"output X"))
+    found = rows(out, "nano", "nano + note")
+    assert found.gate == "not worse" and "samples.jsonl" in str(found.problems[0])
+    with pytest.raises(RunProblems, match=r"samples\.jsonl"):
+        compared(out / "runs" / "base", out / "runs" / "same")
+
+
+def test_other_conditions_are_told_and_the_same_items_compared(tmp_path):
+    make_run(tmp_path / "a", "a", RIGHT)
+    make_run(tmp_path / "b", "b", RIGHT[:40], key="chat", limit=40, changes={"format": "chat", "cot": "few"},
+             samples=[{}] * 39 + [{"target": "another"}])  # fmt: skip
+    (task,) = compared(tmp_path / "a", tmp_path / "b").tasks
+    assert [(one.what, one.a, one.b) for one in task.differs if one.matters] == [
+        ("limit", "none", "40"),
+        ("format", "plain", "chat"),
+        ("chain of thought", "none", "few"),
+    ]
+    assert task.metrics[0].pair.n == 39
+    assert "40 items are in both, of 60 of A and 40 of B" in task.notes
+    assert "1 items have another target in B: left out" in task.notes
+
+
+def test_runs_under_one_condition_go_before_newer_ones_under_another(tmp_path):
+    make_run(tmp_path / "a", "a", RIGHT)
+    make_run(tmp_path / "b", "plain", RIGHT, model="b")
+    make_run(tmp_path / "b", "chat", [0.0] * 60, model="b", key="chat", created="2026-12-01T10:00:00+00:00")
+    (task,) = compared(tmp_path / "a", tmp_path / "b").tasks
+    assert [run.run_id for run in task.pair.b] == ["plain"]
+
+
+def test_costs_have_a_ratio_if_they_were_measured_alike(out):
+    costs = {cost.key: cost for cost in rows(out, "nano", "nano + note").costs}
+    assert costs["seconds"].ratio == 1.0 and costs["tokens_out"].ratio == 1.0
+    assert costs["adapter_bytes"].a is None and costs["adapter_bytes"].ratio is None
+    assert costs["latency_p50_ms"].apart == "not with --latency"
+    make_run(out, "gpu", RIGHT, model="fast", changes={"hardware.cpu": "arm", "engine": "shared"})
+    costs = {cost.key: cost for cost in rows(out, "nano", "fast").costs}
+    assert costs["seconds"].ratio is None and costs["seconds"].apart == "another engine, another machine"
+    assert costs["tokens_out"].ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    ("b", "margin", "verdict"),
+    [
+        ("nano + note", 0.0, "not worse"),
+        ("nano + other", 0.0, "inconclusive"),
+        ("nano + other", 0.05, "inconclusive"),
+        ("nano + other", 0.6, "not worse"),
+    ],
+)
+def test_the_gate_tells_not_worse_from_undecided(out, b, margin, verdict):
+    assert rows(out, "nano", b, margin=margin).gate == verdict
+
+
+def test_a_worse_result_fails_unless_its_loss_is_within_the_margin(out):
+    assert rows(out, "nano + note", "nano").gate == "worse"
+    assert rows(out, "nano + note", "nano", margin=0.1).gate == "worse"
+    assert rows(out, "nano + note", "nano", margin=0.9).gate == "not worse"
+
+
+def test_the_gate_holds_its_error_over_many_tasks(tmp_path):
+    """One of ten tasks at p = .03 is no failure: p is corrected over all that are looked at."""
+    first = [1.0] * 12 + [0.0] * 8
+    second = [0.0] * 6 + [1.0] * 6 + [0.0] * 8
+    for i in range(10):
+        make_run(tmp_path, f"a{i}", first, task=f"t{i}", model="a")
+        make_run(tmp_path, f"b{i}", second if i == 0 else first, task=f"t{i}", model="b")
+    found = rows(tmp_path, "a", "b")
+    assert found.tasks[0].metrics[0].pair.p < 0.05 and found.gate == "inconclusive"
+    assert rows(tmp_path, "a", "b", tasks=("t0",)).gate == "worse"
+
+
+def test_lower_is_better_turns_the_verdict_around(tmp_path):
+    rng = random.Random(1)
+    first = [rng.random() for _ in range(50)]
+    make_run(tmp_path, "a", {"bits": first}, model="a", higher_is_better=False)
+    make_run(tmp_path, "b", {"bits": [0.8 * value for value in first]}, model="b", higher_is_better=False)
+    found = rows(tmp_path, "a", "b")
+    metric = found.tasks[0].metrics[0]
+    assert metric.verdict == "better" and metric.pair.difference < 0 and metric.pair.wins == 50
+    assert metric.pair.p == pytest.approx(stats.ttest_rel(np.multiply(first, 0.8), first).pvalue, rel=1e-3)
+    assert found.gate == "not worse"
+
+
+@pytest.fixture
+def cli(capsys):
+    def run(*arguments):
+        code = main(["compare", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_exit_codes_are_those_of_the_gate(out, cli):
+    where = ("--in", out)
+    assert cli("nano + note", "nano", *where)[0] == 0
+    assert cli("nano + note", "nano", *where, "--fail-if", "worse")[0] == 1
+    code, shown, _ = cli("nano", "nano+other", *where, "--fail-if", "worse", "--margin", "0.05")
+    assert code == 2 and "gate: inconclusive" in shown and "rule out 0.05" in shown
+    code, shown, _ = cli("nano", "nano+note", *where, "--fail-if", "worse", "--json")
+    assert code == 0 and json.loads(shown)["gate"] == {"fail_if": "worse", "margin": 0.0, "verdict": "not worse"}
+
+
+def test_the_json_says_what_the_comparison_says(out):
+    found = rows(out, "nano", "nano + note")
+    content = json.loads(json.dumps(comparison_json(found, gated=False), allow_nan=False))
+    (task,) = content["tasks"]
+    assert task["metrics"][0]["difference"] == pytest.approx(0.3) and task["metrics"][0]["verdict"] == "better"
+    assert task["items"]["only_a_right"] == ["item-0028", "item-0029"] and task["items"]["both_right"] == 28
+    assert task["items"]["shown"][0]["a"]["output"] == "output 28"
+    assert content["b"]["run_ids"] == ["tuned"] and "gate" not in content
+
+
+HOSTILE = "\x1b]0;title\x07\u202eevil\u2066\ud800</script><script>alert(1)</script>\n" + "x" * 3000
+
+
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_hostile_texts_stay_texts(tmp_path, cli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    fields = {"output": HOSTILE, "prompt": HOSTILE, "target": HOSTILE, "finish_reason": "length"}
+    make_run(tmp_path, "a", [1.0, 0.0], model="a\x1b[2J", samples=[fields, fields])
+    make_run(tmp_path, "b", [0.0, 1.0], model="b", samples=[fields | {"output": HOSTILE + "B"}, fields])
+    code, shown, told = cli("a\x1b[2J", "b", "--in", tmp_path)
+    assert code == 0
+    for character in "\x1b\x07\u202e\u2066\ud800":
+        assert character not in shown + told
+    assert "cut at max_tokens" in " ".join(shown.split()) and max(map(len, shown.splitlines())) <= int(columns)
+    assert json.loads(cli("a\x1b[2J", "b", "--in", tmp_path, "--json")[1])["a"]["name"] == "a\x1b[2J"
+
+
+def test_texts_are_withheld_where_the_user_or_a_run_says_so(out, cli):
+    for option in ([], ["--json"]):
+        _, shown, _ = cli("nano", "nano + note", "--in", out, "--no-texts", *option)
+        assert "output 28" not in shown and "item-0028" not in shown and "shuffled" not in shown
+    make_run(out, "private", [1.0] * 60, model="private", changes={"no_texts": True})
+    _, shown, _ = cli("nano", "private", "--in", out)
+    assert "items are not shown" in shown and "item-0030" not in shown
+
+
+def test_samples_that_changed_meanwhile_cost_their_texts_alone(out, monkeypatch):
+    from slmbench.workflow import flipped
+
+    def gone(run):
+        raise OSError(2, os.strerror(2))
+
+    monkeypatch.setattr(flipped, "read_samples", gone)
+    (task,) = rows(out, "nano", "nano + note").tasks
+    assert "can't be read" in task.items.fault and task.metrics[0].pair.wins == 20
+
+
+def test_seeds_of_one_recipe_are_compared_by_their_mean_and_their_spread(tmp_path):
+    make_run(tmp_path, "base", RIGHT)
+    for seed, right in enumerate((20, 40, 60)):
+        changes = {"adapter.train_seed": seed, "adapter.sha256": str(seed) * 64, "adapter.recipe_sha256": "f" * 64}
+        make_run(tmp_path, f"s{seed}", [1.0] * right + [0.0] * (60 - right), adapter="note", changes=changes)
+    found = rows(tmp_path, "nano", "nano + note")
+    (task,) = found.tasks
+    (metric,) = task.metrics
+    assert len(task.pair.b) == 3 and metric.b == pytest.approx(2 / 3) and metric.pair.method == "paired-t+seeds"
+    over_items = np.std(np.mean([[1.0] * n + [0.0] * (60 - n) for n in (20, 40, 60)], axis=0) - RIGHT, ddof=1)
+    assert metric.pair.stderr == pytest.approx(
+        np.hypot(over_items / 60**0.5, np.std([1 / 3, 2 / 3, 1], ddof=1) / 3**0.5)
+    )
+    # One seed alone would be told apart.
+    assert metric.verdict == "not told apart" and metric.pair.ci_low < 0
+    assert "B is the mean of 3 seeds; intervals and p count their spread" in task.notes
