@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slmbench.task import Task, load_task
     from slmbench.values import Example, Output, Prompt
     from slmbench.workflow.evaluate import evaluate
+    from slmbench.workflow.score import score
 
 _HOMES = {
     "Catalog": "slmbench.catalog",
@@ -39,6 +40,7 @@ _HOMES = {
     "merge_tensors": "slmbench.merging",
     "metric": "slmbench.registry",
     "pass_at_k": "slmbench.metrics",
+    "score": "slmbench.workflow.score",
 }
 __all__ = [
     "Catalog",
@@ -60,6 +62,7 @@ __all__ = [
     "merge_tensors",
     "metric",
     "pass_at_k",
+    "score",
 ]
 
 

@@ -5,6 +5,7 @@ from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._parity import SentRequest, sent_requests
+from slmbench.evaluation._rescore import SavedAnswers, needs_rows, rescore, rows_answered, saved_answers
 from slmbench.evaluation._routed import AdapterChoice, Routed
 from slmbench.evaluation._trained_format import choose_format, format_remarks, format_trained_in
 from slmbench.evaluation.shared_prefix import register
@@ -14,12 +15,17 @@ __all__ = [
     "Encoded",
     "EvaluationOptions",
     "Routed",
+    "SavedAnswers",
     "SentRequest",
     "choose_format",
     "evaluate_tasks",
     "format_remarks",
     "format_trained_in",
+    "needs_rows",
     "refuse_unscorable",
+    "rescore",
+    "rows_answered",
+    "saved_answers",
     "sent_requests",
 ]
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -112,7 +113,7 @@ def prepare(
             content_sha256=digest_rows(rows.rows[: len(examples)]),
             item_ids_sha256=canonical_sha256([example.id for example in examples]),
             # What hooks made of the rows, which the rows' own digest can't know.
-            items_sha256=canonical_sha256([_item(task, example) for example in examples]),
+            items_sha256=items_sha256(task, examples),
             n=len(examples),
         ),
         fewshot=ShotsPart(n=task.shot_count, split=task.shot_split),
@@ -197,6 +198,11 @@ def _package(task: Task) -> JsonObject:
     """The installed package that brings a task; {} for a task of slmbench's own or of a folder."""
     found = package_of(task.folder)
     return {} if found is None else {"package": PackagePart(name=found[0], version=found[1])}
+
+
+def items_sha256(task: Task, examples: Sequence[Example]) -> str:
+    """The digest of what a task makes of its rows: what is asked of each, shots aside, and what counts as right."""
+    return canonical_sha256([_item(task, example) for example in examples])
 
 
 def _item(task: Task, example: Example) -> list[Any]:

@@ -10,16 +10,15 @@ from typing import Any
 
 from slmbench.engines.encoder_decoder import can_write
 from slmbench.errors import SlmbenchError
+from slmbench.evaluation._estimates import metric_parts
 from slmbench.evaluation._harness import FILTER, Request
 from slmbench.evaluation._journaled import JournaledEngine
 from slmbench.evaluation._judge import ReadAnswer, read_answer
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
-from slmbench.metrics import Scorer
-from slmbench.runs import AT_LIMIT, AT_STOP, MEAN_TOLERANCE, CostPart, MetricPart, OpenRun, Run, SampleRecord
-from slmbench.statistics.estimate import estimate, jackknife
+from slmbench.runs import AT_LIMIT, AT_STOP, MEAN_TOLERANCE, CostPart, OpenRun, Run, SampleRecord
 from slmbench.task import Task, is_among_its_shots
-from slmbench.values import Estimate, Example, JsonObject, Output
+from slmbench.values import Example, JsonObject, Output
 
 # What is said of items in a run's remarks.
 OWN_SHOT = "shown with its answer among its own shots, so that it scores too high"
@@ -68,46 +67,17 @@ def finish(
             not can_write(engine.encoder.tokenizer, t) for t in targets
         )
     items = [row for row in rows if row["epoch"] == 0]
-    metrics = []
-    pseudo: dict[str, list[float]] = {}
-    for scorer in task.scorers:
-        guesses = [chance for example in examples if (chance := scorer.chance(example)) is not None]
-        for name, found in _estimates(scorer, items, pseudo).items():
-            theirs = results["results"][task.name][f"{name},{FILTER}"]
-            if abs(theirs - found.value) > MEAN_TOLERANCE:
-                raise SlmbenchError(f"{task.name}/{name}: lm-eval says {theirs}, the samples say {found.value}")
-            metric = MetricPart(
-                name=name,
-                scorer=scorer.name,
-                version=scorer.version,
-                pooled=scorer.pooled,
-                value=found.value,
-                se=found.stderr,
-                ci_lo=found.ci_low,
-                ci_hi=found.ci_high,
-                method=found.method,
-                n=found.n,
-                n_error=0,
-                higher_is_better=scorer.higher_is_better,
-                range=None if scorer.range is None else list(scorer.range),
-                chance=sum(guesses) / len(guesses) if guesses else None,
-            )
-            metrics.append(metric.model_dump())
+    metrics, pseudo = metric_parts(task.scorers, examples, items)
+    for metric in metrics:
+        theirs = results["results"][task.name][f"{metric.name},{FILTER}"]
+        if abs(theirs - metric.value) > MEAN_TOLERANCE:
+            raise SlmbenchError(f"{task.name}/{metric.name}: lm-eval says {theirs}, the samples say {metric.value}")
     counted = {name: n for name, n in sorted(remarks.items()) if n}
     cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows, choice_ms).model_dump(exclude_unset=True)
     samples = [SampleRecord(**row) for row in rows]
-    return run.finish(samples, {"metrics": metrics, "cost": cost, "remarks": counted}, pseudo)
-
-
-def _estimates(scorer: Scorer, items: Sequence[JsonObject], pseudo: dict[str, list[float]]) -> dict[str, Estimate]:
-    """Value name -> its estimate; of a pooled scorer, the items' pseudo-values go to `pseudo`."""
-    clusters = [item["cluster_id"] for item in items]
-    if scorer.pooled:
-        assert scorer.pool is not None
-        found, by_item = jackknife(scorer.pool, [item["parts"][scorer.name] for item in items], clusters)
-        pseudo |= by_item
-        return found
-    return {name: estimate([item["scores"][name] for item in items], clusters, scorer.range) for name in scorer.values}
+    return run.finish(
+        samples, {"metrics": [metric.model_dump() for metric in metrics], "cost": cost, "remarks": counted}, pseudo
+    )
 
 
 def _samples(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from slmbench.leaderboard._build import build_leaderboard
 from slmbench.leaderboard._conditions import conditions_of
-from slmbench.leaderboard._records import LoadedRuns, RunProblems, ScoredRun, load_runs, read_runs
+from slmbench.leaderboard._pooled import pool_of
+from slmbench.leaderboard._records import LoadedRuns, RunProblems, ScoredRun, load_runs, read_runs, run_folders
 from slmbench.leaderboard._routes import Routing, routings
 from slmbench.leaderboard._rows import Who, rows_of
 from slmbench.leaderboard._samples import read_samples
@@ -23,10 +24,12 @@ __all__ = [
     "build_leaderboard",
     "conditions_of",
     "load_runs",
+    "pool_of",
     "read_runs",
     "read_samples",
     "render_text",
     "routings",
     "rows_of",
+    "run_folders",
     "write_leaderboard",
 ]

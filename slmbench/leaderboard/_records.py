@@ -209,7 +209,7 @@ def read_runs(paths: Path | str | Iterable[Path | str], catalog: Catalog | None 
     runs: list[ScoredRun] = []
     seen: dict[str, Path] = {}
     shared = _Shared()
-    folders = {folder.resolve(): folder for path in paths for folder in _run_folders(Path(path))}
+    folders = {folder.resolve(): folder for path in paths for folder in run_folders(Path(path))}
     for folder in folders.values():
         before = len(problems)
         run = _load_run(folder, problems, notices, catalog, shared)
@@ -241,7 +241,7 @@ class _Shared:
         return self.by_digest.setdefault(hashlib.sha256(array.tobytes()).digest(), array)
 
 
-def _run_folders(path: Path) -> list[Path]:
+def run_folders(path: Path) -> list[Path]:
     """The run folders that path means; raises UsageError if there are none."""
     if not path.exists():
         raise UsageError(f"{path}: no such folder; give a folder that `slmbench eval --out` has written to")

@@ -52,6 +52,7 @@ OPEN_OF_RECORD = frozenset(
         "model",
         "no_texts",
         "remarks",
+        "rescored_of",
         "run_id",
         "sandbox",
         "seed",

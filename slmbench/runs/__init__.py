@@ -12,7 +12,7 @@ from slmbench.runs._item_scores import (
     read_item_scores,
 )
 from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
-from slmbench.runs._part import MergePart, Part
+from slmbench.runs._part import MergePart, Part, RescoredPart
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
@@ -66,6 +66,7 @@ __all__ = [
     "PackagePart",
     "Part",
     "Pool",
+    "RescoredPart",
     "Run",
     "RunIdentity",
     "RunRecord",

@@ -9,8 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from slmbench.foreign import Amount, Count, Limits, read_object
-from slmbench.runs._part import MergePart, Part, Sha256
-from slmbench.runs._record import CodePart
+from slmbench.runs._part import CodePart, MergePart, Part, Sha256
 from slmbench.runs._training import (
     PackingSettings,
     TrainedBase,

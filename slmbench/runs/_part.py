@@ -78,3 +78,33 @@ class MergePart(Part):
     method: AnyText
     inputs: list[AnyText]
     identity_sha256: AnyText | None = None
+
+
+class CodePart(Part):
+    """The slmbench that wrote a record.
+
+    version: of the package
+    commit: of the checkout; null if it was installed
+    dirty: whether files of the checkout differed from the commit
+    """
+
+    version: AnyText | None = None
+    commit: AnyText | None = None
+    dirty: bool | None = None
+
+
+class RescoredPart(Part):
+    """The run whose answers a re-scored run has.
+
+    run_id: of that run
+    record_sha256: of its record; null if it has none
+    samples_sha256: of its samples.jsonl
+    code: the slmbench that it was written by
+    verdicts: run if its programs were run again, kept if not; not there without programs
+    """
+
+    run_id: Filled
+    record_sha256: AnyText | None = None
+    samples_sha256: AnyText
+    code: CodePart | None = None
+    verdicts: AnyText | None = None

@@ -10,7 +10,7 @@ from pydantic import Field
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, read_object
 from slmbench.paths import shown
-from slmbench.runs._part import Filled, MergePart, Part, Range, Time
+from slmbench.runs._part import CodePart, Filled, MergePart, Part, Range, RescoredPart, Time
 from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
 from slmbench.seal import check_seal
 from slmbench.values import JsonObject
@@ -180,19 +180,6 @@ class SandboxPart(Part):
     examine: AnyText | None = None
 
 
-class CodePart(Part):
-    """The slmbench that wrote a record.
-
-    version: of the package
-    commit: of the checkout; null if it was installed
-    dirty: whether files of the checkout differed from the commit
-    """
-
-    version: AnyText | None = None
-    commit: AnyText | None = None
-    dirty: bool | None = None
-
-
 class MetricPart(Part):
     """One metric of a run.
 
@@ -333,6 +320,7 @@ class RunRecord(RunIdentity):
     created: when it began, UTC
     ended: when it ended, UTC
     comparability_key: of what was asked; runs are ranked together in a metric if theirs is the same, and its version
+    rescored_of: the run that its answers, cost and hardware are from, if they were scored again; else not there
     code: the slmbench that wrote it
     packages: package -> version
     hardware: processor, cores, threads, memory in bytes, GPU, system, Python
@@ -351,6 +339,7 @@ class RunRecord(RunIdentity):
     created: Time
     ended: Time | None = None
     comparability_key: Filled
+    rescored_of: RescoredPart | None = None
     code: CodePart | None = None
     packages: dict[AnyText, AnyText] | None = None
     hardware: dict[AnyText, Any] | None = None

@@ -9,8 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from slmbench.foreign import Amount, Count, Limits, Number, read_object
-from slmbench.runs._part import Part, Sha256
-from slmbench.runs._record import CodePart
+from slmbench.runs._part import CodePart, Part, Sha256
 from slmbench.runs._versions import AGAIN, READS, TRAINING, WITHOUT, read_as, write_as
 from slmbench.schema import QuantizationSpec
 from slmbench.seal import check_seal, sealed
