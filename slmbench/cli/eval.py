@@ -67,7 +67,9 @@ BATCH = _Batch()
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens to generate, even if a task declares more.")
 @click.option("--metrics", callback=names_of, help="Only these of the tasks' metrics, separated by commas.")
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged and not ranked.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged, and ranked among themselves."
+)
 @click.option(
     "--engine", metavar="NAME", default="shared", show_default=True, help="`slmbench list engines` shows them."
 )
@@ -102,7 +104,10 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
     catalog, limit, out = default_catalog(), plan.options.limit, plan.options.out
     plan, tasks = ready_evaluation(plan, catalog)
     if limit is not None:
-        say(f"--limit {limit}: only the first {limit} items of each task; these rows will be badged and not ranked")
+        say(
+            f"--limit {limit}: only the first {limit} items of each task; "
+            "these rows will be badged, and ranked among themselves"
+        )
     if plan.data == "samples":
         say("--data samples: golden rows, a handful; these rows will be badged and not ranked")
     if plan.twin:
@@ -115,5 +120,5 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]
-    ranked = rank_sound([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts)
+    ranked = rank_sound([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out)
     show_leaderboard(*ranked, as_json=False)

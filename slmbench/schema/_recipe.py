@@ -150,8 +150,20 @@ class RecipeSpec(Spec):
 
 
 class SuiteSpec(Spec):
-    """A named list of tasks that are scored together."""
+    """A named list of tasks that are scored together.
+
+    aggregate: the tasks whose mean a leaderboard of the suite is ordered by; those that all its rows have if it isn't
+    there.
+    """
 
     summary: str = Field(min_length=1)
     tasks: list[Name] = Field(min_length=1)
     format: FormatName | None = None
+    aggregate: list[Name] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _averages_its_tasks(self) -> SuiteSpec:
+        others = [task for task in self.aggregate or () if task not in self.tasks]
+        if others:
+            raise Misfits([(("aggregate",), f"aggregate: not among the suite's tasks: {', '.join(others)}")])
+        return self

@@ -120,7 +120,8 @@ class FormSpec(Spec):
 class TaskSpec(Spec):
     """A task: its data, its prompt, its answer, how it is generated and scored.
 
-    fallback_split: what is evaluated if a mirror has it and not `split`; the run says so.
+    fallback_split: what is evaluated if a mirror has it and not `split`; the run says so. primary: the metric value
+    that stands for the task where tasks are averaged, as rougeL; the first metric's first one if it isn't there.
     """
 
     summary: str = Field(min_length=1)
@@ -146,6 +147,7 @@ class TaskSpec(Spec):
     generation: GenerationSpec = GenerationSpec()
     formats: dict[Literal["turns", "object"], FormSpec] = Field(default_factory=dict)
     metrics: list[str] = Field(min_length=1)
+    primary: str | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> TaskSpec:

@@ -56,6 +56,11 @@ def load_task_folder(folder: str, catalog: Catalog, *, data: str = "auto", run_p
         metric for metric in spec.metrics if plugin is not None or own_scorer(metric) or plugins.get("metric", metric)
     ]
     scorers = tuple(load_scorer(metric, plugins, task=name) for metric in known)
+    values = [value for scorer in scorers for value in scorer.values]
+    if spec.primary is not None and len(known) == len(spec.metrics) and spec.primary not in values:
+        hint = did_you_mean(spec.primary, values) or f"; they give {', '.join(values)}"
+        message = f"primary: none of the metrics gives {spec.primary!r}{hint}"
+        raise DeclarationError([document.problem(("primary",), message)])
     cot = spec.cot.mode if spec.cot is not None else "off"
     return Task(name, spec, folder, dataset, plugin, scorers, data, cot, plugins=plugins)
 

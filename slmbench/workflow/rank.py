@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from slmbench.catalog import Catalog
 from slmbench.console import phase
-from slmbench.errors import SlmbenchError
-from slmbench.leaderboard import Leaderboard, RunProblems, build_leaderboard, read_runs, write_leaderboard
+from slmbench.errors import DeclarationError, SlmbenchError
+from slmbench.leaderboard import Leaderboard, RunProblems, ScoredRun, build_leaderboard, read_runs, write_leaderboard
+from slmbench.recipe import load_suite
+from slmbench.schema import TaskSpec, parse
 from slmbench.visible import visible
+from slmbench.yamlfile import read_yaml
 
 
 def rank(
@@ -21,15 +25,23 @@ def rank(
     tasks: Sequence[str] | None,
     no_texts: bool = False,
     notices: Sequence[str] = (),
+    whole: str | None = None,
 ) -> tuple[Leaderboard, str]:
-    """(the leaderboard of runs, its page's path); its files are in `out`. runs: folders, or folders of runs.
-
-    notices: what a reader has to know beside what the runs say.
-    Raises RunProblems if any of them has a fault.
-    """
-    board, page, _ = rank_sound(
-        runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts, notices=notices, strict=True
+    """As `rank_sound`. Raises RunProblems if any of the runs has a fault; of those beside them faults are a notice."""
+    board, page, faulty = rank_sound(
+        runs,
+        out,
+        catalog,
+        suite=suite,
+        tasks=tasks,
+        no_texts=no_texts,
+        notices=notices,
+        strict=whole is None,
+        whole=whole,
     )
+    own = {Path(run).resolve() for run in runs}
+    if faulty is not None and any(_within(Path(problem.path), own) for problem in faulty.problems):
+        raise faulty
     return board, page
 
 
@@ -43,24 +55,56 @@ def rank_sound(
     no_texts: bool = False,
     notices: Sequence[str] = (),
     strict: bool = False,
+    whole: str | None = None,
 ) -> tuple[Leaderboard, str, RunProblems | None]:
-    """As `rank`, of the runs that are what they claim; and the faults of those that were left out, to be raised after.
+    """(the leaderboard of runs, its page's path, the faults of runs that were left out, to be raised after).
 
-    strict: nothing is ranked if one has a fault. Raises RunProblems then, and if no other run is there.
+    Its files are in `out`. runs: folders, or folders of runs. suite, tasks: only these, in this order. notices: what a
+    reader has to know beside what the runs say. strict: nothing is ranked if one has a fault.
+    whole: an output folder that the runs are in, whose files in `out` are of all its runs: what is returned is the view
+    of these runs and tasks, which doesn't replace what others have there.
+    Raises RunProblems if nothing was ranked because of faults, SlmbenchError if there is no finished run.
     """
     with phase("leaderboard"):
-        found = read_runs([Path(run) for run in runs], catalog)
+        found = read_runs([Path(run) for run in ([whole] if whole is not None else runs)], catalog)
         if found.problems and (strict or not found.runs):
             raise RunProblems(list(found.problems))
         faulty = RunProblems(list(found.problems), left_out=True) if found.problems else None
         told = [f"{visible(folder.name)}: left out, as it is not what it claims" for folder in found.left_out]
-        board = build_leaderboard(
-            list(found.runs),
-            suite=suite,
-            tasks=list(tasks) if tasks else None,
-            notices=[*told, *found.notices, *notices],
-        )
+        there = list(dict.fromkeys(run.task for run in found.runs))
+        primary, averaged = _primaries(there, catalog), load_suite(catalog, suite).aggregate if suite else None
+        everything = [*told, *found.notices, *notices]
+
+        def build(of: Sequence[ScoredRun], named: str | None, only: Sequence[str] | None) -> Leaderboard:
+            counted = averaged if named is not None else None
+            return build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted)
+
+        wanted = list(tasks) if tasks else None
+        if whole is None:
+            board = written = build(found.runs, suite, wanted)
+        else:
+            own = {Path(run).resolve() for run in runs}
+            board = build([run for run in found.runs if _within(run.folder, own)], suite, wanted)
+            named = suite if wanted is not None and set(there) <= set(wanted) else None
+            written = build(found.runs, named, wanted if named is not None else None)
         if not board.rows:
             raise SlmbenchError("no finished run to rank; see `slmbench eval`")
-        write_leaderboard(board, list(found.runs), Path(out), no_texts=no_texts)
+        write_leaderboard(written, list(found.runs), Path(out), no_texts=no_texts)
     return board, str(Path(out) / "index.html"), faulty
+
+
+def _within(path: Path, folders: Collection[Path]) -> bool:
+    """Whether a path is one of the folders, or lies in one."""
+    place = path.resolve()
+    return place in folders or any(parent in folders for parent in place.parents)
+
+
+def _primaries(tasks: Sequence[str], catalog: Catalog) -> dict[str, str]:
+    """Task -> the primary metric that it declares. Of tasks that this catalog doesn't know, or not soundly, nothing."""
+    files, found = catalog.files("tasks"), {}
+    for task in tasks:
+        with suppress(DeclarationError, OSError):
+            declared = parse(TaskSpec, read_yaml(files[task])).primary if task in files else None
+            if declared is not None:
+                found[task] = declared
+    return found

@@ -192,7 +192,13 @@ def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
     out = trial.options.out
     names = [task.name for task in tasks]
     board, page = rank(
-        [out], os.path.join(out, "leaderboard"), catalog, suite=None, tasks=names, no_texts=trial.options.no_texts
+        [out],
+        os.path.join(out, "leaderboard"),
+        catalog,
+        suite=None,
+        tasks=names,
+        no_texts=trial.options.no_texts,
+        whole=out,
     )
     found, _ = load_runs([Path(run.folder) for run in runs], catalog)
     routing = next(one for one in routings(found))

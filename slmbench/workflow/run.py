@@ -76,7 +76,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str]:
         resume=plan.options.resume,
     )
     if spec.evaluation.limit is not None:
-        say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged and not ranked")
+        say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged, and ranked among themselves")
     runs = evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan)
     return rank(
         [run.folder for run in runs],
@@ -85,6 +85,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str]:
         suite=spec.evaluation.suite,
         tasks=ready.recipe.evaluation_tasks(catalog),
         no_texts=plan.no_texts,
+        whole=plan.out,
     )
 
 

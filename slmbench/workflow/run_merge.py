@@ -82,7 +82,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
         )
     made = make_merges(ready.merges, catalog)
     if recipe.evaluation.limit is not None:
-        say(f"evaluation.limit {recipe.evaluation.limit}: these rows will be badged and not ranked")
+        say(f"evaluation.limit {recipe.evaluation.limit}: these rows will be badged, and ranked among themselves")
     used = [name for name in recipe.spec.inputs if any(name in recipe.inputs_of(one) for one in ready.merges.merges)]
     inputs = [ready.merges.folders[name] for name in used]
     folders = dict.fromkeys([*inputs, *trained, *(one.folder for one in made)])
@@ -95,6 +95,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
         tasks=recipe.evaluation_tasks(catalog),
         no_texts=plan.no_texts,
         notices=spreads(made, runs),
+        whole=plan.out,
     )
     return board, page, made
 

@@ -1,0 +1,100 @@
+"""What `eval` and its like leave in a folder that others use too, and what they show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.errors import DeclarationError
+from slmbench.leaderboard import RunProblems, build_leaderboard, load_runs
+from slmbench.schema import SuiteSpec, parse
+from slmbench.workflow.rank import rank, rank_sound
+from slmbench.yamlfile import read_yaml
+
+
+def read(path):
+    return json.loads((path / "leaderboard.json").read_text())
+
+
+def test_a_call_for_one_task_shows_that_task_and_leaves_the_page_of_all(write_run, tmp_path) -> None:
+    write_run("note", [1, 0], task="nano_note")
+    write_run("code", [1, 0], task="nano_code")
+    board, _, _ = rank_sound(
+        [str(tmp_path)], str(tmp_path / "page"), default_catalog(), suite=None, tasks=["nano_code"], whole=str(tmp_path)
+    )
+    assert [column.task for column in board.columns] == ["nano_code"]
+    assert [column["task"] for column in read(tmp_path / "page")["columns"]] == ["nano_code", "nano_note"]
+
+
+def test_a_suite_names_the_page_only_if_it_has_no_other_tasks(write_run, tmp_path) -> None:
+    write_run("note", [1, 0], task="nano_note")
+    wanted = ["nano_arithmetic", "nano_note", "nano_choice", "nano_code"]
+    for task, title in (("nano_code", "nano"), ("boolq", None)):
+        write_run(task, [1, 0], task=task)
+        place = str(tmp_path / "page")
+        board, _ = rank([str(tmp_path)], place, default_catalog(), suite="nano", tasks=wanted, whole=str(tmp_path))
+        assert (board.suite, read(tmp_path / "page")["suite"]) == ("nano", title)
+
+
+def test_a_call_shows_its_own_runs_and_others_of_the_folder_are_on_the_page(write_run, tmp_path) -> None:
+    own = write_run("own", [1, 0], adapter="new")
+    write_run("other", [1, 0], adapter="old")
+    board, _ = rank([str(own)], str(tmp_path / "page"), default_catalog(), suite=None, tasks=None, whole=str(tmp_path))
+    assert [row.name for row in board.rows] == ["nano + new"]
+    assert {row["name"] for row in read(tmp_path / "page")["rows"]} == {"nano + new", "nano + old"}
+
+
+def test_a_fault_of_another_run_is_a_notice_of_the_page_and_one_of_its_own_is_an_error(write_run, tmp_path) -> None:
+    own, other = write_run("own", [1, 0]), write_run("other", [1, 0])
+    options = {"suite": None, "tasks": None, "whole": str(tmp_path)}
+    (other / "samples.jsonl").write_text("{}\n")
+    rank([str(own)], str(tmp_path / "page"), default_catalog(), **options)
+    assert any("other: left out" in notice["text"] for notice in read(tmp_path / "page")["notices"])
+    (own / "samples.jsonl").write_text("{}\n")
+    with pytest.raises(RunProblems):
+        rank([str(own)], str(tmp_path / "page"), default_catalog(), **options)
+
+
+def test_a_task_declares_its_primary_metric(write_run, tmp_path) -> None:
+    folder = tmp_path / "root" / "tasks" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(TASK)
+    write_run("one", {"rouge1": [1, 0], "exact_match": [1, 1]}, task="mine")
+    write_run("two", {"rouge1": [1, 0], "exact_match": [1, 1]}, task="unknown")
+    catalog = Catalog([str(tmp_path / "root")])
+    board, _ = rank([str(tmp_path)], str(tmp_path / "page"), catalog, suite=None, tasks=None)
+    assert [column.key for column in board.columns if column.primary] == ["mine/exact_match", "unknown/rouge1"]
+    (folder / "task.yaml").write_text(TASK.replace("primary: exact_match", "primary: 5"))
+    board, _ = rank([str(tmp_path)], str(tmp_path / "page"), catalog, suite=None, tasks=None)
+    assert [column.key for column in board.columns if column.primary] == ["mine/rouge1", "unknown/rouge1"]
+
+
+TASK = """summary: One.
+version: 1
+dataset: {columns: [question, answer], files: {test: rows.jsonl}}
+kind: generate
+prompt: {user: "{{ question }}"}
+answer: "{{ answer }}"
+metrics: [rouge, exact_match]
+primary: exact_match
+"""
+
+
+def test_a_suite_declares_which_tasks_its_rows_are_ordered_by(write_run, tmp_path) -> None:
+    for task in ("nano_note", "nano_code"):
+        write_run(f"one-{task}", [1, 0] if task == "nano_note" else [0, 0], model="one", task=task)
+        write_run(f"two-{task}", [0, 0] if task == "nano_note" else [1, 1], model="two", task=task)
+    runs, _ = load_runs(tmp_path)
+    assert [row.name for row in build_leaderboard(runs).rows] == ["two", "one"]
+    board = build_leaderboard(runs, aggregate=["nano_note"])
+    assert [row.name for row in board.rows] == ["one", "two"]
+    assert board.aggregate is not None and board.aggregate.columns == ("nano_note/exact_match/strict",)
+    with pytest.raises(DeclarationError, match=r"aggregate: not among the suite's tasks: boolq"):
+        parse(SuiteSpec, read_yaml_text("summary: s\ntasks: [squad]\naggregate: [boolq]\n", tmp_path))
+
+
+def read_yaml_text(text, folder):
+    (folder / "suite.yaml").write_text(text)
+    return read_yaml(str(folder / "suite.yaml"))
