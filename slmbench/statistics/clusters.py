@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from itertools import product
 
 from attrs import frozen
 
@@ -12,6 +13,8 @@ from slmbench.values import Array
 
 # Up to so many clusters all patterns of signs are counted, by halves of 2^14; beyond, a saddlepoint is as good.
 ENUMERATED = 28
+# So many numbers of them are held at once.
+AT_ONCE = 2**22
 # Beyond, so many of the largest still have their signs gone through.
 LARGE = 8
 MIN_CLUSTERS = 6
@@ -146,21 +149,38 @@ def sign_flip_p(sums: Sequence[float]) -> float:
     """
     import numpy as np
 
-    parts = np.abs(np.asarray([value for value in sums if value != 0.0], dtype=float))
-    if not len(parts):
-        return 1.0
-    scale = math.sqrt(float(np.sum(parts**2)))
-    parts, total = np.sort(parts / scale)[::-1], abs(math.fsum(sums)) / scale
-    least = 2.0 ** (1 - len(parts))
-    if total >= float(parts.sum()) - 1e-12:
-        return min(1.0, least)
-    if len(parts) <= ENUMERATED:
-        return float(min(1.0, 2 * _share_reaching(_totals(parts[::2]), _totals(parts[1::2]), total)))
+    return float(sign_flip_ps(np.asarray(sums, dtype=float)[None])[0])
+
+
+def sign_flip_ps(sums: Array) -> Array:
+    """`sign_flip_p` of each row of sums: (pairs, clusters) -> (pairs,)."""
+    import numpy as np
+
+    scale = np.sqrt(np.sum(sums**2, axis=1))
+    p = np.ones(len(sums))
+    some = np.flatnonzero(scale > 0)
+    parts = np.sort(np.abs(sums[some]) / scale[some, None], axis=1)[:, ::-1]
+    totals = np.abs(sums[some].sum(1)) / scale[some]
+    filled = np.sum(parts > 0, axis=1)
+    least = np.minimum(1.0, 2.0 ** (1.0 - filled))
+    all_alike = totals >= parts.sum(1) - 1e-12
+    p[some[all_alike]] = least[all_alike]
     # Where a few clusters make up much of the total it has several peaks, which a saddlepoint doesn't see.
-    large = parts[:LARGE][parts[:LARGE] ** 2 > 1 / 30]
-    rest = parts[len(large) :]
-    tails = _saddlepoint_tails(rest, total - _totals(large))
-    return float(min(1.0, max(least, 2 * float(np.mean(tails)))))
+    large = np.sum(parts[:, :LARGE] ** 2 > 1 / 30, axis=1)
+    counted = (filled <= ENUMERATED) & ~all_alike
+    for k in np.flatnonzero(counted):
+        row = parts[k, : filled[k]]
+        p[some[k]] = min(1.0, 2 * _share_reaching(_totals(row[::2]), _totals(row[1::2]), totals[k]))
+    for size in np.unique(large):
+        rows = np.flatnonzero((large == size) & ~counted & ~all_alike)
+        signs = np.array(list(product((1.0, -1.0), repeat=int(size)))).reshape(2**size, size)
+        step = max(1, AT_ONCE // (len(signs) * parts.shape[1]))
+        for chosen in (rows[start : start + step] for start in range(0, len(rows), step)):
+            left = totals[chosen, None] - parts[chosen, :size] @ signs.T  # (rows, patterns)
+            rest = np.repeat(parts[chosen, size:], len(signs), axis=0)
+            share = _saddlepoint_tails(rest, left.ravel()).reshape(left.shape).mean(1)
+            p[some[chosen]] = np.minimum(1.0, np.maximum(least[chosen], 2 * share))
+    return p
 
 
 def _totals(parts: Array) -> Array:
@@ -183,25 +203,33 @@ def _share_reaching(first: Array, second: Array, total: float) -> float:
 
 
 def _saddlepoint_tails(parts: Array, totals: Array) -> Array:
-    """P(sum of +-parts >= total) for independent fair signs, for each of `totals`; parts: (n,), all above 0."""
+    """(sums,): P(sum of +-parts >= total) for independent fair signs. parts: (sums, n), at least 0. totals: (sums,)."""
     import numpy as np
     from scipy.special import log_ndtr
 
-    most, wanted = float(parts.sum()), np.abs(totals)
-    found = np.where(wanted >= most, 0.0, 0.5)
-    solved = (wanted < most * (1 - 1e-12)) & (wanted > 1e-6 * math.sqrt(float(np.sum(parts**2))))
-    x = wanted[solved][:, None]  # (totals, 1)
-    low, high = np.zeros_like(x), np.full_like(x, 1.0 / float(parts.max()))
-    while (short := (parts * np.tanh(high * parts)).sum(1, keepdims=True) < x).any():
-        high = np.where(short, 2 * high, high)
-    for _ in range(60):
-        middle = (low + high) / 2
-        short = (parts * np.tanh(middle * parts)).sum(1, keepdims=True) < x
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    scaled = high * parts  # (totals, n)
+    most, variance = parts.sum(1), np.sum(parts**2, axis=1)
+    wanted = np.abs(totals)
+    # One pattern reaches the most, that of signs all alike; none reaches beyond.
+    found = np.where(wanted > most * (1 + 1e-12), 0.0, 2.0 ** -np.sum(parts > 0, axis=1))
+    inside = wanted < most * (1 - 1e-12)
+    solved = inside & (wanted > 1e-6 * np.sqrt(variance))
+    found[inside & ~solved] = 0.5
+    parts, x = parts[solved], wanted[solved]
+    # Sum of parts * tanh(t * parts) = x, which bends down: Newton's steps from below stay below, and close in.
+    t = x / variance[solved]
+    moving = np.arange(len(t))
+    for _ in range(200):
+        if not len(moving):
+            break
+        those = parts[moving]
+        reached = np.tanh(t[moving, None] * those)
+        short = x[moving] - np.sum(those * reached, axis=1)
+        step = short / np.maximum(1e-300, np.sum(those**2 * (1 - reached**2), axis=1))
+        t[moving] += np.maximum(0.0, step)
+        moving = moving[step > 1e-10 * t[moving]]
+    scaled = t[:, None] * parts  # (totals, n)
     generating = np.sum(np.logaddexp(scaled, -scaled) - math.log(2), axis=1)
     curvature = np.sum((parts / np.cosh(np.minimum(scaled, 300.0))) ** 2, axis=1)
-    t, x = high[:, 0], x[:, 0]
     w = np.sqrt(np.maximum(2 * (t * x - generating), 1e-300))
     u = np.maximum(t * np.sqrt(curvature), 1e-300)
     found[solved] = np.where(w < 1e-4, 0.5, np.exp(log_ndtr(-(w + np.log(u / w) / w))))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import frozen
 
 from slmbench.statistics._gram import CHUNK, PairSums, pair_sums
-from slmbench.statistics.clusters import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS, sign_flip_p, spreads_of_sums
+from slmbench.statistics.clusters import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS, sign_flip_ps, spreads_of_sums
 from slmbench.statistics.significance import (
     POWER,
     RankRange,
@@ -165,8 +165,8 @@ def _clustered(
         bound = 2 * np.exp(-(reach**2) / 2)
         p[part] = np.where(bound < surest, bound, 1.0)
         # Within one standard deviation lies less than .9 of such a sum, whatever its parts (Oleszkiewicz 1996).
-        for k in np.flatnonzero((reach > 1.0) & (bound >= surest)):
-            p[start + k] = sign_flip_p(differences[k].tolist())
+        open_ = np.flatnonzero((reach > 1.0) & (bound >= surest))
+        p[start + open_] = sign_flip_ps(differences[open_])
     if len(sizes) < MIN_CLUSTERS:
         return p, None
     known = (found.squares > 0) & (stderr > 0)

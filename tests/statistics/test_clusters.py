@@ -93,6 +93,22 @@ def test_the_saddlepoint_is_near_all_patterns_far_into_the_tail(shift: float, mo
             assert sign_flip_p(sums) == pytest.approx(counted, rel=0.04)
 
 
+def test_whole_sums_of_many_clusters_have_the_tail_of_all_patterns_counted() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        sums = np.round(rng.normal(0.4, 1.0, 40) * rng.lognormal(0, rng.choice([0.3, 1.2]), 40))
+        counts = np.ones(1)  # By total, from the lowest: all patterns of signs, one sum after another.
+        for part in np.abs(sums).astype(int):
+            longer = np.zeros(len(counts) + 2 * part)
+            longer[: len(counts)] += counts / 2
+            longer[2 * part :] += counts / 2
+            counts = longer
+        reached = np.abs(np.arange(len(counts)) - (len(counts) - 1) / 2) >= abs(sums.sum()) - 0.25
+        middle = np.abs(np.arange(len(counts)) - (len(counts) - 1) / 2) > abs(sums.sum()) + 0.25
+        # A smooth tail lies between what is beyond the data and what is at least as far.
+        assert counts[middle].sum() * 0.95 <= sign_flip_p(sums.tolist()) <= counts[reached].sum() * 1.05 + 1e-12
+
+
 def test_fewer_than_six_clusters_never_reach_5_percent() -> None:
     assert sign_flip_p([5.0] * 5) == 2 / 32
     assert sign_flip_p([5.0] * 6) == 2 / 64
