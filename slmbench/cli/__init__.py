@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "The JSON schema of a kind of declaration, for editors.",
     "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",
     "compare": "Is B better than A? Paired test, flipped items, outputs beside each other; a gate for CI.",
+    "plan": "Items and seconds until a difference shows, and what a task's items can show at all.",
 }
 
 

@@ -24,15 +24,15 @@ def comparison_lines(found: Comparison, width: int, *, colored: bool, items: int
     for which, side, color in (("A", found.a, "yellow"), ("B", found.b, "cyan")):
         name = f"{which}: {visible(side.name)}"
         yield paint(shortened(name, width), "bold", color)
-        yield from _wrapped(visible(side.place), width, "dim", _INDENT * 2)
+        yield from wrapped_lines(visible(side.place), width, "dim", _INDENT * 2)
     yield ""
-    yield from _wrapped(summary(found), width, "bold")
+    yield from wrapped_lines(summary(found), width, "bold")
     for task in found.tasks:
         yield ""
         yield from _task_lines(task, width)
     yield from _cost_lines(found, width)
     for notice in found.notices:
-        yield from _wrapped(f"! {notice}", width, "yellow")
+        yield from wrapped_lines(f"! {notice}", width, "yellow")
     if items:
         for task in found.tasks:
             yield from _items_lines(task, width, colored)
@@ -58,11 +58,11 @@ def gate_lines(found: Comparison, width: int) -> Iterator[str]:
     """What `--fail-if worse` came to, and why."""
     by_more = f" by more than {found.margin:g}" if found.margin else ""
     color = {"worse": "red", "inconclusive": "yellow"}.get(found.gate, "green")
-    yield from _wrapped(f"gate: {found.gate}{by_more if found.gate != 'worse' else ''}", width, color)
+    yield from wrapped_lines(f"gate: {found.gate}{by_more if found.gate != 'worse' else ''}", width, color)
     for task in found.tasks:
         for metric in task.metrics:
             if metric.primary and metric.gate != "not worse":
-                yield from _wrapped(f"{visible(task.name)}: {_why(metric, found.margin)}", width, None, _INDENT)
+                yield from wrapped_lines(f"{visible(task.name)}: {_why(metric, found.margin)}", width, None, _INDENT)
 
 
 def _why(metric: ComparedMetric, margin: float) -> str:
@@ -107,31 +107,31 @@ def _task_lines(task: ComparedTask, width: int) -> Iterator[str]:
     else:
         for metric in others:
             said = f"{visible(metric.name)}: A {number(metric.a)}, B {number(metric.b)}, B - A {_difference(metric)}"
-            yield from _wrapped(f"{said}, {_p_equals(metric.pair.p)}", width, None, _INDENT)
+            yield from wrapped_lines(f"{said}, {_p_equals(metric.pair.p)}", width, None, _INDENT)
     for one in task.differs:
         told = f": {one.a} in A, {one.b} in B" if one.a or one.b else ""
-        yield from _wrapped(f"differs: {one.what}{told}", width, "yellow" if one.matters else "dim", _INDENT)
+        yield from wrapped_lines(f"differs: {one.what}{told}", width, "yellow" if one.matters else "dim", _INDENT)
     for note in task.notes:
-        yield from _wrapped(f"! {note}", width, "yellow", _INDENT)
+        yield from wrapped_lines(f"! {note}", width, "yellow", _INDENT)
 
 
 def _metric_lines(task: ComparedTask, metric: ComparedMetric, width: int) -> Iterator[str]:
     lower = "" if metric.higher_is_better else ", lower is better"
     scores = f"A {number(metric.a)}, B {number(metric.b)}"
-    yield from _wrapped(f"{visible(metric.name)}, {metric.pair.n:,} items{lower}: {scores}", width, None, _INDENT)
+    yield from wrapped_lines(f"{visible(metric.name)}, {metric.pair.n:,} items{lower}: {scores}", width, None, _INDENT)
     verdict = {"better": "B is better", "worse": "B is worse"}.get(metric.verdict, "not told apart")
     said = f"B - A {_difference(metric)}, {_p_equals(metric.pair.p)}: {verdict}"
-    yield from _wrapped(said, width, _COLORS.get(metric.verdict), _INDENT)
+    yield from wrapped_lines(said, width, _COLORS.get(metric.verdict), _INDENT)
     if metric.pair.detectable is not None:
         least = f"{metric.pair.n:,} items show a difference of {number(metric.pair.detectable)} or more, 4 times in 5"
-        yield from _wrapped(least, width, "dim", _INDENT)
+        yield from wrapped_lines(least, width, "dim", _INDENT)
     found = task.items
     if found.binary:
         told = f"only B right {metric.pair.wins:,}, only A right {metric.pair.losses:,}"
-        yield from _wrapped(f"{told}, both {found.both:,}, neither {found.neither:,}", width, None, _INDENT)
+        yield from wrapped_lines(f"{told}, both {found.both:,}, neither {found.neither:,}", width, None, _INDENT)
     else:
         told = f"B is better on {metric.pair.wins:,} items, A on {metric.pair.losses:,}, equal on {metric.pair.ties:,}"
-        yield from _wrapped(told, width, None, _INDENT)
+        yield from wrapped_lines(told, width, None, _INDENT)
 
 
 def _cost_lines(found: Comparison, width: int) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _cost_lines(found: Comparison, width: int) -> Iterator[str]:
     for line in table_lines(["cost", "A", "B", "B / A"], rows, right=("A", "B", "B / A")):
         yield line.rstrip()
     for why, labels in apart.items():
-        yield from _wrapped(f"not comparable: {', '.join(labels)} ({why})", width, "dim")
+        yield from wrapped_lines(f"not comparable: {', '.join(labels)} ({why})", width, "dim")
 
 
 def _items_lines(task: ComparedTask, width: int, colored: bool) -> Iterator[str]:
@@ -157,7 +157,7 @@ def _items_lines(task: ComparedTask, width: int, colored: bool) -> Iterator[str]
         return
     if task.items.fault:
         yield ""
-        yield from _wrapped(f"{visible(task.name)}: {task.items.fault}", width, "dim")
+        yield from wrapped_lines(f"{visible(task.name)}: {task.items.fault}", width, "dim")
         return
     for item in task.items.shown:
         yield ""
@@ -165,7 +165,9 @@ def _items_lines(task: ComparedTask, width: int, colored: bool) -> Iterator[str]
     left = primary.pair.wins + primary.pair.losses - len(task.items.shown)
     if task.items.shown and left > 0:
         yield ""
-        yield from _wrapped(f"{visible(task.name)}: {left:,} more items differ; --items N shows more", width, "dim")
+        yield from wrapped_lines(
+            f"{visible(task.name)}: {left:,} more items differ; --items N shows more", width, "dim"
+        )
 
 
 def _item_lines(
@@ -175,15 +177,15 @@ def _item_lines(
     asked = " ".join(item.a.prompt[-4 * PROMPT_CHARS :].split())
     if len(asked) > PROMPT_CHARS or len(item.a.prompt) > 4 * PROMPT_CHARS:
         asked = "\u2026 " + asked[-PROMPT_CHARS:]
-    yield from _wrapped(f"asked:  {visible(asked)}", width, "dim")
+    yield from wrapped_lines(f"asked:  {visible(asked)}", width, "dim")
     target = " ".join(item.target[: 2 * PROMPT_CHARS].split())
-    yield from _wrapped(f"target: {visible(shortened(target, 2 * PROMPT_CHARS))}", width, "dim")
+    yield from wrapped_lines(f"target: {visible(shortened(target, 2 * PROMPT_CHARS))}", width, "dim")
     for which, side, color in (("A", item.a, "yellow"), ("B", item.b, "cyan")):
         told = f" ({'; '.join(map(visible, side.told))})" if side.told else ""
-        yield from _wrapped(f"{which}: {visible(metric.name)} {number(side.score)}{told}", width, color)
+        yield from wrapped_lines(f"{which}: {visible(metric.name)} {number(side.score)}{told}", width, color)
     first, second = excerpts(item.a.output, item.b.output, CHARS_SHOWN)
     if first == second:
-        yield from _wrapped(visible(" ".join(first.split())) or "(both wrote nothing)", width)
+        yield from wrapped_lines(visible(" ".join(first.split())) or "(both wrote nothing)", width)
         return
     yield from beside(first, second, width, colored=colored)
 
@@ -210,6 +212,7 @@ def _p_equals(value: float) -> str:
     return f"p = {_p(value)}".replace("= <", "< ")
 
 
-def _wrapped(text: str, width: int, color: str | None = None, indent: str = "") -> Iterator[str]:
+def wrapped_lines(text: str, width: int, color: str | None = None, indent: str = "") -> Iterator[str]:
+    """A text in painted lines of at most width cells."""
     for line in wrapped(text, max(20, width - len(indent))):
         yield indent + (paint(line, color) if color else visible(line))

@@ -81,7 +81,8 @@ def items_to_detect(
 ) -> int:
     """The items on which a paired two-sided test at alpha finds a difference of means with so much power.
 
-    ((z_{1-a/2} sd_0 + z_power sd_1) / D)^2, sd_0 and sd_1 without and with the difference, times the design effect.
+    ((z_{1-a/2} sd_0 + z_power sd_1) / D)^2, sd_0 and sd_1 without and with the difference, times the design effect; of
+    other than right-or-wrong scores Student's t in place of z.
     of: the size of a set that is all there is: then how many of its items say how the whole of it comes out,
     n / (1 + n / N). Raises ValueError if the difference is 0, or not below 1 of right-or-wrong scores.
     Source: Connor 1987, "Sample size for testing differences in proportions for the paired-sample design".
@@ -95,7 +96,7 @@ def items_to_detect(
 def detectable_at(n: int, spread: PairSpread, *, power: float = POWER, alpha: float = 0.05) -> float | None:
     """The smallest difference that n items show with so much power; None if right-or-wrong scores show none at all."""
     if spread.discordance is None:
-        return _quantiles(power, alpha) * spread.sd * math.sqrt(spread.design / n)
+        return sum(_quantiles(power, alpha, n / spread.design)) * spread.sd * math.sqrt(spread.design / n)
     low, high = 0.0, 1.0
     if _items(high, spread, power, alpha) > n:
         return None
@@ -126,17 +127,24 @@ def typical(spreads: list[PairSpread]) -> PairSpread:
 
 
 def _items(difference: float, spread: PairSpread, power: float, alpha: float) -> float:
-    from scipy.special import ndtri
-
     none, some = (math.sqrt(max(0.0, variance)) for variance in spread.variances(difference))
-    reach = float(ndtri(1 - alpha / 2)) * none + float(ndtri(power)) * some
-    return spread.design * (reach / difference) ** 2
+    n = math.inf
+    for _ in range(20):
+        first, second = _quantiles(power, alpha, n if spread.discordance is None else math.inf)
+        n, before = ((first * none + second * some) / difference) ** 2, n
+        if abs(n - before) < 0.01:
+            break
+    return spread.design * n
 
 
-def _quantiles(power: float, alpha: float) -> float:
-    from scipy.special import ndtri
+def _quantiles(power: float, alpha: float, n: float) -> tuple[float, float]:
+    """Of a test's end and of its power: of Student's t on n items, of the normal distribution if n is infinite."""
+    from scipy.special import ndtri, stdtrit
 
-    return float(ndtri(1 - alpha / 2)) + float(ndtri(power))
+    if math.isinf(n):
+        return float(ndtri(1 - alpha / 2)), float(ndtri(power))
+    freedom = max(1.0, n - 1)
+    return float(stdtrit(freedom, 1 - alpha / 2)), float(stdtrit(freedom, power))
 
 
 def _design_effect(differences: NDArray[float64], clusters: NDArray[int64]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
@@ -76,8 +76,7 @@ class TaskPair:
 def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[ComparedSide, ComparedSide, LoadedRuns]:
     if plan.folder is not None:
         loaded = read_runs([Path(plan.folder)], catalog)
-        by_name = _rows(loaded.runs)
-        a, b = (_row(name, plan.folder, by_name, loaded) for name in (plan.a, plan.b))
+        a, b = (row_of(name, plan.folder, loaded) for name in (plan.a, plan.b))
         return a, b, loaded
     missing = [name for name in (plan.a, plan.b) if not os.path.exists(name)]
     if missing:
@@ -86,43 +85,52 @@ def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[ComparedSide, Compare
             "(as --out of eval); rows of one output folder are named with --in DIR"
         )
     first, second = (read_runs([Path(name)], catalog) for name in (plan.a, plan.b))
-    if problems := [*first.problems, *second.problems]:
-        raise RunProblems(problems)
-    a, b = _only_row(plan.a, first), _only_row(plan.b, second)
+    a, b = only_row(plan.a, first), only_row(plan.b, second)
     notices = tuple(dict.fromkeys((*first.notices, *second.notices)))
     return a, b, LoadedRuns((*first.runs, *second.runs), notices)
 
 
-def _rows(runs: Sequence[ScoredRun]) -> dict[str, Who]:
-    """A leaderboard's rows by their names."""
-    return {who.name: who for who in rows_of(runs)}
-
-
-def _row(name: str, folder: str, by_name: Mapping[str, Who], loaded: LoadedRuns) -> ComparedSide:
+def row_of(name: str, folder: str, loaded: LoadedRuns) -> ComparedSide:
+    """A row of a folder's leaderboard. Raises UsageError; RunProblems if it may be among runs that were left out."""
+    rows = rows_of(loaded.runs)
+    by_name = {who.name: who for who in rows}
     # A shell's word is easier to type without the blanks.
-    close = [row for row in by_name if row.replace(" ", "") == name.replace(" ", "")]
-    name = close[0] if len(close) == 1 else name
-    if name not in by_name:
+    close = [who for who in rows if who.name.replace(" ", "") == name.replace(" ", "")]
+    found = by_name.get(name) or (close[0] if len(close) == 1 else None)
+    if found is None:
         if loaded.problems:
             raise RunProblems(list(loaded.problems))
         there = ", ".join(visible(other) for other in by_name) or "no finished run"
-        raise UsageError(f"{folder}: no row {name!r}{did_you_mean(name, by_name)}; there are: {there}")
-    return ComparedSide(by_name[name], folder)
+        raise UsageError(f"{folder}: no row {name!r}{_did_you_mean(name, by_name)}; there are: {there}")
+    return ComparedSide(found, folder)
 
 
-def _only_row(place: str, loaded: LoadedRuns) -> ComparedSide:
-    by_name = _rows(loaded.runs)
-    if not by_name:
-        raise UsageError(f"{place}: no finished run to compare; {'; '.join(loaded.notices)}")
-    if len(by_name) > 1:
-        there = ", ".join(visible(name) for name in by_name)
-        first, second, *_ = by_name
+def only_row(place: str, loaded: LoadedRuns) -> ComparedSide:
+    """The one row of a folder's leaderboard. Raises UsageError if there are several, or none."""
+    if loaded.problems:
+        raise RunProblems(list(loaded.problems))
+    rows = rows_of(loaded.runs)
+    if not rows:
+        raise UsageError(f"{place}: no finished run; {'; '.join(loaded.notices)}")
+    if len(rows) > 1:
+        there = ", ".join(visible(who.name) for who in rows)
         raise UsageError(
-            f"{place} has results of {len(by_name)} models ({there}); name two of them: "
-            f"slmbench compare {visible(repr(first))} {visible(repr(second))} --in {place}"
+            f"{place} has results of {len(rows)} models: {there}; name a row in place of the folder, as "
+            f"{visible(repr(rows[0].name))}, and add --in {place}"
         )
-    name = next(iter(by_name))
-    return ComparedSide(by_name[name], place)
+    return ComparedSide(rows[0], place)
+
+
+def alone(side: ComparedSide, task: str) -> TaskPair:
+    """The newest run of a task, beside itself."""
+    return TaskPair(side.seeds(task, None), side.seeds(task, None))
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def pairs_of(a: ComparedSide, b: ComparedSide, plan: ComparePlan, notices: list[str]) -> list[TaskPair]:

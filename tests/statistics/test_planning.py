@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from slmbench.statistics.planning import (
     PairSpread,
@@ -35,9 +36,12 @@ def test_items_for_right_or_wrong_scores_are_those_of_the_formula(
     assert smallest <= difference < larger
 
 
-def test_items_for_other_scores_are_those_of_a_paired_t_test_with_known_spread() -> None:
-    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.9)
-    assert items_to_detect(0.01, PairSpread(0.12), power=0.9) == math.ceil((z * 0.12 / 0.01) ** 2)
+@pytest.mark.parametrize(("difference", "sd", "power"), [(0.01, 0.12, 0.9), (0.1, 0.1, 0.8), (0.08, 0.2, 0.95)])
+def test_items_for_other_scores_are_those_of_a_paired_t_test(difference: float, sd: float, power: float) -> None:
+    exact = TTestPower().solve_power(difference / sd, power=power, alpha=0.05)
+    assert items_to_detect(difference, PairSpread(sd), power=power) == pytest.approx(exact, abs=1.5)
+    smallest = detectable_at(math.ceil(exact), PairSpread(sd), power=power)
+    assert smallest == pytest.approx(difference, rel=0.05)
 
 
 def exact_power(n: int, difference: float, discordance: float) -> float:

@@ -68,7 +68,7 @@ def test_sides_are_found_by_folder_by_run_and_by_name_without_blanks(out, tmp_pa
 def test_what_is_not_there_is_said_with_what_is(out, tmp_path):
     with pytest.raises(UsageError, match=r"did you mean 'nano \+ note'.*there are: "):
         rows(out, "nano", "nano + notes")
-    with pytest.raises(UsageError, match=r"results of 3 models.*compare 'nano.*' --in"):
+    with pytest.raises(UsageError, match=r"results of 3 models: nano.*add --in"):
         compared(out, out)
     with pytest.raises(UsageError, match="no such folder"):
         compared(out / "nowhere", out)
