@@ -190,6 +190,7 @@ def _write_run(out: Path, row: Row, task: TaskItems, seed: list[int]) -> Path:
         np.array([item_hash(one) for one in task.ids], np.uint64),
         {name: column.astype(np.float32) for name, column in scores.items()},  # Eighths lose nothing.
         clusters,
+        n,
     )
     metrics = [_metric(name, column.tolist(), task) for name, column in scores.items()]
     tokens = {"tokens_in": n * 150, "tokens_out": n * 8}

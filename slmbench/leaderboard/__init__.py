@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from slmbench.leaderboard._build import build_leaderboard
 from slmbench.leaderboard._conditions import conditions_of
+from slmbench.leaderboard._loading import LoadedRuns, load_runs, read_runs, run_folders
 from slmbench.leaderboard._pooled import pool_of
-from slmbench.leaderboard._records import LoadedRuns, RunProblems, ScoredRun, load_runs, read_runs, run_folders
+from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.leaderboard._routes import Routing, routings
 from slmbench.leaderboard._rows import Who, rows_of
 from slmbench.leaderboard._samples import read_samples

@@ -1,6 +1,7 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
 from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key
+from slmbench.runs._hashes import SampleHashes
 from slmbench.runs._item_scores import (
     ALONE,
     MEAN_TOLERANCE,
@@ -35,7 +36,7 @@ from slmbench.runs._record import (
 )
 from slmbench.runs._store import OpenRun, Run, finished_run, now, sample_line
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
-from slmbench.runs._verify import Pool, VerifiedScores, check_samples, pooling, verify
+from slmbench.runs._verify import Pool, VerifiedScores, pooling, verify
 from slmbench.runs._versions import ITEM_SCORES, MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
 from slmbench.seal import canonical_sha256
 
@@ -70,6 +71,7 @@ __all__ = [
     "Run",
     "RunIdentity",
     "RunRecord",
+    "SampleHashes",
     "SampleRecord",
     "SandboxPart",
     "ScorerPart",
@@ -81,7 +83,6 @@ __all__ = [
     "VerifiedScores",
     "aligned",
     "canonical_sha256",
-    "check_samples",
     "cluster_hash",
     "comparability_key",
     "comparability_keys",

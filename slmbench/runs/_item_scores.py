@@ -32,7 +32,7 @@ ALONE = -1
 # A few bytes of a column file may claim any number of equal values.
 _MOST_ITEMS = 10_000_000
 _MOST_BYTES = 4_000_000_000
-_ITEM, _CLUSTER = "item", "cluster"
+_ITEM, _CLUSTER, _SAMPLES = "item", "cluster", b"n_samples"
 
 
 @frozen(eq=False)
@@ -42,12 +42,14 @@ class ItemScores:
     items: (n,) uint64, the first 8 bytes of the sha256 of each item's id. scores: value name -> (n,) float32, or
     float64 if that loses digits: the mean over the item's epochs, of a pooled metric its jackknife pseudo-value; NaN
     if the item has none. clusters: (n,) int64, equal for items of one cluster, `ALONE` for an item on its own; None if
-    every item is. Runs of one comparability key have the same items in the same order.
+    every item is. n_samples: lines of samples.jsonl that all of it is made of.
+    Runs of one comparability key have the same items in the same order.
     """
 
     items: NDArray[np.uint64]
     scores: Mapping[str, Scores]
     clusters: NDArray[np.int64] | None = None
+    n_samples: int = 0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -55,7 +57,8 @@ class ItemScores:
     def taken(self, positions: NDArray[np.intp]) -> ItemScores:
         """The items at some positions, in their order."""
         clusters = None if self.clusters is None else self.clusters[positions]
-        return ItemScores(self.items[positions], {key: one[positions] for key, one in self.scores.items()}, clusters)
+        scores = {key: one[positions] for key, one in self.scores.items()}
+        return ItemScores(self.items[positions], scores, clusters, self.n_samples)
 
 
 def item_hash(item_id: str) -> int:
@@ -88,6 +91,7 @@ def make_item_scores(
     scores: Mapping[str, Mapping[str, float]],
     clusters: Mapping[str, str | None],
     shared: Sharing = _own,
+    n_samples: int = 0,
 ) -> ItemScores:
     """From dicts by item id. names: the values, in order. clusters: of every item, in the order of the run.
 
@@ -101,7 +105,7 @@ def make_item_scores(
         of = scores.get(name, {})
         columns[name] = _compact(np.fromiter((of.get(item, math.nan) for item in clusters), np.float64, len(clusters)))
     items = np.fromiter(map(item_hash, clusters), np.uint64, len(clusters))
-    return ItemScores(shared(items), columns, shared(labels) if (labels != ALONE).any() else None)
+    return ItemScores(shared(items), columns, shared(labels) if (labels != ALONE).any() else None, n_samples)
 
 
 def _compact(column: NDArray[np.float64]) -> Scores:
@@ -159,7 +163,8 @@ def item_scores_bytes(made: ItemScores) -> bytes:
     clusters = np.full(len(made), ALONE, np.int64) if made.clusters is None else made.clusters
     # A name may hold half a character, which UTF-8 can't; columns are read by their place.
     names = [_ITEM, _CLUSTER, *(name.encode(errors="backslashreplace").decode() for name in made.scores)]
-    table = pa.Table.from_arrays([pa.array(one) for one in (made.items, clusters, *made.scores.values())], names)
+    columns = [pa.array(one) for one in (made.items, clusters, *made.scores.values())]
+    table = pa.Table.from_arrays(columns, names, metadata={_SAMPLES: str(made.n_samples)})
     out = io.BytesIO()
     # Hashes repeat in no file; of scores most have two values.
     parquet.write_table(table, out, compression="zstd", use_dictionary=[*names[1:]], write_statistics=False)
@@ -205,24 +210,24 @@ def _decoded(data: bytes, names: Sequence[str], shared: Sharing) -> ItemScores:
     import pyarrow as pa
     from pyarrow import parquet
 
+    kinds = [(pa.uint64(),), (pa.int64(),), *[(pa.float32(), pa.float64())] * len(names)]
     try:
         file = parquet.ParquetFile(pa.BufferReader(data))
+        types = file.schema_arrow.types
+        if len(types) != len(kinds) or not all(one in kind for one, kind in zip(types, kinds, strict=True)):
+            raise ValueError(f"its columns are {', '.join(map(str, types))}, for {len(names)} metrics")
         if file.metadata.num_rows > _MOST_ITEMS:
             raise ValueError(f"it says that it has {file.metadata.num_rows:,} items")
         table = file.read(use_threads=False)
-        columns = [column.to_numpy() for column in table.columns]
+        if any(column.null_count for column in table.columns):
+            raise ValueError("a value is null")
+        # Not by to_numpy, which imports pandas.
+        columns = [np.from_dlpack(column.combine_chunks()) for column in table.columns]
+        n_samples = int((table.schema.metadata or {}).get(_SAMPLES, b"0"))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
-    kinds = [np.uint64, np.int64, *[(np.float32, np.float64)] * len(names)]
-    fit = len(columns) == len(kinds) and all(
-        column.dtype in (kind if isinstance(kind, tuple) else (kind,))
-        for column, kind in zip(columns, kinds, strict=True)
-    )
-    if not fit:
-        told = ", ".join(str(column.dtype) for column in columns)
-        raise ValueError(f"its columns are {told}, for {len(names)} metrics")
     items, clusters, *scores = columns
     if any(np.isinf(column).any() for column in scores):
         raise ValueError("a score is infinite")
     grouped = None if (clusters == ALONE).all() else shared(clusters)
-    return ItemScores(shared(items), dict(zip(names, scores, strict=True)), grouped)
+    return ItemScores(shared(items), dict(zip(names, scores, strict=True)), grouped, n_samples)

@@ -138,7 +138,7 @@ def _item_scores(
             if (value := sample.scores.get(part.name)) is not None:
                 of.setdefault(sample.item_id, []).append(value)
         scores[part.name] = {item: math.fsum(values) / len(values) for item, values in of.items()}
-    made = make_item_scores([part.name for part in parts], scores, clusters)
+    made = make_item_scores([part.name for part in parts], scores, clusters, n_samples=len(samples))
     return None if any(metric_faults(part, made.scores[part.name]) for part in parts) else made
 
 

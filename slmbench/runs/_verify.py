@@ -13,14 +13,14 @@ from typing import TypeAlias
 from attrs import frozen
 
 from slmbench.errors import FileError, Problem, SlmbenchError
-from slmbench.foreign import open_plain, plain_lines
+from slmbench.foreign import plain_lines
+from slmbench.runs._hashes import changed
 from slmbench.runs._item_scores import MEAN_TOLERANCE, interval_faults
 from slmbench.runs._record import MetricPart, read_sample
 from slmbench.runs._versions import RECORD, SAMPLES, OtherSchema
 from slmbench.values import JsonObject
 
 _FAULTS_SHOWN = 10
-_CHUNK_BYTES = 1 << 20
 
 Pool: TypeAlias = Callable[[Sequence[object]], dict[str, float]]
 """Parts of all items -> the values of a pooled metric; ValueError if they are none of it."""
@@ -101,33 +101,6 @@ def verify(folder: str | os.PathLike[str], record: JsonObject, pool_of: Callable
     return VerifiedScores(metrics, means, samples.clusters, samples.parts, samples.lines)
 
 
-def check_samples(folder: str | os.PathLike[str], record: JsonObject) -> int:
-    """How many lines a run's samples.jsonl has, which is read for its digest alone.
-
-    Raises FileError if the file isn't there or isn't what the record says.
-    """
-    path, claimed = Path(folder) / SAMPLES, record["samples_sha256"].removeprefix("sha256:")
-    digest, lines, last = hashlib.sha256(), 0, b"\n"
-    try:
-        with open_plain(path) as file:
-            while part := file.read(_CHUNK_BYTES):
-                digest.update(part)
-                lines += part.count(b"\n")
-                last = part[-1:]
-    except OSError as error:
-        raise FileError([Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}")]) from error
-    if problem := _changed(path, digest.hexdigest(), claimed):
-        raise FileError([problem])
-    return lines + (last != b"\n")
-
-
-def _changed(path: Path, found: str, claimed: str) -> Problem | None:
-    if found == claimed:
-        return None
-    said = f"sha256 is {found[:16]}..., run.json says {claimed[:16]}...: changed after the run ended"
-    return Problem(str(path), 0, 0, said)
-
-
 def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
     """Reads a samples.jsonl into `samples`; returns what is wrong with the file and its lines."""
     digest = hashlib.sha256()
@@ -148,7 +121,7 @@ def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
                 wrong.append(Problem(str(path), number, 1, message))
     except OSError as error:
         raise FileError([Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}")]) from error
-    if problem := _changed(path, digest.hexdigest(), claimed):
+    if problem := changed(path, digest.hexdigest(), claimed):
         problems.append(problem)
     problems += wrong[:_FAULTS_SHOWN]
     if len(wrong) > _FAULTS_SHOWN:

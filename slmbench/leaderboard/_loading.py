@@ -1,0 +1,237 @@
+"""Runs read from their folders, a thousand in seconds; each is what it claims, or is left out with its faults."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from slmbench.catalog import Catalog
+from slmbench.errors import FileError, Problem, UsageError
+from slmbench.leaderboard._pooled import pool_of, pooled
+from slmbench.leaderboard._records import RunProblems, ScoredRun
+from slmbench.runs import (
+    ITEM_SCORES,
+    LEFT_OUT,
+    RECORD,
+    SAMPLES,
+    ItemScores,
+    MetricPart,
+    SampleHashes,
+    make_item_scores,
+    read_item_scores,
+    read_record,
+    verify,
+)
+from slmbench.values import Estimate, JsonObject
+from slmbench.visible import visible
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@frozen(eq=False)
+class LoadedRuns:
+    """What `read_runs` found. runs: oldest first. notices: about runs that are no fault's. problems: of those left out.
+
+    left_out: the folders of the runs that don't hold what they claim.
+    """
+
+    runs: tuple[ScoredRun, ...]
+    notices: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    left_out: tuple[Path, ...] = ()
+
+
+def load_runs(
+    paths: Path | str | Iterable[Path | str], catalog: Catalog | None = None
+) -> tuple[list[ScoredRun], list[str]]:
+    """All finished runs under paths, oldest first, and notices about those that were left out, as of `read_runs`.
+
+    Raises RunProblems with the faults of all runs at once, UsageError if a path holds no run at all.
+    """
+    loaded = read_runs(paths, catalog)
+    if loaded.problems:
+        raise RunProblems(list(loaded.problems))
+    return list(loaded.runs), list(loaded.notices)
+
+
+def read_runs(paths: Path | str | Iterable[Path | str], catalog: Catalog | None = None) -> LoadedRuns:
+    """All finished runs under paths that hold what they claim; the rest is left out, with its faults or a notice.
+
+    paths: each an output folder (its `runs/` is read), a folder of run folders, one run's folder, or its run.json. A
+    run that hasn't finished, failed or was invalidated is left out with a notice. Every finished run is checked: the
+    record's own digest and its fields, the hashes of samples.jsonl and of the item scores, and every recorded value
+    against them. One without item scores, as of an earlier version, is read from its samples: no item twice, every
+    value the mean of their scores.
+    catalog: knows the tasks whose plugins brought pooled metrics; `default_catalog()` unless given.
+    Raises UsageError if a path holds no run at all.
+    """
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    folders = {real: folder for path in paths for real, folder in _located(Path(path))}
+    found = _Found()
+    with SampleHashes() as hashes:
+        reads = [_begin(folder, found, hashes) for folder in folders.values()]
+        for read in reads:
+            if read is not None:
+                found.add(_end(read, found, catalog), read.folder)
+    ordered = sorted(found.runs.values(), key=lambda run: (run.created, run.run_id))
+    return LoadedRuns(tuple(ordered), tuple(found.notices), tuple(found.problems), tuple(found.left_out))
+
+
+class _Found:
+    """What has been read so far."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, ScoredRun] = {}
+        self.notices: list[str] = []
+        self.problems: list[Problem] = []
+        self.left_out: list[Path] = []
+        self._arrays: dict[bytes, NDArray[Any]] = {}
+
+    def shared(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The one array of equal ones: most runs of a task have the same items."""
+        return self._arrays.setdefault(hashlib.sha256(array.tobytes()).digest(), array)
+
+    def fault(self, folder: Path, problems: Iterable[Problem]) -> None:
+        self.problems.extend(problems)
+        self.left_out.append(folder)
+
+    def add(self, run: ScoredRun | None, folder: Path) -> None:
+        if run is None:
+            return
+        other = self.runs.setdefault(run.run_id, run)
+        if other is run:
+            return
+        if other.record == run.record:
+            said = f"appears twice ({other.folder} and {folder}); it counts once"
+            self.notices.append(f"run {visible(run.run_id)} {said}")
+        else:
+            message = f"run_id {run.run_id!r} is also the run_id of {other.folder}, with another record"
+            self.fault(folder, [Problem(str(folder / RECORD), 0, 0, message)])
+
+
+@frozen(eq=False)
+class _Begun:
+    """A run whose record was read. items: by its columns, if it has any. faults: of these. check: of its samples."""
+
+    folder: Path
+    record: JsonObject
+    items: ItemScores | None = None
+    faults: tuple[Problem, ...] = ()
+    check: Callable[[], None] | None = None
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The run folders that path means; raises UsageError if there are none."""
+    return [folder for _, folder in _located(path)]
+
+
+def _located(path: Path) -> list[tuple[str, Path]]:
+    """(its real path, the folder) of every run that a path means; raises UsageError if there are none."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such folder; give a folder that `slmbench eval --out` has written to")
+    if path.name == RECORD and path.is_file():
+        path = path.parent
+    if (path / RECORD).is_file():
+        return [(os.path.realpath(path), path)]
+    parent = path / "runs" if (path / "runs").is_dir() else path
+    try:
+        entries = sorted(os.scandir(parent), key=lambda entry: entry.name) if parent.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"{parent}: can't be read: {error.strerror}") from error
+    real = os.path.realpath(parent)
+    found = [
+        (os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name), parent / entry.name)
+        for entry in entries
+        if _is_run(entry)
+    ]
+    if not found:
+        raise UsageError(
+            f"{path}: no runs here (runs/<run_id>/run.json); `slmbench eval MODEL --tasks a,b --out {path}` makes some"
+        )
+    return found
+
+
+def _is_run(entry: os.DirEntry[str]) -> bool:
+    # A folder with only samples or journalled responses is a run that died early, which is told.
+    marks = (RECORD, SAMPLES, "responses.jsonl")
+    return entry.is_dir() and any(os.path.exists(os.path.join(entry.path, mark)) for mark in marks)
+
+
+def _begin(folder: Path, found: _Found, hashes: SampleHashes) -> _Begun | None:
+    """The run in folder, or None after a fault or a notice was added."""
+    try:
+        record = read_record(folder)
+    except FileNotFoundError:
+        found.notices.append(f"{visible(str(folder))}: unfinished run (no run.json yet); left out")
+        return None
+    except FileError as error:
+        found.fault(folder, error.problems)
+        return None
+    if (status := record["status"]) in LEFT_OUT:
+        said = {"started": "unfinished run; run the same command again to resume it", "error": "failed run"}
+        name = visible(str(record.get("run_id") or folder.name))
+        found.notices.append(f"{name}: {said.get(status, 'invalidated run')}; left out")
+        return None
+    try:
+        items = read_item_scores(folder, record, found.shared)
+    except FileError as error:
+        return _Begun(folder, record, faults=tuple(error.problems))
+    if items is None:
+        if record.get("item_scores_sha256") is not None:
+            path = visible(str(folder / ITEM_SCORES))
+            found.notices.append(f"{path} is not there; its run was read from its samples")
+        return _Begun(folder, record)
+    return _Begun(folder, record, items, check=hashes.begin(folder, record))
+
+
+def _end(begun: _Begun, found: _Found, catalog: Catalog | None) -> ScoredRun | None:
+    """The run, or None after its faults were added."""
+    folder, record, items, faults = begun.folder, begun.record, begun.items, list(begun.faults)
+    metrics = tuple(MetricPart.model_validate(metric, extra="ignore") for metric in record["metrics"])
+    estimates = {
+        one.name: Estimate(one.value, one.se or 0.0, one.ci_lo, one.ci_hi, one.n, one.method)
+        for one in metrics
+        if one.pooled
+    }
+    try:
+        if begun.check is not None:
+            begun.check()
+    except FileError as error:
+        items, faults = None, error.problems
+    if items is None:  # Also where a file was changed: a reader wants to know of each line.
+        try:
+            items, estimates = _from_samples(begun, metrics, catalog, found)
+        except FileError as error:
+            # What both say, this one says of the line.
+            faults = [one for one in faults if one.path.endswith(ITEM_SCORES)] + error.problems
+    if faults or items is None:
+        found.fault(folder, faults)
+        return None
+    created = datetime.fromisoformat(record["created"])
+    created = created if created.tzinfo else created.replace(tzinfo=UTC)
+    return ScoredRun(folder, record, created, metrics, items, estimates)
+
+
+def _from_samples(
+    begun: _Begun, metrics: Sequence[MetricPart], catalog: Catalog | None, found: _Found
+) -> tuple[ItemScores, dict[str, Estimate]]:
+    """Item scores and pooled estimates, from every line of samples.jsonl. Raises FileError."""
+    folder, record = begun.folder, begun.record
+    read = verify(folder, record, partial(pool_of, record=record, catalog=catalog))
+    try:
+        estimates, pseudo = pooled(read, record, catalog)
+    except ValueError as error:
+        said = f"its pooled metrics have no interval: {error}"
+        raise FileError([Problem(str(folder / SAMPLES), 0, 0, said)]) from error
+    scores = {**read.scores, **pseudo}
+    names = [metric.name for metric in metrics]
+    return make_item_scores(names, scores, read.clusters, found.shared, read.n_samples), estimates
