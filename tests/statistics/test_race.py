@@ -42,7 +42,7 @@ def test_all_items_are_tested_once_more_at_the_end():
     # Eight wins to none: an e-value of 19, and a mid-p of .004 at the end.
     assert run(PairedRace(20), [won] * 8 + [([1.0], [1.0])] * 12).by == "all items"
     assert run(PairedRace(21), [won] * 8 + [([1.0], [1.0])] * 12).verdict == "undecided"
-    # Eleven to three: 1.5, and .03, which is more than the 1% that is left for the end.
+    # Eleven to three: 2, and .03, which is more than the 1% that is left for the end.
     assert run(PairedRace(14), [lost, won] * 3 + [won] * 8).verdict == "undecided"
 
 
