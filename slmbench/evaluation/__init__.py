@@ -5,6 +5,7 @@ from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._parity import SentRequest, sent_requests
+from slmbench.evaluation._race import Opponent, drawn
 from slmbench.evaluation._rescore import SavedAnswers, needs_rows, rescore, rows_answered, saved_answers
 from slmbench.evaluation._routed import AdapterChoice, Routed
 from slmbench.evaluation._trained_format import choose_format, format_remarks, format_trained_in
@@ -14,10 +15,12 @@ __all__ = [
     "AdapterChoice",
     "Encoded",
     "EvaluationOptions",
+    "Opponent",
     "Routed",
     "SavedAnswers",
     "SentRequest",
     "choose_format",
+    "drawn",
     "evaluate_tasks",
     "format_remarks",
     "format_trained_in",

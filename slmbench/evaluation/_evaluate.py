@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from attrs import evolve, frozen
 
 from slmbench.console import phase, say
 from slmbench.errors import DataError, UsageError
@@ -11,21 +14,34 @@ from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._harness import Judge, build_harness_task
 from slmbench.evaluation._identity import Job, prepare
-from slmbench.evaluation._journaled import build_engine, lm_of
+from slmbench.evaluation._journaled import JournaledEngine, build_engine, lm_of
 from slmbench.evaluation._judge import judge_code, refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._quiet import quiet_harness
+from slmbench.evaluation._race import (
+    Opponent,
+    Raced,
+    kept_stopped,
+    prefix_of,
+    race,
+    replayed,
+    stopped_part,
+    tell_verdict,
+)
 from slmbench.evaluation._results import finish
-from slmbench.evaluation._routed import Routed
+from slmbench.evaluation._routed import Chosen, Routed
 from slmbench.evaluation._trained_format import PLAIN, format_remarks
 from slmbench.files import disk_errors
 from slmbench.formats import Format, load_format
 from slmbench.machine import code, hardware, packages, reset_peak_memory
 from slmbench.models import LoadedModel
 from slmbench.paths import shown
-from slmbench.runs import OpenRun, Pool, Run, finished_run
+from slmbench.runs import OpenRun, Pool, Run, StoppedPart, finished_run
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task, evaluation_needs, formats_of, require_rows
+from slmbench.values import JsonObject
+
+FACTS = ("code", "packages", "hardware", "no_texts")
 
 
 def evaluate_tasks(
@@ -35,13 +51,15 @@ def evaluate_tasks(
     *,
     encoded: Encoded | None = None,
     routed: Routed | None = None,
+    against: Mapping[str, Opponent] = MappingProxyType({}),
 ) -> list[Run]:
     """Scores a model on tasks, one run each in `<out>/runs/<run_id>`; runs that are there already are not repeated.
 
     The run's id is made of everything its numbers depend on, so the same call resumes: finished requests of a killed
     run are read from its journal. encoded: a dict for calls with the same tokenizer and format, as of a base and its
     adapters, so that each request is encoded once for all of them. routed: what chooses each item's adapter, of a bank
-    whose base loaded is.
+    whose base loaded is. against: task -> a run that it is compared with; it ends as soon as that is decided, in a run
+    of its own, and the whole set's run keeps the answers in its journal.
     Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
     fails.
     """
@@ -60,13 +78,34 @@ def evaluate_tasks(
         with phase("importing lm_eval, writing prompts"):
             jobs = [prepare(loaded, task, style, options, sandbox, routed) for task in tasks]
         kept = {job.task.name: finished_run(job.folder, _pools(job.task).__getitem__, job.record) for job in jobs}
+        races = {job.task.name: against[job.task.name] for job in jobs if job.task.name in against}
+        for job in jobs:
+            if (opponent := races.get(job.task.name)) is not None:
+                kept[job.task.name] = _kept_race(who, job, opponent, kept[job.task.name])
         finished = {
             name: run.without_texts() if options.no_texts else run for name, run in kept.items() if run is not None
         }
         todo = [job for job in jobs if job.task.name not in finished]
         if todo:
-            finished |= _run(loaded, todo, style, options, sandbox, encoded, routed)
+            finished |= _run(loaded, todo, style, options, sandbox, encoded, routed, races, who)
     return [finished[name] for name in names]
+
+
+def _kept_race(who: str, job: Job, opponent: Opponent, whole: Run | None) -> Run | None:
+    """What is there of a race: the whole set's run, or the one that it ended with. Raises UsageError against itself."""
+    if opponent.run_id == job.record["run_id"]:
+        raise UsageError(f"--against {shown(opponent.folder)}: it is the run of {who} itself; give another model's")
+    if whole is None:
+        run = kept_stopped(job, opponent, _pools(job.task).__getitem__)
+        run = None if run is None else evolve(run, decision=run.record["stopped"])
+    else:
+        scores = {sample["item_id"]: sample["scores"][opponent.metric] for sample in whole.samples()}
+        part = stopped_part(job, opponent, replayed(job, opponent, scores))
+        run = evolve(whole, decision=part.model_dump())
+    if run is not None and run.decision is not None:
+        say(f"{job.task.name}: there already, from a call before")
+        tell_verdict(who, job.task.name, opponent, StoppedPart.model_validate(run.decision), None)
+    return run
 
 
 def _run(
@@ -77,10 +116,9 @@ def _run(
     sandbox: Sandbox | None,
     encoded: Encoded | None,
     routed: Routed | None,
+    races: Mapping[str, Opponent],
+    who: str,
 ) -> dict[str, Run]:
-    import lm_eval
-    from lm_eval.tasks import TaskManager
-
     reset_peak_memory()
     hardware()  # Asked for now, so that an unknown machine fails before the work and not after it.
     open_runs: dict[str, OpenRun] = {}
@@ -111,40 +149,16 @@ def _run(
             bank=routed.bank if routed else None,
             chosen=chosen,
         )
-        try:
-            with quiet_harness():
-                results = lm_eval.simple_evaluate(
-                    model=lm_of(engine),
-                    tasks=[
-                        build_harness_task(job.task, job.examples, job.requests, style, _judge(job, style, sandbox))
-                        for job in jobs
-                    ],
-                    task_manager=TaskManager(include_defaults=False),
-                    bootstrap_iters=0,
-                    log_samples=True,
-                    random_seed=options.seed,
-                    numpy_random_seed=options.seed,
-                    torch_random_seed=options.seed,
-                    fewshot_random_seed=options.seed,
-                )
-        except ValueError as error:
-            raise DataError(f"scoring failed: {error}") from error
+        asking = _Asking(style, options, sandbox, engine, chosen)
         finished = {}
+        if at_once := [job for job in jobs if job.task.name not in races]:
+            results = asking.ask(at_once)
+            for job in at_once:
+                with phase(f"metrics of {job.task.name}"):
+                    finished[job.task.name] = asking.finish(job, open_runs[job.task.name], results)
         for job in jobs:
-            run = open_runs[job.task.name]
-            with phase(f"metrics of {job.task.name}"):
-                finished[job.task.name] = finish(
-                    job.task,
-                    job.examples,
-                    job.requests,
-                    style,
-                    run,
-                    engine,
-                    results,
-                    options.latency,
-                    job.remarks,
-                    None if chosen is None else chosen.ms[job.task.name],
-                )
+            if (opponent := races.get(job.task.name)) is not None:
+                finished[job.task.name] = asking.race(who, job, open_runs[job.task.name], opponent)
         return finished
     except KeyboardInterrupt:
         if kept := sum(len(run.journal.entries) for run in open_runs.values()):
@@ -154,6 +168,98 @@ def _run(
     finally:
         for run in open_runs.values():
             run.close()
+
+
+@frozen(eq=False)
+class _Asking:
+    """Asks an engine for items, all at once or some after others, and writes the runs."""
+
+    style: Format
+    options: EvaluationOptions
+    sandbox: Sandbox | None
+    engine: JournaledEngine
+    chosen: Chosen | None
+
+    def ask(self, jobs: Sequence[Job], places: Sequence[int] | None = None) -> JsonObject:
+        """lm-eval's results. places: of the only job's items, those that are asked, in this order; None for all."""
+        import lm_eval
+        from lm_eval.tasks import TaskManager
+
+        self.engine.places = {} if places is None else {jobs[0].task.name: places}
+        seed = self.options.seed
+        try:
+            with quiet_harness():
+                results: JsonObject = lm_eval.simple_evaluate(
+                    model=lm_of(self.engine),
+                    tasks=[
+                        build_harness_task(
+                            job.task,
+                            job.examples,
+                            job.requests,
+                            self.style,
+                            _judge(job, self.style, self.sandbox),
+                            places,
+                        )
+                        for job in jobs
+                    ],
+                    task_manager=TaskManager(include_defaults=False),
+                    bootstrap_iters=0,
+                    log_samples=True,
+                    random_seed=seed,
+                    numpy_random_seed=seed,
+                    torch_random_seed=seed,
+                    fewshot_random_seed=seed,
+                )
+        except ValueError as error:
+            raise DataError(f"scoring failed: {error}") from error
+        return results
+
+    def finish(self, job: Job, run: OpenRun, results: JsonObject, places: Sequence[int] | None = None) -> Run:
+        """The finished run; places: of these items alone."""
+        return finish(
+            job.task,
+            job.examples,
+            job.requests,
+            self.style,
+            run,
+            self.engine,
+            results,
+            self.options.latency,
+            job.remarks,
+            None if self.chosen is None else self.chosen.ms[job.task.name],
+            places,
+        )
+
+    def race(self, who: str, job: Job, run: OpenRun, opponent: Opponent) -> Run:
+        """Asks until it is decided; the whole set's run if that took all items, else one of those that it took."""
+        raced = race(job, opponent, lambda places: self.ask([job], places), lambda: self._batch_items(job))
+        part = stopped_part(job, opponent, raced)
+        if part.n == part.total:
+            with phase(f"metrics of {job.task.name}"):
+                done = self.finish(job, run, raced.results)
+        else:
+            done = self._stop(job, run, opponent, raced, part)
+        tell_verdict(who, job.task.name, opponent, part, done.record["cost"]["seconds"])
+        return evolve(done, decision=part.model_dump())
+
+    def _stop(self, job: Job, run: OpenRun, opponent: Opponent, raced: Raced, part: StoppedPart) -> Run:
+        run.pause()
+        stopped = prefix_of(job, opponent, raced.places)
+        with disk_errors(stopped.folder):
+            os.makedirs(stopped.folder, exist_ok=True)
+        facts: JsonObject = {key: run.record[key] for key in FACTS if key in run.record}
+        short = OpenRun(stopped.folder, {**stopped.record, **facts, "stopped": part.model_dump()})
+        try:
+            with phase(f"metrics of {job.task.name}"):
+                return self.finish(job, short, raced.results, raced.places)
+        finally:
+            short.close()
+
+    def _batch_items(self, job: Job) -> int:
+        """How many items are computed at once, as far as it is known."""
+        rows = self.engine.engine.computed_rows or 1
+        a_row = max(1, max(len(example.choices) for example in job.examples), job.task.spec.generation.samples)
+        return max(1, rows // a_row)
 
 
 def _pools(task: Task) -> dict[str, Pool]:

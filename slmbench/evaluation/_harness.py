@@ -68,11 +68,17 @@ def generation_kwargs(task: Task, format: Format) -> JsonObject:
 
 
 def build_harness_task(
-    task: Task, examples: Sequence[Example], requests: Sequence[Request], format: Format, judge: Judge | None = None
+    task: Task,
+    examples: Sequence[Example],
+    requests: Sequence[Request],
+    format: Format,
+    judge: Judge | None = None,
+    places: Sequence[int] | None = None,
 ) -> Any:
     """An lm-eval ConfigurableTask over these examples, whose prompts are exactly the rendered texts.
 
-    judge: runs the outputs of a code task; None where nothing will be scored.
+    judge: runs the outputs of a code task; None where nothing will be scored. places: which of the examples are asked,
+    in that order; None for all.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     import datasets
@@ -81,7 +87,9 @@ def build_harness_task(
     delimiters = {one.delimiter for one in requests}
     if len(delimiters) != 1:
         raise SlmbenchError(f"task {task.name!r}: prompts with different answer delimiters: {sorted(delimiters)}")
-    rows = datasets.Dataset.from_list([{"index": index} for index in range(len(examples))])
+    rows = datasets.Dataset.from_list(
+        [{"index": index} for index in (range(len(examples)) if places is None else places)]
+    )
     ahead: dict[int, dict[str, float]] = {}
     config: dict[str, Any] = {
         "task": task.name,

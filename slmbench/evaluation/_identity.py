@@ -84,7 +84,6 @@ def prepare(
     generation = {} if task.kind == "choice" else generation_kwargs(task, style)
     if task.kind == "code":
         generation |= {"samples": task.spec.generation.samples}
-    prompts = hashlib.sha256("\0".join(text for one in requests for text in one.texts).encode()).hexdigest()
     more: dict[str, Any] = {"latency": "single stream"} if engine.latency else {}
     more |= {} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}
     identified = RunIdentity(
@@ -111,15 +110,12 @@ def prepare(
             split=task.spec.split,
             source=rows.source,
             content_sha256=digest_rows(rows.rows[: len(examples)]),
-            item_ids_sha256=canonical_sha256([example.id for example in examples]),
-            # What hooks made of the rows, which the rows' own digest can't know.
-            items_sha256=items_sha256(task, examples),
-            n=len(examples),
+            **item_digests(task, examples),
         ),
         fewshot=ShotsPart(n=task.shot_count, split=task.shot_split),
         fewshot_sha256=canonical_sha256(shot_digests) if shot_digests else None,
         cot=task.cot,
-        prompts_sha256=prompts,
+        prompts_sha256=prompts_digest(requests),
         generation=generation,
         scorer=ScorerPart(
             id="+".join(scorer.name for scorer in task.scorers),
@@ -163,6 +159,20 @@ def prepare(
     return Job(
         task, examples, requests, os.path.join(options.out, "runs", run_id), {"run_id": run_id, **record}, tuple(told)
     )
+
+
+def item_digests(task: Task, examples: Sequence[Example]) -> JsonObject:
+    """What a record's `dataset` says of the items alone, in their order."""
+    return {
+        "item_ids_sha256": canonical_sha256([example.id for example in examples]),
+        "items_sha256": items_sha256(task, examples),
+        "n": len(examples),
+    }
+
+
+def prompts_digest(requests: Sequence[Request]) -> str:
+    """The sha256 of all that is sent."""
+    return hashlib.sha256("\0".join(text for one in requests for text in one.texts).encode()).hexdigest()
 
 
 def _who_answers(adapter: AdapterPart | None) -> object:

@@ -76,6 +76,8 @@ class JournaledEngine:
         self.journals = journals
         self.chosen = chosen
         self.records: dict[tuple[str, str], JsonObject] = {}
+        self.places: Mapping[str, Sequence[int]] = {}
+        """Task -> which of its items lm-eval is given, in that order; all of a task that isn't there."""
         self._keys: dict[str, tuple[str, JsonObject]] = {}
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
@@ -88,7 +90,7 @@ class JournaledEngine:
         return [answer["text"] for answer in self._answer(requests, "generate_until")]
 
     def record_of(self, task: str, kind: str, args: tuple[Any, ...], item: int, epoch: int = 0) -> JsonObject:
-        """The journaled facts of a request: tokens, latency, how it ended. item: lm-eval's doc_id."""
+        """The journaled facts of a request: tokens, latency, how it ended. item: its number in the task."""
         content, _ = self.key(kind, args, (task, item))
         return self.records[task, _sample_key(content, args, item, epoch)]
 
@@ -139,12 +141,12 @@ class JournaledEngine:
         waiting: dict[tuple[str, str], _Waiting] = {}
         again = 0
         for request in requests:
-            item = item_of(request)
+            item = self._item_of(request)
             content, facts = self.key(kind, request.args, item)
             # The same request of an item again is the next sample of it.
             epoch = seen[item, content]
             seen[item, content] += 1
-            key = _sample_key(content, request.args, request.doc_id, epoch)
+            key = _sample_key(content, request.args, item[1], epoch)
             keys.append((request.task_name, key))
             journal = self.journals.get(request.task_name)
             if journal is not None and key in journal.entries:
@@ -159,9 +161,13 @@ class JournaledEngine:
             advanced("answers", again)
         return [self.records[key] for key in keys]
 
+    def _item_of(self, request: Instance) -> Item:
+        task, number = item_of(request)
+        return task, self.places[task][request.doc_id] if task in self.places else number
+
     def _waiting(self, kind: str, request: Instance, key: str, facts: JsonObject, epoch: int) -> _Waiting:
         context, second = request.args
-        item = item_of(request)
+        item = self._item_of(request)
         if kind == "loglikelihood":
             pair = ScoreRequest(item, *self.encoder.pair(context, second))
             return _Waiting(key, pair, facts, facts["tokens_in"] + facts["tokens_out"])

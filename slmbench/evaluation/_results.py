@@ -36,20 +36,22 @@ def finish(
     latency: bool = False,
     told: Sequence[str] = (),
     choice_ms: float | None = None,
+    places: Sequence[int] | None = None,
 ) -> Run:
     """Writes the run's samples and its record. latency: each item was computed alone. told: remarks on all items.
-    choice_ms: what choosing an item's adapter took, if one was chosen.
+    choice_ms: what choosing an item's adapter took, if one was chosen. places: the run is of these of the examples
+    alone, in this order.
 
-    Raises SlmbenchError where lm-eval's numbers are not the samples'.
+    Raises SlmbenchError where lm-eval's numbers are not the samples'; it has none if it was asked part by part.
     """
-    logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
-    if len(logged) != len(examples):
-        raise SlmbenchError(f"lm-eval returned {len(logged)} of {len(examples)} items of {task.name!r}")
+    by_place = {sample["doc"]["index"]: sample for sample in results["samples"][task.name]}
+    asked = range(len(examples)) if places is None else places
+    if set(by_place) != set(asked):
+        raise SlmbenchError(f"lm-eval returned {len(by_place)} of {len(asked)} items of {task.name!r}")
     rows: list[dict[str, Any]] = []
-    remarks: Counter[str] = Counter(dict.fromkeys(told, len(examples)))
-    for one in logged:
-        index = one["doc"]["index"]
-        made = _samples(task, examples[index], requests[index], format, engine, one)
+    remarks: Counter[str] = Counter(dict.fromkeys(told, len(asked)))
+    for index in asked:
+        made = _samples(task, examples[index], requests[index], format, engine, by_place[index])
         rows += made
         for row in made:
             remarks[f"not in format {format.name}"] += row["format_fault"] is not None
@@ -62,15 +64,15 @@ def finish(
         remarks[OWN_SHOT] += is_among_its_shots(task, examples[index])
         remarks[CUT] += made[0]["truncated"]
     if engine.encoder.encoder_decoder and task.kind != "choice":
-        targets = (format.write(task.target(example)) for example in examples)
+        targets = (format.write(task.target(example)) for example in map(examples.__getitem__, asked))
         remarks["target has what the tokenizer can't write"] = sum(
             not can_write(engine.encoder.tokenizer, t) for t in targets
         )
     items = [row for row in rows if row["epoch"] == 0]
-    metrics, pseudo = metric_parts(task.scorers, examples, items)
+    metrics, pseudo = metric_parts(task.scorers, [examples[index] for index in asked], items)
     for metric in metrics:
-        theirs = results["results"][task.name][f"{metric.name},{FILTER}"]
-        if abs(theirs - metric.value) > MEAN_TOLERANCE:
+        theirs = results["results"].get(task.name, {}).get(f"{metric.name},{FILTER}")
+        if theirs is not None and abs(theirs - metric.value) > MEAN_TOLERANCE:
             raise SlmbenchError(f"{task.name}/{metric.name}: lm-eval says {theirs}, the samples say {metric.value}")
     counted = {name: n for name, n in sorted(remarks.items()) if n}
     cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows, choice_ms).model_dump(exclude_unset=True)
@@ -85,12 +87,12 @@ def _samples(
 ) -> list[JsonObject]:
     """The records of one item: one, or one a sample of a code task."""
     kind = "loglikelihood" if example.choices else "generate_until"
-    arguments = [tuple(args) for args in logged["arguments"]]
+    arguments, index = [tuple(args) for args in logged["arguments"]], logged["doc"]["index"]
     epochs = task.spec.generation.samples if task.kind == "code" else 1
     answers: list[ReadAnswer] = logged["filtered_resps"][0] if task.kind == "code" else []
     made = []
     for epoch in range(epochs):
-        records = [engine.record_of(task.name, kind, args, logged["doc_id"], epoch) for args in arguments]
+        records = [engine.record_of(task.name, kind, args, index, epoch) for args in arguments]
         loglikelihoods = [record["loglikelihood"] for record in records] if example.choices else None
         if loglikelihoods is not None:
             text = example.choices[max(range(len(loglikelihoods)), key=lambda i: loglikelihoods[i])]
@@ -122,7 +124,7 @@ def _samples(
                 "latency_ms": round(max(record["latency_ms"] for record in records), 3),
                 "compute_ms": round(sum(record["share_ms"] for record in records), 3),
             }
-            | ({} if engine.chosen is None else {"adapter": engine.chosen.of[task.name, logged["doc_id"]]})
+            | ({} if engine.chosen is None else {"adapter": engine.chosen.of[task.name, index]})
         )
     scores, parts = _scores(task, example, made, format, logged)
     # Of an item, not of a sample: the unbiased estimate of pass@k is made of all its samples.

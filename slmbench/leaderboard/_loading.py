@@ -19,6 +19,7 @@ from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.runs import (
     ITEM_SCORES,
     LEFT_OUT,
+    PAUSED,
     RECORD,
     SAMPLES,
     ItemScores,
@@ -176,6 +177,8 @@ def _begin(folder: Path, found: _Found, hashes: SampleHashes) -> _Begun | None:
     except FileError as error:
         found.fault(folder, error.problems)
         return None
+    if record["status"] == PAUSED and "metrics" not in record:
+        return None  # The stopped run that it is the rest of is there, and says so.
     if (status := record["status"]) in LEFT_OUT:
         said = {"started": "unfinished run; run the same command again to resume it", "error": "failed run"}
         name = visible(str(record.get("run_id") or folder.name))

@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from slmbench.errors import Problem, SlmbenchError
-from slmbench.runs import ALONE, ItemScores, MetricPart, comparability_key, metric_key
+from slmbench.runs import ALONE, ItemScores, MetricPart, StoppedPart, comparability_key, metric_key
 from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
@@ -134,11 +134,24 @@ class ScoredRun:
         return metric_key(self.record, next(metric for metric in self.metrics if metric.name == name))
 
     @property
+    def stopped(self) -> StoppedPart | None:
+        """How it ended before its set did, because it was decided; None of a run on the whole set."""
+        told = self.record.get("stopped")
+        return None if told is None else StoppedPart.model_validate(told, extra="ignore")
+
+    @property
+    def condition_key(self) -> str:
+        """The comparability key under which it is shown: of a stopped run, that of the run on the whole set."""
+        return self.comparability_key if self.stopped is None else self.stopped.whole_key
+
+    @property
     def badges(self) -> tuple[str, ...]:
-        """Why this run may not be ranked: `limit 20`, `samples`, `twin`; empty for a real model's full run on real
-        data."""
+        """Why this run may not be ranked: `limit 20`, `stopped at 42 (decided)`, `samples`, `twin`; empty for a real
+        model's full run on real data."""
         limit = self.record.get("limit")
         badges = [] if limit is None else [f"limit {limit}"]
+        if self.stopped is not None:  # Where it stops depends on its scores: their mean is of no other run's kind.
+            badges.append(self.stopped.badge)
         if self.record["dataset"].get("source") == "samples":
             badges.append("samples")
         if self.record["model"].get("twin"):  # Random weights of a small size: they show that a recipe runs.

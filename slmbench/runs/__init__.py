@@ -34,6 +34,7 @@ from slmbench.runs._record import (
     read_record,
     read_sample,
 )
+from slmbench.runs._stopped import PAUSED, StoppedPart
 from slmbench.runs._store import OpenRun, Run, finished_run, now, sample_line
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
 from slmbench.runs._verify import Pool, VerifiedScores, pooling, verify
@@ -48,6 +49,7 @@ __all__ = [
     "LEFT_OUT",
     "MEAN_TOLERANCE",
     "MERGE",
+    "PAUSED",
     "READS",
     "RECORD",
     "SAMPLES",
@@ -76,6 +78,7 @@ __all__ = [
     "SandboxPart",
     "ScorerPart",
     "ShotsPart",
+    "StoppedPart",
     "TaskPart",
     "TrainedBase",
     "TrainedTask",

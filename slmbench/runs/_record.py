@@ -11,11 +11,12 @@ from slmbench.errors import FileError, Problem
 from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, read_object
 from slmbench.paths import shown
 from slmbench.runs._part import CodePart, Filled, MergePart, Part, Range, RescoredPart, Time
+from slmbench.runs._stopped import PAUSED, StoppedPart
 from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
 from slmbench.seal import check_seal
 from slmbench.values import JsonObject
 
-LEFT_OUT = ("started", "error", "invalidated")
+LEFT_OUT = ("started", PAUSED, "error", "invalidated")
 """What the status of a run may be that has no result."""
 AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
 """Remarks on answers that are not whole."""
@@ -328,6 +329,7 @@ class RunRecord(RunIdentity):
     cost: what it took
     no_texts: whether pages keep its texts to themselves; not there otherwise
     remarks: what a reader has to know -> of how many samples
+    stopped: how it ended before its set did, because it was decided; not there of a run on the whole set
     samples_sha256: of samples.jsonl
     item_scores_sha256: of item_scores.parquet; not there for a run that has no such file
     record_sha256: of the other fields here, status apart
@@ -347,6 +349,7 @@ class RunRecord(RunIdentity):
     cost: CostPart
     no_texts: bool | None = None
     remarks: dict[AnyText, Count] = Field(default_factory=dict)
+    stopped: StoppedPart | None = None
     samples_sha256: Filled
     item_scores_sha256: AnyText | None = None
     record_sha256: AnyText | None = None

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.console import say
 from slmbench.errors import FileError, Problem, SlmbenchError
@@ -21,6 +21,7 @@ from slmbench.paths import shown
 from slmbench.runs._comparable import comparability_key
 from slmbench.runs._item_scores import ItemScores, item_scores_bytes, make_item_scores, metric_faults
 from slmbench.runs._record import MetricPart, RunRecord, SampleRecord, read_record, read_sample
+from slmbench.runs._stopped import PAUSED
 from slmbench.runs._verify import Pool, verify
 from slmbench.runs._versions import ITEM_SCORES, READS, RECORD, SAMPLES, NewerRecord, write_as
 from slmbench.seal import SEAL, canonical_json, sealed
@@ -31,10 +32,15 @@ _DIGESTS = {SAMPLES: "samples_sha256", ITEM_SCORES: "item_scores_sha256"}
 
 @frozen(repr=False)
 class Run:
-    """A finished run: its folder and the record in its `run.json`."""
+    """A finished run: its folder and the record in its `run.json`.
+
+    decision: how the comparison came out that it was made for (`evaluate(..., against=...)`); None without one. Of a
+    run that was stopped it is the record's `stopped`; of one on the whole set it has the same fields.
+    """
 
     folder: str
     record: JsonObject
+    decision: JsonObject | None = None
 
     def __repr__(self) -> str:
         """Who was scored on what, the first metric with its 95% interval and n, and the folder."""
@@ -57,7 +63,7 @@ class Run:
         if SEAL in record:
             record = sealed(record)
         write_json(os.path.join(self.folder, RECORD), record)
-        return Run(self.folder, record)
+        return evolve(self, record=record)
 
     def samples(self) -> list[JsonObject]:
         """Every item's record, as written. Raises SlmbenchError if the file isn't what was written."""
@@ -120,6 +126,12 @@ class OpenRun:
 
     def close(self) -> None:
         self.journal.close()
+
+    def pause(self) -> None:
+        """Leaves it resumable, as `close` does, with a status that says that this is meant to be."""
+        self.close()
+        self.record |= {"status": PAUSED}
+        write_json(os.path.join(self.folder, RECORD), self.record)
 
 
 def _item_scores(
