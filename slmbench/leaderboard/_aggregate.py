@@ -18,8 +18,9 @@ def shared_columns(columns: Sequence[LeaderboardColumn], rows: Sequence[Cells]) 
     """The primary columns that all rows have, one a task: that of the first of the task's conditions that all have.
 
     Rows that have no task under its most common condition (a `--limit` beside whole runs) don't count, unless no row
-    has.
+    has. A score of a run that was stopped early is no mean to go by.
     """
+    rows = [{key: cell for key, cell in cells.items() if not cell.stopped} for cells in rows]
     usual = {column.key for column in columns if column.primary and not column.condition.slug}
     counted = [cells for cells in rows if cells.keys() & usual]
     found: dict[str, LeaderboardColumn] = {}
@@ -54,7 +55,7 @@ def _mean(row: LeaderboardRow, columns: Sequence[LeaderboardColumn]) -> Estimate
     parts = []
     for column in columns:
         cell = row.cells.get(column.key)
-        if cell is None or column.worst is None or column.best is None:
+        if cell is None or cell.stopped or column.worst is None or column.best is None:
             return None
         parts.append(normalised_estimate(cell.estimate, column.worst, column.best))
     return aggregate_estimate(parts)

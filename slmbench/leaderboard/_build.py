@@ -294,7 +294,7 @@ def _shown_run(run: ScoredRun) -> ShownRun:
     return ShownRun(
         run.run_id,
         run.task,
-        run.comparability_key,
+        run.condition_key,
         str(run.record["created"]),
         run.record.get("seed"),
         adapter_of(run).get("train_seed"),

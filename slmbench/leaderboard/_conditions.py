@@ -33,8 +33,11 @@ def conditions_of(runs: Sequence[ScoredRun]) -> list[TaskCondition]:
     """
     groups: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        groups[run.comparability_key].append(run)
-    newest = {key: max(group, key=lambda run: (run.created, run.run_id)) for key, group in groups.items()}
+        groups[run.condition_key].append(run)
+    # One that was stopped says less of the condition: it has some of the items.
+    newest = {
+        key: max(group, key=lambda run: (run.stopped is None, run.created, run.run_id)) for key, group in groups.items()
+    }
 
     def commonness(key: str) -> tuple[object, ...]:
         whole = any(not run.badges for run in groups[key])
@@ -59,7 +62,7 @@ def _condition(run: ScoredRun, terms: Mapping[str, str], label: str, slug: str) 
     record = run.record
     generation = record.get("generation") or {}
     return Condition(
-        run.comparability_key,
+        run.condition_key,
         run.task,
         label,
         slug,
@@ -70,7 +73,7 @@ def _condition(run: ScoredRun, terms: Mapping[str, str], label: str, slug: str) 
         record.get("limit") if terms["limit"] != "all items" else None,
         _whole(generation.get("max_gen_toks")),
         record["dataset"].get("source"),
-        record["dataset"].get("n"),
+        record["dataset"].get("n") if run.stopped is None else run.stopped.total,
     )
 
 
@@ -104,8 +107,8 @@ def _terms(run: ScoredRun, group: Sequence[ScoredRun]) -> dict[str, str]:
         "stop": f"stop {json.dumps(generation.get('until'), default=str)}",
         "shown": f"shots {str(record.get('fewshot_sha256'))[:6]}",
         "items": f"items {str(dataset.get('items_sha256'))[:6]}",
-        "key": f"key {run.comparability_key[:12]}",
-        "whole key": f"key {run.comparability_key}",
+        "key": f"key {run.condition_key[:12]}",
+        "whole key": f"key {run.condition_key}",
     }
 
 

@@ -152,6 +152,7 @@ def costs_of(who: Who, shown: Sequence[ScoredRun], shared: Mapping[str, str]) ->
         """The cost of each shared task; None if one is not known. single: of runs one item after another alone."""
         found = []
         for task, key in shared.items():
+            # What a part of the items took is no cost of the task.
             runs = [run for run in who.runs if run.task == task and run.comparability_key == key]
             if single is not None:
                 runs = [run for run in runs if (run.record.get("latency") is not None) == single]

@@ -102,6 +102,11 @@ class LeaderboardCell:
         return self.run_ids[0]
 
     @property
+    def stopped(self) -> bool:
+        """Whether it is of a run that was stopped early, so that its mean depends on where."""
+        return any(badge.startswith("stopped at ") for badge in self.badges)
+
+    @property
     def leads(self) -> bool:
         """Whether nothing in its column is better, as far as the data tells, and it is better than chance."""
         return self.claim is not None

@@ -27,6 +27,7 @@ from slmbench.models import load_model, resolve_model
 from slmbench.runs import (
     READS,
     TRAINING,
+    StoppedPart,
     _part,
     _record,
     finished_run,
@@ -61,14 +62,16 @@ OTHERS: tuple[Any, ...] = (
 RAW = ("NaN", "1e999", "-Infinity", "9" * 5000, '"\\ud800"', "[" * 3000 + "]" * 3000, '{"a": 1, "a": 2}')
 RESULTS = {"metrics", "cost", "remarks", "created", "ended", "status", "schema", "samples_sha256", "record_sha256"}
 RESULTS |= {"item_scores_sha256"}
-# Who was scored, whether it was a random copy or the items are all that there are, and what range a metric has, no
-# other file can tell.
+# Who was scored, whether it was a random copy or the items are all that there are (of a set, or until it was decided),
+# and what range a metric has, no other file can tell.
 UNKNOWABLE = {
     ("limit",),
     ("adapter",),
     ("model", "quantization"),
     ("model", "twin"),
     *(("metrics", n, "range") for n in range(3)),
+    ("stopped",),
+    *(("stopped", name) for name in StoppedPart.model_fields),
 }
 FACTS = {"code", "packages", "hardware"}
 POOLS: Any = {}.__getitem__  # No metric of these runs is pooled.
