@@ -45,8 +45,9 @@ def _panels(sweep: Sweep, column: SweepColumn, forms: Mapping[str, Callable[[flo
         there = [row for row in rows if cost in row.costs]
         if there:
             dots = [_dot(sweep, row, column, cost, forms[cost]) for row in there]
+            dots += [_base_dot(sweep, model, column, cost) for model in lines]
             title = f"{column.key} against {label}"
-            panels.append({"cost": label, "title": title, "parts": panel(dots, lines, forms[cost])})
+            panels.append({"cost": label, "title": title, "parts": panel(dots, list(lines.values()), forms[cost])})
     return panels
 
 
@@ -56,6 +57,13 @@ def _dot(sweep: Sweep, row: SweepRow, column: SweepColumn, cost: str, form: Call
     whisker = None if score.method == "none" else (score.ci_low, score.ci_high)
     leads = cost in row.fronts.get(column.key, ())
     return Dot(row.costs[cost], score.value, whisker, row.label, told, leads, _hue(sweep.adapters.index(row.adapter)))
+
+
+def _base_dot(sweep: Sweep, model: str, column: SweepColumn, cost: str) -> Dot:
+    score = sweep.bases[model][column.key]
+    whisker = None if score.method == "none" else (score.ci_low, score.ci_high)
+    leads = cost in sweep.base_fronts.get(model, {}).get(column.key, ())
+    return Dot(0.0, score.value, whisker, model, f"{model}, no adapter: {_written(score)}", leads, "b")
 
 
 def _hue(position: int) -> str:
@@ -72,7 +80,10 @@ def _rows(
         made = ((key, scores.get(key)) for key in (column.key for column in sweep.columns))
         return [(_written(score, mixed), bool(fronts.get(key))) if score else (_NONE, False) for key, score in made]
 
-    bases = [(model, "none", _NONE, shown(scores, {}), [_NONE] * len(COSTS)) for model, scores in sweep.bases.items()]
+    bases = [
+        (model, "none", _NONE, shown(scores, sweep.base_fronts.get(model, {})), ["0"] * len(COSTS))
+        for model, scores in sweep.bases.items()
+    ]
     return bases + [
         (
             row.setting,

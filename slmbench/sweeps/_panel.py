@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 340, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 16, 26
 _CHARACTER = 6.8
 _LOG_FROM = 4.0
+_NONE = 36
+"""The room of what costs nothing."""
 
 
 @frozen
@@ -33,16 +35,17 @@ class Dot:
 
 def panel(
     dots: Sequence[Dot],
-    bases: Mapping[str, float],
+    bases: Sequence[float],
     form: Callable[[float], str],
 ) -> list[Part]:
-    """Dots at (cost, value) with their intervals; those that lead are filled and joined. bases: name -> a dashed line.
+    """Dots at (cost, value) with their intervals; those that lead are filled and joined. bases: values of dashed lines.
 
-    form: how a cost is written. The cost's axis is logarithmic where costs differ by more than fourfold.
+    form: how a cost is written. The cost's axis is logarithmic if costs differ by more than fourfold; a cost of 0 has a
+    place of its own to the left of it.
     """
     at_x, x_ticks = _cost_scale([dot.cost for dot in dots])
-    ends = [end for dot in dots for end in (dot.value, *(dot.interval or ()))] + list(bases.values())
-    shares = all(0 <= value <= 1 for value in (*(dot.value for dot in dots), *bases.values()))
+    ends = [end for dot in dots for end in (dot.value, *(dot.interval or ()))] + list(bases)
+    shares = all(0 <= value <= 1 for value in (*(dot.value for dot in dots), *bases))
     # A t interval may leave a share's range; drawing that would cost the dots their room.
     low, high = (max(0.0, min(ends)), min(1.0, max(ends))) if shares else (min(ends), max(ends))
     at_y, y_ticks = _value_scale(low, high)
@@ -52,12 +55,10 @@ def panel(
         parts.append(_text(_LEFT - 5, at_y(value) + 3.5, _tick(value, y_ticks), "end"))
     for cost in x_ticks:
         parts.append(_line(at_x(cost), HEIGHT - _BOTTOM, at_x(cost), HEIGHT - _BOTTOM + 4, "grid"))
-        parts.append(_text(at_x(cost), HEIGHT - _BOTTOM + 16, form(cost), "middle"))
+        parts.append(_text(at_x(cost), HEIGHT - _BOTTOM + 16, form(cost) if cost else "0", "middle"))
     taken = []
-    for name, value in bases.items():
+    for value in bases:
         parts.append(_line(_LEFT, at_y(value), WIDTH - _RIGHT, at_y(value), "base"))
-        if len(bases) > 1:
-            parts.append(_text(WIDTH - _RIGHT, at_y(value) - 4, name, "end"))
     front = sorted({(dot.cost, dot.value) for dot in dots if dot.leads})
     if len(front) > 1:
         points = " ".join(f"{at_x(cost):.1f},{at_y(value):.1f}" for cost, value in front)
@@ -79,6 +80,8 @@ def panel(
 
 
 def _cost_scale(costs: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
+    none, costs = min(costs) <= 0, [cost for cost in costs if cost > 0] or [1.0]
+    left = _LEFT + (_NONE if none else 0)
     low, high = min(costs), max(costs)
     logarithmic = low > 0 and high / low > _LOG_FROM
     warp: Callable[[float], float] = math.log if logarithmic else float
@@ -87,12 +90,12 @@ def _cost_scale(costs: Sequence[float]) -> tuple[Callable[[float], float], list[
     start, end = start - margin, end + margin
 
     def at(cost: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (warp(cost) - start) / (end - start)
+        return left + (WIDTH - left - _RIGHT) * (warp(cost) - start) / (end - start) if cost > 0 else _LEFT + _NONE / 2
 
     # The amounts that are there: of a handful of settings, those are what a reader looks for.
-    ticks: list[float] = []
+    ticks: list[float] = [0.0] if none else []
     for cost in sorted(set(costs)):
-        if not ticks or at(cost) - at(ticks[-1]) >= 52:
+        if not ticks or at(cost) - at(ticks[-1]) >= (52 if ticks[-1] else 34):
             ticks.append(cost)
     return at, ticks
 

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from slmbench.files import write_atomically
 from slmbench.leaderboard.texts import INTERVALS, count, duration, interval, number, size
 from slmbench.leaderboard.writers import csv_text, markdown_text
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._page import render_page
-from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn, SweepRow
+from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn
 from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
@@ -45,7 +45,11 @@ def sweep_json(sweep: Sweep) -> JsonObject:
         ],
         "costs": [{"key": key, "label": label} for key, label in COSTS.items()],
         "bases": [
-            {"model": model, "scores": {key: _score(score) for key, score in scores.items()}}
+            {
+                "model": model,
+                "scores": {key: _score(score) for key, score in scores.items()},
+                "fronts": {key: list(costs) for key, costs in sweep.base_fronts.get(model, {}).items()},
+            }
             for model, scores in sweep.bases.items()
         ],
         "rows": [
@@ -94,7 +98,8 @@ def render_csv(sweep: Sweep) -> str:
         for column in sweep.columns:
             if column.key in scores:
                 names: list[object] = [csv_text("base"), csv_text(model), "", *("" for _ in keys), ""]
-                writer.writerow([*names, *_csv_score(column, scores[column.key]), *("" for _ in COSTS), ""])
+                front = " ".join(sweep.base_fronts.get(model, {}).get(column.key, ()))
+                writer.writerow([*names, *_csv_score(column, scores[column.key]), *(0 for _ in COSTS), front])
     for row in sweep.rows:
         for column in sweep.columns:
             if column.key in row.scores:
@@ -135,10 +140,11 @@ def _table(sweep: Sweep, safe: Callable[[str], str]) -> tuple[list[str], list[li
     rows = []
     mixed = len(sweep.spreads) > 1
     for model, scores in sweep.bases.items():
-        shown = [_shown(scores.get(column.key), mixed) for column in sweep.columns]
-        rows.append([safe(model), "none", *shown, *("" for _ in costs)])
+        fronts = sweep.base_fronts.get(model, {})
+        shown = [_shown(scores.get(column.key), mixed) + _star(fronts, column) for column in sweep.columns]
+        rows.append([safe(model), "none", *shown, *("0" for _ in costs)])
     for row in sweep.rows:
-        shown = [_shown(row.scores.get(column.key), mixed) + _star(row, column) for column in sweep.columns]
+        shown = [_shown(row.scores.get(column.key), mixed) + _star(row.fronts, column) for column in sweep.columns]
         amounts = [FORMS[cost](row.costs[cost]) if cost in row.costs else "" for cost in costs]
         rows.append([safe(row.setting), safe(row.adapter), *shown, *amounts])
     return head, rows
@@ -149,7 +155,9 @@ def _legend(sweep: Sweep) -> str:
     if "seeds" in sweep.spreads:
         seeds = max(len(row.seeds) for row in sweep.rows)
         spread = f"over {seeds} seeds" + (f"; {OF_ITEMS} {spread}" if "items" in sweep.spreads else "")
-    said = f"{INTERVALS} ({spread}); * on the Pareto front of score against trainable parameters"
+    said = (
+        f"{INTERVALS} ({spread}); * on the Pareto front of score against trainable parameters, of which a base has none"
+    )
     metrics = ", ".join(f"{column.task}: {column.metric}" for column in sweep.columns)
     return f"{said}. Scores: {metrics}." if metrics else said + "."
 
@@ -158,8 +166,8 @@ def _alone(sweep: Sweep, column: SweepColumn) -> bool:
     return sum(other.task == column.task for other in sweep.columns) == 1
 
 
-def _star(row: SweepRow, column: SweepColumn) -> str:
-    return " *" if _FRONT_COST in row.fronts.get(column.key, ()) else ""
+def _star(fronts: Mapping[str, Sequence[str]], column: SweepColumn) -> str:
+    return " *" if _FRONT_COST in fronts.get(column.key, ()) else ""
 
 
 def _shown(score: Estimate | None, mixed: bool) -> str:

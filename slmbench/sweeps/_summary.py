@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.errors import UsageError
 from slmbench.runs import Run
@@ -47,7 +47,7 @@ class SweepColumn:
 class SweepRow:
     """One adapter under one setting, over its seeds. costs: means, by the keys of COSTS.
 
-    fronts: column key -> the costs against which no other row is better on that column.
+    fronts: column key -> the costs against which no other row, and no base, is better on that column.
     """
 
     setting: str
@@ -70,7 +70,8 @@ class SweepRow:
 class Sweep:
     """The whole result. bases: model -> column key -> the untrained model's score; failures: point -> reason.
 
-    notices: why these numbers are not to be taken for more than they are.
+    notices: why these numbers are not to be taken for more than they are. base_fronts: model -> column key -> the costs
+    against which no row and no other base is better: a base costs nothing of what training an adapter costs.
     """
 
     recipe: str
@@ -80,6 +81,7 @@ class Sweep:
     rows: tuple[SweepRow, ...]
     failures: Mapping[str, str]
     notices: tuple[str, ...] = ()
+    base_fronts: Mapping[str, Mapping[str, tuple[str, ...]]] = field(factory=dict)
 
     @property
     def spreads(self) -> set[str]:
@@ -127,8 +129,8 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
             )
         )
     failures = {outcome.point.name: outcome.reason for outcome in outcomes if outcome.reason is not None}
-    fronts = tuple(_with_fronts(rows, columns))
-    return Sweep(recipe, tuple(axes), tuple(columns), bases, fronts, failures, _notices(outcomes))
+    led, base_fronts = _with_fronts(rows, columns, bases)
+    return Sweep(recipe, tuple(axes), tuple(columns), bases, led, failures, _notices(outcomes), base_fronts)
 
 
 def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SweepColumn]:
@@ -186,13 +188,20 @@ def _over_seeds(scores: Sequence[Estimate], column: SweepColumn) -> Estimate:
     return scores[0] if made.method == "none" else made
 
 
-def _with_fronts(rows: Sequence[SweepRow], columns: Sequence[SweepColumn]) -> list[SweepRow]:
+def _with_fronts(
+    rows: Sequence[SweepRow], columns: Sequence[SweepColumn], bases: Mapping[str, Mapping[str, Estimate]]
+) -> tuple[tuple[SweepRow, ...], dict[str, dict[str, tuple[str, ...]]]]:
+    """(rows with their fronts, the bases' fronts). A base is a point that costs nothing."""
     fronts: list[dict[str, tuple[str, ...]]] = [{} for _ in rows]
+    of_bases: dict[str, dict[str, tuple[str, ...]]] = {model: {} for model in bases}
     for column in columns:
         for cost in COSTS:
             there = [i for i, row in enumerate(rows) if column.key in row.scores and cost in row.costs]
+            free = [model for model, scores in bases.items() if column.key in scores] if there else []
             pairs = [(rows[i].scores[column.key].value, rows[i].costs[cost]) for i in there]
-            for i, leads in zip(there, pareto_front(pairs, [column.higher_is_better, False]), strict=True):
+            pairs += [(bases[model][column.key].value, 0.0) for model in free]
+            found = [*(fronts[i] for i in there), *(of_bases[model] for model in free)]
+            for front, leads in zip(found, pareto_front(pairs, [column.higher_is_better, False]), strict=True):
                 if leads:
-                    fronts[i][column.key] = (*fronts[i].get(column.key, ()), cost)
-    return [evolve(row, fronts=front) for row, front in zip(rows, fronts, strict=True)]
+                    front[column.key] = (*front.get(column.key, ()), cost)
+    return tuple(evolve(row, fronts=front) for row, front in zip(rows, fronts, strict=True)), of_bases

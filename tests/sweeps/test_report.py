@@ -43,6 +43,7 @@ def sweep():
         {"nano": {"sums/acc": Estimate(0.1, 0.0, 0.05, 0.2, 50, "wilson")}},
         (row(4, 0.4), row(8, 0.6), row(64, 0.55, leads=())),
         {"rank-256_seed-0": "out of memory"},
+        base_fronts={"nano": {"sums/acc": ("parameters", "train_s")}},
     )
 
 
@@ -85,7 +86,7 @@ def test_all_files_are_written_with_the_same_scores(sweep, tmp_path):
     assert values == {("base", "sums/acc"): 0.1} | {
         (one["setting"], key): score["value"] for one in data["rows"] for key, score in one["scores"].items()
     }
-    assert [line["front"] for line in lines] == ["", "parameters", "parameters", ""]
+    assert [line["front"] for line in lines] == ["parameters train_s", "parameters", "parameters", ""]
     markdown = (tmp_path / "sweep.md").read_text()
     assert "0.600 ±0.050 \\*" not in markdown and "0.600 ±0.050 *" in markdown
     assert "rank-256" in markdown and "out of memory" in markdown
@@ -96,9 +97,9 @@ def test_the_page_has_a_panel_a_cost_and_a_dot_a_row(sweep, tmp_path):
     figures = [a for a in page.all("svg") if a.get("role") == "img"]
     assert [a["aria-label"] for a in figures] == [f"sums/acc against {label}" for label in COSTS.values()]
     dots = [a for a in page.all("circle", "dot") if a["r"] == "4" and a["cx"] != "7"]
-    assert len(dots) == 4 * 3
+    assert len(dots) == 4 * (3 + 1)  # The base is a dot, too.
     filled = [a for a in dots if "on" in a["class"].split()]
-    assert len(filled) == 2  # Two rows lead, against one of the costs.
+    assert len(filled) == 2 + 2  # Two rows lead, against one of the costs; the base against two.
     assert len(page.all("polyline", "front")) == 1
     assert len(page.all("line", "base")) == 4 + 1  # One a panel, and the one that explains it.
 
@@ -153,8 +154,8 @@ def test_names_are_text_and_nothing_else(sweep, tmp_path):
 def test_the_terminal_table_marks_the_front(sweep):
     head, rows, legend = table_of(sweep)
     assert head == ["setting", "adapter", "sums", "trainable", "adapter", "training", "peak memory"]
-    assert rows[0] == ["nano", "none", "0.100 [0.050, 0.200]†", "", "", "", ""]
-    assert [line[2].endswith(" *") for line in rows] == [False, True, True, False]
+    assert rows[0] == ["nano", "none", "0.100 [0.050, 0.200]† *", "0", "0", "0", "0"]
+    assert [line[2].endswith(" *") for line in rows] == [True, True, True, False]
     assert "sums: acc" in legend and "over 3 seeds; † over the items of one run" in legend
 
 

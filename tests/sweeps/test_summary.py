@@ -125,7 +125,25 @@ def test_the_base_is_there_once_a_model(summary):
 def test_a_cost_that_nobody_knows_is_left_out(summary):
     made = summary("rank=4", score=lambda *_: {"acc": 0.5}, cost=lambda recipe: {"memory": None})
     assert "memory_bytes" not in made.rows[0].costs
-    assert "memory_bytes" not in made.rows[0].fronts["sums/acc"]
+    assert "memory_bytes" not in made.rows[0].fronts.get("sums/acc", ())
+
+
+def test_the_base_costs_nothing_and_keeps_what_is_no_better_off_the_front(summary):
+    scores = {None: 0.45, 4: 0.3, 8: 0.5, 16: 0.45}
+    made = summary(
+        "rank=4,8,16",
+        score=lambda recipe, adapter: {"acc": scores[recipe.spec.lora.rank if adapter else None]},
+        cost=lambda recipe: {"parameters": recipe.spec.lora.rank},
+    )
+    every = ("parameters", "bytes", "train_s", "memory_bytes")
+    assert {row.setting: row.fronts.get("sums/acc", ()) for row in made.rows} == {
+        "rank-4": (),
+        "rank-8": every,
+        "rank-16": (),
+    }
+    assert made.base_fronts == {"nano": {"sums/acc": every}}
+    lower = summary("rank=4,8", score=lambda recipe, adapter: {"wer": 0.9 if adapter else 0.2}, lower=("wer",))
+    assert [row.fronts for row in lower.rows] == [{}, {}] and lower.base_fronts["nano"]["sums/wer"] == every
 
 
 def test_what_was_cut_short_or_random_is_said(tmp_path, nano_points, made_run, trained_folder, work):
