@@ -253,7 +253,7 @@ def test_a_damaged_training_json_is_an_error_that_names_the_field_or_a_figure_ca
         digests = {"record_sha256": None, "record_sha256_": None}
         assert decode_json(damage.data, "") | digests == record | digests
     if curves := _curves(training):  # As the page shows it.
-        assert "nan" not in str(_shown("it", training, curves)).replace("nano", "")
+        assert "nan" not in str(_shown(training, curves)).replace("nano", "")
     assert training.how() is None or training.packing is None or training.how()
 
 

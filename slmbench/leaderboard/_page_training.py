@@ -1,18 +1,17 @@
-"""How the adapters of the table were trained: a small figure of every task's losses, and what its rows were."""
+"""How an adapter of the table was trained: a small figure of every task's losses, and what its rows were."""
 
 from __future__ import annotations
 
 import glob
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.leaderboard._records import ScoredRun
-from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.texts import count, duration, number
 from slmbench.models import read_adapter
 from slmbench.runs import TRAINING, TrainedTask, TrainingRecord
@@ -35,18 +34,21 @@ class _Curve:
     validation: list[_Point]
 
 
-def trainings(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> list[JsonObject]:
-    """What training.html.j2 shows of each row whose adapter's own training.json lies beside the runs.
+def training(runs: Iterable[ScoredRun]) -> JsonObject | None:
+    """What the page draws of how a row's adapter was trained; None if its own training.json isn't beside the runs.
 
-    An adapter is looked for in `adapters/` beside `runs/`, and shown only if its digest is the one that was evaluated.
+    runs: of the row. An adapter is looked for in `adapters/` beside `runs/`, and shown only if its digest is the one
+    that was evaluated.
     """
-    found = []
-    for row in leaderboard.rows:
-        of_row = [runs[cell.run_id] for cell in row.cells.values() if cell.run_id in runs]
-        training = next((made for run in of_row if (made := _training_of(run)) is not None), None)
-        if training is not None and (curves := _curves(training)):
-            found.append(_shown(row.name, training, curves))
-    return found
+    seen = set()
+    for run in runs:
+        adapter = run.record.get("adapter") or {}
+        if (which := (run.folder.parent, adapter.get("name"), adapter.get("sha256"))) in seen:
+            continue
+        seen.add(which)
+        if (made := _training_of(run)) is not None and (curves := _curves(made)):
+            return _shown(made, curves)
+    return None
 
 
 def _training_of(run: ScoredRun) -> TrainingRecord | None:
@@ -71,12 +73,11 @@ def _training_of(run: ScoredRun) -> TrainingRecord | None:
     return None
 
 
-def _shown(name: str, training: TrainingRecord, curves: Sequence[_Curve]) -> JsonObject:
+def _shown(training: TrainingRecord, curves: Sequence[_Curve]) -> JsonObject:
     points = [point for curve in curves for point in (*curve.train, *curve.validation)]
     last_step = max(step for step, _, _ in points)
     ticks = _ticks([loss for _, loss, _ in points])
     return {
-        "name": name,
         "in_short": _in_short(training),
         "charts": [_chart(curve, last_step, ticks) for curve in curves],
         "unit": "tokens" if training.mixture.unit == "tokens" else "rows",

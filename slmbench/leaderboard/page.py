@@ -1,67 +1,123 @@
-"""The leaderboard as one HTML file that needs nothing else: no network, no script to read it, nothing that can run."""
+"""The leaderboard as a page that opens from a disk: a small index that is readable by itself, and files that it loads
+when somebody wants to see more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 
-from slmbench.leaderboard._page_latency import latencies
+from slmbench.leaderboard._page_data import page_data
+from slmbench.leaderboard._page_files import Put, put_data, shown_json
+from slmbench.leaderboard._page_items import PagedItems, paged_items, samples_of_a_run
 from slmbench.leaderboard._page_routing import choices_among, routing_views
-from slmbench.leaderboard._page_samples import run_sections
-from slmbench.leaderboard._page_side_by_side import side_by_side
-from slmbench.leaderboard._page_table import adapter_share, column_views, is_large
-from slmbench.leaderboard._page_training import trainings
+from slmbench.leaderboard._page_rows import row_file
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
-from slmbench.leaderboard.pages import render
-from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, Leaderboard
-from slmbench.leaderboard.texts import interval_text
+from slmbench.leaderboard.pages import application, render
+from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, Leaderboard, LeaderboardCell
+from slmbench.leaderboard.texts import interval_text, number, rank_range
+
+STYLES = ("app/base.css", "app/table.css", "app/views.css")
+# The plain table is for those who have no script: past so many cells it says where the rest is.
+PLAIN_CELLS = 4200
+PLAIN_NOTICES = 30
+FEW = 10
 
 
 def render_page(
-    leaderboard: Leaderboard, runs: Sequence[ScoredRun], out: Path | None = None, *, no_texts: bool = False
+    leaderboard: Leaderboard,
+    runs: Sequence[ScoredRun],
+    out: Path | None = None,
+    *,
+    no_texts: bool = False,
+    put: Put | None = None,
 ) -> str:
-    """The whole page. runs: those that the leaderboard was built from (some of their samples are read here).
+    """index.html. runs: those that the leaderboard was built from (samples of them are read here).
 
-    out: the folder that the page is for, which its links to the runs' files start from; None: `leaderboard/` beside
-    `runs/`. Every text of a run is a text node. The content security policy allows one style and one script, by their
-    hashes, and nothing else: no address is loaded, no handler in markup runs. The numbers are in `#data` too, as
-    leaderboard.json has them. no_texts: the texts and ids of items stay out, keyed digests stand in; so they do of
-    runs that were made so.
+    put: takes each data file (its name in `data/`, its content) as it is made; None drops them. out: the folder that
+    the page is for, which its links to the runs' files start from; None: `leaderboard/` beside `runs/`. Every text of a
+    run is a text node, here and in what is loaded. The content security policy allows one style and one script, by
+    their hashes, and the data files that this script loads. no_texts: the texts and ids of items stay out of all of
+    it, keyed digests stand in; so they do of runs that were made so.
     """
+    put = put or (lambda name, content: None)
     shown = {one for row in leaderboard.rows for cell in row.cells.values() for one in cell.run_ids}
     by_id = {run.run_id: withheld(run) if no_texts or run.no_texts else run for run in runs if run.run_id in shown}
+    items = _items(leaderboard, by_id, put)
+    rows = [row_file(leaderboard, row, by_id, items, out, put) for row in leaderboard.rows]
+    places = [
+        (one, place) for place, row in enumerate(leaderboard.rows) for c in row.cells.values() for one in c.run_ids
+    ]
+    run_file = put_data(put, "runs", list(dict.fromkeys(places)))
     badges = {badge for row in leaderboard.rows for badge in row.badges}
-    anchors = {run_id: f"run-{position}" for position, run_id in enumerate(by_id, 1)}
+    said = [text for notice in leaderboard.notices for text in (notice.text, *notice.details[:FEW])]
     return render(
         "leaderboard.html.j2",
         title="slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}"),
-        styles=("page.css",),
-        script="page.js",
+        styles=STYLES,
+        script=application(),
+        loads=True,
         suite=leaderboard.suite,
         lede=_lede(leaderboard, by_id),
-        notices=[text for notice in leaderboard.notices for text in (notice.text, *notice.details)],
-        data=leaderboard.as_json(),
+        notices=said[:PLAIN_NOTICES],
+        more_notices=max(0, len(said) - PLAIN_NOTICES),
+        data=shown_json(page_data(leaderboard, by_id, items, rows, run_file, _about(by_id))),
         rows=leaderboard.rows,
-        tasks=[
-            (task, len(list(group))) for task, group in groupby(leaderboard.columns, lambda column: column.task_label)
-        ],
-        columns=column_views(leaderboard),
-        anchors=anchors,
+        plain=_plain(leaderboard),
+        columns=leaderboard.columns,
         badges={"limit" if badge.startswith("limit ") else badge for badge in badges},
         names={"mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
-        latencies=latencies(leaderboard, by_id),
-        beside=side_by_side(leaderboard, by_id),
-        trainings=trainings(leaderboard, by_id),
         routers=routing_views(run for run in runs if run.run_id in shown),
         choices=choices_among(by_id.values()),
-        about=_about(by_id),
-        sections=run_sections(leaderboard, by_id, anchors, out),
-        adapter_share=adapter_share,
-        is_large=is_large,
-        interval_text=interval_text,
+        averages=leaderboard.averages,
     )
+
+
+def _items(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun], put: Put) -> dict[str, PagedItems]:
+    """Condition's key -> its items, in the order of the columns."""
+    most = samples_of_a_run(list(runs.values()))
+    of: dict[str, dict[str, ScoredRun]] = {}
+    primary: dict[str, str] = {}
+    for column in leaderboard.columns:
+        key = column.condition.key
+        if column.primary or key not in primary:
+            primary[key] = column.metric
+        for row in leaderboard.rows:
+            if (cell := row.cells.get(column.key)) is not None:
+                of.setdefault(key, {}).update((one, runs[one]) for one in cell.run_ids if one in runs)
+    return {key: paged_items(list(found.values()), primary[key], most, put) for key, found in of.items()}
+
+
+def _plain(leaderboard: Leaderboard) -> tuple[list[str], list[tuple[str, list[str]]], int]:
+    """(heads, rows of texts, how many rows are left out) of the table that is read without a script."""
+    columns = [column for column in leaderboard.columns if column.primary] or list(leaderboard.columns)
+    most = max(1, PLAIN_CELLS // (len(columns) + 1 + leaderboard.averages))
+    heads = [f"{column.task_label}: {column.metric_label}" for column in columns]
+    rows = []
+    for row in leaderboard.rows[:most]:
+        texts = [_plain_cell(row.cells.get(column.key)) for column in columns]
+        if leaderboard.averages:
+            made = row.aggregate
+            texts.insert(0, "" if made is None else _with_interval(number(made.value), made.ci_low, made.ci_high))
+        badges = f" ({', '.join(row.badges)})" if row.badges else ""
+        rows.append((row.name + badges, texts))
+    return (["Mean", *heads] if leaderboard.averages else heads), rows, max(0, len(leaderboard.rows) - most)
+
+
+def _plain_cell(cell: LeaderboardCell | None) -> str:
+    if cell is None:
+        return ""
+    made = cell.estimate
+    text = (
+        number(made.value) if made.method == "none" else _with_interval(number(made.value), made.ci_low, made.ci_high)
+    )
+    if cell.rank_low is None or cell.rank_high is None:
+        return text
+    return f"{text} rank\u00a0{rank_range(cell.rank_low, cell.rank_high)}"
+
+
+def _with_interval(value: str, low: float, high: float) -> str:
+    return f"{value} ({interval_text(low, high)})"
 
 
 def _lede(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> str:
@@ -77,14 +133,14 @@ def _lede(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> str:
 
 
 def _plural(amount: int, noun: str) -> str:
-    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
 
 
 def _about(runs: Mapping[str, ScoredRun]) -> str:
     """What the samples show, and of which runs texts are kept out."""
     kept = sum(run.no_texts for run in runs.values())
     if not kept:
-        return "Every score, down to what the model was asked and what it wrote."
+        return "Every run, and where its files are. Scores lead to what the model was asked and what it wrote."
     which = "all runs" if kept == len(runs) else f"{kept} of {len(runs)} runs"
     return (
         f"Prompts, outputs, targets and ids of items of {which} are kept out of this page (--no-texts): a keyed digest "

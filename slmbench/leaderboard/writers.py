@@ -14,6 +14,7 @@ from pathlib import Path
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.files import unbroken
+from slmbench.leaderboard._page_files import DataFolder
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.table import BEST, NOT_TOLD_APART, Leaderboard, LeaderboardColumn, LeaderboardRow
@@ -35,30 +36,33 @@ def write_leaderboard(
 ) -> list[Path]:
     """Writes leaderboard.json, leaderboard.csv, leaderboard.md and index.html into out; returns their paths.
 
-    runs: those that the leaderboard was built from; the page shows samples of them and links to their folders.
-    no_texts: digests of texts in place of them. Every file is written beside its place and then renamed, after all four
-    have been: an error (a full disk) leaves what was there before, and no temporary file. Raises SlmbenchError if
-    out can't be written.
+    Beside index.html is `data/`, which it loads from. runs: those that the leaderboard was built from; the page shows
+    samples of them and links to their folders. no_texts: digests of texts in place of them. Every file is written
+    beside its place and then renamed, after all of them have been: an error (a full disk) leaves what was there before,
+    and no temporary file. Data files of earlier pages go once the new index is there. Raises SlmbenchError if out can't
+    be written.
     """
     done = False
     contents = {
         "leaderboard.json": json.dumps(leaderboard.as_json(), indent=2, allow_nan=False) + "\n",
         "leaderboard.csv": render_csv(leaderboard),
         "leaderboard.md": render_markdown(leaderboard),
-        "index.html": render_page(leaderboard, runs, out, no_texts=no_texts),
     }
-    temporary = {out / name: out / f".{name}.{os.getpid()}.tmp" for name in contents}
+    temporary = {out / name: out / f".{name}.{os.getpid()}.tmp" for name in (*contents, "index.html")}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path, beside in temporary.items():
-            with beside.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(contents[path.name])
-                file.flush()
-                os.fsync(file.fileno())
-        with unbroken():
+        with DataFolder(out) as data:
+            contents["index.html"] = render_page(leaderboard, runs, out, no_texts=no_texts, put=data.put)
             for path, beside in temporary.items():
-                beside.replace(path)
-            done = True
+                with beside.open("w", encoding="utf-8", newline="\n") as file:
+                    file.write(contents[path.name])
+                    file.flush()
+                    os.fsync(file.fileno())
+            with unbroken():
+                for path, beside in temporary.items():
+                    beside.replace(path)
+                done = True
+                data.settle()
     except KeyboardInterrupt:
         say(
             f"{shown(out)}: its leaderboard was being written; "

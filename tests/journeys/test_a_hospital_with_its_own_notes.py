@@ -80,7 +80,7 @@ def journey(
         assert board[row]["scores"]["notes/accuracy"]["value"] == pytest.approx(sum(right) / limit)
     likelihoods = [[sample["loglikelihoods"] for sample in record["samples"]] for record in runs.values()]
     assert likelihoods[0] != likelihoods[1]
-    written = {path.name: path.read_text(encoding="utf-8") for path in (out / "leaderboard").iterdir()}
+    written = {path.name: path.read_text(encoding="utf-8") for path in (out / "leaderboard").rglob("*.*")}
     assert "are kept out of this page" in written["index.html"]
     for text in written.values():
         assert "of patient" not in text and not [finding for finding in FINDINGS.values() if finding in text]

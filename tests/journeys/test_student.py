@@ -50,7 +50,7 @@ def follow(journey: Any, home: Path, model: str, name: str, *, style: str, steps
     assert said == [sample["output"].strip() for sample in runs[f"{name} + drawer"]["samples"][:6]]
 
     assert "index.html" in pages.said
-    written = {path.name: path.read_text(encoding="utf-8") for path in (out / "leaderboard").iterdir()}
+    written = {path.name: path.read_text(encoding="utf-8") for path in (out / "leaderboard").rglob("*.*")}
     assert written.keys() >= {"index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md"}
     assert "are kept out of this page" in written["index.html"]
     for text in written.values():

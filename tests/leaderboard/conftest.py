@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,17 @@ def rewrite(folder: Path, changes: Mapping[str, Any], samples: Sequence[Mapping[
             found = found[int(part)] if isinstance(found, list) else found[part]
         found[int(last) if isinstance(found, list) else last] = value
     (folder / "run.json").write_text(json.dumps(sealed(record)), encoding="utf-8")
+
+
+def read_page(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what index.html knows at once, the name of each data file beside it -> its value)."""
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', (folder / "index.html").read_text(), re.DOTALL
+    )
+    assert found is not None
+    files = {}
+    for path in sorted((folder / "data").glob("*")):
+        call = re.fullmatch(r'slmbenchData\("([a-z]+-[0-9a-f]{16})",(.*)\);\n', path.read_text("ascii"))
+        assert call is not None and f"{call[1]}.js" == path.name
+        files[call[1]] = json.loads(call[2])
+    return json.loads(found[1]), files

@@ -50,7 +50,7 @@ def test_a_twin_is_badged_and_unranked_everywhere(shown, tmp_path) -> None:
     (line,) = [line for line in csv.DictReader(io.StringIO(render_csv(board))) if line["name"] == "nano-twin"]
     assert (line["badges"], line["rank_low"]) == ("twin", "")
     page = render_page(board, runs)
-    assert page.count('<span class="badge">twin</span>') == 1
+    assert '<th scope="row">nano-twin (twin)</th>' in page
     assert "shows that everything runs. Never ranked." in page
 
 
@@ -74,8 +74,8 @@ def test_quantization_and_method_are_in_every_form(shown) -> None:
     assert "1.1 MB, qlora, dora |" in markdown
     assert "nano (nf4+double) + note" in markdown
     page = render_page(board, runs)
-    assert page.count('<span class="held">nf4+double</span>') == 2
-    assert "qlora, dora, on nf4+double" in page
+    assert page.count('"quant":"nf4+double"') == 2
+    assert '"method":"qlora, dora"' in page
     assert "nano (nf4+double)" in render_text(board, 100, False)
 
 

@@ -12,6 +12,7 @@ import pytest
 from slmbench.errors import SlmbenchError
 from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
 from slmbench.leaderboard.writers import csv_text, markdown_text, render_csv, render_markdown
+from tests.leaderboard.conftest import read_page
 
 NAMES = {"leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html"}
 HOSTILE = '=HYPERLINK("http://x","y")\x1b]0;owned\x07\u202e|<script>alert(1)</script>'
@@ -28,7 +29,7 @@ def table(write_run, tmp_path):
 def test_four_files_are_written_and_nothing_else(table, tmp_path) -> None:
     written = write_leaderboard(*table, tmp_path / "leaderboard")
     assert {path.name for path in written} == NAMES
-    assert set(os.listdir(tmp_path / "leaderboard")) == NAMES
+    assert set(os.listdir(tmp_path / "leaderboard")) == NAMES | {"data"}
     content = json.loads((tmp_path / "leaderboard" / "leaderboard.json").read_text())
     assert content == table[0].as_json()
 
@@ -42,7 +43,9 @@ def test_a_column_whose_tests_ran_in_the_programs_process_says_so(write_run, tmp
     assert [column.get("in_process") for column in table.as_json()["columns"]] == [None, True]
     write_leaderboard(table, runs, tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
-    assert page.count('<span class="badge">in process</span>') == 1 and "namespaces, in_process" in page
+    index, files = read_page(tmp_path / "out")
+    assert [column["inProcess"] for column in index["columns"]] == [False, True]
+    assert "namespaces, in_process" in json.dumps([file for name, file in files.items() if name.startswith("row-")])
     assert "in the process of the program that they judge" in page
     assert (tmp_path / "out" / "leaderboard.md").read_text().count("(in process)") == 1
 
@@ -56,7 +59,7 @@ def test_writing_again_gives_the_same_bytes(table, tmp_path) -> None:
 def test_a_full_disk_leaves_the_old_files_and_no_temporary_one(table, tmp_path, monkeypatch) -> None:
     out = tmp_path / "leaderboard"
     write_leaderboard(*table, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
     calls = []
 
     def full(descriptor: int) -> None:
@@ -68,7 +71,7 @@ def test_a_full_disk_leaves_the_old_files_and_no_temporary_one(table, tmp_path, 
     _, runs = table
     with pytest.raises(SlmbenchError, match=r"can't be written \(No space left"):
         write_leaderboard(build_leaderboard(runs[:1], "other"), runs, out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
 
 def test_an_output_path_that_is_a_file_is_a_clear_error(table, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Pages made of templates: every value in them is text, but for markup that was built here.
 
-A page is one file that loads nothing. Its policy lets the style and the script in it run by their hashes. In a
+A page's policy lets the style and the script in it run by their hashes. A script may be allowed to load more scripts,
+which a page that lies on a disk can have its data from; nothing else is ever loaded, and no text becomes markup. In a
 template a line break between elements, and before or after a `{% %}`, stands for nothing; elsewhere it is a space.
 """
 
@@ -20,6 +21,11 @@ from markupsafe import Markup, escape
 from slmbench.leaderboard import texts
 from slmbench.visible import visible
 
+TRUSTED = "slmbench"
+"""The policy of Trusted Types that the script makes, by which alone it loads data files."""
+
+_IMPORT = re.compile(r'^import (?P<what>\{[^}]*\}) from "\./(?P<name>[a-z]+\.js)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?:async )?(?:function|const|class) (\w+)", re.MULTILINE)
 _NO_SPACE = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=<|\{%|\{#)")
 
 
@@ -30,18 +36,61 @@ class _Lines(Extension):
         return re.sub(r"\s*\n\s*", " ", _NO_SPACE.sub("", source.strip()))
 
 
-def render(template: str, *, title: str, styles: tuple[str, ...], script: str | None = None, **values: object) -> str:
-    """A whole page. template: a file's name here, which extends `page.html.j2`; styles, script: other files here.
+def render(
+    template: str,
+    *,
+    title: str,
+    styles: tuple[str, ...],
+    script: str | None = None,
+    loads: bool = False,
+    **values: object,
+) -> str:
+    """A whole page. template: a file's name here, which extends `page.html.j2`; styles: other files here.
 
+    script: what runs. loads: whether it loads data files by script elements of its own (`strict-dynamic`), whose
+    addresses one function alone may make (Trusted Types, in browsers that have them).
     Raises jinja2.UndefinedError if the template wants a value that it isn't given.
     """
     style = "".join(asset(name) for name in styles)
-    run = None if script is None else asset(script)
-    runs = "" if run is None else f"script-src {csp_hash(run)}; "
+    runs = "" if script is None else f"script-src {csp_hash(script)}; "
+    if loads:
+        runs = f"{runs[:-2]} 'strict-dynamic'; require-trusted-types-for 'script'; trusted-types {TRUSTED}; "
     policy = f"default-src 'none'; style-src {csp_hash(style)}; {runs}base-uri 'none'; form-action 'none'"
-    code = None if run is None else Markup(run)
+    code = None if script is None else Markup(script)
     page = _environment().get_template(template)
     return page.render(title=title, policy=policy, style=Markup(style), script=code, **values) + "\n"
+
+
+@cache
+def application() -> str:
+    """The script of a page with views: the modules of `app/`, each in a function of its own, after what it imports."""
+    names = sorted(path.name for path in files(__name__).joinpath("app").iterdir() if path.name.endswith(".js"))
+    sources = {name: asset(f"app/{name}") for name in names}
+    done: dict[str, str] = {}
+
+    def take(name: str, above: tuple[str, ...] = ()) -> None:
+        if name in done:
+            return
+        if name in above:
+            raise ValueError(f"{' imports '.join((*above, name))}: modules of a page can't import each other in a ring")
+        for found in _IMPORT.finditer(sources[name]):
+            take(found["name"], (*above, name))
+        done[name] = _enclosed(name, sources[name])
+
+    for name in names:
+        take(name)
+    return '"use strict";\n(() => {\nconst modules = {};\n' + "".join(done.values()) + "})();\n"
+
+
+def _enclosed(name: str, source: str) -> str:
+    """A module as a function that is called at once; what it exports is in `modules`."""
+    exported = _EXPORT.findall(source)
+    body = _IMPORT.sub(
+        lambda found: f'const {found["what"].replace(" as ", ": ")} = modules["{found["name"]}"];', source
+    )
+    body = _EXPORT.sub(lambda found: found.group().removeprefix("export "), body)
+    body = "\n".join(line for line in body.splitlines() if line.strip() and not line.lstrip().startswith("//"))
+    return f'modules["{name}"] = (() => {{\n{body}\nreturn {{ {", ".join(exported)} }};\n}})();\n'
 
 
 @cache
@@ -90,8 +139,13 @@ def lines(value: str) -> Markup:
 
 def json_data(value: object) -> Markup:
     """value as the content of an inert data block; no character of it can end the block or open a comment in it."""
-    content = json.dumps(texts.json_ready(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(script_json(texts.json_ready(value)))
+
+
+def script_json(value: object) -> str:
+    """value, which JSON has to have, as JSON that is safe in a script, in markup and in a file alike."""
+    content = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         content = content.replace(character, f"\\u{ord(character):04x}")
     # ensure_ascii has escaped U+2028 and U+2029 too.
-    return Markup(content)
+    return content

@@ -1,0 +1,67 @@
+// The items of one model under one task, those that it failed first; against another one, those that flipped first.
+
+import { columnKeyed, load, nameOf, rowData, rowNamed } from "./data.js";
+import { choose, fill, h } from "./dom.js";
+import { amend } from "./route.js";
+import { itemBrowser } from "./browser.js";
+import { ordered, verdictsOfOne, verdictsOfTwo } from "./verdicts.js";
+
+export function itemsView(page, params) {
+  const state = {
+    row: rowNamed(page, params.get("row")) || page.rows[0],
+    against: rowNamed(page, params.get("against")),
+  };
+  state.column = columnKeyed(page, params.get("column"));
+  if (!state.column || !state.row.cells[state.column.position]) {
+    state.column = page.columns.find((column) => column.primary && state.row.cells[column.position]) || page.columns.find((column) => state.row.cells[column.position]);
+  }
+  const place = h("div.items", { "aria-busy": "true" });
+  let open = null;
+  const names = page.rows.map((row) => [row.name, row.name]);
+  const change = (values) => {
+    amend({ ...values, item: "", only: "", find: "" });
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+  };
+  const columns = page.columns.filter((column) => state.row.cells[column.position]).map((column) => [column.key, `${nameOf(column)}: ${column.metric}`]);
+  const others = page.rows.filter((row) => row !== state.row && state.column && row.cells[state.column.position]);
+  const bar = h("div.bar", {},
+    choose("Model", names, state.row.name, (value) => change({ row: value }), { kind: "wide" }),
+    state.column && choose("Task", columns, state.column.key, (value) => change({ column: value }), { kind: "wide" }),
+    choose("against", [["", "none"], ...others.map((row) => [row.name, row.name])], state.against ? state.against.name : "", (value) => change({ against: value }), { kind: "wide" }));
+
+  async function shown() {
+    if (!state.column) return fill(place, h("p.nothing", {}, "This model has no run."));
+    try {
+      const sides = [await sideOf(state.row, state.column, state.against ? "b" : "alone", state.against ? "B" : "")];
+      if (state.against && state.against.cells[state.column.position]) sides.unshift(await sideOf(state.against, state.column, "a", "A"));
+      open = await browse(state.column, sides, params);
+      place.removeAttribute("aria-busy");
+      fill(place, open.element);
+      open.shown();
+    } catch (error) {
+      place.removeAttribute("aria-busy");
+      fill(place, h("p.nothing", { role: "alert" }, error.message));
+    }
+    return undefined;
+  }
+
+  const element = h("section.view", { "aria-label": "Items" }, bar, place);
+  return { element, shown, closed: () => open && open.closed() };
+}
+
+export async function sideOf(row, column, tone, letter) {
+  const data = await rowData(row);
+  const runs = data.runs.filter((run) => run.cond === column.cond);
+  const scores = data.byColumn.get(column.position);
+  if (!scores) throw new Error(`${row.name} has no item scores of ${nameOf(column)}: ${column.metric}`);
+  return { row, runs, scores, tone, label: letter ? `${letter}: ${row.name}` : row.name };
+}
+
+// sides: one model, or A and B.
+export async function browse(column, sides, params) {
+  const items = await load(column.condition.items);
+  const [first, second] = sides.map((side) => side.scores);
+  const verdicts = second ? verdictsOfTwo(first, second, column.up) : verdictsOfOne(first, column.up);
+  const sizes = verdicts.binary ? null : Array.from(first, (score, at) => (second ? Math.abs(second[at] - score) : column.up ? -score : score));
+  return itemBrowser(column.condition, items, sides, verdicts, ordered(verdicts, sizes), params, column);
+}

@@ -1,0 +1,77 @@
+// The page's frame: which view is shown, its tabs, what goes to paper. Without this the plain table is there to read.
+
+import { compareView } from "./compare.js";
+import { readPage } from "./data.js";
+import { fill, h } from "./dom.js";
+import { itemsView } from "./items.js";
+import { plotView } from "./plot.js";
+import { paper } from "./print.js";
+import { address, readRoute } from "./route.js";
+import { runsView } from "./runs.js";
+import { tableView } from "./table.js";
+import { unpeek } from "./peek.js";
+
+const MADE = { table: tableView, plot: plotView, compare: compareView, items: itemsView, runs: runsView };
+const NAMES = { table: "Table", plot: "Plot", compare: "Compare", items: "Items", runs: "Runs and notices" };
+
+function start() {
+  const page = readPage();
+  const app = document.getElementById("app");
+  if (!page.rows.length) return;
+  const notes = document.getElementById("notes");
+  const shelf = document.createDocumentFragment();
+  const tabs = h("nav.tabs", { "aria-label": "Views" });
+  const stage = h("div.stage");
+  const printed = h("div.printed", { "aria-hidden": "true" });
+  let current = null;
+  // Filters and chosen models stay while a reader goes from view to view.
+  const kept = new Map();
+
+  function keep() {
+    const { view, params } = readRoute(location.hash);
+    for (const key of ["q", "family", "size"]) if (view === "table" || view === "plot") kept.set(key, params.get(key));
+    for (const key of ["a", "b"]) if (view === "table" || view === "compare") kept.set(key, params.get(key));
+    for (const link of tabs.children) link.setAttribute("href", linkTo(link.dataset.view));
+  }
+
+  function show(moved) {
+    const { view, params } = readRoute(location.hash);
+    unpeek();
+    if (current && current.closed) current.closed();
+    // A view may have taken the notes in; they outlive it.
+    if (notes) shelf.append(notes);
+    for (const link of tabs.children) {
+      if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    keep();
+    current = MADE[view](page, params);
+    fill(stage, current.element);
+    if (current.shown) current.shown();
+    if (moved) window.scrollTo(0, 0);
+  }
+
+  function linkTo(name) {
+    const wanted = { table: ["q", "family", "size", "a", "b"], plot: ["q", "family", "size"], compare: ["a", "b"] }[name] || [];
+    return address(name, Object.fromEntries(wanted.map((key) => [key, kept.get(key)])));
+  }
+
+  const said = page.notices.reduce((sum, [, texts]) => sum + texts.length, 0);
+  fill(tabs, Object.keys(MADE).map((name) => h("a", { href: address(name), "data-view": name }, NAMES[name],
+    name === "runs" && said > 0 && h("span.count", { title: "notices" }, said.toLocaleString("en")))));
+  window.addEventListener("hashchange", () => show(true));
+  document.addEventListener("amended", keep);
+  window.addEventListener("beforeprint", () => {
+    if (current && current.print) fill(printed, paper(page, current.print()));
+    document.body.classList.toggle("onpaper", Boolean(current && current.print));
+  });
+  window.addEventListener("afterprint", () => {
+    fill(printed);
+    document.body.classList.remove("onpaper");
+  });
+  fill(app, tabs, stage, printed);
+  document.body.classList.add("alive");
+  show(false);
+}
+
+start();

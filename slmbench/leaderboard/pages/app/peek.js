@@ -1,0 +1,63 @@
+// A card beside the score under the pointer or the focus: its interval to scale, and everything that is known of it.
+
+import { nameOf } from "./data.js";
+import { fill, h, s } from "./dom.js";
+import { intervalText, number, ranks } from "./forms.js";
+
+let card = null;
+let timer = 0;
+
+export function peekAt(anchor, page, row, column) {
+  clearTimeout(timer);
+  timer = setTimeout(() => show(anchor, page, row, column), card && !card.hidden ? 20 : 160);
+}
+
+export function unpeek() {
+  clearTimeout(timer);
+  if (card) card.hidden = true;
+}
+
+function show(anchor, page, row, column) {
+  const cell = row.cells[column.position];
+  if (!cell || !anchor.isConnected) return;
+  if (!card) {
+    // Every word of it is in the link's own name, too.
+    card = h("div.peek", { "aria-hidden": "true" });
+    document.body.append(card);
+  }
+  const told = [
+    ["95% interval", cell.known ? intervalText(cell.low, cell.high) : "none"],
+    ["rank", cell.rankLow === null ? "not ranked" : `${ranks(cell.rankLow, cell.rankHigh)} of ${column.ranked}`],
+    ["items", cell.n],
+    ["smallest difference it can show", column.detect === null ? null : `about ${number(column.detect)}`],
+    ["note", cell.badges.join(", ")],
+  ];
+  fill(card,
+    h("p.title", {}, h("b", {}, nameOf(column)), " ", h("span", {}, column.metric)),
+    h("p.big", { class: cell.claim === "best" ? "big best" : cell.claim ? "big tied" : "big" }, number(cell.value),
+      cell.claim && h("small", {}, cell.claim === "best" ? "\u25c6 best here" : "\u25c7 not told apart from the best")),
+    scale(page, cell, column),
+    h("dl", {}, told.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])));
+  card.hidden = false;
+  const box = anchor.getBoundingClientRect();
+  const { offsetWidth: wide, offsetHeight: high } = card;
+  const left = Math.max(8, Math.min(innerWidth - wide - 8, box.right + 10 + wide > innerWidth ? box.left - wide - 10 : box.right + 10));
+  const top = Math.max(8, Math.min(innerHeight - high - 8, box.top - 20));
+  card.style.setProperty("left", `${left + scrollX}px`);
+  card.style.setProperty("top", `${top + scrollY}px`);
+}
+
+// Every model's score as a tick, this one's with its interval.
+function scale(page, cell, column) {
+  const cells = page.rows.map((row) => row.cells[column.position]).filter(Boolean);
+  const ends = cells.flatMap((each) => (each.known ? [each.low, each.high] : [each.value]));
+  if (column.chance !== null) ends.push(column.chance);
+  const [low, high] = [Math.min(...ends), Math.max(...ends)];
+  const x = (value) => 6 + (high > low ? ((value - low) / (high - low)) * 228 : 114);
+  return s("svg", { viewBox: "0 0 240 34", width: "240", height: "34" },
+    s("line.axis", { x1: 6, x2: 234, y1: 17, y2: 17 }),
+    cells.map((each) => s("line.other", { x1: x(each.value), x2: x(each.value), y1: 12, y2: 22 })),
+    column.chance !== null && s("line.chance", { x1: x(column.chance), x2: x(column.chance), y1: 6, y2: 28 }),
+    cell.known && s("line.span", { x1: x(cell.low), x2: x(cell.high), y1: 17, y2: 17 }),
+    s("circle", { cx: x(cell.value), cy: 17, r: 5 }));
+}

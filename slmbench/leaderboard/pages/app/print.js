@@ -1,0 +1,27 @@
+// What goes to paper: every row of the table, its columns in parts that a page is wide enough for.
+
+import { fill, h } from "./dom.js";
+import { NONE, intervalText, number, ranks } from "./forms.js";
+import { costText } from "./table.js";
+
+const COLUMNS = 6;
+
+export function paper(page, made) {
+  const { rows, columns } = made;
+  const parts = [];
+  for (let from = 0; from < columns.length; from += COLUMNS) parts.push(columns.slice(from, from + COLUMNS));
+  return fill(h("section.paper"), parts.map((part) => h("table", {},
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, column.label, column.notes.map((note) => h("small", {}, note)))))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row.name, row.badges.map((badge) => h("em", {}, badge))),
+      part.map((column) => cell(row, page, column))))))),
+  h("p", {}, "\u25c6 best here; \u25c7 not told apart from the best; below a score its 95% interval, then the ranks that the data leaves open."));
+}
+
+function cell(row, page, column) {
+  if (column.kind === "cost") return h("td", {}, costText(row, page, column));
+  const made = column.at(row);
+  if (!made) return h("td", {}, NONE);
+  const mark = made.claim === "best" ? "\u25c6 " : made.claim ? "\u25c7 " : "";
+  const below = [made.known && intervalText(made.low, made.high), made.rankLow && `rank ${ranks(made.rankLow, made.rankHigh)}`];
+  return h("td", {}, mark, number(made.value), h("small", {}, below.filter(Boolean).join(", ")));
+}

@@ -1,0 +1,325 @@
+// The table: rows are models, columns are metrics under a condition; only the rows in sight are in the document.
+
+import { cellWords, columnKeyed, costOf, nameOf } from "./data.js";
+import { button, choose, fill, h } from "./dom.js";
+import { filterBar } from "./filter.js";
+import { FORMS, NONE, intervalText, number, percent, ranks } from "./forms.js";
+import { peekAt, unpeek } from "./peek.js";
+import { columnPicker, shownColumns, shownCosts } from "./picker.js";
+import { address, amend } from "./route.js";
+
+const AHEAD = 6;
+// From this share of the model's parameters on, an adapter is not a small addition, and the page says so.
+const LARGE = 0.05;
+
+export function tableView(page, params) {
+  const cell = params.get("cell") || "whiskers";
+  const shows = choose("Cell shows", [
+    ["whiskers", "score, interval, rank"], ["score", "score alone"], ["interval", "interval in numbers"],
+    ["chance", "share of the way from chance to best"], ["n", "items"],
+  ], cell, (value) => {
+    state.cell = value;
+    amend({ cell: value === "whiskers" ? "" : value });
+    draw();
+  });
+  const picker = columnPicker(page, params, () => {
+    columns = columnsOf(page, params);
+    head();
+    draw();
+  });
+  const bar = filterBar(page, params, () => refresh(), shows, picker);
+  const state = { cell, sort: params.get("sort") || "", up: params.get("dir") === "up", focus: [0, 0] };
+  const picked = [params.get("a"), params.get("b")].filter(Boolean);
+  let columns = columnsOf(page, params);
+  let rows = [];
+  const thead = h("thead");
+  const tbody = h("tbody");
+  const cols = h("colgroup");
+  const table = h("table.grid", { "aria-label": "Scores by model" }, cols, thead, tbody);
+  const frame = h("div.frame", { role: "region", "aria-label": "Scores", onscroll: () => requestAnimationFrame(draw) }, table);
+  const tray = h("div.tray", { hidden: true });
+
+  function head() {
+    fill(cols, h("col.name"), columns.map((column) => h(`col.${column.kind}`)));
+    fit();
+    table.setAttribute("aria-colcount", String(columns.length + 1));
+    fill(thead, h("tr", { "aria-rowindex": "1" },
+      headCell({ key: "name", title: "Model", label: "Model", kind: "name" }), columns.map(headCell)));
+  }
+
+  // Columns are as wide as the window lets them be, within reason; past that the frame scrolls.
+  function fit() {
+    const costs = columns.filter((column) => column.kind === "cost").length;
+    const scores = Math.max(1, columns.length - costs);
+    const room = (frame.parentElement || document.body).clientWidth - 2;
+    const narrow = room < 700;
+    const least = narrow ? 96 : 112;
+    const name = narrow ? 148 : Math.max(230, Math.min(340, room * 0.21));
+    const wide = Math.max(least, Math.min(156, Math.floor((room - name - costs * 104) / scores)));
+    table.style.setProperty("--name", `${name}px`);
+    table.style.setProperty("--wide", `${wide}px`);
+    table.style.setProperty("width", `${name + scores * wide + costs * 104}px`);
+  }
+
+  function headCell(column) {
+    const sorted = state.sort === column.key;
+    return h(`th.${column.kind}`, { scope: "col", title: column.title, "aria-sort": sorted ? (state.up ? "ascending" : "descending") : null },
+      button([h("b", {}, breakable(column.label)), column.notes && column.notes.map((note) => h("small", {}, breakable(note)))],
+        () => sortBy(column)));
+  }
+
+  function sortBy(column) {
+    const first = column.kind === "name" || column.kind === "cost" || (column.of && !column.of.up);
+    if (state.sort !== column.key) [state.sort, state.up] = [column.key, Boolean(first)];
+    else if (state.up === Boolean(first)) state.up = !first;
+    else state.sort = "";
+    amend({ sort: state.sort, dir: state.sort && state.up ? "up" : "" });
+    refresh();
+    thead.querySelectorAll("button")[state.sort === "name" ? 0 : 1 + columns.indexOf(column)]?.focus();
+  }
+
+  function refresh() {
+    rows = sorted(page, bar.rows(), columns, state);
+    state.focus[0] = 0;
+    head();
+    frame.scrollTop = 0;
+    draw();
+  }
+
+  function draw() {
+    const height = rowHeight(table);
+    const from = Math.max(0, Math.floor(frame.scrollTop / height) - AHEAD);
+    const to = Math.min(rows.length, Math.ceil((frame.scrollTop + (frame.clientHeight || 800)) / height) + AHEAD);
+    table.setAttribute("aria-rowcount", String(rows.length + 1));
+    // A row that has the focus must not be taken from under it.
+    const focused = tbody.contains(document.activeElement);
+    fill(tbody, pad(from * height), rows.slice(from, to).map((row, at) => line(row, from + at)), pad((rows.length - to) * height));
+    if (!rows.length) fill(tbody, h("tr", {}, h("td.nothing", { colspan: columns.length + 1 }, "No model has all of these words.")));
+    if (focused) focusCell();
+  }
+
+  function pad(pixels) {
+    return pixels > 0 && h("tr.pad", { "aria-hidden": "true", "--high": `${pixels}px` }, h("td", { colspan: columns.length + 1 }));
+  }
+
+  function line(row, at) {
+    const stop = (column) => (state.focus[0] === at && state.focus[1] === column ? "0" : "-1");
+    return h("tr", { "aria-rowindex": String(at + 2), "data-row": String(at) },
+      nameCell(row, stop(0)),
+      columns.map((column, position) => {
+        if (column.kind === "cost") return h("td.cost", {}, costText(row, page, column));
+        return scoreCell(row, column, state.cell, stop(position + 1));
+      }));
+  }
+
+  function nameCell(row, tabindex) {
+    const box = h("input", { type: "checkbox", checked: picked.includes(row.name), "aria-label": `compare ${row.name}`, onchange: () => pick(row) });
+    return h("th.name", { scope: "row" }, box,
+      h("a", { href: address("runs", { row: row.name }), title: row.name, tabindex, "data-col": "0" },
+        h("b", {}, row.model), rowNotes(row)));
+  }
+
+  function pick(row) {
+    const at = picked.indexOf(row.name);
+    if (at >= 0) picked.splice(at, 1);
+    else picked.push(row.name);
+    if (picked.length > 2) picked.shift();
+    amend({ a: picked[0], b: picked[1] });
+    showTray();
+    draw();
+  }
+
+  function showTray() {
+    tray.hidden = !picked.length;
+    if (picked.length === 1) fill(tray, h("span", {}, h("b.a", {}, picked[0]), " is chosen. Choose another one to compare it with."));
+    if (picked.length === 2) {
+      const [a, b] = picked;
+      fill(tray, h("a.go", { href: address("compare", { a, b }) }, "Is ", h("b.b", {}, b), " better than ", h("b.a", {}, a), "?"));
+    }
+    if (picked.length) tray.append(button("\u00d7", () => {
+      picked.length = 0;
+      amend({ a: "", b: "" });
+      showTray();
+      draw();
+    }, { "aria-label": "choose none", class: "close" }));
+  }
+
+  function focusCell() {
+    const [at, column] = state.focus;
+    tbody.querySelector(`tr[data-row="${at}"] [data-col="${column}"]`)?.focus({ preventScroll: true });
+  }
+
+  function keys(event) {
+    if (!(event.target instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const reached = Math.max(1, Math.floor(frame.clientHeight / rowHeight(table)) - 2);
+    const links = [0, ...columns.flatMap((column, at) => (column.kind === "cost" ? [] : [at + 1]))];
+    const here = links.indexOf(state.focus[1]);
+    const moves = {
+      ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1], PageDown: [reached, 0], PageUp: [-reached, 0],
+      Home: [0, -here], End: [0, links.length - 1 - here],
+    };
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const at = Math.min(rows.length - 1, Math.max(0, state.focus[0] + move[0]));
+    state.focus = [at, links[Math.min(links.length - 1, Math.max(0, here + move[1]))]];
+    const height = rowHeight(table);
+    const top = at * height;
+    const low = frame.clientHeight - thead.offsetHeight - height;
+    if (top < frame.scrollTop) frame.scrollTop = top;
+    else if (top > frame.scrollTop + low) frame.scrollTop = top - low;
+    draw();
+    focusCell();
+    document.activeElement.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  tbody.addEventListener("keydown", keys);
+  tbody.addEventListener("focusin", (event) => {
+    const column = event.target.dataset.col;
+    if (column === undefined) return;
+    state.focus = [Number(event.target.closest("tr").dataset.row), Number(column)];
+    show(event.target);
+  });
+  tbody.addEventListener("mouseover", (event) => show(event.target.closest("td.score a")));
+  tbody.addEventListener("mouseleave", unpeek);
+  tbody.addEventListener("focusout", unpeek);
+  const show = (link) => {
+    const column = link && columns[Number(link.dataset.col) - 1];
+    if (!column || !column.of) return unpeek();
+    const row = rows[Number(link.closest("tr").dataset.row)];
+    return peekAt(link, page, row, column.of);
+  };
+
+  refresh();
+  showTray();
+  const element = h("section.view", { "aria-label": "Table" }, bar.element, frame, tray, key(page));
+  // The frame has no height before it is in the document.
+  const watcher = new ResizeObserver(() => {
+    fit();
+    draw();
+  });
+  const closed = () => watcher.disconnect();
+  watcher.observe(element);
+  return { element, shown: () => [fit(), draw()], closed, print: () => ({ rows, columns }) };
+}
+
+// What stands in one column. kind: mean, score or cost.
+function columnsOf(page, params) {
+  const costs = shownCosts(page, params).map((cost) => ({ ...cost, kind: "cost", title: cost.about || cost.label, notes: [] }));
+  const scores = shownColumns(page, params).map((column) => ({
+    key: column.key, kind: "score", of: column, label: column.task, title: `${nameOf(column)}: ${column.metric}`, notes: headNotes(column),
+    scale: scaleOf(page, (row) => row.cells[column.position], column.up), at: (row) => row.cells[column.position],
+  }));
+  const mean = page.aggregate && {
+    key: "mean", kind: "mean", label: "Mean", title: page.aggregate.about, notes: [page.aggregate.label],
+    scale: scaleOf(page, (row) => row.mean, true), at: (row) => row.mean,
+  };
+  return [...costs, ...(mean ? [mean] : []), ...scores];
+}
+
+function headNotes(column) {
+  const notes = [column.metric];
+  if (column.condition.label) notes.push(column.condition.label);
+  const small = [column.n && `n = ${column.n}`, column.chance !== null && `chance ${number(column.chance)}`];
+  notes.push(small.filter(Boolean).join(", "));
+  if (!column.up) notes.push("lower is better");
+  if (column.inProcess) notes.push("in process");
+  return notes.filter(Boolean);
+}
+
+function scaleOf(page, read, up) {
+  const found = page.rows.map(read).filter(Boolean);
+  const values = found.map((cell) => cell.value);
+  const ends = found.flatMap((cell) => (cell.known ? [cell.low, cell.high] : [cell.value]));
+  const [least, most, low, high] = [Math.min(...values), Math.max(...values), Math.min(...ends), Math.max(...ends)];
+  return {
+    heat: (value) => (most > least ? ((up ? value - least : most - value) / (most - least)) * 100 : 0),
+    at: (value) => (high > low ? ((value - low) / (high - low)) * 100 : 50),
+  };
+}
+
+function scoreCell(row, column, shows, tabindex) {
+  const made = column.at(row);
+  const kind = column.kind;
+  if (!made) return h(`td.${kind}.none`, {}, NONE);
+  const claim = made.claim === "best" ? ".best" : made.claim ? ".tied" : "";
+  const whisker = made.known && shows === "whiskers";
+  const set = { "--heat-at": (column.scale.heat(made.value) * 0.55).toFixed(1) };
+  if (whisker) Object.assign(set, { "--low": column.scale.at(made.low).toFixed(1), "--high": column.scale.at(made.high).toFixed(1), "--at": column.scale.at(made.value).toFixed(1) });
+  const words = column.of ? cellWords(made, column.of, { number, intervalText }) : meanWords(made);
+  const href = column.of ? address("items", { row: row.name, column: column.key }) : address("runs", { row: row.name });
+  const order = row.position;
+  return h(`td.${kind}${claim}${whisker ? ".whisker" : ""}`, set,
+    h("a", { href, tabindex, "aria-label": words, "data-col": tabColumn(column), "data-order": order },
+      whisker && h("i", {}, made.rankLow !== null ? ranks(made.rankLow, made.rankHigh) : made.badges[0] || ""), cellText(made, column, shows)));
+}
+
+function tabColumn(column) {
+  return String(column.place);
+}
+
+function cellText(made, column, shows) {
+  if (shows === "interval") return made.known ? intervalText(made.low, made.high) : "no interval";
+  if (shows === "n") return made.n === null || made.n === undefined ? NONE : String(made.n);
+  if (shows === "chance" && column.of) {
+    const { chance, best } = column.of;
+    return chance === null || best === null || best === chance ? NONE : number((made.value - chance) / (best - chance));
+  }
+  return number(made.value);
+}
+
+function meanWords(made) {
+  return `mean ${number(made.value)}, ${made.known ? `95% interval ${intervalText(made.low, made.high)}` : "no interval"}`;
+}
+
+export function costText(row, page, column) {
+  const value = costOf(row, page, column.key);
+  if (value === null) return NONE;
+  const whole = column.key === "adapter_parameters" && costOf(row, page, "parameters");
+  const shown = FORMS[column.form](value);
+  return whole ? h("span", { class: value / whole >= LARGE ? "large" : null }, `${shown} (${percent(value / whole)})`) : shown;
+}
+
+export function rowNotes(row) {
+  const notes = [row.quant, row.adapter && `+ ${row.adapter}`, row.seeds > 1 && `${row.seeds} seeds`].filter(Boolean);
+  return [notes.length > 0 && h("span", {}, notes.join(" ")), row.badges.map((badge) => h("em", {}, badge))];
+}
+
+function sorted(page, rows, columns, state) {
+  columns.forEach((column, at) => {
+    column.place = at + 1;
+  });
+  if (!state.sort) return rows;
+  const way = state.up ? 1 : -1;
+  if (state.sort === "name") {
+    const collator = new Intl.Collator("en", { numeric: true });
+    return rows.slice().sort((a, b) => way * collator.compare(a.name, b.name));
+  }
+  const column = columns.find((one) => one.key === state.sort);
+  const of = column ? column.of : columnKeyed(page, state.sort);
+  const read = (row) => {
+    if (column && column.kind === "cost") return costOf(row, page, column.key);
+    const made = of ? row.cells[of.position] : row.mean;
+    return made ? made.value : null;
+  };
+  const keyed = rows.map((row) => [read(row), row]);
+  // What has no value comes last either way.
+  keyed.sort(([a, one], [b, other]) => (a === null) - (b === null) || way * (a - b) || one.position - other.position);
+  return keyed.map(([, row]) => row);
+}
+
+function rowHeight(table) {
+  return Number.parseFloat(getComputedStyle(table).getPropertyValue("--row")) || 44;
+}
+
+export function breakable(text) {
+  return text.split(/(?<=[/_@-])/).flatMap((part, at) => (at ? [h("wbr"), part] : [part]));
+}
+
+function key(page) {
+  return h("p.key", {},
+    h("span.best", {}, "\u25c6 best here"), h("span.tied", {}, "\u25c7 not told apart from the best"),
+    h("span", {}, "shade: place between the lowest and the highest score of the column"),
+    h("span", {}, "line: 95% interval"), h("span", {}, "1\u20133: ranks that the data leaves open"),
+    page.aggregate && h("span", {}, page.aggregate.about));
+}
