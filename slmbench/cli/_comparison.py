@@ -66,6 +66,8 @@ def gate_lines(found: Comparison, width: int) -> Iterator[str]:
 
 
 def _why(metric: ComparedMetric, margin: float) -> str:
+    if not metric.tested:
+        return "no test: one of the runs was stopped by another comparison"
     low, high = metric.gain_ends
     if metric.gate == "worse":
         p = "" if metric.adjusted_p is None else f", {_p_equals(metric.adjusted_p)} after Holm"
@@ -95,7 +97,7 @@ def _task_lines(task: ComparedTask, width: int) -> Iterator[str]:
             Cell(number(metric.a)),
             Cell(number(metric.b)),
             Cell(_difference(metric)),
-            Cell(_p(metric.pair.p)),
+            Cell(_p(metric.pair.p) if metric.tested else ""),
             Cell(_SHORT.get(metric.verdict, ""), _COLORS.get(metric.verdict)),
         ]
         for metric in others
@@ -107,7 +109,8 @@ def _task_lines(task: ComparedTask, width: int) -> Iterator[str]:
     else:
         for metric in others:
             said = f"{visible(metric.name)}: A {number(metric.a)}, B {number(metric.b)}, B - A {_difference(metric)}"
-            yield from wrapped_lines(f"{said}, {_p_equals(metric.pair.p)}", width, None, _INDENT)
+            tested = f", {_p_equals(metric.pair.p)}" if metric.tested else ""
+            yield from wrapped_lines(said + tested, width, None, _INDENT)
     for one in task.differs:
         told = f": {one.a} in A, {one.b} in B" if one.a or one.b else ""
         yield from wrapped_lines(f"differs: {one.what}{told}", width, "yellow" if one.matters else "dim", _INDENT)
@@ -120,7 +123,9 @@ def _metric_lines(task: ComparedTask, metric: ComparedMetric, width: int) -> Ite
     scores = f"A {number(metric.a)}, B {number(metric.b)}"
     yield from wrapped_lines(f"{visible(metric.name)}, {metric.pair.n:,} items{lower}: {scores}", width, None, _INDENT)
     verdict = {"better": "B is better", "worse": "B is worse"}.get(metric.verdict, "not told apart")
-    said = f"B - A {_difference(metric)}, {_p_equals(metric.pair.p)}: {verdict}"
+    said = f"B - A {_difference(metric)}"
+    if metric.tested:
+        said += f", {_p_equals(metric.pair.p)}: {verdict}"
     yield from wrapped_lines(said, width, _COLORS.get(metric.verdict), _INDENT)
     if metric.pair.detectable is not None:
         least = f"{metric.pair.n:,} items show a difference of {number(metric.pair.detectable)} or more, 4 times in 5"
@@ -196,6 +201,8 @@ def _ratio(value: float) -> str:
 
 def _difference(metric: ComparedMetric) -> str:
     pair = metric.pair
+    if not metric.tested:
+        return _signed(pair.difference)
     return f"{_signed(pair.difference)} [{_signed(pair.ci_low)}, {_signed(pair.ci_high)}]"
 
 

@@ -11,6 +11,7 @@ from attrs import asdict, evolve, field, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import Problem, UsageError
+from slmbench.leaderboard import ScoredRun
 from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import ItemScores, aligned
 from slmbench.statistics.pairs import PairComparison, compare_pair
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ALPHA = 0.05
+NO_TEST = "none"
+"""The method of a difference on items that end where the scores said so: no test of a fixed number of items holds."""
 Verdict: TypeAlias = Literal["better", "worse", "not told apart"]
 GateVerdict: TypeAlias = Literal["not worse", "worse", "inconclusive"]
 EXIT_CODES: dict[GateVerdict, int] = {"not worse": 0, "worse": 1, "inconclusive": 2}
@@ -62,6 +65,11 @@ class ComparedMetric:
         """The 95% interval of the gain."""
         low, high = self.pair.ci_low, self.pair.ci_high
         return (low, high) if self.higher_is_better else (-high, -low)
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a p, and an interval."""
+        return self.pair.method != NO_TEST
 
     @property
     def verdict(self) -> Verdict:
@@ -141,12 +149,16 @@ def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: Com
         both, _ = aligned(both, run.items)
     if not len(both) == len(first.items) == len(second.items):
         notes.append(f"{len(both)} items are in both, of {len(first.items)} of A and {len(second.items)} of B")
-    if first.comparability_key != second.comparability_key and len(both):
+    if first.condition_key != second.condition_key and len(both):
         kept = same_targets(first, second, both.items)
         if other := len(both) - len(kept):
             notes.append(f"{other} items have another target in B: left out")
             both = both.taken(kept)
     for which, runs in (("A", pair.a), ("B", pair.b)):
+        if _is_stopped(runs[0]) and runs[0].stopped is not None:
+            notes.append(
+                f"{which} was {runs[0].stopped.badge}, by {runs[0].stopped.metric}: only that has a p, any time's"
+            )
         if len(runs) > 1:
             notes.append(f"{which} is the mean of {len(runs)} seeds; intervals and p count their spread")
     metrics, items = [], DifferingItems()
@@ -198,13 +210,32 @@ def _compared_metric(
     there = np.isfinite(a) & np.isfinite(b)
     if lacking := len(both) - int(there.sum()):
         notes.append(f"{name}: {lacking} items lack a score in one of the runs: left out")
-    if len(runs) > 2:
+    if (ended := next((run for run in runs if _is_stopped(run)), None)) is not None:
+        made = _of_stopped(made, name, ended, next(run for run in runs if run is not ended), turned=ended in pair.a)
+    elif len(runs) > 2:
         made = over_seeds(made, *([float(np.mean(seed[there])) for seed in side] for side in columns))
     means = [
         side[0].pooled[name].value if len(side) == 1 and name in side[0].pooled else float(scores[there].mean())
         for side, scores in ((pair.a, a), (pair.b, b))
     ]
     return ComparedMetric(name, told.higher_is_better, primary, means[0], means[1], made)
+
+
+def _is_stopped(run: ScoredRun) -> bool:
+    return run.stopped is not None and run.stopped.n < run.stopped.total
+
+
+def _of_stopped(pair: PairComparison, name: str, run: ScoredRun, other: ScoredRun, *, turned: bool) -> PairComparison:
+    """With the interval and the p that hold wherever a run was stopped; without any where it wasn't stopped by these.
+
+    turned: whether the stopped run is a.
+    """
+    told = run.stopped
+    assert told is not None
+    if (told.metric, told.against) != (name, other.run_id):
+        return evolve(pair, p=1.0, ci_low=-math.inf, ci_high=math.inf, method=NO_TEST, detectable=None)
+    low, high = (-told.ci_hi, -told.ci_lo) if turned else (told.ci_lo, told.ci_hi)
+    return evolve(pair, p=min(1.0, told.p), ci_low=low, ci_high=high, method="e-value", detectable=None)
 
 
 def _gated(tasks: Sequence[ComparedTask], margin: float) -> list[ComparedTask]:
@@ -273,7 +304,7 @@ def _task_json(task: ComparedTask) -> JsonObject:
                 "higher_is_better": metric.higher_is_better,
                 "a": metric.a,
                 "b": metric.b,
-                **asdict(metric.pair),
+                **{key: value for key, value in asdict(metric.pair).items() if metric.tested or key != "p"},
                 "verdict": metric.verdict,
                 "adjusted_p": metric.adjusted_p,
                 "gate": metric.gate,

@@ -71,7 +71,7 @@ class ComparedCost:
 def differences_of(a: ScoredRun, b: ScoredRun) -> tuple[Difference, ...]:
     """The conditions that differ, those that keep the runs out of one ranking first."""
     found = []
-    if a.comparability_key != b.comparability_key:
+    if a.condition_key != b.condition_key:
         found = _differing(a, b, ASKED, matters=True)
         if not found:
             unseen = _differing(a, b, ASKED_UNSEEN, matters=True)

@@ -72,7 +72,7 @@ def rank_sound(
         faulty = RunProblems(list(found.problems), left_out=True) if found.problems else None
         told = [f"{visible(folder.name)}: left out, as it is not what it claims" for folder in found.left_out]
         there = list(dict.fromkeys(run.task for run in found.runs))
-        primary, averaged = _primaries(there, catalog), load_suite(catalog, suite).aggregate if suite else None
+        primary, averaged = primaries(there, catalog), load_suite(catalog, suite).aggregate if suite else None
         everything = [*told, *found.notices, *notices]
 
         def build(of: Sequence[ScoredRun], named: str | None, only: Sequence[str] | None) -> Leaderboard:
@@ -99,7 +99,7 @@ def _within(path: Path, folders: Collection[Path]) -> bool:
     return place in folders or any(parent in folders for parent in place.parents)
 
 
-def _primaries(tasks: Sequence[str], catalog: Catalog) -> dict[str, str]:
+def primaries(tasks: Sequence[str], catalog: Catalog) -> dict[str, str]:
     """Task -> the primary metric that it declares. Of tasks that this catalog doesn't know, or not soundly, nothing."""
     files, found = catalog.files("tasks"), {}
     for task in tasks:

@@ -13,6 +13,7 @@ from slmbench.errors import UsageError, did_you_mean
 from slmbench.leaderboard import LoadedRuns, RunProblems, ScoredRun, Who, conditions_of, read_runs, rows_of
 from slmbench.leaderboard.texts import natural
 from slmbench.visible import visible
+from slmbench.workflow.rank import primaries
 
 SHOWN_ITEMS = 3
 
@@ -52,7 +53,7 @@ class ComparedSide:
 
     def seeds(self, task: str, key: str | None) -> tuple[ScoredRun, ...]:
         """The runs of a task under a condition, the newest first, one a seed; without a key the newest run alone."""
-        runs = [run for run in self.runs if run.task == task and key in (None, run.comparability_key)]
+        runs = [run for run in self.runs if run.task == task and key in (None, run.condition_key)]
         runs.sort(key=lambda run: (not run.badges, run.created, run.run_id), reverse=True)
         by_seed: dict[tuple[int, int], ScoredRun] = {}
         for run in runs if key is not None else runs[:1]:
@@ -174,12 +175,14 @@ def chosen_metrics(
     chosen: list[list[tuple[str, bool]]] = []
     known: dict[str, None] = {}
     used = set()
+    declared = primaries([pair.task for pair in pairs], catalog)
     for pair in pairs:
         have = [{metric.name for metric in run.metrics} for run in (*pair.a, *pair.b)]
         both = [metric.name for metric in pair.a[0].metrics if all(metric.name in names for names in have)]
         known |= dict.fromkeys(f"{pair.task}/{name}" for name in both)
         if metrics is None:
-            primary = _primary(pair.task, both, catalog)
+            primary = declared.get(pair.task)
+            primary = primary if primary in both else next(iter(both), None)
             chosen.append([(name, name == primary) for name in both])
             continue
         wanted = [name for name in both if {name, f"{pair.task}/{name}"} & set(metrics)]
@@ -192,7 +195,3 @@ def chosen_metrics(
             f"there are: {', '.join(map(visible, known))}"
         )
     return chosen
-
-
-def _primary(task: str, names: Sequence[str], catalog: Catalog) -> str | None:
-    return names[0] if names else None

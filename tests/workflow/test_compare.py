@@ -249,3 +249,29 @@ def test_seeds_of_one_recipe_are_compared_by_their_mean_and_their_spread(tmp_pat
     # One seed alone would be told apart.
     assert metric.verdict == "not told apart" and metric.pair.ci_low < 0
     assert "B is the mean of 3 seeds; intervals and p count their spread" in task.notes
+
+
+def test_a_stopped_run_has_the_p_that_holds_wherever_it_stopped(out):
+    stopped = {"n": 40, "total": 60, "seed": 0, "order_sha256": "0", "metric": "exact_match/strict", "against": "base",
+               "against_sha256": "0", "margin": None, "verdict": "better", "by": "sequence", "wins": 8, "losses": 0,
+               "ties": 32, "e_value": 31.0, "p": 1 / 31, "difference": 0.2, "ci_lo": 0.01, "ci_hi": 0.4,
+               "whole": "w", "whole_key": "nano_note-key-a"}  # fmt: skip
+    make_run(out, "early", [1.0] * 38 + [0.0] * 2, model="early", key="prefix", changes={"stopped": stopped})
+    found = rows(out, "nano", "early")
+    (task,) = found.tasks
+    (metric,) = task.metrics
+    assert (metric.pair.p, metric.pair.ci_low, metric.pair.method) == (1 / 31, 0.01, "e-value")
+    assert found.gate == "not worse" and task.badges == ("stopped at 40 (decided)",) and not task.differs
+    turned = rows(out, "early", "nano").tasks[0].metrics[0]
+    assert (turned.pair.ci_low, turned.pair.ci_high, turned.verdict) == (-0.4, -0.01, "worse")
+    # Against any other run, these items say nothing that a test could hold to.
+    other = rows(out, "nano + note", "early")
+    content = comparison_json(other, gated=True)["tasks"][0]["metrics"][0]
+    assert "p" not in content and content["ci_low"] is None and content["verdict"] == "not told apart"
+    assert other.gate == "inconclusive"
+
+
+def test_the_metric_that_a_task_declares_as_primary_is_the_one_that_counts(tmp_path):
+    for name in "ab":
+        make_run(tmp_path, name, {"accuracy": RIGHT, "accuracy_norm": RIGHT}, task="hellaswag", model=name)
+    assert [one.name for one in rows(tmp_path, "a", "b").tasks[0].metrics if one.primary] == ["accuracy_norm"]
