@@ -27,6 +27,7 @@ SCRIPTS = {
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),
     "intervals.py": (),
+    "planning.py": (),
     "merge_adapters.py": (),
     "merge_driver.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),
