@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slmbench.statistics.estimate import estimate
+from slmbench.statistics.crossed import estimate_over_both
 from slmbench.values import Estimate
 
 if TYPE_CHECKING:
@@ -57,10 +57,19 @@ def seeds_estimate(
     clusters: NDArray[np.int64] | None = None,
     bounds: tuple[float, float] | None = None,
 ) -> Estimate:
-    """Mean over k seeds and n items with a 95% interval that counts both. n of it: items.
+    """Mean over k seeds and n items with a 95% interval that counts both (`estimate_over_both`). n of it counts items.
 
-    scores: (k, n), one row a seed; NaN where an item has no score. clusters: (n,), -1 if an item stands alone.
+    scores: (k, n), one row a seed; NaN where an item has no score: only items that all seeds have count. clusters:
+    (n,), -1 if an item stands alone. bounds: the lowest and highest score of an item, which the interval doesn't leave.
+    This is the closed form of a bootstrap that draws seeds, then items; of two or three seeds that one covers
+    72 to 95%. Raises ValueError if the shapes don't fit or no item is left.
     """
-    means = scores.mean(0)
-    labels = None if clusters is None else [None if label < 0 else str(label) for label in clusters.tolist()]
-    return estimate(means.tolist(), labels, bounds)
+    import numpy as np
+
+    if scores.ndim != 2 or (clusters is not None and clusters.shape != scores.shape[1:]):
+        raise ValueError(f"scores of shape {scores.shape}: they have to be (seeds, items), and clusters (items,)")
+    there = np.isfinite(scores).all(0)
+    if not there.any():
+        raise ValueError("no item has a score of every seed: a mean over none doesn't exist")
+    labels = None if clusters is None else [None if label < 0 else str(label) for label in clusters[there].tolist()]
+    return estimate_over_both(scores[:, there].astype(np.float64), labels, bounds)

@@ -69,9 +69,36 @@ def estimate(
     stderr = math.sqrt(variance / n)
     if bounds is None:
         return _t_estimate(mean, stderr, n, n - 1, "t")
-    middle, variance = _guarded(numbers, mean, bounds)
-    low, high = _bounded_interval(mean, _items(middle, variance / n, bounds), n - 1, bounds)
+    low, high = interval_within(mean, t_quantile(0.975, n - 1) ** 2 * _guarded(numbers, mean, bounds), bounds)
     return Estimate(mean, stderr, low, high, n, "wilson-t")
+
+
+def spread_of_mean(
+    values: Sequence[float], clusters: Sequence[str | None] | None, bounds: tuple[float, float] | None
+) -> tuple[float, float]:
+    """(variance of the mean, degrees of freedom) as `estimate` uses them where it makes no interval of right or wrong.
+
+    The variance is 0 where nothing varies. values, clusters, bounds: as in `estimate`; at least two values.
+    """
+    numbers = list(values)
+    if clusters is not None and any(label is not None for label in clusters):
+        spread = clustered_spread(numbers, clusters)
+        return spread.stderr**2, spread.freedom
+    n = len(numbers)
+    mean = math.fsum(numbers) / n
+    plain = math.fsum((number - mean) ** 2 for number in numbers) / (n - 1) / n
+    inside = bounds is not None and bounds[0] < mean < bounds[1]
+    return (_guarded(numbers, mean, bounds) if bounds is not None and inside else plain), n - 1.0
+
+
+def interval_within(mean: float, half_squared: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Wilson's interval of a mean in `bounds`, half as wide, but for what the bounds bend, as sqrt(half_squared)."""
+    low, high = bounds
+    # Of so many right-or-wrong items with z = 1.
+    items = (mean - low) * (high - mean) / half_squared if half_squared > 0 else math.inf
+    if not 0 < items < math.inf:
+        return mean, mean
+    return _scaled(bounds, *wilson_interval((mean - low) / (high - low), items, 1.0))
 
 
 def jackknife(
@@ -167,12 +194,12 @@ def _clustered(
     if _nothing(spread.stderr, bounds[1] - bounds[0]):  # Clusters that agree say nothing of how they differ.
         low, high = _scaled(bounds, *wilson_interval((mean - bounds[0]) / (bounds[1] - bounds[0]), spread.effective))
         return Estimate(mean, 0.0, min(low, mean), max(high, mean), n, "wilson-clusters")
-    low, high = _bounded_interval(mean, _items(mean, spread.stderr**2, bounds), spread.freedom, bounds)
+    low, high = interval_within(mean, (t_quantile(0.975, spread.freedom) * spread.stderr) ** 2, bounds)
     return Estimate(mean, spread.stderr, low, high, n, "wilson-cr2")
 
 
-def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """(mean, variance) of one item's score, the variance not smaller where it hangs on few items.
+def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> float:
+    """The variance of the mean of scores strictly within bounds, not smaller where it hangs on few items.
 
     Of the values, and of one at either bound with the weight 3 (kurtosis - 2) / n, at least 0 and at most 1: the
     kurtosis over n is one over the number of items that the variance hangs on.
@@ -190,26 +217,20 @@ def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float])
     middle = (math.fsum(numbers) + weight * (low + high)) / total
     spread = math.fsum((number - middle) ** 2 for number in numbers)
     spread += weight * ((low - middle) ** 2 + (high - middle) ** 2)
-    return middle, spread / (total - 1)
-
-
-def _items(mean: float, variance: float, bounds: tuple[float, float]) -> float:
-    """How many right-or-wrong items give this variance of a mean of scores in `bounds`."""
-    low, high = bounds
-    return (mean - low) * (high - mean) / variance
-
-
-def _bounded_interval(mean: float, items: float, freedom: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Wilson's interval of a mean of scores in `bounds`, as if of `items` right-or-wrong ones; with Student's t."""
-    from scipy.stats import t
-
-    low, high = bounds
-    return _scaled(bounds, *wilson_interval((mean - low) / (high - low), items, float(t.ppf(0.975, freedom))))
+    # As much of the most that a mean can vary as the added values leave it.
+    return spread / (total - 1) / n * ((mean - low) * (high - mean)) / ((middle - low) * (high - middle))
 
 
 def _scaled(bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
     width = bounds[1] - bounds[0]
     return bounds[0] + width * low, bounds[0] + width * high
+
+
+def t_quantile(share: float, freedom: float) -> float:
+    """The quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))
 
 
 def _nothing(stderr: float, scale: float) -> bool:
@@ -218,9 +239,7 @@ def _nothing(stderr: float, scale: float) -> bool:
 
 
 def _t_estimate(mean: float, stderr: float, n: int, freedom: float, method: str) -> Estimate:
-    from scipy.stats import t
-
     if _nothing(stderr, abs(mean)):
         return Estimate(mean, 0.0, mean, mean, n, "none")
-    half = float(t.ppf(0.975, freedom)) * stderr
+    half = t_quantile(0.975, freedom) * stderr
     return Estimate(mean, stderr, mean - half, mean + half, n, method)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from slmbench.statistics.clusters import clustered_spread
-from slmbench.statistics.estimate import estimate
-from slmbench.statistics.significance import POWER, paired_p, t_quantile
+from slmbench.statistics.clusters import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS, clustered_spread
+from slmbench.statistics.crossed import SeedSpread, parts_p, seed_spread
+from slmbench.statistics.estimate import estimate, interval_within, spread_of_mean, t_quantile
+from slmbench.statistics.significance import NOTHING, POWER, paired_p
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
 
 
 @frozen
@@ -20,9 +25,9 @@ class PairComparison:
     """b beside a, on the items that both have.
 
     difference: mean of b minus mean of a. stderr: of the difference. ci_low, ci_high: its 95% interval. p: two-sided,
-    of "equally good". method: the test's, `mcnemar-midp`, `paired-t`, `sign` or `sign-flip`. n: items. wins: of which b
-    is better, losses: a is. detectable: the difference that a test at 5% on such items finds with 80% power, None if
-    they say nothing of their spread.
+    of "equally good". method: the test's, `mcnemar-midp`, `paired-t`, `sign`, `sign-flip` or `seeds-items`. n: items.
+    wins: of which b is better, losses: a is. detectable: the difference that a test at 5% on such items finds with 80%
+    power, None if they say nothing of their spread.
     """
 
     difference: float
@@ -46,42 +51,87 @@ def compare_pair(
     clusters: NDArray[np.int64] | None = None,
     bounds: tuple[float, float] | None = None,
 ) -> PairComparison:
-    """b minus a. a, b: (n,), a score an item, NaN where there is none. clusters: (n,), -1: alone. bounds: of a score.
+    """b minus a, paired by item.
 
-    Raises ValueError if the lengths differ or no item has both scores.
+    a, b: (n,), a score an item, NaN where there is none; or (k, n), those of k seeds of one recipe. clusters: (n,), -1
+    if an item stands alone. bounds: the lowest and highest score; the interval doesn't leave what they leave a
+    difference. Only items that all have count. The test is that of `paired_p`; the interval that of `estimate` on the
+    differences. With several seeds on a side both count the variance between them (`parts_p`, `estimate_over_both`),
+    the items being compared by their means over seeds.
+
+    Interval and p come from different tests where scores are right or wrong, or clustered: at the border of 5% one may
+    exclude what the other doesn't. Raises ValueError if the lengths differ or no item has all scores.
     """
     import numpy as np
 
-    if a.shape != b.shape or a.ndim != 1 or (clusters is not None and clusters.shape != a.shape):
-        raise ValueError(f"scores of shape {a.shape} and {b.shape}: both have to be (n,), and so have clusters")
-    both = np.isfinite(a) & np.isfinite(b)
+    sides = [np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (a, b)]
+    if len({side.shape[1:] for side in sides} | ({clusters.shape} if clusters is not None else set())) != 1:
+        raise ValueError(
+            f"scores of shape {a.shape} and {b.shape}: both have to be of the same items, and so have clusters"
+        )
+    both = np.isfinite(np.concatenate(sides)).all(0)
     if not both.any():
         raise ValueError("no item has a score of both: there is nothing to compare")
-    first, second = a[both].astype(np.float64), b[both].astype(np.float64)
+    first, second = (side[:, both] for side in sides)
     labels = None if clusters is None else [None if label < 0 else str(label) for label in clusters[both].tolist()]
-    clustered = labels is not None and any(label is not None for label in labels)
-    differences = (second - first).tolist()
+    if labels is not None and all(label is None for label in labels):
+        labels = None
     width = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
+    made = _single(first.mean(0), second.mean(0), labels, width, higher_is_better)
+    spreads = [seed_spread(side) for side in (first, second)]
+    if not any(spread.between + spread.left > 0 for spread in spreads):
+        return made
+    return _over_seeds(made, (second.mean(0) - first.mean(0)).tolist(), labels, width, spreads)
+
+
+def _single(
+    first: Floats, second: Floats, labels: list[str | None] | None, width: tuple[float, float] | None, up: bool
+) -> PairComparison:
+    import numpy as np
+
+    differences = (second - first).tolist()
     made = estimate(differences, labels, width)
     one, other = ({str(i): score for i, score in enumerate(scores.tolist())} for scores in (first, second))
     p = paired_p(one, other, {str(i): label for i, label in enumerate(labels)} if labels else None)
     binary = bool(np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all())
     spread = clustered_spread(differences, labels or [None] * len(differences))
-    detectable = None
-    if spread.freedom > 0 and spread.stderr > 0:
-        detectable = (t_quantile(0.975, spread.freedom) + t_quantile(POWER, spread.freedom)) * spread.stderr
-    better = second > first if higher_is_better else second < first
+    varies = spread.stderr > NOTHING * abs(made.value)
+    tellable = labels is None or (spread.clusters >= MIN_CLUSTERS and spread.effective >= MIN_EFFECTIVE_CLUSTERS)
+    detectable = _reach(spread.freedom) * spread.stderr if varies and tellable and spread.freedom > 0 else None
+    better = second > first if up else second < first
     wins, ties = int(better.sum()), int((second == first).sum())
-    return PairComparison(
-        made.value,
-        made.stderr,
-        made.ci_low,
-        made.ci_high,
-        p,
-        "sign-flip" if clustered else "mcnemar-midp" if binary else "paired-t" if spread.stderr > 0 else "sign",
-        len(differences),
-        wins,
-        len(differences) - wins - ties,
-        ties,
-        detectable,
-    )
+    method = "sign-flip" if labels else "mcnemar-midp" if binary else "paired-t" if varies else "sign"
+    n = len(differences)
+    ends = made.ci_low, made.ci_high
+    return PairComparison(made.value, made.stderr, *ends, p, method, n, wins, n - wins - ties, ties, detectable)
+
+
+def _over_seeds(
+    made: PairComparison,
+    differences: list[float],
+    labels: list[str | None] | None,
+    width: tuple[float, float] | None,
+    spreads: Sequence[SeedSpread],
+) -> PairComparison:
+    """The same with what the seeds of both sides add to the variance."""
+    import numpy as np
+
+    if made.n == 1:
+        return made
+    variance, freedom = spread_of_mean(differences, labels, width)
+    parts = [(max(0.0, variance - sum(spread.left for spread in spreads)), max(0.5, freedom))]
+    parts += [(spread.between, spread.freedom) for spread in spreads]
+    variances, freedoms = np.array(parts).T[..., None]  # (parts, 1) each
+    p = float(parts_p(np.array([made.difference]), variances, freedoms)[0])
+    stderr = math.sqrt(float(variances.sum()))
+    half_squared = math.fsum(t_quantile(0.975, degrees) ** 2 * part for part, degrees in parts)
+    reach = math.sqrt(math.fsum(_reach(degrees) ** 2 * part for part, degrees in parts))
+    low, high = made.difference - math.sqrt(half_squared), made.difference + math.sqrt(half_squared)
+    if width is not None and width[0] < made.difference < width[1]:
+        low, high = interval_within(made.difference, half_squared, width)
+    return evolve(made, stderr=stderr, ci_low=low, ci_high=high, p=p, method="seeds-items", detectable=reach)
+
+
+def _reach(freedom: float) -> float:
+    """How many standard errors a test at 5% finds with 80% power."""
+    return t_quantile(0.975, freedom) + t_quantile(POWER, freedom)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import variance
 
 from attrs import evolve
 
+from slmbench.statistics.crossed import OVER_BOTH
 from slmbench.statistics.estimate import estimate
-from slmbench.statistics.pairs import PairComparison
-from slmbench.statistics.significance import t_quantile
 from slmbench.values import Estimate
 
 OVER_SEEDS = {"t": "t-seeds", "wilson": "wilson-seeds", "wilson-t": "wilson-seeds"}
@@ -33,35 +30,9 @@ def mean_over_seeds(values: Sequence[float], range: tuple[float, float] | None =
 
 
 def spread_of(found: Estimate) -> str | None:
-    """What an estimate's interval is over, `seeds` or `items`; None without one."""
-    return None if found.method == "none" else "seeds" if found.method in OVER_SEEDS.values() else "items"
-
-
-def over_seeds(pair: PairComparison, a: Sequence[float], b: Sequence[float]) -> PairComparison:
-    """A pair of means over seeds, with an interval and a p that count the spread between seeds as well as items.
-
-    pair: of the items' means over the seeds. a, b: the mean over items of each seed. To the variance over items that
-    over seeds is added, s^2 / k of each side with several (one seed says nothing of it), with Satterthwaite's degrees
-    of freedom. Neither the interval nor p gets better than over items alone.
-    """
-    from scipy.special import stdtr
-
-    parts = [(pair.stderr**2, max(1, pair.n - 1))]
-    parts += [(variance(means) / len(means), len(means) - 1) for means in (a, b) if len(means) > 1]
-    total = math.fsum(part for part, _ in parts)
-    if total <= pair.stderr**2:
-        return pair
-    freedom = total**2 / math.fsum(part**2 / degrees for part, degrees in parts)
-    stderr = math.sqrt(total)
-    half = t_quantile(0.975, freedom) * stderr
-    p = 2 * float(stdtr(freedom, -abs(pair.difference) / stderr))
-    detectable = None if pair.detectable is None else (t_quantile(0.975, freedom) + t_quantile(0.8, freedom)) * stderr
-    return evolve(
-        pair,
-        stderr=stderr,
-        ci_low=min(pair.ci_low, pair.difference - half),
-        ci_high=max(pair.ci_high, pair.difference + half),
-        p=max(pair.p, min(1.0, p)),
-        method=f"{pair.method}+seeds",
-        detectable=detectable,
+    """What an estimate's interval is over, `seeds`, `items` or `seeds and items`; None without one."""
+    if found.method == "none":
+        return None
+    return (
+        "seeds and items" if found.method in OVER_BOTH else "seeds" if found.method in OVER_SEEDS.values() else "items"
     )

@@ -16,6 +16,7 @@ from slmbench.statistics.clusters import (
     members,
     sign_flip_p,
 )
+from slmbench.statistics.estimate import t_quantile
 from slmbench.values import Array
 
 # The power that a smallest detectable difference is stated for.
@@ -159,12 +160,6 @@ def detectable_difference(scores: Sequence[Scores], clusters: Clusters | None = 
 
 def _lead(first: Scores, second: Scores) -> float:
     return math.fsum(first[item] - second[item] for item in first.keys() & second.keys())
-
-
-def t_quantile(share: float, freedom: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, share))
 
 
 def _paired_t_p(differences: list[float]) -> float:

@@ -16,7 +16,6 @@ from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import ItemScores, aligned
 from slmbench.statistics.pairs import PairComparison, compare_pair
 from slmbench.statistics.planning import PairSpread, items_to_detect
-from slmbench.statistics.seeds import over_seeds
 from slmbench.statistics.significance import holm
 from slmbench.values import JsonObject
 from slmbench.workflow.compared import ComparedCost, Difference, costs_of, differences_of
@@ -201,9 +200,10 @@ def _compared_metric(
     if told.pooled and any(len(run.items) != len(both) for run in runs):
         notes.append(f"{name}: pooled over other items; left out")
         return None
-    a, b = (np.mean(np.asarray(side, dtype=np.float64), axis=0) for side in columns)
+    sides = [np.asarray(side, dtype=np.float64) for side in columns]  # (seeds, items) each
+    a, b = (side.mean(axis=0) for side in sides)
     try:
-        made = compare_pair(a, b, higher_is_better=told.higher_is_better, clusters=both.clusters, bounds=told.bounds)
+        made = compare_pair(*sides, higher_is_better=told.higher_is_better, clusters=both.clusters, bounds=told.bounds)
     except ValueError as error:
         notes.append(f"{name}: {error}")
         return None
@@ -212,8 +212,6 @@ def _compared_metric(
         notes.append(f"{name}: {lacking} items lack a score in one of the runs: left out")
     if (ended := next((run for run in runs if _is_stopped(run)), None)) is not None:
         made = _of_stopped(made, name, ended, next(run for run in runs if run is not ended), turned=ended in pair.a)
-    elif len(runs) > 2:
-        made = over_seeds(made, *([float(np.mean(seed[there])) for seed in side] for side in columns))
     means = [
         side[0].pooled[name].value if len(side) == 1 and name in side[0].pooled else float(scores[there].mean())
         for side, scores in ((pair.a, a), (pair.b, b))
