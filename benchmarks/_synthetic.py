@@ -47,6 +47,7 @@ EIGHTHS = 8
 FAMILIES = ("alder", "birch", "cedar", "dogwood", "elm", "fir")
 SIZES = {"60m": 60, "135m": 135, "360m": 360, "0.5b": 500, "1.5b": 1500, "3b": 3000, "4b": 4000}  # Millions.
 OUTPUTS = 4
+TOKENS_IN, TOKENS_OUT = 150, 8
 _OUTPUT, _SCORES = "@output@", "@scores@"
 
 
@@ -115,11 +116,9 @@ def task_items(number: int, items: int, metrics: Sequence[str], *, chars: int, c
                 loglikelihoods=None,
                 gold=None,
                 finish_reason="eos",
-                tokens_in=chars // 4,
-                tokens_out=8,
+                tokens_in=TOKENS_IN,
+                tokens_out=TOKENS_OUT,
                 truncated=False,
-                latency_ms=12.5,
-                compute_ms=3.25,
                 scores={_SCORES: 0.0},
             )
         )
@@ -193,11 +192,11 @@ def _write_run(out: Path, row: Row, task: TaskItems, seed: list[int]) -> Path:
         n,
     )
     metrics = [_metric(name, column.tolist(), task) for name, column in scores.items()]
-    tokens = {"tokens_in": n * 150, "tokens_out": n * 8}
+    tokens = {"tokens_in": n * TOKENS_IN, "tokens_out": n * TOKENS_OUT}
     seconds = n * row.millions / 20_000
     cost = CostPart(
         seconds=round(seconds, 3),
-        tokens_per_s=round(n * 158 / seconds, 1),
+        tokens_per_s=round(n * (TOKENS_IN + TOKENS_OUT) / seconds, 1),
         ram_peak_B=int(300e6 + row.millions * 4e6),
         n_truncated=0,
         n_resumed=0,

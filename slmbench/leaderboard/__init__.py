@@ -3,9 +3,10 @@ samples."""
 
 from __future__ import annotations
 
+from slmbench.leaderboard._audit import Audit, audit
 from slmbench.leaderboard._build import build_leaderboard
 from slmbench.leaderboard._conditions import conditions_of
-from slmbench.leaderboard._loading import LoadedRuns, load_runs, read_runs, run_folders
+from slmbench.leaderboard._loading import LoadedRuns, load_runs, read_runs
 from slmbench.leaderboard._pooled import pool_of
 from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.leaderboard._routes import Routing, routings
@@ -16,12 +17,14 @@ from slmbench.leaderboard.terminal import render_text
 from slmbench.leaderboard.writers import write_leaderboard
 
 __all__ = [
+    "Audit",
     "Leaderboard",
     "LoadedRuns",
     "Routing",
     "RunProblems",
     "ScoredRun",
     "Who",
+    "audit",
     "build_leaderboard",
     "conditions_of",
     "load_runs",
@@ -31,6 +34,5 @@ __all__ = [
     "render_text",
     "routings",
     "rows_of",
-    "run_folders",
     "write_leaderboard",
 ]

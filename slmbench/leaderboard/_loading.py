@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.errors import FileError, Problem, UsageError
+from slmbench.errors import FileError, Problem
 from slmbench.leaderboard._pooled import pool_of, pooled
 from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.runs import (
@@ -25,11 +24,13 @@ from slmbench.runs import (
     ItemScores,
     MetricPart,
     SampleHashes,
+    located_runs,
     make_item_scores,
     read_item_scores,
     read_record,
     verify,
 )
+from slmbench.seal import SEAL
 from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
 
@@ -76,13 +77,17 @@ def read_runs(paths: Path | str | Iterable[Path | str], catalog: Catalog | None 
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    folders = {real: folder for path in paths for real, folder in _located(Path(path))}
+    folders = {real: folder for path in paths for real, folder in located_runs(Path(path))}
     found = _Found()
     with SampleHashes() as hashes:
         reads = [_begin(folder, found, hashes) for folder in folders.values()]
         for read in reads:
             if read is not None:
                 found.add(_end(read, found, catalog), read.folder)
+    if unsealed := [visible(run.run_id) for run in found.runs.values() if run.record.get(SEAL) is None]:
+        more = f" and {len(unsealed) - 3} more" if len(unsealed) > 3 else ""
+        said = f"an edit of their {RECORD} can't be seen, which has no digest of itself, as of an earlier version"
+        found.notices.append(f"{', '.join(unsealed[:3])}{more}: {said}")
     ordered = sorted(found.runs.values(), key=lambda run: (run.created, run.run_id))
     return LoadedRuns(tuple(ordered), tuple(found.notices), tuple(found.problems), tuple(found.left_out))
 
@@ -128,43 +133,6 @@ class _Begun:
     items: ItemScores | None = None
     faults: tuple[Problem, ...] = ()
     check: Callable[[], None] | None = None
-
-
-def run_folders(path: Path) -> list[Path]:
-    """The run folders that path means; raises UsageError if there are none."""
-    return [folder for _, folder in _located(path)]
-
-
-def _located(path: Path) -> list[tuple[str, Path]]:
-    """(its real path, the folder) of every run that a path means; raises UsageError if there are none."""
-    if not path.exists():
-        raise UsageError(f"{path}: no such folder; give a folder that `slmbench eval --out` has written to")
-    if path.name == RECORD and path.is_file():
-        path = path.parent
-    if (path / RECORD).is_file():
-        return [(os.path.realpath(path), path)]
-    parent = path / "runs" if (path / "runs").is_dir() else path
-    try:
-        entries = sorted(os.scandir(parent), key=lambda entry: entry.name) if parent.is_dir() else []
-    except OSError as error:
-        raise UsageError(f"{parent}: can't be read: {error.strerror}") from error
-    real = os.path.realpath(parent)
-    found = [
-        (os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name), parent / entry.name)
-        for entry in entries
-        if _is_run(entry)
-    ]
-    if not found:
-        raise UsageError(
-            f"{path}: no runs here (runs/<run_id>/run.json); `slmbench eval MODEL --tasks a,b --out {path}` makes some"
-        )
-    return found
-
-
-def _is_run(entry: os.DirEntry[str]) -> bool:
-    # A folder with only samples or journalled responses is a run that died early, which is told.
-    marks = (RECORD, SAMPLES, "responses.jsonl")
-    return entry.is_dir() and any(os.path.exists(os.path.join(entry.path, mark)) for mark in marks)
 
 
 def _begin(folder: Path, found: _Found, hashes: SampleHashes) -> _Begun | None:

@@ -1,6 +1,7 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
 from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key
+from slmbench.runs._folders import JOURNAL, located_runs, run_folders
 from slmbench.runs._hashes import SampleHashes
 from slmbench.runs._item_scores import (
     ALONE,
@@ -46,6 +47,7 @@ __all__ = [
     "AT_LIMIT",
     "AT_STOP",
     "ITEM_SCORES",
+    "JOURNAL",
     "LEFT_OUT",
     "MEAN_TOLERANCE",
     "MERGE",
@@ -91,6 +93,7 @@ __all__ = [
     "comparability_keys",
     "finished_run",
     "item_hash",
+    "located_runs",
     "make_item_scores",
     "metric_key",
     "now",
@@ -100,6 +103,7 @@ __all__ = [
     "read_record",
     "read_sample",
     "read_training",
+    "run_folders",
     "sample_line",
     "trained_as",
     "verify",

@@ -8,12 +8,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from slmbench.errors import FileError, Problem
-from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, read_object
+from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, faults, read_object
 from slmbench.paths import shown
 from slmbench.runs._part import CodePart, Filled, MergePart, Part, Range, RescoredPart, Time
 from slmbench.runs._stopped import PAUSED, StoppedPart
 from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
-from slmbench.seal import check_seal
+from slmbench.seal import SEAL, check_seal
 from slmbench.values import JsonObject
 
 LEFT_OUT = ("started", PAUSED, "error", "invalidated")
@@ -424,6 +424,9 @@ def read_record(folder: str | os.PathLike[str]) -> JsonObject:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise FileError([Problem(shown(path), 0, 0, f"field metrics has {twice[0]!r} more than once")])
         check_seal(record, path)
+        # Records have both or, of an earlier version, neither.
+        if record.get(SEAL) is None and record.get("item_scores_sha256") is not None:
+            raise faults(path, [(SEAL, None, "the digest of the other fields, which was removed")])
     else:
         refuse_other(record, RECORD, path)
     return record

@@ -72,18 +72,24 @@ class _Samples:
         return None
 
 
-def verify(folder: str | os.PathLike[str], record: JsonObject, pool_of: Callable[[str], Pool]) -> VerifiedScores:
+def verify(
+    folder: str | os.PathLike[str],
+    record: JsonObject,
+    pool_of: Callable[[str], Pool],
+    also: Callable[[JsonObject], str | None] | None = None,
+) -> VerifiedScores:
     """A run's scores, once everything that its record says of its samples has been found to be so.
 
     That is: the digest of the file, no item twice, n and n_error, scores within their range, every value the mean of
     its scores or the pool of its parts, and within its own interval. record: as `read_record` gives it. pool_of: the
-    pool of a scorer by name; it may raise ValueError, KeyError or SlmbenchError.
+    pool of a scorer by name; it may raise ValueError, KeyError or SlmbenchError. also: sees every sample that is sound,
+    in order, and says what else is wrong with it.
     Raises FileError with every fault at once; OtherSchema for samples of another schema.
     """
     path, of_record = Path(folder) / SAMPLES, Path(folder) / RECORD
     metrics = tuple(MetricPart.model_validate(metric, extra="ignore") for metric in record["metrics"])
     samples = _Samples(metrics)
-    problems = _read(path, record["samples_sha256"].removeprefix("sha256:"), samples)
+    problems = _read(path, record["samples_sha256"].removeprefix("sha256:"), samples, also)
     for metric in metrics:
         for place, message in _wrong(metric, samples):
             problems.append(Problem(str(path.with_name(place)), 0, 0, message))
@@ -101,7 +107,9 @@ def verify(folder: str | os.PathLike[str], record: JsonObject, pool_of: Callable
     return VerifiedScores(metrics, means, samples.clusters, samples.parts, samples.lines)
 
 
-def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
+def _read(
+    path: Path, claimed: str, samples: _Samples, also: Callable[[JsonObject], str | None] | None
+) -> list[Problem]:
     """Reads a samples.jsonl into `samples`; returns what is wrong with the file and its lines."""
     digest = hashlib.sha256()
     problems: list[Problem] = []
@@ -117,7 +125,7 @@ def _read(path: Path, claimed: str, samples: _Samples) -> list[Problem]:
             except FileError as error:
                 wrong.extend(error.problems)
                 continue
-            if message := samples.take(sample):
+            if message := samples.take(sample) or (also and also(sample)):
                 wrong.append(Problem(str(path), number, 1, message))
     except OSError as error:
         raise FileError([Problem(str(path), 0, 0, f"can't be read: {error.strerror or error}")]) from error

@@ -14,10 +14,10 @@ from slmbench.console import phase, say
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.evaluation import SavedAnswers, needs_rows, rescore, rows_answered, saved_answers
 from slmbench.formats import load_format
-from slmbench.leaderboard import pool_of, run_folders
+from slmbench.leaderboard import pool_of
 from slmbench.metrics import Scorer, load_scorer
 from slmbench.paths import shown
-from slmbench.runs import LEFT_OUT, Run, read_record, verify
+from slmbench.runs import LEFT_OUT, Run, read_record, run_folders, verify
 from slmbench.sandbox import Sandbox, open_sandbox
 from slmbench.task import Task, formats_of, load_task, require_rows
 from slmbench.visible import visible

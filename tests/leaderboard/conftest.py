@@ -126,7 +126,7 @@ def make_run(
             epoch=0,
             cluster_id=labels[position],
             prompt=f"Note {position}: shuffled words\nBrief:",
-            prompt_sha256="0" * 64,
+            prompt_sha256=hashlib.sha256(f"Note {position}: shuffled words\nBrief:".encode()).hexdigest(),
             target=f"answer {position}",
             references=[f"answer {position}"],
             output=f"output {position}",
