@@ -31,8 +31,16 @@ def test_no_line_is_wider_than_the_terminal(wide, width) -> None:
         assert display_width(line) <= width
 
 
-def test_every_score_is_there_at_80_columns(wide) -> None:
+def test_every_task_is_there_at_80_columns_by_its_primary_metric_and_the_mean(wide) -> None:
     text = render_text(wide, 80, color=False)
+    assert "rouge" not in text and "4 more columns are on the page" in text
+    assert "mean: over 4 tasks" in " ".join(text.split())
+    lines = [line for line in text.splitlines() if "0.980" in line]
+    mean = next(line for line in text.splitlines() if line.split()[-2:] == ["mean", "nano_arithmetic"])
+    # The mean of four equal tasks has half the interval of one, and Wilson's skew.
+    made = wide.rows[0].aggregate
+    shown = f"0.980 [{made.ci_low:.3f}, {made.ci_high:.3f}]".replace(" 0.", " .").replace("[0.", "[.")
+    assert mean and shown in lines[0]
     for task in TASKS:
         assert task in text
     # Wilson's intervals for 49 of 50, and for 0 of 50, which aren't symmetric.
@@ -102,7 +110,7 @@ def test_color_adds_escapes_and_nothing_else(wide) -> None:
 def test_all_of_a_tied_lead_is_marked(write_run, tmp_path) -> None:
     write_run("one", [1] * 20 + [0], model="one")
     write_run("two", [1] * 19 + [0, 0], model="two")
-    assert render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False).count(" *\n") == 2
+    assert render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False).count(" =\n") == 2
 
 
 def test_a_run_that_may_not_be_ranked_has_no_mark_but_a_reason(write_run, tmp_path) -> None:
