@@ -17,6 +17,7 @@ MAX_LINES = 450
 # A module imports from layers below its own, or from inside its own package.
 LAYERS: dict[str, int] = {
     "errors": 0,
+    "exchange": 8,
     "paths": 0,
     "visible": -1,
     "console": 0,

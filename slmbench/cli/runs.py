@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._runs_exchange import export_command, import_command
 from slmbench.console import say, show, show_json
 from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.paths import shown
@@ -34,6 +35,10 @@ def _paths(command: Callable[..., R]) -> Callable[..., R]:
 )
 def command() -> None:
     pass
+
+
+command.add_command(import_command)
+command.add_command(export_command)
 
 
 @command.command("list", help="Every run: who was scored on what and how, the first score, and what it takes on disk.")

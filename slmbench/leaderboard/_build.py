@@ -17,6 +17,7 @@ from slmbench.leaderboard._rows import Who, adapter_of, costs_of, number_of, row
 from slmbench.leaderboard.table import (
     BEST,
     FORCED_BASE,
+    IMPORTED,
     MIXED_WEIGHTS,
     NOT_TOLD_APART,
     Leaderboard,
@@ -270,6 +271,8 @@ def _row(
         badges.append(MIXED_WEIGHTS)
     if any(run.forced_base for run in runs):  # Ranked all the same: it is what this base and this adapter score.
         badges.append(FORCED_BASE)
+    if any(run.imported for run in runs):  # Ranked with those that were asked the same, by digest.
+        badges.append(IMPORTED)
     newest = max(runs, key=lambda run: run.created)
     adapter = adapter_of(newest)
     seeds = {seed for cell in cells.values() for seed in cell.seeds}

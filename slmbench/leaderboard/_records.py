@@ -145,6 +145,12 @@ class ScoredRun:
         return self.comparability_key if self.stopped is None else self.stopped.whole_key
 
     @property
+    def imported(self) -> str | None:
+        """The tool whose files the run was made of, as `lm-eval`; None if it is slmbench's own."""
+        tool: str | None = (self.record.get("imported") or {}).get("tool")
+        return tool
+
+    @property
     def badges(self) -> tuple[str, ...]:
         """Why this run may not be ranked: `limit 20`, `stopped at 42 (decided)`, `samples`, `twin`; empty for a real
         model's full run on real data."""

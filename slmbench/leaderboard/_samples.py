@@ -46,6 +46,7 @@ OPEN_OF_RECORD = frozenset(
         "format",
         "generation_config",
         "hardware",
+        "imported",
         "latency",
         "limit",
         "metrics",

@@ -10,6 +10,7 @@ from slmbench.values import Estimate, JsonObject
 
 MIXED_WEIGHTS = "mixed weights"
 FORCED_BASE = "forced base"
+IMPORTED = "imported"
 BEST = "best"
 NOT_TOLD_APART = "not told apart"
 

@@ -14,7 +14,7 @@ from slmbench.runs._item_scores import (
     read_item_scores,
 )
 from slmbench.runs._merged import MergedBase, MergedInput, MergeRecord, read_merge, trained_as, write_merge
-from slmbench.runs._part import MergePart, Part, RescoredPart
+from slmbench.runs._part import ImportedPart, MergePart, Part, RescoredPart
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
@@ -59,6 +59,7 @@ __all__ = [
     "AdapterPart",
     "CostPart",
     "DatasetPart",
+    "ImportedPart",
     "ItemScores",
     "MergePart",
     "MergeRecord",

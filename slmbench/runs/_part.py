@@ -93,6 +93,25 @@ class CodePart(Part):
     dirty: bool | None = None
 
 
+class ImportedPart(Part):
+    """The files of another tool that a run was made of.
+
+    tool: that wrote them, as lm-eval
+    version: of that tool
+    file: name of its file of results
+    sha256: of that file
+    samples_sha256: of its file of samples
+    same_prompts_as: the run of slmbench that was asked the very same, and that it is ranked with; null for none
+    """
+
+    tool: Filled
+    version: AnyText | None = None
+    file: AnyText | None = None
+    sha256: AnyText | None = None
+    samples_sha256: AnyText | None = None
+    same_prompts_as: AnyText | None = None
+
+
 class RescoredPart(Part):
     """The run whose answers a re-scored run has.
 

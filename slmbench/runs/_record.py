@@ -10,7 +10,7 @@ from pydantic import Field
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, faults, read_object
 from slmbench.paths import shown
-from slmbench.runs._part import CodePart, Filled, MergePart, Part, Range, RescoredPart, Time
+from slmbench.runs._part import CodePart, Filled, ImportedPart, MergePart, Part, Range, RescoredPart, Time
 from slmbench.runs._stopped import PAUSED, StoppedPart
 from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
 from slmbench.seal import SEAL, check_seal
@@ -322,6 +322,7 @@ class RunRecord(RunIdentity):
     ended: when it ended, UTC
     comparability_key: of what was asked; runs are ranked together in a metric if theirs is the same, and its version
     rescored_of: the run that its answers, cost and hardware are from, if they were scored again; else not there
+    imported: the other tool's files that it was made of; not there if it is slmbench's own
     code: the slmbench that wrote it
     packages: package -> version
     hardware: processor, cores, threads, memory in bytes, GPU, system, Python
@@ -342,6 +343,7 @@ class RunRecord(RunIdentity):
     ended: Time | None = None
     comparability_key: Filled
     rescored_of: RescoredPart | None = None
+    imported: ImportedPart | None = None
     code: CodePart | None = None
     packages: dict[AnyText, AnyText] | None = None
     hardware: dict[AnyText, Any] | None = None
