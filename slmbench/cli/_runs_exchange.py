@@ -47,9 +47,11 @@ def import_command(plan: ImportPlan, as_json: bool) -> int:
                 f"asked the same as {visible(twin)}, and ranked with it" if twin else "ranked with no run of slmbench"
             )
             say(f"{visible(run.run_id)}: {said}")
-    if done.problems:
-        raise FileError(list(done.problems), "the others are imported" if done.runs else "")
-    return 0
+    if done.problems and not done.runs:
+        raise FileError(list(done.problems))
+    for problem in done.problems:
+        say(f"error: {visible(str(problem))}")
+    return 1 if done.problems else 0
 
 
 @click.command("export", help="RUNS in the layout of another tool, in OUT.")

@@ -136,7 +136,7 @@ def rescore(
     first = [row for row in rows if row["epoch"] == 0]
     metrics, pseudo = metric_parts(scorers, examples, first)
     old = saved.run.record
-    facts: JsonObject = {key: old[key] for key in ("hardware", "no_texts") if key in old}
+    facts: JsonObject = {key: old[key] for key in ("hardware", "no_texts", "stopped", "imported") if key in old}
     facts |= {"run_id": run_id, **record, "code": code(), "packages": packages()}
     was_there = os.path.isdir(folder)
     with disk_errors(folder):
