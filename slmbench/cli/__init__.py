@@ -19,7 +19,7 @@ COMMANDS = {
     "merge": "Merge adapters or models into one, as a recipe says.",
     "eval": "Score a model, with or without adapters, on tasks or a suite.",
     "score": "Score saved answers again, by today's metrics or others; no model is loaded.",
-    "runs": "The store of runs: list them, look into one, verify, tidy up, export.",
+    "runs": "The store of runs: list them, look into one, verify, tidy up, import and export.",
     "chat": "Talk with a model and its adapters in the terminal.",
     "route": "The right adapter for each request: fit a router, try it, ask it.",
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
