@@ -56,9 +56,11 @@ def summary(found: Comparison) -> str:
 
 def gate_lines(found: Comparison, width: int) -> Iterator[str]:
     """What `--fail-if worse` came to, and why."""
-    by_more = f" by more than {found.margin:g}" if found.margin else ""
+    verdict = (
+        f"{found.gate} by more than {found.margin:g}" if found.margin and found.gate == "not worse" else found.gate
+    )
     color = {"worse": "red", "inconclusive": "yellow"}.get(found.gate, "green")
-    yield from wrapped_lines(f"gate: {found.gate}{by_more if found.gate != 'worse' else ''}", width, color)
+    yield from wrapped_lines(f"gate: {found.gate}{by_more}", width, color)
     for task in found.tasks:
         for metric in task.metrics:
             if metric.primary and metric.gate != "not worse":

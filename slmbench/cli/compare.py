@@ -20,7 +20,14 @@ from slmbench.workflow.sides import SHOWN_ITEMS, ComparePlan
 )
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
-@click.option("--in", "folder", type=click.Path(file_okay=False), metavar="DIR", help="Where A and B are rows.")
+@click.option(
+    "--in",
+    "folders",
+    multiple=True,
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Where A and B are rows; given twice, A is a row of the first and B of the second.",
+)
 @click.option("--tasks", callback=names_of, metavar="A,B", help="Only these. [default: all that both have]")
 @click.option("--metrics", callback=names_of, metavar="M,N", help="Only these, or task/metric; all of them count.")
 @click.option("--fail-if", type=click.Choice(["worse"]), help="Exit with 1 if B is worse, with 2 if nothing says it.")

@@ -134,5 +134,14 @@ def _excerpt(text: str, start: int, most: int) -> str:
 
 
 def _line(parts: Sequence[tuple[str, bool]], mark: Mark, width: int) -> str:
-    painted = "".join(paint(text, mark.color) if own and mark.color else visible(text) for text, own in parts if text)
+    """A line of words and the blanks before them; a run of own words is one stroke of colour."""
+    painted, run = "", ""
+    for i, (text, own) in enumerate(parts):
+        joins = own or (bool(run) and not text.strip() and i + 1 < len(parts) and parts[i + 1][1])
+        if mark.color and joins:
+            run += text
+            continue
+        painted += (paint(run, mark.color) if run and mark.color else "") + visible(text)
+        run = ""
+    painted += paint(run, mark.color) if run and mark.color else ""
     return painted + " " * (width - sum(display_width(text) for text, _ in parts))

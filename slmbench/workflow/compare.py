@@ -122,7 +122,7 @@ class Comparison:
 def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
     """Compares two results. Raises UsageError if a side isn't there, is several, or shares no task with the other."""
     with phase("reading runs"):
-        a, b, loaded = sides_of(plan, catalog)
+        (a, b), loaded = sides_of(plan, catalog)
     notices = list(loaded.notices)
     pairs = pairs_of(a, b, plan, notices)
     chosen = chosen_metrics(pairs, plan.metrics, catalog)

@@ -20,7 +20,8 @@ SHOWN_ITEMS = 3
 
 @frozen(kw_only=True)
 class ComparePlan:
-    """What is asked for. a, b: run folders, output folders with one model's runs, or rows of `folder` by name.
+    """What is asked for. a, b: run folders, output folders with one model's runs, or rows of a folder by their names:
+    of the one of `folders`, or a of the first and b of the second.
 
     tasks, metrics: only these; metrics may be task/metric. margin: a loss that doesn't count, in a metric's own units.
     items: how many are shown of a task. no_texts: nothing of what was asked or answered is shown.
@@ -28,7 +29,7 @@ class ComparePlan:
 
     a: str
     b: str
-    folder: str | None = None
+    folders: tuple[str, ...] = ()
     tasks: tuple[str, ...] | None = None
     metrics: tuple[str, ...] | None = None
     margin: float = 0.0
@@ -74,11 +75,15 @@ class TaskPair:
         return self.a[0].task
 
 
-def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[ComparedSide, ComparedSide, LoadedRuns]:
-    if plan.folder is not None:
-        loaded = read_runs([Path(plan.folder)], catalog)
-        a, b = (row_of(name, plan.folder, loaded) for name in (plan.a, plan.b))
-        return a, b, loaded
+def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[tuple[ComparedSide, ComparedSide], LoadedRuns]:
+    """(A and B, all runs that were read). Raises UsageError, RunProblems."""
+    if len(plan.folders) > 2:
+        raise UsageError(f"--in is given {len(plan.folders)} times; A and B are in one folder, or in two")
+    if plan.folders:
+        loaded = [read_runs([Path(folder)], catalog) for folder in plan.folders]
+        a = row_of(plan.a, plan.folders[0], loaded[0])
+        b = row_of(plan.b, plan.folders[-1], loaded[-1])
+        return _apart(a, b), _together(loaded)
     missing = [name for name in (plan.a, plan.b) if not os.path.exists(name)]
     if missing:
         raise UsageError(
@@ -86,9 +91,21 @@ def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[ComparedSide, Compare
             "(as --out of eval); rows of one output folder are named with --in DIR"
         )
     first, second = (read_runs([Path(name)], catalog) for name in (plan.a, plan.b))
-    a, b = only_row(plan.a, first), only_row(plan.b, second)
-    notices = tuple(dict.fromkeys((*first.notices, *second.notices)))
-    return a, b, LoadedRuns((*first.runs, *second.runs), notices)
+    return _apart(only_row(plan.a, first), only_row(plan.b, second)), _together([first, second])
+
+
+def _apart(a: ComparedSide, b: ComparedSide) -> tuple[ComparedSide, ComparedSide]:
+    if {run.folder.resolve() for run in a.runs} == {run.folder.resolve() for run in b.runs}:
+        raise UsageError(f"A and B are the same runs, of {visible(a.name)}")
+    return a, b
+
+
+def _together(loaded: Sequence[LoadedRuns]) -> LoadedRuns:
+    return LoadedRuns(
+        tuple(run for one in loaded for run in one.runs),
+        tuple(dict.fromkeys(notice for one in loaded for notice in one.notices)),
+        tuple(problem for one in loaded for problem in one.problems),
+    )
 
 
 def row_of(name: str, folder: str, loaded: LoadedRuns) -> ComparedSide:

@@ -36,7 +36,7 @@ def compared(a, b, **options):
 
 
 def rows(out, a, b, **options):
-    return compared(a, b, folder=str(out), **options)
+    return compared(a, b, folders=(str(out),), **options)
 
 
 def test_rows_of_one_folder_are_compared_on_their_items(out):
@@ -63,6 +63,8 @@ def test_sides_are_found_by_folder_by_run_and_by_name_without_blanks(out, tmp_pa
         found = compared(a, alone)
         assert (found.a.name, found.b.name) == ("nano", "other") and found.tasks[0].metrics[0].b == 1.0
     assert rows(out, "nano", "nano+note").b.name == "nano + note"
+    found = compared("nano + note", "other", folders=(str(out), str(alone)))
+    assert (found.a.place, found.b.place) == (str(out), str(alone))
 
 
 def test_what_is_not_there_is_said_with_what_is(out, tmp_path):
@@ -76,6 +78,8 @@ def test_what_is_not_there_is_said_with_what_is(out, tmp_path):
         rows(out, "nano", "nano + note", tasks=("gsm8k",))
     with pytest.raises(UsageError, match=r"--metrics 'rouge1': not a metric of both"):
         rows(out, "nano", "nano + note", metrics=("rouge1",))
+    with pytest.raises(UsageError, match=r"the same runs, of nano \+ note"):
+        rows(out, "nano + note", "nano+note")
     make_run(tmp_path / "b", "b", RIGHT, task="nano_choice", model="b")
     with pytest.raises(UsageError, match="no task is there of both: A has nano_note; B has nano_choice"):
         compared(out / "runs" / "base", tmp_path / "b")
