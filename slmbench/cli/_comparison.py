@@ -56,9 +56,7 @@ def summary(found: Comparison) -> str:
 
 def gate_lines(found: Comparison, width: int) -> Iterator[str]:
     """What `--fail-if worse` came to, and why."""
-    verdict = (
-        f"{found.gate} by more than {found.margin:g}" if found.margin and found.gate == "not worse" else found.gate
-    )
+    by_more = f" by more than {found.margin:g}" if found.margin and found.gate == "not worse" else ""
     color = {"worse": "red", "inconclusive": "yellow"}.get(found.gate, "green")
     yield from wrapped_lines(f"gate: {found.gate}{by_more}", width, color)
     for task in found.tasks:
