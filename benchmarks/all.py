@@ -28,6 +28,7 @@ SCRIPTS = {
     "metrics.py": ("SLMBENCH_DATA",),
     "intervals.py": (),
     "planning.py": (),
+    "leaderboard_scale.py": (),
     "merge_adapters.py": (),
     "merge_driver.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),
