@@ -58,16 +58,15 @@ class Recipe:
         steps = self.spec.adapters[adapter].steps
         return self.spec.optim if steps is None else self.spec.optim.model_copy(update={"steps": steps, "epochs": None})
 
-    def digest_of(self, adapter: str) -> str:
-        """sha256 of everything in the recipe that one adapter's weights depend on.
+    def digest_of(self, adapter: str, *, seed: bool = True) -> str:
+        """sha256 of everything in the recipe that one adapter's weights depend on; seed: its seed, too.
 
         Not of the other adapters, nor of the evaluation, nor of settings that only watch, save or guard a training.
         What `on_contamination` leaves of the rows is in the rows, which identify an adapter too.
         """
         spec = self.spec
-        settings = spec.model_dump(
-            mode="json", exclude=_WITHOUT_EFFECT | ({"lora"} if spec.method == "full" else set())
-        )
+        left_out = _WITHOUT_EFFECT | ({"lora"} if spec.method == "full" else set()) | (set() if seed else {"seed"})
+        settings = spec.model_dump(mode="json", exclude=left_out)
         tasks = list(spec.adapters[adapter].tasks)
         if spec.mixing is not None:
             shares = settings["mixing"]["weights"]

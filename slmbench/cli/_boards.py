@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from slmbench.console import say, show, show_json
@@ -12,15 +13,25 @@ if TYPE_CHECKING:
     from slmbench.leaderboard import Leaderboard, RunProblems
 
 
-def show_leaderboard(board: Leaderboard, page: str, faulty: RunProblems | None = None, *, as_json: bool) -> None:
-    """Prints a leaderboard, and says where its page is. Raises the faults of runs that were left out, if any were."""
+def show_leaderboard(
+    board: Leaderboard,
+    page: str,
+    faulty: RunProblems | None = None,
+    *,
+    as_json: bool,
+    own: Collection[str] = (),
+) -> None:
+    """Prints a leaderboard, and says where its page is. own: ids of runs whose rows are shown however many there are.
+
+    Raises the faults of runs that were left out, if any were.
+    """
     from slmbench.leaderboard import render_text
 
     if as_json:
         show_json(board.as_json())
     else:
         width = shutil.get_terminal_size((100, 24)).columns
-        for line in render_text(board, width=width, color=True).split("\n"):
+        for line in render_text(board, width=width, color=True, own=own).split("\n"):
             show(line, painted=True)
     say(f"page: {page}")
     if faulty is not None:

@@ -121,4 +121,4 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]
     ranked = rank_sound([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out)
-    show_leaderboard(*ranked, as_json=False)
+    show_leaderboard(*ranked, as_json=False, own=[str(run.record["run_id"]) for run in runs])

@@ -112,7 +112,9 @@ def show_command(router: str, text: str | None, model: str | None, as_json: bool
 @click.option("--format", help="plain, chat or toon. [default: the adapters', else plain]")
 @click.option("--metrics", callback=names_of, help="Only these of the tasks' metrics, separated by commas.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens to generate, even if a task declares more.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged and not ranked.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged, and ranked among themselves."
+)
 @click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows to compute at once, or auto.")
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
 @click.option("--seed", default=0, show_default=True)

@@ -187,7 +187,8 @@ def _adapter(loaded: LoadedModel) -> AdapterPart | None:
     if adapter is None:
         return None
     training = adapter.record
-    forced: JsonObject = {"forced_base": adapter.forced} if adapter.forced else {}
+    more: JsonObject = {"forced_base": adapter.forced} if adapter.forced else {}
+    more |= {"setting_sha256": training.setting_sha256} if training.setting_sha256 else {}
     return AdapterPart(
         name=adapter.name,
         sha256=adapter.sha256,
@@ -200,7 +201,7 @@ def _adapter(loaded: LoadedModel) -> AdapterPart | None:
         train_seed=training.seed,
         train_s=training.train_s,
         tasks=list(training.tasks),
-        **forced,
+        **more,
     )
 
 

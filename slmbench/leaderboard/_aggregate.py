@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from attrs import evolve
@@ -47,8 +48,19 @@ def aggregated(
     made = [evolve(row, aggregate=_mean(row, counted)) for row in rows] if counted else list(rows)
     some = any(row.aggregate is not None for row in made)
     aggregate = Aggregate(tuple(column.key for column in counted)) if some else None
-    primary = [column for column in columns if column.primary]
-    return aggregate, tuple(sorted(made, key=lambda row: _order(row, primary)))
+    primary = {column.key: column for column in columns if column.primary}
+    have = {row.name: frozenset(row.cells.keys() & primary.keys()) for row in made}
+    alike = Counter(have.values())
+
+    def order(row: LeaderboardRow) -> tuple[object, ...]:
+        """By the aggregate; rows without one below, those of the same columns together, by their mean over these."""
+        if row.aggregate is not None:
+            return (0, -row.aggregate.value, natural(row.name))
+        own = have[row.name]
+        mean = _mean(row, [primary[key] for key in own])
+        return 1, -alike[own], sorted(own), mean is None, 0.0 if mean is None else -mean.value, natural(row.name)
+
+    return aggregate, tuple(sorted(made, key=order))
 
 
 def _mean(row: LeaderboardRow, columns: Sequence[LeaderboardColumn]) -> Estimate | None:
@@ -58,16 +70,4 @@ def _mean(row: LeaderboardRow, columns: Sequence[LeaderboardColumn]) -> Estimate
         if cell is None or cell.stopped or column.worst is None or column.best is None:
             return None
         parts.append(normalised_estimate(cell.estimate, column.worst, column.best))
-    return aggregate_estimate(parts)
-
-
-def _order(row: LeaderboardRow, primary: Sequence[LeaderboardColumn]) -> tuple[object, ...]:
-    """The aggregate, then the mean place in the primary columns that the row has (0 first, 1 last), then the name."""
-    places = []
-    for column in primary:
-        cell = row.cells.get(column.key)
-        if cell is not None and cell.rank_low is not None and cell.rank_high is not None and column.ranked > 1:
-            places.append(((cell.rank_low + cell.rank_high) / 2 - 1) / (column.ranked - 1))
-    place = sum(places) / len(places) if places else 2.0
-    mean = row.aggregate.value if row.aggregate is not None else float("-inf")
-    return row.aggregate is None, -mean if row.aggregate is not None else 0.0, place, natural(row.name)
+    return aggregate_estimate(parts) if parts else None

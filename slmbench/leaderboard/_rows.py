@@ -13,6 +13,8 @@ from slmbench.leaderboard._records import ScoredRun
 from slmbench.values import JsonObject
 
 _SEED_AT_END = re.compile(r"[-_. ]?(?:seed|s)[-_=]?\d+\Z", re.IGNORECASE)
+LONGEST = 40
+"""Of a method that is a part of a name: one that lists what was merged is no name."""
 # In this order they tell adapters of one name apart.
 _VARIANTS = ("rank", "recipe", "method", "tasks", "seeds")
 
@@ -128,12 +130,12 @@ def _variants(rows: Sequence[Who]) -> list[str]:
 def _attributes(row: Who) -> dict[str, str]:
     adapter = adapter_of(row.runs[0])
     seed = adapter.get("train_seed")
-    tasks = adapter.get("tasks")
+    tasks, method = adapter.get("tasks") or [], str(adapter.get("method") or "")
     return {
         "rank": "" if adapter.get("rank") is None else f"rank {adapter['rank']}",
         "recipe": f"recipe {adapter['recipe']}" if adapter.get("recipe") else "",
-        "method": str(adapter.get("method") or ""),
-        "tasks": f"on {', '.join(map(str, tasks))}" if tasks else "",
+        "method": method if len(method) <= LONGEST else "",
+        "tasks": "" if not tasks else f"on {tasks[0]}" if len(tasks) == 1 else f"on {len(tasks)} tasks",
         "seeds": f"{len(row.seeds)} seeds" if row.seeds else "" if seed is None else f"seed {seed}",
     }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+
+from attrs import frozen
 
 from slmbench.console import paint
 from slmbench.console.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
 from slmbench.leaderboard.table import (
     BEST,
     NOT_TOLD_APART,
-    Condition,
     Leaderboard,
     LeaderboardCell,
     LeaderboardColumn,
@@ -19,60 +20,103 @@ from slmbench.leaderboard.texts import INTERVALS, number, short_interval
 from slmbench.values import Estimate
 from slmbench.visible import visible
 
-MEAN = LeaderboardColumn("mean", "mean", "of tasks", True, Condition("", "mean"))
-"""What the aggregate is shown as."""
-_CLAIMS: dict[str | None, tuple[str, str]] = {BEST: ("*", "green"), NOT_TOLD_APART: ("=", "cyan")}
 MIN_NAME = 8
 MAX_NAME = 28
 # One score, as most are: "0.975 [.943, .989] *".
 MIN_CELL = 20
 MAX_CELL = 22
+MOST_ROWS = 40
+MOST_DETAILS = 3
+NO_CELL = "-  "
+COLORS = {BEST: "green", NOT_TOLD_APART: "cyan"}
+MARKS = {BEST: " *", NOT_TOLD_APART: " ="}
 
 
-def render_text(leaderboard: Leaderboard, width: int, color: bool) -> str:
+@frozen
+class TextColumn:
+    """A column as texts. task, metric: its head. whole: a text for every row, short: the same without intervals.
+
+    colors: of each row's text, None for the terminal's own.
+    """
+
+    task: str
+    metric: str
+    whole: tuple[str, ...]
+    short: tuple[str, ...]
+    colors: tuple[str | None, ...]
+
+    def width(self, room: int) -> int:
+        """How many cells it takes of the room that there is."""
+        names = max(display_width(self.task), display_width(self.metric))
+        scores = max(map(display_width, self.whole))
+        return min(max(MIN_CELL, scores, min(MAX_CELL, names)), room - len(GAP))
+
+    def shown(self, row: int, width: int) -> str:
+        """Its text for a row, in exactly so many cells; without an interval if there is no room for one."""
+        text = self.whole[row] if display_width(self.whole[row]) <= width else self.short[row]
+        return fit(text, width, right=True)
+
+
+def render_text(leaderboard: Leaderboard, width: int, color: bool, own: Collection[str] = ()) -> str:
     """The table as lines of at most width cells (at least 24 are used), ending in a newline.
 
-    A score is its mean and its 95% interval. `*` (green, with color): the best row of the column; `=` (cyan): not told
-    apart from the best. Columns that don't fit beside each other go below, in blocks that repeat the names; if there
-    are several tasks and blocks, the primary metric of each alone is shown, and how many more there are. color: ANSI
-    colours of our own; escapes in names are shown as signs, never sent.
+    A score is its mean and its 95% interval. `*` (and green, with color): tests tell it apart from all others as the
+    best of its column; `=` (and cyan): it is not told apart from the best. Columns that don't fit beside each other go
+    below, in blocks that repeat the names. If several tasks don't fit, the primary metric of each alone is shown; of many
+    rows the first ones, and those with one of the run ids in `own`. What was left out is said. color: ANSI colours of our own; escapes
+    in names are shown as signs, never sent.
     """
     width = max(width, 24)
 
-    def painted(text: str, name: str) -> str:
-        return paint(text, name) if color and text else text
+    def painted(text: str, name: str | None) -> str:
+        return paint(text, name) if color and text and name else text
 
     title = "leaderboard" if leaderboard.suite is None else f"leaderboard: {visible(leaderboard.suite)}"
     lines = [painted(shortened(title, width), "bold")]
     if not leaderboard.rows:
         lines.append("no finished runs")
     else:
-        labels = [_label(row) for row in leaderboard.rows]
+        rows = _rows(leaderboard, frozenset(own))
+        columns = list(leaderboard.columns)
+        labels = [_label(row) for row in rows]
         name_width = max(MIN_NAME, min(MAX_NAME, width // 3, max(display_width(label) for label in labels)))
         room = width - name_width
-        columns = list(leaderboard.columns)
-        widths = [_cell_width(column, leaderboard.rows, room) for column in columns]
-        if len(column_blocks(widths, room - len(GAP))) > 1 and len({column.task for column in columns}) > 1:
+        texts = [_text_column(rows, column) for column in columns]
+        several = len({column.task for column in columns}) > 1
+        if several and len(column_blocks([one.width(room) for one in texts], room - len(GAP))) > 1:
             columns = [column for column in columns if column.primary]
-            widths = [_cell_width(column, leaderboard.rows, room) for column in columns]
-        if leaderboard.averages:
-            columns, widths = [MEAN, *columns], [_cell_width(MEAN, leaderboard.rows, room), *widths]
-        for block in column_blocks(widths, room - len(GAP)):
+            texts = [_text_column(rows, column) for column in columns]
+        texts = [_mean(rows)] * leaderboard.averages + texts
+        for block in column_blocks([one.width(room) for one in texts], room - len(GAP)):
             lines.append("")
-            there = [(columns[i], widths[i]) for i in block]
-            lines.extend(_block_lines(leaderboard, labels, there, name_width, painted))
+            lines.extend(_block_lines([texts[i] for i in block], labels, name_width, room, painted))
         lines.append("")
-        shown = sum(column is not MEAN for column in columns)
-        if shown < len(leaderboard.columns):
-            more = f"the primary metric of each task; {len(leaderboard.columns) - shown} more columns are on the page"
-            lines.extend(painted(line, "dim") for line in wrapped(more, width))
-        lines.extend(painted(line, "dim") for line in wrapped(_legend(leaderboard), width))
-        for badges, names in _badged(leaderboard.rows).items():
-            who = "all rows" if 2 < len(names) == len(leaderboard.rows) else ", ".join(names)
+        for left_out in _left_out(leaderboard, rows, columns):
+            lines.extend(painted(line, "dim") for line in wrapped(left_out, width))
+        lines.extend(painted(line, "dim") for line in wrapped(_legend(leaderboard, rows, columns), width))
+        for badges, names in _badged(rows).items():
+            who = "all rows" if 2 < len(names) == len(leaderboard.rows) else _some(names)
             lines.extend(painted(line, "yellow") for line in wrapped(f"! {who}: {badges}", width))
     for notice in leaderboard.notices:
         lines.extend(painted(line, "yellow") for line in wrapped(f"! {visible(notice.text)}", width))
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _rows(leaderboard: Leaderboard, own: frozenset[str]) -> list[LeaderboardRow]:
+    """The first rows, and those with a run of this call."""
+    if len(leaderboard.rows) <= MOST_ROWS:
+        return list(leaderboard.rows)
+    first = leaderboard.rows[:MOST_ROWS]
+    others = leaderboard.rows[MOST_ROWS:]
+    return [*first, *(row for row in others if any(own & set(cell.run_ids) for cell in row.cells.values()))]
+
+
+def _left_out(
+    leaderboard: Leaderboard, rows: Sequence[LeaderboardRow], columns: Sequence[LeaderboardColumn]
+) -> list[str]:
+    hidden, below = len(leaderboard.columns) - len(columns), len(leaderboard.rows) - len(rows)
+    told = [f"the primary metric of each task; {hidden} more columns are on the page"] if hidden else []
+    return [*told, f"the first {MOST_ROWS} rows; {below} more are on the page"] if below else told
 
 
 def _label(row: LeaderboardRow) -> str:
@@ -86,6 +130,11 @@ def _badged(rows: Sequence[LeaderboardRow]) -> dict[str, list[str]]:
         if row.badges:
             named.setdefault(", ".join(visible(badge) for badge in row.badges), []).append(visible(row.name))
     return named
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - 2 * MOST_DETAILS
+    return ", ".join(names[: 2 * MOST_DETAILS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _name(label: str, width: int) -> str:
@@ -107,87 +156,97 @@ def _name(label: str, width: int) -> str:
 
 
 def _metric_lines(metric: str, width: int) -> tuple[str, str]:
-    """A metric's name over two lines, the first of them empty where the name fits into one."""
+    """A metric's name over two lines, the first of them empty if the name fits into one."""
     kind, slash, rest = metric.partition("/")
     return (kind + slash, rest) if rest and display_width(metric) > width else ("", metric)
 
 
-def _cell_width(column: LeaderboardColumn, rows: Sequence[LeaderboardRow], room: int) -> int:
-    names = max(display_width(visible(column.task_label)), display_width(visible(column.metric_label)))
-    scores = max(display_width(_whole_score(row, column)) for row in rows)
-    return min(max(MIN_CELL, scores, min(MAX_CELL, names)), room - len(GAP))
+def _text_column(rows: Sequence[LeaderboardRow], column: LeaderboardColumn) -> TextColumn:
+    cells = [row.cells.get(column.key) for row in rows]
+    return TextColumn(
+        visible(column.task_label),
+        visible(column.metric_label),
+        tuple(NO_CELL if cell is None else _estimate(cell.estimate) + _mark(cell) for cell in cells),
+        tuple(NO_CELL if cell is None else number(cell.estimate.value) + _mark(cell) for cell in cells),
+        tuple(None if cell is None else COLORS.get(cell.claim or "") for cell in cells),
+    )
+
+
+def _mean(rows: Sequence[LeaderboardRow]) -> TextColumn:
+    made = [row.aggregate for row in rows]
+    return TextColumn(
+        "mean",
+        "of tasks",
+        tuple(NO_CELL if one is None else _estimate(one) + "  " for one in made),
+        tuple(NO_CELL if one is None else number(one.value) + "  " for one in made),
+        (None,) * len(rows),
+    )
+
+
+def _estimate(made: Estimate) -> str:
+    return number(made.value) + short_interval(made.ci_low, made.ci_high, made.method)
+
+
+def _mark(cell: LeaderboardCell) -> str:
+    return MARKS.get(cell.claim or "", "  ")
 
 
 def _block_lines(
-    leaderboard: Leaderboard,
+    block: Sequence[TextColumn],
     labels: Sequence[str],
-    block: Sequence[tuple[LeaderboardColumn, int]],
     name_width: int,
-    painted: Callable[[str, str], str],
+    room: int,
+    painted: Callable[[str, str | None], str],
 ) -> list[str]:
-    columns, widths = [column for column, _ in block], [width for _, width in block]
-    tasks: list[str] = []
-    for position, (column, cells) in enumerate(zip(columns, widths, strict=True)):
-        repeated = position > 0 and columns[position - 1].task_label == column.task_label
-        tasks.append(fit("" if repeated else visible(column.task_label), cells, right=True))
-    metrics = [
-        _metric_lines(visible(column.metric_label), cells) for column, cells in zip(columns, widths, strict=True)
+    widths = [column.width(room) for column in block]
+    before = [None, *(column.task for column in block)]
+    tasks = [
+        fit("" if column.task == task else column.task, cells, right=True)
+        for column, task, cells in zip(block, before, widths, strict=False)
     ]
+    metrics = [_metric_lines(column.metric, cells) for column, cells in zip(block, widths, strict=True)]
     lines = [painted(" " * name_width + GAP + GAP.join(tasks), "bold")]
     for texts in zip(*metrics, strict=True):
         if any(texts):
             cells_of_line = (fit(text, cells, right=True) for text, cells in zip(texts, widths, strict=True))
             lines.append(" " * name_width + GAP + GAP.join(cells_of_line))
     lines.append(painted("-" * (name_width + sum(widths) + len(GAP) * len(widths)), "dim"))
-    for row, label in zip(leaderboard.rows, labels, strict=True):
-        parts = [_name(label, name_width)]
-        for column, cells in zip(columns, widths, strict=True):
-            cell = row.cells.get(column.key)
-            text = fit(_score(row, column, cells), cells, right=True)
-            color = _CLAIMS[cell.claim][1] if cell is not None and cell.claim in _CLAIMS else None
-            parts.append(painted(text, color) if color else text)
-        lines.append(GAP.join(parts))
+    for position, label in enumerate(labels):
+        if position == MOST_ROWS:
+            lines.append("...")
+        shown = (
+            painted(column.shown(position, cells), column.colors[position])
+            for column, cells in zip(block, widths, strict=True)
+        )
+        lines.append(GAP.join((_name(label, name_width), *shown)))
     return lines
 
 
-def _score(row: LeaderboardRow, column: LeaderboardColumn, width: int) -> str:
-    """Mean, interval and mark; the mean and the mark alone where a cell of this width has no room for the interval."""
-    whole = _whole_score(row, column)
-    made, mark = _made(row, column)
-    return whole if made is None or display_width(whole) <= width else number(made.value) + mark
-
-
-def _whole_score(row: LeaderboardRow, column: LeaderboardColumn) -> str:
-    made, mark = _made(row, column)
-    if made is None:
-        return "-  "
-    return number(made.value) + short_interval(made.ci_low, made.ci_high, made.method) + mark
-
-
-def _made(row: LeaderboardRow, column: LeaderboardColumn) -> tuple[Estimate | None, str]:
-    """(the score, its mark) of a column, or of the mean."""
-    if column is MEAN:
-        return row.aggregate, "  "
-    cell = row.cells.get(column.key)
-    return (None, "  ") if cell is None else (cell.estimate, _mark(cell))
-
-
-def _mark(cell: LeaderboardCell) -> str:
-    return f" {_CLAIMS[cell.claim][0]}" if cell.claim in _CLAIMS else "  "
-
-
-def _legend(leaderboard: Leaderboard) -> str:
+def _legend(leaderboard: Leaderboard, rows: Sequence[LeaderboardRow], columns: Sequence[LeaderboardColumn]) -> str:
+    keys = {column.key for column in columns}
+    cells = [cell for row in rows for key, cell in row.cells.items() if key in keys]
+    claims = {cell.claim for cell in cells}
     parts = [INTERVALS]
-    claims = {cell.claim for row in leaderboard.rows for cell in row.cells.values()}
-    said = {BEST: "* the best", NOT_TOLD_APART: "= not told apart from the best"}
-    if told := [words for claim, words in said.items() if claim in claims]:
-        parts.append(f"{', '.join(told)} (paired tests on the same items, 5%)")
+    if claims - {None}:
+        marks = [f"{MARKS[claim].strip()} {text}" for claim, text in _CLAIMS.items() if claim in claims]
+        parts.append(f"{', '.join(marks)} (tests against the best on the same items, 5%)")
     if leaderboard.averages and leaderboard.aggregate is not None:
-        tasks = len(leaderboard.aggregate.columns)
-        parts.append(f"{visible(leaderboard.aggregate.name)}: over {tasks} tasks, 0 at chance and 1 at best")
-    if any(row.badges for row in leaderboard.rows):
+        count = len(leaderboard.aggregate.columns)
+        parts.append(f"mean: over {count} tasks, 0 is guessing or the worst score, 1 the best")
+    if any(cell.seeds for cell in cells):
+        most = max(len(cell.seeds) for cell in cells)
+        parts.append(f"{', '.join(_seeded(rows))}: means of several seeds, up to {most}")
+    if any(row.badges for row in rows):
         parts.append("! see below")
-    lower = [column.key for column in leaderboard.columns if not column.higher_is_better]
+    lower = [column.key for column in columns if not column.higher_is_better]
     if lower:
         parts.append(f"lower is better: {', '.join(visible(key) for key in lower)}")
     return "; ".join(parts)
+
+
+_CLAIMS = {BEST: "the best of its column", NOT_TOLD_APART: "not told apart from the best"}
+
+
+def _seeded(rows: Sequence[LeaderboardRow]) -> list[str]:
+    names = [visible(row.name) for row in rows if row.seeds]
+    return names if len(names) <= MOST_DETAILS else [f"{len(names)} rows"]

@@ -69,6 +69,8 @@ class AdapterPart(Part):
     method: how it was trained, as lora, or qlora, dora; or how it was merged, as merged: ties of one, two
     recipe: the recipe that it was trained by
     recipe_sha256: of what that recipe says
+    setting_sha256: of what that recipe says, its seed apart: trainings that share it are seeds of one row; not there
+        in earlier records
     train_seed: of its training
     train_s: seconds that its steps took
     tasks: what it was trained on
@@ -85,6 +87,7 @@ class AdapterPart(Part):
     method: AnyText | None = None
     recipe: AnyText | None = None
     recipe_sha256: AnyText | None = None
+    setting_sha256: AnyText | None = None
     train_seed: int | None = None
     train_s: Amount | None = None
     tasks: list[AnyText] | None = None

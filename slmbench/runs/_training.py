@@ -299,6 +299,7 @@ class TrainingRecord(Part):
     recipe: that it was trained by
     variant: of the recipe; null for none
     recipe_sha256: of what the recipe says
+    setting_sha256: of what the recipe says, its seed apart; not there in earlier records
     identity_sha256: of all that makes the training what it is; a training that has the same is not repeated
     settings: the recipe as it was run
     method: lora, qlora or full
@@ -339,6 +340,7 @@ class TrainingRecord(Part):
     recipe: str | None = None
     variant: str | None = None
     recipe_sha256: str | None = None
+    setting_sha256: str | None = None
     identity_sha256: str | None = None
     settings: TrainedSettings = TrainedSettings()
     method: str | None = None

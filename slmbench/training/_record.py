@@ -76,6 +76,7 @@ def training_record(
         "recipe": recipe.name,
         "variant": recipe.variant,
         "recipe_sha256": recipe.digest_of(name),
+        "setting_sha256": recipe.digest_of(name, seed=False),
         "settings": spec.model_dump(mode="json") | {"adapters": {name: spec.adapters[name].model_dump(mode="json")}},
         "method": spec.method,
         "model": loaded.source.name,

@@ -121,6 +121,18 @@ def test_a_run_that_may_not_be_ranked_has_no_mark_but_a_reason(write_run, tmp_pa
     assert "! nano: limit 20" in text
 
 
+def test_of_hundreds_of_rows_the_first_and_this_calls_are_shown(write_run, tmp_path) -> None:
+    for position in range(45):
+        write_run(f"run-{position}", [int(position > 20), 1, 0], model=f"model-{position:02}")
+    board = build_leaderboard(load_runs(tmp_path)[0])
+    last = board.rows[-1]
+    text = render_text(board, 100, color=False, own=[next(iter(last.cells.values())).run_id])
+    assert sum(line.startswith("model-") for line in text.splitlines()) == 41
+    assert f"...\n{last.name} " in text
+    assert "the first 40 rows; 4 more are on the page\n" in text
+    assert "4 more" not in render_text(build_leaderboard(load_runs(tmp_path)[0][:40]), 100, color=False)
+
+
 def test_lower_is_better_is_said(write_run, tmp_path) -> None:
     write_run("one", {"edits": [3.0, 120.5]}, higher_is_better=False)
     text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)

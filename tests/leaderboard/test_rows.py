@@ -1,0 +1,160 @@
+"""What a row is: adapters told apart by what differs, seeds of one recipe together, costs that can be compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slmbench.leaderboard import build_leaderboard, load_runs, render_text
+from slmbench.leaderboard.writers import render_csv, render_markdown
+from slmbench.statistics.aggregate import seeds_estimate
+
+KEY = "nano_note/exact_match/strict"
+SEEDS = {0: [1] * 30 + [0] * 10, 1: [1] * 20 + [0] * 20, 2: [0, 1] * 20}
+
+
+def adapters(write_run, **varied):
+    """Runs of one adapter name, a field of its record another in each."""
+    for position, (run_id, changes) in enumerate(varied.items()):
+        digest = {"adapter.sha256": f"{position:06}" + "f" * 58}
+        write_run(run_id, [1, 0, position % 2], adapter="note", changes=digest | changes)
+
+
+def names(tmp_path):
+    return sorted(row.name for row in build_leaderboard(load_runs(tmp_path)[0]).rows)
+
+
+def test_adapters_of_one_name_are_told_apart_by_what_differs(write_run, tmp_path) -> None:
+    adapters(write_run, a={"adapter.rank": 8}, b={"adapter.rank": 16})
+    assert names(tmp_path) == ["nano + note (rank 8)", "nano + note (rank 16)"][::-1]
+
+
+def test_what_does_not_differ_is_not_in_the_name(write_run, tmp_path) -> None:
+    both = {"adapter.recipe": "mine", "adapter.train_seed": 3}
+    adapters(write_run, a=both | {"adapter.method": "lora"}, b=both | {"adapter.method": "dora"})
+    assert names(tmp_path) == ["nano + note (dora)", "nano + note (lora)"]
+
+
+def test_seeds_of_other_recipes_are_rows_that_say_their_seed(write_run, tmp_path) -> None:
+    adapters(write_run, a={"adapter.train_seed": 0}, b={"adapter.train_seed": 1})
+    assert names(tmp_path) == ["nano + note (seed 0)", "nano + note (seed 1)"]
+
+
+def test_a_digest_tells_apart_what_nothing_else_does(write_run, tmp_path) -> None:
+    adapters(write_run, a={"adapter.rank": 8}, b={}, c={})
+    assert names(tmp_path) == ["nano + note (rank 16, 000001)", "nano + note (rank 16, 000002)", "nano + note (rank 8)"]
+
+
+@pytest.fixture
+def seeds(write_run, tmp_path):
+    write_run("base", [0] * 40)
+    for seed, values in SEEDS.items():
+        changes = {"adapter.train_seed": seed, "adapter.sha256": str(seed) * 64, "adapter.setting_sha256": "a" * 64}
+        folder = f"note-seed{seed}"
+        write_run(f"seed-{seed}", values, adapter=folder, changes=changes, created=f"2026-11-2{seed}T10:00:00Z")
+    return load_runs(tmp_path)[0]
+
+
+def test_seeds_of_one_recipe_are_one_row_with_a_mean_over_seeds_and_items(seeds) -> None:
+    board = build_leaderboard(seeds)
+    assert [row.name for row in board.rows] == ["nano + note", "nano"]
+    row = board.rows[0]
+    cell = row.cells[KEY]
+    assert (row.seeds, cell.seeds, cell.run_ids) == ((0, 1, 2), (2, 1, 0), ("seed-2", "seed-1", "seed-0"))
+    assert cell.values == (0.5, 0.5, 0.75)
+    assert cell.estimate.value == pytest.approx(np.mean(list(SEEDS.values())))
+    scores = np.array([SEEDS[seed] for seed in (2, 1, 0)], dtype=float)
+    assert cell.estimate == seeds_estimate(scores, None, (0.0, 1.0))
+    assert (cell.rank_low, cell.rank_high) == (1, 1)
+    assert board.notices == ()  # No seed is passed over.
+
+
+def test_seeds_are_in_every_form(seeds, tmp_path) -> None:
+    board = build_leaderboard(seeds)
+    content = board.as_json()
+    score = content["rows"][0]["scores"][KEY]
+    assert (score["seeds"], score["values"]) == ([2, 1, 0], [0.5, 0.5, 0.75])
+    assert set(score["run_ids"]) <= set(content["runs"])
+    assert content["runs"]["seed-1"]["train_seed"] == 1
+    assert "seed-2 seed-1 seed-0,2 1 0" in render_csv(board)
+    assert ", 3 seeds)" in render_markdown(board)
+    assert "nano + note: means of several seeds, up to 3" in " ".join(render_text(board, 100, color=False).split())
+
+
+def test_the_newer_of_two_trainings_with_one_seed_is_in_the_row(write_run, seeds, tmp_path) -> None:
+    same = {"adapter.train_seed": 2, "adapter.sha256": "e" * 64, "adapter.setting_sha256": "a" * 64}
+    write_run("again", [0] * 40, adapter="note", changes=same, created="2026-11-29T10:00:00Z")
+    rows = {row.name: row for row in build_leaderboard(load_runs(tmp_path)[0]).rows}
+    assert rows["nano + note"].cells[KEY].run_ids == ("again", "seed-1", "seed-0")
+    assert rows["nano + note-seed2"].cells[KEY].run_ids == ("seed-2",)
+
+
+def test_evaluations_with_several_seeds_are_one_score_if_answers_are_drawn(write_run, tmp_path) -> None:
+    drawn = {"generation": {"do_sample": True, "temperature": 0.8}}
+    for seed in (0, 1):
+        write_run(f"drawn-{seed}", [seed, 1, 0], model="drawn", changes=drawn | {"seed": seed}, key="drawn")
+        write_run(
+            f"greedy-{seed}", [1, 1, 0], model="greedy", changes={"seed": seed}, created=f"2026-11-2{seed}T10:00Z"
+        )
+    board = build_leaderboard(load_runs(tmp_path)[0])
+    cells = {row.name: next(iter(row.cells.values())) for row in board.rows}
+    assert set(cells["drawn"].run_ids) == {"drawn-0", "drawn-1"}
+    assert cells["greedy"].run_ids == ("greedy-1",)  # The other one is the same again.
+
+
+def test_costs_are_of_the_tasks_that_all_rows_have_and_of_batches(write_run, tmp_path) -> None:
+    write_run("a-note", [1, 0], model="a")
+    write_run("b-note", [1, 0], model="b", created="2026-11-20T10:00:00Z")
+    alone = {"latency": "single stream", "cost.seconds": 70.0, "cost.latency_p50_ms": 35.0}
+    write_run("b-alone", [1, 0], model="b", changes=alone, created="2026-11-21T10:00:00Z")
+    write_run("a-code", [1, 0], model="a", task="nano_code")
+    board = build_leaderboard(load_runs(tmp_path)[0])
+    assert board.cost_tasks == ("nano_note",)
+    costs = {row.name: row.cost for row in board.rows}
+    assert (costs["a"]["seconds"], costs["b"]["seconds"]) == (5.0, 5.0)
+    assert (costs["a"]["latency_p50_ms"], costs["b"]["latency_p50_ms"]) == (None, 35.0)
+
+
+def test_a_score_no_better_than_chance_claims_nothing(write_run, tmp_path) -> None:
+    for name, values in (("zero", [0] * 40), ("nil", [0] * 40)):
+        write_run(name, values, model=name)
+        write_run(f"{name}-choice", [1, 0, 0, 0] * 10, model=name, task="nano_choice", chance=0.25)
+        write_run(f"{name}-half", [1, 0] * 20, model=name, task="nano_code", chance=0.25)
+    claims = {key: cell.claim for key, cell in build_leaderboard(load_runs(tmp_path)[0]).rows[0].cells.items()}
+    assert claims == {
+        KEY: None,
+        "nano_choice/exact_match/strict": None,
+        "nano_code/exact_match/strict": "not told apart",
+    }
+
+
+def test_old_runs_by_the_hundred_are_one_notice(write_run, tmp_path) -> None:
+    for position in range(12):
+        for minute in (10, 11):
+            name = f"m{position}"
+            write_run(f"{name}-{minute}", [1, 0], model=name, created=f"2026-11-20T10:{minute}:00Z")
+    board = build_leaderboard(load_runs(tmp_path)[0])
+    (notice,) = board.notices
+    assert (notice.kind, len(notice.details)) == ("not shown", 12)
+    assert notice.text == "12 finished runs aren't shown: a newer one of the same model and task is"
+
+
+def test_tasks_are_in_the_order_that_people_count_in(write_run, tmp_path) -> None:
+    for number in (10, 2, 0, 1):
+        write_run(f"run-{number}", [1, 0], task=f"task-{number}")
+    assert [column.task for column in build_leaderboard(load_runs(tmp_path)[0]).columns] == [
+        "task-0", "task-1", "task-2", "task-10",
+    ]  # fmt: skip
+
+
+def test_rows_that_share_no_task_stand_with_those_that_have_their_tasks(write_run, tmp_path) -> None:
+    for name, task, values in (
+        ("a", "nano_note", [1, 0, 0]),
+        ("b", "nano_note", [1, 1, 1]),
+        ("c", "nano_code", [1, 1, 1]),
+        ("d", "nano_note", [1, 1, 0]),
+    ):
+        write_run(name, values, model=name, task=task)
+    board = build_leaderboard(load_runs(tmp_path)[0])
+    assert board.aggregate is None
+    assert [row.name for row in board.rows] == ["b", "d", "a", "c"]
