@@ -62,9 +62,9 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool, own: Collecti
 
     A score is its mean and its 95% interval. `*` (and green, with color): tests tell it apart from all others as the
     best of its column; `=` (and cyan): it is not told apart from the best. Columns that don't fit beside each other go
-    below, in blocks that repeat the names. If several tasks don't fit, the primary metric of each alone is shown; of many
-    rows the first ones, and those with one of the run ids in `own`. What was left out is said. color: ANSI colours of our own; escapes
-    in names are shown as signs, never sent.
+    below, in blocks that repeat the names. If several tasks don't fit, the primary metric of each alone is shown; of
+    many rows the first ones, and those with one of the run ids in `own`. What was left out is said. color: ANSI colours
+    of our own; escapes in names are shown as signs, never sent.
     """
     width = max(width, 24)
 
