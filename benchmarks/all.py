@@ -27,6 +27,7 @@ SCRIPTS = {
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),
     "intervals.py": (),
+    "ranks.py": (),
     "planning.py": (),
     "leaderboard_scale.py": (),
     "merge_adapters.py": (),

@@ -26,7 +26,7 @@ def estimate(
     - `wilson-t`: no cluster is named, other values in a range. Wilson's interval of as many right-or-wrong items as
       have the mean's variance, with Student's t (n - 1) in place of the normal. Where a few items make up the variance
       (many scores at an end of the range), it is that of the values and one more at either end of weight
-      3 (kurtosis - 2) / n, at most 1: what was seen once in a hundred may have been missed. stderr is that of `t`.
+      2 (kurtosis - 3) / n, at most 1: what was seen once in a hundred may have been missed. stderr is that of `t`.
     - `wilson-cr2`: some cluster is named, values in a range. The same interval from the CR2 standard error and
       Satterthwaite's degrees of freedom (`clustered_spread`).
     - `t`, `cr2-t`: the same without a range: mean +- t * stderr.
@@ -201,7 +201,7 @@ def _clustered(
 def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> float:
     """The variance of the mean of scores strictly within bounds, not smaller where it hangs on few items.
 
-    Of the values, and of one at either bound with the weight 3 (kurtosis - 2) / n, at least 0 and at most 1: the
+    Of the values, and of one at either bound with the weight 2 (kurtosis - 3) / n, at least 0 and at most 1: the
     kurtosis over n is one over the number of items that the variance hangs on.
     """
     n = len(numbers)
@@ -209,7 +209,7 @@ def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float])
     second = math.fsum(squares)
     if max(numbers) > min(numbers):
         share = math.fsum(square * square for square in squares) / (second * second)
-        weight = min(1.0, max(0.0, 3 * (share - 2 / n)))
+        weight = min(1.0, max(0.0, 2 * (share - 3 / n)))
     else:  # Scores that don't differ at all say nothing of their spread.
         weight = 1.0
     low, high = bounds
