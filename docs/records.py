@@ -19,6 +19,7 @@ FILES = {
     "sample": "A line of `samples.jsonl`",
     "training": "`training.json`",
     "merged": "`merge.json`",
+    "leaderboard": "`leaderboard.json`",
 }
 
 

@@ -194,7 +194,7 @@ def see_training(folder: str) -> Any:
     files = sorted(path.relative_to(out).as_posix() for path in Path(out).rglob("*") if path.is_file())
     training = next(Path(out, "adapters").glob("*/training.json"))
     return {
-        "files": [re.sub(r"[0-9a-f]{10}", "ID", name) for name in files],
+        "files": [re.sub(r"[0-9a-f]{10,}", "ID", name) for name in files],
         "training.json": shape(json.loads(training.read_text(encoding="utf-8"))),
     }
 
