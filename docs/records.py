@@ -1,4 +1,4 @@
-"""Writes the tables of fields in docs/results.md from the JSON schemas that `slmbench schema` prints.
+"""Writes the tables of fields in docs/fields.md from the JSON schemas that `slmbench schema` prints.
 
 python docs/records.py [--check]
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from slmbench.cli.schema import json_schema
 
-PAGE = Path(__file__).resolve().parent / "results.md"
+PAGE = Path(__file__).resolve().parent / "fields.md"
 START, END = "<!-- Generated: python docs/records.py -->\n", "<!-- Generated up to here -->\n"
 FILES = {
     "run": "`run.json`",
@@ -71,4 +71,4 @@ if __name__ == "__main__":
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(page(), encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/results.md has not the fields of the records: run python docs/records.py")
+        sys.exit("docs/fields.md has not the fields of the records: run python docs/records.py")
