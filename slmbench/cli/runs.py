@@ -10,7 +10,8 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._runs_exchange import export_command, import_command
 from slmbench.console import say, show, show_json
-from slmbench.console.columns import Cell, print_lines, table_lines
+from slmbench.console.columns import GAP, Cell, print_lines, table_lines, widths_of
+from slmbench.leaderboard.texts import number, short_interval
 from slmbench.paths import shown
 from slmbench.visible import visible
 from slmbench.workflow.recipes import DEFAULT_OUT
@@ -60,7 +61,7 @@ def list_command(paths: tuple[str, ...], task: str | None, model: str | None, st
     if as_json:
         show_json([run.as_json() for run in runs])
     elif runs:
-        print_lines(table_lines(["run", "who", "task", "how", "score", "when", "size"], [_row(run) for run in runs]))
+        print_lines(_fitting(["run", "who", "task", "how", "score", "when", "size"], [_row(run) for run in runs]))
         say(f"{len(runs)} runs, {told_size(sum(run.bytes for run in runs))}")
     else:
         say("no such run")
@@ -74,9 +75,34 @@ def _row(run: StoredRun) -> list[Cell]:
     from slmbench.workflow.runs import told_size
 
     first, created = run.first, str(run.record.get("created") or "")
-    score = Cell(f"{first.name} {_told(first)}") if first else Cell(run.status, "red" if run.fault else "yellow")
+    score = Cell(f"{first.name} {_told_short(first)}") if first else Cell(run.status, "red" if run.fault else "yellow")
     when = Cell(created[:16].replace("T", " "))
     return [Cell(run.handle), Cell(run.who), Cell(run.task), Cell(run.how), score, when, Cell(told_size(run.bytes))]
+
+
+def _fitting(header: list[str], rows: list[list[Cell]]) -> list[str]:
+    """The table without the columns that a terminal has no room for: what they take, when they were made, how."""
+    import shutil
+
+    width = shutil.get_terminal_size((10_000, 24)).columns
+    kept = list(range(len(header)))
+    for name in ("size", "when", "how"):
+        widths = widths_of([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+        if sum(widths) + len(GAP) * (len(widths) - 1) > width:
+            kept.remove(header.index(name))
+    widths = widths_of([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    over = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    if over > 0:  # Models of one family differ at their ends.
+        most = max(16, widths[1] - over)
+        rows = [
+            [row[0], Cell(f"\u2026{row[1].text[1 - most :]}"), *row[2:]] if len(row[1].text) > most else row
+            for row in rows
+        ]
+    return table_lines([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def _told_short(metric: MetricPart) -> str:
+    return number(metric.value) + short_interval(metric.ci_lo, metric.ci_hi, metric.method)
 
 
 def _told(metric: MetricPart) -> str:

@@ -109,12 +109,18 @@ def _together(loaded: Sequence[LoadedRuns]) -> LoadedRuns:
 
 
 def row_of(name: str, folder: str, loaded: LoadedRuns) -> ComparedSide:
-    """A row of a folder's leaderboard. Raises UsageError; RunProblems if it may be among runs that were left out."""
+    """A row of a folder's leaderboard, or one of its runs by its id or the digits at its end.
+
+    Raises UsageError if there is none; RunProblems if it may be among runs that were left out.
+    """
     rows = rows_of(loaded.runs)
     by_name = {who.name: who for who in rows}
     # A shell's word is easier to type without the blanks.
     close = [who for who in rows if who.name.replace(" ", "") == name.replace(" ", "")]
     found = by_name.get(name) or (close[0] if len(close) == 1 else None)
+    of_id = [run for run in loaded.runs if name == run.run_id or run.run_id.endswith(f"__{name}")]
+    if found is None and len(of_id) == 1:
+        return ComparedSide(next(who for who in rows_of(of_id)), folder)
     if found is None:
         if loaded.problems:
             raise RunProblems(list(loaded.problems))

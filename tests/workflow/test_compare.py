@@ -63,6 +63,7 @@ def test_sides_are_found_by_folder_by_run_and_by_name_without_blanks(out, tmp_pa
         found = compared(a, alone)
         assert (found.a.name, found.b.name) == ("nano", "other") and found.tasks[0].metrics[0].b == 1.0
     assert rows(out, "nano", "nano+note").b.name == "nano + note"
+    assert rows(out, "base", "tuned").b.name == "nano + note"  # By the runs' ids.
     found = compared("nano + note", "other", folders=(str(out), str(alone)))
     assert (found.a.place, found.b.place) == (str(out), str(alone))
 
