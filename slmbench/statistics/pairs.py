@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from slmbench.statistics.clusters import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS, clustered_spread
 from slmbench.statistics.crossed import SeedSpread, parts_p, seed_spread
 from slmbench.statistics.estimate import estimate, interval_within, spread_of_mean, t_quantile
+from slmbench.statistics.planning import detectable_at, spread_of_pair
 from slmbench.statistics.significance import NOTHING, POWER, paired_p
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def _single(
     varies = spread.stderr > NOTHING * abs(made.value)
     tellable = labels is None or (spread.clusters >= MIN_CLUSTERS and spread.effective >= MIN_EFFECTIVE_CLUSTERS)
     detectable = _reach(spread.freedom) * spread.stderr if varies and tellable and spread.freedom > 0 else None
+    if binary and not labels and varies:  # Two models that differ by so much do so on as many items at least.
+        detectable = detectable_at(len(differences), spread_of_pair(first, second))
     better = second > first if up else second < first
     wins, ties = int(better.sum()), int((second == first).sum())
     method = "sign-flip" if labels else "mcnemar-midp" if binary else "paired-t" if varies else "sign"

@@ -139,3 +139,11 @@ def test_seeds_and_clusters_and_missing_items_go_together() -> None:
     )
     assert pair.n == 59 and pair.p < 0.01
     assert found.best == (False, True)
+
+
+def test_what_right_or_wrong_items_can_show_is_never_less_than_a_test_of_so_many_needs() -> None:
+    """One that is right on nearly all and one that is right on none: their differences hardly vary."""
+    a, b = np.zeros(200), np.array([1.0] * 199 + [0.0])
+    found = compare_pair(a, b, higher_is_better=True)
+    # A test that knows how many items differ, and not in which direction: (1.96 + .84) sqrt(.995 / 200).
+    assert found.detectable == pytest.approx(0.198, abs=0.005)
