@@ -71,6 +71,20 @@ BATCH = _Batch()
     "--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged, and ranked among themselves."
 )
 @click.option(
+    "--against",
+    multiple=True,
+    metavar="RUN",
+    help="A finished run on the same items, by its folder or id: with --until decided, who is better than it.",
+)
+@click.option(
+    "--until",
+    type=click.Choice(["decided"]),
+    help="Items in random order, and an end as soon as it is sure (wrong at most 5%) which is better: docs/decide.md.",
+)
+@click.option(
+    "--margin", type=float, metavar="D", help="A difference that doesn't matter: within it the two are equal."
+)
+@click.option(
     "--engine", metavar="NAME", default="shared", show_default=True, help="`slmbench list engines` shows them."
 )
 @click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows to compute at once, or auto.")
@@ -116,7 +130,7 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
     quiet_libraries()
     runs = evaluate_plan(plan, tasks, catalog)
     if as_json:
-        show_json([run.record for run in runs])
+        show_json([run.record | ({"decision": run.decision} if run.decision else {}) for run in runs])
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]

@@ -2,6 +2,7 @@
 
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._evaluate import evaluate_tasks
+from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._parity import SentRequest, sent_requests
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate_tasks",
     "format_remarks",
     "format_trained_in",
+    "items_sha256",
     "needs_rows",
     "refuse_unscorable",
     "rescore",

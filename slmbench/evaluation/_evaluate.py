@@ -81,7 +81,7 @@ def evaluate_tasks(
         races = {job.task.name: against[job.task.name] for job in jobs if job.task.name in against}
         for job in jobs:
             if (opponent := races.get(job.task.name)) is not None:
-                kept[job.task.name] = _kept_race(who, job, opponent, kept[job.task.name])
+                kept[job.task.name] = _kept_race(who, style, job, opponent, kept[job.task.name])
         finished = {
             name: run.without_texts() if options.no_texts else run for name, run in kept.items() if run is not None
         }
@@ -91,7 +91,7 @@ def evaluate_tasks(
     return [finished[name] for name in names]
 
 
-def _kept_race(who: str, job: Job, opponent: Opponent, whole: Run | None) -> Run | None:
+def _kept_race(who: str, style: Format, job: Job, opponent: Opponent, whole: Run | None) -> Run | None:
     """What is there of a race: the whole set's run, or the one that it ended with. Raises UsageError against itself."""
     if opponent.run_id == job.record["run_id"]:
         raise UsageError(f"--against {shown(opponent.folder)}: it is the run of {who} itself; give another model's")
@@ -104,7 +104,7 @@ def _kept_race(who: str, job: Job, opponent: Opponent, whole: Run | None) -> Run
         run = evolve(whole, decision=part.model_dump())
     if run is not None and run.decision is not None:
         say(f"{job.task.name}: there already, from a call before")
-        tell_verdict(who, job.task.name, opponent, StoppedPart.model_validate(run.decision), None)
+        tell_verdict(who, style.name, job.task.name, opponent, StoppedPart.model_validate(run.decision), None)
     return run
 
 
@@ -239,7 +239,7 @@ class _Asking:
                 done = self.finish(job, run, raced.results)
         else:
             done = self._stop(job, run, opponent, raced, part)
-        tell_verdict(who, job.task.name, opponent, part, done.record["cost"]["seconds"])
+        tell_verdict(who, self.style.name, job.task.name, opponent, part, done.record["cost"]["seconds"])
         return evolve(done, decision=part.model_dump())
 
     def _stop(self, job: Job, run: OpenRun, opponent: Opponent, raced: Raced, part: StoppedPart) -> Run:
@@ -249,6 +249,7 @@ class _Asking:
             os.makedirs(stopped.folder, exist_ok=True)
         facts: JsonObject = {key: run.record[key] for key in FACTS if key in run.record}
         short = OpenRun(stopped.folder, {**stopped.record, **facts, "stopped": part.model_dump()})
+        short.resumed = run.resumed
         try:
             with phase(f"metrics of {job.task.name}"):
                 return self.finish(job, short, raced.results, raced.places)

@@ -28,11 +28,13 @@ Ask = Callable[[Sequence[int]], JsonObject]
 class Opponent:
     """A finished run that a model is compared with item by item, in one metric.
 
-    name: of its model, for people. folder: where it is. scores: item id -> its score. has: how many items of the random
-    order it has itself, if it was stopped; None for all. seed: of that order. margin: a difference that doesn't matter.
+    name: of its model, for people. format: how its prompts were written. folder: where it is. scores: item id -> its
+    score. has: how many items of the random order it has itself, if it was stopped; None for all. seed: of that order.
+    margin: a difference that doesn't matter.
     """
 
     name: str
+    format: str
     run_id: str
     folder: str
     samples_sha256: str
@@ -122,6 +124,7 @@ def replayed(job: Job, opponent: Opponent, scores: Mapping[str, float]) -> Raced
 def stopped_part(job: Job, opponent: Opponent, raced: Raced) -> StoppedPart:
     """What the record says of it."""
     state = raced.state
+    low, high = raced.race.interval()
     return StoppedPart(
         n=state.n,
         total=len(job.examples),
@@ -136,11 +139,11 @@ def stopped_part(job: Job, opponent: Opponent, raced: Raced) -> StoppedPart:
         wins=state.wins,
         losses=state.losses,
         ties=state.ties,
-        e_value=math.exp(min(state.log_e, 700.0)),
+        e_value=_e_value(state),
         p=state.p,
         difference=state.difference,
-        ci_lo=state.low,
-        ci_hi=state.high,
+        ci_lo=low,
+        ci_hi=high,
         whole=job.record["run_id"],
         whole_key=job.record["comparability_key"],
     )
@@ -173,17 +176,23 @@ def kept_stopped(job: Job, opponent: Opponent, pool_of: Callable[[str], Pool]) -
     return finished_run(folder, pool_of, prefix_of(job, opponent, draws[:n]).record) if n else None
 
 
-def tell_verdict(who: str, task: str, opponent: Opponent, part: StoppedPart, seconds: float | None) -> None:
-    """Says how a race came out. seconds: that its items took; None if that isn't known."""
+def tell_verdict(
+    who: str, format: str, task: str, opponent: Opponent, part: StoppedPart, seconds: float | None
+) -> None:
+    """Says how a race came out. format: of our prompts. seconds: that its items took; None if that isn't known."""
+    theirs = opponent.name
+    if theirs == who:
+        other = opponent.format != format
+        who, theirs = (f"{who} ({format})", f"{who} ({opponent.format})") if other else (who, f"run {opponent.run_id}")
     n, total = f"{part.n:,}", f"{part.total:,}"
     said = {
-        "better": f"is better than {opponent.name}",
-        "worse": f"is worse than {opponent.name}",
-        "equal": f"and {opponent.name} are practically equal, within {part.margin}",
-        "undecided": f"and {opponent.name}: undecided",
+        "better": f"is better than {theirs}",
+        "worse": f"is worse than {theirs}",
+        "equal": f"and {theirs} are practically equal, within {part.margin or 0:g}",
+        "undecided": f"and {theirs}: undecided",
     }[part.verdict]
     on = f"after {n} of {total} items" if part.n < part.total else f"on all {total} items"
-    counts = f"{part.wins:,} wins, {part.losses:,} losses, {part.ties:,} ties in {part.metric}"
+    counts = f"{_counted(part.wins, part.losses)}, {part.ties:,} {'tie' if part.ties == 1 else 'ties'} in {part.metric}"
     say(f"{task}: {who} {said}, {on}: {counts}; E = {part.e_value:.3g} ({1 / SEQUENCE_ALPHA:.0f} decides)")
     say(
         f"{task}: difference {part.difference:+.3f}, 95% {part.ci_lo:+.3f} to {part.ci_hi:+.3f} wherever it stops; "
@@ -232,8 +241,15 @@ def _short(made: PairedRace) -> str:
     state = made.state
     if not state.n:
         return f"0 of {made.total:,}"
-    counts = f"{state.wins:,} wins, {state.losses:,} losses"
-    return f"{state.n:,} of {made.total:,}: {counts}, E {math.exp(min(state.log_e, 700)):.2g}"
+    return f"{state.n:,} of {made.total:,}: {_counted(state.wins, state.losses)}, E {_e_value(state):.2g}"
+
+
+def _counted(wins: int, losses: int) -> str:
+    return f"{wins:,} {'win' if wins == 1 else 'wins'}, {losses:,} {'loss' if losses == 1 else 'losses'}"
+
+
+def _e_value(state: RaceState) -> float:
+    return math.exp(min(state.log_e, 700.0))
 
 
 def _outlook(made: PairedRace) -> str:

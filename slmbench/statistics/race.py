@@ -10,8 +10,8 @@ from attrs import frozen
 
 from slmbench.statistics.pairs import compare_pair
 from slmbench.statistics.sequential import (
-    BernsteinSequence,
     BettingTest,
+    betting_interval,
     final_share,
     log_set_e_value,
     wins_needed,
@@ -20,8 +20,8 @@ from slmbench.statistics.sequential import (
 ALPHA = 0.05
 SEQUENCE_ALPHA, END_ALPHA = 0.04, 0.01
 """What of it may be spent while it runs, and on one test of all items at the end."""
-EQUAL_ALPHA = 0.03
-"""What the interval that has to lie within the margin may miss: with the chance of a wrong winner it stays below 5%."""
+EQUAL_ALPHA = 0.015
+"""What each end of the margin may be ruled out wrongly by; with a wrong winner, that is 5% at most (`PairedRace`)."""
 
 Verdict: TypeAlias = Literal["better", "worse", "equal", "undecided"]
 
@@ -32,8 +32,8 @@ class RaceState:
 
     n: items. wins, losses, ties: of these, by which model is better. log_e: log of the e-value of "equally good". p:
     of that, valid whenever one stops: 1 / the largest e-value so far. difference: mean over these items, ours minus
-    theirs, in the metric's units; low, high: its 95% interval, which holds whenever one stops. verdict: undecided while
-    it goes on. by: what decided: `sequence`, `margin`, or `all items`, the test at the end; '' for nothing.
+    theirs, in the metric's units. verdict: undecided while it goes on. by: what decided: `sequence`, `margin`, or
+    `all items`, the test at the end; '' for nothing.
     """
 
     n: int
@@ -43,8 +43,6 @@ class RaceState:
     log_e: float
     p: float
     difference: float
-    low: float
-    high: float
     verdict: Verdict
     by: str
 
@@ -57,9 +55,11 @@ class PairedRace:
     """Takes scores of both models, draw by draw. A draw is an item, or a whole cluster of items.
 
     total: items of the whole set. draws: that it consists of. largest: items of the largest. bounds: of a score.
-    margin: a difference that doesn't matter, in the metric's units; None if each does. The winner is wrong with
-    probability 5% at most, and so is `equal`: 4% for the e-value while it runs, 1% for the test of all items at the end
-    (`compare_pair`: mid-p McNemar for right-or-wrong items); 3% and 1% for the margin.
+    margin: a difference that doesn't matter, in the metric's units; None if each does.
+    The winner is wrong with probability 5% at most: 4% for the e-value while it runs, 1% for the test of all items at
+    the end (`compare_pair`: mid-p McNemar for right-or-wrong items). With a margin, the verdict is wrong with no more:
+    if the models differ by the margin, `equal` is wrong by 1.5% while it runs and .5% at the end, and the wrong winner
+    by 2.1% and .5%, as its e-value has to be 49 on one side.
     Raises ValueError for bounds or a margin that can't be.
     """
 
@@ -82,14 +82,15 @@ class PairedRace:
         self.bounds, self._higher = bounds, higher_is_better
         # The mean over items is so many times the mean over draws of what `_draw` makes of them.
         self._scale = self.draws * largest * self.width / total
-        self._test, self._interval = BettingTest(), BernsteinSequence(ALPHA)
-        self._equal = None if margin is None else BernsteinSequence(EQUAL_ALPHA)
+        self._test = BettingTest()
+        edge = 0.0 if margin is None else margin / self._scale
+        self._edges = () if margin is None else (BettingTest(-edge, 1), BettingTest(edge, -1))
+        self._units_seen: list[float] = []
         self._theirs: list[float] = []
         self._ours: list[float] = []
         self._clusters: list[int] = []
-        self._units = 0
         self._most = self._sum = 0.0
-        self.state = RaceState(0, 0, 0, 0, 0.0, 1.0, 0.0, -self.width, self.width, "undecided", "")
+        self.state = RaceState(0, 0, 0, 0, 0.0, 1.0, 0.0, "undecided", "")
 
     @property
     def signs_only(self) -> bool:
@@ -105,11 +106,10 @@ class PairedRace:
         unit = math.fsum(differences) / (self.width * self.largest)
         log_e = self._test.add(unit)
         self._most = max(self._most, log_e)
-        low, high = self._interval.add(unit)
+        self._units_seen.append(unit)
         self._theirs += theirs
         self._ours += ours
-        self._clusters += [self._units if self.largest > 1 else -1] * len(ours)
-        self._units += 1
+        self._clusters += [len(self._units_seen) if self.largest > 1 else -1] * len(ours)
         up = sum(one > 0 for one in differences)
         down = sum(one < 0 for one in differences)
         wins, losses = (up, down) if self._higher else (down, up)
@@ -123,8 +123,6 @@ class PairedRace:
             log_e,
             min(1.0, math.exp(-self._most)),
             mean,
-            max(-self.width, low * self._scale),
-            min(self.width, high * self._scale),
             *self._verdict(log_e, mean, unit),
         )
         return self.state
@@ -133,10 +131,9 @@ class PairedRace:
         winner: Verdict = "better" if (mean > 0) == self._higher else "worse"
         if log_e >= -math.log(SEQUENCE_ALPHA):
             return winner, "sequence"
-        if self._equal is not None and self.margin is not None:
-            low, high = self._equal.add(unit)
-            if -self.margin < low * self._scale and high * self._scale < self.margin:
-                return "equal", "margin"
+        # Both take it, whatever the first one says.
+        if self._edges and min([edge.add(unit) for edge in self._edges]) >= -math.log(EQUAL_ALPHA):
+            return "equal", "margin"
         if len(self._ours) < self.total:
             return "undecided", ""
         import numpy as np
@@ -149,6 +146,11 @@ class PairedRace:
         if self.margin is not None and abs(found.difference) + _quantile(found.n) * found.stderr < self.margin:
             return "equal", "all items"
         return "undecided", ""
+
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the difference, in the metric's units; it holds whenever one stops."""
+        low, high = betting_interval(self._units_seen, ALPHA)
+        return max(-self.width, low * self._scale), min(self.width, high * self._scale)
 
     def wins_needed(self) -> int:
         """How many draws in a row that the leader wins would decide; of other scores than right or wrong, at least."""

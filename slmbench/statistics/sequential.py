@@ -10,9 +10,11 @@ from slmbench.values import Array
 PRIORS = (0.5, 5.0, 20.0)
 """The a of the Beta(a, a) that a win's probability is drawn from: for large, middling and small differences."""
 NODES = 2048
+_FEW = 50
+_PRECISION = 1e-5
 
 
-def log_e_values(wins: Array, losses: Array, priors: Sequence[float] = PRIORS) -> Array:
+def log_e_values(wins: Array, losses: Array) -> Array:
     """log of the e-value of "a win is as likely as a loss", for counts of both (ints, or arrays of one shape).
 
     The mean over the priors a of B(a + wins, a + losses) 2^(wins + losses) / B(a, a): the likelihood of the wins and
@@ -24,75 +26,88 @@ def log_e_values(wins: Array, losses: Array, priors: Sequence[float] = PRIORS) -
     from scipy.special import betaln, logsumexp
 
     wins, losses = np.asarray(wins, dtype=float), np.asarray(losses, dtype=float)
-    each = [betaln(a + wins, a + losses) - betaln(a, a) for a in priors]
+    each = [betaln(a + wins, a + losses) - betaln(a, a) for a in PRIORS]
     return (wins + losses) * math.log(2) + logsumexp(each, axis=0) - math.log(len(each))
 
 
 class BettingTest:
-    """The same e-value for differences of any size in [-1, 1], one after another: of "their mean is 0".
+    """Evidence against a mean of values in [-1, 1], one after another: an e-value that may be looked at after each.
 
-    The mean of prod(1 + bet d) over bets in (-1, 1) whose (1 + bet) / 2 has the priors' distribution; for differences
-    of -1, 0 and 1 it is `log_e_values`, within 1e-9. The distribution is a sum over `NODES` bets: to be valid it needs
-    to be no better than that. Source: Waudby-Smith and Ramdas 2024, section 4; Robbins 1970.
+    The mean of the product of 1 + b (value - mean) / (1 + mean), or / (1 - mean) for b < 0, over bets b in (-1, 1)
+    whose (1 + b) / 2 has the priors' distribution. For values of -1, 0 and 1 and a mean of 0 it is `log_e_values`,
+    within 1e-9. If the values come independently with that mean, it ever reaches 1 / alpha with probability alpha at
+    most. The distribution is a sum over `NODES` bets: to be valid it needs to be no better than that.
+    side: 1 bets on a larger mean alone, so that it is evidence against all smaller ones, too, -1 on a smaller one; 0 on
+    both. Source: Waudby-Smith and Ramdas 2024, section 4; Robbins 1970.
     """
 
-    def __init__(self, priors: Sequence[float] = PRIORS) -> None:
+    def __init__(self, mean: float = 0.0, side: int = 0) -> None:
         import numpy as np
 
-        angles = (np.arange(NODES) + 0.5) * math.pi / NODES
-        self._bets = -np.cos(angles)
-        # dtheta of Beta(a, a) is sin(angle)^(2a - 1) dangle, smooth and periodic: equal steps are exact soon.
-        weights = np.sin(angles)[None] ** (2 * np.asarray(priors)[:, None] - 1)
-        weights /= weights.sum(1, keepdims=True)
-        self._logs = np.log(weights.mean(0))
+        bets, self._logs = _bets(NODES)
+        if side:
+            chosen = bets * side > 0
+            bets, self._logs = bets[chosen], self._logs[chosen]
+            self._logs -= np.logaddexp.reduce(self._logs)
+        self._bets, self.mean = bets / (1 + np.sign(bets) * mean), mean
         self.log_e = 0.0
 
-    def add(self, difference: float) -> float:
-        """Takes one difference; returns log E. Raises ValueError for one outside [-1, 1]."""
+    def add(self, value: float) -> float:
+        """Takes one value; returns log E. Raises ValueError for one outside [-1, 1]."""
         import numpy as np
-        from scipy.special import logsumexp
 
-        if not -1 <= difference <= 1:
-            raise ValueError(f"a difference is {difference!r}; it has to be from -1 to 1")
-        if difference:
-            self._logs += np.log1p(self._bets * difference)
-            self.log_e = float(logsumexp(self._logs))
+        _check(value)
+        if value != self.mean:
+            self._logs += np.log1p(self._bets * (value - self.mean))
+            self.log_e = float(np.logaddexp.reduce(self._logs))
         return self.log_e
 
 
-class BernsteinSequence:
-    """Intervals for the mean of values in [-1, 1], all of which hold at once with probability 1 - alpha.
+def betting_interval(values: Sequence[float], alpha: float = 0.05) -> tuple[float, float]:
+    """The means of values in [-1, 1] that `BettingTest` leaves after these values: an interval, within 1e-5.
 
-    The predictable plug-in empirical Bernstein sequence, each interval cut to those before it. Values may come
-    independently, or in random order without replacement. Source: Waudby-Smith and Ramdas 2024, section 3.2.
+    The intervals after 1, 2, 3 ... values all hold at once with probability 1 - alpha. log E is convex in the mean, so
+    what is left lies between two ends. Raises ValueError for a value outside [-1, 1].
     """
+    import numpy as np
 
-    def __init__(self, alpha: float) -> None:
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha is {alpha!r}; it has to be between 0 and 1")
-        self._log = math.log(2 / alpha)
-        self._n, self._sum, self._squares = 0, 0.0, 0.0
-        self._bets, self._betted, self._spent = 0.0, 0.0, 0.0
-        self.low, self.high = -1.0, 1.0
+    for value in values:
+        _check(value)
+    if not values:
+        return -1.0, 1.0
+    seen, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    bets, logs = _bets(NODES if len(seen) <= _FEW else NODES // 8)
+    observed = float(np.average(seen, weights=counts))
 
-    def add(self, value: float) -> tuple[float, float]:
-        """Takes one value; returns the ends of the interval so far. Raises ValueError for one outside [-1, 1]."""
-        if not -1 <= value <= 1:
-            raise ValueError(f"a value is {value!r}; it has to be from -1 to 1")
-        x = (value + 1) / 2
-        mean, variance = (0.5 + self._sum) / (self._n + 1), (0.25 + self._squares) / (self._n + 1)
-        t = self._n + 1
-        bet = min(math.sqrt(2 * self._log / (variance * t * math.log(1 + t))), 0.5)
-        self._spent += 4 * (x - mean) ** 2 * (-math.log1p(-bet) - bet) / 4
-        self._bets += bet
-        self._betted += bet * x
-        self._n, self._sum = t, self._sum + x
-        self._squares += (x - (0.5 + self._sum) / (t + 1)) ** 2
-        centre, half = self._betted / self._bets, (self._log + self._spent) / self._bets
-        low, high = max(self.low, 2 * (centre - half) - 1), min(self.high, 2 * (centre + half) - 1)
-        if low <= high:  # They part with probability alpha at most; the last interval stands then.
-            self.low, self.high = low, high
-        return self.low, self.high
+    def is_left(mean: float) -> bool:
+        scaled = bets / (1 + np.sign(bets) * mean)
+        capital = logs + np.log1p(scaled[:, None] * (seen - mean)) @ counts
+        return bool(np.logaddexp.reduce(capital) < -math.log(alpha))
+
+    def end(outside: float) -> float:
+        inside = observed
+        while abs(outside - inside) > _PRECISION:
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if is_left(middle) else (inside, middle)
+        return outside
+
+    return end(-1.0), end(1.0)
+
+
+def _bets(nodes: int) -> tuple[Array, Array]:
+    """(bets: (nodes,), in (-1, 1); the logs of their probabilities)"""
+    import numpy as np
+
+    angles = (np.arange(nodes) + 0.5) * math.pi / nodes
+    # dtheta of Beta(a, a) is sin(angle)^(2a - 1) dangle, smooth and periodic: equal steps are exact soon.
+    weights = np.sin(angles)[None] ** (2 * np.asarray(PRIORS)[:, None] - 1)
+    weights /= weights.sum(1, keepdims=True)
+    return -np.cos(angles), np.log(weights.mean(0))
+
+
+def _check(value: float) -> None:
+    if not -1 <= value <= 1:
+        raise ValueError(f"a value is {value!r}; it has to be from -1 to 1")
 
 
 def final_share(right: int, n: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -155,11 +170,6 @@ def log_set_e_value(wins: int, losses: int, ties: int, total: int) -> float:
             log_posterior = log_posterior + gammaln(a + count) - gammaln(a + had) - gammaln(left + 1)
         smallest = min(smallest, float((log_prior - log_posterior).min()))
     return smallest
-
-
-def certain_mean(values_sum: float, n: int, total: int) -> tuple[float, float]:
-    """The ends of what the mean of all `total` values in [-1, 1] can still be, n of which are known to add up so."""
-    return (values_sum - (total - n)) / total, (values_sum + (total - n)) / total
 
 
 def wins_needed(wins: int, losses: int, alpha: float) -> int:

@@ -15,6 +15,7 @@ from slmbench.evaluation import (
     AdapterChoice,
     Encoded,
     EvaluationOptions,
+    Opponent,
     Routed,
     choose_format,
     evaluate_tasks,
@@ -37,6 +38,7 @@ from slmbench.routing import AUTO, RouterChoice, read_router
 from slmbench.runs import Run, read_merge, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
+from slmbench.workflow.decide import check_race, opponents_of
 from slmbench.workflow.recipes import bertscore_by_twin, data_mode
 
 
@@ -47,7 +49,9 @@ class EvaluationPlan:
     choices: each is a row more, in which every item goes to the one of the adapters that it chooses; then they are
     called by their folders' names. router: the folder of one, whose adapters the name `auto` among the adapters stands
     for. alone: the adapters' own rows, too. data: auto, or samples, the golden rows alone.
-    twin: the model's tiny random copy in its place.
+    twin: the model's tiny random copy in its place. against: finished runs, by their folders, that everything is
+    compared with item by item; until: decided, the moment at which it ends. margin: a difference that doesn't matter.
+    With adapters it is they that are compared, and the base isn't scored.
     """
 
     model: str | LoadedModel
@@ -63,6 +67,9 @@ class EvaluationPlan:
     twin: bool = False
     data: str = "auto"
     settings: Settings = field(factory=Settings)
+    against: tuple[str, ...] = ()
+    until: str | None = None
+    margin: float | None = None
 
 
 def evaluate(
@@ -85,6 +92,9 @@ def evaluate(
     samples: int | None = None,
     allow_unsafe_code: bool = False,
     no_texts: bool = False,
+    against: str | Sequence[str] | None = None,
+    until: str | None = None,
+    margin: float | None = None,
     catalog: Catalog | None = None,
 ) -> list[Run]:
     """Scores a model on tasks; one finished Run each, in the order of `tasks`, in `<out>/runs`.
@@ -101,6 +111,9 @@ def evaluate(
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
     names are looked up; `default_catalog()` unless given.
+    against: a finished run's folder (or several, one a task). until: "decided": items are asked in a random order until
+    it is sure which of both is better, and the Run says so in `decision` (docs/decide.md). margin: a difference that
+    doesn't matter, in the metric's units; within it both are equal.
     The same call again returns the runs that are there already, and goes on with one that was cut off.
     Raises SlmbenchError's children, as the command line does.
     """
@@ -131,15 +144,21 @@ def evaluate(
         base=adapter is None,
         force_base=force_base,
         settings=Settings(shots, cot, samples),
+        against=(against,) if isinstance(against, str) else tuple(against or ()),
+        until=until,
+        margin=margin,
     )
     return evaluate_plan(*ready_evaluation(plan, catalog), catalog)
 
 
 def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[EvaluationPlan, list[Task]]:
     """(the plan, in its suite's format; its tasks as it wants them, their rows at hand); notices are said."""
+    check_race(plan.against, plan.until, plan.margin, plan.options.limit)
     if isinstance(plan.model, str):
         refuse_unknown(plan.model, catalog)
     plan = _with_router(plan)
+    if plan.against and plan.adapters:
+        plan = evolve(plan, base=False)
     named: Sequence[str | Task] = plan.tasks or ()
     if plan.suite:
         suite = load_suite(catalog, plan.suite)
@@ -164,6 +183,10 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
     The base is loaded once, and adapters are exchanged on it.
     """
     plan.options.chosen(tasks)  # An unknown engine is told before a model is looked for.
+    against: dict[str, Opponent] = {}
+    if plan.against:
+        with phase("reading runs"):
+            against = opponents_of(plan.against, tasks, plan.options.out, margin=plan.margin, seed=plan.options.seed)
     # A LoadedModel is the caller's: nothing is loaded in its place, and it is given back without the adapters' layers.
     ours = isinstance(plan.model, str)
     given: LoadedModel | ModelSource
@@ -186,21 +209,21 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
             encoded: Encoded = {}  # Base and adapters are sent the same ids.
             if plan.base:
                 said |= set(format_remarks(loaded, style))
-                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded)
+                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded, against=against)
             for name in bank.names if plan.alone else ():
                 tuned = bank.swap(name)
                 said |= set(format_remarks(tuned, style))
                 shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
-                runs += evaluate_tasks(tuned, tasks, options, encoded=shared)
+                runs += evaluate_tasks(tuned, tasks, options, encoded=shared, against=against)
             bank.swap(None)
             for routed in routes:
-                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded, routed=routed)
+                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded, routed=routed, against=against)
         del loaded, bank
     for folder, dtype in whole.items():
         assert isinstance(given, ModelSource)
         alone = _as_trained(given, folder, catalog, dtype)
         said |= set(format_remarks(alone, style))
-        runs += evaluate_tasks(alone, tasks, options)
+        runs += evaluate_tasks(alone, tasks, options, against=against)
     for run in runs:
         n = run.record["dataset"]["n"]
         for remark, count in run.record.get("remarks", {}).items():

@@ -10,9 +10,8 @@ from scipy import integrate, stats
 
 from slmbench.statistics.sequential import (
     PRIORS,
-    BernsteinSequence,
     BettingTest,
-    certain_mean,
+    betting_interval,
     final_share,
     log_e_values,
     log_set_e_value,
@@ -107,37 +106,38 @@ def test_a_whole_sets_winner_is_sure_as_scipys_distributions_say():
 def test_a_lead_that_cant_be_lost_is_certain():
     assert log_set_e_value(6, 1, 0, 11) == math.inf
     assert log_set_e_value(5, 5, 0, 11) == 0.0
-    assert certain_mean(5, 7, 11) == (1 / 11, 9 / 11)
 
 
-def test_the_interval_of_a_mean_narrows_around_it_and_leaves_it_rarely():
-    missed = 0
-    for seed in range(100):
-        values = np.random.default_rng(seed).choice([-1, 0, 1], p=[0.1, 0.7, 0.2], size=400).tolist()
-        sequence = BernsteinSequence(0.05)
-        # The interval is what is left of all intervals before it: it misses at the end if any of them does.
+def test_an_interval_is_the_means_that_the_test_leaves():
+    values = np.random.default_rng(0).choice([-1.0, 0.0, 0.5, 1.0], size=200).tolist()
+    low, high = betting_interval(values)
+
+    def log_e(mean):
+        test = BettingTest(mean)
         for value in values:
-            low, high = sequence.add(value)
-        missed += not low <= 0.1 <= high
-        assert high - low < 0.35
-    assert missed <= 5
+            test.add(value)
+        return test.log_e
+
+    assert low < np.mean(values) < high
+    assert all(log_e(mean) < math.log(20) for mean in (low + 1e-3, np.mean(values), high - 1e-3))
+    assert all(log_e(mean) > math.log(20) for mean in (low - 1e-3, high + 1e-3, -0.9, 0.9))
+    assert betting_interval([]) == (-1.0, 1.0)
 
 
-def test_an_interval_is_the_published_formula():
-    values, alpha = [0.5, -1.0, 0.25, 1.0], 0.05
-    x = [(value + 1) / 2 for value in values]
-    means = [(0.5 + sum(x[:t])) / (t + 1) for t in range(len(x) + 1)]
-    spread = [(0.25 + sum((x[i] - means[i + 1]) ** 2 for i in range(t))) / (t + 1) for t in range(len(x))]
-    bets = [
-        min(math.sqrt(2 * math.log(2 / alpha) / (spread[t - 1] * t * math.log(1 + t))), 0.5)
-        for t in range(1, len(x) + 1)
-    ]
-    paid = sum(4 * (x[i] - means[i]) ** 2 * (-math.log(1 - bet) - bet) / 4 for i, bet in enumerate(bets))
-    centre = sum(bet * one for bet, one in zip(bets, x, strict=True)) / sum(bets)
-    half = (math.log(2 / alpha) + paid) / sum(bets)
-    sequence = BernsteinSequence(alpha)
-    sequence.low, sequence.high = -math.inf, math.inf
-    for value in values[:-1]:
-        sequence.add(value)
-    sequence.low, sequence.high = -math.inf, math.inf
-    assert sequence.add(values[-1]) == pytest.approx((2 * (centre - half) - 1, 2 * (centre + half) - 1))
+def test_intervals_leave_the_mean_rarely_at_any_item():
+    missed = 0
+    for seed in range(60):
+        values = np.random.default_rng(seed).choice([-1, 0, 1], p=[0.1, 0.7, 0.2], size=400)
+        test = BettingTest(0.1)
+        missed += max(test.add(float(value)) for value in values) >= math.log(20)
+    assert missed <= 3
+    assert betting_interval(values.tolist())[1] - betting_interval(values.tolist())[0] < 0.25
+
+
+def test_one_side_is_evidence_against_that_side_alone():
+    values = np.random.default_rng(0).choice([-1, 0, 1], p=[0.2, 0.7, 0.1], size=600).tolist()
+    below, above = BettingTest(0.05, -1), BettingTest(0.05, 1)
+    for value in values:
+        below.add(value)
+        above.add(value)
+    assert below.log_e > math.log(100) and above.log_e < 0
