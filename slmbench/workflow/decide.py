@@ -33,7 +33,7 @@ def check_race(against: Sequence[str], until: str | None, margin: float | None, 
     if margin is not None and not 0 < margin < math.inf:
         odd.append(f"--margin is {margin:g}; give a difference above 0, in the metric's units, as .02")
     if until is not None and limit is not None:
-        odd.append(f"--limit {limit} and --until {until}: the first items are no random ones; leave --limit out")
+        odd.append(f"--limit {limit} and --until {until}: the first items are not drawn at random; leave --limit out")
     if odd:
         raise UsageError("\n".join(odd))
 
