@@ -61,16 +61,18 @@ def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) ->
     """
     import numpy as np
 
-    groups = members(clusters)
     numbers = np.asarray(values, dtype=float)
-    sizes = np.array([len(group) for group in groups], dtype=float)  # (clusters,)
-    effective = effective_clusters(groups)
-    if len(groups) == 1:
+    codes: dict[Hashable, int] = {}
+    named = [(i,) if label is None else label for i, label in enumerate(clusters)]
+    places = np.array([codes.setdefault(label, len(codes)) for label in named])
+    sizes = np.bincount(places).astype(float)  # (clusters,)
+    effective = len(numbers) ** 2 / float(np.sum(sizes**2))
+    if len(sizes) == 1:
         return ClusteredSpread(0.0, 0.0, 1, effective)
     centred = numbers - numbers.mean()
-    sums = np.array([[centred[group].sum() for group in groups]])  # (1, clusters)
+    sums = np.bincount(places, centred)[None]  # (1, clusters)
     stderr, freedom = spreads_of_sums(sums, np.array([np.sum(centred**2)]), sizes)
-    return ClusteredSpread(float(stderr[0]), float(freedom[0]), len(groups), effective)
+    return ClusteredSpread(float(stderr[0]), float(freedom[0]), len(sizes), effective)
 
 
 def spreads_of_sums(sums: Array, squares: Array, sizes: Array) -> tuple[Array, Array]:

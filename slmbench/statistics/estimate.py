@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from slmbench.statistics.clusters import clustered_spread, members
-from slmbench.values import Estimate
+from slmbench.values import Array, Estimate
 
 # The 97.5% point of the standard normal distribution.
 Z_95 = 1.959963984540054
@@ -40,33 +40,37 @@ def estimate(
     Sources: Wilson 1927; Miller 2024, "Adding Error Bars to Evals", section 2; Korn and Graubard 1998 for effective
     sizes; docs/results.md for what was measured of each.
     """
-    numbers = [float(value) for value in values]
-    if not numbers:
+    import numpy as np
+
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers):
         raise ValueError("no values: a mean over no items doesn't exist")
-    for position, number in enumerate(numbers):
-        if not math.isfinite(number):
-            raise ValueError(f"value {position} of {len(numbers)} is {number}; every item's score has to be finite")
-        if range is not None and not range[0] <= number <= range[1]:
-            raise ValueError(f"value {position} of {len(numbers)} is {number}, outside {range[0]} to {range[1]}")
+    sound = np.isfinite(numbers)
+    inside = sound if range is None else sound & (numbers >= range[0]) & (numbers <= range[1])
+    if not inside.all():
+        position = int(np.argmin(inside))
+        said = f"value {position} of {len(numbers)} is {float(numbers[position])}"
+        if range is None or not sound[position]:
+            raise ValueError(f"{said}; every item's score has to be finite")
+        raise ValueError(f"{said}, outside {range[0]} to {range[1]}")
     if clusters is not None and len(clusters) != len(numbers):
         raise ValueError(f"{len(clusters)} clusters for {len(numbers)} values; give one for each")
 
     n = len(numbers)
-    mean = math.fsum(numbers) / n
+    mean = math.fsum(numbers.tolist()) / n
     ends = range or (0.0, 1.0)
-    binary = all(number in ends for number in numbers)
+    binary = bool(((numbers == ends[0]) | (numbers == ends[1])).all())
     bounds = ends if binary else range
     if clusters is not None and any(label is not None for label in clusters):
         return _clustered(numbers, clusters, mean, bounds)
     if binary:
-        share = numbers.count(ends[1]) / n
+        share = int((numbers == ends[1]).sum()) / n
         low, high = _scaled(ends, *wilson_interval(share, n))
         stderr = (ends[1] - ends[0]) * math.sqrt(share * (1 - share) / n)
         return Estimate(mean, stderr, min(low, mean), max(high, mean), n, "wilson")
     if n == 1:
         return Estimate(mean, 0.0, mean, mean, n, "none")
-    variance = math.fsum((number - mean) ** 2 for number in numbers) / (n - 1)
-    stderr = math.sqrt(variance / n)
+    stderr = math.sqrt(float(np.sum((numbers - mean) ** 2)) / (n - 1) / n)
     if bounds is None:
         return _t_estimate(mean, stderr, n, n - 1, "t")
     low, high = interval_within(mean, t_quantile(0.975, n - 1) ** 2 * _guarded(numbers, mean, bounds), bounds)
@@ -80,13 +84,15 @@ def spread_of_mean(
 
     The variance is 0 where nothing varies. values, clusters, bounds: as in `estimate`; at least two values.
     """
-    numbers = list(values)
+    import numpy as np
+
+    numbers = np.asarray(values, dtype=np.float64)
     if clusters is not None and any(label is not None for label in clusters):
         spread = clustered_spread(numbers, clusters)
         return spread.stderr**2, spread.freedom
     n = len(numbers)
-    mean = math.fsum(numbers) / n
-    plain = math.fsum((number - mean) ** 2 for number in numbers) / (n - 1) / n
+    mean = math.fsum(numbers.tolist()) / n
+    plain = float(np.sum((numbers - mean) ** 2)) / (n - 1) / n
     inside = bounds is not None and bounds[0] < mean < bounds[1]
     return (_guarded(numbers, mean, bounds) if bounds is not None and inside else plain), n - 1.0
 
@@ -180,7 +186,7 @@ def wilson_interval(share: float, n: float, z: float = Z_95) -> tuple[float, flo
 
 
 def _clustered(
-    numbers: list[float], clusters: Sequence[str | None], mean: float, bounds: tuple[float, float] | None
+    numbers: Array, clusters: Sequence[str | None], mean: float, bounds: tuple[float, float] | None
 ) -> Estimate:
     n = len(numbers)
     spread = clustered_spread(numbers, clusters)
@@ -198,24 +204,27 @@ def _clustered(
     return Estimate(mean, spread.stderr, low, high, n, "wilson-cr2")
 
 
-def _guarded(numbers: Sequence[float], mean: float, bounds: tuple[float, float]) -> float:
+def _guarded(numbers: Array, mean: float, bounds: tuple[float, float]) -> float:
     """The variance of the mean of scores strictly within bounds, not smaller where it hangs on few items.
 
     Of the values, and of one at either bound with the weight 2 (kurtosis - 3) / n, at least 0 and at most 1: the
     kurtosis over n is one over the number of items that the variance hangs on.
     """
+    import numpy as np
+
     n = len(numbers)
-    squares = [(number - mean) ** 2 for number in numbers]
-    second = math.fsum(squares)
-    if max(numbers) > min(numbers):
-        share = math.fsum(square * square for square in squares) / (second * second)
+    squares = (numbers - mean) ** 2
+    second = float(np.sum(squares))
+    if numbers.max() > numbers.min():
+        share = float(np.sum(squares * squares)) / (second * second)
         weight = min(1.0, max(0.0, 2 * (share - 3 / n)))
     else:  # Scores that don't differ at all say nothing of their spread.
         weight = 1.0
     low, high = bounds
     total = n + 2 * weight
-    middle = (math.fsum(numbers) + weight * (low + high)) / total
-    spread = math.fsum((number - middle) ** 2 for number in numbers)
+    middle = (n * mean + weight * (low + high)) / total
+    # About the added values' mean, by the shift from the scores' own.
+    spread = second + n * (mean - middle) ** 2
     spread += weight * ((low - middle) ** 2 + (high - middle) ** 2)
     # As much of the most that a mean can vary as the added values leave it.
     return spread / (total - 1) / n * ((mean - low) * (high - mean)) / ((middle - low) * (high - middle))
