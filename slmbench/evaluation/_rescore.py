@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,8 @@ from slmbench.sandbox import Sandbox
 from slmbench.task import Task
 from slmbench.values import Example, JsonObject, Output
 
+_NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")
+
 
 @frozen
 class SavedAnswers:
@@ -46,7 +49,10 @@ class SavedAnswers:
 
     @property
     def kind(self) -> str:
-        """generate, choice or code."""
+        """generate, choice or code; of a record that doesn't say it, by its first sample."""
+        told = self.run.record["task"].get("kind")
+        if told in ("generate", "choice", "code"):
+            return str(told)
         first = next(iter(self.items.values()))[0]
         return "choice" if first.get("loglikelihoods") else "code" if first.get("verdict") else "generate"
 
@@ -123,7 +129,9 @@ def rescore(
     """
     record = _identity(saved, scorers, style, task, sandbox)
     digest = canonical_sha256([record, code()["version"]])[:10]
-    run_id = f"{saved.run.run_id.rpartition('__')[0] or saved.run.run_id}__{digest}"
+    # A record may say that it is called "../../x".
+    who = _NO_NAME.sub("-", saved.run.run_id.rpartition("__")[0] or saved.run.run_id).lstrip(".-")
+    run_id = f"{who[:150] or 'run'}__{digest}"
     folder = os.path.join(parent, run_id)
     pools = {scorer.name: scorer.pool for scorer in scorers if scorer.pool is not None}
     there = finished_run(folder, pools.__getitem__, record)
@@ -222,8 +230,11 @@ def _answers(
     if saved.kind != "code":
         return read
     return [
-        [ReadAnswer(one.text, one.fault, row["verdict"], row.get("verdict_detail") or "") for one, row in pairs]
-        for pairs in (zip(*both, strict=True) for both in zip(read, saved.items.values(), strict=True))
+        [
+            ReadAnswer(one.text, one.fault, row.get("verdict") or "", row.get("verdict_detail") or "")
+            for one, row in zip(*both, strict=True)
+        ]
+        for both in zip(read, saved.items.values(), strict=True)
     ]
 
 
@@ -245,7 +256,7 @@ def _scored(
 ) -> tuple[list[JsonObject], dict[str, int]]:
     """(the rows with their new scores, the run's remarks)."""
     outputs = [
-        scored_choices(example, tuple(map(float, rows[0]["loglikelihoods"])), style)
+        scored_choices(example, tuple(map(float, rows[0].get("loglikelihoods") or ())), style)
         if saved.kind == "choice"
         else Output(text=one[0].text, verdicts=tuple(answer.verdict for answer in one if answer.verdict))
         for example, rows, one in zip(examples, saved.items.values(), answers, strict=True)

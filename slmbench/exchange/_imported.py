@@ -372,7 +372,11 @@ def _record(
     key = comparability_key(own) if own is not None else _key(task, settings)
     facts = {"comparability_key": key, "imported": imported, "code": code()}
     facts["packages"] = {"lm_eval": str(results.lm_eval_version), "transformers": str(results.transformers_version)}
-    return {"run_id": f"{who}__{named}__{digest}", **identity.as_json(), **facts}
+    return {
+        "run_id": f"{who.lstrip('.-')[:100] or 'model'}__{named.lstrip('.-')[:60]}__{digest}",
+        **identity.as_json(),
+        **facts,
+    }
 
 
 def _key(task: LmEvalTask, settings: JsonObject) -> str:

@@ -69,7 +69,7 @@ def _write(call: Mapping[str, Run], out: str, number: int) -> list[str]:
     date = datetime.fromisoformat(str(first["created"])).astimezone(UTC) + timedelta(microseconds=number)
     stamp = date.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
     who = _who(first)
-    folder = os.path.join(out, _UNSAFE.sub("__", who))
+    folder = os.path.join(out, _folder(who))
     contents: dict[str, bytes] = {}
     tasks: dict[str, JsonObject] = {}
     hashes = {}
@@ -98,6 +98,11 @@ def _who(record: JsonObject) -> str:
     adapter = record.get("adapter")
     who = _model(record)
     return f"{who}+{adapter['name']}" if adapter else who
+
+
+def _folder(who: str) -> str:
+    """The model's folder, as lm-eval calls it; a name of dots alone is another folder's."""
+    return _UNSAFE.sub("__", who).encode(errors="replace").decode()[:200].lstrip(".") or "model"
 
 
 def _results(tasks: Mapping[str, JsonObject], who: str, date: datetime, hashes: Mapping[str, str]) -> JsonObject:
@@ -140,7 +145,7 @@ def _results(tasks: Mapping[str, JsonObject], who: str, date: datetime, hashes: 
         "task_hashes": dict(hashes),
         "model_source": first.get("engine"),
         "model_name": who,
-        "model_name_sanitized": _UNSAFE.sub("__", who),
+        "model_name_sanitized": _folder(who),
         "system_instruction": None,
         "system_instruction_sha": None,
         "fewshot_as_multiturn": first.get("format") == "chat",

@@ -105,7 +105,7 @@ def score_plan(plan: ScorePlan, catalog: Catalog) -> list[Rescored]:
     opened: list[Sandbox] = []
     for run in found.values():
         source = (run.record.get("rescored_of") or {}).get("run_id")
-        if source in found:
+        if source in found and source != run.run_id:
             continue
         try:
             with phase(f"score {visible(run.run_id)}"):
