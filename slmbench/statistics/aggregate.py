@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slmbench.statistics.crossed import estimate_over_both
+from slmbench.statistics.crossed import estimate_over_both, parts_p
+from slmbench.statistics.pairs import PairComparison
+from slmbench.statistics.significance import POWER
 from slmbench.values import Estimate
 
 if TYPE_CHECKING:
@@ -50,6 +52,60 @@ def aggregate_estimate(parts: Sequence[Estimate]) -> Estimate:
     below = math.sqrt(math.fsum((part.value - part.ci_low) ** 2 for part in parts)) / count
     above = math.sqrt(math.fsum((part.ci_high - part.value) ** 2 for part in parts)) / count
     return Estimate(value, stderr, value - below, value + above, n, "mover")
+
+
+def aggregate_pair(parts: Sequence[PairComparison], scales: Sequence[tuple[float, float]]) -> PairComparison:
+    """b beside a in the mean over tasks of chance-normalised scores, from their comparisons within each task.
+
+    parts: one a task. scales: (chance, best) of each, as in `chance_normalised`; wins are items on which b is better in
+    its task. Tasks are independent samples of items: squared distances to the intervals' ends add up as in
+    `aggregate_estimate`, variances do for p (`parts_p`, with the Student's t that `detectable` of each was made of).
+    p is 1 if a part has a difference of unknown spread, as of too few clusters. The method is `tasks`.
+    Raises ValueError without parts, or with another number of scales.
+    """
+    import numpy as np
+
+    if not parts or len(parts) != len(scales):
+        raise ValueError(f"{len(parts)} comparisons and {len(scales)} scales: one or more, and as many")
+    widths = np.array([best - chance for chance, best in scales]) * len(parts)
+    if not widths.all():
+        raise ValueError("chance and the best score of a task are equal: nothing lies between them")
+    ends = []
+    for part, width in zip(parts, widths, strict=True):
+        below, above = part.difference - part.ci_low, part.ci_high - part.difference
+        ends.append((below / width, above / width) if width > 0 else (above / -width, below / -width))
+    stderrs = np.array([part.stderr for part in parts]) / np.abs(widths)
+    difference = float(np.sum(np.array([part.difference for part in parts]) / widths))
+    low, high = np.sqrt(np.sum(np.square(ends), axis=0))
+    freedoms = np.array([_freedom(part) for part in parts])
+    unknown = any(part.detectable is None and (part.stderr > 0 or part.difference != 0) for part in parts)
+    p = 1.0 if unknown else float(parts_p(np.array([difference]), stderrs[:, None] ** 2, freedoms[:, None])[0])
+    reaches = [part.detectable / abs(width) for part, width in zip(parts, widths, strict=True) if part.detectable]
+    return PairComparison(
+        difference=difference,
+        stderr=float(np.sqrt(np.sum(stderrs**2))),
+        ci_low=difference - float(low),
+        ci_high=difference + float(high),
+        p=p,
+        method="tasks",
+        n=sum(part.n for part in parts),
+        wins=sum(part.wins for part in parts),
+        losses=sum(part.losses for part in parts),
+        ties=sum(part.ties for part in parts),
+        detectable=math.sqrt(math.fsum(reach**2 for reach in reaches)) if reaches else None,
+    )
+
+
+def _freedom(part: PairComparison) -> float:
+    """The degrees of freedom of the t quantiles that a comparison's detectable difference holds."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    if part.detectable is None or part.stderr == 0:
+        return max(1.0, part.n - 1.0)
+    each = np.geomspace(0.5, 1e4, 400)
+    reaches = stdtrit(each, 0.975) + stdtrit(each, POWER)  # The more degrees of freedom, the less.
+    return float(np.interp(-part.detectable / part.stderr, -reaches, each))
 
 
 def seeds_estimate(

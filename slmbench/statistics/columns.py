@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
     Labels: TypeAlias = NDArray[np.int64]
+    Places: TypeAlias = NDArray[np.intp]
 
 
 @frozen
@@ -71,34 +72,108 @@ def compare_column(
     if seeds is not None and [one.shape[1:] for one in seeds] != [(items,)] * m:
         raise ValueError(f"seeds of shapes {[one.shape for one in seeds]} for {m} entries of {items} items")
     if m < 2:
-        return ColumnTests((RankRange(1, 1),) * m, (True,) * m, m == 1, None)
+        return _alone(m)
+    spreads = _seed_spreads(seeds)
+    if clusters is not None and (clusters >= 0).any() and not np.isfinite(scores).all():
+        if spreads is None:
+            return _scalar(scores, higher_is_better, clusters, alpha)
+        scores, clusters, seeds = _of_all(scores, clusters, seeds)
+        spreads = _seed_spreads(seeds)
     found = pair_sums(scores)
-    spreads = [seed_spread(_scored(one)) for one in seeds or ()]
-    several = any(one.between + one.left > 0 for one in spreads)
-    if clusters is None or (clusters < 0).all():
-        p, stderr, freedom = _unclustered(found)
-    elif np.isfinite(scores).all():
-        p, stderr, freedom = _clustered(scores, clusters, found, alpha)
-    elif not several:
-        return _scalar(scores, higher_is_better, clusters, alpha)
-    else:  # Clusters' sums are of the items that all have.
-        there = np.isfinite(scores).all(0) & np.stack([np.isfinite(one).all(0) for one in seeds or ()]).all(0)
-        left = [one[:, there] for one in seeds or ()]
-        return compare_column(
-            scores[:, there], higher_is_better=higher_is_better, clusters=clusters[there], seeds=left, alpha=alpha
-        )
-    reach = _reach(freedom) * stderr
-    if several:
-        p, reach = _with_seeds(found, p, stderr, freedom, spreads)
-    known = (stderr > 0) & (reach > 0)
-    return _claims(found, p, m, higher_is_better, alpha, float(np.median(reach[known])) if known.any() else None)
+    pairs = _clustered(scores, clusters, found, alpha) if clusters is not None else _unclustered(found)
+    p, reach = pairs.p, _reach(pairs.freedom) * pairs.stderr
+    if spreads is not None and pairs.tellable:
+        p, reach = _with_seeds(found, pairs, spreads)
+    known = reach[reach > 0]
+    detectable = float(np.median(known)) if pairs.tellable and len(known) else None
+    return _claims(found.first, found.second, found.lead, p, m, higher_is_better, alpha, detectable)
 
 
-def _scored(scores: NDArray[np.floating]) -> Floats:
-    """(k, n): the items that all seeds have."""
+@frozen(eq=False)
+class ScoredTask:
+    """A task's part of an aggregate: scores, clusters and seeds as `compare_column` takes them, of the same M entries.
+
+    chance and best: what `chance_normalised` makes 0 and 1; best is the lower one where lower is better.
+    """
+
+    scores: NDArray[np.floating]
+    chance: float
+    best: float = 1.0
+    clusters: Labels | None = None
+    seeds: Sequence[NDArray[np.floating]] | None = None
+
+
+def compare_aggregate(tasks: Sequence[ScoredTask], *, alpha: float = 0.05) -> ColumnTests:
+    """`compare_column` of the mean over tasks of chance-normalised scores; detectable is on its scale.
+
+    Entries are compared within each task, on the same items; tasks are independent samples of items, so the variances
+    of a pair's differences add up, divided by the square of the number of tasks. Each has its own Student's t
+    (`parts_p`), also of right or wrong items. A pair without two common items in some task isn't told apart, and none
+    is where a task's clusters are too few. Raises ValueError without tasks, or if they have other numbers of entries.
+    """
     import numpy as np
 
-    return scores[:, np.isfinite(scores).all(0)].astype(np.float64)
+    if not tasks or len({len(task.scores) for task in tasks}) != 1:
+        raise ValueError(f"tasks with {[len(task.scores) for task in tasks]} entries: one or more, all with the same")
+    m, count = len(tasks[0].scores), len(tasks)
+    if m < 2:
+        return _alone(m)
+    leads, variances, freedoms, tellable = [], [], [], []
+    for task in tasks:
+        scores, clusters, seeds = task.scores, task.clusters, task.seeds
+        if clusters is not None and (clusters >= 0).any():
+            scores, clusters, seeds = _of_all(scores, clusters, seeds)
+        found = pair_sums(scores)
+        pairs = _clustered(scores, clusters, found, alpha) if clusters is not None else _unclustered(found)
+        parts, degrees = _parts(found, pairs, _seed_spreads(seeds))
+        width = (task.best - task.chance) * count
+        leads.append(found.lead / width)
+        variances += [part / width**2 for part in parts]
+        freedoms += list(degrees)
+        tellable.append((found.n > 1) & pairs.tellable)
+    lead, each, degrees_of = np.sum(leads, axis=0), np.stack(variances), np.stack(freedoms)
+    told = np.all(tellable, axis=0)
+    p = np.where(told, parts_p(lead, each, degrees_of), 1.0)
+    reach = np.sqrt(np.sum(_reach(degrees_of) ** 2 * each, axis=0))[told]
+    detectable = float(np.median(reach[reach > 0])) if (reach > 0).any() else None
+    return _claims(found.first, found.second, lead, p, m, True, alpha, detectable)
+
+
+@frozen(eq=False)
+class _PairTests:
+    """Of each pair: p, the standard error of its difference (0 if nothing varies), and degrees of freedom.
+
+    tellable: whether any result at all could tell two entries apart.
+    """
+
+    p: Floats
+    stderr: Floats
+    freedom: Floats
+    tellable: bool = True
+
+
+def _alone(m: int) -> ColumnTests:
+    return ColumnTests((RankRange(1, 1),) * m, (True,) * m, m == 1, None)
+
+
+def _of_all(
+    scores: NDArray[np.floating], clusters: Labels, seeds: Sequence[NDArray[np.floating]] | None
+) -> tuple[NDArray[np.floating], Labels, list[NDArray[np.floating]] | None]:
+    """The items that all entries have, under every seed: clusters' sums are over the same items."""
+    import numpy as np
+
+    there = np.isfinite(scores).all(0)
+    for one in seeds or ():
+        there &= np.isfinite(one).all(0)
+    return scores[:, there], clusters[there], None if seeds is None else [one[:, there] for one in seeds]
+
+
+def _seed_spreads(seeds: Sequence[NDArray[np.floating]] | None) -> list[SeedSpread] | None:
+    """Of each entry, on the items that all its seeds have; None if no entry's seeds differ."""
+    import numpy as np
+
+    found = [seed_spread(one[:, np.isfinite(one).all(0)].astype(np.float64)) for one in seeds or ()]
+    return found if any(one.between + one.left > 0 for one in found) else None
 
 
 def _reach(freedom: Floats) -> Floats:
@@ -107,33 +182,50 @@ def _reach(freedom: Floats) -> Floats:
     from scipy.special import stdtrit
 
     each, where = np.unique(freedom, return_inverse=True)
-    return (stdtrit(each, 0.975) + stdtrit(each, POWER))[where]
+    return (stdtrit(each, 0.975) + stdtrit(each, POWER))[where].reshape(freedom.shape)
 
 
-def _with_seeds(
-    found: PairSums, p: Floats, stderr: Floats, freedom: Floats, spreads: Sequence[SeedSpread]
-) -> tuple[Floats, Floats]:
-    """(p of each pair, the difference that a test finds): those given where neither entry has several seeds."""
+def _parts(found: PairSums, pairs: _PairTests, spreads: Sequence[SeedSpread] | None) -> tuple[Floats, Floats]:
+    """(parts, pairs) each: variances that add up to that of a pair's difference, and their degrees of freedom."""
     import numpy as np
 
+    freedom = np.maximum(0.5, pairs.freedom)
+    if spreads is None:
+        return pairs.stderr[None] ** 2, freedom[None]
     between, left, degrees = np.array([(one.between, one.left, one.freedom) for one in spreads]).T
-    which = np.flatnonzero((between + left > 0)[found.first] | (between + left > 0)[found.second])
-    i, j = found.first[which], found.second[which]
-    variances = np.stack([np.maximum(0.0, stderr[which] ** 2 - left[i] - left[j]), between[i], between[j]])
-    freedoms = np.stack([np.maximum(0.5, freedom[which]), degrees[i], degrees[j]])
-    p, reach = p.copy(), _reach(freedom) * stderr
+    i, j = found.first, found.second
+    items = np.maximum(0.0, pairs.stderr**2 - left[i] - left[j])
+    return np.stack([items, between[i], between[j]]), np.stack([freedom, degrees[i], degrees[j]])
+
+
+def _with_seeds(found: PairSums, pairs: _PairTests, spreads: Sequence[SeedSpread]) -> tuple[Floats, Floats]:
+    """(p of each pair, the difference that a test finds): those without where neither entry has several seeds."""
+    import numpy as np
+
+    several = np.array([one.between + one.left > 0 for one in spreads])
+    which = np.flatnonzero((several[found.first] | several[found.second]) & (found.n > 1))
+    variances, freedoms = (part[:, which] for part in _parts(found, pairs, spreads))
+    p, reach = pairs.p.copy(), _reach(pairs.freedom) * pairs.stderr
     p[which] = parts_p(found.lead[which], variances, freedoms)
-    reach[which] = np.sqrt(np.sum(_reach(freedoms.ravel()).reshape(freedoms.shape) ** 2 * variances, axis=0))
+    reach[which] = np.sqrt(np.sum(_reach(freedoms) ** 2 * variances, axis=0))
     return p, reach
 
 
 def _claims(
-    found: PairSums, p: Floats, m: int, higher_is_better: bool, alpha: float, detectable: float | None
+    first: Places,
+    second: Places,
+    lead: Floats,
+    p: Floats,
+    m: int,
+    higher_is_better: bool,
+    alpha: float,
+    detectable: float | None,
 ) -> ColumnTests:
+    """first, second: the entries of each pair. lead: of the first one."""
     import numpy as np
 
-    first_wins = (found.lead > 0) == higher_is_better
-    winner, loser = np.where(first_wins, [found.first, found.second], [found.second, found.first])
+    first_wins = (lead > 0) == higher_is_better
+    winner, loser = np.where(first_wins, [first, second], [second, first])
     told = _rejected(p, alpha)
     better = np.bincount(loser[told], minlength=m)
     worse = np.bincount(winner[told], minlength=m)
@@ -154,8 +246,7 @@ def _rejected(p: Floats, alpha: float) -> NDArray[np.bool_]:
     return told
 
 
-def _unclustered(found: PairSums) -> tuple[Floats, Floats, Floats]:
-    """(p, standard error, degrees of freedom) of each pair; the standard error is 0 where nothing is known of it."""
+def _unclustered(found: PairSums) -> _PairTests:
     import numpy as np
     from scipy.special import stdtr
 
@@ -168,25 +259,25 @@ def _unclustered(found: PairSums) -> tuple[Floats, Floats, Floats]:
     p[spread] = np.minimum(1.0, 2 * stdtr(freedom[spread], -np.abs(found.lead[spread] / stderr[spread])))
     same = tested & (stderr == 0) & (found.lead != 0)  # One lead on every item: a sign an item.
     p[same] = mcnemar_ps(found.n[same], np.zeros(int(same.sum())))
-    return p, np.where(found.n > 1, stderr, 0.0), freedom
+    return _PairTests(p, np.where(found.n > 1, stderr, 0.0), freedom)
 
 
-def _clustered(
-    scores: NDArray[np.floating], clusters: Labels, found: PairSums, alpha: float
-) -> tuple[Floats, Floats, Floats]:
-    """(p by signs of clusters, CR2 standard error, degrees of freedom) of each pair; every entry has every item.
+def _clustered(scores: NDArray[np.floating], clusters: Labels, found: PairSums, alpha: float) -> _PairTests:
+    """By signs of clusters, with CR2 standard errors; every entry has every item.
 
     A p that is above alpha, or below any corrected alpha, for sure is only bounded: no claim turns on it.
     """
     import numpy as np
 
+    if (clusters < 0).all():
+        return _unclustered(found)
     labels = np.where(clusters < 0, -1 - np.arange(len(clusters)), clusters)
     _, where, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     pairs = len(found.n)
     p = np.ones(pairs)
     effective = len(labels) ** 2 / float(np.sum(sizes.astype(float) ** 2))
     if len(sizes) < 2 or effective < MIN_EFFECTIVE_CLUSTERS:
-        return p, np.zeros(pairs), np.ones(pairs)
+        return _PairTests(p, np.zeros(pairs), np.ones(pairs), tellable=False)
     sums = np.stack([np.bincount(where, row, len(sizes)) for row in scores.astype(np.float64)])  # (M, clusters)
     stderr, freedom = np.zeros(pairs), np.ones(pairs)
     surest = alpha / pairs
@@ -205,8 +296,8 @@ def _clustered(
         # Within one standard deviation lies less than .9 of such a sum, whatever its parts (Oleszkiewicz 1996).
         open_ = np.flatnonzero((reach > 1.0) & (bound >= surest))
         p[start + open_] = sign_flip_ps(differences[open_])
-    tellable = len(sizes) >= MIN_CLUSTERS
-    return p, np.where((found.squares > 0) & tellable, stderr, 0.0), freedom
+    stderr = np.where(found.squares > 0, stderr, 0.0)
+    return _PairTests(p, stderr, freedom, tellable=len(sizes) >= MIN_CLUSTERS)
 
 
 def _scalar(scores: NDArray[np.floating], higher_is_better: bool, clusters: Labels, alpha: float) -> ColumnTests:

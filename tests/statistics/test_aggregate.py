@@ -7,11 +7,14 @@ import pytest
 
 from slmbench.statistics.aggregate import (
     aggregate_estimate,
+    aggregate_pair,
     chance_normalised,
     normalised_estimate,
     seeds_estimate,
 )
+from slmbench.statistics.columns import ScoredTask, compare_aggregate, compare_column
 from slmbench.statistics.estimate import estimate
+from slmbench.statistics.pairs import compare_pair
 from slmbench.statistics.seeds import spread_of
 from slmbench.values import Estimate
 
@@ -107,3 +110,72 @@ def test_intervals_over_three_seeds_cover(between: float) -> None:
         made = seeds_estimate((latent + 0.4 > 0).astype(float), None, UNIT)
         covered += made.ci_low <= true <= made.ci_high
     assert 0.92 <= covered / tables <= 0.995
+
+
+def two_models(rng: np.random.Generator, n: int, lead: float) -> np.ndarray:
+    easy = rng.normal(size=n)
+    return (easy + rng.normal(size=(2, n)) + [[0.0], [lead]] > 0).astype(float)
+
+
+def test_a_pair_on_one_task_is_its_comparison_and_normalising_stretches_it() -> None:
+    a, b = np.random.default_rng(0).random((2, 60))
+    single = compare_pair(a, b, higher_is_better=True)
+    found = aggregate_pair([single], [(0.0, 1.0)])
+    assert (found.difference, found.ci_low, found.ci_high, found.detectable) == pytest.approx(
+        (single.difference, single.ci_low, single.ci_high, single.detectable)
+    )
+    assert found.p == pytest.approx(single.p, rel=0.01)
+    half = aggregate_pair([single], [(0.5, 1.0)])
+    assert (half.difference, half.ci_low) == pytest.approx((2 * single.difference, 2 * single.ci_low))
+    lower = aggregate_pair([single], [(1.0, 0.0)])
+    assert (lower.difference, lower.ci_low) == pytest.approx((-single.difference, -single.ci_high))
+
+
+def test_tasks_that_agree_tell_apart_what_none_does_alone_and_equal_models_are_rarely_told_apart() -> None:
+    rng = np.random.default_rng(1)
+    alone = together = columns = wrong = 0
+    tables, scales = 100, [(0.0, 1.0), (0.25, 1.0), (0.5, 1.0), (0.0, 1.0)]
+    for _ in range(tables):
+        tasks = [two_models(rng, 80, 0.3) for _ in scales]
+        parts = [compare_pair(*task, higher_is_better=True, bounds=UNIT) for task in tasks]
+        alone += parts[0].p < 0.05
+        together += aggregate_pair(parts, scales).p < 0.05
+        scored = [ScoredTask(task, *scale) for task, scale in zip(tasks, scales, strict=True)]
+        columns += compare_aggregate(scored).alone
+        equal = [compare_pair(*two_models(rng, 80, 0.0), higher_is_better=True) for _ in scales]
+        wrong += aggregate_pair(equal, scales).p < 0.05
+    assert together > 1.6 * alone
+    assert abs(columns - together) <= 1
+    assert wrong / tables <= 0.10
+
+
+def test_a_task_that_can_tell_nothing_leaves_the_aggregate_open() -> None:
+    rng = np.random.default_rng(2)
+    clear, few = two_models(rng, 200, 1.5), two_models(rng, 12, 1.0)
+    clusters = np.repeat(np.arange(3), 4)
+    parts = [
+        compare_pair(*clear, higher_is_better=True),
+        compare_pair(*few, higher_is_better=True, clusters=clusters),
+    ]
+    assert parts[0].p < 0.001 and aggregate_pair(parts, [(0.0, 1.0)] * 2).p == 1.0
+    found = compare_aggregate([ScoredTask(clear, 0.0), ScoredTask(few, 0.0, clusters=clusters)])
+    assert found.best == (True, True) and found.detectable is None
+
+
+def test_one_task_of_real_scores_has_the_ranks_of_its_column() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=120) + rng.normal(size=(6, 120)) + np.linspace(0, 1, 6)[:, None]
+    scores[2, 5] = math.nan
+    seeds = [row[None] for row in scores]
+    seeds[1] = np.stack([scores[1] - 0.2, scores[1] + 0.2])
+    for up, task in ((True, ScoredTask(scores, 0.0)), (False, ScoredTask(scores, 1.0, 0.0))):
+        assert compare_aggregate([task]).ranks == compare_column(scores, higher_is_better=up).ranks
+    both = compare_aggregate([ScoredTask(scores, 0.0, seeds=seeds)])
+    assert both == compare_column(scores, higher_is_better=True, seeds=seeds)
+
+
+def test_an_aggregate_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="0 comparisons"):
+        aggregate_pair([], [])
+    with pytest.raises(ValueError, match="all with the same"):
+        compare_aggregate([ScoredTask(np.zeros((2, 3)), 0.0), ScoredTask(np.zeros((3, 3)), 0.0)])
