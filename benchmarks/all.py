@@ -27,6 +27,7 @@ SCRIPTS = {
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),
     "intervals.py": (),
+    "decisions.py": (),
     "ranks.py": (),
     "planning.py": (),
     "leaderboard_scale.py": (),
@@ -45,6 +46,7 @@ SCRIPTS = {
     "memory_forecast.py": (),
     "smollm2_gsm8k.py": ("SLMBENCH_DATA", REAL),
     "smollm2_merge.py": ("SLMBENCH_DATA", REAL),
+    "decided_early.py": ("SLMBENCH_DATA", REAL),
     "adapter_swap.py": ("SLMBENCH_DATA", REAL),
     "routing.py": ("SLMBENCH_DATA", REAL),
     # The same comparisons on a real model's own weights; the scripts by themselves are run without them.
