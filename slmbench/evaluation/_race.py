@@ -152,8 +152,9 @@ def stopped_part(job: Job, opponent: Opponent, raced: Raced) -> StoppedPart:
 def prefix_of(job: Job, opponent: Opponent, places: Sequence[int]) -> Job:
     """The run of these items alone, in the order of drawing, as a run of its own."""
     examples = [job.examples[place] for place in places]
-    rule = [opponent.run_id, opponent.samples_sha256, opponent.metric, opponent.margin, opponent.seed]
-    run_id = f"{job.record['run_id']}-stopped-{canonical_sha256(rule)[:8]}"
+    whole = job.record["run_id"]
+    rule = [whole, opponent.run_id, opponent.samples_sha256, opponent.metric, opponent.margin, opponent.seed]
+    run_id = f"{whole.rpartition('__')[0]}__{canonical_sha256(rule)[:10]}"
     order = _order_sha256(job.examples, opponent.seed)
     changed = {
         "run_id": run_id,

@@ -13,7 +13,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import bar
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.leaderboard import Audit, audit
-from slmbench.runs import LEFT_OUT, MetricPart, Run, located_runs, read_record
+from slmbench.runs import LEFT_OUT, MetricPart, Run, StoppedPart, located_runs, read_record
 from slmbench.values import JsonObject
 
 _DIGEST = re.compile(r"__([0-9a-f]{10})$")
@@ -51,13 +51,15 @@ class StoredRun:
 
     @property
     def how(self) -> str:
-        """Format, shots, chain of thought and limit, where they say something."""
+        """Format, shots, chain of thought, limit and where it was stopped, if they say something."""
         record = self.record
         shots = (record.get("fewshot") or {}).get("n")
         told = [str(record.get("format") or "")]
         told += [f"{shots} shots"] if shots else []
         told += [f"cot {record['cot']}"] if record.get("cot") not in (None, "off") else []
         told += [f"limit {record['limit']}"] if record.get("limit") is not None else []
+        if self.status == "ok" and record.get("stopped"):
+            told.append(StoppedPart.model_validate(record["stopped"], extra="ignore").badge)
         return ", ".join(filter(None, told))
 
     @property
