@@ -62,11 +62,16 @@ __all__ = [
     "merge_tensors",
     "metric",
     "pass_at_k",
+    "runs",
     "score",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "runs":  # The package itself, which can be called.
+        import slmbench.runs
+
+        return slmbench.runs
     if name not in _HOMES:
         raise AttributeError(f"module 'slmbench' has no attribute {name!r}")
     import importlib

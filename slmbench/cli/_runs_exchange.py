@@ -56,8 +56,14 @@ def import_command(plan: ImportPlan, as_json: bool) -> int:
 
 @click.command("export", help="RUNS in the layout of another tool, in OUT.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path())
-@click.option("--format", required=True, type=click.Choice(["lm-eval", "every-eval-ever"]))
+@click.option(
+    "--format",
+    type=click.Choice(["parquet", "lm-eval", "every-eval-ever"]),
+    help="parquet: runs.parquet, a row for every metric of a run, and samples.parquet, a row for every sample.",
+)
+@click.option("--parquet", "format", flag_value="parquet", help="The same as --format parquet.")
 @click.option("--out", required=True, type=click.Path(file_okay=False))
+@click.option("--no-texts", is_flag=True, help="Digests in place of all texts (parquet).")
 @click.option("--organization", metavar="NAME", help="Who ran the evaluation, which every_eval_ever asks for.")
 @click.option("--developer", metavar="NAME", help="Who made models whose id names nobody, as nano (every_eval_ever).")
 @click.option(

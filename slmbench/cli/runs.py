@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._options import gathered
 from slmbench.cli._runs_exchange import export_command, import_command
 from slmbench.console import say, show, show_json
 from slmbench.console.columns import GAP, Cell, print_lines, table_lines, widths_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from slmbench.leaderboard import Audit
     from slmbench.runs import MetricPart
     from slmbench.values import JsonObject
+    from slmbench.workflow.collect import CollectPlan
     from slmbench.workflow.runs import StoredRun
 
 R = TypeVar("R")
@@ -219,3 +221,33 @@ def _audit_json(one: Audit) -> JsonObject:
         "notes": list(one.notes),
         "n_samples": one.n_samples,
     }
+
+
+@command.command("gc", help="Tell what can go: leftovers, and what the flags name. Nothing goes without --yes.")
+@_paths
+@click.option("--unfinished", is_flag=True, help="Runs that were not finished, or failed, with their answers so far.")
+@click.option("--invalidated", is_flag=True, help="Runs that somebody has marked as invalidated.")
+@click.option("--superseded", is_flag=True, help="Finished runs that a newer one of the same kind hides; copies.")
+@click.option("--older-than", type=click.FloatRange(min=0), default=0.0, metavar="DAYS", help="Only runs this old.")
+@click.option("--yes", is_flag=True, help="Remove it.")
+@click.option("--json", "as_json", is_flag=True, help="An array of {path, why, bytes, removed} on stdout.")
+@gathered(plan="slmbench.workflow.collect:CollectPlan")
+def gc_command(plan: CollectPlan, as_json: bool) -> int:
+    from slmbench.workflow.collect import collect
+    from slmbench.workflow.runs import told_size
+
+    found, errors = collect(plan, DEFAULT_OUT)
+    if as_json:
+        show_json([{"path": str(o.path), "why": o.why, "bytes": o.bytes, "removed": plan.yes} for o in found])
+    else:
+        rows = [[Cell(shown(one.path)), Cell(told_size(one.bytes)), Cell(one.why)] for one in found]
+        if rows:
+            print_lines(table_lines(["path", "size", "why"], rows))
+    size = told_size(sum(one.bytes for one in found))
+    if plan.yes:
+        say(f"removed {len(found)} of these: {size}")
+    else:
+        say(f"{len(found)} of these can go: {size}; nothing was removed, --yes does it" if found else "nothing can go")
+    for error in errors:
+        say(f"error: {visible(str(error))}")
+    return 1 if errors else 0

@@ -11,7 +11,7 @@ from slmbench.leaderboard._pooled import pool_of
 from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.leaderboard._routes import Routing, routings
 from slmbench.leaderboard._rows import Who, rows_of
-from slmbench.leaderboard._samples import read_samples
+from slmbench.leaderboard._samples import read_samples, without_texts
 from slmbench.leaderboard.table import Leaderboard
 from slmbench.leaderboard.terminal import render_text
 from slmbench.leaderboard.writers import write_leaderboard
@@ -34,5 +34,6 @@ __all__ = [
     "render_text",
     "routings",
     "rows_of",
+    "without_texts",
     "write_leaderboard",
 ]

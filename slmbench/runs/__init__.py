@@ -1,7 +1,12 @@
 """Runs and trainings on disk: the typed records, one writer and one reader of each; records survive a kill."""
 
+import os
+import sys
+from types import ModuleType
+
 from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key
 from slmbench.runs._folders import JOURNAL, located_runs, run_folders
+from slmbench.runs._frames import RunTable, SampleTable, open_runs, write_runs_parquet
 from slmbench.runs._hashes import SampleHashes
 from slmbench.runs._item_scores import (
     ALONE,
@@ -76,8 +81,10 @@ __all__ = [
     "Run",
     "RunIdentity",
     "RunRecord",
+    "RunTable",
     "SampleHashes",
     "SampleRecord",
+    "SampleTable",
     "SandboxPart",
     "ScorerPart",
     "ShotsPart",
@@ -98,6 +105,7 @@ __all__ = [
     "make_item_scores",
     "metric_key",
     "now",
+    "open_runs",
     "pooling",
     "read_item_scores",
     "read_merge",
@@ -109,5 +117,16 @@ __all__ = [
     "trained_as",
     "verify",
     "write_merge",
+    "write_runs_parquet",
     "write_training",
 ]
+
+
+class _Callable(ModuleType):
+    """`slmbench.runs` is this package, and what opens runs: `slmbench.runs("out").samples().to_pandas()`."""
+
+    def __call__(self, *paths: str | os.PathLike[str], task: str | None = None, model: str | None = None) -> RunTable:
+        return open_runs(*paths, task=task, model=model)
+
+
+sys.modules[__name__].__class__ = _Callable

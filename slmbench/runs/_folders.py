@@ -46,5 +46,7 @@ def located_runs(path: Path) -> list[tuple[str, Path]]:
 
 
 def _is_run(entry: os.DirEntry[str]) -> bool:
-    # A folder with only samples or journalled responses is a run that died early, which is told.
+    # A folder with only samples or journalled responses is a run that died early, which is told. A hidden one is none.
+    if entry.name.startswith("."):
+        return False
     return entry.is_dir() and any(os.path.exists(os.path.join(entry.path, mark)) for mark in (RECORD, SAMPLES, JOURNAL))

@@ -12,8 +12,9 @@ from slmbench.catalog import Catalog
 from slmbench.console import phase, say
 from slmbench.errors import UsageError
 from slmbench.exchange import RELATIONSHIPS, Imported, export_every_eval_ever, export_lm_eval, import_lm_eval
-from slmbench.leaderboard import RunProblems, read_runs
-from slmbench.runs import Run
+from slmbench.leaderboard import RunProblems, read_runs, without_texts
+from slmbench.runs import Run, RunTable, write_runs_parquet
+from slmbench.values import JsonObject
 from slmbench.visible import visible
 
 
@@ -33,14 +34,16 @@ class ImportPlan:
 
 @frozen(kw_only=True)
 class ExportPlan:
-    """What is asked for. runs: folders. format: lm-eval or every-eval-ever.
+    """What is asked for. runs: folders. format: parquet, lm-eval or every-eval-ever.
 
+    no_texts: tables have digests in place of all texts, as they have of runs that say so themselves.
     organization, relationship, developer: what every_eval_ever's records say that runs don't.
     """
 
     runs: tuple[str, ...]
-    format: str
     out: str
+    format: str | None = None
+    no_texts: bool = False
     organization: str | None = None
     relationship: str = RELATIONSHIPS[1]
     developer: str | None = None
@@ -60,6 +63,8 @@ def export_plan(plan: ExportPlan, catalog: Catalog) -> tuple[list[str], RunProbl
 
     Raises UsageError without an organization if the format wants one, and RunProblems if no run is what it claims.
     """
+    if plan.format is None:
+        raise UsageError("what to write is not said; add --parquet, --format lm-eval or --format every-eval-ever")
     if plan.format == "every-eval-ever" and not plan.organization:
         raise UsageError("--format every-eval-ever says who ran the evaluation: add --organization NAME")
     with phase("export"):
@@ -70,6 +75,8 @@ def export_plan(plan: ExportPlan, catalog: Catalog) -> tuple[list[str], RunProbl
         if faulty is not None and not found.runs:
             raise faulty
         runs = [Run(str(run.folder), run.record) for run in found.runs]
+        if plan.format == "parquet":
+            return _export_parquet(RunTable(runs), plan.out, no_texts=plan.no_texts), faulty
         if plan.format == "lm-eval":
             files, notices = export_lm_eval(runs, plan.out)
             for notice in notices:
@@ -83,6 +90,20 @@ def export_plan(plan: ExportPlan, catalog: Catalog) -> tuple[list[str], RunProbl
             developer=plan.developer,
         )
         return files, faulty
+
+
+def _export_parquet(runs: RunTable, out: str, *, no_texts: bool) -> list[str]:
+    """A table of runs, a row for every metric of a run, and one of samples. Raises FileError, SlmbenchError."""
+
+    def change(run: Run, sample: JsonObject) -> JsonObject:
+        return without_texts(sample) if no_texts or run.record.get("no_texts") else sample
+
+    if held := sum(bool(run.record.get("no_texts")) for run in runs):
+        say(f"note: {held} runs keep their texts to themselves: digests stand in their place")
+    files = [os.path.join(out, name) for name in ("runs.parquet", "samples.parquet")]
+    write_runs_parquet(runs, files[0])
+    runs.samples(change).write_parquet(files[1])
+    return files
 
 
 def _runs(paths: Sequence[str], catalog: Catalog) -> list[Run]:

@@ -99,10 +99,10 @@ def run(written: Path, tmp_path: Path) -> Path:
 def unsealed(run: Path) -> Path:
     """The same, as an earlier version wrote it, or as somebody who leaves the digest of the record's fields out."""
     record = json.loads((run / "run.json").read_text())
-    del record["record_sha256"], record["item_scores_sha256"]
-    (run / "run.json").write_text(
-        json.dumps(filled(_record.RunRecord, record) | {"record_sha256": None, "item_scores_sha256": None})
-    )
+    del record["record_sha256"]
+    earlier = filled(_record.RunRecord, record) | {"record_sha256": None}
+    del earlier["item_scores_sha256"]
+    (run / "run.json").write_text(json.dumps(earlier))
     return run
 
 
