@@ -97,11 +97,11 @@ def aggregate_pair(parts: Sequence[PairComparison], scales: Sequence[tuple[float
 
 
 def _freedom(part: PairComparison) -> float:
-    """The degrees of freedom of the t quantiles that a comparison's detectable difference holds."""
+    """Items - 1; with clusters or seeds those of the t quantiles that the detectable difference holds."""
     import numpy as np
     from scipy.special import stdtrit
 
-    if part.detectable is None or part.stderr == 0:
+    if part.method not in ("sign-flip", "seeds-items") or part.detectable is None or part.stderr == 0:
         return max(1.0, part.n - 1.0)
     each = np.geomspace(0.5, 1e4, 400)
     reaches = stdtrit(each, 0.975) + stdtrit(each, POWER)  # The more degrees of freedom, the less.

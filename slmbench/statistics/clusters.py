@@ -50,7 +50,7 @@ def effective_clusters(groups: Sequence[Sequence[int]]) -> float:
     return sum(map(len, groups)) ** 2 / sum(len(group) ** 2 for group in groups)
 
 
-def clustered_spread(values: Sequence[float], clusters: Sequence[str | None]) -> ClusteredSpread:
+def clustered_spread(values: Sequence[float] | Array, clusters: Sequence[str | None]) -> ClusteredSpread:
     """The CR2 standard error of the mean and Satterthwaite's degrees of freedom; one cluster label a value.
 
     A cluster's sum of residuals is divided by sqrt(1 - size / n), since the mean was fitted to it. The degrees of

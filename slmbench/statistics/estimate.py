@@ -13,7 +13,9 @@ Z_95 = 1.959963984540054
 
 
 def estimate(
-    values: Sequence[float], clusters: Sequence[str | None] | None = None, range: tuple[float, float] | None = None
+    values: Sequence[float] | Array,
+    clusters: Sequence[str | None] | None = None,
+    range: tuple[float, float] | None = None,
 ) -> Estimate:
     """Mean of item scores and its 95% interval.
 
@@ -78,7 +80,7 @@ def estimate(
 
 
 def spread_of_mean(
-    values: Sequence[float], clusters: Sequence[str | None] | None, bounds: tuple[float, float] | None
+    values: Sequence[float] | Array, clusters: Sequence[str | None] | None, bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
     """(variance of the mean, degrees of freedom) as `estimate` uses them where it makes no interval of right or wrong.
 

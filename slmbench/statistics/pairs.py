@@ -12,7 +12,7 @@ from slmbench.statistics.clusters import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS, c
 from slmbench.statistics.crossed import SeedSpread, parts_p, seed_spread
 from slmbench.statistics.estimate import estimate, interval_within, spread_of_mean, t_quantile
 from slmbench.statistics.planning import detectable_at, spread_of_pair
-from slmbench.statistics.significance import NOTHING, POWER, paired_p
+from slmbench.statistics.significance import NOTHING, POWER, same_items_p
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,19 +82,17 @@ def compare_pair(
     spreads = [seed_spread(side) for side in (first, second)]
     if not any(spread.between + spread.left > 0 for spread in spreads):
         return made
-    return _over_seeds(made, (second.mean(0) - first.mean(0)).tolist(), labels, width, spreads)
+    return _over_seeds(made, second.mean(0) - first.mean(0), labels, width, spreads)
 
 
 def _single(
     first: Floats, second: Floats, labels: list[str | None] | None, width: tuple[float, float] | None, up: bool
 ) -> PairComparison:
-    import numpy as np
 
-    differences = (second - first).tolist()
+    differences = second - first
     made = estimate(differences, labels, width)
-    one, other = ({str(i): score for i, score in enumerate(scores.tolist())} for scores in (first, second))
-    p = paired_p(one, other, {str(i): label for i, label in enumerate(labels)} if labels else None)
-    binary = bool(np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all())
+    p = same_items_p(first, second, labels or ())
+    binary = bool((((first == 0) | (first == 1)) & ((second == 0) | (second == 1))).all())
     spread = clustered_spread(differences, labels or [None] * len(differences))
     varies = spread.stderr > NOTHING * abs(made.value)
     tellable = labels is None or (spread.clusters >= MIN_CLUSTERS and spread.effective >= MIN_EFFECTIVE_CLUSTERS)
@@ -111,7 +109,7 @@ def _single(
 
 def _over_seeds(
     made: PairComparison,
-    differences: list[float],
+    differences: Floats,
     labels: list[str | None] | None,
     width: tuple[float, float] | None,
     spreads: Sequence[SeedSpread],
@@ -125,14 +123,17 @@ def _over_seeds(
     parts = [(max(0.0, variance - sum(spread.left for spread in spreads)), max(0.5, freedom))]
     parts += [(spread.between, spread.freedom) for spread in spreads]
     variances, freedoms = np.array(parts).T[..., None]  # (parts, 1) each
-    p = float(parts_p(np.array([made.difference]), variances, freedoms)[0])
+    few = labels is not None and made.detectable is None and made.stderr > 0  # Clusters: nothing is told apart.
+    p = 1.0 if few else float(parts_p(np.array([made.difference]), variances, freedoms)[0])
     stderr = math.sqrt(float(variances.sum()))
     half_squared = math.fsum(t_quantile(0.975, degrees) ** 2 * part for part, degrees in parts)
     reach = math.sqrt(math.fsum(_reach(degrees) ** 2 * part for part, degrees in parts))
     low, high = made.difference - math.sqrt(half_squared), made.difference + math.sqrt(half_squared)
     if width is not None and width[0] < made.difference < width[1]:
         low, high = interval_within(made.difference, half_squared, width)
-    return evolve(made, stderr=stderr, ci_low=low, ci_high=high, p=p, method="seeds-items", detectable=reach)
+    return evolve(
+        made, stderr=stderr, ci_low=low, ci_high=high, p=p, method="seeds-items", detectable=None if few else reach
+    )
 
 
 def _reach(freedom: float) -> float:

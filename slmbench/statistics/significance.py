@@ -70,13 +70,22 @@ def paired_p(first: Scores, second: Scores, clusters: Clusters | None = None) ->
     """
     items = sorted(first.keys() & second.keys())
     labels = [clusters.get(item) for item in items] if clusters else []
-    clustered = any(label is not None for label in labels)
-    if not clustered and all(scores[item] in (0.0, 1.0) for scores in (first, second) for item in items):
-        only_first = sum(1 for item in items if first[item] > second[item])
-        only_second = sum(1 for item in items if first[item] < second[item])
-        return mcnemar_p(only_first, only_second)
-    differences = [first[item] - second[item] for item in items]
-    return _clustered_p(differences, labels) if clustered else _paired_t_p(differences)
+    import numpy as np
+
+    one, other = (np.array([scores[item] for item in items], dtype=float) for scores in (first, second))
+    return same_items_p(one, other, labels)
+
+
+def same_items_p(first: Array, second: Array, labels: Sequence[str | None] = ()) -> float:
+    """`paired_p` of scores of the same items, in one order; first, second: (n,). labels: (n,), or none at all."""
+    import numpy as np
+
+    differences = first - second
+    if any(label is not None for label in labels):
+        return _clustered_p(differences.tolist(), list(labels))
+    if bool((((first == 0) | (first == 1)) & ((second == 0) | (second == 1))).all()):
+        return mcnemar_p(int(np.sum(differences > 0)), int(np.sum(differences < 0)))
+    return _paired_t_p(differences.tolist())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
