@@ -63,7 +63,7 @@ def import_command(plan: ImportPlan, as_json: bool) -> int:
 )
 @click.option("--parquet", "format", flag_value="parquet", help="The same as --format parquet.")
 @click.option("--out", required=True, type=click.Path(file_okay=False))
-@click.option("--no-texts", is_flag=True, help="Digests in place of all texts (parquet).")
+@click.option("--no-texts", is_flag=True, help="Digests in place of all texts.")
 @click.option("--organization", metavar="NAME", help="Who ran the evaluation, which every_eval_ever asks for.")
 @click.option("--developer", metavar="NAME", help="Who made models whose id names nobody, as nano (every_eval_ever).")
 @click.option(

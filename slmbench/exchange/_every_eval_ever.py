@@ -10,7 +10,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from slmbench.errors import UsageError
@@ -26,13 +26,19 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def export_every_eval_ever(
-    runs: Iterable[Run], out: str, *, organization: str, relationship: str = "third_party", developer: str | None = None
+    runs: Iterable[Run],
+    out: str,
+    *,
+    organization: str,
+    relationship: str = "third_party",
+    developer: str | None = None,
+    samples_of: Callable[[Run], Sequence[JsonObject]] = Run.samples,
 ) -> list[str]:
     """Writes `<out>/data/<task>/<developer>/<model>/<uuid>.json` and `<uuid>_samples.jsonl` of each run; their paths.
 
     organization: who ran the evaluation. relationship: of the evaluator to the model, one of `RELATIONSHIPS`.
-    developer: who made the models whose id names nobody. The uuid is made of the run, so that the same export
-    writes the same files. Raises UsageError for such a model without it.
+    developer: who made the models whose id names nobody. samples_of: a run's samples, as they are to be seen. The uuid
+    is made of the run, so that the same export writes the same files. Raises UsageError for a model without a maker.
     """
     runs = list(runs)
     nobodys = sorted({run.record["model"]["name"] for run in runs if "/" not in _model_id(run.record)})
@@ -48,7 +54,7 @@ def export_every_eval_ever(
         place = "/".join(_slug(part) for part in (record["task"]["id"], maker, short))
         seconds = int(datetime.fromisoformat(str(record["created"])).timestamp())
         evaluation = f"{record['task']['id']}/{model['id']}/{seconds}"
-        lines = [_dumped(line) + "\n" for line in _instances(run, evaluation, model["id"])]
+        lines = [_dumped(line) + "\n" for line in _instances(run.record, samples_of(run), evaluation, model["id"])]
         samples = "".join(lines).encode()
         aggregate = {
             "schema_version": SCHEMA_VERSION,
@@ -208,8 +214,8 @@ def _generation(record: JsonObject) -> JsonObject:
     return {"generation_args": arguments, "additional_details": _texts(details)}
 
 
-def _instances(run: Run, evaluation: str, model: str) -> Iterator[JsonObject]:
-    for row in run.samples():
+def _instances(record: JsonObject, samples: Sequence[JsonObject], evaluation: str, model: str) -> Iterator[JsonObject]:
+    for row in samples:
         prompt, references = row.get("prompt") or "", list(row.get("references") or [row.get("target") or ""])
         output, epoch = row.get("output") or "", row.get("epoch", 0)
         hashed = hashlib.sha256((prompt + "".join(references)).encode(errors="surrogatepass")).hexdigest()
@@ -217,7 +223,7 @@ def _instances(run: Run, evaluation: str, model: str) -> Iterator[JsonObject]:
             "schema_version": SCHEMA_VERSION,
             "evaluation_id": evaluation,
             "model_id": model,
-            "evaluation_name": str(run.record["task"]["id"]),
+            "evaluation_name": str(record["task"]["id"]),
             "sample_id": row["item_id"] if not epoch else f"{row['item_id']}#{epoch}",
             "sample_hash": hashed,
             "interaction_type": "single_turn",
@@ -241,12 +247,12 @@ def _instances(run: Run, evaluation: str, model: str) -> Iterator[JsonObject]:
             shared["performance"] = {"latency_ms": row["latency_ms"]}
         details = {"verdict": row.get("verdict"), "cluster_id": row.get("cluster_id")}
         shared["metadata"] = _texts({**details, "finish_reason": row.get("finish_reason")})
-        for metric in run.record["metrics"]:
+        for metric in record["metrics"]:
             score = row["scores"].get(metric["name"])
             if score is None:
                 continue
             best = metric["range"][1 if metric["higher_is_better"] else 0] if metric.get("range") else None
             yield shared | {
-                "evaluation_result_id": _result_id(run.record, metric["name"]),
+                "evaluation_result_id": _result_id(record, metric["name"]),
                 "evaluation": {"score": score, "is_correct": best is not None and score == best},
             }

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,17 +30,18 @@ NAMES = {
 _UNSAFE = re.compile(r"[\"<>:/|\\?*\[\]\x00-\x1f]+")
 
 
-def export_lm_eval(runs: Iterable[Run], out: str) -> tuple[list[str], list[str]]:
+def export_lm_eval(
+    runs: Iterable[Run], out: str, samples_of: Callable[[Run], Sequence[JsonObject]] = Run.samples
+) -> tuple[list[str], list[str]]:
     """(the files, notices): `<out>/<model>/results_<date>.json` and `samples_<task>_<date>.jsonl`.
 
-    Runs of one model under the same settings share a results file, as of one call of lm-eval. A task whose choices each
-    have a prompt of their own is left out: a run keeps the first one alone.
+    samples_of: a run's samples, as they are to be seen. Runs of one model under the same settings share a results file,
+    as of one call of lm-eval. A task whose choices each have a prompt of their own is left out: a run keeps one.
     """
     groups: dict[str, list[dict[str, Run]]] = {}
     notices: list[str] = []
     for run in sorted(runs, key=lambda run: (str(run.record["created"]), run.run_id)):
-        samples = run.samples()
-        if _own_prompts(samples):
+        if _own_prompts(samples_of(run)):
             notices.append(f"{run.run_id}: left out: each choice has a prompt of its own, and a run keeps one")
             continue
         record = run.record
@@ -54,7 +55,7 @@ def export_lm_eval(runs: Iterable[Run], out: str) -> tuple[list[str], list[str]]
         call[name] = run
     written: list[str] = []
     for number, call in enumerate(call for calls in groups.values() for call in calls):
-        written += _write(call, out, number)
+        written += _write(call, out, number, samples_of)
     return written, notices
 
 
@@ -63,7 +64,9 @@ def _own_prompts(samples: Sequence[JsonObject]) -> bool:
     return bool(first.get("choices")) and not set(first.get("references") or ()) <= set(first["choices"])
 
 
-def _write(call: Mapping[str, Run], out: str, number: int) -> list[str]:
+def _write(
+    call: Mapping[str, Run], out: str, number: int, samples_of: Callable[[Run], Sequence[JsonObject]]
+) -> list[str]:
     first = next(iter(call.values())).record
     # lm-eval tells its calls apart by their microseconds.
     date = datetime.fromisoformat(str(first["created"])).astimezone(UTC) + timedelta(microseconds=number)
@@ -74,7 +77,7 @@ def _write(call: Mapping[str, Run], out: str, number: int) -> list[str]:
     tasks: dict[str, JsonObject] = {}
     hashes = {}
     for name, run in call.items():
-        lines = list(_lines(run))
+        lines = list(_lines(run.record, samples_of(run)))
         hashes[name] = _sha256("".join(line["doc_hash"] + line["prompt_hash"] + line["target_hash"] for line in lines))
         text = "".join(json.dumps(line) + "\n" for line in lines)
         # One that lm-eval itself would not find by its task's name would be lost.
@@ -204,19 +207,19 @@ def _name(one: MetricPart) -> tuple[str, str]:
     return NAMES.get(one.name, (one.name, "none"))
 
 
-def _lines(run: Run) -> Iterable[JsonObject]:
+def _lines(record: JsonObject, samples: Sequence[JsonObject]) -> Iterable[JsonObject]:
     """The lines of a samples file: those of one filter after those of another, an item a line."""
     names: dict[str, list[tuple[str, str]]] = {}
-    for part in run.record["metrics"]:
+    for part in record["metrics"]:
         metric, filter = NAMES.get(part["name"], (part["name"], "none"))
         names.setdefault(filter, []).append((part["name"], metric))
     items: dict[str, list[JsonObject]] = {}
     known = set(SampleRecord.model_fields)
-    for row in run.samples():
+    for row in samples:
         items.setdefault(row["item_id"], []).append({key: row[key] for key in row if key in known})
     for filter, metrics in names.items():
         for number, (item, rows) in enumerate(items.items()):
-            yield _line(run.record, number, item, rows, filter, metrics)
+            yield _line(record, number, item, rows, filter, metrics)
 
 
 def _line(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -36,7 +36,7 @@ class ImportPlan:
 class ExportPlan:
     """What is asked for. runs: folders. format: parquet, lm-eval or every-eval-ever.
 
-    no_texts: tables have digests in place of all texts, as they have of runs that say so themselves.
+    no_texts: digests stand in place of all texts, as they do for runs that say so themselves.
     organization, relationship, developer: what every_eval_ever's records say that runs don't.
     """
 
@@ -75,10 +75,19 @@ def export_plan(plan: ExportPlan, catalog: Catalog) -> tuple[list[str], RunProbl
         if faulty is not None and not found.runs:
             raise faulty
         runs = [Run(str(run.folder), run.record) for run in found.runs]
+        if held := sum(bool(run.record.get("no_texts")) for run in runs):
+            say(f"note: {held} runs keep their texts to themselves: digests stand in their place")
+
+        def seen(run: Run, sample: JsonObject) -> JsonObject:
+            return without_texts(sample) if plan.no_texts or run.record.get("no_texts") else sample
+
+        def samples_of(run: Run) -> list[JsonObject]:
+            return [seen(run, sample) for sample in run.samples()]
+
         if plan.format == "parquet":
-            return _export_parquet(RunTable(runs), plan.out, no_texts=plan.no_texts), faulty
+            return _export_parquet(RunTable(runs), plan.out, seen), faulty
         if plan.format == "lm-eval":
-            files, notices = export_lm_eval(runs, plan.out)
+            files, notices = export_lm_eval(runs, plan.out, samples_of)
             for notice in notices:
                 say(f"note: {visible(notice)}")
             return files, faulty
@@ -88,21 +97,16 @@ def export_plan(plan: ExportPlan, catalog: Catalog) -> tuple[list[str], RunProbl
             organization=plan.organization or "",
             relationship=plan.relationship,
             developer=plan.developer,
+            samples_of=samples_of,
         )
         return files, faulty
 
 
-def _export_parquet(runs: RunTable, out: str, *, no_texts: bool) -> list[str]:
+def _export_parquet(runs: RunTable, out: str, seen: Callable[[Run, JsonObject], JsonObject]) -> list[str]:
     """A table of runs, a row for every metric of a run, and one of samples. Raises FileError, SlmbenchError."""
-
-    def change(run: Run, sample: JsonObject) -> JsonObject:
-        return without_texts(sample) if no_texts or run.record.get("no_texts") else sample
-
-    if held := sum(bool(run.record.get("no_texts")) for run in runs):
-        say(f"note: {held} runs keep their texts to themselves: digests stand in their place")
     files = [os.path.join(out, name) for name in ("runs.parquet", "samples.parquet")]
     write_runs_parquet(runs, files[0])
-    runs.samples(change).write_parquet(files[1])
+    runs.samples(seen).write_parquet(files[1])
     return files
 
 

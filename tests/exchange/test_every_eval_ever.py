@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,15 @@ def test_the_command_asks_for_what_runs_do_not_say(runs: list[Run], tmp_path: Pa
     assert main(call) == 2
     assert main([*call, "--organization", "us"]) == 0
     assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("format", ["every-eval-ever", "lm-eval"])
+def test_texts_that_a_run_keeps_to_itself_do_not_go_out(runs: list[Run], tmp_path: Path, format: str) -> None:
+    folder = Path(shutil.copytree(runs[1].folder, tmp_path / "runs" / "held"))
+    Run(str(folder), runs[1].record).without_texts()
+    call = ["runs", "export", str(folder), "--format", format, "--organization", "us", "--out", str(tmp_path / "out")]
+    assert main(call) == 0
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    for row in runs[1].samples():
+        for text in (row["prompt"], row["target"]):
+            assert json.dumps(text)[1:-1].encode() not in written
