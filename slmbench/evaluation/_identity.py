@@ -39,6 +39,7 @@ from slmbench.runs import (
     canonical_sha256,
     comparability_keys,
     read_merge,
+    sandbox_told,
 )
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task
@@ -137,9 +138,10 @@ def prepare(
     if style.fenced or style.plugin:  # How an answer is taken out of turns or objects is a part of its score.
         beside.append([style.version, task.declared_form()])
     own = record.get("generation_config", {})
-    if "examine" in (record["sandbox"] or {}):
-        beside.append(record["sandbox"]["examine"])  # A weaker examination is another one.
-    record["comparability_key"], with_metrics = comparability_keys(record, beside)
+    examine = [record["sandbox"]["examine"]] if "examine" in (record["sandbox"] or {}) else []
+    # The ids of runs have the tier in their record; a run that is there stays found.
+    with_metrics = comparability_keys(record, [*beside, *examine])[1]
+    record["comparability_key"] = comparability_keys(record, [*beside, *sandbox_told(record["sandbox"])])[0]
     identity = canonical_sha256(
         record
         | {

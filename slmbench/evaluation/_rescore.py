@@ -32,6 +32,7 @@ from slmbench.runs import (
     comparability_key,
     comparability_keys,
     finished_run,
+    sandbox_told,
 )
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task
@@ -186,12 +187,11 @@ def _identity(
 
 def _key(old: JsonObject, identity: JsonObject, style: Format, task: Task | None) -> str:
     """The old run's key, unless its answers are read in another way now."""
-    key = comparability_key(old)
+    key = comparability_key(old, judged=identity.get("sandbox"))
     if task is None:
         return key
     beside: list[Any] = [[style.version, task.declared_form()]] if style.fenced or style.plugin else []
-    if examine := (old.get("sandbox") or {}).get("examine"):
-        beside.append(examine)
+    beside += sandbox_told(identity.get("sandbox"))
     changed: list[Any] = [] if task.version == old["task"].get("version") else ["as of version", task.version]
     if beside and comparability_keys(identity, beside)[0] != key:
         changed += beside

@@ -4,7 +4,7 @@ import os
 import sys
 from types import ModuleType
 
-from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key
+from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key, sandbox_told
 from slmbench.runs._folders import JOURNAL, located_runs, run_folders
 from slmbench.runs._frames import RunTable, SampleTable, open_runs, write_runs_parquet
 from slmbench.runs._hashes import SampleHashes
@@ -114,6 +114,7 @@ __all__ = [
     "read_training",
     "run_folders",
     "sample_line",
+    "sandbox_told",
     "trained_as",
     "verify",
     "write_merge",

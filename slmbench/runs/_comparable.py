@@ -9,6 +9,10 @@ from slmbench.runs._record import MetricPart
 from slmbench.seal import canonical_sha256
 from slmbench.values import JsonObject
 
+UNSAFE = "unsafe"
+"""The tier of programs that run in no jail."""
+TIMEOUT_S = 3.0
+"""Seconds that a program has, unless its record says otherwise."""
 # What a format that is more than a text adds: its version, and what a task declares for its kind, most often nothing.
 _BESIDE_A_FORMAT = [[str(version), {kind: None}] for version in range(1, 10) for kind in ("turns", "object")]
 
@@ -26,21 +30,38 @@ def comparability_keys(identity: Mapping[str, Any], beside: Sequence[object] = (
     return canonical_sha256([*asked, *beside]), canonical_sha256([*asked, identity.get("scorer"), *beside])
 
 
-def comparability_key(record: JsonObject) -> str:
+def sandbox_told(sandbox: Mapping[str, Any] | None) -> list[str]:
+    """What of a run's sandbox makes its verdicts others than those of two processes in a jail with the usual limits.
+
+    Both jails show a program the same; outside of one it finds the machine's files and network. A program that has more
+    seconds may end in time. Tests in the program's own process hold less.
+    """
+    part = sandbox or {}
+    told = [str(part["examine"])] if part.get("examine") is not None else []
+    told += [UNSAFE] if part.get("tier") == UNSAFE else []
+    seconds = part.get("timeout_s")
+    return told + ([f"{seconds:g} s"] if seconds is not None and seconds != TIMEOUT_S else [])
+
+
+def comparability_key(record: JsonObject, *, judged: Mapping[str, Any] | None = None) -> str:
     """The key of what was asked in a finished run: as recorded, and of an older record the one that it would have now.
 
-    An older record's key holds its metrics, so that a task that gained one could be compared with none of its past.
-    Where its key can be made again of its fields, so can the new one; else the recorded key stands.
+    An older record's key holds its metrics, so that a task that gained one could be compared with none of its past, and
+    doesn't hold its sandbox. Where its key can be made again of its fields, so can the new one; else the recorded key
+    stands. judged: the sandbox that its programs run in now, if they run again.
     """
-    recorded = str(record["comparability_key"])
-    if any(metric.get("version") is not None for metric in record["metrics"]):
+    recorded, own = str(record["comparability_key"]), record.get("sandbox")
+    told = sandbox_told(judged or own)
+    plain = not told and not sandbox_told(own)
+    if plain and any(metric.get("version") is not None for metric in record["metrics"]):
         return recorded
-    examine = (record.get("sandbox") or {}).get("examine")
-    for told in ([], *_BESIDE_A_FORMAT):
-        beside = ([told] if told else []) + ([examine] if examine is not None else [])
-        now, then = comparability_keys(record, beside)
-        if then == recorded:
-            return now
+    examine = sandbox_told({"examine": (own or {}).get("examine")})
+    for form in ([], *_BESIDE_A_FORMAT):
+        beside = [form] if form else []
+        made = {*comparability_keys(record, [*beside, *examine])}
+        made.add(comparability_keys(record, [*beside, *sandbox_told(own)])[0])
+        if recorded in made:
+            return comparability_keys(record, [*beside, *told])[0]
     return recorded
 
 

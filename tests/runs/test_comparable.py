@@ -10,7 +10,7 @@ import pytest
 from slmbench.catalog import default_catalog
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import load_model, resolve_model
-from slmbench.runs import MetricPart, comparability_key, comparability_keys, metric_key
+from slmbench.runs import MetricPart, comparability_key, comparability_keys, metric_key, sandbox_told
 from slmbench.seal import canonical_sha256
 from slmbench.task import load_task
 
@@ -86,3 +86,22 @@ def test_a_weaker_examination_stays_another_question(records: dict[str, dict[str
     record = records["all"]
     weaker = {**_older(record, ["in_process"]), "sandbox": {"examine": "in_process"}}
     assert comparability_key(weaker) == comparability_keys(record, ["in_process"])[0] != record["comparability_key"]
+
+
+JAILS = [None, {"tier": "bubblewrap", "timeout_s": 3.0}, {"tier": "namespaces", "timeout_s": 3.0}]
+OTHERS = [{"tier": "unsafe", "timeout_s": 3.0}, {"tier": "bubblewrap", "timeout_s": 10.0}, {"examine": "in_process"}]
+
+
+def test_a_sandbox_that_makes_other_verdicts_is_another_condition(records: dict[str, dict[str, Any]]) -> None:
+    record = records["all"]
+    today = [comparability_keys(record, sandbox_told(one))[0] for one in [*JAILS, *OTHERS]]
+    assert len(set(today)) == 1 + len(OTHERS) and len(set(today[: len(JAILS)])) == 1
+    for sandbox, key in zip([*JAILS, *OTHERS], today, strict=True):
+        written = {**record, "sandbox": sandbox, "comparability_key": key}
+        assert comparability_key(written) == key
+        # Written before the tier was in the key, with versions of its metrics or without.
+        examine = [sandbox["examine"]] if sandbox and "examine" in sandbox else []
+        earlier = {**record, "sandbox": sandbox, "comparability_key": comparability_keys(record, examine)[0]}
+        assert comparability_key(earlier) == comparability_key({**_older(earlier, examine), "sandbox": sandbox}) == key
+        assert comparability_key(written, judged={"tier": "bubblewrap", "timeout_s": 3.0}) == today[0]
+        assert comparability_key(earlier, judged=OTHERS[0]) == today[len(JAILS)]
