@@ -21,8 +21,9 @@ from scipy import optimize, stats
 
 from slmbench.statistics.aggregate import aggregate_estimate, normalised_estimate, seeds_estimate
 from slmbench.statistics.clusters import clustered_spread
-from slmbench.statistics.estimate import estimate, wilson_interval
+from slmbench.statistics.estimate import estimate, jackknife, wilson_interval
 from slmbench.statistics.pairs import compare_pair
+from slmbench.statistics.pooling import LabelF1, count_labels
 
 UNIT = (0.0, 1.0)
 GOAL = (0.93, 0.97)
@@ -135,6 +136,27 @@ def bca(values: np.ndarray, rng: np.random.Generator) -> Interval:
     found = stats.bootstrap((values,), np.mean, n_resamples=1000, method="BCa", rng=rng, vectorized=True)
     low, high = found.confidence_interval
     return (float(low), float(high)) if math.isfinite(low) else (float(values.mean()), float(values.mean()))
+
+
+def pooled(tables: int) -> None:
+    print("\nMacro F1 of three labels (.5, .3, .2), right in a share of items, else drawn; beside t of the jackknife")
+    pool = LabelF1(macro="macro")
+
+    def draw(rng: np.random.Generator, right: float, n: int) -> list[dict[str, list[int]]]:
+        gold, drawn = rng.choice(list("abc"), (2, n), p=(0.5, 0.3, 0.2)).tolist()
+        hits = (rng.random(n) < right).tolist()
+        return [count_labels([one if hit else other], [one]) for one, other, hit in zip(gold, drawn, hits, strict=True)]
+
+    for right in (0.1, 0.5, 0.9, 0.95, 0.98):
+        true = pool(draw(np.random.default_rng(0), right, 100_000))["macro"]
+        for n in (30, 100, 164):
+            rng, made = np.random.default_rng(n), []
+            for _ in range(tables):
+                ours = jackknife(pool, draw(rng, right, n))[0]["macro"]
+                half = float(stats.t.ppf(0.975, n - 1)) * ours.stderr
+                ends = {"ours": (ours.ci_low, ours.ci_high), "t": (ours.value - half, ours.value + half)}
+                made.append((true, ends))
+            line(f"right {right:.2f}  n {n:4d}", covered(made))
 
 
 def uneven(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -277,7 +299,7 @@ def main() -> int:
     parser.add_argument("--tables", type=int, default=400, help="simulated tables a line")
     tables = parser.parse_args().tables
     right_or_wrong()
-    for section in (skewed, clustered, seeds, differences, aggregates):
+    for section in (skewed, pooled, clustered, seeds, differences, aggregates):
         section(tables)
     within = sum(GOAL[0] <= round(covers, 3) <= GOAL[1] for covers in OURS)
     print(f"\n{within} of {len(OURS)} lines within 93-97%; lowest {min(OURS):.3f}, highest {max(OURS):.3f}")

@@ -118,11 +118,12 @@ def jackknife(
 
     pool, parts: as of a pooled `Scorer`; parts: one an item. clusters: as in `estimate`. The estimate is pool(parts)
     itself, not the mean of the pseudo-values. Its standard error comes from leaving out one item, or one cluster, at a
-    time: sqrt((g - 1) / g * sum of (theta_(-i) - their mean)^2) over g items or clusters; the interval is t with g - 1
-    degrees of freedom (Satterthwaite's of the pseudo-values where clusters are named), clipped to [0, 1], its method
-    `jackknife`. The method is `none`, as in `estimate`, where g is 1
-    or no item's absence changes the value. The pseudo-value of item i is n * theta - (n - 1) * theta_(-i), of single
-    items even if clusters are named; of one item it is theta.
+    time: sqrt((g - 1) / g * sum of (theta_(-i) - their mean)^2) over g items or clusters. The interval, `jackknife`, is
+    Wilson's as wide as t with g - 1 degrees of freedom (Satterthwaite's of the pseudo-values where clusters are named);
+    where few items make up the variance it counts those that may have been missed, as `wilson-t` of `estimate` does. At
+    0 or 1 it is Wilson's of n right-or-wrong items, or of as many effective clusters. The method is `none`, as in
+    `estimate`, where g is 1. The pseudo-value of item i is n * theta - (n - 1) * theta_(-i), of single items even if
+    clusters are named; of one item it is theta.
 
     A pool with a method leave_out(parts, groups), groups being lists of positions, is asked for all theta_(-i) at once;
     another one is called once for each. Raises ValueError if parts is empty, if clusters has another length, or if the
@@ -144,8 +145,7 @@ def jackknife(
         if not all(map(math.isfinite, (value, *left))):
             raise ValueError(f"{name} is not finite over all items, or without one of them")
         pseudo = [n * value - (n - 1) * values[name] for values in without_item] or [value]
-        freedom = len(left) - 1.0 if clusters is None else clustered_spread(pseudo, clusters).freedom
-        estimates[name] = _jackknifed(value, left, n, freedom)
+        estimates[name] = _jackknifed(value, left, pseudo, clusters)
         pseudo_values[name] = pseudo
     return estimates, pseudo_values
 
@@ -164,15 +164,31 @@ def _left_out(
     return [pool([part for position, part in enumerate(parts) if position not in gone]) for gone in dropped]
 
 
-def _jackknifed(value: float, left: list[float], n: int, freedom: float) -> Estimate:
-    g = len(left)
-    # Also where all are equal, rounding aside: that every item counts alike doesn't make the number certain.
-    if g < 2 or max(left) - min(left) < 1e-12:
+def _jackknifed(
+    value: float, left: list[float], pseudo: list[float], clusters: Sequence[str | None] | None
+) -> Estimate:
+    """pseudo: of items. left: of items, or of clusters where they are named."""
+    import numpy as np
+
+    n, g = len(pseudo), len(left)
+    if g < 2:
         return Estimate(value, 0.0, value, value, n, "none")
     mean = math.fsum(left) / g
     stderr = math.sqrt((g - 1) / g * math.fsum((each - mean) ** 2 for each in left))
-    made = _t_estimate(value, stderr, n, freedom, "jackknife")
-    return Estimate(value, stderr, max(0.0, made.ci_low), min(1.0, made.ci_high), n, "jackknife")
+    freedom, effective = n - 1.0, float(n)
+    if clusters is not None:
+        spread = clustered_spread(pseudo, clusters)
+        freedom, effective = spread.freedom, spread.effective
+    # Also where all are equal, rounding aside: that every item counts alike doesn't make the number certain.
+    varies = max(left) - min(left) >= 1e-12
+    if not 0.0 < value < 1.0 or (clusters is not None and not varies):
+        low, high = wilson_interval(min(1.0, max(0.0, value)), effective)
+        return Estimate(value, stderr if varies else 0.0, min(low, value), max(high, value), n, "jackknife")
+    variance = stderr**2 if varies else 0.0
+    if clusters is None:
+        variance = max(variance, _guarded(np.asarray(pseudo), value, (0.0, 1.0)))
+    low, high = interval_within(value, t_quantile(0.975, freedom) ** 2 * variance, (0.0, 1.0))
+    return Estimate(value, stderr if varies else 0.0, low, high, n, "jackknife")
 
 
 def wilson_interval(share: float, n: float, z: float = Z_95) -> tuple[float, float]:
