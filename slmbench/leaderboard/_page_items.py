@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from slmbench.errors import FileError
-from slmbench.foreign import plain_lines
+from slmbench.foreign import plain_lines, read_bytes
 from slmbench.leaderboard._page_files import Put, put_data
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import without_texts
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Samples whose texts a page has: all if there are no more, else the same number of each run, at least so many.
-SAMPLES_SHOWN = 60_000
-LEAST_OF_A_RUN = 20
+SAMPLES_SHOWN = 48_000
+LEAST_OF_A_RUN = 10
 # Longer texts are cut in the middle: a prompt's start has its shots, its end has the question.
 HEAD_CHARS = 1500
 TAIL_CHARS = 3000
 GLIMPSE_CHARS = 64
 _BLOCK_BYTES = 250_000
+# A file of samples up to this is read at once.
+_WHOLE_BYTES = 64_000_000
 
 
 @frozen
@@ -82,7 +84,8 @@ def paged_items(runs: Sequence[ScoredRun], metric: str, most: int | None, put: P
 
 @frozen
 class _Told:
-    """What a run's samples say, by an item's hash."""
+    """What a run's samples say of its items, by an item's hash: its id, how its prompt begins, what was asked, what was
+    written (one a sample)."""
 
     ids: dict[int, str]
     glimpses: dict[int, str]
@@ -91,11 +94,12 @@ class _Told:
 
 
 def _told(run: ScoredRun, wanted: set[int] | None = None) -> _Told:
-    """wanted: the items that are read; None for all. Nothing of a run whose samples have gone or changed."""
+    """wanted: the items that are read, of which what was asked is known; None for all. Nothing of a run whose samples
+    have gone or changed."""
     told = _Told({}, {}, {}, {})
     try:
         for item, sample in _samples(run, wanted):
-            if item not in told.asked:
+            if wanted is None and item not in told.asked:
                 prompt = str(sample.get("prompt") or "")
                 told.ids[item] = str(sample["item_id"])
                 told.glimpses[item] = _glimpse(prompt)
@@ -117,16 +121,27 @@ def _told(run: ScoredRun, wanted: set[int] | None = None) -> _Told:
 def _samples(run: ScoredRun, wanted: set[int] | None) -> Iterator[tuple[int, JsonObject]]:
     """(an item's hash, its sample), as pages may show it."""
     path = run.folder / SAMPLES
-    items = run.items.items.tolist()
-    # One line an item: those that nobody looks at needn't be read.
-    by_line = len(items) == run.n_samples and wanted is not None
-    for number, line in enumerate(plain_lines(path), 1):
-        if by_line and wanted is not None and number <= len(items) and items[number - 1] not in wanted:
-            continue
+    for number, line in _lines(run, wanted):
         sample = read_sample(line, path, number)
         item = item_hash(str(sample["item_id"]))
         if wanted is None or item in wanted:
             yield item, without_texts(sample) if run.no_texts else sample
+
+
+def _lines(run: ScoredRun, wanted: set[int] | None) -> Iterator[tuple[int, bytes]]:
+    """(number, line) of a run's samples; of a run with one line an item, those that nobody looks at are passed over."""
+    path = run.folder / SAMPLES
+    items = run.items.items.tolist()
+    if wanted is None or len(items) != run.n_samples:
+        yield from enumerate(plain_lines(path), 1)
+    elif path.stat().st_size <= _WHOLE_BYTES:
+        for number, (item, line) in enumerate(zip(items, read_bytes(path, _WHOLE_BYTES).split(b"\n"), strict=False), 1):
+            if item in wanted:
+                yield number, line
+    else:
+        for number, (item, line) in enumerate(zip(items, plain_lines(path), strict=False), 1):
+            if item in wanted:
+                yield number, line
 
 
 def _written(sample: JsonObject) -> list[object]:

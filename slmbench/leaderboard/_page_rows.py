@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def row_file(
         found = [run for run in found if column.metric in run.items.scores]
         if found:
             order = items[column.condition.key].order
-            scores.append([position, packed_scores([_in_order(run, column.metric, order) for run in found])])
+            scores.append([position, [packed_scores(_in_order(run, column.metric, order)) for run in found]])
     content = {
         "runs": [_run(run, places[condition_of[run.run_id]], items, condition_of, out) for run in of_row],
         "scores": scores,
@@ -84,16 +84,10 @@ def _in_order(run: ScoredRun, metric: str, order: NDArray[np.uint64]) -> NDArray
     return np.array([known.get(item, np.nan) for item in order.tolist()], dtype=np.float64)
 
 
-def packed_scores(seeds: Sequence[NDArray[np.float64]]) -> str:
-    """Scores as a text, an item's mean over seeds: `b` and a digit an item, `.` for none; else `r` and numbers."""
+def packed_scores(scores: NDArray[np.float64]) -> str:
+    """Scores as a text: `b` and a digit an item, `.` for none, if all are 0 or 1; else `r` and numbers."""
     import numpy as np
 
-    if len(seeds) == 1:
-        scores = seeds[0]
-    else:
-        known = ~np.isnan(seeds)
-        sums = np.where(known, seeds, 0.0).sum(axis=0)
-        scores = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
     values, places = np.unique(scores, return_inverse=True)
     if np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
         signs = np.array(["." if value != value else str(int(value)) for value in values])

@@ -58,6 +58,7 @@ OPEN_OF_RECORD = frozenset(
         "sandbox",
         "seed",
         "status",
+        "stopped",
         "task",
     }
 )

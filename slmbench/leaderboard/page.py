@@ -13,7 +13,7 @@ from slmbench.leaderboard._page_routing import choices_among, routing_views
 from slmbench.leaderboard._page_rows import row_file
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
-from slmbench.leaderboard.pages import application, render
+from slmbench.leaderboard.pages import bundle, render
 from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, Leaderboard, LeaderboardCell
 from slmbench.leaderboard.texts import interval_text, number, rank_range
 
@@ -55,7 +55,7 @@ def render_page(
         "leaderboard.html.j2",
         title="slmbench leaderboard" + ("" if leaderboard.suite is None else f": {leaderboard.suite}"),
         styles=STYLES,
-        script=application(),
+        script=bundle(),
         loads=True,
         suite=leaderboard.suite,
         lede=_lede(leaderboard, by_id),

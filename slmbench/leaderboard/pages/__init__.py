@@ -62,10 +62,11 @@ def render(
 
 
 @cache
-def application() -> str:
-    """The script of a page with views: the modules of `app/`, each in a function of its own, after what it imports."""
-    names = sorted(path.name for path in files(__name__).joinpath("app").iterdir() if path.name.endswith(".js"))
-    sources = {name: asset(f"app/{name}") for name in names}
+def bundle(names: tuple[str, ...] = ("main.js",)) -> str:
+    """A script of modules of `app/` and all that they import, each in a function of its own, after what it imports.
+
+    Raises ValueError if they import each other in a ring.
+    """
     done: dict[str, str] = {}
 
     def take(name: str, above: tuple[str, ...] = ()) -> None:
@@ -73,9 +74,10 @@ def application() -> str:
             return
         if name in above:
             raise ValueError(f"{' imports '.join((*above, name))}: modules of a page can't import each other in a ring")
-        for found in _IMPORT.finditer(sources[name]):
+        source = asset(f"app/{name}")
+        for found in _IMPORT.finditer(source):
             take(found["name"], (*above, name))
-        done[name] = _enclosed(name, sources[name])
+        done[name] = _enclosed(name, source)
 
     for name in names:
         take(name)

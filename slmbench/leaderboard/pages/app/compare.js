@@ -17,8 +17,8 @@ export function compareView(page, params) {
     window.dispatchEvent(new HashChangeEvent("hashchange"));
   };
   const question = h("h2.question", {}, "Is ",
-    choose("B", names, b.name, (value) => change({ b: value }), { hidden: true, kind: "b" }), " better than ",
-    choose("A", names, a.name, (value) => change({ a: value }), { hidden: true, kind: "a" }), "? ",
+    h("span.letter.b", {}, "B"), choose("B", names, b.name, (value) => change({ b: value }), { hidden: true, kind: "b" }), " better than ",
+    h("span.letter.a", {}, "A"), choose("A", names, a.name, (value) => change({ a: value }), { hidden: true, kind: "a" }), "? ",
     button("swap", () => change({ a: b.name, b: a.name }), { class: "plainly" }));
 
   async function shown() {
@@ -72,7 +72,7 @@ async function comparisons(page, a, b, every) {
   const columns = page.columns.filter((column) => (every || column.primary) && first.byColumn.has(column.position) && second.byColumn.has(column.position));
   return Promise.all(columns.map(async (column) => {
     const clusters = column.condition.clustered ? (await load(column.condition.items)).clusters : null;
-    const made = comparePair(first.byColumn.get(column.position), second.byColumn.get(column.position), { up: column.up, clusters, bounds: column.bounds });
+    const made = comparePair(first.seeds.get(column.position), second.seeds.get(column.position), { up: column.up, clusters, bounds: column.bounds });
     return { column, made, from: a.cells[column.position], to: b.cells[column.position] };
   }));
 }
@@ -104,17 +104,18 @@ function sentence(found, b) {
 function differences(found, current, every, pick, change) {
   const bounded = found.filter((one) => one.made && one.column.bounds && one.column.bounds[1] - one.column.bounds[0] <= 1);
   const reach = Math.max(0.02, ...bounded.flatMap((one) => [Math.abs(one.made.low), Math.abs(one.made.high), Math.min(1, one.made.detectable || 0)]));
+  const ends = found.every((one) => one.column.up) ? ["\u2190 A better", "B better \u2192"] : ["\u2190 B lower", "B higher \u2192"];
   const rows = found.map((one) => line(one, one === current, bounded.includes(one) ? reach : null, pick));
   return [
     h("h2", {}, "Difference, B minus A, with its 95% interval"),
     h("div.forest", { role: "group", "aria-label": "Differences by task; choose one to see its items" }, rows,
-      h("div.axis", { "aria-hidden": "true" }, h("span"), h("span.track", {}, h("span", {}, "\u2190 lower"), h("span", {}, "higher \u2192")), h("span"))),
+      h("div.axis", { "aria-hidden": "true" }, h("span"), h("span.track", {}, ends.map((words) => h("span", {}, words))), h("span"))),
     h("p.soft", {}, "On the same items: ", methods(found), ". Bold: told apart at 5%, each line by itself. The shaded band is what this many items can\u2019t show with 80% power. ",
       h("button.plainly", { type: "button", onclick: () => change({ metrics: every ? "" : "all" }) }, every ? "primary metrics alone" : "every metric")),
   ];
 }
 
-const METHODS = { "mcnemar-midp": "McNemar\u2019s mid-p test", "paired-t": "a paired t", sign: "the sign test", "sign-flip": "a test of signs over clusters" };
+const METHODS = { "mcnemar-midp": "McNemar\u2019s mid-p test", "paired-t": "a paired t", sign: "the sign test", "sign-flip": "a test of signs over clusters", "seeds-items": "a t over seeds and items" };
 
 function methods(found) {
   return Array.from(new Set(found.filter((one) => one.made).map((one) => METHODS[one.made.method]))).join(", ");
@@ -145,7 +146,7 @@ function costs(page, a, b) {
     return [[cost.label.toLowerCase(), form(first), form(second), first && second !== null ? `\u00d7${(second / first).toFixed(2)}` : NONE]];
   });
   return [h("h2", {}, "What B costs against A"),
-    plainTable("Costs of A and B", ["", "A", "B", "B / A"], rows, ".costs.ab"),
+    plainTable("Costs of A and B", ["Cost", "A", "B", "B / A"], rows, ".costs.ab"),
     h("p.soft", {}, "Seconds compare only on the same machine.")];
 }
 

@@ -82,10 +82,22 @@ export function unpack(packed) {
   return Float64Array.from(packed.slice(1).split(";"), (text) => (text === "" ? NaN : Number(text)));
 }
 
+// The data file of a row. seeds: column position -> item scores of each of its runs; byColumn: their mean.
 export async function rowData(row) {
   const data = await load(row.chunk);
-  if (!data.byColumn) data.byColumn = new Map(data.scores.map(([column, packed]) => [column, unpack(packed)]));
+  if (!data.byColumn) {
+    data.seeds = new Map(data.scores.map(([column, packed]) => [column, packed.map(unpack)]));
+    data.byColumn = new Map(Array.from(data.seeds, ([column, seeds]) => [column, meanOf(seeds)]));
+  }
   return data;
+}
+
+function meanOf(seeds) {
+  if (seeds.length === 1) return seeds[0];
+  return seeds[0].map((_, at) => {
+    const known = seeds.map((seed) => seed[at]).filter((score) => !Number.isNaN(score));
+    return known.length ? known.reduce((sum, score) => sum + score, 0) / known.length : NaN;
+  });
 }
 
 export function nameOf(column) {

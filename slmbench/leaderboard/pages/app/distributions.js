@@ -48,14 +48,19 @@ export function tTails(t, freedom) {
   return incompleteBeta(freedom / (freedom + t * t), freedom / 2, 0.5);
 }
 
-// The t that a share of the distribution lies below; 0.5 < share < 1. By halving: it is asked for a few times a page.
+// The t that a share of the distribution lies below; 0.5 <= share < 1. By halving: it is asked for a few times a page.
 export function tQuantile(share, freedom) {
+  return tBeyond(2 * (1 - share), freedom);
+}
+
+// The t that |T| is beyond with probability p.
+export function tBeyond(p, freedom) {
   let low = 0;
   let high = 2;
-  while (tTails(high, freedom) / 2 > 1 - share) high *= 2;
-  for (let step = 0; step < 80; step += 1) {
+  while (tTails(high, freedom) > p && high < 1e300) high *= 2;
+  for (let step = 0; step < 90; step += 1) {
     const middle = (low + high) / 2;
-    if (tTails(middle, freedom) / 2 > 1 - share) low = middle;
+    if (tTails(middle, freedom) > p) low = middle;
     else high = middle;
   }
   return (low + high) / 2;

@@ -45,7 +45,7 @@ export function itemsView(page, params) {
     return undefined;
   }
 
-  const element = h("section.view", { "aria-label": "Items" }, bar, place);
+  const element = h("section.view", { "aria-label": "Items" }, h("h2.unseen", {}, "Items"), bar, place);
   return { element, shown, closed: () => open && open.closed() };
 }
 

@@ -45,7 +45,7 @@ function start() {
       else link.removeAttribute("aria-current");
     }
     keep();
-    current = MADE[view](page, params);
+    current = MADE[view](page, params, notes);
     fill(stage, current.element);
     if (current.shown) current.shown();
     if (moved) window.scrollTo(0, 0);

@@ -1,45 +1,122 @@
 // Two models on the same items: what slmbench/statistics/pairs.py says of them, computed in the page from item scores.
 
-import { fairCoin, tQuantile, tTails } from "./distributions.js";
+import { fairCoin, tBeyond, tQuantile, tTails } from "./distributions.js";
+import { interval, intervalWithin, spreadOfMean } from "./estimate.js";
 import { clusteredSpread, effectiveClusters, members, signFlipP } from "./spread.js";
 
-const Z_95 = 1.959963984540054;
 const POWER = 0.8;
+const Z_95 = 1.959963984540054;
+const Z_80 = 0.8416212335729143;
+const NOTHING = 1e-12;
+const MIN_CLUSTERS = 6;
 const MIN_EFFECTIVE_CLUSTERS = 3;
+// As slmbench/statistics/crossed.py has it.
+const OFF_ITEMS = 0.75;
 
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
 
-// b minus a. a, b: one score an item, NaN where there is none. clusters: one number an item, -1 alone, or null.
-// bounds: [lowest, highest] score of an item, or null. Null if no item has both scores.
+// b minus a. a, b: one array a seed, a score an item, NaN where there is none. clusters: one number an item, -1 alone,
+// or null. bounds: [lowest, highest] score of an item, or null. Null if no item has all scores.
 export function comparePair(a, b, { up, clusters = null, bounds = null }) {
-  const differences = [];
-  const labels = [];
-  let binary = true;
-  let wins = 0;
-  let ties = 0;
-  for (let i = 0; i < a.length; i += 1) {
-    if (!Number.isFinite(a[i]) || !Number.isFinite(b[i])) continue;
-    differences.push(b[i] - a[i]);
-    if (clusters) labels.push(clusters[i]);
-    binary = binary && (a[i] === 0 || a[i] === 1) && (b[i] === 0 || b[i] === 1);
-    if (a[i] === b[i]) ties += 1;
-    else if (b[i] > a[i] === up) wins += 1;
-  }
-  const n = differences.length;
-  if (!n) return null;
-  const clustered = labels.some((label) => label >= 0);
-  const alone = differences.map(() => -1);
-  const spread = clusteredSpread(differences, clustered ? labels : alone);
+  const both = [];
+  for (let i = 0; i < a[0].length; i += 1) if ([...a, ...b].every((seed) => Number.isFinite(seed[i]))) both.push(i);
+  if (!both.length) return null;
+  const [first, second] = [a, b].map((seeds) => seeds.map((seed) => both.map((i) => seed[i])));
+  const labels = clusters ? both.map((i) => clusters[i]) : null;
+  const own = labels && labels.some((label) => label >= 0) ? labels : null;
   const width = bounds ? [bounds[0] - bounds[1], bounds[1] - bounds[0]] : null;
-  const made = interval(differences, clustered ? labels : null, width);
+  const [from, to] = [means(first), means(second)];
+  const made = single(from, to, own, width, up);
+  const spreads = [seedSpread(first), seedSpread(second)];
+  if (made.n === 1 || !spreads.some((spread) => spread.between + spread.left > 0)) return made;
+  return overSeeds(made, to.map((score, i) => score - from[i]), own, width, spreads);
+}
+
+function means(seeds) {
+  return seeds.length === 1 ? seeds[0] : seeds[0].map((_, i) => total(seeds.map((seed) => seed[i])) / seeds.length);
+}
+
+function single(first, second, labels, width, up) {
+  const differences = second.map((score, i) => score - first[i]);
+  const made = interval(differences, labels, width);
+  const spread = clusteredSpread(differences, labels || differences.map(() => -1));
+  const varies = spread.stderr > NOTHING * Math.abs(made.difference);
+  const tellable = !labels || (spread.clusters >= MIN_CLUSTERS && spread.effective >= MIN_EFFECTIVE_CLUSTERS);
+  const n = differences.length;
+  const ties = differences.filter((difference) => difference === 0).length;
+  const wins = differences.filter((difference) => difference !== 0 && difference > 0 === up).length;
   const losses = n - wins - ties;
-  const told = clustered ? clusteredP(differences, labels) : binary ? mcnemarP(wins, losses) : pairedP(differences, wins, losses);
-  return {
-    ...made, n, wins, losses, ties, p: told,
-    method: clustered ? "sign-flip" : binary ? "mcnemar-midp" : spread.stderr > 0 ? "paired-t" : "sign",
-    detectable: spread.freedom > 0 && spread.stderr > 0
-      ? (tQuantile(0.975, spread.freedom) + tQuantile(POWER, spread.freedom)) * spread.stderr : null,
+  const binary = [...first, ...second].every((score) => score === 0 || score === 1);
+  const p = labels ? clusteredP(differences, labels) : binary ? mcnemarP(wins, losses) : pairedP(differences, wins, losses);
+  let detectable = varies && tellable && spread.freedom > 0 ? reach(spread.freedom) * spread.stderr : null;
+  if (binary && !labels && varies) detectable = detectableOfShares(n, (wins + losses) / n);
+  return { ...made, n, wins, losses, ties, p, detectable, method: labels ? "sign-flip" : binary ? "mcnemar-midp" : varies ? "paired-t" : "sign" };
+}
+
+// The smallest difference of right-or-wrong scores that n items show with 80% power, discordant ones being such a share;
+// null if there is none. Two models that differ by so much do so on as many items at least.
+function detectableOfShares(n, share) {
+  const needed = (difference) => {
+    const discordant = Math.max(share, difference);
+    return ((Z_95 * Math.sqrt(discordant) + Z_80 * Math.sqrt(Math.max(0, discordant - difference ** 2))) / difference) ** 2;
   };
+  if (needed(1) > n) return null;
+  let low = 0;
+  let high = 1;
+  for (let step = 0; step < 60; step += 1) {
+    const middle = (low + high) / 2;
+    if (needed(middle) <= n) high = middle;
+    else low = middle;
+  }
+  return high;
+}
+
+// What seeds add to the variance of a mean over them and the items.
+function seedSpread(seeds) {
+  const k = seeds.length;
+  const n = seeds[0].length;
+  if (seeds.every((seed) => seed.every((score, i) => score === seeds[0][i]))) return { between: 0, left: 0, freedom: Math.max(1, k - 1) };
+  const byItem = means(seeds);
+  const bySeed = seeds.map((seed) => total(seed) / n);
+  const whole = total(bySeed) / k;
+  const between = (n * total(bySeed.map((mean) => (mean - whole) ** 2))) / (k - 1);
+  const rest = total(seeds.map((seed, s) => total(seed.map((score, i) => (score - bySeed[s] - byItem[i] + whole) ** 2)))) / Math.max(1, (k - 1) * (n - 1));
+  return { between: Math.max(0, between - (1 - OFF_ITEMS) * rest) / (k * n), left: (OFF_ITEMS * rest) / (k * n), freedom: k - 1 };
+}
+
+function overSeeds(made, differences, labels, width, spreads) {
+  const [variance, freedom] = spreadOfMean(differences, labels, width);
+  const left = total(spreads.map((spread) => spread.left));
+  const parts = [[Math.max(0, variance - left), Math.max(0.5, freedom)], ...spreads.map((spread) => [spread.between, spread.freedom])];
+  const halfSquared = total(parts.map(([part, degrees]) => tQuantile(0.975, degrees) ** 2 * part));
+  const half = Math.sqrt(halfSquared);
+  const inside = width && width[0] < made.difference && made.difference < width[1];
+  const [low, high] = inside ? intervalWithin(made.difference, halfSquared, width) : [made.difference - half, made.difference + half];
+  // On so few clusters nothing is told apart.
+  const few = labels && made.detectable === null && made.stderr > 0;
+  return {
+    ...made, low, high, stderr: Math.sqrt(total(parts.map(([part]) => part))), p: few ? 1 : partsP(made.difference, parts), method: "seeds-items",
+    detectable: few ? null : Math.sqrt(total(parts.map(([part, degrees]) => reach(degrees) ** 2 * part))),
+  };
+}
+
+// The p at which the interval of that confidence ends at 0: each part of the variance has a t of its own.
+function partsP(lead, parts) {
+  if (!(total(parts.map(([part]) => part)) > 0)) return 1;
+  const rounded = parts.map(([part, degrees]) => [part, Math.max(0.5, degrees < 50 ? Math.floor(4 * degrees) / 4 : Math.floor(Math.min(degrees, 1000)))]);
+  const reached = (p) => Math.sqrt(total(rounded.map(([part, degrees]) => (part > 0 ? tBeyond(p, degrees) ** 2 * part : 0))));
+  let low = -30;
+  let high = 0;
+  for (let step = 0; step < 50; step += 1) {
+    const middle = (low + high) / 2;
+    if (reached(10 ** middle) > Math.abs(lead)) low = middle;
+    else high = middle;
+  }
+  return 10 ** high;
+}
+
+function reach(freedom) {
+  return tQuantile(0.975, freedom) + tQuantile(POWER, freedom);
 }
 
 export function mcnemarP(wins, losses) {
@@ -53,97 +130,11 @@ function pairedP(differences, wins, losses) {
   if (n < 2) return 1;
   const mean = total(differences) / n;
   const stderr = Math.sqrt(total(differences.map((value) => (value - mean) ** 2)) / (n - 1) / n);
-  if (stderr <= 1e-12 * Math.abs(mean)) return mcnemarP(wins, losses);
-  return stderr === 0 ? 1 : tTails(mean / stderr, n - 1);
+  return stderr <= NOTHING * Math.abs(mean) ? mcnemarP(wins, losses) : tTails(mean / stderr, n - 1);
 }
 
 function clusteredP(differences, labels) {
   const groups = members(labels);
   if (effectiveClusters(groups) < MIN_EFFECTIVE_CLUSTERS) return 1;
   return signFlipP(groups.map((group) => total(group.map((position) => differences[position]))));
-}
-
-// The mean's 95% interval, as `estimate` of slmbench/statistics/estimate.py makes it of such values.
-export function interval(values, clusters, range) {
-  const n = values.length;
-  const mean = total(values) / n;
-  const ends = range || [0, 1];
-  const binary = values.every((value) => value === ends[0] || value === ends[1]);
-  const bounds = binary ? ends : range;
-  if (clusters) return clusteredInterval(values, clusters, mean, bounds);
-  if (binary) {
-    const share = values.filter((value) => value === ends[1]).length / n;
-    const [low, high] = scaled(ends, wilson(share, n, Z_95));
-    const stderr = (ends[1] - ends[0]) * Math.sqrt((share * (1 - share)) / n);
-    return { difference: mean, stderr, low: Math.min(low, mean), high: Math.max(high, mean) };
-  }
-  if (n === 1) return certain(mean);
-  const variance = total(values.map((value) => (value - mean) ** 2)) / (n - 1);
-  const stderr = Math.sqrt(variance / n);
-  if (!bounds) return tInterval(mean, stderr, n - 1);
-  const [middle, guarded] = guardedVariance(values, mean, bounds);
-  const items = ((middle - bounds[0]) * (bounds[1] - middle)) / (guarded / n);
-  const [low, high] = boundedInterval(mean, items, n - 1, bounds);
-  return { difference: mean, stderr, low, high };
-}
-
-function certain(mean) {
-  return { difference: mean, stderr: 0, low: mean, high: mean };
-}
-
-function tInterval(mean, stderr, freedom) {
-  if (stderr <= 1e-12 * Math.abs(mean)) return certain(mean);
-  const half = tQuantile(0.975, freedom) * stderr;
-  return { difference: mean, stderr, low: mean - half, high: mean + half };
-}
-
-export function wilson(share, n, z) {
-  const shrink = 1 + (z * z) / n;
-  const middle = (share + (z * z) / (2 * n)) / shrink;
-  const half = (z * Math.sqrt((share * (1 - share)) / n + (z * z) / (4 * n * n))) / shrink;
-  return [Math.max(0, Math.min(share, middle - half)), Math.min(1, Math.max(share, middle + half))];
-}
-
-function clusteredInterval(values, clusters, mean, bounds) {
-  const spread = clusteredSpread(values, clusters);
-  if (bounds && (mean === bounds[0] || mean === bounds[1])) {
-    const [low, high] = scaled(bounds, wilson(mean === bounds[1] ? 1 : 0, spread.effective, Z_95));
-    return { difference: mean, stderr: 0, low, high };
-  }
-  if (spread.clusters === 1) return certain(mean);
-  if (!bounds) return tInterval(mean, spread.stderr, spread.freedom);
-  if (spread.stderr <= 1e-12 * (bounds[1] - bounds[0])) {
-    const share = (mean - bounds[0]) / (bounds[1] - bounds[0]);
-    const [low, high] = scaled(bounds, wilson(share, spread.effective, Z_95));
-    return { difference: mean, stderr: 0, low: Math.min(low, mean), high: Math.max(high, mean) };
-  }
-  const items = ((mean - bounds[0]) * (bounds[1] - mean)) / spread.stderr ** 2;
-  const [low, high] = boundedInterval(mean, items, spread.freedom, bounds);
-  return { difference: mean, stderr: spread.stderr, low, high };
-}
-
-function guardedVariance(values, mean, bounds) {
-  const n = values.length;
-  const squares = values.map((value) => (value - mean) ** 2);
-  const second = total(squares);
-  let weight = 1;
-  if (values.some((value) => value !== values[0])) {
-    const share = total(squares.map((square) => square * square)) / (second * second);
-    weight = Math.min(1, Math.max(0, 3 * (share - 2 / n)));
-  }
-  const all = n + 2 * weight;
-  const middle = (total(values) + weight * (bounds[0] + bounds[1])) / all;
-  let spread = total(values.map((value) => (value - middle) ** 2));
-  spread += weight * ((bounds[0] - middle) ** 2 + (bounds[1] - middle) ** 2);
-  return [middle, spread / (all - 1)];
-}
-
-function boundedInterval(mean, items, freedom, bounds) {
-  const share = (mean - bounds[0]) / (bounds[1] - bounds[0]);
-  return scaled(bounds, wilson(share, items, tQuantile(0.975, freedom)));
-}
-
-function scaled(bounds, [low, high]) {
-  const width = bounds[1] - bounds[0];
-  return [bounds[0] + width * low, bounds[0] + width * high];
 }

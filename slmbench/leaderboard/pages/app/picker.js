@@ -16,7 +16,8 @@ export function shownColumns(page, params) {
 
 export function shownCosts(page, params) {
   const wanted = params.get("costs");
-  const keys = wanted === null ? DEFAULT_COSTS : wanted.split(" ");
+  // A narrow screen has room for scores.
+  const keys = wanted !== null ? wanted.split(" ") : innerWidth < 700 ? [] : DEFAULT_COSTS;
   return page.costs.filter((cost) => keys.includes(cost.key));
 }
 

@@ -7,7 +7,7 @@ import { address } from "./route.js";
 import { costText, rowNotes } from "./table.js";
 import { trainingOf } from "./training.js";
 
-export function runsView(page, params) {
+export function runsView(page, params, notes) {
   const open = new Map();
   const list = page.rows.map((row) => {
     const body = h("div.body");
@@ -24,7 +24,7 @@ export function runsView(page, params) {
   });
   const element = h("section.view.runs", { "aria-label": "Runs and notices" },
     notices(page), h("h2", {}, "Runs"), h("p.soft", {}, page.about), h("div.bar", {}, search), list,
-    document.getElementById("notes"));
+    notes);
 
   async function shown() {
     const row = rowNamed(page, params.get("row")) || (params.get("run") && (await rowOfRun(page, params.get("run"))));
@@ -62,9 +62,9 @@ async function fillRow(page, row, body, wanted) {
     fill(body,
       row.method && h("p.soft", {}, row.method),
       scores(page, row), costs(page, row),
-      data.latency.length > 0 && plainTable("What a lone user waits for an item: median, then 90th percentile", ["Task", "Latency"], data.latency, ".costs"),
+      data.latency.length > 0 && plainTable(`What a lone user of ${row.name} waits for an item: median, then 90th percentile`, ["Task", "Latency"], data.latency, ".costs"),
       data.runs.map((run) => runOf(page, run, wanted)),
-      data.training && trainingOf(data.training));
+      data.training && trainingOf(data.training, row.name));
     body.querySelector(".wanted")?.scrollIntoView({ block: "center" });
   } catch (error) {
     fill(body, h("p.nothing", { role: "alert" }, error.message));
@@ -80,7 +80,7 @@ function scores(page, row) {
     return [[nameOf(column), column.metric, link, cell.known ? intervalText(cell.low, cell.high) : NONE,
       cell.rankLow === null ? NONE : `${ranks(cell.rankLow, cell.rankHigh)} of ${column.ranked}`, String(cell.n), mark]];
   });
-  return plainTable("Scores; each leads to its items", ["Task", "Metric", "Score", "95% interval", "Rank", "n", ""], rows, ".costs");
+  return plainTable(`Scores of ${row.name}; each leads to its items`, ["Task", "Metric", "Score", "95% interval", "Rank", "n", "Claim"], rows, ".costs");
 }
 
 function costs(page, row) {

@@ -244,7 +244,7 @@ function scoreCell(row, column, shows, tabindex) {
   if (!made) return h(`td.${kind}.none`, {}, NONE);
   const claim = made.claim === "best" ? ".best" : made.claim ? ".tied" : "";
   const whisker = made.known && shows === "whiskers";
-  const set = { "--heat-at": (column.scale.heat(made.value) * 0.55).toFixed(1) };
+  const set = { "--heat-at": (column.scale.heat(made.value) * 0.45).toFixed(1) };
   if (whisker) Object.assign(set, { "--low": column.scale.at(made.low).toFixed(1), "--high": column.scale.at(made.high).toFixed(1), "--at": column.scale.at(made.value).toFixed(1) });
   const words = column.of ? cellWords(made, column.of, { number, intervalText }) : meanWords(made);
   const href = column.of ? address("items", { row: row.name, column: column.key }) : address("runs", { row: row.name });

@@ -3,13 +3,13 @@
 import { h, plainTable, s } from "./dom.js";
 import { breakable } from "./table.js";
 
-export function trainingOf(training) {
+export function trainingOf(training, name) {
   return h("section", {},
     h("h3", {}, "Training"),
     h("p.soft", {}, training.in_short),
     h("p.key", {}, h("span.train", {}, "line: rows trained on"), h("span.held", {}, "dots: rows kept aside"), h("span", {}, "mean loss of a token of the answers")),
     h("div.curves", {}, training.charts.map((chart) => h("figure", {}, h("figcaption", {}, breakable(chart.task)), figure(chart)))),
-    plainTable(`What was there to train on; its share is of the ${training.unit} that the steps saw. The last losses are those of the last point of the curves.`,
+    plainTable(`What was there to train ${name} on; its share is of the ${training.unit} that the steps saw. The last losses are those of the last point of the curves.`,
       ["Task", "Rows", "Tokens", "Share of the training", "Truncated", "Left out", "Last loss", "Validation loss"],
       training.rows.map(([task, cells]) => [task, ...cells.map(([text, note]) => (note ? [text, h("small.line", {}, note)] : text))]), ".costs"));
 }
