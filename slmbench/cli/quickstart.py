@@ -26,4 +26,4 @@ def command(out: str) -> None:
     with staying_offline():
         show_leaderboard(*run(ready_run(RunPlan(recipe=RECIPE, out=out), catalog), catalog), as_json=False)
     say(f"done in {time.monotonic() - started:.0f} s; runs, adapters and leaderboard are in {out}")
-    say("next: slmbench list tasks; slmbench show task nano_note; slmbench new task NAME")
+    say(f"next: slmbench compare nano+note nano+multi --in {out}; slmbench list tasks; slmbench new task NAME")

@@ -92,7 +92,7 @@ class Notices:
         return {
             LOADING: f"{count} folders and runs were left out",
             CONDITIONS: f"{count} tasks were asked in several ways, each in columns of its own",
-            OLDER: f"{len(self._passed)} finished runs aren't shown: a newer one of the same model and task is",
+            OLDER: f"{len(self._passed)} finished runs aren't shown: newer ones of the same model and task are",
             CUT: f"{count} runs have answers that were {AT_LIMIT}",
             FORCED: f"{count} adapters were put on another base than theirs, as requested",
         }[kind]

@@ -96,7 +96,10 @@ def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[tuple[ComparedSide, C
 
 def _apart(a: ComparedSide, b: ComparedSide) -> tuple[ComparedSide, ComparedSide]:
     if {run.folder.resolve() for run in a.runs} == {run.folder.resolve() for run in b.runs}:
-        raise UsageError(f"A and B are the same runs, of {visible(a.name)}")
+        raise UsageError(
+            f"A and B are the same runs, of {visible(a.name)}; two conditions of one model are compared by the ids of "
+            "their runs (`slmbench runs list`)"
+        )
     return a, b
 
 

@@ -136,7 +136,7 @@ def test_old_runs_by_the_hundred_are_one_notice(write_run, tmp_path) -> None:
     board = build_leaderboard(load_runs(tmp_path)[0])
     (notice,) = board.notices
     assert (notice.kind, len(notice.details)) == ("not shown", 12)
-    assert notice.text == "12 finished runs aren't shown: a newer one of the same model and task is"
+    assert notice.text == "12 finished runs aren't shown: newer ones of the same model and task are"
 
 
 def test_tasks_are_in_the_order_that_people_count_in(write_run, tmp_path) -> None:
