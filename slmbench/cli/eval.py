@@ -74,7 +74,7 @@ BATCH = _Batch()
     "--against",
     multiple=True,
     metavar="RUN",
-    help="A finished run on the same items, by its folder or id: with --until decided, who is better than it.",
+    help="A finished run on the same items, by folder, id, or row in OUT: with --until decided, who is better than it.",
 )
 @click.option(
     "--until",

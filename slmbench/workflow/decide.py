@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from slmbench.datasets import digest_rows
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import Opponent, drawn, items_sha256
-from slmbench.leaderboard import RunProblems, ScoredRun, read_runs
+from slmbench.leaderboard import LoadedRuns, RunProblems, ScoredRun, read_runs
 from slmbench.metrics import Scorer
 from slmbench.paths import shown
 from slmbench.runs import MetricPart, item_hash, metric_key
 from slmbench.task import Task
+from slmbench.workflow.sides import row_of, together
 
 DECIDED = "decided"
 _NAMED = 6
@@ -43,11 +44,12 @@ def opponents_of(
 ) -> dict[str, Opponent]:
     """Task -> the run that it is raced against.
 
-    against: folders of runs, run.json files, output folders, or ids of runs in `<out>/runs`; in all of them together
-    there has to be one model's run a task. seed: of the random order; that of the run if it was stopped itself.
+    against: folders of runs, run.json files, output folders, or of `out` rows by their names and runs by their ids; in
+    all of them together there has to be one model's run a task. seed: of the random order; that of the run if it was
+    stopped itself.
     Raises UsageError with everything that is wrong, RunProblems for a run that doesn't hold what it claims.
     """
-    loaded = read_runs([_place(one, out) for one in against])
+    loaded = together([_loaded(one, out) for one in against])
     found: dict[str, Opponent] = {}
     odd: list[str] = []
     for task in tasks:
@@ -64,13 +66,13 @@ def opponents_of(
     return found
 
 
-def _place(given: str, out: str) -> str:
-    by_id = os.path.join(out, "runs", given)
-    if not os.path.exists(given) and os.path.isdir(by_id):
-        return by_id
-    if not os.path.exists(given):
-        raise UsageError(f"--against {shown(given)}: no such folder, and no run of that id in {shown(out)}")
-    return given
+def _loaded(given: str, out: str) -> LoadedRuns:
+    if os.path.exists(given):
+        return read_runs([given])
+    if not os.path.isdir(os.path.join(out, "runs")):
+        raise UsageError(f"--against {shown(given)}: no such folder, and no runs in {shown(out)} to look for it")
+    store = read_runs([out])
+    return LoadedRuns(row_of(given, out, store).runs, store.notices)
 
 
 def _chosen(task: Task, runs: Sequence[ScoredRun], against: Sequence[str]) -> ScoredRun:

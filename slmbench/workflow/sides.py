@@ -83,7 +83,7 @@ def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[tuple[ComparedSide, C
         loaded = [read_runs([Path(folder)], catalog) for folder in plan.folders]
         a = row_of(plan.a, plan.folders[0], loaded[0])
         b = row_of(plan.b, plan.folders[-1], loaded[-1])
-        return _apart(a, b), _together(loaded)
+        return _apart(a, b), together(loaded)
     missing = [name for name in (plan.a, plan.b) if not os.path.exists(name)]
     if missing:
         raise UsageError(
@@ -91,7 +91,7 @@ def sides_of(plan: ComparePlan, catalog: Catalog) -> tuple[tuple[ComparedSide, C
             "(as --out of eval); rows of one output folder are named with --in DIR"
         )
     first, second = (read_runs([Path(name)], catalog) for name in (plan.a, plan.b))
-    return _apart(only_row(plan.a, first), only_row(plan.b, second)), _together([first, second])
+    return _apart(only_row(plan.a, first), only_row(plan.b, second)), together([first, second])
 
 
 def _apart(a: ComparedSide, b: ComparedSide) -> tuple[ComparedSide, ComparedSide]:
@@ -103,7 +103,8 @@ def _apart(a: ComparedSide, b: ComparedSide) -> tuple[ComparedSide, ComparedSide
     return a, b
 
 
-def _together(loaded: Sequence[LoadedRuns]) -> LoadedRuns:
+def together(loaded: Sequence[LoadedRuns]) -> LoadedRuns:
+    """All of several readings as one."""
     return LoadedRuns(
         tuple(run for one in loaded for run in one.runs),
         tuple(dict.fromkeys(notice for one in loaded for notice in one.notices)),

@@ -178,7 +178,7 @@ def test_flags_that_dont_go_together_are_told_at_once(task, tmp_path):
         ("other rows", UsageError, r"the rows have changed since"),
         ("edited", RunProblems, r"run\.json.*was changed|record_sha256|sha256"),
         ("limit", UsageError, r"of the first 4 items alone"),
-        ("nowhere", UsageError, r"no such folder, and no run of that id"),
+        ("nowhere", UsageError, r"no row 'nowhere'|no such folder, and no runs in"),
         ("margin", UsageError, r"--margin is 1\.5; 'exact_match' is from 0 to 1"),
         ("two", UsageError, r"2 runs of task 'own' that differ in model or condition; give one of them"),
     ],
