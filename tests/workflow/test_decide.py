@@ -20,7 +20,7 @@ TASK = """\
 summary: What nano writes after a sum, in the plain format.
 version: 1
 license: mit
-dataset: {files: {test: test.jsonl}, columns: [question, answer]}
+dataset: {files: {test: test.jsonl}, columns: [question, answer, group]}
 kind: generate
 train_split: null
 prompt: {user: "Question: {{ question }}", prefix: "Answer:"}
@@ -34,7 +34,10 @@ N = 40
 def write_task(folder, answers, version=TASK):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "task.yaml").write_text(version)
-    rows = [{"question": f"{i} + {i * 7 % 11} = ?", "answer": answer} for i, answer in enumerate(answers)]
+    rows = [
+        {"question": f"{i} + {i * 7 % 11} = ?", "answer": answer, "group": f"g{i // 2}"}
+        for i, answer in enumerate(answers)
+    ]
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return load_task_folder(str(folder), default_catalog())
 
@@ -158,6 +161,52 @@ def test_clusters_are_drawn_whole_and_the_order_is_of_the_items_alone():
     kept = {one.cluster or one.id for one in some}
     assert names(some, drawn(some, 0)) == [name for name in names(examples, order) if name in kept]
     assert names(examples, drawn(examples, 1)) != names(examples, order)
+
+
+def test_a_cluster_is_asked_whole_and_an_item_in_it_is_no_draw_of_its_own(made, tmp_path):
+    rows = (made[0] / "tasks" / "own" / "test.jsonl").read_text().splitlines()
+    clustered = TASK.replace("metrics:", 'cluster: "{{ group }}"\nmetrics:')
+    task = write_task(tmp_path / "own", [json.loads(row)["answer"] for row in rows], clustered)
+    (chat,) = slmbench.evaluate("nano", task, out=str(tmp_path), format="chat")
+    run = decide(task, tmp_path, chat.folder)
+    labels = [sample["cluster_id"] for sample in run.samples()]
+    assert run.decision["verdict"] == "better" and 18 <= len(labels) < N
+    assert labels[::2] == labels[1::2] and len(set(labels)) == len(labels) / 2
+
+
+CODE = """\
+summary: Small functions, drawn twice.
+version: 1
+license: mit
+dataset: {files: {test: test.jsonl}, columns: [prompt, solution, test]}
+kind: code
+train_split: null
+prompt: {user: "{{ prompt }}", delimiter: ""}
+answer: "{{ solution }}"
+code: {program: "{{ prompt }}{{ completion }}", tests: "{{ test }}"}
+generation: {max_tokens: 6, samples: 2, temperature: 1.0}
+metrics: [pass@1]
+"""
+
+
+def test_drawn_texts_of_a_problem_are_the_same_in_whatever_order_problems_are_asked(tmp_path):
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "task.yaml").write_text(CODE)
+    names = [f"f{i}" for i in range(4)]
+    rows = [{"prompt": f"def {f}(x):\n", "solution": "    return x\n", "test": f"assert {f}(1) == 1"} for f in names]
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_task_folder(str(folder), default_catalog())
+    (greedy,) = slmbench.evaluate("nano", task, out=str(tmp_path / "a"), samples=1, allow_unsafe_code=True)
+    raced = decide(task, tmp_path / "a", greedy.folder, allow_unsafe_code=True)
+    (whole,) = slmbench.evaluate("nano", task, out=str(tmp_path / "b"), allow_unsafe_code=True)
+    # No program passes, so nothing is decided: a problem is one tie, whatever its samples.
+    assert (raced.decision["verdict"], raced.decision["ties"], raced.decision["n"]) == ("undecided", 4, 4)
+    texts = [
+        [(sample["item_id"], sample["epoch"], sample["output"]) for sample in run.samples()] for run in (raced, whole)
+    ]
+    assert texts[0] == texts[1] and len(texts[0]) == 8
+    assert len({text for _, _, text in texts[0]}) > 4
 
 
 def test_flags_that_dont_go_together_are_told_at_once(task, tmp_path):
