@@ -31,6 +31,7 @@ SCRIPTS = {
     "ranks.py": (),
     "planning.py": (),
     "leaderboard_scale.py": (),
+    "page_scale.py": (),
     "merge_adapters.py": (),
     "merge_driver.py": (),
     "sandbox.py": ("SLMBENCH_DATA",),

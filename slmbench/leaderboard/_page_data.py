@@ -95,7 +95,7 @@ def _aggregate(leaderboard: Leaderboard) -> JsonObject | None:
     n = len(leaderboard.aggregate.columns)
     return {
         "label": f"{n} tasks, chance-normalised",
-        "about": f"mean of the primary metrics of {n} tasks, 0 at chance and 1 at the best score",
+        "about": f"of the primary metrics of {n} tasks, 0 at chance and 1 at the best score",
     }
 
 

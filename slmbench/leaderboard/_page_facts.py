@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,11 +22,17 @@ def run_link(run: ScoredRun, name: str, out: Path | None) -> str | None:
         path = f"../runs/{run.folder.name}/{name}"
     else:
         try:
-            path = os.path.relpath(run.folder.resolve() / name, out.resolve())
+            path = os.path.join(_way(out, run.folder.parent), run.folder.name, name)
         except ValueError:
             return None
     # Quoted, `:` too, and never at the start of a scheme: a folder's name can't make this a `javascript:` address.
     return "./" + quote(path.replace(os.sep, "/"), safe="/", errors="replace")
+
+
+@lru_cache(maxsize=64)
+def _way(out: Path, runs: Path) -> str:
+    """From a page's folder to one of run folders. Raises ValueError if there is none."""
+    return os.path.relpath(runs.resolve(), out.resolve())
 
 
 def run_facts(run: ScoredRun) -> list[tuple[str, str]]:

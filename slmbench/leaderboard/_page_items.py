@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from slmbench.errors import FileError
-from slmbench.foreign import plain_lines, read_bytes
+from slmbench.foreign import plain_lines
 from slmbench.leaderboard._page_files import Put, put_data
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import without_texts
@@ -28,8 +28,8 @@ HEAD_CHARS = 1500
 TAIL_CHARS = 3000
 GLIMPSE_CHARS = 64
 _BLOCK_BYTES = 250_000
-# A file of samples up to this is read at once.
-_WHOLE_BYTES = 64_000_000
+# Items whose texts are left out are picked among so many times as many, the first ones: what is behind isn't read.
+_PICKED_OF = 12
 
 
 @frozen
@@ -134,14 +134,14 @@ def _lines(run: ScoredRun, wanted: set[int] | None) -> Iterator[tuple[int, bytes
     items = run.items.items.tolist()
     if wanted is None or len(items) != run.n_samples:
         yield from enumerate(plain_lines(path), 1)
-    elif path.stat().st_size <= _WHOLE_BYTES:
-        for number, (item, line) in enumerate(zip(items, read_bytes(path, _WHOLE_BYTES).split(b"\n"), strict=False), 1):
-            if item in wanted:
-                yield number, line
-    else:
-        for number, (item, line) in enumerate(zip(items, plain_lines(path), strict=False), 1):
-            if item in wanted:
-                yield number, line
+        return
+    left = len(wanted)
+    for number, (item, line) in enumerate(zip(items, plain_lines(path), strict=False), 1):
+        if item in wanted:
+            yield number, line
+            left -= 1
+            if not left:
+                return
 
 
 def _written(sample: JsonObject) -> list[object]:
@@ -162,13 +162,14 @@ def _written(sample: JsonObject) -> list[object]:
 
 
 def _picked(runs: Sequence[ScoredRun], first: ScoredRun, metric: str, most: int) -> list[int]:
-    """Positions among the items of `first`, rising."""
+    """Positions among the first items of `first`, rising."""
     import numpy as np
 
     same = [run for run in runs if np.array_equal(run.items.items, first.items.items) and metric in run.items.scores]
     if not same:
         return list(range(most))
-    scores = np.array([run.items.scores[metric] for run in same], dtype=np.float64)  # (runs, items)
+    among = most * _PICKED_OF
+    scores = np.array([run.items.scores[metric][:among] for run in same], dtype=np.float64)  # (runs, items)
     scores = np.nan_to_num(scores)
     mean, spread = scores.mean(axis=0), scores.std(axis=0)
     up = next(one.higher_is_better for one in same[0].metrics if one.name == metric)

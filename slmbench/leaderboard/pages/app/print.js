@@ -9,7 +9,9 @@ const COLUMNS = 6;
 export function paper(page, made) {
   const { rows, columns } = made;
   const parts = [];
-  for (let from = 0; from < columns.length; from += COLUMNS) parts.push(columns.slice(from, from + COLUMNS));
+  // As many in each part as in any other.
+  const own = Math.ceil(columns.length / Math.ceil(columns.length / COLUMNS));
+  for (let from = 0; from < columns.length; from += own) parts.push(columns.slice(from, from + own));
   return fill(h("section.paper"), parts.map((part) => h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, column.label, column.notes.map((note) => h("small", {}, note)))))),
     h("tbody", {}, rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row.name, row.badges.map((badge) => h("em", {}, badge))),

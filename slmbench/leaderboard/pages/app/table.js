@@ -211,7 +211,7 @@ function columnsOf(page, params) {
     scale: scaleOf(page, (row) => row.cells[column.position], column.up), at: (row) => row.cells[column.position],
   }));
   const mean = page.aggregate && {
-    key: "mean", kind: "mean", label: "Mean", title: page.aggregate.about, notes: [page.aggregate.label],
+    key: "mean", kind: "mean", label: "Mean", title: `Mean ${page.aggregate.about}`, notes: [page.aggregate.label],
     scale: scaleOf(page, (row) => row.mean, true), at: (row) => row.mean,
   };
   return [...costs, ...(mean ? [mean] : []), ...scores];
@@ -282,7 +282,7 @@ export function costText(row, page, column) {
 
 export function rowNotes(row) {
   const notes = [row.quant, row.adapter && `+ ${row.adapter}`, row.seeds > 1 && `${row.seeds} seeds`].filter(Boolean);
-  return [notes.length > 0 && h("span", {}, notes.join(" ")), row.badges.map((badge) => h("em", {}, badge))];
+  return (notes.length > 0 || row.badges.length > 0) && h("span", {}, notes.join(" "), row.badges.map((badge) => h("em", {}, badge)));
 }
 
 function sorted(page, rows, columns, state) {
@@ -321,5 +321,5 @@ function key(page) {
     h("span.best", {}, "\u25c6 best here"), h("span.tied", {}, "\u25c7 not told apart from the best"),
     h("span", {}, "shade: place between the lowest and the highest score of the column"),
     h("span", {}, "line: 95% interval"), h("span", {}, "1\u20133: ranks that the data leaves open"),
-    page.aggregate && h("span", {}, page.aggregate.about));
+    page.aggregate && h("span", {}, `Mean ${page.aggregate.about}`));
 }
