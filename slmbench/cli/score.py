@@ -38,9 +38,16 @@ def command(plan: ScorePlan, as_json: bool) -> int:
         if one.after is not None and one.old is not None and not as_json:
             _show(one.old, one.after)
     errors = [one.error for one in done if one.error is not None]
-    for error in errors:
-        for line in str(error).split("\n"):
+    of: dict[str, list[str]] = {}
+    for one in done:
+        if one.error is not None:
+            of.setdefault(str(one.error), []).append(one.before)
+    for message, names in of.items():
+        for line in message.split("\n"):
             say(f"error: {visible(line)}")
+        # One reason, as a model that isn't here, may keep many from it.
+        others = f" and {len(names) - 1} more runs" if len(names) > 1 else ""
+        say(f"not scored: {visible(names[0])}{others}")
     # One kind of fault alone says by its own exit code what to do.
     return 0 if not errors else errors[0].exit_code if len(done) == len(errors) else SlmbenchError.exit_code
 
