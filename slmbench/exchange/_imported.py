@@ -81,6 +81,10 @@ def import_lm_eval(
             by_prompts.setdefault(digest, []).append(run)
     runs = []
     for task in tasks:
+        if task.kind is None:
+            what = task.config.get("output_type")
+            notices.append(f"{task.name}: left out: {what} has no answers that could be shown or scored again")
+            continue
         try:
             runs.append(_import(task, out, by_prompts, notices, model))
         except FileError as error:
@@ -93,21 +97,13 @@ def import_lm_eval(
 def _import(
     task: LmEvalTask, out: str, by_prompts: dict[str, list[Run]], notices: list[str], called: str | None
 ) -> Run:
-    if task.kind is None:
-        said = "a task of multiple_choice or generate_until; others have no items that slmbench could show"
-        raise faults(task.path, [(f"configs.{task.name}.output_type", task.config.get("output_type"), said)])
     rows = _rows(task)
     prompts = hashlib.sha256(
         "\0".join(text for item in task.items for text in _asked(item)).encode(errors="surrogatepass")
     )
     twin = _same_question(rows, task, by_prompts.get(prompts.hexdigest(), []))
     if twin is not None:
-        ids = list(dict.fromkeys(row["item_id"] for row in twin.samples()))
-        named = dict(zip(dict.fromkeys(row["item_id"] for row in rows), ids, strict=True))
-        clusters = {row["item_id"]: row.get("cluster_id") for row in twin.samples()}
-        for row in rows:
-            row["item_id"] = named[row["item_id"]]
-            row["cluster_id"] = clusters[row["item_id"]]
+        _as_in(twin, rows)
     metrics, scorers = _metrics(task, rows, notices)
     record = _record(task, rows, scorers, prompts.hexdigest(), twin, called)
     metrics_told = [metric.model_dump(exclude_unset=True) for metric in metrics]
@@ -192,16 +188,38 @@ def _gold(item: LmEvalItem, choices: Sequence[str]) -> int | None:
     return int(target) if target.isascii() and target.isdigit() and int(target) < len(choices) else None
 
 
+def _as_in(twin: Run, rows: Sequence[JsonObject]) -> None:
+    """Items are called as in the run that was asked the same, which also knows their clusters and right options."""
+    ours: dict[str, JsonObject] = {}
+    for row in twin.samples():
+        ours.setdefault(row["item_id"], row)
+    named = dict(zip(dict.fromkeys(row["item_id"] for row in rows), ours.values(), strict=True))
+    for row in rows:
+        known = named[row["item_id"]]
+        row |= {"item_id": known["item_id"], "cluster_id": known.get("cluster_id")}
+        if known.get("choices") and row.get("loglikelihoods"):
+            best = max(range(len(row["loglikelihoods"])), key=row["loglikelihoods"].__getitem__)
+            row |= {key: known.get(key) for key in ("choices", "gold", "references")}
+            row["output"] = row["choices"][best]
+
+
 def _same_question(rows: Sequence[JsonObject], task: LmEvalTask, candidates: Sequence[Run]) -> Run | None:
     """The run of ours that was asked the very same: prompts, choices, targets, and how texts were to be written."""
-    asked = list(dict.fromkeys((row["item_id"], row["target"], tuple(row.get("choices") or ())) for row in rows))
+    # Options that each have a prompt of their own stand in the prompts, whose digest is the same.
+    apart = len(set(task.items[0].contexts)) > 1
+
+    def asked_of(row: JsonObject) -> tuple[str, object]:
+        choices = tuple(row.get("choices") or ())
+        return row.get("target") or "", len(choices) if apart else choices
+
+    asked = {row["item_id"]: asked_of(row) for row in rows}
     for run in candidates:
         if task.kind == "generate" and not _same_settings(task, run):
             continue
-        ours: dict[str, tuple[str, tuple[str, ...]]] = {}
+        ours: dict[str, tuple[str, object]] = {}
         for row in run.samples():
-            ours.setdefault(row["item_id"], (row.get("target") or "", tuple(row.get("choices") or ())))
-        if [(target, choices) for _, target, choices in asked] == list(ours.values()):
+            ours.setdefault(row["item_id"], asked_of(row))
+        if list(asked.values()) == list(ours.values()):
             return run
     return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,23 @@ class LmEvalResults(Foreign):
 
 
 class _Line(Foreign):
+    """Earlier versions have arguments in lists, the target as it is, and neither filter nor metrics."""
+
     doc_id: Count
-    target: AnyText
-    arguments: dict[AnyText, dict[AnyText, Any]]
+    target: AnyText | int | float | list[Any] | None
+    arguments: dict[AnyText, dict[AnyText, Any]] | list[list[Any]]
     resps: list[list[Any]] = Field(min_length=1)
     filter: AnyText = NO_FILTER
-    metrics: list[AnyText]
+    metrics: list[AnyText] | None = None
     doc_hash: AnyText | None = None
     target_hash: AnyText | None = None
+
+    @property
+    def requests(self) -> list[list[Any]]:
+        """(context, what follows it) of each request."""
+        if isinstance(self.arguments, list):
+            return [[*one, None, None][:2] for one in self.arguments]
+        return [[one.get("arg_0"), one.get("arg_1")] for one in self.arguments.values()]
 
 
 @frozen
@@ -171,7 +180,7 @@ def read_lm_eval(folder: Path) -> tuple[list[LmEvalTask], list[str], list[Proble
                 notices.append(f"{shown(path)}: task {name!r} has no samples (lm-eval writes them with --log_samples)")
                 continue
             try:
-                items, digest = _items(samples)
+                items, digest = _items(samples, {key.partition(",")[0] for key in results.results[name] if "," in key})
             except FileError as error:
                 problems += error.problems
                 continue
@@ -187,8 +196,11 @@ def _samples_of(path: Path, task: str, date: str) -> Path | None:
     return None
 
 
-def _items(path: Path) -> tuple[tuple[LmEvalItem, ...], str]:
-    """(the items of a samples file, by doc_id; its sha256). Raises FileError with every fault of its lines."""
+def _items(path: Path, metrics: Collection[str]) -> tuple[tuple[LmEvalItem, ...], str]:
+    """(the items of a samples file, by doc_id; its sha256). metrics: of lines that don't name theirs.
+
+    Raises FileError with every fault of its lines.
+    """
     digest = hashlib.sha256()
     items: dict[int, LmEvalItem] = {}
     seen: set[tuple[int, str]] = set()
@@ -201,7 +213,7 @@ def _items(path: Path) -> tuple[tuple[LmEvalItem, ...], str]:
                 raw = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE, line=number)
                 one = parse(_Line, raw, path, line=number)
                 assert isinstance(raw, dict)
-                item = _item(one, raw, path, number)
+                item = _item(one, raw, path, number, metrics)
             except FileError as error:
                 problems += error.problems
                 continue
@@ -228,22 +240,21 @@ def _items(path: Path) -> tuple[tuple[LmEvalItem, ...], str]:
     return tuple(items[number] for number in sorted(items)), digest.hexdigest()
 
 
-def _item(one: _Line, raw: JsonObject, path: Path, number: int) -> LmEvalItem:
-    requests = list(one.arguments.values())
-    contexts = [request.get("arg_0") for request in requests]
-    if not requests or not all(isinstance(text, str) for text in contexts):
-        raise FileError([Problem(shown(path), number, 1, "field arguments has a request without a text as arg_0")])
-    rest = [request.get("arg_1") for request in requests]
-    texts = tuple(text for text in rest if isinstance(text, str))
-    settings = next((dict(value) for value in rest if isinstance(value, dict)), {})
+def _item(one: _Line, raw: JsonObject, path: Path, number: int, metrics: Collection[str]) -> LmEvalItem:
+    requests = one.requests
+    if not requests or not all(isinstance(context, str) for context, _ in requests):
+        raise FileError([Problem(shown(path), number, 1, "field arguments has a request whose context is no text")])
+    contexts = tuple(str(context) for context, _ in requests)
+    texts = tuple(rest for _, rest in requests if isinstance(rest, str))
+    settings = next((dict(rest) for _, rest in requests if isinstance(rest, dict)), {})
     scores = {
         (name, one.filter): float(raw[name])
-        for name in one.metrics
+        for name in (metrics if one.metrics is None else one.metrics)
         if isinstance(raw.get(name), (int, float)) and abs(raw[name]) < 1e300
     }
     resps = tuple(tuple(repeats) for repeats in one.resps)
     identity = (one.doc_hash or "", one.target_hash or "")
-    return LmEvalItem(one.doc_id, one.target, tuple(map(str, contexts)), texts, settings, resps, identity, scores)
+    return LmEvalItem(one.doc_id, str(one.target), contexts, texts, settings, resps, identity, scores)
 
 
 def loglikelihoods(task: LmEvalTask, item: LmEvalItem) -> list[float]:

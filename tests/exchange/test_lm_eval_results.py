@@ -208,7 +208,7 @@ def test_values_that_their_samples_do_not_hold_are_left_out(copied: Path, tmp_pa
         (lambda rows: rows.append(rows[0]), "doc_id 0 appears more than once"),
         (lambda rows: rows[0].update(resps="x"), 'field resps is "x"'),
         (lambda rows: rows[0].update(resps=[[["nan", "False"]]] * 3), "a finite log-likelihood"),
-        (lambda rows: rows[0].update(arguments={"gen_args_0": {}}), "a request without a text as arg_0"),
+        (lambda rows: rows[0].update(arguments={"gen_args_0": {}}), "a request whose context is no text"),
         (lambda rows: rows[0].pop("doc_id"), "field doc_id is missing"),
         (lambda rows: rows.clear(), "holds no item"),
     ],
@@ -221,6 +221,36 @@ def test_broken_files_are_named_and_the_others_come_in(
     assert [run.record["task"]["id"] for run in done.runs] == ["sums"]
     assert said in str(done.problems[0])
     assert "samples_fruits" in done.problems[0].path
+
+
+def test_files_of_earlier_versions_come_in(copied: Path, theirs: Path, tmp_path: Path) -> None:
+    def older(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["arguments"] = [[one["arg_0"], one["arg_1"]] for one in row["arguments"].values()]
+            row["target"] = int(row["target"])
+            del row["filter"], row["metrics"]
+
+    _change(copied, "samples_fruits_*", older)
+    path = next(copied.rglob("results_*.json"))
+    told = json.loads(path.read_text())
+    told["config"]["model_args"] = "pretrained=/x/nano,dtype=float32"
+    path.write_text(json.dumps(told))
+    new, old = (
+        _by_task(import_lm_eval(one, str(tmp_path / one.parent.name)).runs)["fruits"] for one in (theirs, copied)
+    )
+    assert old.record["metrics"] == new.record["metrics"]
+    assert old.samples() == new.samples()
+    assert (old.record["model"]["name"], old.record["model"]["id"]) == ("nano", "/x/nano")
+
+
+def test_a_task_without_answers_is_left_out_and_told(copied: Path, tmp_path: Path) -> None:
+    path = next(copied.rglob("results_*.json"))
+    told = json.loads(path.read_text())
+    told["configs"]["sums"]["output_type"] = "loglikelihood_rolling"
+    path.write_text(json.dumps(told))
+    done = import_lm_eval(copied, str(tmp_path / "out"))
+    assert (len(done.runs), done.problems) == (1, ())
+    assert done.notices == ("sums: left out: loglikelihood_rolling has no answers that could be shown or scored again",)
 
 
 def test_a_file_that_is_cut_at_any_byte_never_traces_back(copied: Path, tmp_path: Path) -> None:
