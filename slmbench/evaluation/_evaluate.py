@@ -41,6 +41,8 @@ from slmbench.sandbox import Sandbox
 from slmbench.task import Task, evaluation_needs, formats_of, require_rows
 from slmbench.values import JsonObject
 
+UNKNOWN_ROWS = 16
+"""Computed at once by an engine that doesn't say how many, or not yet."""
 FACTS = ("code", "packages", "hardware", "no_texts")
 
 
@@ -258,7 +260,8 @@ class _Asking:
 
     def _batch_items(self, job: Job) -> int:
         """How many items are computed at once, as far as it is known."""
-        rows = self.engine.engine.computed_rows or 1
+        asked = self.options.batch
+        rows = self.engine.engine.computed_rows or (asked if isinstance(asked, int) else UNKNOWN_ROWS)
         a_row = max(1, max(len(example.choices) for example in job.examples), job.task.spec.generation.samples)
         return max(1, rows // a_row)
 

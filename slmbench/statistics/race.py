@@ -103,7 +103,8 @@ class PairedRace:
             raise ValueError(f"{len(ours)} items more don't fit a race of {self.total} with {self.state}")
         before = self.state
         differences = [b - a for a, b in zip(theirs, ours, strict=True)]
-        unit = math.fsum(differences) / (self.width * self.largest)
+        # A score of 1 that was divided may be an ulp above it.
+        unit = max(-1.0, min(1.0, math.fsum(differences) / (self.width * self.largest)))
         log_e = self._test.add(unit)
         self._most = max(self._most, log_e)
         self._units_seen.append(unit)
