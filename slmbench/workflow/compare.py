@@ -154,9 +154,10 @@ def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: Com
             notes.append(f"{other} items have another target in B: left out")
             both = both.taken(kept)
     for which, runs in (("A", pair.a), ("B", pair.b)):
-        if _is_stopped(runs[0]) and runs[0].stopped is not None:
+        told = runs[0].stopped
+        if told is not None and _is_stopped(runs[0]):
             notes.append(
-                f"{which} was {runs[0].stopped.badge}, by {runs[0].stopped.metric}: only that has a p, any time's"
+                f"{which} was {told.badge}, by {told.metric}, whose p holds wherever it stops; others have none"
             )
         if len(runs) > 1:
             notes.append(f"{which} is the mean of {len(runs)} seeds; intervals and p count their spread")

@@ -38,7 +38,8 @@ MADE = {
 }
 """What may differ between runs that are ranked together, and may still change an answer."""
 MACHINE = ("cpu", "cores", "threads", "gpu")
-_WHERE = ("engine", "batch_size", "latency", *(f"hardware.{part}" for part in MACHINE))
+_MACHINE = tuple(f"hardware.{part}" for part in MACHINE)
+_WHERE = ("engine", "batch_size", "latency", *_MACHINE)
 
 
 @frozen
@@ -84,15 +85,16 @@ def differences_of(a: ScoredRun, b: ScoredRun) -> tuple[Difference, ...]:
 def costs_of(pairs: Sequence[tuple[ScoredRun, ScoredRun]]) -> tuple[ComparedCost, ...]:
     """The costs that both sides, or one of them, have. pairs: the compared runs, one pair a task and condition."""
     same = all(first.comparability_key == second.comparability_key for first, second in pairs)
-    items = "" if same else "not asked the same"
-    where = _elsewhere(pairs)
+    asked = all(first.condition_key == second.condition_key for first, second in pairs)
+    items = "" if same else "not the same items" if asked else "not asked the same"
+    where, machine = _elsewhere(pairs, _WHERE), _elsewhere(pairs, _MACHINE)
     alone = "" if all(run.record.get("latency") for pair in pairs for run in pair) else "not with --latency"
     found = []
     for key, label, path, over, form, apart in (
         ("parameters", "parameters", "model.parameters", max, count, ""),
         ("adapter_parameters", "adapter parameters", "adapter.parameters", max, count, ""),
         ("adapter_bytes", "adapter file", "adapter.bytes", max, size, ""),
-        ("train_s", "training time", "adapter.train_s", max, duration, where),
+        ("train_s", "training time", "adapter.train_s", max, duration, machine),
         ("seconds", "evaluation time", "cost.seconds", sum, duration, items or where),
         ("tokens_in", "tokens read", "cost.tokens_in", sum, count, items),
         ("tokens_out", "tokens written", "cost.tokens_out", sum, count, items),
@@ -106,8 +108,8 @@ def costs_of(pairs: Sequence[tuple[ScoredRun, ScoredRun]]) -> tuple[ComparedCost
     return tuple(found)
 
 
-def _elsewhere(pairs: Sequence[tuple[ScoredRun, ScoredRun]]) -> str:
-    names = dict.fromkeys(path for first, second in pairs for path in _WHERE if _at(first, path) != _at(second, path))
+def _elsewhere(pairs: Sequence[tuple[ScoredRun, ScoredRun]], paths: Sequence[str]) -> str:
+    names = dict.fromkeys(path for first, second in pairs for path in paths if _at(first, path) != _at(second, path))
     said = dict.fromkeys("another machine" if name.startswith("hardware") else f"another {name}" for name in names)
     return ", ".join(said).replace("batch_size", "batch size").replace("another latency", "--latency of one alone")
 
