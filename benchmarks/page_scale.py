@@ -113,7 +113,7 @@ def show_item(tab: Any) -> None:
     tab.on("request", lambda asked: loaded.append(asked.url) if "/data/" in asked.url else None)
     tab.locator("tbody td.score a").first.click()
     started = time.monotonic()
-    tab.locator(".detail pre").first.wait_for()
+    tab.locator(".detail pre, .detail .nothing").first.wait_for()
     took = (time.monotonic() - started) * 1000
     size = sum(Path(unquote(urlsplit(url).path)).stat().st_size for url in loaded)
     print(f"an item opens in {took:.0f} ms, for which {len(loaded)} files of {size / 1000:.0f} kB are loaded")

@@ -36,13 +36,15 @@ _PICKED_OF = 12
 class PagedItems:
     """One condition's items on a page. name: of its data file. wrote: run id -> the data files of what the run wrote.
 
-    order: the items' hashes, in the order of the scores on the page. clustered: whether some belong together.
+    order: the items' hashes, in the order of the scores on the page. clustered: whether some belong together. verdicts:
+    run id -> what a sandbox said of programs, and which of these of each item that has texts.
     """
 
     name: str
     order: NDArray[np.uint64]
     clustered: bool
     wrote: Mapping[str, Sequence[str]]
+    verdicts: Mapping[str, tuple[list[str], list[int | None]]]
 
 
 def samples_of_a_run(runs: Sequence[ScoredRun]) -> int | None:
@@ -65,11 +67,15 @@ def paged_items(runs: Sequence[ScoredRun], metric: str, most: int | None, put: P
     told = _told(first)
     positions = picked if picked is not None else list(range(len(order)))
     asked = _blocks([told.asked.get(int(order[at]), ["", "", [], None, None]) for at in positions], per)
-    wrote = {}
+    wrote, verdicts = {}, {}
     for run in runs:
         # The run that the questions come from has been read already.
-        samples = told.wrote if run is first else _told(run, {int(order[at]) for at in positions}).wrote
-        parts = _blocks([samples.get(int(order[at]), []) for at in positions], per)
+        read = told if run is first else _told(run, {int(order[at]) for at in positions})
+        if read.verdicts:
+            names = sorted(set(read.verdicts.values()))
+            said = [read.verdicts.get(int(order[at])) for at in positions]
+            verdicts[run.run_id] = names, [None if one is None else names.index(one) for one in said]
+        parts = _blocks([read.wrote.get(int(order[at]), []) for at in positions], per)
         wrote[run.run_id] = [put_data(put, "wrote", part) for part in parts]
     content = {
         "ids": [told.ids.get(int(item), f"item {at}") for at, item in enumerate(order, 1)],
@@ -79,24 +85,25 @@ def paged_items(runs: Sequence[ScoredRun], metric: str, most: int | None, put: P
         "per": per,
         "asked": [put_data(put, "asked", part) for part in asked],
     }
-    return PagedItems(put_data(put, "items", content), order, clusters is not None, wrote)
+    return PagedItems(put_data(put, "items", content), order, clusters is not None, wrote, verdicts)
 
 
 @frozen
 class _Told:
     """What a run's samples say of its items, by an item's hash: its id, how its prompt begins, what was asked, what was
-    written (one a sample)."""
+    written (one a sample), and what a sandbox said of the first."""
 
     ids: dict[int, str]
     glimpses: dict[int, str]
     asked: dict[int, list[object]]
     wrote: dict[int, list[list[object]]]
+    verdicts: dict[int, str]
 
 
 def _told(run: ScoredRun, wanted: set[int] | None = None) -> _Told:
     """wanted: the items that are read, of which what was asked is known; None for all. Nothing of a run whose samples
     have gone or changed."""
-    told = _Told({}, {}, {}, {})
+    told = _Told({}, {}, {}, {}, {})
     try:
         for item, sample in _samples(run, wanted):
             if wanted is None and item not in told.asked:
@@ -112,9 +119,11 @@ def _told(run: ScoredRun, wanted: set[int] | None = None) -> _Told:
                     [_clipped(choice) for choice in choices] if choices else None,
                     sample.get("gold"),
                 ]
+            if isinstance(verdict := sample.get("verdict"), str):
+                told.verdicts.setdefault(item, verdict)
             told.wrote.setdefault(item, []).append(_written(sample))
     except (OSError, FileError):
-        return _Told({}, {}, {}, {})
+        return _Told({}, {}, {}, {}, {})
     return told
 
 

@@ -69,6 +69,7 @@ def _run(
         "place": f"runs/{run.run_id}/{SAMPLES}",
         "n": run.n_samples,
         "facts": run_facts(run),
+        "verdicts": items[condition_of[run.run_id]].verdicts.get(run.run_id),
         "wrote": list(items[condition_of[run.run_id]].wrote.get(run.run_id, ())),
     }
 

@@ -313,6 +313,8 @@ def test_a_samples_verdict_and_format_fault_are_shown(write_run, tmp_path) -> No
     _, files = written(tmp_path, tmp_path / "leaderboard")
     wrote = next(value for name, value in files.items() if name.startswith("wrote-"))
     assert {words for _, words in wrote[0][0][1]} >= set(faults.values())
+    (run,) = next(value for name, value in files.items() if name.startswith("row-"))["runs"]
+    assert run["verdicts"] == [["timed out"], [0]]
 
 
 def test_the_time_that_an_item_takes_alone_is_with_its_row(write_run, tmp_path) -> None:

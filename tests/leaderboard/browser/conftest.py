@@ -91,6 +91,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scores = {"exact_match/strict": draw(share), "rouge1": [chance.random() for _ in range(40)]}
         make_run(run_id=f"sums-{place}", scores=scores, task="sums", samples=samples, chance=0.25, **common)
         wards = [f"ward {at // 5}" for at in range(40)]
+        verdicts = [{"verdict": ("failed", "timed out", "failed")[at % 3]} for at in range(12)]
+        make_run(run_id=f"code-{place}", scores=[0.0] * 10 + [1.0] * 2, task="code", samples=verdicts, **common)
         make_run(run_id=f"notes-{place}", scores=draw(share), task="notes", clusters=wards, **common)
         make_run(
             run_id=f"chat-{place}", scores=draw(share), task="notes", key="chat", changes={"format": "chat"}, **common

@@ -166,6 +166,15 @@ def test_items_that_fail_come_first_and_a_search_finds_what_was_written(visit, f
     until(tab, "document.querySelectorAll('.one .verdict.right').length === 0")
 
 
+def test_programs_that_fail_are_parted_by_what_the_sandbox_said(visit, few) -> None:
+    tab = ready(visit(few, at("items", row="base", column="code/exact_match/strict")), "items")
+    parts = [part.split("\n") for part in tab.locator(".part").all_inner_texts()]
+    assert parts == [["7", "wrong: failed"], ["3", "wrong: timed out"], ["2", "right"]]
+    tab.locator(".part", has_text="timed out").click()
+    until(tab, "document.querySelectorAll('.one').length === 3")
+    assert "timed" in tab.url
+
+
 def test_a_run_s_own_address_opens_it(visit, few) -> None:
     tab = visit(few, "#run-chat-1")
     tab.locator("details.wanted[open]").wait_for()
@@ -183,7 +192,7 @@ def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) ->
     tables = tab.locator(".paper table")
     assert tables.count() == 2
     heads = [head for table in tables.all() for head in table.locator("thead th").all_inner_texts()[1:]]
-    assert len(heads) == 7
+    assert len(heads) == 8
     assert [table.locator("tbody tr").count() for table in tables.all()] == [3, 3]
     wide = tab.evaluate("[...document.querySelectorAll('.paper *')].map((one) => one.getBoundingClientRect().right)")
     assert max(wide) <= 718

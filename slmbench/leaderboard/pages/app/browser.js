@@ -14,6 +14,7 @@ export function itemBrowser(condition, items, sides, verdicts, order, params, co
   const counts = verdicts.kinds.map((_, kind) => verdicts.of.reduce((sum, each) => sum + (each === kind), 0));
   let shown = order;
   let full = null;
+  const there = items.texts && new Set(items.texts);
   const share = h("div.share", { role: "group", "aria-label": "Items by verdict" });
   const told = h("p.told", { "aria-live": "polite" });
   const space = h("div.space");
@@ -67,7 +68,7 @@ export function itemBrowser(condition, items, sides, verdicts, order, params, co
     fill(space, shown.slice(from, to).map((item, i) => {
       const at = from + i;
       const [, words, tone] = verdicts.kinds[verdicts.of[item]];
-      return h("div.one", {
+      return h(there && !there.has(item) ? "div.one.silent" : "div.one", {
         role: "option", id: `item-${at}`, "aria-selected": String(at === state.at), "aria-setsize": shown.length, "aria-posinset": at + 1,
         "--top": `${at * HIGH}px`, onclick: () => open(at),
       }, h(`span.verdict.${tone}`, {}, words), h("b", {}, items.ids[item]), " ", h("span", {}, items.glimpses[item]));

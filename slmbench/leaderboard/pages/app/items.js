@@ -57,11 +57,17 @@ export async function sideOf(row, column, tone, letter) {
   return { row, runs, scores, tone, label: letter ? `${letter}: ${row.name}` : row.name };
 }
 
+// What the sandbox said of each item, if every item's texts are there.
+function told(run, items) {
+  if (!run || !run.verdicts || items.texts) return null;
+  return items.ids.map((_, at) => run.verdicts[1][at] === null ? "" : run.verdicts[0][run.verdicts[1][at]]);
+}
+
 // sides: one model, or A and B.
 export async function browse(column, sides, params) {
   const items = await load(column.condition.items);
   const [first, second] = sides.map((side) => side.scores);
-  const verdicts = second ? verdictsOfTwo(first, second, column.up) : verdictsOfOne(first, column.up);
+  const verdicts = second ? verdictsOfTwo(first, second, column.up) : verdictsOfOne(first, column.up, told(sides[0].runs[0], items));
   const sizes = verdicts.binary ? null : Array.from(first, (score, at) => (second ? Math.abs(second[at] - score) : column.up ? -score : score));
-  return itemBrowser(column.condition, items, sides, verdicts, ordered(verdicts, sizes), params, column);
+  return itemBrowser(column.condition, items, sides, verdicts, ordered(verdicts, sizes, items.texts), params, column);
 }

@@ -70,7 +70,8 @@ function start() {
     document.body.classList.remove("onpaper");
   });
   fill(app, tabs, stage, printed);
-  document.body.classList.add("alive");
+  // It says less than the views do, and is as long as a page may be.
+  document.querySelector(".fallback")?.remove();
   show(false);
 }
 

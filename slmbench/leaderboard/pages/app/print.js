@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import { NONE, intervalText, number, ranks } from "./forms.js";
-import { costText } from "./table.js";
+import { breakable, costText } from "./table.js";
 
 const COLUMNS = 6;
 
@@ -13,7 +13,7 @@ export function paper(page, made) {
   const own = Math.ceil(columns.length / Math.ceil(columns.length / COLUMNS));
   for (let from = 0; from < columns.length; from += own) parts.push(columns.slice(from, from + own));
   return fill(h("section.paper"), parts.map((part) => h("table", {},
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, column.label, column.notes.map((note) => h("small", {}, note)))))),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, breakable(column.label), column.notes.map((note) => h("small", {}, note)))))),
     h("tbody", {}, rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row.name, row.badges.map((badge) => h("em", {}, badge))),
       part.map((column) => cell(row, page, column))))))),
   h("p", {}, "\u25c6 best here; \u25c7 not told apart from the best; below a score its 95% interval, then the ranks that the data leaves open."));
@@ -24,6 +24,6 @@ function cell(row, page, column) {
   const made = column.at(row);
   if (!made) return h("td", {}, NONE);
   const mark = made.claim === "best" ? "\u25c6 " : made.claim ? "\u25c7 " : "";
-  const below = [made.known && intervalText(made.low, made.high), made.rankLow && `rank ${ranks(made.rankLow, made.rankHigh)}`];
-  return h("td", {}, mark, number(made.value), h("small", {}, below.filter(Boolean).join(", ")));
+  return h("td", {}, mark, number(made.value), made.known && h("small", {}, intervalText(made.low, made.high)),
+    made.rankLow && h("small", {}, `rank ${ranks(made.rankLow, made.rankHigh)}`));
 }

@@ -5,8 +5,10 @@ export function isBinary(arrays) {
 }
 
 // kinds: [key, words, class], those to look at first first. of: item -> position in kinds, -1 if nothing can be said.
-export function verdictsOfOne(scores, up) {
+// told: what a sandbox said of each item's program, null without it; those that were not right are parted by it.
+export function verdictsOfOne(scores, up, told = null) {
   const binary = isBinary([scores]);
+  if (binary && told) return verdictsOfPrograms(scores, up, told);
   const known = Array.from(scores).filter((score) => !Number.isNaN(score));
   const mean = known.reduce((sum, score) => sum + score, 0) / (known.length || 1);
   const kinds = binary
@@ -18,6 +20,17 @@ export function verdictsOfOne(scores, up) {
     return (up ? score < mean : score > mean) ? 0 : 2;
   });
   return { binary, kinds, of };
+}
+
+function verdictsOfPrograms(scores, up, told) {
+  const right = (at) => (scores[at] === 1) === up;
+  const said = Array.from(new Set(told.filter((verdict, at) => !Number.isNaN(scores[at]) && !right(at)))).sort();
+  const kinds = [...said.map((verdict) => [`wrong: ${verdict}`, `wrong: ${verdict || "no verdict"}`, "wrong"]), ["none", "no score", "none"], ["right", "right", "right"]];
+  const of = Array.from(scores, (score, at) => {
+    if (Number.isNaN(score)) return said.length;
+    return right(at) ? said.length + 1 : said.indexOf(told[at]);
+  });
+  return { binary: true, kinds, of };
 }
 
 export function verdictsOfTwo(a, b, up) {
@@ -35,9 +48,12 @@ export function verdictsOfTwo(a, b, up) {
   return { binary, kinds, of };
 }
 
-// Items in the order that they are looked at: by kind, among real scores the largest difference first.
-export function ordered(verdicts, sizes) {
+// Items in the order that they are looked at: by kind, those with texts first, among real scores the largest difference.
+// texts: positions of the items whose texts the page has, null for all.
+export function ordered(verdicts, sizes, texts) {
+  const there = texts && new Set(texts);
+  const silent = (at) => (there && !there.has(at) ? 1 : 0);
   const order = verdicts.of.map((_, at) => at);
   const size = (at) => (sizes && !Number.isNaN(sizes[at]) ? sizes[at] : 0);
-  return order.sort((x, y) => verdicts.of[x] - verdicts.of[y] || size(y) - size(x) || x - y);
+  return order.sort((x, y) => verdicts.of[x] - verdicts.of[y] || silent(x) - silent(y) || size(y) - size(x) || x - y);
 }
