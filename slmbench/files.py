@@ -156,6 +156,25 @@ def only_writer(path: str) -> Iterator[None]:
                 os.unlink(path)
 
 
+@contextlib.contextmanager
+def writer_in_turn(path: str, wait_s: float = 120.0) -> Iterator[None]:
+    """Holds a lock file for the length of the block, after any other process that holds it.
+
+    Raises SlmbenchError if it is still held after wait_s seconds, OSError if there can't be such a file.
+    """
+    end = time.monotonic() + wait_s
+    while (file := _open_linked(path)) is None:
+        if time.monotonic() > end:
+            raise SlmbenchError(f"{shown(path)}: another process has been writing there for {wait_s:.0f} s")
+        time.sleep(0.05)
+    with file:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def swap_folder(new: str, place: str) -> None:
     """Puts a folder in the place of another; a kill in between loses neither (see `restore_swapped`)."""
     old = _swapped(place)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from slmbench.files import writer_in_turn
 from slmbench.leaderboard.pages import script_json
 from slmbench.visible import visible
 
@@ -49,26 +50,31 @@ def put_data(put: Put, kind: str, value: object) -> str:
 class DataFolder:
     """`out/data`, filled before its index is in place.
 
-    With `with`: if it is left before `settle`, what was put and was not there before is removed. The index that is in
-    place keeps all of its files then, and nothing half-written is left.
+    With `with`, which waits for another process that writes there: if it is left before `settle`, what was put and was
+    not there before is removed. The index that is in place keeps all of its files then, and nothing half-written is
+    left.
     """
 
     def __init__(self, out: Path) -> None:
         self._folder = out / DATA
+        self._turn = writer_in_turn(str(out / ".leaderboard.lock"))
         self._before: set[str] | None = None
         self._put: set[str] = set()
         self._settled = False
 
     def __enter__(self) -> DataFolder:
+        self._turn.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._settled or self._before is None:
-            return
-        with suppress(OSError):
-            for name in self._put - self._before:
-                (self._folder / name).unlink(missing_ok=True)
-            self._folder.rmdir()  # Only if nothing else is in it.
+        try:
+            if not self._settled and self._before is not None:
+                with suppress(OSError):
+                    for name in self._put - self._before:
+                        (self._folder / name).unlink(missing_ok=True)
+                    self._folder.rmdir()  # Only if nothing else is in it.
+        finally:
+            self._turn.__exit__(None, None, None)
 
     def put(self, name: str, content: str) -> None:
         """Writes a file; one of that name is there already if its content was. Raises OSError."""

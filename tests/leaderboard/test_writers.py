@@ -5,11 +5,13 @@ import errno
 import io
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from slmbench.errors import SlmbenchError
+from slmbench.files import writer_in_turn
 from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
 from slmbench.leaderboard.writers import csv_text, markdown_text, render_csv, render_markdown
 from tests.leaderboard.conftest import read_page
@@ -144,3 +146,15 @@ def test_an_empty_table_is_written_too(write_run, tmp_path) -> None:
     assert "No finished runs" in (out / "leaderboard.md").read_text()
     assert "No finished runs" in (out / "index.html").read_text()
     assert "unfinished" in (out / "index.html").read_text()
+
+
+def test_two_writers_of_one_folder_take_turns(table, tmp_path) -> None:
+    out = tmp_path / "leaderboard"
+    out.mkdir()
+    other = threading.Thread(target=write_leaderboard, args=(*table, out))
+    with writer_in_turn(str(out / ".leaderboard.lock")):
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not (out / "index.html").exists()
+    other.join()
+    assert set(os.listdir(out)) == NAMES | {"data"}

@@ -45,10 +45,13 @@ function start() {
       else link.removeAttribute("aria-current");
     }
     keep();
+    // What had the focus has it again where the same view comes up anew, as after a choice of another model.
+    const at = Array.from(stage.querySelectorAll("select")).indexOf(document.activeElement);
     current = MADE[view](page, params, notes);
     fill(stage, current.element);
+    if (at >= 0) stage.querySelectorAll("select")[at]?.focus();
     if (current.shown) current.shown();
-    if (moved) window.scrollTo(0, 0);
+    if (moved && at < 0) window.scrollTo(0, 0);
   }
 
   function linkTo(name) {
