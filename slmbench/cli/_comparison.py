@@ -93,7 +93,7 @@ def _task_lines(task: ComparedTask, width: int) -> Iterator[str]:
     others = [metric for metric in task.metrics if not metric.primary]
     rows = [
         [
-            Cell(_INDENT + metric.name),
+            Cell(_INDENT + metric.name + ("" if metric.higher_is_better else " (lower)")),
             Cell(number(metric.a)),
             Cell(number(metric.b)),
             Cell(_difference(metric)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import asdict, evolve, field, frozen
@@ -18,6 +18,7 @@ from slmbench.statistics.pairs import PairComparison, compare_pair
 from slmbench.statistics.planning import PairSpread, items_to_detect
 from slmbench.statistics.significance import holm
 from slmbench.values import JsonObject
+from slmbench.visible import visible
 from slmbench.workflow.compared import ComparedCost, Difference, costs_of, differences_of
 from slmbench.workflow.flipped import DifferingItems, differing_items, same_targets
 from slmbench.workflow.sides import ComparedSide, ComparePlan, TaskPair, chosen_metrics, pairs_of, sides_of
@@ -128,9 +129,11 @@ def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
     chosen = chosen_metrics(pairs, plan.metrics, catalog)
     with phase("comparing"):
         tasks = [_compared_task(pair, wanted, plan) for pair, wanted in zip(pairs, chosen, strict=True)]
+    left = [f"{visible(task.name)}: not compared; {'; '.join(task.notes)}" for task in tasks if not task.metrics]
+    notices.extend(left)
     tasks = [task for task in tasks if task.metrics]
     if not tasks:
-        raise UsageError("no item has a score of both: there is nothing to compare")
+        raise UsageError("\n".join(["there is nothing to compare", *left]))
     tasks = _gated(tasks, plan.margin)
     verdicts = {metric.gate for task in tasks for metric in task.metrics if metric.primary}
     gate: GateVerdict = (
@@ -142,25 +145,26 @@ def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
 
 def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: ComparePlan) -> ComparedTask:
     first, second = pair.a[0], pair.b[0]
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}  # What is said -> of which metrics; of none, it is said of all.
     both = first.items
     for run in (*pair.a, *pair.b):
         both, _ = aligned(both, run.items)
     if not len(both) == len(first.items) == len(second.items):
-        notes.append(f"{len(both)} items are in both, of {len(first.items)} of A and {len(second.items)} of B")
+        notes.setdefault(f"{len(both)} items are in both, of {len(first.items)} of A and {len(second.items)} of B", [])
     if first.condition_key != second.condition_key and len(both):
         kept = same_targets(first, second, both.items)
         if other := len(both) - len(kept):
-            notes.append(f"{other} items have another target in B: left out")
+            notes.setdefault(f"{other} items have another target in B: left out", [])
             both = both.taken(kept)
     for which, runs in (("A", pair.a), ("B", pair.b)):
         told = runs[0].stopped
         if told is not None and _is_stopped(runs[0]):
-            notes.append(
-                f"{which} was {told.badge}, by {told.metric}, whose p holds wherever it stops; others have none"
+            notes.setdefault(
+                f"{which} was {told.badge}, by {told.metric}, whose p holds wherever it stops; others have none",
+                [],
             )
         if len(runs) > 1:
-            notes.append(f"{which} is the mean of {len(runs)} seeds; intervals and p count their spread")
+            notes.setdefault(f"{which} is the mean of {len(runs)} seeds; intervals and p count their spread", [])
     metrics, items = [], DifferingItems()
     for name, primary in chosen:
         columns = [[aligned(both, run.items)[1].scores[name] for run in runs] for runs in (pair.a, pair.b)]
@@ -179,7 +183,11 @@ def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: Com
                 most=plan.items,
                 withheld=plan.no_texts or first.no_texts or second.no_texts,
             )
-    return ComparedTask(pair, tuple(metrics), items, differences_of(first, second), tuple(notes))
+    return ComparedTask(pair, tuple(metrics), items, differences_of(first, second), _folded(notes))
+
+
+def _folded(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(f"{', '.join(map(visible, names))}: {said}" if names else said for said, names in notes.items())
 
 
 def _compared_metric(
@@ -188,7 +196,7 @@ def _compared_metric(
     pair: TaskPair,
     columns: Sequence[Sequence[Column]],
     both: ItemScores,
-    notes: list[str],
+    notes: dict[str, list[str]],
 ) -> ComparedMetric | None:
     """None, and a note, if the runs' scores aren't of one kind. columns: of each side one a seed, over `both`."""
     import numpy as np
@@ -196,21 +204,21 @@ def _compared_metric(
     runs = (*pair.a, *pair.b)
     told = next(metric for metric in pair.a[0].metrics if metric.name == name)
     if len({run.metric_key(name) for run in runs}) > 1:
-        notes.append(f"{name}: scored by another version of the metric; `slmbench score` scores both anew")
+        notes.setdefault("scored by another version of the metric; `slmbench score` scores both anew", []).append(name)
         return None
     if told.pooled and any(len(run.items) != len(both) for run in runs):
-        notes.append(f"{name}: pooled over other items; left out")
+        notes.setdefault("pooled over other items; left out", []).append(name)
         return None
     sides = [np.asarray(side, dtype=np.float64) for side in columns]  # (seeds, items) each
     a, b = (side.mean(axis=0) for side in sides)
     try:
         made = compare_pair(*sides, higher_is_better=told.higher_is_better, clusters=both.clusters, bounds=told.bounds)
     except ValueError as error:
-        notes.append(f"{name}: {error}")
+        notes.setdefault(str(error), []).append(name)
         return None
     there = np.isfinite(a) & np.isfinite(b)
     if lacking := len(both) - int(there.sum()):
-        notes.append(f"{name}: {lacking} items lack a score in one of the runs: left out")
+        notes.setdefault(f"{lacking} items lack a score in one of the runs: left out", []).append(name)
     if (ended := next((run for run in runs if _is_stopped(run)), None)) is not None:
         made = _of_stopped(made, name, ended, next(run for run in runs if run is not ended), turned=ended in pair.a)
     means = [

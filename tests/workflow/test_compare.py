@@ -280,3 +280,15 @@ def test_the_metric_that_a_task_declares_as_primary_is_the_one_that_counts(tmp_p
     for name in "ab":
         make_run(tmp_path, name, {"accuracy": RIGHT, "accuracy_norm": RIGHT}, task="hellaswag", model=name)
     assert [one.name for one in rows(tmp_path, "a", "b").tasks[0].metrics if one.primary] == ["accuracy_norm"]
+
+
+def test_metrics_that_were_scored_otherwise_are_said_once_and_a_task_of_them_alone_is_told(tmp_path):
+    scores = {"rouge1": RIGHT, "rouge2": RIGHT}
+    make_run(tmp_path, "a", scores, model="a")
+    make_run(tmp_path, "b", scores, model="b", changes={"metrics.0.version": "2", "metrics.1.version": "2"})
+    with pytest.raises(UsageError, match=r"nano_note: not compared; rouge1, rouge2: scored by another version"):
+        rows(tmp_path, "a", "b")
+    for name in "ab":
+        make_run(tmp_path, f"{name}2", RIGHT, model=name, task="nano_choice")
+    found = rows(tmp_path, "a", "b")
+    assert [task.name for task in found.tasks] == ["nano_choice"] and "rouge1, rouge2: scored" in found.notices[-1]
