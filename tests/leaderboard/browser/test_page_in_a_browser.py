@@ -154,6 +154,16 @@ def test_comparison_leads_to_flipped_items_and_marks_the_words_that_differ(visit
     assert tab.get_by_label("B", exact=True).input_value() == "base"
 
 
+def test_a_model_is_compared_with_itself_under_another_condition(visit, few) -> None:
+    tab = ready(visit(few, at("compare", a="base", b="base")), "compare")
+    assert tab.locator(".line .what").all_inner_texts()[0].startswith("notes, chat against plain")
+    counts = [int(text.split("\n")[0]) for text in tab.locator(".part").all_inner_texts()]
+    assert sum(counts) == 40
+    assert [text.split(" exact")[0] for text in tab.locator(".sides h3").all_inner_texts()] == ["A: plain", "B: chat"]
+    tab.get_by_label("search items").fill("output 17")
+    until(tab, "document.querySelector('.split .told').innerText === '1 of 40 items'")
+
+
 def test_items_that_fail_come_first_and_a_search_finds_what_was_written(visit, few) -> None:
     tab = ready(visit(few, at("items", row="base + tuned", column="sums/exact_match/strict")), "items")
     verdicts = tab.locator(".one .verdict").all_inner_texts()

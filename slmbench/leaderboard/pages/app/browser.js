@@ -9,7 +9,7 @@ import { sampleOf } from "./sample.js";
 const HIGH = 34;
 
 // sides: [{row, run(s), tone}], one or two. verdicts: as verdicts.js makes them; order: positions. Returns an element.
-export function itemBrowser(condition, items, sides, verdicts, order, params, column) {
+export function itemBrowser(items, sides, verdicts, order, params, column) {
   const state = { only: params.get("only") || "", q: params.get("find") || "", at: -1 };
   const counts = verdicts.kinds.map((_, kind) => verdicts.of.reduce((sum, each) => sum + (each === kind), 0));
   let shown = order;
@@ -85,7 +85,7 @@ export function itemBrowser(condition, items, sides, verdicts, order, params, co
     rows();
     if (item === undefined) return fill(detail, h("p.nothing", {}, "No item has these words."));
     if (told_) amend({ item: items.ids[item] });
-    const made = await sampleOf(condition, items, sides, item, column).catch((error) => h("p.nothing", {}, error.message));
+    const made = await sampleOf(items, sides, item, column).catch((error) => h("p.nothing", {}, error.message));
     if (shown[state.at] === item) fill(detail, made);
     return undefined;
   }
@@ -118,19 +118,22 @@ export function itemBrowser(condition, items, sides, verdicts, order, params, co
 
 // Item -> all its texts in small letters, loaded a block at a time.
 async function allTexts(items, sides) {
-  const found = new Array(items.ids.length).fill(null);
-  for (let block = 0; block < items.asked.length; block += 1) {
-    const asked = await load(items.asked[block]);
-    const wrote = await Promise.all(sides.flatMap((side) => side.runs.map((run) => load(run.wrote[block]))));
-    let at = 0;
-    await inSlices(() => {
-      if (at >= asked.length) return false;
-      const position = items.texts ? items.texts[block * items.per + at] : block * items.per + at;
-      const outputs = wrote.flatMap((one) => (one[at] || []).map((sample) => sample[0]));
-      found[position] = [items.ids[position], asked[at][0], asked[at][1], ...outputs].join("\n").toLowerCase();
-      at += 1;
-      return true;
-    });
+  const found = items.ids.map((id) => [id]);
+  for (const side of sides) {
+    const own = side.items || items;
+    const of = new Map(side.place ? Array.from(side.place, (place, position) => [place, position]) : items.ids.map((_, at) => [at, at]));
+    for (let block = 0; block < own.asked.length; block += 1) {
+      const [asked, ...wrote] = await Promise.all([load(own.asked[block]), ...side.runs.map((run) => load(run.wrote[block]))]);
+      let at = 0;
+      await inSlices(() => {
+        if (at >= asked.length) return false;
+        const index = block * own.per + at;
+        const position = of.get(own.texts ? own.texts[index] : index);
+        if (position !== undefined) found[position].push(asked[at][0], asked[at][1], ...wrote.flatMap((run) => (run[at] || []).map((sample) => sample[0])));
+        at += 1;
+        return true;
+      });
+    }
   }
-  return found;
+  return found.map((texts) => texts.join("\n").toLowerCase());
 }

@@ -3,7 +3,7 @@
 import { costOf, load, nameOf, rowData, rowNamed } from "./data.js";
 import { button, choose, fill, h, plainTable } from "./dom.js";
 import { FORMS, NONE, number, pValue, signed } from "./forms.js";
-import { browse, sideOf } from "./items.js";
+import { browse, moved, placesOf, sideOf } from "./items.js";
 import { comparePair } from "./pairs.js";
 import { amend } from "./route.js";
 
@@ -22,11 +22,10 @@ export function compareView(page, params) {
     button("swap", () => change({ a: b.name, b: a.name }), { class: "plainly" }));
 
   async function shown() {
-    if (a === b) return fill(place, h("p.nothing", {}, page.rows.length > 1 ? "Choose two different models." : "There is one model alone: nothing to compare it with."));
     try {
       const every = params.get("metrics") === "all";
-      const found = await comparisons(page, a, b, every);
-      if (!found.length) return fill(place, h("p.nothing", {}, "These two have no task under the same condition in common."));
+      const found = await (a === b ? ownComparisons : comparisons)(page, a, b, every);
+      if (!found.length) return fill(place, h("p.nothing", {}, a !== b ? "These two have no task under the same condition in common." : "Choose two different models. One that was asked in several ways can be compared with itself."));
       const chosen = found.find((one) => one.column.key === params.get("column")) || found.find((one) => one.made && one.made.p < 0.05) || found[0];
       const items = h("div");
       const list = h("div.card");
@@ -38,10 +37,11 @@ export function compareView(page, params) {
         await showItems(one);
       }
       const showItems = async (one) => {
-        const sides = [await sideOf(a, one.column, "a", "A"), await sideOf(b, one.column, "b", "B")];
+        const sides = [await sideOf(a, one.under, "a", "A", one.column), await sideOf(b, one.column, "b", "B")];
+        if (a === b) sides[1].label = `B: ${one.column.condition.label}`;
         // Another task's items must not come up under this one's filters.
         open = await browse(one.column, sides, one === chosen ? params : new URLSearchParams());
-        fill(items, h("div.card", {}, h("h2", {}, "Items: ", nameOf(one.column), " ", h("small", {}, one.column.metric)), open.element));
+        fill(items, h("div.card", {}, h("h2", {}, "Items: ", lineName(one), " ", h("small", {}, one.column.metric)), open.element));
         open.shown();
       };
       drawList(chosen);
@@ -73,8 +73,30 @@ async function comparisons(page, a, b, every) {
   return Promise.all(columns.map(async (column) => {
     const clusters = column.condition.clustered ? (await load(column.condition.items)).clusters : null;
     const made = comparePair(first.seeds.get(column.position), second.seeds.get(column.position), { up: column.up, clusters, bounds: column.bounds });
-    return { column, made, from: a.cells[column.position], to: b.cells[column.position] };
+    return { column, under: column, made, from: a.cells[column.position], to: b.cells[column.position] };
   }));
+}
+
+// Of one model: each other condition of a task (B) against its first one (A), on the items that both have.
+async function ownComparisons(page, row, _, every) {
+  const data = await rowData(row);
+  const has = (column) => data.byColumn.has(column.position);
+  const pairs = page.columns.filter((column) => (every || column.primary) && has(column)).flatMap((column) => {
+    const under = page.columns.find((one) => one.task === column.task && one.metric === column.metric && has(one));
+    return under === column ? [] : [[under, column]];
+  });
+  return Promise.all(pairs.map(async ([under, column]) => {
+    const { place } = await placesOf(under, column);
+    const clusters = column.condition.clustered ? (await load(column.condition.items)).clusters : null;
+    const before = data.seeds.get(under.position).map((seed) => moved(seed, place));
+    const made = comparePair(before, data.seeds.get(column.position), { up: column.up, clusters, bounds: column.bounds });
+    return { column, under, made, from: row.cells[under.position], to: row.cells[column.position] };
+  }));
+}
+
+// What a line is called: its task, and both conditions if they differ.
+function lineName({ column, under }) {
+  return column === under ? nameOf(column) : `${column.task}, ${column.condition.label} against ${under.condition.label}`;
 }
 
 function told(one) {
@@ -87,14 +109,14 @@ function better(one) {
 
 function sentence(found, b) {
   const known = found.filter((one) => one.made);
-  const list = (some) => some.map((one) => `${nameOf(one.column)} (${signed(one.made.difference)})`).join(", ");
+  const list = (some) => some.map((one) => `${lineName(one)} (${signed(one.made.difference)})`).join(", ");
   const wins = known.filter((one) => told(one) && better(one));
   const losses = known.filter((one) => told(one) && !better(one));
   const rest = known.filter((one) => !told(one));
   const parts = [];
   if (wins.length) parts.push(`better on ${list(wins)}`);
   if (losses.length) parts.push(`worse on ${list(losses)}`);
-  const open = rest.map((one) => `${nameOf(one.column)} (${signed(one.made.difference)}${one.made.detectable ? `, would have to be ${number(one.made.detectable)} to show` : ""})`);
+  const open = rest.map((one) => `${lineName(one)} (${signed(one.made.difference)}${one.made.detectable ? `, would have to be ${number(one.made.detectable)} to show` : ""})`);
   const start = parts.length ? [h("b", {}, b.name), ` is ${parts.join("; ")}`] : [];
   const shown = open.slice(0, 6).join(", ") + (open.length > 6 ? ` and ${open.length - 6} more` : "");
   const apart = open.length ? `${parts.length ? "; not" : "Not"} told apart on ${shown}` : "";
@@ -124,7 +146,7 @@ function methods(found) {
 function line(one, current, reach, pick) {
   const { column, made, from, to } = one;
   const n = made ? `n = ${made.n.toLocaleString("en")}` : "no item in common";
-  const name = h("span.what", {}, h("span", {}, nameOf(column)), h("small", {}, `${column.metric}, ${n}: ${number(from.value)} \u2192 ${number(to.value)}`));
+  const name = h("span.what", {}, h("span", {}, lineName(one)), h("small", {}, `${column.metric}, ${n}: ${number(from.value)} \u2192 ${number(to.value)}`));
   if (!made) return h("button.line", { type: "button", disabled: true }, name, h("span.track"), h("span.said", {}, NONE));
   const own = reach || Math.max(Math.abs(made.low), Math.abs(made.high), made.detectable || 0) || 1;
   const at = (value) => (50 + (Math.max(-own, Math.min(own, value)) / own) * 48).toFixed(2);

@@ -49,12 +49,27 @@ export function itemsView(page, params) {
   return { element, shown, closed: () => open && open.closed() };
 }
 
-export async function sideOf(row, column, tone, letter) {
+// over: another column of the same metric, in whose items' order the side is wanted.
+export async function sideOf(row, column, tone, letter, over = column) {
   const data = await rowData(row);
   const runs = data.runs.filter((run) => run.cond === column.cond);
   const scores = data.byColumn.get(column.position);
   if (!scores) throw new Error(`${row.name} has no item scores of ${nameOf(column)}: ${column.metric}`);
-  return { row, runs, scores, tone, label: letter ? `${letter}: ${row.name}` : row.name };
+  const side = { row, runs, scores, tone, label: letter ? `${letter}: ${row.name}` : row.name };
+  if (over.cond === column.cond) return side;
+  const place = await placesOf(column, over);
+  return { ...side, ...place, label: `${letter}: ${column.condition.label}`, scores: moved(scores, place.place) };
+}
+
+// The items of a column's condition, and where in them each item of another condition is, -1 if it isn't.
+export async function placesOf(column, over) {
+  const [items, wanted] = await Promise.all([load(column.condition.items), load(over.condition.items)]);
+  const known = new Map(items.ids.map((id, at) => [id, at]));
+  return { items, place: wanted.ids.map((id) => known.get(id) ?? -1) };
+}
+
+export function moved(scores, place) {
+  return Float64Array.from(place, (at) => (at < 0 ? NaN : scores[at]));
 }
 
 // What the sandbox said of each item, if every item's texts are there.
@@ -69,5 +84,5 @@ export async function browse(column, sides, params) {
   const [first, second] = sides.map((side) => side.scores);
   const verdicts = second ? verdictsOfTwo(first, second, column.up) : verdictsOfOne(first, column.up, told(sides[0].runs[0], items));
   const sizes = verdicts.binary ? null : Array.from(first, (score, at) => (second ? Math.abs(second[at] - score) : column.up ? -score : score));
-  return itemBrowser(column.condition, items, sides, verdicts, ordered(verdicts, sizes, items.texts), params, column);
+  return itemBrowser(items, sides, verdicts, ordered(verdicts, sizes, items.texts), params, column);
 }

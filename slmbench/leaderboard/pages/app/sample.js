@@ -5,22 +5,33 @@ import { wordDiff } from "./diff.js";
 import { h } from "./dom.js";
 import { number, plural } from "./forms.js";
 
-// sides: [{row, runs, scores, tone, label}].
-export async function sampleOf(condition, items, sides, position, column) {
-  const at = items.texts ? items.texts.indexOf(position) : position;
-  if (at < 0) return withoutTexts(items, sides, position, column);
-  const block = Math.floor(at / items.per);
-  const within = at % items.per;
-  const [asked, ...wrote] = await Promise.all([
-    load(items.asked[block]), ...sides.map((side) => Promise.all(side.runs.map((run) => load(run.wrote[block])))),
-  ]);
-  const [prompt, target, others, choices, gold] = asked[within];
-  const samples = wrote.map((runs) => runs.map((run) => run[within] || []));
+// sides: [{row, runs, scores, tone, label, items, place}]; items, place: of a side that was asked under another condition,
+// its own items, and where in them each of `items` is.
+export async function sampleOf(items, sides, position, column) {
+  const parts = await Promise.all(sides.map((side) => partOf(side, items, position)));
+  const first = parts.find((one) => one);
+  if (!first) return withoutTexts(items, sides, position, column);
+  const [prompt, target, others, choices, gold] = first.asked;
+  const prompts = sides.map((_, at) => parts[at] && parts[at].asked[0] !== prompt && parts[at].asked[0]);
+  const shared = !prompts.some(Boolean);
   return h("div", {},
-    part(`Prompt, ${items.ids[position]}`, text(prompt)),
+    shared && part(`Prompt, ${items.ids[position]}`, text(prompt)),
+    !shared && h("div.sides", {}, sides.map((side, at) => h(`section.side.${side.tone}`, {}, h("h3", {}, `Prompt, ${side.label}`), text(prompts[at] || prompt)))),
     part("Target", text(target)),
     others.length > 0 && part("Also right", others.map(text)),
-    answers(sides, samples, choices, gold, position, column));
+    answers(sides, parts.map((one) => (one ? one.samples : [])), choices, gold, position, column));
+}
+
+// {what was asked, what each run wrote} of an item, null without texts.
+async function partOf(side, items, position) {
+  const own = side.items || items;
+  const place = side.place ? side.place[position] : position;
+  const at = place < 0 ? -1 : own.texts ? own.texts.indexOf(place) : place;
+  if (at < 0) return null;
+  const block = Math.floor(at / own.per);
+  const within = at % own.per;
+  const [asked, ...wrote] = await Promise.all([load(own.asked[block]), ...side.runs.map((run) => load(run.wrote[block]))]);
+  return { asked: asked[within], samples: wrote.map((run) => run[within] || []) };
 }
 
 function part(title, ...content) {
@@ -75,7 +86,7 @@ function terms(told) {
 function withoutTexts(items, sides, position, column) {
   return h("div", {},
     part(`Item ${items.ids[position]}`, h("p.nothing", {},
-      `The page has the texts of ${plural(items.texts.length, "item")} of these ${items.ids.length.toLocaleString("en")}; samples.jsonl of the run has them all.`)),
+      `The page has the texts of ${plural(items.texts ? items.texts.length : 0, "item")} of these ${items.ids.length.toLocaleString("en")}; samples.jsonl of the run has them all.`)),
     h("dl.facts", {}, sides.map((side) => h("div", {}, h("dt", {}, side.label), h("dd", {}, `${column.metric} ${score(side.scores[position])}`)))),
     sides.flatMap((side) => side.runs.filter((run) => run.samples).map((run) => h("p", {}, h("a", { href: run.samples }, run.place)))));
 }
