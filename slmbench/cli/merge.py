@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import gathered, out_option
@@ -27,14 +28,22 @@ HEADER = ("merge", "method", "of", "weights", "parameters", "result", "rank", "s
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="For example --set search.by=score; checked."
 )
+@click.option(
+    "--race",
+    is_flag=True,
+    help="Candidates of a search leave by e-values: the best stays with 95%. Searches by score (search.by=score).",
+)
 @click.option("--twin", is_flag=True, is_eager=True, help="Merges of adapters of the model's tiny random copy.")
 @click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
 @out_option
 @click.option("--json", "as_json", is_flag=True, help="An array of merge records on stdout, and nothing else.")
 @gathered(options="slmbench.workflow.recipes:RecipeOptions", asked="slmbench.workflow.merge:MergeAsked")
-def command(asked: MergeAsked, dry_run: bool, as_json: bool) -> None:
+def command(asked: MergeAsked, race: bool, dry_run: bool, as_json: bool) -> None:
     from slmbench.workflow.merge import make_merges, ready_merges
 
+    if race:
+        raced = ("search.by=score", "search.race=true", *asked.options.overrides)
+        asked = evolve(asked, options=asked.options._replace(overrides=raced))
     quiet_libraries()
     catalog = default_catalog()
     ready = ready_merges(asked, catalog)

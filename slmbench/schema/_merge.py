@@ -51,13 +51,15 @@ class MergeSearchSpec(Spec):
 
     rows: of each task, at most; first_rows: of each task in the first round, doubled in each further one. by: `loss`,
     that of the answers' tokens relative to the base's, or `score`, each task's first metric. tasks: those alone; None
-    for the evaluated ones.
+    for the evaluated ones. race: candidates leave by e-values, so that the best of them stays with 95%; for scores in a
+    range, of rows without clusters.
     """
 
     rows: int = Field(default=128, ge=2)
     first_rows: int = Field(default=16, ge=2)
     by: Literal["loss", "score"] = "loss"
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
+    race: bool = False
 
 
 class MergeSpec(Spec):

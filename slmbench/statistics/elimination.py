@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import frozen
 
 from slmbench.statistics.estimate import estimate
+from slmbench.statistics.sequential import BettingTest
 
 ScoreItems = Callable[[int, range], Sequence[float]]
 """(a candidate's number, places of items) -> a value for each item; higher is better."""
@@ -53,6 +54,8 @@ def eliminate(
     *,
     clusters: Sequence[str | None] | None = None,
     range_of: tuple[float, float] | None = None,
+    alpha: float | None = None,
+    draw: int = 1,
 ) -> Iterator[Round]:
     """Rounds of candidates 0, 1, ... over `first` items, then twice as many, until one is left or all were asked.
 
@@ -60,11 +63,17 @@ def eliminate(
     where one of its values is NaN or infinite. Of equal means the first candidate leads. An item is asked of a
     candidate once. clusters: one label an item, as `estimate` takes them. range_of: lowest and highest value of an
     item. The rounds are a race: an interval is looked at once a round and candidate, and is no claim about the winner.
-    Raises ValueError without candidates or items. Source: Maron and Moore 1994, Hoeffding races; Even-Dar, Mannor and
-    Mansour 2006, section 3, for the doubling.
+    alpha: a candidate leaves by an e-value in place of the interval (`BettingTest`, one-sided, at (candidates - 1) /
+    alpha), so that the best one ever leaves with probability alpha at most; for draws of so many items each, as one of
+    each task, in a random order.
+    Raises ValueError without candidates or items; with alpha also without a range, or for items in clusters. Source:
+    Maron and Moore 1994, Hoeffding races; Even-Dar, Mannor and Mansour 2006, section 3, for the doubling.
     """
     if candidates < 1 or items < 1 or first < 1:
         raise ValueError(f"{candidates} candidates on {items} items, {first} first: each has to be 1 or more")
+    if alpha is not None and (range_of is None or any(label is not None for label in clusters or ())):
+        raise ValueError("a race by e-values needs values in a range, of items that are on their own")
+    wanted = None if alpha is None else max(1, candidates - 1) / alpha
     values: list[list[float]] = [[] for _ in range(candidates)]
     kept, asked = list(range(candidates)), 0
     while asked < items and (len(kept) > 1 or not asked):
@@ -72,7 +81,7 @@ def eliminate(
         for number in kept:
             values[number] += map(float, score(number, range(asked, end)))
         asked = end
-        found = Round(asked, _standings(kept, values, clusters and clusters[:asked], range_of))
+        found = Round(asked, _standings(kept, values, clusters and clusters[:asked], range_of, wanted, draw))
         kept = found.kept
         yield found
 
@@ -82,6 +91,8 @@ def _standings(
     values: Sequence[Sequence[float]],
     clusters: Sequence[str | None] | None,
     range_of: tuple[float, float] | None,
+    wanted: float | None,
+    draw: int,
 ) -> tuple[Standing, ...]:
     sound = [number for number in kept if all(map(math.isfinite, values[number]))]
     means = {number: math.fsum(values[number]) / len(values[number]) for number in sound}
@@ -96,6 +107,18 @@ def _standings(
         made = estimate(ahead, clusters, width)
         worse = made.method != "none" and made.ci_low > 0
         left = f"worse than the leader by {made.ci_low:.4g} or more" if worse else ""
+        if wanted is not None and width is not None:
+            e_value = _e_value([value / width[1] for value in ahead], draw)
+            left = f"worse than the leader, E = {e_value:.3g} of {wanted:.3g}" if e_value >= wanted else ""
         found.append(Standing(number, means[number], made.value, made.ci_low, made.ci_high, left))
     odd = [Standing(number, math.nan, left="a value that is not finite") for number in kept if number not in means]
     return (*found, *odd)
+
+
+def _e_value(ahead: Sequence[float], draw: int) -> float:
+    """Against "the leader is no better", from its advantages in [-1, 1]."""
+    test = BettingTest(side=1)
+    for at in range(0, len(ahead), draw):
+        some = ahead[at : at + draw]
+        test.add(max(-1.0, min(1.0, math.fsum(some) / len(some))))
+    return math.exp(min(test.log_e, 700.0))

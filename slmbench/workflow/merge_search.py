@@ -32,6 +32,8 @@ from slmbench.workflow.recipes import bind_tasks
 
 SEARCHES = "searches"
 _SHOWN = 6
+RACE_ALPHA = 0.05
+"""Of the best candidate's leaving, in a race by e-values."""
 
 
 @frozen
@@ -60,7 +62,13 @@ class Search:
         return self._raced(merge, candidates, settled)
 
     def _raced(self, merge: str, candidates: Sequence[Candidate], settled: Sequence[MergeSpec]) -> Found:
-        yard = self.yardstick
+        yard, by_e_values = self.yardstick, self.ready.recipe.spec.search.race
+        if by_e_values and (yard.range is None or any(label is not None for label in yard.clusters)):
+            why = "are not scores in one range (search.by=score)" if yard.range is None else "are of rows in clusters"
+            raise UsageError(
+                f"merge {merge!r}: search.race tells candidates apart by e-values, and the values that this search "
+                f"goes by {why}; leave it out, and intervals do that"
+            )
         seed = next(iter(self.ready.recipe.result_names(merge).values()))
         plans = [self.ready.plan(merge, one, "candidate", seed) for one in settled]
         names = [one.name for one in candidates]
@@ -73,6 +81,8 @@ class Search:
                 self._first_items(),
                 clusters=yard.clusters,
                 range_of=yard.range,
+                alpha=RACE_ALPHA if by_e_values else None,
+                draw=len(yard.held),
             )
             with phase(f"search {merge}"):
                 for found in race:
@@ -125,6 +135,7 @@ class Search:
         return {
             "by": yard.by,
             "lower_is_better": yard.by == "loss",
+            **({"race": True} if self.ready.recipe.spec.search.race else {}),
             "rows": {one.task.name: {"rows": len(one.rows), "from": one.origin} for one in yard.held},
         }
 

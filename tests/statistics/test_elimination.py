@@ -85,3 +85,29 @@ def test_clusters_are_not_taken_for_items() -> None:
 def test_nothing_to_choose_from_is_refused() -> None:
     with pytest.raises(ValueError, match="0 candidates"):
         list(eliminate(0, noisy([], 1), 1, 1))
+
+
+def right(shares: Sequence[float], items: int, seed: int) -> ScoreItems:
+    """Right-or-wrong items, each as hard for all candidates."""
+    drawn = random.Random(seed)
+    hard = [drawn.random() for _ in range(items)]
+    luck = [[drawn.gauss(0, 0.1) for _ in range(items)] for _ in shares]
+    return lambda number, places: [float(hard[i] + luck[number][i] < shares[number]) for i in places]
+
+
+def test_a_race_by_e_values_keeps_the_best_and_drops_what_is_far_behind() -> None:
+    kept = [
+        list(eliminate(4, right([0.3, 0.6, 0.32, 0.58], 400, seed), 400, 16, range_of=(0, 1), alpha=0.05))[-1].kept
+        for seed in range(10)
+    ]
+    assert all(1 in one for one in kept) and all({0, 2}.isdisjoint(one) for one in kept)
+    last = list(eliminate(2, right([0.3, 0.6], 400, 0), 400, 16, range_of=(0, 1), alpha=0.05, draw=2))[-1]
+    assert "E = " in last.standings[1].left and last.items < 400
+
+
+@pytest.mark.parametrize(("range_of", "clusters"), [(None, None), ((0.0, 1.0), ["a"] * 8)])
+def test_a_race_by_e_values_needs_values_in_a_range_and_no_clusters(
+    range_of: tuple[float, float] | None, clusters: list[str | None] | None
+) -> None:
+    with pytest.raises(ValueError, match="a race by e-values"):
+        next(eliminate(2, right([0.3, 0.6], 8, 0), 8, 8, alpha=0.05, range_of=range_of, clusters=clusters))

@@ -96,6 +96,22 @@ def test_a_search_asks_no_row_of_a_test_split(trained: tuple[Path, Path], no_tes
     assert log["rows"] == {"nano_choice": {"rows": 8, "from": "split 'validation'"}}
 
 
+def test_a_search_may_be_a_race_by_e_values(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = trained
+    found = recipe.with_name("raced.yaml")
+    found.write_text(RECIPE.replace("first_rows: 4", "first_rows: 4, race: true, tasks: [nano_choice]"))
+    with pytest.raises(UsageError, match=r"search\.race tells candidates apart by e-values.*search\.by=score"):
+        make_merges(ready((found, out), "scaled"), default_catalog())
+    capsys.readouterr()
+    assert main(["merge", str(found), "--only", "scaled", "--race", "--out", str(out), "--json"]) == 0
+    log = json.loads(capsys.readouterr().out)[0]["search"]
+    assert log["race"] is True and log["by"] == "score"
+    # Eight rows are too few for any candidate to leave by them.
+    assert len(log["rounds"][-1]["standings"]) == 3
+
+
 def test_the_best_is_chosen_and_the_log_says_who_left_and_why(trained: tuple[Path, Path]) -> None:
     (made,) = make_merges(ready(trained, "scaled"), default_catalog())
     log = search_of(trained[1], "scaled")
