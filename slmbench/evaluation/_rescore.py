@@ -79,7 +79,7 @@ def saved_answers(run: Run) -> SavedAnswers:
         if sample.get("epoch", 0) in {row["epoch"] for row in rows}:
             said = f"item_id {sample['item_id']!r} appears more than once; an item counts once"
             problems.append(Problem(path, number, 1, said))
-        rows.append({"epoch": 0, **{key: value for key, value in sample.items() if key in known}})
+        rows.append({"epoch": 0, "cluster_id": None, **{key: value for key, value in sample.items() if key in known}})
     if not items:
         problems.append(Problem(path, 0, 0, "holds no sample, so there is nothing to score"))
     elif len({len(rows) for rows in items.values()}) > 1:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from attrs import field, frozen
 from pydantic import Field
@@ -37,6 +37,7 @@ _FAULTS_SHOWN = 10
 _NAME = re.compile(r"results_(.+)\.json")
 _KINDS = {"multiple_choice": "choice", "generate_until": "generate"}
 NO_FILTER = "none"
+Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
 class _Counts(Foreign):
@@ -49,12 +50,12 @@ class _Model(Foreign):
 
     model: AnyText | None = None
     model_args: dict[AnyText, Any] | AnyText | None = None
-    model_num_parameters: int | None = None
+    model_num_parameters: Whole | None = None
     model_dtype: AnyText | None = None
     model_sha: AnyText | None = None
-    batch_size: int | AnyText | None = None
+    batch_size: Whole | AnyText | None = None
     limit: float | None = None
-    random_seed: int | None = None
+    random_seed: Whole | None = None
 
     @property
     def arguments(self) -> JsonObject:
@@ -70,8 +71,8 @@ class LmEvalResults(Foreign):
 
     results: dict[AnyText, dict[AnyText, Any]]
     configs: dict[AnyText, dict[AnyText, Any]]
-    versions: dict[AnyText, int | float | AnyText | None] = Field(default_factory=dict)
-    n_shot: dict[AnyText, int | None] = Field(default_factory=dict, alias="n-shot")
+    versions: dict[AnyText, Whole | Number | AnyText | None] = Field(default_factory=dict)
+    n_shot: dict[AnyText, Whole | None] = Field(default_factory=dict, alias="n-shot")
     n_samples: dict[AnyText, _Counts] = Field(default_factory=dict, alias="n-samples")
     higher_is_better: dict[AnyText, dict[AnyText, bool | None]] = Field(default_factory=dict)
     config: _Model
@@ -268,7 +269,7 @@ def loglikelihoods(task: LmEvalTask, item: LmEvalItem) -> list[float]:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number):
+        if not -1e300 < number < 1e300:
             raise faults(task.samples_path, [(f"resps (doc_id {item.doc_id})", value, "a finite log-likelihood")])
         found.append(number)
     return found
@@ -276,6 +277,9 @@ def loglikelihoods(task: LmEvalTask, item: LmEvalItem) -> list[float]:
 
 def texts_of(task: LmEvalTask, item: LmEvalItem) -> Iterator[str]:
     """What was written for an item, one text a repeat. Raises FileError for what is no text."""
+    if not item.resps[0] or len(item.resps[0]) != len(task.items[0].resps[0]):
+        said = f"as many answers as the first item has, {len(task.items[0].resps[0]) or 'one or more'}"
+        raise faults(task.samples_path, [(f"resps (doc_id {item.doc_id})", list(item.resps[0]), said)])
     for text in item.resps[0]:
         if not isinstance(text, str):
             raise faults(task.samples_path, [(f"resps (doc_id {item.doc_id})", text, "a text")])

@@ -41,8 +41,8 @@ def export_lm_eval(
     groups: dict[str, list[dict[str, Run]]] = {}
     notices: list[str] = []
     for run in sorted(runs, key=lambda run: (str(run.record["created"]), run.run_id)):
-        if _own_prompts(samples_of(run)):
-            notices.append(f"{run.run_id}: left out: each choice has a prompt of its own, and a run keeps one")
+        if why := _unsayable(samples_of(run)):
+            notices.append(f"{run.run_id}: left out: {why}")
             continue
         record = run.record
         who = [record["model"]["name"], record.get("adapter"), record["model"].get("quantization")]
@@ -59,9 +59,13 @@ def export_lm_eval(
     return written, notices
 
 
-def _own_prompts(samples: Sequence[JsonObject]) -> bool:
+def _unsayable(samples: Sequence[JsonObject]) -> str:
+    """What keeps samples from lm-eval's layout; '' for nothing."""
     first = samples[0]
-    return bool(first.get("choices")) and not set(first.get("references") or ()) <= set(first["choices"])
+    if any(row.get("loglikelihoods") and not row.get("choices") for row in samples):
+        return "it has log-likelihoods of choices that it doesn't name"
+    own = bool(first.get("choices")) and not set(first.get("references") or ()) <= set(first["choices"])
+    return "each choice has a prompt of its own, and a run keeps one" if own else ""
 
 
 def _write(

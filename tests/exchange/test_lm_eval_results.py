@@ -20,6 +20,7 @@ from slmbench.paths import package_dir
 from slmbench.runs import Run, read_record
 from slmbench.task import load_task
 from slmbench.workflow.score import score
+from tests.damage import GONE, places, put
 
 CHOICES = [
     {"question": "Which is a fruit?", "options": ["an apple", "a brick", "a plane"], "label": 0},
@@ -211,6 +212,7 @@ def test_values_that_their_samples_do_not_hold_are_left_out(copied: Path, tmp_pa
         (lambda rows: rows[0].update(arguments={"gen_args_0": {}}), "a request whose context is no text"),
         (lambda rows: rows[0].pop("doc_id"), "field doc_id is missing"),
         (lambda rows: rows.clear(), "holds no item"),
+        (lambda rows: rows[1].update(resps=[[["-1e305", "False"]]] * 3), "a finite log-likelihood"),
     ],
 )
 def test_broken_files_are_named_and_the_others_come_in(
@@ -262,6 +264,27 @@ def test_a_file_that_is_cut_at_any_byte_never_traces_back(copied: Path, tmp_path
             done = import_lm_eval(copied, str(tmp_path / "out"))
             assert done.problems or len(done.runs) == 2, cut
         path.write_bytes(whole)
+
+
+def test_anything_in_any_place_is_told_or_changes_no_number(copied: Path, tmp_path: Path) -> None:
+    others = (None, True, -1, 10**30, -1e300, "", "../../x", "\ud800", [], {}, {"a": 1}, GONE)
+    files = [next(copied.rglob(name)) for name in ("results_*", "samples_fruits_*", "samples_sums_*")]
+    tried = 0
+    for path in files:
+        whole = path.read_text()
+        first, *rest = whole.splitlines(keepends=True) if path.suffix == ".jsonl" else [whole]
+        found = json.loads(first)
+        damaged = [(place, other) for place in places(found) if place for other in others]
+        for place, other in damaged[7::60]:  # All of them were tried once, which takes a minute.
+            path.write_text(json.dumps(put(found, place, other)) + "\n" + "".join(rest))
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+            done = import_lm_eval(copied, str(tmp_path / "out"))
+            tried += 1
+            assert done.runs or done.problems
+            assert not done.runs or read_runs(tmp_path / "out").problems == (), (place, other)
+            assert {one.name for one in tmp_path.iterdir()} <= {"theirs", "out"}, (place, other)
+        path.write_text(whole)
+    assert tried > 40
 
 
 def test_a_folder_without_results_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
