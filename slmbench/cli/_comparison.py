@@ -9,7 +9,7 @@ from slmbench.console.columns import GAP, Cell, shortened, table_lines, widths_o
 from slmbench.console.word_diff import beside, excerpts
 from slmbench.leaderboard.texts import number
 from slmbench.visible import visible
-from slmbench.workflow.compare import ComparedMetric, ComparedTask, Comparison, items_for_margin
+from slmbench.workflow.compare import ALPHA, ComparedMetric, ComparedTask, Comparison, items_for_margin
 from slmbench.workflow.flipped import DifferingItem
 
 CHARS_SHOWN = 900
@@ -27,6 +27,11 @@ def comparison_lines(found: Comparison, width: int, *, colored: bool, items: int
         yield from wrapped_lines(visible(side.place), width, "dim", _INDENT * 2)
     yield ""
     yield from wrapped_lines(summary(found), width, "bold")
+    if (mean := found.mean) is not None:
+        verdict = "not told apart" if mean.p > ALPHA else "B is better" if mean.difference > 0 else "B is worse"
+        ends = f"{_signed(mean.difference)} [{_signed(mean.ci_low)}, {_signed(mean.ci_high)}]"
+        said = f"mean of {len(found.mean_tasks)} tasks, 0 at chance and 1 at best: B - A {ends}, {_p_equals(mean.p)}"
+        yield from wrapped_lines(f"{said}: {verdict}", width)
     for task in found.tasks:
         yield ""
         yield from _task_lines(task, width)

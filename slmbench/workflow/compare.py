@@ -14,6 +14,7 @@ from slmbench.errors import Problem, UsageError
 from slmbench.leaderboard import ScoredRun
 from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import ItemScores, aligned
+from slmbench.statistics.aggregate import aggregate_pair
 from slmbench.statistics.pairs import PairComparison, compare_pair
 from slmbench.statistics.planning import PairSpread, items_to_detect
 from slmbench.statistics.significance import holm
@@ -107,7 +108,8 @@ class Comparison:
     """b against a.
 
     gate: over all primary metrics. notices: what a reader has to know beside the tasks' notes. problems: of other runs
-    of the folder, which were left out.
+    of the folder, which were left out. mean: b minus a in the mean over tasks of chance-normalised primary metrics,
+    above 0 if b is better; None if fewer than two tasks have one with a range. mean_tasks: those tasks.
     """
 
     a: ComparedSide
@@ -118,6 +120,8 @@ class Comparison:
     gate: GateVerdict
     notices: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    mean: PairComparison | None = None
+    mean_tasks: tuple[str, ...] = ()
 
 
 def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
@@ -140,7 +144,27 @@ def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
         "worse" if "worse" in verdicts else "inconclusive" if "inconclusive" in verdicts else "not worse"
     )
     costs = costs_of([(task.pair.a[0], task.pair.b[0]) for task in tasks])
-    return Comparison(a, b, tuple(tasks), costs, plan.margin, gate, tuple(notices), loaded.problems)
+    mean, averaged = _mean_over_tasks(tasks)
+    return Comparison(a, b, tuple(tasks), costs, plan.margin, gate, tuple(notices), loaded.problems, mean, averaged)
+
+
+def _mean_over_tasks(tasks: Sequence[ComparedTask]) -> tuple[PairComparison | None, tuple[str, ...]]:
+    """The comparison in the mean, and its tasks: each once, with its first primary metric, if that has a range."""
+    parts: dict[str, tuple[PairComparison, tuple[float, float]]] = {}
+    for task in tasks:
+        primary = next((metric for metric in task.metrics if metric.primary), None)
+        if primary is None or not primary.tested or primary.pair.method == "e-value":
+            continue
+        told = next(metric for metric in task.pair.a[0].metrics if metric.name == primary.name)
+        if told.bounds is not None:
+            low, high = told.bounds
+            worst, best = (low, high) if told.higher_is_better else (high, low)
+            worst = worst if told.chance is None else told.chance
+            if worst != best:
+                parts.setdefault(task.pair.task, (primary.pair, (worst, best)))
+    if len(parts) < 2:
+        return None, ()
+    return aggregate_pair([pair for pair, _ in parts.values()], [scale for _, scale in parts.values()]), tuple(parts)
 
 
 def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: ComparePlan) -> ComparedTask:
@@ -278,6 +302,7 @@ def comparison_json(comparison: Comparison, *, gated: bool) -> JsonObject:
         "a": _side_json(comparison.a),
         "b": _side_json(comparison.b),
         "tasks": [_task_json(task) for task in comparison.tasks],
+        "mean": comparison.mean and {"tasks": list(comparison.mean_tasks), **asdict(comparison.mean)},
         "costs": [
             {"key": cost.key, "label": cost.label, "a": cost.a, "b": cost.b, "ratio": cost.ratio, "apart": cost.apart}
             for cost in comparison.costs

@@ -292,3 +292,24 @@ def test_metrics_that_were_scored_otherwise_are_said_once_and_a_task_of_them_alo
         make_run(tmp_path, f"{name}2", RIGHT, model=name, task="nano_choice")
     found = rows(tmp_path, "a", "b")
     assert [task.name for task in found.tasks] == ["nano_choice"] and "rouge1, rouge2: scored" in found.notices[-1]
+
+
+def test_several_tasks_are_compared_in_their_mean_too(tmp_path, capsys):
+    better = [1.0] * 30 + [1.0] * 8 + [0.0] * 22
+    for task in ("nano_choice", "nano_note"):
+        make_run(tmp_path, f"a-{task}", RIGHT, task=task, model="a")
+        make_run(tmp_path, f"b-{task}", better, task=task, model="b")
+    found = rows(tmp_path, "a", "b")
+    parts = [task.metrics[0].pair for task in found.tasks]
+    assert found.mean_tasks == ("nano_choice", "nano_note")
+    scale = [1 - (task.pair.a[0].metrics[0].chance or 0.0) for task in found.tasks]
+    assert found.mean.difference == pytest.approx(sum(8 / 60 / width for width in scale) / 2)
+    assert found.mean.p < min(part.p for part in parts) and found.mean.ci_low > 0
+    assert comparison_json(found, gated=False)["mean"]["tasks"] == ["nano_choice", "nano_note"]
+    assert main(["compare", "a", "b", "--in", str(tmp_path), "--items", "0"]) == 0
+    assert "mean of 2 tasks" in capsys.readouterr().out
+
+
+def test_one_task_has_no_mean_over_tasks(out):
+    found = rows(out, "nano", "nano + note")
+    assert found.mean is None and comparison_json(found, gated=False)["mean"] is None
