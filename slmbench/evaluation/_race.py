@@ -202,9 +202,10 @@ def tell_verdict(
     if part.n < part.total:
         left = part.total - part.n
         spared = f", about {duration(seconds / part.n * left)}" if seconds else ""
+        flags = "--against and --until" if part.margin is None else "--against, --until and --margin"
         say(
-            f"{task}: {left:,} items not asked{spared}; the same command without --against and --until goes on to the "
-            "whole set, and asks only these"
+            f"{task}: {left:,} items not asked{spared}; the same command without {flags} goes on to the whole set, and "
+            "asks only these"
         )
 
 
