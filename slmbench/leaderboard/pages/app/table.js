@@ -8,7 +8,7 @@ import { peekAt, unpeek } from "./peek.js";
 import { columnPicker, shownColumns, shownCosts } from "./picker.js";
 import { address, amend } from "./route.js";
 
-const AHEAD = 6;
+const AHEAD = 3;
 // From this share of the model's parameters on, an adapter is not a small addition, and the page says so.
 const LARGE = 0.05;
 
@@ -87,9 +87,11 @@ export function tableView(page, params) {
   }
 
   function draw() {
+    // Before it is in the document nothing has a size; `shown` draws then.
+    if (!table.isConnected) return;
     const height = rowHeight(table);
     const from = Math.max(0, Math.floor(frame.scrollTop / height) - AHEAD);
-    const to = Math.min(rows.length, Math.ceil((frame.scrollTop + (frame.clientHeight || 800)) / height) + AHEAD);
+    const to = Math.min(rows.length, Math.ceil((frame.scrollTop + Math.max(frame.clientHeight, innerHeight - 200)) / height) + AHEAD);
     table.setAttribute("aria-rowcount", String(rows.length + 1));
     // A row that has the focus must not be taken from under it.
     const focused = tbody.contains(document.activeElement);
@@ -194,9 +196,11 @@ export function tableView(page, params) {
   showTray();
   const element = h("section.view", { "aria-label": "Table" }, bar.element, frame, tray, key(page));
   // The frame has no height before it is in the document.
+  let size = "";
   const watcher = new ResizeObserver(() => {
-    fit();
-    draw();
+    const now = `${element.clientWidth} ${innerHeight}`;
+    if (size && size !== now) [fit(), draw()];
+    size = now;
   });
   const closed = () => watcher.disconnect();
   watcher.observe(element);
