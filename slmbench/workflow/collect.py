@@ -15,6 +15,7 @@ from attrs import frozen
 from slmbench.console import say
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors, lock
+from slmbench.foreign import open_plain
 from slmbench.paths import shown
 from slmbench.runs import ITEM_SCORES, JOURNAL, comparability_key
 from slmbench.workflow.runs import StoredRun, stored_runs
@@ -83,7 +84,7 @@ def _leftovers(plan: CollectPlan, paths: Sequence[str]) -> Iterator[Leftover]:
             raise
     superseded = _superseded(runs) if plan.superseded else {}
     for run in runs:
-        age_s = time.time() - max(entry.stat().st_mtime for entry in [run.folder, *run.folder.iterdir()])
+        age_s = time.time() - max(entry.lstat().st_mtime for entry in [run.folder, *run.folder.iterdir()])
         why = superseded.get(run.folder)
         if plan.unfinished and run.status in ("unfinished", "error"):
             why = "not finished" if run.status == "unfinished" else "failed"
@@ -163,7 +164,7 @@ def _size(folder: Path) -> int:
 def _in_use(folder: Path) -> bool:
     """Whether another process holds the run's journal."""
     try:
-        with open(folder / JOURNAL, "rb") as file:
+        with open_plain(folder / JOURNAL) as file:
             return not lock(file)
     except OSError:
         return False
