@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slmbench.runs import Run
     from slmbench.task import Task, load_task
     from slmbench.values import Example, Output, Prompt
+    from slmbench.workflow.compare import compare
     from slmbench.workflow.evaluate import evaluate
     from slmbench.workflow.score import score
 
@@ -28,6 +29,7 @@ _HOMES = {
     "Run": "slmbench.runs",
     "SlmbenchError": "slmbench.errors",
     "Task": "slmbench.task",
+    "compare": "slmbench.workflow.compare",
     "default_catalog": "slmbench.catalog",
     "engine": "slmbench.registry",
     "evaluate": "slmbench.workflow.evaluate",
@@ -50,6 +52,7 @@ __all__ = [
     "Run",
     "SlmbenchError",
     "Task",
+    "compare",
     "default_catalog",
     "engine",
     "evaluate",

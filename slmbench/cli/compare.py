@@ -46,9 +46,9 @@ from slmbench.workflow.sides import SHOWN_ITEMS, ComparePlan
 @gathered(plan="slmbench.workflow.sides:ComparePlan")
 def command(plan: ComparePlan, fail_if: str | None, as_json: bool) -> int:
     from slmbench.cli._comparison import comparison_lines, gate_lines
-    from slmbench.workflow.compare import EXIT_CODES, compare, comparison_json
+    from slmbench.workflow.compare import EXIT_CODES, compare_plan, comparison_json
 
-    found = compare(plan, default_catalog())
+    found = compare_plan(plan, default_catalog())
     width = min(120, max(40, shutil.get_terminal_size((100, 24)).columns))
     if as_json:
         show_json(comparison_json(found, gated=fail_if is not None))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import asdict, evolve, field, frozen
 
-from slmbench.catalog import Catalog
+from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase
 from slmbench.errors import Problem, UsageError
 from slmbench.leaderboard import ScoredRun
 from slmbench.leaderboard.texts import json_ready
-from slmbench.runs import ItemScores, aligned
+from slmbench.runs import ItemScores, Run, aligned
 from slmbench.statistics.aggregate import aggregate_pair
 from slmbench.statistics.pairs import PairComparison, compare_pair
 from slmbench.statistics.planning import PairSpread, items_to_detect
@@ -124,7 +124,42 @@ class Comparison:
     mean_tasks: tuple[str, ...] = ()
 
 
-def compare(plan: ComparePlan, catalog: Catalog) -> Comparison:
+def compare(
+    a: str | Run,
+    b: str | Run,
+    *,
+    folders: str | Sequence[str] = (),
+    tasks: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    margin: float = 0.0,
+    items: int = 0,
+    no_texts: bool = False,
+    catalog: Catalog | None = None,
+) -> Comparison:
+    """Is b better than a, on the items that both have? As `slmbench compare`.
+
+    a, b: a Run, a run's folder, an output folder with one model's runs, or, with `folders`, a row of its leaderboard by
+    its name: one folder for both, or one for each. tasks, metrics: only these; metrics may be task/metric. margin: a
+    loss that doesn't count for the result's `gate`. items: how many are had with their texts of each task. no_texts:
+    none of them, nor any id. catalog: where tasks are looked up.
+    Raises UsageError if a side isn't there, is several, or shares no task with the other; RunProblems for runs that
+    don't hold what they claim.
+    """
+    first, second = (one.folder if isinstance(one, Run) else one for one in (a, b))
+    plan = ComparePlan(
+        a=first,
+        b=second,
+        folders=(folders,) if isinstance(folders, str) else tuple(folders),
+        tasks=None if tasks is None else tuple(tasks),
+        metrics=None if metrics is None else tuple(metrics),
+        margin=margin,
+        items=items,
+        no_texts=no_texts,
+    )
+    return compare_plan(plan, default_catalog() if catalog is None else catalog)
+
+
+def compare_plan(plan: ComparePlan, catalog: Catalog) -> Comparison:
     """Compares two results. Raises UsageError if a side isn't there, is several, or shares no task with the other."""
     with phase("reading runs"):
         (a, b), loaded = sides_of(plan, catalog)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slmbench.catalog import default_catalog
+import slmbench
 from slmbench.cli import main
 from slmbench.errors import UsageError
 from slmbench.leaderboard import RunProblems
-from slmbench.workflow.compare import compare, comparison_json
-from slmbench.workflow.sides import ComparePlan
+from slmbench.workflow.compare import comparison_json
 from tests.leaderboard.conftest import make_run
 
 RIGHT = [1.0] * 30 + [0.0] * 30
@@ -32,7 +31,7 @@ def out(tmp_path):
 
 
 def compared(a, b, **options):
-    return compare(ComparePlan(a=str(a), b=str(b), **options), default_catalog())
+    return slmbench.compare(str(a), str(b), **{"items": 3, **options})
 
 
 def rows(out, a, b, **options):
