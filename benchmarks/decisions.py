@@ -6,7 +6,8 @@ Two models with known accuracies on the same items (a Gaussian copula, latent co
 as `slmbench eval --against RUN --until decided` does. Beside it stand the power of the one fixed test at the end
 (mid-p McNemar at 5%), and what was simulated elsewhere for the e-value alone at 5%. Scores that are not right or wrong,
 practical equality, and what the whole set will say have the predictable plug-in empirical Bernstein sequence (Waudby-
-Smith and Ramdas 2024, section 3.2) as peer. Every draw is seeded. Exits with 1 if a wrong winner is declared in more
+Smith and Ramdas 2024, section 3.2) as peer. Every draw is seeded. How often ranks
+of many models err is in ranks.py. Exits with 1 if a wrong winner is declared in more
 than 5% of simulations, or .329 -> .645 on 1,319 items takes more than 60 items in the mean.
 """
 
