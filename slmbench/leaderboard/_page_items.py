@@ -90,8 +90,8 @@ def paged_items(runs: Sequence[ScoredRun], metric: str, most: int | None, put: P
 
 @frozen
 class _Told:
-    """What a run's samples say of its items, by an item's hash: its id, how its prompt begins, what was asked, what was
-    written (one a sample), and what a sandbox said of the first."""
+    """What a run's samples say of its items, by an item's hash: its id, how its own part of the prompt begins, what was
+    asked, what was written (one a sample), and what a sandbox said of the first."""
 
     ids: dict[int, str]
     glimpses: dict[int, str]
@@ -104,12 +104,15 @@ def _told(run: ScoredRun, wanted: set[int] | None = None) -> _Told:
     """wanted: the items that are read, of which what was asked is known; None for all. Nothing of a run whose samples
     have gone or changed."""
     told = _Told({}, {}, {}, {}, {})
+    same: str | None = None
+    ends: dict[int, tuple[int, str]] = {}
     try:
         for item, sample in _samples(run, wanted):
             if wanted is None and item not in told.asked:
                 prompt = str(sample.get("prompt") or "")
                 told.ids[item] = str(sample["item_id"])
-                told.glimpses[item] = _glimpse(prompt)
+                same = prompt if same is None else _common_start(same, prompt)
+                ends[item] = max(0, len(prompt) - TAIL_CHARS), prompt[-TAIL_CHARS:]
                 others = [text for text in sample.get("references") or [] if text != sample.get("target")][:5]
                 choices = sample.get("choices")
                 told.asked[item] = [
@@ -124,7 +127,21 @@ def _told(run: ScoredRun, wanted: set[int] | None = None) -> _Told:
             told.wrote.setdefault(item, []).append(_written(sample))
     except (OSError, FileError):
         return _Told({}, {}, {}, {}, {})
+    told.glimpses.update((item, _glimpse(end, len(same or "") - before)) for item, (before, end) in ends.items())
     return told
+
+
+def _common_start(same: str, text: str) -> str:
+    """What both start with, up to the start of a word."""
+    if text.startswith(same):
+        return same
+    low, high = 0, min(len(same), len(text))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if text.startswith(same[:middle]) else (low, middle - 1)
+    while low and not same[low - 1].isspace():
+        low -= 1
+    return same[:low]
 
 
 def _samples(run: ScoredRun, wanted: set[int] | None) -> Iterator[tuple[int, JsonObject]]:
@@ -216,10 +233,9 @@ def _small(clusters: NDArray[np.int64]) -> list[int]:
     return [label if label < 0 else known.setdefault(label, len(known)) for label in clusters.tolist()]
 
 
-def _glimpse(prompt: str) -> str:
-    """The question is at a prompt's end: the start of its last paragraph that has a few words."""
-    paragraphs = [part for part in prompt[-TAIL_CHARS:].split("\n\n") if len(part.split()) > 2]
-    words = " ".join((paragraphs[-1] if paragraphs else prompt[-TAIL_CHARS:]).split())
+def _glimpse(end: str, start: int) -> str:
+    """The start of what is a prompt's own. end: of the prompt. start: of what the others don't have, in `end`."""
+    words = " ".join(end[max(0, start) :].split() or end.split())
     return words if len(words) <= GLIMPSE_CHARS else words[: GLIMPSE_CHARS - 1] + "\u2026"
 
 

@@ -157,6 +157,15 @@ def test_items_go_down_to_the_raw_output(write_run, tmp_path) -> None:
     assert files[index["runs"]] == [["base", 0]] and run["id"] == "base"
 
 
+def test_an_item_is_listed_by_what_only_its_own_prompt_has(write_run, tmp_path) -> None:
+    start = "<|im_start|>system\nYou are kind.<|im_end|>\n" + "A shot.\n\n" * 600 + "Question: "
+    prompts = [f"{start}{question}\nAnswer:" for question in ("How far is it?", "How many are there?", "Who was it?")]
+    write_run("chat", [1, 0, 1], samples=[{"prompt": prompt} for prompt in prompts])
+    index, files = written(tmp_path, tmp_path / "leaderboard")
+    glimpses = files[index["conditions"][0]["items"]]["glimpses"]
+    assert glimpses == ["How far is it? Answer:", "How many are there? Answer:", "Who was it? Answer:"]
+
+
 def test_links_lead_from_the_page_to_the_runs_files(write_run, tmp_path) -> None:
     folder = write_run("run one#1", [1, 0])
     for out in (tmp_path / "leaderboard", tmp_path / "elsewhere" / "deep"):

@@ -286,7 +286,7 @@ export function costText(row, page, column) {
 
 export function rowNotes(row) {
   const notes = [row.quant, row.adapter && `+ ${row.adapter}`, row.seeds > 1 && `${row.seeds} seeds`].filter(Boolean);
-  return (notes.length > 0 || row.badges.length > 0) && h("span", {}, notes.join(" "), row.badges.map((badge) => h("em", {}, badge)));
+  return (notes.length > 0 || row.badges.length > 0) && h("span", {}, notes.map((note) => `${note} `), row.badges.map((badge) => h("em", {}, badge)));
 }
 
 function sorted(page, rows, columns, state) {
