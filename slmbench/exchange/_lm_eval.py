@@ -244,7 +244,7 @@ def _items(path: Path, metrics: Collection[str]) -> tuple[tuple[LmEvalItem, ...]
 def _item(one: _Line, raw: JsonObject, path: Path, number: int, metrics: Collection[str]) -> LmEvalItem:
     requests = one.requests
     if not requests or not all(isinstance(context, str) for context, _ in requests):
-        raise FileError([Problem(shown(path), number, 1, "field arguments has a request whose context is no text")])
+        raise FileError([Problem(shown(path), number, 1, "field arguments has a request whose context is not a text")])
     contexts = tuple(str(context) for context, _ in requests)
     texts = tuple(rest for _, rest in requests if isinstance(rest, str))
     settings = next((dict(rest) for _, rest in requests if isinstance(rest, dict)), {})

@@ -263,7 +263,7 @@ def _compared_metric(
     runs = (*pair.a, *pair.b)
     told = next(metric for metric in pair.a[0].metrics if metric.name == name)
     if len({run.metric_key(name) for run in runs}) > 1:
-        notes.setdefault("scored by another version of the metric; `slmbench score` scores both anew", []).append(name)
+        notes.setdefault("scored by another version of the metric; `slmbench score` scores both again", []).append(name)
         return None
     if told.pooled and any(len(run.items) != len(both) for run in runs):
         notes.setdefault("pooled over other items; left out", []).append(name)

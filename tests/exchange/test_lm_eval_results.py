@@ -209,7 +209,7 @@ def test_values_that_their_samples_do_not_hold_are_left_out(copied: Path, tmp_pa
         (lambda rows: rows.append(rows[0]), "doc_id 0 appears more than once"),
         (lambda rows: rows[0].update(resps="x"), 'field resps is "x"'),
         (lambda rows: rows[0].update(resps=[[["nan", "False"]]] * 3), "a finite log-likelihood"),
-        (lambda rows: rows[0].update(arguments={"gen_args_0": {}}), "a request whose context is no text"),
+        (lambda rows: rows[0].update(arguments={"gen_args_0": {}}), "a request whose context is not a text"),
         (lambda rows: rows[0].pop("doc_id"), "field doc_id is missing"),
         (lambda rows: rows.clear(), "holds no item"),
         (lambda rows: rows[1].update(resps=[[["-1e305", "False"]]] * 3), "a finite log-likelihood"),
