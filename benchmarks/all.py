@@ -48,6 +48,7 @@ SCRIPTS = {
     "smollm2_gsm8k.py": ("SLMBENCH_DATA", REAL),
     "smollm2_merge.py": ("SLMBENCH_DATA", REAL),
     "decided_early.py": ("SLMBENCH_DATA", REAL),
+    "decided_early.py --task arc_easy": ("SLMBENCH_DATA", REAL),
     "adapter_swap.py": ("SLMBENCH_DATA", REAL),
     "routing.py": ("SLMBENCH_DATA", REAL),
     # The same comparisons on a real model's own weights; the scripts by themselves are run without them.
