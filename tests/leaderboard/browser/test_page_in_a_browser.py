@@ -118,6 +118,8 @@ def test_one_condition_stands_beside_the_other_and_columns_can_be_chosen(visit, 
     tab.get_by_role("button", name="every metric").click()
     assert "cols=all" in tab.url
     assert tab.locator("thead th.score").count() == len(heads) + 1
+    places = tab.locator("tbody tr").first.locator("a").evaluate_all("(links) => links.map((link) => link.dataset.col)")
+    assert places == [str(at) for at in range(len(heads) + 4) if at != 1]  # The second column is a cost.
 
 
 def test_far_rows_are_there_when_they_are_scrolled_to(visit, many) -> None:

@@ -25,7 +25,7 @@ export function tableView(page, params) {
   const picker = columnPicker(page, params, () => {
     columns = columnsOf(page, params);
     head();
-    draw();
+    refresh();
   });
   const bar = filterBar(page, params, () => refresh(), shows, picker);
   const state = { cell, sort: params.get("sort") || "", up: params.get("dir") === "up", focus: [0, 0] };
@@ -74,15 +74,19 @@ export function tableView(page, params) {
     else if (state.up === Boolean(first)) state.up = !first;
     else state.sort = "";
     amend({ sort: state.sort, dir: state.sort && state.up ? "up" : "" });
+    // The head stays as it is: one layout for a sort, of the rows alone.
+    [{ key: "name" }, ...columns].forEach((one, at) => {
+      const th = thead.rows[0].cells[at];
+      if (one.key === state.sort) th.setAttribute("aria-sort", state.up ? "ascending" : "descending");
+      else th.removeAttribute("aria-sort");
+    });
     refresh();
-    thead.querySelectorAll("button")[state.sort === "name" ? 0 : 1 + columns.indexOf(column)]?.focus();
   }
 
   function refresh() {
     rows = sorted(page, bar.rows(), columns, state);
     state.focus[0] = 0;
-    head();
-    frame.scrollTop = 0;
+    if (frame.scrollTop) frame.scrollTop = 0;
     draw();
   }
 
@@ -192,6 +196,7 @@ export function tableView(page, params) {
     return peekAt(link, page, row, column.of);
   };
 
+  head();
   refresh();
   showTray();
   const element = h("section.view", { "aria-label": "Table" }, bar.element, frame, tray, key(page));
