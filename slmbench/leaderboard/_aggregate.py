@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import evolve
 
-from slmbench.leaderboard.table import Aggregate, LeaderboardCell, LeaderboardColumn, LeaderboardRow
+from slmbench.leaderboard._arrays import stacked
+from slmbench.leaderboard._records import ScoredRun
+from slmbench.leaderboard.table import (
+    BEST,
+    NOT_TOLD_APART,
+    Aggregate,
+    LeaderboardCell,
+    LeaderboardColumn,
+    LeaderboardRow,
+)
 from slmbench.leaderboard.texts import natural
 from slmbench.statistics.aggregate import aggregate_estimate, normalised_estimate
+from slmbench.statistics.columns import ScoredTask, compare_aggregate
 from slmbench.values import Estimate
 
+MOST_SCORES = 50_000_000
+"""Scores of 8 bytes that are held at once to compare rows in a mean of tasks."""
 Cells = Mapping[str, LeaderboardCell]
 
 
@@ -61,6 +74,57 @@ def aggregated(
         return 1, -alike[own], sorted(own), mean is None, 0.0 if mean is None else -mean.value, natural(row.name)
 
     return aggregate, tuple(sorted(made, key=order))
+
+
+def with_claims(
+    aggregate: Aggregate,
+    columns: Mapping[str, LeaderboardColumn],
+    rows: Sequence[LeaderboardRow],
+    runs: Mapping[str, ScoredRun],
+) -> tuple[LeaderboardRow, ...]:
+    """The rows, those that are ranked in all columns of the aggregate with their ranks and claims in it.
+
+    columns: by key. runs: by id. Of more scores than fit into memory together nothing is claimed.
+    """
+    ranked = [
+        row
+        for row in rows
+        if row.aggregate is not None and all(row.cells[key].rank_low is not None for key in aggregate.columns)
+    ]
+    if len(aggregate.columns) == 1:
+        return tuple(evolve(row, **_of_cell(row.cells[aggregate.columns[0]])) if row in ranked else row for row in rows)
+    scored = sum(row.cells[key].estimate.n for row in ranked for key in aggregate.columns)
+    if len(ranked) < 2 or scored > MOST_SCORES:
+        return tuple(rows)
+    tests = compare_aggregate([_scored_task(columns[key], ranked, runs) for key in aggregate.columns])
+    made = {}
+    for place, row in enumerate(ranked):
+        assert row.aggregate is not None
+        claim = None
+        if tests.best[place] and row.aggregate.ci_low > 0:
+            claim = BEST if tests.alone else NOT_TOLD_APART
+        ranks = tests.ranks[place]
+        made[row.name] = evolve(row, mean_rank_low=ranks.low, mean_rank_high=ranks.high, mean_claim=claim)
+    return tuple(made.get(row.name, row) for row in rows)
+
+
+def _of_cell(cell: LeaderboardCell) -> dict[str, Any]:
+    return {"mean_rank_low": cell.rank_low, "mean_rank_high": cell.rank_high, "mean_claim": cell.claim}
+
+
+def _scored_task(
+    column: LeaderboardColumn, rows: Sequence[LeaderboardRow], runs: Mapping[str, ScoredRun]
+) -> ScoredTask:
+    import numpy as np
+
+    assert column.worst is not None and column.best is not None
+    shown = [[runs[run_id] for run_id in row.cells[column.key].run_ids] for row in rows]
+    every, clusters = stacked([run for of_row in shown for run in of_row], column.metric)
+    ends = np.cumsum([len(of_row) for of_row in shown])
+    seeds = np.split(every, ends[:-1])
+    means = np.array([one.mean(axis=0) for one in seeds])
+    several = len(every) > len(rows)
+    return ScoredTask(means, column.worst, column.best, clusters, seeds if several else None)
 
 
 def _mean(row: LeaderboardRow, columns: Sequence[LeaderboardColumn]) -> Estimate | None:

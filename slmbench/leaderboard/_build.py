@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from slmbench.errors import Problem
-from slmbench.leaderboard._aggregate import aggregated, shared_columns
+from slmbench.leaderboard._aggregate import aggregated, shared_columns, with_claims
 from slmbench.leaderboard._arrays import stacked
 from slmbench.leaderboard._conditions import TaskCondition, conditions_of
 from slmbench.leaderboard._notices import Notices
@@ -102,6 +102,9 @@ def build_leaderboard(
     tasks_of = {column.task: column.condition.key for column in shared}
     made = [_row(rows[number], cells[number], list(shown[number].values()), tasks_of) for number in cells]
     whole, ordered = aggregated(columns, made, shared, aggregate)
+    if whole is not None:
+        by_id = {run.run_id: run for run in every}
+        ordered = with_claims(whole, {column.key: column for column in columns}, ordered, by_id)
     return Leaderboard(
         suite,
         tuple(columns),

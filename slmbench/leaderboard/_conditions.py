@@ -12,8 +12,10 @@ from attrs import frozen
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.table import Condition
 from slmbench.leaderboard.texts import natural
+from slmbench.runs import sandbox_told
 from slmbench.values import JsonObject
 
+_SANDBOX = {"in_process": "in process", "unsafe": "no jail"}
 _NOT_IN_SLUGS = re.compile(r"[^\w.,+-]+")
 
 
@@ -103,7 +105,7 @@ def _terms(run: ScoredRun, group: Sequence[ScoredRun]) -> dict[str, str]:
         "max_tokens": "" if tokens is None else f"at most {tokens} tokens",
         "temperature": f"temperature {generation.get('temperature')}" if sampling(record) else "greedy",
         "samples": "" if samples is None or samples == 1 else f"{samples} samples",
-        "examine": "in process" if run.examined_in_process else "",
+        "sandbox": ", ".join(_SANDBOX.get(one, one) for one in sandbox_told(record.get("sandbox"))),
         # From here on: only if what stands above leaves conditions with the same name.
         "metrics": str(scorer.get("id") or ""),
         "scorer": f"scorer {scorer.get('version')}",

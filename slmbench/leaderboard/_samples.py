@@ -57,6 +57,7 @@ OPEN_OF_RECORD = frozenset(
         "run_id",
         "sandbox",
         "seed",
+        "stopped",
         "status",
         "stopped",
         "task",

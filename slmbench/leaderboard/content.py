@@ -128,6 +128,19 @@ class CellContent(EstimateContent):
     values: list[Number] | None = None
 
 
+class MeanContent(EstimateContent):
+    """The number that rows are ordered by.
+
+    rank_low: the best rank (from 1) that the data leaves open; not there if it is not ranked
+    rank_high: the worst of these ranks
+    claim: best or not told apart from the best; not there of any other row, nor of one no better than chance
+    """
+
+    rank_low: Count | None = None
+    rank_high: Count | None = None
+    claim: Literal["best", "not told apart"] | None = None
+
+
 class CostContent(Part):
     """What a row takes. A null is not known.
 
@@ -183,7 +196,7 @@ class RowContent(Part):
     recipe: AnyText | None = None
     seeds: list[int] | None = None
     badges: list[AnyText]
-    aggregate: EstimateContent | None = None
+    aggregate: MeanContent | None = None
     scores: dict[AnyText, CellContent]
     cost: CostContent
 
@@ -306,7 +319,10 @@ def _cell(cell: LeaderboardCell) -> dict[str, Any]:
 
 
 def _row(row: LeaderboardRow) -> dict[str, Any]:
-    aggregate = None if row.aggregate is None else _estimate(row.aggregate)
+    aggregate = None
+    if row.aggregate is not None:
+        placed = {"rank_low": row.mean_rank_low, "rank_high": row.mean_rank_high, "claim": row.mean_claim}
+        aggregate = _estimate(row.aggregate) | _known(placed)
     who = {key: getattr(row, key) for key in ("name", "model", "adapter", "quantization", "method", "rank", "recipe")}
     more = {"variant": row.variant or None, "seeds": row.seeds or None}
     return {

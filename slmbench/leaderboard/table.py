@@ -121,7 +121,8 @@ class LeaderboardRow:
     and adapter, as `rank 16`; '' if there is none. quantization: how the model's weights are held, None for whole ones.
     method: how the adapter was trained. rank, recipe: of the adapter. seeds: of the trainings or evaluations that its
     cells are the mean of; () of a single one. cells: by column key. cost: parameters, bytes, seconds, tokens.
-    aggregate: of the leaderboard's aggregate, None if the row lacks one of its columns.
+    aggregate: of the leaderboard's aggregate, None if the row lacks one of its columns. mean_rank_low, mean_rank_high,
+    mean_claim: of the aggregate, as a cell has them of its column, by tests that are paired within each task.
     """
 
     name: str
@@ -137,6 +138,9 @@ class LeaderboardRow:
     recipe: str | None = None
     seeds: tuple[int, ...] = ()
     aggregate: Estimate | None = None
+    mean_rank_low: int | None = None
+    mean_rank_high: int | None = None
+    mean_claim: str | None = None
 
 
 @frozen

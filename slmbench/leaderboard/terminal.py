@@ -174,12 +174,13 @@ def _text_column(rows: Sequence[LeaderboardRow], column: LeaderboardColumn) -> T
 
 def _mean(rows: Sequence[LeaderboardRow]) -> TextColumn:
     made = [row.aggregate for row in rows]
+    marks = [MARKS.get(row.mean_claim or "", "  ") for row in rows]
     return TextColumn(
         "mean",
         "of tasks",
-        tuple(NO_CELL if one is None else _estimate(one) + "  " for one in made),
-        tuple(NO_CELL if one is None else number(one.value) + "  " for one in made),
-        (None,) * len(rows),
+        tuple(NO_CELL if one is None else _estimate(one) + mark for one, mark in zip(made, marks, strict=True)),
+        tuple(NO_CELL if one is None else number(one.value) + mark for one, mark in zip(made, marks, strict=True)),
+        tuple(COLORS.get(row.mean_claim or "") for row in rows),
     )
 
 
@@ -225,7 +226,7 @@ def _block_lines(
 def _legend(leaderboard: Leaderboard, rows: Sequence[LeaderboardRow], columns: Sequence[LeaderboardColumn]) -> str:
     keys = {column.key for column in columns}
     cells = [cell for row in rows for key, cell in row.cells.items() if key in keys]
-    claims = {cell.claim for cell in cells}
+    claims = {cell.claim for cell in cells} | {row.mean_claim for row in rows if leaderboard.averages}
     parts = [INTERVALS]
     if claims - {None}:
         marks = [f"{MARKS[claim].strip()} {text}" for claim, text in _CLAIMS.items() if claim in claims]

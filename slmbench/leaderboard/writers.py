@@ -25,6 +25,7 @@ from slmbench.visible import visible
 
 # A spreadsheet takes text that starts with one of these for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_MARKS = {BEST: "**", NOT_TOLD_APART: "*"}
 # Of the cases that a notice stands for.
 DETAILS_SHOWN = 10
 _MEAN = "0 is guessing (or the worst score), 1 the best score, every task counts the same."
@@ -89,14 +90,15 @@ def render_csv(leaderboard: Leaderboard) -> str:
     costs = list(leaderboard.rows[0].cost) if leaderboard.rows else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    head = ["name", "model", "adapter", "variant", "quantization", "method", "rank", "recipe", "badges", "aggregate"]
+    head = ["name", "model", "adapter", "variant", "quantization", "method", "rank", "recipe", "badges"]
+    head += ["mean", "mean_ci_low", "mean_ci_high", "mean_rank_low", "mean_rank_high"]
     asked = ["column", "task", "metric", "primary", "higher_is_better", "chance", "condition"]
     scores = ["value", "stderr", "ci_low", "ci_high", "interval", "n", "rank_low", "rank_high", "claim", "cell_badges"]
     runs = ["run_id", "run_ids", "seeds", "comparability_key", "n_cut_at_max_tokens", "n_ended_by_stop"]
     writer.writerow([*head, *asked, *_CONDITION[1:], *scores, *runs, *costs])
     for row in leaderboard.rows:
         who: list[object] = [row.name, row.model, row.adapter, row.variant, row.quantization, row.method, row.rank]
-        who += [row.recipe, "; ".join(row.badges), None if row.aggregate is None else row.aggregate.value]
+        who += [row.recipe, "; ".join(row.badges), *_csv_mean(row), row.mean_rank_low, row.mean_rank_high]
         for column in leaderboard.columns:
             cell = row.cells.get(column.key)
             if cell is None:
@@ -112,6 +114,13 @@ def render_csv(leaderboard: Leaderboard) -> str:
             line += [sum(run.cut for run in ends), sum(run.stopped for run in ends)]
             writer.writerow([_csv_cell(value) for value in (*line, *(row.cost[cost] for cost in costs))])
     return buffer.getvalue()
+
+
+def _csv_mean(row: LeaderboardRow) -> tuple[float | None, float | None, float | None]:
+    made = row.aggregate
+    if made is None or made.method == "none":
+        return (made and made.value), None, None
+    return made.value, made.ci_low, made.ci_high
 
 
 def _csv_cell(value: object) -> object:
@@ -139,7 +148,7 @@ def render_markdown(leaderboard: Leaderboard) -> str:
         if leaderboard.averages:
             heads.insert(0, "mean")
             for row, line in zip(leaderboard.rows, scores, strict=True):
-                line.insert(0, "" if row.aggregate is None else _markdown_estimate(row.aggregate))
+                line.insert(0, _markdown_mean(row))
         lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
         lines += ["", *_markdown_legend(leaderboard), ""]
         wanted = ["model", "parameters", "adapter", "training", "evaluation", "peak memory", "tokens in", "tokens out"]
@@ -196,12 +205,20 @@ def _markdown_score(row: LeaderboardRow, column: LeaderboardColumn) -> str:
     cell = row.cells.get(column.key)
     if cell is None:
         return ""
-    marks = {BEST: "**", NOT_TOLD_APART: "*"}.get(cell.claim or "", "")
-    shown = _markdown_estimate(cell.estimate, marks)
+    shown = _markdown_estimate(cell.estimate, _MARKS.get(cell.claim or "", ""))
     seeds = f", {len(cell.seeds)} seeds" if cell.seeds else ""
     if cell.rank_low is None or cell.rank_high is None:
         return f"{shown} (not ranked{seeds})"
     return f"{shown} ({rank_range(cell.rank_low, cell.rank_high)}{seeds})"
+
+
+def _markdown_mean(row: LeaderboardRow) -> str:
+    if row.aggregate is None:
+        return ""
+    shown = _markdown_estimate(row.aggregate, _MARKS.get(row.mean_claim or "", ""))
+    if row.mean_rank_low is None or row.mean_rank_high is None:
+        return shown
+    return f"{shown} ({rank_range(row.mean_rank_low, row.mean_rank_high)})"
 
 
 def _markdown_estimate(made: Estimate, marks: str = "") -> str:

@@ -8,6 +8,7 @@ import pytest
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text
 from slmbench.leaderboard.writers import render_csv, render_markdown
 from slmbench.statistics.aggregate import seeds_estimate
+from slmbench.statistics.columns import ScoredTask, compare_aggregate
 
 KEY = "nano_note/exact_match/strict"
 SEEDS = {0: [1] * 30 + [0] * 10, 1: [1] * 20 + [0] * 20, 2: [0, 1] * 20}
@@ -158,3 +159,22 @@ def test_rows_that_share_no_task_stand_with_those_that_have_their_tasks(write_ru
     board = build_leaderboard(load_runs(tmp_path)[0])
     assert board.aggregate is None
     assert [row.name for row in board.rows] == ["b", "d", "a", "c"]
+
+
+def test_the_mean_has_ranks_and_claims_of_its_own(write_run, tmp_path) -> None:
+    drawn = np.random.default_rng(3)
+    hard = {task: drawn.random(60) for task in ("nano_note", "nano_code")}
+    for name, skill in (("a", 0.9), ("b", 0.85), ("c", 0.3)):
+        for task in hard:
+            write_run(f"{name}-{task}", [int(value < skill) for value in hard[task]], model=name, task=task)
+    write_run("zero", [0] * 60, model="d", task="nano_note")
+    write_run("zero2", [0] * 60, model="d", task="nano_code")
+    board = build_leaderboard(load_runs(tmp_path)[0])
+    means = {row.name: (row.mean_rank_low, row.mean_rank_high, row.mean_claim) for row in board.rows}
+    assert list(means) == ["a", "b", "c", "d"]
+    assert (means["c"], means["d"]) == ((3, 3, None), (4, 4, None))
+    scores = {task: np.array([values < skill for skill in (0.9, 0.85, 0.3, 0)], float) for task, values in hard.items()}
+    tests = compare_aggregate([ScoredTask(one, 0.0, 1.0) for one in scores.values()])
+    assert [(one.low, one.high) for one in tests.ranks] == [found[:2] for found in means.values()]
+    assert [found[2] is not None for found in means.values()] == list(tests.best)
+    assert board.as_json()["rows"][0]["aggregate"]["rank_low"] == 1

@@ -197,6 +197,13 @@ def test_each_condition_has_columns_of_its_own_and_is_ranked_on_its_own(write_ru
     assert told.endswith("chat, 5 shots, version 1; plain, 0 shots, version 1; plain, 0 shots, version 2")
 
 
+def test_where_programs_ran_is_in_the_name_of_a_condition(write_run, tmp_path) -> None:
+    for name, sandbox in (("jail", {"tier": "bubblewrap"}), ("open", {"tier": "unsafe", "timeout_s": 9.0})):
+        write_run(name, GOOD, model=name, key=name, changes={"sandbox": {"timeout_s": 3.0} | sandbox})
+    labels = {column.condition.label for column in build(tmp_path).columns}
+    assert labels == {"", "no jail, 9 s"}
+
+
 def test_conditions_that_no_name_tells_apart_are_told_by_their_key(write_run, tmp_path) -> None:
     write_run("old", GOOD, model="old", key="key-z", created="2026-11-20T10:00:00Z")
     write_run("new", BAD, model="new", key="key-a", created="2026-11-21T10:00:00Z")

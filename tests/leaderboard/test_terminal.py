@@ -64,7 +64,7 @@ def test_a_score_of_one_has_its_interval_too(write_run, tmp_path) -> None:
 
 def test_a_narrow_terminal_keeps_the_scores_and_leaves_out_intervals(wide) -> None:
     text = render_text(wide, 24, color=False)
-    assert text.count("0.980 *\n") == len(TASKS)
+    assert text.count("0.980 *\n") == len(TASKS) + 1  # And the mean.
     assert "[" not in text.replace("and [ ]", "")
 
 
