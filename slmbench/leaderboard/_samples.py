@@ -59,7 +59,6 @@ OPEN_OF_RECORD = frozenset(
         "seed",
         "stopped",
         "status",
-        "stopped",
         "task",
     }
 )
