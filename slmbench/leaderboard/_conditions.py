@@ -89,6 +89,7 @@ def _terms(run: ScoredRun, group: Sequence[ScoredRun]) -> dict[str, str]:
     dataset, scorer, generation = record["dataset"], record.get("scorer") or {}, record.get("generation") or {}
     shots, version = (record.get("fewshot") or {}).get("n"), record["task"].get("version")
     limits = [one.record.get("limit") for one in group]
+    counted = [limit for limit in limits if limit is not None]
     tools = {one.imported for one in group}
     tokens, samples = _whole(generation.get("max_gen_toks")), _whole(generation.get("samples"))
     return {
@@ -96,7 +97,7 @@ def _terms(run: ScoredRun, group: Sequence[ScoredRun]) -> dict[str, str]:
         "tool": ""
         if None in (tools := {one.imported for one in group})
         else f"by {', '.join(sorted(map(str, tools)))}",
-        "limit": "all items" if None in limits else f"limit {min(limits)}",
+        "limit": f"limit {min(counted)}" if len(counted) == len(limits) else "all items",
         "format": str(record.get("format") or ""),
         "shots": "" if shots is None else "1 shot" if shots == 1 else f"{shots} shots",
         "cot": f"cot {record['cot']}" if record.get("cot") else "",

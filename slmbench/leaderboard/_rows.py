@@ -75,10 +75,17 @@ def rows_of(runs: Sequence[ScoredRun]) -> list[Who]:
             continue
         stem = _SEED_AT_END.sub("", str(adapter["name"])) or str(adapter["name"])
         first = group[0]
-        family = (first.model, first.quantization, stem, setting, adapter.get("rank"), adapter.get("method"))
+        family: tuple[object, ...] = (
+            first.model,
+            first.quantization,
+            stem,
+            setting,
+            adapter.get("rank"),
+            adapter.get("method"),
+        )
         families[family][adapter["train_seed"]].append(group)
     made: list[Who] = []
-    for family, by_seed in families.items():
+    for of, by_seed in families.items():
         if len(by_seed) == 1:
             alone.extend(group for groups in by_seed.values() for group in groups)
             continue
@@ -88,7 +95,7 @@ def rows_of(runs: Sequence[ScoredRun]) -> list[Who]:
             together.extend(newest)
             alone.extend(older)
         names = {run.adapter for run in together}
-        adapter_name = str(together[0].adapter) if len(names) == 1 else str(family[2])
+        adapter_name = str(together[0].adapter) if len(names) == 1 else str(of[2])
         seeds = tuple(sorted(int(str(seed)) for seed in by_seed))
         made.append(Who(together[0].model, together[0].quantization, adapter_name, tuple(together), seeds=seeds))
     made.extend(Who(group[0].model, group[0].quantization, group[0].adapter, tuple(group)) for group in alone)

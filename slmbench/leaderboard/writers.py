@@ -118,8 +118,10 @@ def render_csv(leaderboard: Leaderboard) -> str:
 
 def _csv_mean(row: LeaderboardRow) -> tuple[float | None, float | None, float | None]:
     made = row.aggregate
-    if made is None or made.method == "none":
-        return (made and made.value), None, None
+    if made is None:
+        return None, None, None
+    if made.method == "none":
+        return made.value, None, None
     return made.value, made.ci_low, made.ci_high
 
 
