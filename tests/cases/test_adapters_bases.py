@@ -101,6 +101,10 @@ def _board(folder):
     return build_leaderboard(runs, notices=notices)
 
 
+def _told(board):
+    return [" ".join((notice.text, *notice.details)) for notice in board.notices]
+
+
 def test_a_forced_base_is_in_the_runs_record_and_its_id(make, tmp_path):
     folder = make("acme/other")
     with pytest.raises(UsageError, match="--force-base"):
@@ -111,7 +115,7 @@ def test_a_forced_base_is_in_the_runs_record_and_its_id(make, tmp_path):
     assert any("on a base that is not its own" in notice for notice in forced.record["remarks"])
     board = _board(tmp_path / "o")
     assert "forced base" in board.rows[0].badges
-    assert any("was made on acme/other" in notice and "as requested" in notice for notice in board.notices)
+    assert any("was made on acme/other" in notice and "as requested" in notice for notice in _told(board))
     path = tmp_path / "adapter" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "slmbench/nano"}))
     (own,) = slmbench.evaluate("nano", "nano_choice", **options)

@@ -30,7 +30,7 @@ def test_runs_that_leave_nothing_to_estimate_are_strict_json(
     (row,) = strict(capsys.readouterr().out)["rows"]
     assert {key.partition("/")[0] for key in row["scores"]} == set(tasks.split(","))
     for score in row["scores"].values():
-        assert score["n"] == 1 and {type(value) for value in score.values()} <= {int, float, str, type(None)}
+        assert score["n"] == 1 and {type(value) for value in score.values()} <= {int, float, str, list, type(None)}
     assert main(["data", "tokens", "nano_note", "--n", "1", "--json"]) == 0
     (costs,) = strict(capsys.readouterr().out)
     assert costs["rows"] == 1
