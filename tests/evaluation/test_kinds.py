@@ -17,6 +17,7 @@ from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.evaluation._judge import judge_code, read_answer
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
+from slmbench.runs import MetricPart, metric_key
 from slmbench.sandbox import Program, Sandbox, Verdict, open_sandbox
 from slmbench.task import Settings, Task, load_task, load_task_folder
 
@@ -271,7 +272,8 @@ def test_another_model_behind_bertscore_is_another_run(
             monkeypatch.setenv("SLMBENCH_BERTSCORE", f"{folder}:{layer}")
             task = load_task("medquad", data="samples").with_metrics(["bertscore"]).with_max_tokens(8)
             (run,) = evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "out"), limit=2))
-            keys.append((run.run_id, run.record["comparability_key"]))
-            values.append(run.record["metrics"][0]["value"])
+            metric = MetricPart.model_validate(run.record["metrics"][0])
+            keys.append((run.run_id, metric_key(run.record, metric)))
+            values.append(metric.value)
     assert len(set(keys)) == len({key for _, key in keys}) == 4
     assert len(set(values)) == 4

@@ -70,7 +70,7 @@ def test_a_packed_base_is_another_row_on_the_same_items(nano, packed, sums, tmp_
     board = build_leaderboard(runs, notices=notices)
     assert {row.name for row in board.rows} == {"nano", "nano (nf4+double)"}
     assert all(cell.rank_low for row in board.rows for cell in row.cells.values())
-    assert all(notice.endswith("answers were cut at max_tokens") for notice in board.notices)
+    assert all(notice.text.endswith("answers were cut at max_tokens") for notice in board.notices)
 
 
 def test_a_packed_base_is_not_answered_from_a_whole_ones_journal(nano, packed, sums, tmp_path) -> None:
