@@ -41,8 +41,9 @@ def faults(out: Path, capsys: pytest.CaptureFixture[str], name: str = "nano__nan
 
 
 def test_a_list_has_every_run_and_a_line_that_tells_who_what_how_and_how_well(
-    out: Path, capsys: pytest.CaptureFixture[str]
+    out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # Fewer leave columns out.
     assert main(["runs", "list", str(out)]) == 0
     told = capsys.readouterr()
     lines = told.out.splitlines()

@@ -86,6 +86,9 @@ def test_a_pooled_metric_of_a_plugin_is_read_back_and_refused_when_it_has_change
         alone.delenv("SLMBENCH_PATH")
         (again,) = slmbench.evaluate("nano", "ward_questions", out=str(tmp_path / "o"), limit=5, catalog=own)
         assert again.run_id == run.run_id and load_runs(run.folder, own)[0][0].pooled == read.pooled
+        # The run's own columns have what a leaderboard needs; without them it is made of the samples, by the plugin.
+        assert load_runs(run.folder)[0][0].pooled == read.pooled
+        (Path(run.folder) / "item_scores.parquet").unlink()
         with pytest.raises(SlmbenchError, match=r"can't be pooled: unknown task 'ward_questions'"):
             load_runs(run.folder)
     code = folder / "plugins" / "weighted_sum.py"
