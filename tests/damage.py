@@ -73,7 +73,7 @@ def _candidates(kind: Any) -> Iterator[Any]:
     elif kind is bool:
         yield True
     elif kind is int:
-        yield from (1, 0)
+        yield from (1, 0, 2)
     elif kind is float:
         yield from (0.5, 0.0, -1.0)
     elif kind is str or kind is Any:

@@ -190,12 +190,16 @@ def test_the_gold_answer_scores_the_most_and_a_wrong_one_nothing(
     in_modes: list[Task], weights: Callable[[Task], Task]
 ) -> None:
     for task in map(weights, in_modes):
+        lower = {value for scorer in task.scorers if not scorer.higher_is_better for value in scorer.values}
         of_model = {value for scorer in task.scorers if scorer.ready is not None for value in scorer.values}
         gold = values(task, outputs(task, lambda example, task=task: as_it_comes(task, example), True))
         wrong = values(task, outputs(task, lambda example: " zzz", False))
         for example, most, none in zip(task.examples(task.spec.split), gold, wrong, strict=True):
-            assert most and all(value == pytest.approx(1.0, abs=1e-6) for value in most.values()), (example.id, most)
             assert none.keys() == most.keys()
+            # Of what is better if it is less, none is left.
+            for name in lower:
+                assert most.pop(name) == 0 < none.pop(name), (example.id, name)
+            assert most and all(value == pytest.approx(1.0, abs=1e-6) for value in most.values()), (example.id, most)
             # Similarity by vectors is seldom 0.
             assert all(value < 0.9 if name in of_model else value == 0 for name, value in none.items()), (
                 example.id,

@@ -101,11 +101,13 @@ def test_a_search_may_be_a_race_by_e_values(
 ) -> None:
     recipe, out = trained
     found = recipe.with_name("raced.yaml")
-    found.write_text(RECIPE.replace("first_rows: 4", "first_rows: 4, race: true, tasks: [nano_choice]"))
+    found.write_text(
+        RECIPE.replace("first_rows: 4", "first_rows: 4, race: true, tasks: [nano_choice]").replace("scaled", "raced")
+    )
     with pytest.raises(UsageError, match=r"search\.race tells candidates apart by e-values.*search\.by=score"):
-        make_merges(ready((found, out), "scaled"), default_catalog())
+        make_merges(ready((found, out), "raced"), default_catalog())
     capsys.readouterr()
-    assert main(["merge", str(found), "--only", "scaled", "--race", "--out", str(out), "--json"]) == 0
+    assert main(["merge", str(found), "--only", "raced", "--race", "--out", str(out), "--json"]) == 0
     log = json.loads(capsys.readouterr().out)[0]["search"]
     assert log["race"] is True and log["by"] == "score"
     # Eight rows are too few for any candidate to leave by them.
