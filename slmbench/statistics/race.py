@@ -22,6 +22,8 @@ SEQUENCE_ALPHA, END_ALPHA = 0.04, 0.01
 """What of it may be spent while it runs, and on one test of all items at the end."""
 EQUAL_ALPHA = 0.015
 """What each end of the margin may be ruled out wrongly by; with a wrong winner, that is 5% at most (`PairedRace`)."""
+ENOUGH_DIFFER = 30
+"""So many draws that differ say how much differences spread."""
 
 Verdict: TypeAlias = Literal["better", "worse", "equal", "undecided"]
 
@@ -144,9 +146,26 @@ class PairedRace:
         found = compare_pair(theirs, ours, higher_is_better=self._higher, clusters=clusters, bounds=self.bounds)
         if found.p <= END_ALPHA:
             return winner, "all items"
-        if self.margin is not None and abs(found.difference) + _quantile(found.n) * found.stderr < self.margin:
+        near = self.margin is not None and abs(found.difference) + _quantile(found.n) * found.stderr < self.margin
+        if near and self._differing_are_rare():
             return "equal", "all items"
         return "undecided", ""
+
+    def _differing_are_rare(self) -> bool:
+        """Whether draws that differ can't make up the margin; they tell it themselves if they are many.
+
+        The mean over draws is at most the share of those that differ in one direction; that share's exact upper bound
+        (Clopper and Pearson 1934) has to be within the margin, as a spread can't be told from a few draws.
+        """
+        from scipy.stats import beta
+
+        n, ways = len(self._units_seen), [sum(way * one > 0 for one in self._units_seen) for way in (1, -1)]
+        if sum(ways) >= ENOUGH_DIFFER:
+            return True
+        assert self.margin is not None
+        most = max(ways)
+        bound = 1.0 if most == n else float(beta.ppf(1 - END_ALPHA / 2, most + 1, n - most))
+        return bound * self._scale < self.margin
 
     def interval(self) -> tuple[float, float]:
         """The 95% interval of the difference, in the metric's units; it holds whenever one stops."""
