@@ -9,14 +9,18 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import gathered, names_of
 from slmbench.console import colored, say, show, show_json
+from slmbench.errors import SlmbenchError
 from slmbench.workflow.sides import SHOWN_ITEMS, ComparePlan
+
+WORSE, UNKNOWN = 1, 2
+"""What a gate ends with."""
 
 
 @click.command(
     "compare",
     help="Is B better than A? Each is a run's folder, an output folder with one model's runs, or, with --in DIR, a row "
     "of DIR's leaderboard by its name. With --fail-if worse, the exit code is 0 if B is not worse, 1 if it is, and 2 "
-    "if these items don't say.",
+    "if these items don't say, or can't be read.",
 )
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
@@ -48,7 +52,12 @@ def command(plan: ComparePlan, fail_if: str | None, as_json: bool) -> int:
     from slmbench.cli._comparison import comparison_lines, gate_lines
     from slmbench.workflow.compare import EXIT_CODES, compare_plan, comparison_json
 
-    found = compare_plan(plan, default_catalog())
+    try:
+        found = compare_plan(plan, default_catalog())
+    except SlmbenchError as error:
+        if fail_if and error.exit_code == WORSE:
+            error.exit_code = UNKNOWN  # A run that can't be read says nothing of who is worse.
+        raise
     width = min(120, max(40, shutil.get_terminal_size((100, 24)).columns))
     if as_json:
         show_json(comparison_json(found, gated=fail_if is not None))
@@ -62,5 +71,5 @@ def command(plan: ComparePlan, fail_if: str | None, as_json: bool) -> int:
     for problem in found.problems:
         say(f"left out: {problem}")
     if fail_if:
-        return 1 if found.problems and found.gate == "not worse" else EXIT_CODES[found.gate]
+        return UNKNOWN if found.problems and found.gate == "not worse" else EXIT_CODES[found.gate]
     return 1 if found.problems else 0

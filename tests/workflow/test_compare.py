@@ -188,6 +188,11 @@ def test_exit_codes_are_those_of_the_gate(out, cli):
     assert code == 2 and "gate: inconclusive" in shown and "rule out 0.05" in shown
     code, shown, _ = cli("nano", "nano+note", *where, "--fail-if", "worse", "--json")
     assert code == 0 and json.loads(shown)["gate"] == {"fail_if": "worse", "margin": 0.0, "verdict": "not worse"}
+    # What can't be read is no regression.
+    for folder in (out / "runs").iterdir():
+        (folder / "run.json").write_text((folder / "run.json").read_text().replace('"seed": 0', '"seed": 1'))
+    assert cli("nano", "nano+note", *where, "--fail-if", "worse")[0] == 2
+    assert cli("nano", "nano+note", *where)[0] == 1
 
 
 def test_the_json_says_what_the_comparison_says(out):
