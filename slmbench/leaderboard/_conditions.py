@@ -94,9 +94,7 @@ def _terms(run: ScoredRun, group: Sequence[ScoredRun]) -> dict[str, str]:
     tokens, samples = _whole(generation.get("max_gen_toks")), _whole(generation.get("samples"))
     return {
         "rows": "sample rows" if dataset.get("source") == "samples" else "",
-        "tool": ""
-        if None in (tools := {one.imported for one in group})
-        else f"by {', '.join(sorted(map(str, tools)))}",
+        "tool": "" if None in tools else f"by {', '.join(sorted(map(str, tools)))}",
         "limit": f"limit {min(counted)}" if len(counted) == len(limits) else "all items",
         "format": str(record.get("format") or ""),
         "shots": "" if shots is None else "1 shot" if shots == 1 else f"{shots} shots",

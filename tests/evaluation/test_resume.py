@@ -15,6 +15,7 @@ from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import load_format
 from slmbench.journal import Journal
 from slmbench.task import load_task, load_task_folder
+from tests.nearly import check_scores, values_of
 
 CODE_YAML = """\
 summary: Small functions, many samples.
@@ -113,10 +114,7 @@ def same_samples(run: Any, whole: Any) -> None:
         # What is missing shares its passes with others, which moves a float32 sum in its last digits, and what is made
         # of it: bits per byte.
         assert row["loglikelihoods"] == (other["loglikelihoods"] and pytest.approx(other["loglikelihoods"], abs=1e-4))
-        moved = {"bits_per_byte": 2e-4}
-        assert row["scores"].keys() == other["scores"].keys()
-        for name, score in row["scores"].items():
-            assert score == pytest.approx(other["scores"][name], rel=0, abs=moved.get(name, 0)), name
+        check_scores(row["scores"], other["scores"])
 
 
 @pytest.mark.parametrize(("name", "limit", "requests"), [("nano_choice", 8, 32), ("nano_arithmetic", 12, 12)])
@@ -137,8 +135,7 @@ def test_a_killed_run_computes_only_what_is_missing(
     assert sum(computed) == requests - n
     assert run.record["cost"]["n_resumed"] == n
     same_samples(run, whole)
-    values, others = ({m["name"]: m["value"] for m in one.record["metrics"]} for one in (run, whole))
-    assert values == pytest.approx(others, rel=1e-4) and values.keys() == others.keys()
+    check_scores(values_of(run), values_of(whole))
 
 
 @pytest.mark.parametrize(("name", "kept_answers", "missing"), [("nano_choice", 5, 11), ("nano_arithmetic", 3, 3)])
