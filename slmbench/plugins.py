@@ -172,7 +172,8 @@ def _executed(path: str, given: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Dataclasses and pickles look their module up there.
     try:
-        code = compile(Path(path).read_bytes(), given, "exec")  # No .pyc is left in the user's folder.
+        # No .pyc is left in the user's folder.
+        code = compile(Path(path).read_bytes(), given, "exec", dont_inherit=True)
         exec(code, module.__dict__)
     except SyntaxError as error:
         del sys.modules[name]

@@ -38,6 +38,10 @@ def parameters_of(method: Registered) -> dict[str, object]:
         if one.default is one.empty:
             raise method.fault(f"parameter {one.name!r} has no default; give it one")
         found[one.name.removesuffix("_")] = one.default
+    try:
+        _kinds(method.function)
+    except ValueError as error:
+        raise method.fault(str(error)) from None
     if odd := sorted({*method.facts.get("ranges", {})} - {*found}):
         raise method.fault(f"ranges names {odd[0]!r}, which is none of its parameters{did_you_mean(odd[0], found)}")
     return found
@@ -124,16 +128,21 @@ def _signature(function: Callable[..., object]) -> Mapping[str, inspect.Paramete
 
 @functools.lru_cache(64)
 def _kinds(function: Callable[..., object]) -> dict[str, object]:
-    """What the function's annotations say of its parameters; {} where they name what isn't there at run time."""
-    hints = {}
-    scope = getattr(function, "__globals__", {})
-    for name, hint in getattr(function, "__annotations__", {}).items():
-        try:
-            # One at a time: tensors may be named by what is imported for type checkers alone.
-            hints[name.removesuffix("_")] = eval(hint, scope) if isinstance(hint, str) else hint
-        except Exception:
+    """What the function's annotations say of its parameters. Raises ValueError for one that can't be evaluated."""
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    kinds = {}
+    # Not of the first three: tensors may be named by what is imported for type checkers alone.
+    for name, one in list(_signature(function).items())[len(FIRST) :]:
+        if one.annotation is one.empty or name == DRAWS:
             continue
-    return hints
+        try:
+            kinds[name.removesuffix("_")] = (
+                eval(one.annotation, scope) if isinstance(one.annotation, str) else one.annotation
+            )
+        except Exception as error:
+            told = f"parameter {name!r} is annotated {one.annotation!r}, which can't be evaluated"
+            raise ValueError(f"{told} ({type(error).__name__}: {error}); import what it names") from None
+    return kinds
 
 
 def _wrong(value: object, kind: object, default: object, within: str | None) -> str:

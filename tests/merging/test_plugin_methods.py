@@ -139,12 +139,25 @@ def test_a_fact_that_is_none_is_refused_when_the_file_is_loaded(write, facts, me
         ("strength", "", "parameter 'strength' has no default; give it one"),
         ("weak=1.0", ", ranges={'strength': '(0, 1]'}", "ranges names 'strength', which is none of its parameters"),
         ("**more", "", "its parameters are named each, with a default"),
+        (
+            "strength: 'Level' = 1.0",
+            "",
+            r"parameter 'strength' is annotated 'Level', which can't be evaluated \(NameError: name 'Level' is not "
+            r"defined\); import what it names",
+        ),
     ],
 )
 def test_a_signature_that_is_none_is_told_with_its_line(write, parameters, facts, message):
     method = write(facts=facts, parameters=parameters)
     with pytest.raises(slmbench.SlmbenchError, match=rf"merges\.py:3: merge_method 'mine': {message}"):
         parameters_of(method)
+
+
+def test_tensors_may_be_named_by_what_only_type_checkers_import(write):
+    method = write(parameters="generator: 'Callable[[int], Random]', strength: 'float' = 1")
+    method.function.__annotations__["tensors"] = "list[torch.Tensor]"
+    assert parameters_of(method) == {"strength": 1}
+    assert check_parameters(method, {"strength": "much"}) == ["mine: strength is a finite number; got 'much'"]
 
 
 def test_a_name_of_our_own_is_taken(write, capsys):
