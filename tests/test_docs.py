@@ -1,0 +1,75 @@
+"""Holds README and docs to themselves: what they link to is there, and every page is in the site."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+TOP = Path(__file__).resolve().parent.parent
+DOCS = TOP / "docs"
+PAGES = [
+    *(TOP / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md", "benchmarks/RESULTS.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
+pytestmark = pytest.mark.skipif(not (TOP / "mkdocs.yml").is_file(), reason="only in a checkout")
+
+
+def prose(page: Path) -> str:
+    """A page without its code."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]+`", lambda code: code[0].replace("[", "(").replace("#", ""), text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings' addresses, as forges and both builders make them."""
+    heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+def links(page: Path) -> Iterator[str]:
+    """What a page links to, pictures too, addresses of other places apart."""
+    for target in re.findall(r"\]\(([^()\s]+)\)", prose(page)):
+        if not re.match(r"https?://|mailto:", target):
+            yield unquote(target)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        to = (page.parent / path).resolve() if path else page
+        assert to.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(to), f"{page.name} links to {target}: no such heading"
+        # The site has nothing but docs/.
+        assert DOCS not in page.parents or DOCS in to.parents, f"{page.name} links to {target}, outside of docs/"
+
+
+def test_every_page_is_in_one_part_of_the_site_and_named_on_its_first_page() -> None:
+    site = yaml.safe_load((TOP / "mkdocs.yml").read_text(encoding="utf-8"))
+    first, *parts = site["nav"]
+    assert [next(iter(part)) for part in parts] == ["How-to", "Reference", "Explanation"]
+    listed = [path for part in parts for pages in part.values() for page in pages for path in page.values()]
+    there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert sorted([*listed, *first.values()]) == sorted(there)
+    assert [target for target in links(DOCS / "index.md") if target.endswith(".md")] == listed
+
+
+def script(name: str) -> ModuleType:
+    """A script that makes pages; nothing of it is run."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_of_commands_and_declarations_are_of_this_code() -> None:
+    old = [path.name for path, text in script("reference").made().items() if path.read_text(encoding="utf-8") != text]
+    assert old == [], "run python docs/reference.py"
