@@ -30,7 +30,7 @@ def command(
     if out is None:
         only = runs[0] if len(runs) == 1 and os.path.isdir(os.path.join(runs[0], "runs")) else DEFAULT_OUT
         out = os.path.join(only, "leaderboard")
-    from slmbench.workflow.rank import rank_sound
+    from slmbench.workflow.rank import rank
 
-    ranked = rank_sound(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts, strict=strict)
+    ranked = rank(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts, strict=strict)
     show_leaderboard(*ranked, as_json=as_json)

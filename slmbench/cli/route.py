@@ -134,9 +134,11 @@ def eval_command(trial: RouterTrial, as_json: bool) -> None:
     found = try_router(trial, default_catalog())
     if as_json:
         show_json(found.routing.as_json())
+        if found.faulty is not None:
+            raise found.faulty
         return
     _show_routing(found.routing)
-    show_leaderboard(found.board, found.page, as_json=False)
+    show_leaderboard(found.board, found.page, found.faulty, as_json=False)
 
 
 _LOST = "; how much more an item would score on average with its task's own adapter"

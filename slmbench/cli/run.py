@@ -61,7 +61,7 @@ def _run_merge(plan: RunPlan, catalog: Catalog, *, dry_run: bool, as_json: bool)
             print_plans(ready.recipe.train, ready.adapters, catalog, plan)
         print_planned(planned(ready.merges))
         return
-    board, page, made = run_merge(ready, catalog)
+    board, page, faulty, made = run_merge(ready, catalog)
     if not as_json:
         print_made(made)
-    show_leaderboard(board, page, as_json=as_json)
+    show_leaderboard(board, page, faulty, as_json=as_json)

@@ -21,6 +21,7 @@ from slmbench.runs import (
     SAMPLES,
     ItemScores,
     canonical_sha256,
+    differing_score,
     item_hash,
     make_item_scores,
     read_item_scores,
@@ -185,12 +186,10 @@ def first_difference(kept: ItemScores, made: ItemScores, ids: Sequence[str]) -> 
     groups = [one.clusters if one.clusters is not None else none for one in (kept, made)]
     if (odd := np.flatnonzero(groups[0] != groups[1])).size:
         return f"item {ids[odd[0]]!r} is in another cluster than in {SAMPLES}"
-    for name, column in made.scores.items():
-        close = np.isclose(kept.scores[name], column, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
-        if (odd := np.flatnonzero(~close)).size:
-            where, was = int(odd[0]), kept.scores[name]
-            got = f"item {ids[where]!r} has {float(was[where])!r} of {name!r}"
-            return f"{got}, {SAMPLES} gives {float(column[where])!r}"
+    if (odd_score := differing_score(made, kept, _TOLERANCE)) is not None:
+        where, name = odd_score
+        got = f"item {ids[where]!r} has {float(kept.scores[name][where])!r} of {name!r}"
+        return f"{got}, {SAMPLES} gives {float(made.scores[name][where])!r}"
     if kept.n_samples != made.n_samples:
         return f"says that it is of {kept.n_samples} samples, {SAMPLES} has {made.n_samples}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,10 @@ from slmbench.runs import (
     SAMPLES,
     ItemScores,
     MetricPart,
+    RunIdentity,
     SampleHashes,
+    differing_score,
+    identity_faults,
     located_runs,
     make_item_scores,
     read_item_scores,
@@ -36,6 +40,9 @@ from slmbench.visible import visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# Log-likelihoods of two calls differ by what a batch rounds; an answer that is right in one of them doesn't.
+_SAME = 1e-4
 
 
 @frozen(eq=False)
@@ -83,20 +90,20 @@ def read_runs(paths: Path | str | Iterable[Path | str], catalog: Catalog | None 
         reads = [_begin(folder, found, hashes) for folder in folders.values()]
         for read in reads:
             if read is not None:
-                found.add(_end(read, found, catalog), read.folder)
-    if unsealed := [visible(run.run_id) for run in found.runs.values() if run.record.get(SEAL) is None]:
+                found.add(_end(read, found, catalog))
+    runs = found.runs()
+    if unsealed := [visible(run.run_id) for run in runs if run.record.get(SEAL) is None]:
         more = f" and {len(unsealed) - 3} more" if len(unsealed) > 3 else ""
         said = f"an edit of their {RECORD} can't be seen, which has no digest of itself, as of an earlier version"
         found.notices.append(f"{', '.join(unsealed[:3])}{more}: {said}")
-    ordered = sorted(found.runs.values(), key=lambda run: (run.created, run.run_id))
-    return LoadedRuns(tuple(ordered), tuple(found.notices), tuple(found.problems), tuple(found.left_out))
+    return LoadedRuns(tuple(runs), tuple(found.notices), tuple(found.problems), tuple(found.left_out))
 
 
 class _Found:
     """What has been read so far."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, ScoredRun] = {}
+        self._twins: dict[str, list[ScoredRun]] = defaultdict(list)
         self.notices: list[str] = []
         self.problems: list[Problem] = []
         self.left_out: list[Path] = []
@@ -110,18 +117,46 @@ class _Found:
         self.problems.extend(problems)
         self.left_out.append(folder)
 
-    def add(self, run: ScoredRun | None, folder: Path) -> None:
-        if run is None:
-            return
-        other = self.runs.setdefault(run.run_id, run)
-        if other is run:
-            return
-        if other.record == run.record:
-            said = f"appears twice ({other.folder} and {folder}); it counts once"
-            self.notices.append(f"run {visible(run.run_id)} {said}")
-        else:
-            message = f"run_id {run.run_id!r} is also the run_id of {other.folder}, with another record"
-            self.fault(folder, [Problem(str(folder / RECORD), 0, 0, message)])
+    def add(self, run: ScoredRun | None) -> None:
+        if run is not None:
+            self._twins[run.run_id].append(run)
+
+    def runs(self) -> list[ScoredRun]:
+        """One run of each id, oldest first. What is there twice counts once, or not at all if it contradicts itself."""
+        found = []
+        for twins in self._twins.values():
+            newest = max(twins, key=lambda run: (run.created, str(run.record.get(SEAL))))
+            others = [run for run in twins if run is not newest]
+            if said := next(filter(None, (_contradiction(newest, other) for other in others)), None):
+                for run in twins:
+                    self.fault(run.folder, [Problem(str(run.folder / RECORD), 0, 0, said)])
+                continue
+            found.append(newest)
+            for other in others:
+                what = "appears twice" if other.record == newest.record else "was made twice, with the same scores"
+                where = f"({newest.folder} and {other.folder})"
+                counts = "it counts once" if other.record == newest.record else f"{newest.folder} counts, the newer one"
+                self.notices.append(f"run {visible(newest.run_id)} {what} {visible(where)}; {visible(counts)}")
+        return sorted(found, key=lambda run: (run.created, run.run_id))
+
+
+def _contradiction(one: ScoredRun, other: ScoredRun) -> str | None:
+    """What two runs of one id say differently of what was asked, or of what came out; None if nothing."""
+    names = f"run_id {one.run_id!r} is that of {one.folder} and of {other.folder}"
+    keys = [key for key in (*RunIdentity.model_fields, "comparability_key") if key in one.record]
+    wanted = {key: one.record[key] for key in keys} | {"comparability_key": one.comparability_key}
+    if odd := identity_faults(other.record, wanted):
+        return (
+            f"{names}, which differ in {', '.join(key for key, *_ in odd)}; move away the one that isn't what it says"
+        )
+    said = None
+    if one.items.scores.keys() != other.items.scores.keys():
+        said = "have other metrics"
+    elif one.items.items.tolist() != other.items.items.tolist():
+        said = "have other items"
+    elif (odd_score := differing_score(one.items, other.items, _SAME)) is not None:
+        said = f"have other scores of {odd_score[1]!r}"
+    return said and f"{names}, which {said}: the same evaluation came out in two ways; move one of them away"
 
 
 @frozen(eq=False)

@@ -14,6 +14,7 @@ from slmbench.runs._item_scores import (
     ItemScores,
     aligned,
     cluster_hash,
+    differing_score,
     item_hash,
     make_item_scores,
     read_item_scores,
@@ -41,7 +42,7 @@ from slmbench.runs._record import (
     read_sample,
 )
 from slmbench.runs._stopped import PAUSED, StoppedPart
-from slmbench.runs._store import OpenRun, Run, finished_run, now, sample_line
+from slmbench.runs._store import OpenRun, Run, finished_run, identity_faults, now, sample_line
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
 from slmbench.runs._verify import Pool, VerifiedScores, pooling, verify
 from slmbench.runs._versions import ITEM_SCORES, MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
@@ -99,7 +100,9 @@ __all__ = [
     "cluster_hash",
     "comparability_key",
     "comparability_keys",
+    "differing_score",
     "finished_run",
+    "identity_faults",
     "item_hash",
     "located_runs",
     "make_item_scores",

@@ -86,6 +86,17 @@ def aligned(a: ItemScores, b: ItemScores) -> tuple[ItemScores, ItemScores]:
     return a.taken(of_a[order]), b.taken(of_b[order])
 
 
+def differing_score(one: ItemScores, other: ItemScores, tolerance: float) -> tuple[int, str] | None:
+    """(place, value name) of the first score of one that the other, which has the same items, has otherwise."""
+    import numpy as np
+
+    for name, column in one.scores.items():
+        close = np.isclose(other.scores[name], column, rtol=tolerance, atol=tolerance, equal_nan=True)
+        if (odd := np.flatnonzero(~close)).size:
+            return int(odd[0]), name
+    return None
+
+
 def make_item_scores(
     names: Iterable[str],
     scores: Mapping[str, Mapping[str, float]],

@@ -19,7 +19,13 @@ from slmbench.foreign import faults, open_plain, short
 from slmbench.journal import Journal
 from slmbench.paths import shown
 from slmbench.runs._comparable import comparability_key
-from slmbench.runs._item_scores import ItemScores, item_scores_bytes, make_item_scores, metric_faults
+from slmbench.runs._item_scores import (
+    ItemScores,
+    item_scores_bytes,
+    make_item_scores,
+    metric_faults,
+    read_item_scores,
+)
 from slmbench.runs._record import MetricPart, RunRecord, SampleRecord, read_record, read_sample
 from slmbench.runs._stopped import PAUSED
 from slmbench.runs._verify import Pool, verify
@@ -171,8 +177,10 @@ def finished_run(
         record = read_record(folder)
         if record["status"] != "ok":
             return None
-        _check_identity(folder, record, expected or {})
+        if odd := identity_faults(record, expected or {}):
+            raise faults(os.path.join(folder, RECORD), odd)
         verify(folder, record, pool_of)
+        read_item_scores(folder, record)
     except FileNotFoundError:
         return None
     except NewerRecord:
@@ -183,7 +191,8 @@ def finished_run(
     return Run(folder, record)
 
 
-def _check_identity(folder: str, record: JsonObject, expected: Mapping[str, object]) -> None:
+def identity_faults(record: JsonObject, expected: Mapping[str, object]) -> list[tuple[str, object, str]]:
+    """(field, what a finished run's record says, what is expected) of those fields that make it another evaluation."""
     wanted = json.loads(json.dumps(dict(expected)))  # As it would be read back: a tuple is a list there.
     # An earlier record has its metrics in its key.
     there = record | ({"comparability_key": comparability_key(record)} if "comparability_key" in wanted else {})
@@ -192,13 +201,11 @@ def _check_identity(folder: str, record: JsonObject, expected: Mapping[str, obje
         for one in (wanted, there):
             one["adapter"] = {key: one["adapter"].get(key) for key in ("name", "sha256")}
     # As JSON: to Python, false is 0 and 1.0 is 1.
-    odd = [
+    return [
         (key, there.get(key), short(value))
         for key, value in wanted.items()
         if canonical_json(there.get(key)) != canonical_json(value)
     ]
-    if odd:
-        raise faults(os.path.join(folder, RECORD), odd)
 
 
 def now() -> str:

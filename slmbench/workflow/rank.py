@@ -25,35 +25,6 @@ def rank(
     tasks: Sequence[str] | None,
     no_texts: bool = False,
     notices: Sequence[str] = (),
-    whole: str | None = None,
-) -> tuple[Leaderboard, str]:
-    """As `rank_sound`. Raises RunProblems if any of the runs has a fault; of those beside them faults are a notice."""
-    board, page, faulty = rank_sound(
-        runs,
-        out,
-        catalog,
-        suite=suite,
-        tasks=tasks,
-        no_texts=no_texts,
-        notices=notices,
-        strict=whole is None,
-        whole=whole,
-    )
-    own = {Path(run).resolve() for run in runs}
-    if faulty is not None and any(_within(Path(problem.path), own) for problem in faulty.problems):
-        raise faulty
-    return board, page
-
-
-def rank_sound(
-    runs: Sequence[str],
-    out: str,
-    catalog: Catalog,
-    *,
-    suite: str | None,
-    tasks: Sequence[str] | None,
-    no_texts: bool = False,
-    notices: Sequence[str] = (),
     strict: bool = False,
     whole: str | None = None,
 ) -> tuple[Leaderboard, str, RunProblems | None]:

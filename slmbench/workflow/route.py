@@ -14,7 +14,7 @@ from slmbench.console import phase, say
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import EvaluationOptions, choose_format, evaluate_tasks
 from slmbench.formats import load_format
-from slmbench.leaderboard import Leaderboard, Routing, load_runs, routings
+from slmbench.leaderboard import Leaderboard, Routing, RunProblems, read_runs, routings
 from slmbench.models import (
     AdapterInfo,
     LoadedModel,
@@ -151,11 +151,12 @@ class RouterTrial:
 
 @frozen(eq=False)
 class Trial:
-    """What came out."""
+    """What came out. faulty: the faults of runs of the folder that were left out."""
 
     board: Leaderboard
     page: str
     routing: Routing
+    faulty: RunProblems | None = None
 
 
 def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
@@ -191,7 +192,7 @@ def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
         )
     out = trial.options.out
     names = [task.name for task in tasks]
-    board, page = rank(
+    board, page, faulty = rank(
         [out],
         os.path.join(out, "leaderboard"),
         catalog,
@@ -200,9 +201,11 @@ def try_router(trial: RouterTrial, catalog: Catalog) -> Trial:
         no_texts=trial.options.no_texts,
         whole=out,
     )
-    found, _ = load_runs([Path(run.folder) for run in runs], catalog)
-    routing = next(one for one in routings(found))
-    return Trial(board, page, routing)
+    found = read_runs([Path(run.folder) for run in runs], catalog)
+    routing = next(iter(routings(found.runs)), None)
+    if routing is None:
+        raise RunProblems(list(found.problems), left_out=True)
+    return Trial(board, page, routing, faulty)
 
 
 def _named(folders: Sequence[str]) -> dict[str, AdapterInfo]:

@@ -11,7 +11,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.evaluation import EvaluationOptions, refuse_unscorable
 from slmbench.formats import load_format
-from slmbench.leaderboard import Leaderboard
+from slmbench.leaderboard import Leaderboard, RunProblems
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
 from slmbench.task import Task, formats_of
@@ -63,8 +63,10 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))
 
 
-def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str]:
-    """(the leaderboard, its page's path). What is finished already is not done again."""
+def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, RunProblems | None]:
+    """(the leaderboard, its page's path, the faults of runs that were left out). What is finished already is not done
+    again.
+    """
     plan, spec = ready.plan, ready.recipe.spec
     folders = train_recipe(
         ready.recipe,

@@ -11,7 +11,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.evaluation import EvaluationOptions, refuse_unscorable
 from slmbench.formats import load_format
-from slmbench.leaderboard import Leaderboard
+from slmbench.leaderboard import Leaderboard, RunProblems
 from slmbench.merge_recipe import MergeRecipe
 from slmbench.runs import Run
 from slmbench.statistics.seeds import mean_over_seeds
@@ -66,8 +66,10 @@ def ready_merge_run(plan: RunPlan, catalog: Catalog) -> ReadyMergeRun:
     return ReadyMergeRun(plan=plan, merges=merges, adapters=adapters, tasks=tuple(tasks))
 
 
-def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str, list[MadeMerge]]:
-    """(the leaderboard, its page's path, the merges). What is finished already is not done again."""
+def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str, RunProblems | None, list[MadeMerge]]:
+    """(the leaderboard, its page's path, the faults of runs that were left out, the merges). What is finished already
+    is not done again.
+    """
     plan, recipe = ready.plan, ready.recipe
     trained: list[str] = []
     if recipe.train is not None and ready.adapters:
@@ -87,7 +89,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
     inputs = [ready.merges.folders[name] for name in used]
     folders = dict.fromkeys([*inputs, *trained, *(one.folder for one in made)])
     runs = evaluate_plan(_evaluation(ready, tuple(folders)), ready.tasks, catalog)
-    board, page = rank(
+    board, page, faulty = rank(
         [run.folder for run in runs],
         os.path.join(plan.out, "leaderboard"),
         catalog,
@@ -97,7 +99,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
         notices=spreads(made, runs),
         whole=plan.out,
     )
-    return board, page, made
+    return board, page, faulty, made
 
 
 def spreads(made: Sequence[MadeMerge], runs: Sequence[Run]) -> list[str]:

@@ -189,7 +189,7 @@ def test_choices_that_mean_nothing_are_named(nano, make, folders, tmp_path):
 
 
 def test_the_page_says_who_answered(runs, tmp_path):
-    board, _ = rank([run.folder for run in runs.values()], str(tmp_path), default_catalog(), suite=None, tasks=TASKS)
+    board, _, _ = rank([run.folder for run in runs.values()], str(tmp_path), default_catalog(), suite=None, tasks=TASKS)
     assert {row.name for row in board.rows} >= {"nano", "nano + one", "nano + two", "nano + oracle", "nano + auto"}
     pages = "\n".join(path.read_text() for path in tmp_path.rglob("wrote-*.js"))
     assert pages.count("answered by") == 4 * LIMIT and "the base" in pages

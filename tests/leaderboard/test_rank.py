@@ -10,7 +10,7 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DeclarationError
 from slmbench.leaderboard import RunProblems, build_leaderboard, load_runs
 from slmbench.schema import SuiteSpec, parse
-from slmbench.workflow.rank import rank, rank_sound
+from slmbench.workflow.rank import rank
 from slmbench.yamlfile import read_yaml
 
 
@@ -21,7 +21,7 @@ def read(path):
 def test_a_call_for_one_task_shows_that_task_and_leaves_the_page_of_all(write_run, tmp_path) -> None:
     write_run("note", [1, 0], task="nano_note")
     write_run("code", [1, 0], task="nano_code")
-    board, _, _ = rank_sound(
+    board, _, _ = rank(
         [str(tmp_path)], str(tmp_path / "page"), default_catalog(), suite=None, tasks=["nano_code"], whole=str(tmp_path)
     )
     assert [column.task for column in board.columns] == ["nano_code"]
@@ -34,23 +34,26 @@ def test_a_suite_names_the_page_only_if_it_has_no_other_tasks(write_run, tmp_pat
     for task, title in (("nano_code", "nano"), ("boolq", None)):
         write_run(task, [1, 0], task=task)
         place = str(tmp_path / "page")
-        board, _ = rank([str(tmp_path)], place, default_catalog(), suite="nano", tasks=wanted, whole=str(tmp_path))
+        board, _, _ = rank([str(tmp_path)], place, default_catalog(), suite="nano", tasks=wanted, whole=str(tmp_path))
         assert (board.suite, read(tmp_path / "page")["suite"]) == ("nano", title)
 
 
 def test_a_call_shows_its_own_runs_and_others_of_the_folder_are_on_the_page(write_run, tmp_path) -> None:
     own = write_run("own", [1, 0], adapter="new")
     write_run("other", [1, 0], adapter="old")
-    board, _ = rank([str(own)], str(tmp_path / "page"), default_catalog(), suite=None, tasks=None, whole=str(tmp_path))
+    board, _, _ = rank(
+        [str(own)], str(tmp_path / "page"), default_catalog(), suite=None, tasks=None, whole=str(tmp_path)
+    )
     assert [row.name for row in board.rows] == ["nano + new"]
     assert {row["name"] for row in read(tmp_path / "page")["rows"]} == {"nano + new", "nano + old"}
 
 
-def test_a_fault_of_another_run_is_a_notice_of_the_page_and_one_of_its_own_is_an_error(write_run, tmp_path) -> None:
+def test_faults_of_own_runs_and_of_others_leave_those_out_and_are_told(write_run, tmp_path) -> None:
     own, other = write_run("own", [1, 0]), write_run("other", [1, 0])
     options = {"suite": None, "tasks": None, "whole": str(tmp_path)}
     (other / "samples.jsonl").write_text("{}\n")
-    rank([str(own)], str(tmp_path / "page"), default_catalog(), **options)
+    board, _, faulty = rank([str(own)], str(tmp_path / "page"), default_catalog(), **options)
+    assert len(board.rows) == 1 and "other/samples.jsonl" in str(faulty) and "left out" in str(faulty)
     assert any("other: left out" in notice["text"] for notice in read(tmp_path / "page")["notices"])
     (own / "samples.jsonl").write_text("{}\n")
     with pytest.raises(RunProblems):
@@ -64,10 +67,10 @@ def test_a_task_declares_its_primary_metric(write_run, tmp_path) -> None:
     write_run("one", {"rouge1": [1, 0], "exact_match": [1, 1]}, task="mine")
     write_run("two", {"rouge1": [1, 0], "exact_match": [1, 1]}, task="unknown")
     catalog = Catalog([str(tmp_path / "root")])
-    board, _ = rank([str(tmp_path)], str(tmp_path / "page"), catalog, suite=None, tasks=None)
+    board, _, _ = rank([str(tmp_path)], str(tmp_path / "page"), catalog, suite=None, tasks=None)
     assert [column.key for column in board.columns if column.primary] == ["mine/exact_match", "unknown/rouge1"]
     (folder / "task.yaml").write_text(TASK.replace("primary: exact_match", "primary: 5"))
-    board, _ = rank([str(tmp_path)], str(tmp_path / "page"), catalog, suite=None, tasks=None)
+    board, _, _ = rank([str(tmp_path)], str(tmp_path / "page"), catalog, suite=None, tasks=None)
     assert [column.key for column in board.columns if column.primary] == ["mine/rouge1", "unknown/rouge1"]
 
 
