@@ -84,6 +84,11 @@ def notices(told: Sequence[Notice]) -> list[tuple[str, list[str]]]:
     return [(one.text, list(one.details) or [one.text]) for one in told]
 
 
+def mean_about(leaderboard: Leaderboard) -> str:
+    """What the mean is, behind the word: `of the primary metrics of 3 tasks, ...`."""
+    return f"of the primary metrics of {leaderboard.averaged}, 0 at chance and 1 at the best score"
+
+
 def rounded(value: float) -> float:
     """Six digits, which is more than any interval leaves."""
     return float(f"{value:.6g}")
@@ -92,10 +97,11 @@ def rounded(value: float) -> float:
 def _aggregate(leaderboard: Leaderboard) -> JsonObject | None:
     if leaderboard.aggregate is None or not leaderboard.averages:
         return None
-    n = len(leaderboard.aggregate.columns)
     return {
-        "label": f"{n} tasks, chance-normalised",
-        "about": f"of the primary metrics of {n} tasks, 0 at chance and 1 at the best score",
+        "label": f"{leaderboard.averaged}, chance-normalised",
+        "about": mean_about(leaderboard),
+        "tasks": len(leaderboard.aggregate.columns),
+        "ranked": sum(row.mean_rank_low is not None for row in leaderboard.rows),
     }
 
 
@@ -148,13 +154,30 @@ def _row(
         "badges": list(row.badges),
         "seeds": len(row.seeds),
         "cost": [None if value is None else rounded(value * unit) for value, unit in known],
-        "mean": None if row.aggregate is None or not leaderboard.averages else _ends(row.aggregate),
+        "mean": _mean(row) if leaderboard.averages else None,
         "cells": [
             None if (cell := row.cells.get(column.key)) is None else _cell(cell, common[column.key])
             for column in leaderboard.columns
         ],
         "chunk": name,
         "runs": len({one for cell in row.cells.values() for one in cell.run_ids}),
+    }
+
+
+def _mean(row: LeaderboardRow) -> JsonObject | None:
+    """Of the tasks; low and high are None if there is no interval, ranks if the row is not ranked. n: items."""
+    if row.aggregate is None:
+        return None
+    value, low, high = _ends(row.aggregate)
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "rank_low": row.mean_rank_low,
+        "rank_high": row.mean_rank_high,
+        "claim": row.mean_claim,
+        "method": row.aggregate.method,
+        "n": row.aggregate.n,
     }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slmbench.leaderboard._page_data import page_data
+from slmbench.leaderboard._page_data import mean_about, page_data
 from slmbench.leaderboard._page_files import Put, put_data, shown_json
 from slmbench.leaderboard._page_items import PagedItems, paged_items, samples_of_a_run
 from slmbench.leaderboard._page_routing import choices_among, routing_views
@@ -14,14 +14,16 @@ from slmbench.leaderboard._page_rows import row_file
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
 from slmbench.leaderboard.pages import bundle, render
-from slmbench.leaderboard.table import FORCED_BASE, MIXED_WEIGHTS, Leaderboard, LeaderboardCell
+from slmbench.leaderboard.table import BEST, FORCED_BASE, MIXED_WEIGHTS, NOT_TOLD_APART, Leaderboard, LeaderboardCell
 from slmbench.leaderboard.texts import interval_text, number, rank_range
+from slmbench.values import Estimate
 
 STYLES = ("app/base.css", "app/table.css", "app/views.css")
 # The plain table is for those who have no script: past so many cells it says where the rest is.
 PLAIN_CELLS = 2200
 PLAIN_NOTICES = 30
 FEW = 10
+SIGNS = {BEST: "\u25c6", NOT_TOLD_APART: "\u25c7"}
 
 
 def render_page(
@@ -69,7 +71,7 @@ def render_page(
         names={"mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
         routers=routing_views(run for run in runs if run.run_id in shown),
         choices=choices_among(by_id.values()),
-        averages=leaderboard.averages,
+        mean_about=mean_about(leaderboard) if leaderboard.averages else None,
     )
 
 
@@ -97,27 +99,27 @@ def _plain(leaderboard: Leaderboard) -> tuple[list[str], list[tuple[str, list[st
     for row in leaderboard.rows[:most]:
         texts = [_plain_cell(row.cells.get(column.key)) for column in columns]
         if leaderboard.averages:
-            made = row.aggregate
-            texts.insert(0, "" if made is None else _with_interval(number(made.value), made.ci_low, made.ci_high))
+            texts.insert(0, _plain_text(row.aggregate, row.mean_rank_low, row.mean_rank_high, row.mean_claim))
         badges = f" ({', '.join(row.badges)})" if row.badges else ""
         rows.append((row.name + badges, texts))
     return (["Mean", *heads] if leaderboard.averages else heads), rows, max(0, len(leaderboard.rows) - most)
 
 
 def _plain_cell(cell: LeaderboardCell | None) -> str:
-    if cell is None:
+    return "" if cell is None else _plain_text(cell.estimate, cell.rank_low, cell.rank_high, cell.claim)
+
+
+def _plain_text(made: Estimate | None, low: int | None, high: int | None, claim: str | None) -> str:
+    """`\u25c6 0.625 (0.470\u20130.758) rank 1`. low, high: of the ranks."""
+    if made is None:
         return ""
-    made = cell.estimate
-    text = (
-        number(made.value) if made.method == "none" else _with_interval(number(made.value), made.ci_low, made.ci_high)
-    )
-    if cell.rank_low is None or cell.rank_high is None:
-        return text
-    return f"{text} rank\u00a0{rank_range(cell.rank_low, cell.rank_high)}"
-
-
-def _with_interval(value: str, low: float, high: float) -> str:
-    return f"{value} ({interval_text(low, high)})"
+    parts = [SIGNS[claim]] if claim is not None else []
+    parts.append(number(made.value))
+    if made.method != "none":
+        parts.append(f"({interval_text(made.ci_low, made.ci_high)})")
+    if low is not None and high is not None:
+        parts.append(f"rank\u00a0{rank_range(low, high)}")
+    return " ".join(parts)
 
 
 def _lede(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun]) -> str:

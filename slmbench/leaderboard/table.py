@@ -148,10 +148,12 @@ class Aggregate:
     """The one number that rows are ordered by: a mean over tasks of chance-normalised primary metrics.
 
     Normalised: (score - worst) / (best - worst) of the column, 0 at chance, 1 at the best score, below 0 if worse than
-    chance. columns: the keys of the columns that it is the mean of, one a task, the same for all rows.
+    chance. columns: the keys of the columns that it is the mean of, one a task, the same for all rows. declared: the
+    tasks that the suite says count; () if it says nothing.
     """
 
     columns: tuple[str, ...]
+    declared: tuple[str, ...] = ()
     name: str = "mean"
 
 
@@ -210,6 +212,21 @@ class Leaderboard:
     def averages(self) -> bool:
         """Whether the aggregate is worth a column of its own: it is the mean of more than one."""
         return self.aggregate is not None and len(self.aggregate.columns) > 1
+
+    @property
+    def averageable(self) -> tuple[str, ...]:
+        """The tasks that the aggregate would be of if all rows had them: those declared, or all with a range."""
+        if self.aggregate is not None and self.aggregate.declared:
+            return self.aggregate.declared
+        return tuple(dict.fromkeys(one.task for one in self.columns if one.primary and one.best is not None))
+
+    @property
+    def averaged(self) -> str:
+        """How many tasks the aggregate is of: `3 tasks`, or `2 of 3 tasks` if some don't count."""
+        counted = 0 if self.aggregate is None else len(self.aggregate.columns)
+        every = len(self.averageable)
+        told = str(every) if counted == every else f"{counted} of {every}"
+        return f"{told} task" if every == 1 else f"{told} tasks"
 
     def as_json(self) -> JsonObject:
         """The content of leaderboard.json: no NaN, no lone surrogates; null if an interval can't be made."""

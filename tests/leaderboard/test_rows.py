@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from slmbench.leaderboard import build_leaderboard, load_runs, render_text
+from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
 from slmbench.leaderboard.writers import render_csv, render_markdown
 from slmbench.statistics.aggregate import seeds_estimate
 from slmbench.statistics.columns import ScoredTask, compare_aggregate
+from tests.leaderboard.conftest import read_page
 
 KEY = "nano_note/exact_match/strict"
 SEEDS = {0: [1] * 30 + [0] * 10, 1: [1] * 20 + [0] * 20, 2: [0, 1] * 20}
@@ -169,7 +172,8 @@ def test_the_mean_has_ranks_and_claims_of_its_own(write_run, tmp_path) -> None:
             write_run(f"{name}-{task}", [int(value < skill) for value in hard[task]], model=name, task=task)
     write_run("zero", [0] * 60, model="d", task="nano_note")
     write_run("zero2", [0] * 60, model="d", task="nano_code")
-    board = build_leaderboard(load_runs(tmp_path)[0])
+    runs, _ = load_runs(tmp_path)
+    board = build_leaderboard(runs)
     means = {row.name: (row.mean_rank_low, row.mean_rank_high, row.mean_claim) for row in board.rows}
     assert list(means) == ["a", "b", "c", "d"]
     assert (means["c"], means["d"]) == ((3, 3, None), (4, 4, None))
@@ -177,4 +181,15 @@ def test_the_mean_has_ranks_and_claims_of_its_own(write_run, tmp_path) -> None:
     tests = compare_aggregate([ScoredTask(one, 0.0, 1.0) for one in scores.values()])
     assert [(one.low, one.high) for one in tests.ranks] == [found[:2] for found in means.values()]
     assert [found[2] is not None for found in means.values()] == list(tests.best)
-    assert board.as_json()["rows"][0]["aggregate"]["rank_low"] == 1
+    in_json = board.as_json()["rows"]
+    assert in_json[0]["aggregate"]["rank_low"] == 1
+    write_leaderboard(board, runs, tmp_path / "out")
+    page, _ = read_page(tmp_path / "out")
+    names = {"low": "ci_low", "high": "ci_high"}
+    for row, shown in zip(in_json, page["rows"], strict=True):
+        told = {one: row["aggregate"].get(names.get(one, one)) for one in shown["mean"]}
+        numbers = {one: pytest.approx(told[one], rel=1e-5) for one in ("value", "low", "high")}
+        assert shown["mean"] == told | numbers
+    assert (page["aggregate"]["tasks"], page["aggregate"]["ranked"]) == (2, 4)
+    plain = (tmp_path / "out" / "index.html").read_text().split("<tbody>")[1].split("</td>")[0]
+    assert re.search(r"\u25c6 0\.\d+ \(0\.\d+\u20130\.\d+\) rank\u00a01$", plain)

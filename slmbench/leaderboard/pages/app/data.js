@@ -58,7 +58,7 @@ export function readPage() {
   page.rows.forEach((row, position) => {
     row.position = position;
     row.cells = row.cells.map((cell, at) => readCell(cell, page.columns[at]));
-    if (row.mean) row.mean = readCell(row.mean, { n: null });
+    row.mean = readMean(row.mean);
     row.search = [row.name, row.family, row.method, row.quant, ...row.badges].filter(Boolean).join(" ");
   });
   page.costs = page.costs.map(([key, label, form, about]) => ({ key, label, form, about }));
@@ -74,6 +74,13 @@ function readCell(cell, column) {
     claim: [null, "best", "not told apart"][claim || 0], n: n || column.n, badges: badges || [],
     known: low !== null && low !== undefined,
   };
+}
+
+// Of the tasks, in the form of a cell.
+function readMean(mean) {
+  if (!mean) return null;
+  const { value, low, high, rank_low: rankLow, rank_high: rankHigh, claim } = mean;
+  return { value, low, high, rankLow, rankHigh, claim, n: null, badges: [], known: low !== null };
 }
 
 // Item scores of a row, as numbers in the order of the condition's items, NaN where there is none.
