@@ -194,6 +194,34 @@ def test_a_run_s_own_address_opens_it(visit, few) -> None:
     assert tab.locator("details.wanted").get_attribute("id") == "run-chat-1"
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (
+            "#table?sort=sum&a=bass&cell=heat&family=oak",
+            "no model “bass”, no family “oak”, no column to sort by “sum” and no cell “heat”",
+        ),
+        ("#table?cols=sums%252Fnone&costs=euros", "no column “sums/none” and no cost “euros”"),
+        ("#runs?row=bass", "no model “bass”"),
+        ("#run-chat-7", "no run “chat-7”"),
+        ("#tabel", "no view “tabel”"),
+        (
+            "#items?row=base&column=sums/exact_match/strict&item=item-0077&only=late",
+            "no item “item-0077” and no verdict “late”",
+        ),
+    ],
+)
+def test_what_an_address_names_wrongly_is_said_until_the_reader_goes_on(visit, few, address, told) -> None:
+    tab = visit(few, address)
+    alert = tab.get_by_role("alert")
+    assert alert.inner_text().startswith(f"The page has {told}. ")
+    if address.startswith("#run"):
+        return
+    heads = tab.locator("thead button, .one, .part")
+    heads.last.click()
+    until(tab, "!document.querySelector('[role=alert]')")
+
+
 def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) -> None:
     tab = visit(few, "#table?cols=all", viewport={"width": 718, "height": 1000})
     tab.locator("tbody th a").first.wait_for()

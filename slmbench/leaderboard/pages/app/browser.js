@@ -3,7 +3,7 @@
 import { load } from "./data.js";
 import { fill, h, inSlices } from "./dom.js";
 import { plural } from "./forms.js";
-import { amend } from "./route.js";
+import { amend, unknown } from "./route.js";
 import { sampleOf } from "./sample.js";
 
 const HIGH = 34;
@@ -14,6 +14,7 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
   const counts = verdicts.kinds.map((_, kind) => verdicts.of.reduce((sum, each) => sum + (each === kind), 0));
   let shown = order;
   let full = null;
+  let chosen = items.ids.indexOf(params.get("item"));
   const there = items.texts && new Set(items.texts);
   const share = h("div.share", { role: "group", "aria-label": "Items by verdict" });
   const told = h("p.told", { "aria-live": "polite" });
@@ -31,7 +32,7 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
         state.only = state.only === key ? "" : key;
         amend({ only: state.only });
         bars();
-        narrow();
+        narrowed();
       },
     }, h("b", {}, counts[kind].toLocaleString("en")), h("span", {}, words))));
   }
@@ -39,11 +40,12 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
   async function typed() {
     state.q = search.value;
     amend({ find: state.q });
-    narrow();
-    if (state.q && !full) {
+    const searching = Boolean(state.q && !full);
+    narrowed(searching);
+    if (searching) {
       told.textContent = "reading all texts \u2026";
       full = await allTexts(items, sides).catch(() => []);
-      narrow();
+      narrowed();
     }
   }
 
@@ -57,8 +59,18 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
       return (text || `${items.ids[at]} ${items.glimpses[at]}`.toLowerCase()).includes(words);
     });
     told.textContent = `${shown.length.toLocaleString("en")} of ${plural(order.length, "item")}`;
+  }
+
+  // The item that the reader chose stays open while it is among those shown.
+  function narrowed(searching = false) {
+    narrow();
+    const at = shown.indexOf(chosen);
+    if (at < 0 && !searching) {
+      chosen = -1;
+      amend({ item: "" });
+    }
     list.scrollTop = 0;
-    open(0, false);
+    open(Math.max(0, at), false);
   }
 
   function rows() {
@@ -84,7 +96,10 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
     if (list.clientHeight && low > list.scrollTop) list.scrollTop = low;
     rows();
     if (item === undefined) return fill(detail, h("p.nothing", {}, "No item has these words."));
-    if (told_) amend({ item: items.ids[item] });
+    if (told_) {
+      chosen = item;
+      amend({ item: items.ids[item] });
+    }
     const made = await sampleOf(items, sides, item, column).catch((error) => h("p.nothing", {}, error.message));
     if (shown[state.at] === item) fill(detail, made);
     return undefined;
@@ -107,11 +122,13 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
   document.addEventListener("keydown", anywhere);
   bars();
   narrow();
-  const wanted = params.get("item");
-  const at = wanted === null ? 0 : shown.indexOf(items.ids.indexOf(wanted));
+  const [wanted, at] = [params.get("item"), shown.indexOf(chosen)];
+  const alert = unknown(
+    [state.only && chosen >= 0 ? "item of this verdict" : "item", wanted, at >= 0 || (state.q && chosen >= 0)],
+    ["verdict", state.only, verdicts.kinds.some(([key]) => key === state.only)]);
   open(Math.max(0, at), false);
   if (state.q) typed();
-  const element = h("div.browser", {}, share,
+  const element = h("div.browser", {}, alert, share,
     h("div.split", {}, h("div", {}, search, list), h("div", {}, h("div.bar", {}, told, h("span.soft", {}, "j, k: next, previous item")), detail)));
   return { element, shown: () => open(state.at, false), closed: () => document.removeEventListener("keydown", anywhere) };
 }

@@ -46,7 +46,11 @@ export function filterBar(page, params, onchange, ...more) {
     families.length > 1 && choose("Family", [["", "all"], ...families.map(([name, n]) => [name, `${name} (${n})`])], state.family, set("family")),
     bounds.length > 0 && choose("Up to", [["", "any size"], ...bounds.map((size) => [String(size), count(size).replace(".0", "")])], state.size, set("size")),
     more, told);
-  return { element, rows };
+  const asked = [
+    ["family", state.family, families.some(([name]) => name === state.family)],
+    ["size", state.size, Number.isFinite(Number(state.size))],
+  ];
+  return { element, rows, asked };
 }
 
 function counted(names) {

@@ -6,7 +6,7 @@ import { fill, h } from "./dom.js";
 import { itemsView } from "./items.js";
 import { plotView } from "./plot.js";
 import { paper } from "./print.js";
-import { address, readRoute } from "./route.js";
+import { address, readRoute, unknown } from "./route.js";
 import { runsView } from "./runs.js";
 import { tableView } from "./table.js";
 import { unpeek } from "./peek.js";
@@ -35,7 +35,7 @@ function start() {
   }
 
   function show(moved) {
-    const { view, params } = readRoute(location.hash);
+    const { view, params, wrong } = readRoute(location.hash);
     unpeek();
     if (current && current.closed) current.closed();
     // A view may have taken the notes in; they outlive it.
@@ -48,7 +48,7 @@ function start() {
     // What had the focus has it again where the same view comes up anew, as after a choice of another model.
     const at = Array.from(stage.querySelectorAll("select")).indexOf(document.activeElement);
     current = MADE[view](page, params, notes);
-    fill(stage, current.element);
+    fill(stage, unknown(["view", wrong]), current.element);
     if (at >= 0) stage.querySelectorAll("select")[at]?.focus();
     if (current.shown) current.shown();
     if (moved && at < 0) window.scrollTo(0, 0);
@@ -63,7 +63,11 @@ function start() {
   fill(tabs, Object.keys(MADE).map((name) => h("a", { href: address(name), "data-view": name }, NAMES[name],
     name === "runs" && said > 0 && h("span.count", { title: "notices" }, said.toLocaleString("en")))));
   window.addEventListener("hashchange", () => show(true));
-  document.addEventListener("amended", keep);
+  document.addEventListener("amended", () => {
+    keep();
+    // What the address named wrongly is the reader's past once they have chosen something.
+    stage.querySelectorAll(".unknown").forEach((told) => told.remove());
+  });
   window.addEventListener("beforeprint", () => {
     if (current && current.print) fill(printed, paper(page, current.print()));
     document.body.classList.toggle("onpaper", Boolean(current && current.print));

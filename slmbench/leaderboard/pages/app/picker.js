@@ -2,7 +2,7 @@
 
 import { nameOf } from "./data.js";
 import { button, fill, h } from "./dom.js";
-import { amend, readRoute } from "./route.js";
+import { amend, decoded, readRoute } from "./route.js";
 
 const DEFAULT_COSTS = ["parameters"];
 
@@ -19,6 +19,15 @@ export function shownCosts(page, params) {
   // A narrow screen has room for scores.
   const keys = wanted !== null ? wanted.split(" ") : innerWidth < 700 ? [] : DEFAULT_COSTS;
   return page.costs.filter((cost) => keys.includes(cost.key));
+}
+
+// What the address names, as `unknown` takes it.
+export function askedColumns(page, params) {
+  const named = (key) => (params.get(key) || "").split(" ").filter((one) => one && one !== "none");
+  return [
+    ...named("cols").filter((key) => key !== "all").map((key) => ["column", decoded(key), page.columns.some((column) => encodeURIComponent(column.key) === key)]),
+    ...named("costs").map((key) => ["cost", key, page.costs.some((cost) => cost.key === key)]),
+  ];
 }
 
 export function columnPicker(page, params, onchange) {

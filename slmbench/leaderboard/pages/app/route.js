@@ -1,5 +1,7 @@
 // Where a reader is, in the address: `#compare?a=...&b=...`. What is shown can be sent to somebody else as a link.
 
+import { h } from "./dom.js";
+
 export const VIEWS = ["table", "plot", "compare", "items", "runs"];
 
 export function readRoute(hash) {
@@ -7,10 +9,11 @@ export function readRoute(hash) {
   // Of a run by itself, as other files and older pages link to it.
   if (text.startsWith("run-")) return { view: "runs", params: new URLSearchParams({ run: decoded(text.slice(4)) }) };
   const [view, query = ""] = splitOnce(text, "?");
-  return { view: VIEWS.includes(view) ? view : "table", params: new URLSearchParams(query), anchor: view };
+  const known = VIEWS.includes(view);
+  return { view: known ? view : "table", params: new URLSearchParams(query), wrong: known ? "" : view };
 }
 
-function decoded(text) {
+export function decoded(text) {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -34,12 +37,21 @@ export function address(view, params = {}) {
 // Changes some parameters of the address under the reader, without a step in the browser's history.
 export function amend(changes) {
   const { view, params } = readRoute(location.hash);
+  const before = String(params);
   for (const [key, value] of Object.entries(changes)) {
     if (value) params.set(key, value);
     else params.delete(key);
   }
-  const made = address(view, Object.fromEntries(params));
-  if (made === location.hash) return;
-  history.replaceState(null, "", made);
+  if (String(params) === before) return;
+  history.replaceState(null, "", address(view, Object.fromEntries(params)));
   document.dispatchEvent(new Event("amended"));
+}
+
+// An alert of what an address names and the page hasn't, so that nothing else is shown as if it were that; else null.
+// asked: [kind, name, what was found by it] each; an empty name asks for nothing.
+export function unknown(...asked) {
+  const missing = asked.filter(([, name, found]) => name && !found).map(([kind, name]) => `no ${kind} \u201c${name}\u201d`);
+  if (!missing.length) return null;
+  const told = missing.length > 1 ? `${missing.slice(0, -1).join(", ")} and ${missing.at(-1)}` : missing[0];
+  return h("p.unknown", { role: "alert" }, `The page has ${told}. The address may be of another leaderboard, or of this one before it was made anew.`);
 }

@@ -3,7 +3,7 @@
 import { cellWords, load, nameOf, rowData, rowNamed } from "./data.js";
 import { fill, h, plainTable } from "./dom.js";
 import { NONE, intervalText, number, plural, ranks } from "./forms.js";
-import { address } from "./route.js";
+import { address, unknown } from "./route.js";
 import { costText, rowNotes } from "./table.js";
 import { trainingOf } from "./training.js";
 
@@ -27,9 +27,17 @@ export function runsView(page, params, notes) {
     notes);
 
   async function shown() {
-    const row = rowNamed(page, params.get("row")) || (params.get("run") && (await rowOfRun(page, params.get("run"))));
-    const details = row && open.get(row);
-    if (!details) return;
+    const [name, run] = [params.get("row"), params.get("run")];
+    let row = rowNamed(page, name);
+    try {
+      const ofRun = run && (await rowOfRun(page, run));
+      element.prepend(unknown(["model", name, row], ["run", run, ofRun]) || "");
+      row = row || ofRun;
+    } catch (error) {
+      element.prepend(h("p.nothing", { role: "alert" }, error.message));
+    }
+    if (!row) return;
+    const details = open.get(row);
     details.open = true;
     details.scrollIntoView({ block: "start" });
     details.querySelector("summary").focus({ preventScroll: true });
@@ -38,7 +46,7 @@ export function runsView(page, params, notes) {
 }
 
 async function rowOfRun(page, id) {
-  const ids = await load(page.runs).catch(() => []);
+  const ids = await load(page.runs);
   const found = ids.find(([one]) => one === id);
   return found ? page.rows[found[1]] : null;
 }

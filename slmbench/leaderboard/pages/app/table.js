@@ -1,23 +1,25 @@
 // The table: rows are models, columns are metrics under a condition; only the rows in sight are in the document.
 
-import { cellWords, columnKeyed, costOf, nameOf } from "./data.js";
+import { cellWords, columnKeyed, costOf, nameOf, rowNamed } from "./data.js";
 import { button, choose, fill, h } from "./dom.js";
 import { filterBar } from "./filter.js";
 import { FORMS, NONE, intervalText, number, percent, ranks } from "./forms.js";
 import { peekAt, unpeek } from "./peek.js";
-import { columnPicker, shownColumns, shownCosts } from "./picker.js";
-import { address, amend } from "./route.js";
+import { askedColumns, columnPicker, shownColumns, shownCosts } from "./picker.js";
+import { address, amend, unknown } from "./route.js";
 
 const AHEAD = 3;
 // From this share of the model's parameters on, an adapter is not a small addition, and the page says so.
 const LARGE = 0.05;
 
+const SHOWS = [
+  ["whiskers", "score, interval, rank"], ["score", "score alone"], ["interval", "interval in numbers"],
+  ["chance", "share of the way from chance to best"], ["n", "items"],
+];
+
 export function tableView(page, params) {
-  const cell = params.get("cell") || "whiskers";
-  const shows = choose("Cell shows", [
-    ["whiskers", "score, interval, rank"], ["score", "score alone"], ["interval", "interval in numbers"],
-    ["chance", "share of the way from chance to best"], ["n", "items"],
-  ], cell, (value) => {
+  const cell = SHOWS.some(([key]) => key === params.get("cell")) ? params.get("cell") : "whiskers";
+  const shows = choose("Cell shows", SHOWS, cell, (value) => {
     state.cell = value;
     amend({ cell: value === "whiskers" ? "" : value });
     draw();
@@ -28,8 +30,8 @@ export function tableView(page, params) {
     refresh();
   });
   const bar = filterBar(page, params, () => refresh(), shows, picker);
-  const state = { cell, sort: params.get("sort") || "", up: params.get("dir") === "up", focus: [0, 0] };
-  const picked = [params.get("a"), params.get("b")].filter(Boolean);
+  const state = { cell, sort: sortable(page, params.get("sort")) ? params.get("sort") : "", up: params.get("dir") === "up", focus: [0, 0] };
+  const picked = [params.get("a"), params.get("b")].filter((name) => rowNamed(page, name));
   let columns = columnsOf(page, params);
   let rows = [];
   const thead = h("thead");
@@ -199,7 +201,10 @@ export function tableView(page, params) {
   head();
   refresh();
   showTray();
-  const element = h("section.view", { "aria-label": "Table" }, bar.element, frame, tray, key(page));
+  const alert = unknown(
+    ...["a", "b"].map((side) => ["model", params.get(side), rowNamed(page, params.get(side))]), ...bar.asked, ...askedColumns(page, params),
+    ["column to sort by", params.get("sort"), state.sort], ["cell", params.get("cell"), params.get("cell") === cell]);
+  const element = h("section.view", { "aria-label": "Table" }, alert, bar.element, frame, tray, key(page));
   // The frame has no height before it is in the document.
   let size = "";
   const watcher = new ResizeObserver(() => {
@@ -210,6 +215,10 @@ export function tableView(page, params) {
   const closed = () => watcher.disconnect();
   watcher.observe(element);
   return { element, shown: () => [fit(), draw()], closed, print: () => ({ rows, columns }) };
+}
+
+function sortable(page, key) {
+  return key === "name" || (key === "mean" && page.aggregate) || columnKeyed(page, key) || page.costs.some((cost) => cost.key === key);
 }
 
 // What stands in one column. kind: mean, score or cost.
