@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from slmbench.console import show_json
 from slmbench.values import JsonObject
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 DECLARED = ("recipe", "merge", "task", "model", "dataset", "suite")
 RECORDS = ("run", "sample", "training", "merged", "leaderboard")
@@ -24,12 +29,15 @@ def json_schema(kind: str) -> JsonObject:
 
     It holds what a key is called, and what a value may be. What several keys may say together is checked on loading.
     """
-    from pydantic import BaseModel
+    return {"$schema": DIALECT, **specs()[kind].model_json_schema(), "title": f"slmbench {kind}"}
 
+
+def specs() -> dict[str, type[BaseModel]]:
+    """kind -> what a declaration or a record of it is held to."""
     from slmbench import runs, schema
     from slmbench.leaderboard.content import LeaderboardContent
 
-    specs: dict[str, type[BaseModel]] = {
+    return {
         "recipe": schema.RecipeSpec,
         "merge": schema.MergeRecipeSpec,
         "task": schema.TaskSpec,
@@ -42,5 +50,3 @@ def json_schema(kind: str) -> JsonObject:
         "merged": runs.MergeRecord,
         "leaderboard": LeaderboardContent,
     }
-    described = specs[kind].model_json_schema()
-    return {"$schema": DIALECT, **described, "title": f"slmbench {kind}"}

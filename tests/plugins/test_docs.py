@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_page_s_task_passes_check_and_its_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for line in BLOCKS["bash"].splitlines():
+    for line in BLOCKS["sh"].splitlines():
         words = shlex.split(line)[1:]
         assert main([*words, "--limit", "2", "--out", "out"] if words[0] == "eval" else words) == 0, line
         said = capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_the_page_s_error_is_the_one_that_is_told(folder: Path) -> None:
 
 
 def test_every_block_of_the_page_is_held_to_something() -> None:
-    assert set(BLOCKS) == {"python", "yaml", "bash", "toml"}
+    assert set(BLOCKS) == {"python", "yaml", "sh", "toml"}
     assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(_FOUND) == len(BLOCKS) + 1
     assert yaml.safe_load(BLOCKS["yaml"])["metrics"] == ["digits", "digits/pooled"]
     example = (Path(__file__).resolve().parents[2] / "examples" / "package" / "pyproject.toml").read_text()
