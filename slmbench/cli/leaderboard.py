@@ -14,6 +14,7 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 @click.command("leaderboard", help="RUNS are run folders, or folders that hold runs (as --out of eval).")
 @click.argument("runs", nargs=-1, required=True, type=click.Path())
 @click.option("--suite", help="Only this suite's tasks, in its order.")
+@click.option("--without", multiple=True, metavar="ROW", help="Leave this row out; may be given several times.")
 @click.option(
     "--out", type=click.Path(file_okay=False), help=f"Default: RUNS/leaderboard, or {DEFAULT_OUT}/leaderboard."
 )
@@ -21,7 +22,13 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 @click.option("--strict", is_flag=True, help="Rank nothing if a run is not what it claims; else it is left out.")
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout.")
 def command(
-    runs: tuple[str, ...], suite: str | None, out: str | None, no_texts: bool, strict: bool, as_json: bool
+    runs: tuple[str, ...],
+    suite: str | None,
+    without: tuple[str, ...],
+    out: str | None,
+    no_texts: bool,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     from slmbench.recipe import suite_tasks
 
@@ -32,5 +39,5 @@ def command(
         out = os.path.join(only, "leaderboard")
     from slmbench.workflow.rank import rank
 
-    ranked = rank(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts, strict=strict)
+    ranked = rank(runs, out, catalog, suite=suite, tasks=tasks, no_texts=no_texts, strict=strict, without=without)
     show_leaderboard(*ranked, as_json=as_json)

@@ -28,18 +28,21 @@ MOST_SCORES = 50_000_000
 Cells = Mapping[str, LeaderboardCell]
 
 
-def shared_columns(columns: Sequence[LeaderboardColumn], rows: Sequence[Cells]) -> list[LeaderboardColumn]:
-    """The primary columns that all rows have, one a task: that of the first of the task's conditions that all have.
+def decides(columns: Sequence[LeaderboardColumn], cells: Cells) -> bool:
+    """Whether a row counts for which tasks all rows have: one that has no task under its most common condition (a
+    `--limit` beside whole runs) doesn't. A score of a run that was stopped early is no mean to go by."""
+    usual = (column.key for column in columns if column.primary and not column.condition.slug)
+    return any(key in cells and not cells[key].stopped for key in usual)
 
-    Rows that have no task under its most common condition (a `--limit` beside whole runs) don't count, unless no row
-    has. A score of a run that was stopped early is no mean to go by.
-    """
-    rows = [{key: cell for key, cell in cells.items() if not cell.stopped} for cells in rows]
-    usual = {column.key for column in columns if column.primary and not column.condition.slug}
-    counted = [cells for cells in rows if cells.keys() & usual]
+
+def shared_columns(columns: Sequence[LeaderboardColumn], rows: Sequence[Cells]) -> list[LeaderboardColumn]:
+    """The primary columns that all rows that decide (`decides`) have, one a task: that of the first of the task's
+    conditions that all have."""
+    counted = [cells for cells in rows if decides(columns, cells)]
     found: dict[str, LeaderboardColumn] = {}
     for column in columns:
-        if column.primary and counted and all(column.key in cells for cells in counted):
+        key = column.key
+        if column.primary and counted and all(key in cells and not cells[key].stopped for cells in counted):
             found.setdefault(column.task, column)
     return list(found.values())
 
@@ -60,7 +63,7 @@ def aggregated(
         counted = [first[task] for task in tasks if task in first and first[task].best is not None]
     made = [evolve(row, aggregate=_mean(row, counted)) for row in rows] if counted else list(rows)
     some = any(row.aggregate is not None for row in made)
-    aggregate = Aggregate(tuple(column.key for column in counted)) if some else None
+    aggregate = Aggregate(tuple(column.key for column in counted), tuple(tasks or ())) if some else None
     primary = {column.key: column for column in columns if column.primary}
     have = {row.name: frozenset(row.cells.keys() & primary.keys()) for row in made}
     alike = Counter(have.values())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import evolve, frozen
 
-from slmbench.errors import Problem
-from slmbench.leaderboard._aggregate import aggregated, shared_columns, with_claims
+from slmbench.errors import Problem, UsageError, did_you_mean
+from slmbench.leaderboard._aggregate import aggregated, decides, shared_columns, with_claims
 from slmbench.leaderboard._arrays import stacked
 from slmbench.leaderboard._conditions import TaskCondition, conditions_of
 from slmbench.leaderboard._notices import Notices
@@ -33,6 +33,7 @@ from slmbench.statistics.aggregate import seeds_estimate
 from slmbench.statistics.columns import compare_column
 from slmbench.statistics.estimate import estimate
 from slmbench.values import Estimate
+from slmbench.visible import visible
 
 Shown = Mapping[int, tuple[ScoredRun, ...]]
 """A row's number -> the runs of its cell, the newest first."""
@@ -60,20 +61,25 @@ def build_leaderboard(
     *,
     primary: Mapping[str, str] | None = None,
     aggregate: Sequence[str] | None = None,
+    without: Collection[str] = (),
 ) -> Leaderboard:
     """The table of checked runs (`load_runs`).
 
     suite: its name, shown as the title. tasks: only these, in this order (default: all, by name). notices: what loading
     had to say; kept in front of what building has to say. primary: task -> its primary metric; a task's first one if
-    it isn't there. aggregate: the tasks that rows are ordered by; all if None.
+    it isn't there. aggregate: the tasks that rows are ordered by; all if None. without: names of rows to leave out.
 
     A column is a metric of a task under one condition (`Condition`), a row a model with its adapter (`rows_of`). A cell
     shows the newest run of its row under its condition, one without a badge before one with, or all seeds of it; a
     notice names the rest. Rows are ranked among all others of the column, those with one limit among themselves too;
     runs on sample rows, of twins, or stopped early are not. Scores and intervals are computed from the samples, never
-    copied from the record. Raises RunProblems if comparable runs disagree about what a metric is.
+    copied from the record. Raises RunProblems if comparable runs disagree about what a metric is, UsageError if no row
+    has a name of `without`.
     """
     said = Notices(notices)
+    if without:
+        runs = _without(runs, without, tasks)
+        said.left_out(without)
     known = sorted({run.task for run in runs}, key=natural)
     order = known if tasks is None else list(dict.fromkeys(tasks))
     said.tasks(known, order)
@@ -105,15 +111,28 @@ def build_leaderboard(
     if whole is not None:
         by_id = {run.run_id: run for run in every}
         ordered = with_claims(whole, {column.key: column for column in columns}, ordered, by_id)
-    return Leaderboard(
+    board = Leaderboard(
         suite,
         tuple(columns),
         ordered,
-        said.all(),
+        (),
         {run.run_id: _shown_run(run) for run in every},
         whole,
         tuple(tasks_of),
     )
+    said.mean(board, [row for row in ordered if decides(columns, row.cells)], aggregate)
+    return evolve(board, notices=said.all())
+
+
+def _without(runs: Sequence[ScoredRun], names: Collection[str], tasks: Sequence[str] | None) -> list[ScoredRun]:
+    """The runs but those of the rows of these names, as the whole table has them."""
+    rows = {row.name: row for row in rows_of([run for run in runs if tasks is None or run.task in set(tasks)])}
+    if unknown := [name for name in names if name not in rows]:
+        raise UsageError(
+            "; ".join(f"--without: no row is {visible(name)!r}{did_you_mean(name, rows)}" for name in unknown)
+        )
+    gone = {run.run_id for name in names for run in rows[name].runs}
+    return [run for run in runs if run.run_id not in gone]
 
 
 def _metrics(asked: TaskCondition, rows: Sequence[Who], names: Mapping[str, int], said: Notices) -> list[Metric]:

@@ -6,19 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from slmbench.leaderboard._conditions import TaskCondition
+from slmbench.leaderboard._mean_gaps import gaps_of, told_of_gaps
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._rows import Who, adapter_of
-from slmbench.leaderboard.table import Condition, Notice
+from slmbench.leaderboard.table import Condition, Leaderboard, LeaderboardRow, Notice
 from slmbench.runs import AT_LIMIT
 from slmbench.visible import visible
 
 LOADING = "loading"
 MISSING = "missing"
+MEAN = "mean"
 CONDITIONS = "conditions"
 UNRANKED = "not ranked"
 OLDER = "not shown"
 CUT = "cut answers"
 FORCED = "forced base"
+ALL = "all runs"
 # How many cases are told one by one before they are folded into one sentence.
 FEW = 3
 
@@ -29,12 +32,17 @@ class Notices:
     def __init__(self, first: Iterable[str | Notice]) -> None:
         self._said: dict[str, dict[str, None]] = defaultdict(dict)
         self._given: list[Notice] = []
+        self._mean: Notice | None = None
         self._passed: list[str] = []
         for notice in first:
             if isinstance(notice, Notice):
                 self._given.append(notice)
             else:
                 self._said[LOADING][notice] = None
+
+    def left_out(self, names: Iterable[str]) -> None:
+        """Which rows somebody left out."""
+        self._said[LOADING][f"left out, as asked for: {', '.join(visible(name) for name in names)}"] = None
 
     def tasks(self, known: Sequence[str], order: Sequence[str]) -> None:
         """Which tasks have runs and aren't in the table, and which are in it without a run."""
@@ -77,10 +85,33 @@ class Notices:
                 told = f"{visible(run.name)}: its adapter {base}, and was put on this base, as requested"
                 self._said[FORCED][told] = None
 
+    def mean(self, board: Leaderboard, counted: Sequence[LeaderboardRow], declared: Sequence[str] | None) -> None:
+        """What the mean leaves out. counted: the rows that decide it. declared: the suite's tasks for it."""
+        whole = board.aggregate
+        inside = {column.task for column in board.columns if whole is not None and column.key in whole.columns}
+        gaps = gaps_of(
+            board.columns,
+            board.rows if declared else counted,
+            declared or [task for task in board.averageable if task not in inside],
+        )
+        told = told_of_gaps(board, gaps, [row.name for row in counted], bool(declared))
+        self._mean = None if told is None else Notice(MEAN, *told)
+        unranged = {one.task: one for one in board.columns if one.primary and one.task not in board.averageable}
+        if board.averages and not declared:
+            for task, column in unranged.items():
+                told_of = f"{visible(task)}: not in the mean, as {visible(column.metric)} has no best score"
+                self._said[MEAN][told_of] = None
+        if whole is not None and board.averages and all(row.mean_rank_low is None for row in board.rows):
+            apart = [all(row.cells[key].rank_low for key in whole.columns) for row in board.rows if row.aggregate]
+            if sum(apart) > 1:
+                self._said[MEAN]["the mean has no ranks: there are too many scores to hold them all at once"] = None
+
     def all(self) -> tuple[Notice, ...]:
         """By kind; a few cases stand for themselves, more are folded."""
         made = list(self._given)
-        for kind in (LOADING, MISSING, CONDITIONS, UNRANKED, OLDER, CUT, FORCED):
+        for kind in (LOADING, MISSING, MEAN, CONDITIONS, UNRANKED, OLDER, CUT, FORCED):
+            if kind == MEAN and self._mean is not None:
+                made.append(self._mean)
             details = tuple(self._said.get(kind, ()))
             if len(details) <= FEW or kind in (MISSING, UNRANKED):
                 made.extend(Notice(kind, one) for one in details)
@@ -91,6 +122,7 @@ class Notices:
     def _summary(self, kind: str, count: int) -> str:
         return {
             LOADING: f"{count} folders and runs were left out",
+            MEAN: f"{count} tasks aren't in the mean, as their metrics have no best score",
             CONDITIONS: f"{count} tasks were asked in several ways, each in columns of its own",
             OLDER: f"{len(self._passed)} finished runs aren't shown: newer ones of the same model and task are",
             CUT: f"{count} runs have answers that were {AT_LIMIT}",
@@ -110,9 +142,11 @@ def _unranked(runs: Sequence[ScoredRun]) -> list[str]:
         for name, tasks in list(by_name.items())[:FEW]:
             names_of[_some(list(tasks))].append(name)
         parts = "; ".join(f"{', '.join(names)} on {tasks}" for tasks, names in names_of.items())
-        more = f"; and {len(by_name) - FEW} more models" if len(by_name) > FEW else ""
+        if len(by_name) > 1 and all(run.badges == badges for run in runs):
+            parts = ALL
+        more = f"; and {len(by_name) - FEW} more models" if len(by_name) > FEW and parts != ALL else ""
         if all(badge.startswith("limit ") for badge in badges):
-            said.append(f"the first items alone ({', '.join(badges)}), ranked among themselves: {parts}{more}")
+            said.append(f"the first items alone, ranked among themselves ({', '.join(badges)}): {parts}{more}")
         else:
             said.append(f"not ranked ({', '.join(badges)}): {parts}{more}")
     return said

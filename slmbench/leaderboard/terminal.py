@@ -8,6 +8,7 @@ from attrs import frozen
 
 from slmbench.console import paint
 from slmbench.console.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
+from slmbench.leaderboard._notices import ALL
 from slmbench.leaderboard.table import (
     BEST,
     NOT_TOLD_APART,
@@ -16,12 +17,12 @@ from slmbench.leaderboard.table import (
     LeaderboardColumn,
     LeaderboardRow,
 )
-from slmbench.leaderboard.texts import INTERVALS, number, short_interval
+from slmbench.leaderboard.texts import interval_signs, number, short_interval
 from slmbench.values import Estimate
 from slmbench.visible import visible
 
 MIN_NAME = 8
-MAX_NAME = 28
+MAX_NAME = 48
 # One score, as most are: "0.975 [.943, .989] *".
 MIN_CELL = 20
 MAX_CELL = 22
@@ -93,8 +94,11 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool, own: Collecti
         lines.append("")
         for left_out in _left_out(leaderboard, rows, columns):
             lines.extend(painted(line, "dim") for line in wrapped(left_out, width))
-        lines.extend(painted(line, "dim") for line in wrapped(_legend(leaderboard, rows, columns), width))
+        for said in _legend(leaderboard, rows, columns):
+            lines.extend(painted(line, "dim") for line in wrapped(said, width))
         for badges, names in _badged(rows).items():
+            if any(notice.text.endswith(f"({badges}): {ALL}") for notice in leaderboard.notices):
+                continue
             who = "all rows" if 2 < len(names) == len(leaderboard.rows) else _some(names)
             lines.extend(painted(line, "yellow") for line in wrapped(f"! {who}: {badges}", width))
     for notice in leaderboard.notices:
@@ -223,29 +227,35 @@ def _block_lines(
     return lines
 
 
-def _legend(leaderboard: Leaderboard, rows: Sequence[LeaderboardRow], columns: Sequence[LeaderboardColumn]) -> str:
+def _legend(
+    leaderboard: Leaderboard, rows: Sequence[LeaderboardRow], columns: Sequence[LeaderboardColumn]
+) -> list[str]:
+    """What the signs mean that are there, a sentence a line."""
     keys = {column.key for column in columns}
     cells = [cell for row in rows for key, cell in row.cells.items() if key in keys]
+    means = [row.aggregate for row in rows if leaderboard.averages and row.aggregate is not None]
     claims = {cell.claim for cell in cells} | {row.mean_claim for row in rows if leaderboard.averages}
-    parts = [INTERVALS]
+    parts = []
+    if signs := interval_signs([*(cell.estimate.method for cell in cells), *(made.method for made in means)]):
+        parts.append(f"{signs}: 95% interval")
     if claims - {None}:
-        marks = [f"{MARKS[claim].strip()} {text}" for claim, text in _CLAIMS.items() if claim in claims]
-        parts.append(f"{', '.join(marks)} (tests against the best on the same items, 5%)")
-    if leaderboard.averages and leaderboard.aggregate is not None:
-        count = len(leaderboard.aggregate.columns)
-        parts.append(f"mean: over {count} tasks, 0 is guessing or the worst score, 1 the best")
+        marks = [f"{MARKS[claim].strip()}: {text}" for claim, text in _CLAIMS.items() if claim in claims]
+        parts.append(f"{', '.join(marks)} (by tests on the same items, 5%)")
+    if any(row.badges for row in rows):
+        parts.append("!: see below")
+    made = ["; ".join(parts)] if parts else []
+    if leaderboard.averages:
+        made.append(f"mean: over {leaderboard.averaged}; 0 is guessing (or the worst score), 1 the best score")
     if any(cell.seeds for cell in cells):
         most = max(len(cell.seeds) for cell in cells)
-        parts.append(f"{', '.join(_seeded(rows))}: means of several seeds, up to {most}")
-    if any(row.badges for row in rows):
-        parts.append("! see below")
+        made.append(f"{', '.join(_seeded(rows))}: means of several seeds, up to {most}")
     lower = [column.key for column in columns if not column.higher_is_better]
     if lower:
-        parts.append(f"lower is better: {', '.join(visible(key) for key in lower)}")
-    return "; ".join(parts)
+        made.append(f"lower is better: {', '.join(visible(key) for key in lower)}")
+    return made
 
 
-_CLAIMS = {BEST: "the best of its column", NOT_TOLD_APART: "not told apart from the best"}
+_CLAIMS = {BEST: "best of its column", NOT_TOLD_APART: "not told apart from the best"}
 
 
 def _seeded(rows: Sequence[LeaderboardRow]) -> list[str]:

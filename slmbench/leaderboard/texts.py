@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -39,6 +40,12 @@ def percent(share: float) -> str:
 SYMMETRIC = frozenset({"t", "cr2-t", "t-seeds"})
 """Methods whose intervals are as wide below a value as above it."""
 INTERVALS = "\u00b1 and [ ]: 95% intervals, symmetric or not"
+
+
+def interval_signs(methods: Iterable[str]) -> str:
+    """What intervals of these methods are shown by: `\u00b1`, `[ ]`, both, or nothing."""
+    kinds = {method in SYMMETRIC for method in methods if method != "none"}
+    return " and ".join(sign for symmetric, sign in ((True, "\u00b1"), (False, "[ ]")) if symmetric in kinds)
 
 
 def interval(low: float, high: float, method: str) -> str:

@@ -27,6 +27,7 @@ def rank(
     notices: Sequence[str] = (),
     strict: bool = False,
     whole: str | None = None,
+    without: Collection[str] = (),
 ) -> tuple[Leaderboard, str, RunProblems | None]:
     """(the leaderboard of runs, its page's path, the faults of runs that were left out, to be raised after).
 
@@ -34,6 +35,7 @@ def rank(
     reader has to know beside what the runs say. strict: nothing is ranked if one has a fault.
     whole: an output folder that the runs are in, whose files in `out` are of all its runs: what is returned is the view
     of these runs and tasks, which doesn't replace what others have there.
+    without: names of rows that are left out.
     Raises RunProblems if nothing was ranked because of faults, SlmbenchError if there is no finished run.
     """
     with phase("leaderboard"):
@@ -48,7 +50,7 @@ def rank(
 
         def build(of: Sequence[ScoredRun], named: str | None, only: Sequence[str] | None) -> Leaderboard:
             counted = averaged if named is not None else None
-            return build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted)
+            return build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted, without=without)
 
         wanted = list(tasks) if tasks else None
         if whole is None:

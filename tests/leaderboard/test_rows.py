@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
 
-from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
+from slmbench.cli import main
+from slmbench.leaderboard import _aggregate, build_leaderboard, load_runs, render_text, write_leaderboard
 from slmbench.leaderboard.writers import render_csv, render_markdown
 from slmbench.statistics.aggregate import seeds_estimate
 from slmbench.statistics.columns import ScoredTask, compare_aggregate
@@ -164,7 +166,7 @@ def test_rows_that_share_no_task_stand_with_those_that_have_their_tasks(write_ru
     assert [row.name for row in board.rows] == ["b", "d", "a", "c"]
 
 
-def test_the_mean_has_ranks_and_claims_of_its_own(write_run, tmp_path) -> None:
+def test_the_mean_has_ranks_and_claims_of_its_own(write_run, tmp_path, monkeypatch) -> None:
     drawn = np.random.default_rng(3)
     hard = {task: drawn.random(60) for task in ("nano_note", "nano_code")}
     for name, skill in (("a", 0.9), ("b", 0.85), ("c", 0.3)):
@@ -192,4 +194,66 @@ def test_the_mean_has_ranks_and_claims_of_its_own(write_run, tmp_path) -> None:
         assert shown["mean"] == told | numbers
     assert (page["aggregate"]["tasks"], page["aggregate"]["ranked"]) == (2, 4)
     plain = (tmp_path / "out" / "index.html").read_text().split("<tbody>")[1].split("</td>")[0]
+    monkeypatch.setattr(_aggregate, "MOST_SCORES", 100)
+    (told,) = build_leaderboard(runs).notices
+    assert told.text == "the mean has no ranks: there are too many scores to hold them all at once"
     assert re.search(r"\u25c6 0\.\d+ \(0\.\d+\u20130\.\d+\) rank\u00a01$", plain)
+
+
+def test_a_damaged_run_takes_its_task_from_no_mean_without_a_word(write_run, tmp_path, capsys) -> None:
+    tasks = [f"task_{number}" for number in range(5)]
+    for task in tasks:
+        for model in ("a", "b", "c"):
+            write_run(f"{model}-{task}", [1, 0, 1, 0], model=model, task=task)
+    (tmp_path / "runs" / "b-task_3" / "run.json").write_text("{}")
+    out = [str(tmp_path), "--out", str(tmp_path / "board")]
+    assert main(["leaderboard", *out]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "mean: over 4 of 5 tasks" in text and "b-task_3: left out, as it is not what it claims" in text
+    assert "the mean is over 4 of 5 tasks, those that all rows have: b lacks task_3. Run what is missing with" in text
+    assert "(`slmbench leaderboard ... --without b`): the mean is over 5 of 5 tasks then" in text
+    for name in ("index.html", "leaderboard.md", "leaderboard.json"):
+        assert "b lacks" in (tmp_path / "board" / name).read_text()
+    main(["leaderboard", *out, "--without", "b"])
+    text = capsys.readouterr().out
+    assert "mean: over 5 tasks" in text and "left out, as asked for: b" in text and " lacks " not in text
+    assert main(["leaderboard", *out, "--without", "nobody"]) == 2
+    assert "--without: no row is 'nobody'; known: a, b, c" in capsys.readouterr().err
+
+
+def test_a_row_that_lacks_most_tasks_is_named_with_what_it_costs_the_mean(write_run, tmp_path) -> None:
+    tasks = [f"task_{number}" for number in range(5)]
+    lacking = {"a": {0}, "b": {0}, "c": {0}, "d": {0}, "poor": {0, 2, 3, 4}, "whole": set()}
+    for model, without in lacking.items():
+        for number, task in enumerate(tasks):
+            if number not in without:
+                write_run(f"{model}-{task}", [1, 0], model=model, task=task)
+    runs, _ = load_runs(tmp_path)
+    board = build_leaderboard(runs)
+    (told,) = [notice for notice in board.notices if notice.kind == "mean"]
+    assert told.text.startswith("the mean is over 1 of 5 tasks, those that all rows have: 5 rows lack others.")
+    assert told.text.endswith("--without poor`): the mean is over 4 of 5 tasks then")
+    assert "poor lacks task_0, task_2, task_3, task_4" in told.details and "a lacks task_0" in told.details
+    declared = build_leaderboard(runs, aggregate=tasks[:2])
+    (told,) = [notice for notice in declared.notices if notice.kind == "mean"]
+    assert [row.name for row in declared.rows if row.aggregate] == ["whole"] and "--without" not in told.text
+    assert told.text.startswith("a row that lacks a task that the suite's mean counts has no mean: 5 rows lack others")
+    apart = [run for run in runs if run.run_id in ("a-task_1", "poor-task_1", "whole-task_0")]
+    (told,) = [notice for notice in build_leaderboard(apart).notices if notice.kind == "mean"]
+    assert told.text.startswith("there is no mean, as no task is one that all rows have: a lacks task_0; ")
+
+
+def test_what_else_keeps_a_task_from_the_mean_is_said(write_run, tmp_path) -> None:
+    for task in ("one", "two", "open"):
+        for model in ("a", "b"):
+            values = {"perplexity": [3.0, 4.0]} if task == "open" else {"exact_match": [1, 0]}
+            write_run(f"{model}-{task}", values, model=model, task=task)
+    chat = write_run("c-one", {"exact_match": [1, 0]}, model="c", task="one", key="chat", changes={"format": "chat"})
+    write_run("c-two", {"exact_match": [1, 0]}, model="c", task="two")
+    write_run("c-open", {"perplexity": [3.0, 4.0]}, model="c", task="open")
+    told = [str(notice) for notice in build_leaderboard(load_runs(tmp_path)[0]).notices if notice.kind == "mean"]
+    assert told[0].startswith("the mean is over 1 of 2 tasks, those that all rows have: c lacks one (only as chat).")
+    shutil.rmtree(chat)
+    write_run("c-one-too", {"exact_match": [1, 0]}, model="c", task="one")
+    told = [str(notice) for notice in build_leaderboard(load_runs(tmp_path)[0]).notices if notice.kind == "mean"]
+    assert told == ["open: not in the mean, as perplexity has no best score"]

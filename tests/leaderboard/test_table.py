@@ -136,9 +136,7 @@ def test_a_limit_that_all_runs_have_is_the_usual_condition(write_run, tmp_path) 
     leaderboard = build(tmp_path)
     assert [column.key for column in leaderboard.columns] == [KEY]
     assert [(shown.name, shown.cells[KEY].rank_low) for shown in leaderboard.rows] == [("nano + note", 1), ("nano", 2)]
-    assert texts(leaderboard) == [
-        "the first items alone (limit 20), ranked among themselves: nano + note, nano on nano_note"
-    ]
+    assert texts(leaderboard) == ["the first items alone, ranked among themselves (limit 20): all runs"]
 
 
 def test_sample_rows_are_badged_and_never_ranked(write_run, tmp_path) -> None:
@@ -152,9 +150,10 @@ def test_what_keeps_runs_out_of_the_ranks_is_told_once(write_run, tmp_path) -> N
     write_run("base", [1, 0], source="samples", limit=2)
     write_run("tuned", [1, 0], source="samples", limit=2, adapter="note")
     write_run("other", [1, 0], source="samples", limit=2, task="nano_choice")
-    assert tuple(texts(build(tmp_path))) == (
-        "not ranked (limit 2, samples): nano on nano_choice, nano_note; nano + note on nano_note",
-    )
+    write_run("whole", [1, 0], task="nano_code")
+    assert [str(told) for told in build(tmp_path).notices if told.kind != "mean"] == [
+        "not ranked (limit 2, samples): nano on nano_choice, nano_note; nano + note on nano_note"
+    ]
 
 
 def test_a_full_run_goes_before_a_newer_limited_one(write_run, tmp_path) -> None:

@@ -34,7 +34,7 @@ def test_no_line_is_wider_than_the_terminal(wide, width) -> None:
 def test_every_task_is_there_at_80_columns_by_its_primary_metric_and_the_mean(wide) -> None:
     text = render_text(wide, 80, color=False)
     assert "rouge" not in text and "4 more columns are on the page" in text
-    assert "mean: over 4 tasks" in " ".join(text.split())
+    assert "mean: over 4 tasks; 0 is guessing" in " ".join(text.split())
     lines = [line for line in text.splitlines() if "0.980" in line]
     mean = next(line for line in text.splitlines() if line.split()[-2:] == ["mean", "nano_arithmetic"])
     # The mean of four equal tasks has half the interval of one, and Wilson's skew.
@@ -65,7 +65,7 @@ def test_a_score_of_one_has_its_interval_too(write_run, tmp_path) -> None:
 def test_a_narrow_terminal_keeps_the_scores_and_leaves_out_intervals(wide) -> None:
     text = render_text(wide, 24, color=False)
     assert text.count("0.980 *\n") == len(TASKS) + 1  # And the mean.
-    assert "[" not in text.replace("and [ ]", "")
+    assert "[" not in text.replace("[ ]", "")
 
 
 def test_a_wide_terminal_needs_one_block(wide) -> None:
@@ -94,6 +94,9 @@ def test_a_metric_that_is_too_long_takes_two_lines(write_run, tmp_path) -> None:
 def test_rows_with_the_same_badges_share_a_line(write_run, tmp_path) -> None:
     write_run("base", [1] * 20, limit=20)
     write_run("tuned", [1] * 20, limit=20, adapter="note")
+    text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
+    assert text.count("limit 20") == 1 and "! the first items alone, ranked among themselves (limit 20): all" in text
+    write_run("whole", [1] * 40, adapter="whole")
     text = render_text(build_leaderboard(load_runs(tmp_path)[0]), 80, color=False)
     assert "! nano, nano + note: limit 20\n" in text
 
