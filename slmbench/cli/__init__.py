@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from slmbench.console import Console, phase, say, using
@@ -25,6 +26,7 @@ COMMANDS = {
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
     "sweep": "Train and evaluate a recipe over several settings: quality against cost.",
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
+    "completion": "The lines that make bash, zsh or fish complete commands, flags and names.",
     "schema": "The JSON schema of a kind of declaration, for editors.",
     "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",
     "compare": "Is B better than A? Paired test, flipped items, outputs beside each other; a gate for CI.",
@@ -35,6 +37,10 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 ok, 1 failed, 2 usage, 3 trust, 4 offline, 130 interrupted."""
     argv = sys.argv[1:] if arguments is None else arguments
+    if asked := os.environ.get("_SLMBENCH_COMPLETE"):  # The tab key of a shell.
+        from slmbench.cli._completion import answer
+
+        return answer(asked)
     share_cores()
     with using(Console(live=True)), interruptible() as interrupt:
         try:

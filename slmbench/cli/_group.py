@@ -55,9 +55,9 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-def build_group() -> click.Group:
+def build_group(kind: type[LazyGroup] = LazyGroup) -> click.Group:
     """The `slmbench` command."""
-    return LazyGroup(
+    return kind(
         name="slmbench",
         help="Declare a task once; train on it, evaluate on it, rank on it.",
         params=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,10 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._options import gathered, names_of
 from slmbench.console import colored, say, show, show_json
 from slmbench.errors import SlmbenchError
-from slmbench.workflow.sides import SHOWN_ITEMS, ComparePlan
+from slmbench.workflow.defaults import SHOWN_ITEMS
+
+if TYPE_CHECKING:
+    from slmbench.workflow.sides import ComparePlan
 
 WORSE, UNKNOWN = 1, 2
 """What a gate ends with."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import gathered, names_of
 from slmbench.console import say, show, show_json
-from slmbench.workflow.plan import DETECT, DecisionPlan
+from slmbench.workflow.defaults import DETECT
+
+if TYPE_CHECKING:
+    from slmbench.workflow.plan import DecisionPlan
 
 
 @click.command(

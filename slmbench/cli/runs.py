@@ -12,7 +12,6 @@ from slmbench.cli._options import gathered
 from slmbench.cli._runs_exchange import export_command, import_command
 from slmbench.console import say, show, show_json
 from slmbench.console.columns import GAP, Cell, print_lines, table_lines, widths_of
-from slmbench.leaderboard.texts import number, short_interval
 from slmbench.paths import shown
 from slmbench.visible import visible
 from slmbench.workflow.recipes import DEFAULT_OUT
@@ -104,6 +103,8 @@ def _fitting(header: list[str], rows: list[list[Cell]]) -> list[str]:
 
 
 def _told_short(metric: MetricPart) -> str:
+    from slmbench.leaderboard.texts import number, short_interval
+
     return number(metric.value) + short_interval(metric.ci_lo, metric.ci_hi, metric.method)
 
 

@@ -27,6 +27,7 @@ from slmbench.statistics.planning import (
 )
 from slmbench.values import JsonObject
 from slmbench.visible import visible
+from slmbench.workflow.defaults import DETECT
 from slmbench.workflow.sides import ComparedSide, alone, chosen_metrics, only_row, row_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCHEMA = 1
-DETECT = 0.03
 _MOST_PAIRS = 200
 """Of past runs, looked at."""
 _NEAR = 0.1

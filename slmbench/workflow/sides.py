@@ -13,9 +13,8 @@ from slmbench.errors import UsageError, did_you_mean
 from slmbench.leaderboard import LoadedRuns, RunProblems, ScoredRun, Who, conditions_of, read_runs, rows_of
 from slmbench.leaderboard.texts import natural
 from slmbench.visible import visible
+from slmbench.workflow.defaults import SHOWN_ITEMS
 from slmbench.workflow.rank import primaries
-
-SHOWN_ITEMS = 3
 
 
 @frozen(kw_only=True)
