@@ -44,6 +44,6 @@ if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))
     for folder in sys.argv[1:] or (
         os.path.join(here, "folder", "tasks", "ward_questions"),
-        os.path.join(here, "package", "ward_tasks", "tasks", "ward_lines"),
+        os.path.join(here, "slmbench-task-example", "slmbench_task_example", "tasks", "ward_lines"),
     ):
         write(os.path.join(folder, "ward.db"))

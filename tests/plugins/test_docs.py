@@ -88,5 +88,7 @@ def test_every_block_of_the_page_is_held_to_something() -> None:
     assert set(BLOCKS) == {"python", "yaml", "sh", "toml"}
     assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(_FOUND) == len(BLOCKS) + 1
     assert yaml.safe_load(BLOCKS["yaml"])["metrics"] == ["digits", "digits/pooled"]
-    example = (Path(__file__).resolve().parents[2] / "examples" / "package" / "pyproject.toml").read_text()
+    example = (
+        Path(__file__).resolve().parents[2] / "examples" / "slmbench-task-example" / "pyproject.toml"
+    ).read_text()
     assert all(line in example for line in BLOCKS["toml"].splitlines() if line.startswith("["))

@@ -21,6 +21,7 @@ from slmbench.leaderboard import load_runs
 from slmbench.recipe import load_recipe
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+PACKAGE = EXAMPLES / "slmbench-task-example"
 
 
 @pytest.fixture
@@ -138,15 +139,13 @@ def test_a_format_is_asked_what_it_is_and_not_its_name(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_as_an_installed_package(tmp_path: Path) -> None:
-    """Its metadata as pip writes it, on the path of a fresh process."""
-    shutil.copytree(EXAMPLES / "package" / "ward_tasks", tmp_path / "site" / "ward_tasks")
-    metadata = tmp_path / "site" / "ward_tasks-0.1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: ward-tasks\nVersion: 0.1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[slmbench.tasks]\nward = ward_tasks\n\n[slmbench.plugins]\nward = ward_tasks.registered\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
+    """As pip installs it, beside slmbench, in a fresh process."""
+    site = tmp_path / "site"
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name)
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "--target", site]
+    done = subprocess.run([*pip, tmp_path / PACKAGE.name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    env = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
 
     def slm(*argv: str) -> str:
         done = subprocess.run(
@@ -156,12 +155,20 @@ def test_the_same_as_an_installed_package(tmp_path: Path) -> None:
         return done.stdout
 
     listed = {one["name"]: one["path"] for one in json.loads(slm("list", "metrics", "--json"))}
-    assert listed["ward_unit_match"] == str(tmp_path / "site" / "ward_tasks" / "registered.py")
+    assert listed["ward_unit_match"] == str(site / "slmbench_task_example" / "registered.py")
     assert json.loads(slm("check", "ward_lines", "--json"))[0]["ok"]
     command = ("eval", "nano", "--tasks", "ward_lines", "--format", "ward_tagged", "--limit", "2", "--json")
     [record] = json.loads(slm(*command))
-    assert record["task"]["package"] == {"name": "ward-tasks", "version": "0.1.0"}
+    assert record["task"]["package"] == {"name": "slmbench-task-example", "version": "0.1.0"}
     assert [one["name"] for one in record["metrics"]] == ["exact_match", "ward_unit_match"]
+
+
+def test_the_package_s_page_names_what_is_there() -> None:
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"\]\(([^)]+)\)", text) if not (PACKAGE / name).is_file()] == []
+    code = (PACKAGE / "slmbench_task_example" / "registered.py").read_text(encoding="utf-8")
+    assert re.findall(r"`(ward_\w+)`", text) == ["ward_unit_match", "ward_tagged", "ward_rows"]
+    assert sorted(re.findall(r'"(ward_\w+)",', code)) == ["ward_rows", "ward_tagged", "ward_unit_match"]
 
 
 def test_the_databases_are_what_their_script_writes(tmp_path: Path) -> None:
