@@ -110,6 +110,58 @@ def test_cells_say_interval_and_rank_in_words_and_keys_move_between_them(visit, 
     until(tab, "location.hash.startsWith('#items') || location.hash.startsWith('#runs')")
 
 
+def test_the_table_is_one_tab_stop_that_keeps_the_focus(visit, many) -> None:
+    tab = visit(many)
+    tab.locator("tbody th a").first.wait_for()
+    where = """() => { const one = document.activeElement; const row = one.closest("tr");
+        if (row) return [Number(row.dataset.row), Number(one.dataset.col)];
+        return one === document.body ? null : one.tagName; }"""
+    stops = []
+    while len(stops) < 40:
+        tab.keyboard.press("Tab")
+        if (stop := tab.evaluate(where)) is None:
+            break
+        stops.append(stop)
+    assert stops.count([0, 0]) == 1 and sum(isinstance(stop, list) for stop in stops) == 1 and len(stops) < 40
+    tab.locator("tbody th a").first.focus()
+    places = []
+    for key in (
+        "End",
+        "PageDown",
+        "ArrowLeft",
+        "Home",
+        "ArrowLeft",
+        "Space",
+        "ArrowDown",
+        "Space",
+        "ArrowDown",
+        "Space",
+    ):
+        tab.keyboard.press(key)
+        places.append(tab.evaluate(where))
+    down = places[1][0]
+    assert places[0] == [0, 4] and down > 5 and places[2:6] == [[down, 3], [down, 0], [down, -1], [down, -1]]
+    assert places[6:] == [[down + 1, -1]] * 2 + [[down + 2, -1]] * 2
+    assert tab.locator("tbody input:checked").count() == 2
+    assert "is no longer chosen" in tab.locator(".tray").inner_text()
+    # The row with the focus is there when the table is scrolled away from it, and a key leads back to it.
+    tab.evaluate("document.querySelector('.frame').scrollTop = 1e6")
+    tab.locator('tr[aria-rowindex="301"]').wait_for()
+    assert tab.evaluate(where) == [down + 2, -1]
+    for _ in range(4):
+        tab.keyboard.press("ArrowRight")
+    assert tab.evaluate(where) == [down + 2, 3]
+    box = tab.evaluate(
+        "[document.activeElement, document.querySelector('.frame')].map((one) => one.getBoundingClientRect().top)"
+    )
+    assert box[0] > box[1]
+    tab.locator(".peek:not([hidden])").wait_for()
+    tab.keyboard.press("Escape")
+    assert tab.locator(".peek").is_hidden() and tab.evaluate(where) == [down + 2, 3]
+    tab.keyboard.press("Escape")
+    assert tab.evaluate(where) == "INPUT"
+
+
 def test_one_condition_stands_beside_the_other_and_columns_can_be_chosen(visit, few) -> None:
     tab = visit(few, "#table")
     heads = tab.locator("thead th.score").all_inner_texts()

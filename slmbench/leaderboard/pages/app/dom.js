@@ -39,6 +39,17 @@ export function fill(element, ...children) {
   return element;
 }
 
+// children of an element: those it has already stay where they are, with their focus. Both are in the same order.
+export function replaced(element, children) {
+  const kept = new Set(children);
+  for (const child of Array.from(element.childNodes)) if (!kept.has(child)) child.remove();
+  let next = element.firstChild;
+  for (const child of children) {
+    if (child === next) next = next.nextSibling;
+    else element.insertBefore(child, next);
+  }
+}
+
 // A labelled list of choices. options: [value, words] pairs, or [group, pairs] if `grouped`.
 export function choose(label, options, value, onchange, { hidden = false, kind = "" } = {}) {
   const select = h("select", { "aria-label": hidden ? label : null, onchange: () => onchange(select.value) });

@@ -1,28 +1,44 @@
 // A card beside the score under the pointer or the focus: its interval to scale, and everything that is known of it.
 
 import { nameOf } from "./data.js";
-import { fill, h, s } from "./dom.js";
+import { button, fill, h, s } from "./dom.js";
 import { intervalText, number, ranks } from "./forms.js";
 
 let card = null;
 let timer = 0;
+let leaving = 0;
 
 export function peekAt(anchor, page, row, column) {
   clearTimeout(timer);
+  clearTimeout(leaving);
   timer = setTimeout(() => show(anchor, page, row, column), card && !card.hidden ? 20 : 160);
 }
 
 export function unpeek() {
   clearTimeout(timer);
+  clearTimeout(leaving);
   if (card) card.hidden = true;
 }
+
+// The pointer has a moment to go from the score to its card, where it may stay.
+export function unpeekSoon() {
+  clearTimeout(timer);
+  leaving = setTimeout(unpeek, 250);
+}
+
+// Ahead of what else Escape does, which a card takes first.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !card || card.hidden) return;
+  event.preventDefault();
+  unpeek();
+}, true);
 
 function show(anchor, page, row, column) {
   const cell = row.cells[column.position];
   if (!cell || !anchor.isConnected) return;
   if (!card) {
     // Every word of it is in the link's own name, too.
-    card = h("div.peek", { "aria-hidden": "true" });
+    card = h("div.peek", { "aria-hidden": "true", onmouseenter: () => clearTimeout(leaving), onmouseleave: unpeekSoon });
     document.body.append(card);
   }
   const told = [
@@ -33,6 +49,7 @@ function show(anchor, page, row, column) {
     ["note", cell.badges.join(", ")],
   ];
   fill(card,
+    button("\u00d7", unpeek, { class: "close", tabindex: "-1", onmousedown: (event) => event.preventDefault() }),
     h("p.title", {}, h("b", {}, nameOf(column)), " ", h("span", {}, column.metric)),
     h("p.big", { class: cell.claim === "best" ? "big best" : cell.claim ? "big tied" : "big" }, number(cell.value),
       cell.claim && h("small", {}, cell.claim === "best" ? "\u25c6 best here" : "\u25c7 not told apart from the best")),

@@ -1,10 +1,10 @@
 // The table: rows are models, columns are metrics under a condition; only the rows in sight are in the document.
 
 import { cellWords, columnKeyed, costOf, nameOf, rowNamed } from "./data.js";
-import { button, choose, fill, h } from "./dom.js";
+import { button, choose, fill, h, replaced } from "./dom.js";
 import { filterBar } from "./filter.js";
 import { FORMS, NONE, intervalText, number, percent, ranks } from "./forms.js";
-import { peekAt, unpeek } from "./peek.js";
+import { peekAt, unpeek, unpeekSoon } from "./peek.js";
 import { askedColumns, columnPicker, shownColumns, shownCosts } from "./picker.js";
 import { address, amend, unknown } from "./route.js";
 
@@ -22,10 +22,12 @@ export function tableView(page, params) {
   const shows = choose("Cell shows", SHOWS, cell, (value) => {
     state.cell = value;
     amend({ cell: value === "whiskers" ? "" : value });
+    drawn.clear();
     draw();
   });
   const picker = columnPicker(page, params, () => {
     columns = columnsOf(page, params);
+    state.focus = [0, 0];
     head();
     refresh();
   });
@@ -36,17 +38,19 @@ export function tableView(page, params) {
   let rows = [];
   const thead = h("thead");
   const tbody = h("tbody");
+  // Position -> the row's element, of the rows in the document.
+  const drawn = new Map();
   const cols = h("colgroup");
-  const table = h("table.grid", { "aria-label": "Scores by model" }, cols, thead, tbody);
+  const table = h("table.grid", { role: "grid", "aria-label": "Scores by model, by arrow keys" }, cols, thead, tbody);
   const frame = h("div.frame", { role: "region", "aria-label": "Scores", onscroll: () => requestAnimationFrame(draw) }, table);
   const tray = h("div.tray", { hidden: true });
 
   function head() {
     fill(cols, h("col.name"), columns.map((column) => h(`col.${column.kind}`)));
-    fit();
     table.setAttribute("aria-colcount", String(columns.length + 1));
-    fill(thead, h("tr", { "aria-rowindex": "1" },
-      headCell({ key: "name", title: "Model", label: "Model", kind: "name" }), columns.map(headCell)));
+    fill(thead, h("tr", { "aria-rowindex": "1", "data-row": "-1" },
+      [{ key: "name", title: "Model", label: "Model", kind: "name" }, ...columns].map(headCell)));
+    fit();
   }
 
   // Columns are as wide as the window lets them be, within reason; past that the frame scrolls.
@@ -58,16 +62,17 @@ export function tableView(page, params) {
     const least = narrow ? 96 : 112;
     const name = narrow ? 148 : Math.max(230, Math.min(340, room * 0.21));
     const wide = Math.max(least, Math.min(156, Math.floor((room - name - costs * 104) / scores)));
-    table.style.setProperty("--name", `${name}px`);
+    frame.style.setProperty("--name", `${name}px`);
     table.style.setProperty("--wide", `${wide}px`);
     table.style.setProperty("width", `${name + scores * wide + costs * 104}px`);
+    frame.style.setProperty("--head", `${thead.offsetHeight}px`);
   }
 
-  function headCell(column) {
+  function headCell(column, at) {
     const sorted = state.sort === column.key;
     return h(`th.${column.kind}`, { scope: "col", title: column.title, "aria-sort": sorted ? (state.up ? "ascending" : "descending") : null },
       button([h("b", {}, breakable(column.label)), column.notes && column.notes.map((note) => h("small", {}, breakable(note)))],
-        () => sortBy(column)));
+        () => sortBy(column), { tabindex: stop(-1, at), "data-col": at }));
   }
 
   function sortBy(column) {
@@ -87,7 +92,8 @@ export function tableView(page, params) {
 
   function refresh() {
     rows = sorted(page, bar.rows(), columns, state);
-    state.focus[0] = 0;
+    drawn.clear();
+    stopAt(rows.length ? Math.min(0, state.focus[0]) : -1, Math.max(0, state.focus[1]));
     if (frame.scrollTop) frame.scrollTop = 0;
     draw();
   }
@@ -99,31 +105,57 @@ export function tableView(page, params) {
     const from = Math.max(0, Math.floor(frame.scrollTop / height) - AHEAD);
     const to = Math.min(rows.length, Math.ceil((frame.scrollTop + Math.max(frame.clientHeight, innerHeight - 200)) / height) + AHEAD);
     table.setAttribute("aria-rowcount", String(rows.length + 1));
-    // A row that has the focus must not be taken from under it.
-    const focused = tbody.contains(document.activeElement);
-    fill(tbody, pad(from * height), rows.slice(from, to).map((row, at) => line(row, from + at)), pad((rows.length - to) * height));
-    if (!rows.length) fill(tbody, h("tr", {}, h("td.nothing", { colspan: columns.length + 1 }, "No model has all of these words.")));
-    if (focused) focusCell();
+    const shown = Array.from({ length: Math.max(0, to - from) }, (_, at) => from + at);
+    // The row of the tab stop is there wherever the table is scrolled to, so that it keeps the focus and can be reached.
+    const held = state.focus[0];
+    if (held >= 0 && held < rows.length && (held < from || held >= to)) shown.splice(held < from ? 0 : shown.length, 0, held);
+    const lines = [];
+    let done = 0;
+    for (const at of shown) {
+      if (at > done) lines.push(pad((at - done) * height));
+      if (!drawn.has(at)) drawn.set(at, line(rows[at], at));
+      lines.push(drawn.get(at));
+      done = at + 1;
+    }
+    if (rows.length > done) lines.push(pad((rows.length - done) * height));
+    if (!rows.length) lines.push(h("tr", {}, h("td.nothing", { colspan: columns.length + 1 }, "No model has all of these words.")));
+    replaced(tbody, lines);
+    for (const at of Array.from(drawn.keys())) if (!drawn.get(at).isConnected) drawn.delete(at);
   }
 
   function pad(pixels) {
-    return pixels > 0 && h("tr.pad", { "aria-hidden": "true", "--high": `${pixels}px` }, h("td", { colspan: columns.length + 1 }));
+    return h("tr.pad", { "aria-hidden": "true", "--high": `${pixels}px` }, h("td", { colspan: columns.length + 1 }));
+  }
+
+  function stop(at, column) {
+    return state.focus[0] === at && state.focus[1] === column ? "0" : "-1";
+  }
+
+  // The grid has one tab stop; what is in it has the columns -1 (the box), 0 (the name), 1 and on.
+  function stopAt(at, column) {
+    table.querySelectorAll('[tabindex="0"]').forEach((one) => one.setAttribute("tabindex", "-1"));
+    state.focus = [at, column];
+    found(at, column)?.setAttribute("tabindex", "0");
+  }
+
+  function found(at, column) {
+    return table.querySelector(`tr[data-row="${at}"] [data-col="${column}"]`);
   }
 
   function line(row, at) {
-    const stop = (column) => (state.focus[0] === at && state.focus[1] === column ? "0" : "-1");
     return h("tr", { "aria-rowindex": String(at + 2), "data-row": String(at) },
-      nameCell(row, stop(0)),
+      nameCell(row, at),
       columns.map((column, position) => {
-        if (column.kind === "cost") return h("td.cost", {}, costText(row, page, column));
-        return scoreCell(row, column, state.cell, stop(position + 1));
+        const place = { tabindex: stop(at, position + 1), "data-col": position + 1 };
+        if (column.kind === "cost") return h("td.cost", place, costText(row, page, column));
+        return scoreCell(row, column, state.cell, place);
       }));
   }
 
-  function nameCell(row, tabindex) {
-    const box = h("input", { type: "checkbox", checked: picked.includes(row.name), "aria-label": `compare ${row.name}`, onchange: () => pick(row) });
-    return h("th.name", { scope: "row" }, box,
-      h("a", { href: address("runs", { row: row.name }), title: row.name, tabindex, "data-col": "0" },
+  function nameCell(row, at) {
+    const box = h("input", { type: "checkbox", checked: picked.includes(row.name), "aria-label": `compare ${row.name}`, tabindex: stop(at, -1), "data-col": "-1", onchange: () => pick(row) });
+    return h("th.name", { scope: "row" }, h("label.tickbox", {}, box),
+      h("a", { href: address("runs", { row: row.name }), title: row.name, tabindex: stop(at, 0), "data-col": "0" },
         h("b", {}, row.model), rowNotes(row)));
   }
 
@@ -131,65 +163,60 @@ export function tableView(page, params) {
     const at = picked.indexOf(row.name);
     if (at >= 0) picked.splice(at, 1);
     else picked.push(row.name);
-    if (picked.length > 2) picked.shift();
-    amend({ a: picked[0], b: picked[1] });
-    showTray();
-    draw();
+    ticked(picked.length > 2 ? picked.shift() : "");
   }
 
-  function showTray() {
+  // left: the model that a third one took the place of.
+  function ticked(left = "") {
+    amend({ a: picked[0] || "", b: picked[1] || "" });
+    for (const [at, one] of drawn) one.querySelector("input").checked = picked.includes(rows[at].name);
+    showTray(left);
+  }
+
+  function showTray(left = "") {
     tray.hidden = !picked.length;
     if (picked.length === 1) fill(tray, h("span", {}, h("b.a", {}, picked[0]), " is chosen. Choose another one to compare it with."));
     if (picked.length === 2) {
       const [a, b] = picked;
-      fill(tray, h("a.go", { href: address("compare", { a, b }) }, "Is ", h("b.b", {}, b), " better than ", h("b.a", {}, a), "?"));
+      fill(tray, h("a.go", { href: address("compare", { a, b }) }, "Is ", h("b.b", {}, b), " better than ", h("b.a", {}, a), "?"),
+        left && h("small", {}, `Two at a time: ${left} is no longer chosen.`));
     }
     if (picked.length) tray.append(button("\u00d7", () => {
       picked.length = 0;
-      amend({ a: "", b: "" });
-      showTray();
-      draw();
+      ticked();
+      found(...state.focus)?.focus();
     }, { "aria-label": "choose none", class: "close" }));
   }
 
-  function focusCell() {
-    const [at, column] = state.focus;
-    tbody.querySelector(`tr[data-row="${at}"] [data-col="${column}"]`)?.focus({ preventScroll: true });
-  }
-
   function keys(event) {
-    if (!(event.target instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!event.target.dataset.col || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !event.defaultPrevented) bar.element.querySelector("input").focus();
     const reached = Math.max(1, Math.floor(frame.clientHeight / rowHeight(table)) - 2);
-    const links = [0, ...columns.flatMap((column, at) => (column.kind === "cost" ? [] : [at + 1]))];
-    const here = links.indexOf(state.focus[1]);
+    const [row, column] = state.focus;
     const moves = {
-      ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1], PageDown: [reached, 0], PageUp: [-reached, 0],
-      Home: [0, -here], End: [0, links.length - 1 - here],
+      ArrowDown: [row + 1, column], ArrowUp: [row - 1, column], ArrowRight: [row, column + 1], ArrowLeft: [row, column - 1],
+      PageDown: [row + reached, column], PageUp: [Math.max(0, row - reached), column], Home: [row, 0], End: [row, columns.length],
     };
-    const move = moves[event.key];
+    const move = event.key in moves && moves[event.key];
     if (!move) return;
     event.preventDefault();
-    const at = Math.min(rows.length - 1, Math.max(0, state.focus[0] + move[0]));
-    state.focus = [at, links[Math.min(links.length - 1, Math.max(0, here + move[1]))]];
-    const height = rowHeight(table);
-    const top = at * height;
-    const low = frame.clientHeight - thead.offsetHeight - height;
-    if (top < frame.scrollTop) frame.scrollTop = top;
-    else if (top > frame.scrollTop + low) frame.scrollTop = top - low;
+    const at = Math.min(rows.length - 1, Math.max(-1, move[0]));
+    stopAt(at, Math.min(columns.length, Math.max(at < 0 ? 0 : -1, move[1])));
     draw();
-    focusCell();
-    document.activeElement.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const cell = found(...state.focus);
+    cell.focus({ preventScroll: true });
+    cell.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
-  tbody.addEventListener("keydown", keys);
-  tbody.addEventListener("focusin", (event) => {
+  table.addEventListener("keydown", keys);
+  table.addEventListener("focusin", (event) => {
     const column = event.target.dataset.col;
     if (column === undefined) return;
-    state.focus = [Number(event.target.closest("tr").dataset.row), Number(column)];
-    show(event.target);
+    stopAt(Number(event.target.closest("tr").dataset.row), Number(column));
+    show(event.target.closest("td.score a"));
   });
   tbody.addEventListener("mouseover", (event) => show(event.target.closest("td.score a")));
-  tbody.addEventListener("mouseleave", unpeek);
+  tbody.addEventListener("mouseleave", unpeekSoon);
   tbody.addEventListener("focusout", unpeek);
   const show = (link) => {
     const column = link && columns[Number(link.dataset.col) - 1];
@@ -256,24 +283,19 @@ function scaleOf(page, read, up) {
   };
 }
 
-function scoreCell(row, column, shows, tabindex) {
+function scoreCell(row, column, shows, place) {
   const made = column.at(row);
   const kind = column.kind;
-  if (!made) return h(`td.${kind}.none`, {}, NONE);
+  if (!made) return h(`td.${kind}.none`, place, NONE);
   const claim = made.claim === "best" ? ".best" : made.claim ? ".tied" : "";
   const whisker = made.known && shows === "whiskers";
   const set = { "--heat-at": (column.scale.heat(made.value) * 0.45).toFixed(1) };
   if (whisker) Object.assign(set, { "--low": column.scale.at(made.low).toFixed(1), "--high": column.scale.at(made.high).toFixed(1), "--at": column.scale.at(made.value).toFixed(1) });
   const words = column.of ? cellWords(made, column.of, { number, intervalText }) : meanWords(made);
   const href = column.of ? address("items", { row: row.name, column: column.key }) : address("runs", { row: row.name });
-  const order = row.position;
   return h(`td.${kind}${claim}${whisker ? ".whisker" : ""}`, set,
-    h("a", { href, tabindex, "aria-label": words, "data-col": tabColumn(column), "data-order": order },
+    h("a", { href, ...place, "aria-label": words },
       whisker && h("i", {}, made.rankLow !== null ? ranks(made.rankLow, made.rankHigh) : made.badges[0] || ""), cellText(made, column, shows)));
-}
-
-function tabColumn(column) {
-  return String(column.place);
 }
 
 function cellText(made, column, shows) {
@@ -304,9 +326,6 @@ export function rowNotes(row) {
 }
 
 function sorted(page, rows, columns, state) {
-  columns.forEach((column, at) => {
-    column.place = at + 1;
-  });
   if (!state.sort) return rows;
   const way = state.up ? 1 : -1;
   if (state.sort === "name") {
