@@ -210,8 +210,8 @@ class Leaderboard:
 
     @property
     def averages(self) -> bool:
-        """Whether the aggregate is worth a column of its own: it is the mean of more than one."""
-        return self.aggregate is not None and len(self.aggregate.columns) > 1
+        """Whether the aggregate has a column of its own: there is more than one task that could count in it."""
+        return self.aggregate is not None and len(self.averageable) > 1
 
     @property
     def averageable(self) -> tuple[str, ...]:

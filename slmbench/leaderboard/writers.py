@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -17,14 +15,13 @@ from slmbench.files import unbroken
 from slmbench.leaderboard._page_files import DataFolder
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.page import render_page
+from slmbench.leaderboard.spreadsheets import render_csv, render_notices
 from slmbench.leaderboard.table import BEST, NOT_TOLD_APART, Leaderboard, LeaderboardColumn, LeaderboardRow
-from slmbench.leaderboard.texts import count, duration, interval, json_ready, number, rank_range, size
+from slmbench.leaderboard.texts import count, duration, interval, number, rank_range, size
 from slmbench.paths import shown
 from slmbench.values import Estimate
 from slmbench.visible import visible
 
-# A spreadsheet takes text that starts with one of these for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MARKS = {BEST: "**", NOT_TOLD_APART: "*"}
 # Of the cases that a notice stands for.
 DETAILS_SHOWN = 10
@@ -35,7 +32,7 @@ _MARKDOWN = re.compile(r"([\\`*\[\]<>&|~#!])")
 def write_leaderboard(
     leaderboard: Leaderboard, runs: Sequence[ScoredRun], out: Path, *, no_texts: bool = False
 ) -> list[Path]:
-    """Writes leaderboard.json, leaderboard.csv, leaderboard.md and index.html into out; returns their paths.
+    """Writes leaderboard.json, leaderboard.csv, notices.csv, leaderboard.md and index.html; returns their paths.
 
     Beside index.html is `data/`, which it loads from. runs: those that the leaderboard was built from; the page shows
     samples of them and links to their folders. no_texts: digests of texts in place of them. Every file is written
@@ -47,6 +44,7 @@ def write_leaderboard(
     contents = {
         "leaderboard.json": json.dumps(leaderboard.as_json(), indent=2, allow_nan=False) + "\n",
         "leaderboard.csv": render_csv(leaderboard),
+        "notices.csv": render_notices(leaderboard),
         "leaderboard.md": render_markdown(leaderboard),
     }
     temporary = {out / name: out / f".{name}.{os.getpid()}.tmp" for name in (*contents, "index.html")}
@@ -77,64 +75,6 @@ def write_leaderboard(
             with suppress(OSError):
                 beside.unlink()
     return list(temporary)
-
-
-_CONDITION = ("label", "format", "shots", "cot", "version", "limit", "max_tokens", "source")
-
-
-def render_csv(leaderboard: Leaderboard) -> str:
-    """One line a score (long form, for data frames and spreadsheets); numbers stay numbers, text can't be a formula.
-
-    All that leaderboard.json has of a score is in its line, and of notices those that are badges.
-    """
-    costs = list(leaderboard.rows[0].cost) if leaderboard.rows else []
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    head = ["name", "model", "adapter", "variant", "quantization", "method", "rank", "recipe", "badges"]
-    head += ["mean", "mean_ci_low", "mean_ci_high", "mean_rank_low", "mean_rank_high"]
-    asked = ["column", "task", "metric", "primary", "higher_is_better", "chance", "condition"]
-    scores = ["value", "stderr", "ci_low", "ci_high", "interval", "n", "rank_low", "rank_high", "claim", "cell_badges"]
-    runs = ["run_id", "run_ids", "seeds", "comparability_key", "n_cut_at_max_tokens", "n_ended_by_stop"]
-    writer.writerow([*head, *asked, *_CONDITION[1:], *scores, *runs, *costs])
-    for row in leaderboard.rows:
-        who: list[object] = [row.name, row.model, row.adapter, row.variant, row.quantization, row.method, row.rank]
-        who += [row.recipe, "; ".join(row.badges), *_csv_mean(row), row.mean_rank_low, row.mean_rank_high]
-        for column in leaderboard.columns:
-            cell = row.cells.get(column.key)
-            if cell is None:
-                continue
-            made = cell.estimate
-            known = made.method != "none"
-            line = [*who, column.key, column.task, column.metric, column.primary, column.higher_is_better]
-            line += [column.chance, *(getattr(column.condition, name) for name in _CONDITION)]
-            line += [made.value, *((made.stderr, made.ci_low, made.ci_high) if known else (None,) * 3), made.method]
-            line += [made.n, cell.rank_low, cell.rank_high, cell.claim, "; ".join(cell.badges)]
-            line += [cell.run_id, " ".join(cell.run_ids), " ".join(map(str, cell.seeds)), column.condition.key]
-            ends = [leaderboard.runs[run_id] for run_id in cell.run_ids if run_id in leaderboard.runs]
-            line += [sum(run.cut for run in ends), sum(run.stopped for run in ends)]
-            writer.writerow([_csv_cell(value) for value in (*line, *(row.cost[cost] for cost in costs))])
-    return buffer.getvalue()
-
-
-def _csv_mean(row: LeaderboardRow) -> tuple[float | None, float | None, float | None]:
-    made = row.aggregate
-    if made is None:
-        return None, None, None
-    if made.method == "none":
-        return made.value, None, None
-    return made.value, made.ci_low, made.ci_high
-
-
-def _csv_cell(value: object) -> object:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return csv_text(value) if isinstance(value, str) else json_ready(value)
-
-
-def csv_text(text: str) -> str:
-    """text for a CSV cell: controls made visible, and `'` before what a spreadsheet would run (=, +, -, @, tab, CR)."""
-    risky = text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS)
-    return ("'" if risky else "") + visible(text)
 
 
 def render_markdown(leaderboard: Leaderboard) -> str:

@@ -9,8 +9,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from slmbench.files import write_atomically
+from slmbench.leaderboard.spreadsheets import csv_text
 from slmbench.leaderboard.texts import INTERVALS, count, duration, interval, number, size
-from slmbench.leaderboard.writers import csv_text, markdown_text
+from slmbench.leaderboard.writers import markdown_text
 from slmbench.statistics.seeds import spread_of
 from slmbench.sweeps._page import render_page
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn

@@ -86,7 +86,7 @@ def test_pages_are_the_old_ones_or_the_new_ones(commands: Commands, tmp_path: Pa
     assert commands(*words)[0] == 0
     before = state(out)
     assert {name for name in before if not name.startswith("data/")} == {
-        *("index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md")
+        *("index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md", "notices.csv")
     }
     make_run(tmp_path, "run-b", [1.0, 1.0, 1.0], adapter="other")
     code, said = commands(*words, event="open", part=".md.", number="SIGTERM")

@@ -10,7 +10,8 @@ import pytest
 
 from slmbench.cli import main
 from slmbench.leaderboard import _aggregate, build_leaderboard, load_runs, render_text, write_leaderboard
-from slmbench.leaderboard.writers import render_csv, render_markdown
+from slmbench.leaderboard.spreadsheets import render_csv
+from slmbench.leaderboard.writers import render_markdown
 from slmbench.statistics.aggregate import seeds_estimate
 from slmbench.statistics.columns import ScoredTask, compare_aggregate
 from tests.leaderboard.conftest import read_page

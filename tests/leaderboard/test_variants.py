@@ -11,7 +11,8 @@ import pytest
 from slmbench.leaderboard import build_leaderboard, load_runs, render_text, write_leaderboard
 from slmbench.leaderboard._records import RunProblems
 from slmbench.leaderboard.page import render_page
-from slmbench.leaderboard.writers import render_csv, render_markdown
+from slmbench.leaderboard.spreadsheets import render_csv
+from slmbench.leaderboard.writers import render_markdown
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from slmbench.foreign import decode_json
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.leaderboard._records import RunProblems
 from slmbench.leaderboard.page import render_page
-from slmbench.leaderboard.writers import render_csv, render_markdown
+from slmbench.leaderboard.spreadsheets import render_csv
+from slmbench.leaderboard.writers import render_markdown
 from slmbench.models import load_model, resolve_model
 from slmbench.runs import (
     READS,
