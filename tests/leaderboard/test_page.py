@@ -98,7 +98,7 @@ def page(write_run, tmp_path) -> Page:
 
 def test_without_a_script_score_interval_and_rank_are_in_a_table(page) -> None:
     assert "0.625 (0.470\u20130.758) rank\u00a01" in page.text("td")
-    assert "score (95% interval), then the ranks that the data leaves open" in page.text("caption")
+    assert "score (95% interval), then the ranks that the data leaves open" in page.text("p")
     assert len(page.all("caption")) == len(page.all("table")) == 1
     assert all(head.get("scope") for head in page.all("th"))
     assert ("html", {"lang": "en"}) in page.elements

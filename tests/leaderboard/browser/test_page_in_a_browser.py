@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
@@ -46,7 +47,14 @@ def test_no_view_has_anything_that_axe_finds_fault_with(visit, few, picture, sch
     for view in VIEWS:
         tab.evaluate("view => { location.hash = view; }", view)
         ready(tab, view)
+        if view == "table":
+            # A card is open, and an address that names what isn't there is told of.
+            tab.evaluate("location.hash = '#table?sort=gone'")
+            tab.get_by_role("alert").wait_for()
+            tab.locator("tbody td.score a").first.focus()
+            tab.locator(".peek").wait_for()
         picture(tab, f"few-{view}-{scheme}")
+        assert tab.locator(".how").count() == 1
         tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         if view == "runs":
             until(tab, "document.querySelectorAll('.run .body > .facts').length === 3")
@@ -71,7 +79,7 @@ def test_a_run_s_text_is_never_more_than_text(visit, few) -> None:
         if view == "runs":
             tab.locator(".run > summary").last.click()
             tab.locator(".run .facts").first.wait_for()
-        assert tab.title() == "slmbench leaderboard: few"
+        assert tab.title() == f"{view.capitalize()}: slmbench leaderboard: few".replace("Runs", "Runs and notices")
         assert tab.locator("img, iframe, script[src]").count() == 0
 
 
@@ -83,6 +91,9 @@ def test_a_reader_filters_sorts_and_sends_what_is_seen_as_a_link(visit, many, pi
     assert tab.evaluate("document.querySelectorAll('*').length") < 5000
     tab.get_by_label("Filter").fill("elm <1b")
     until(tab, "document.querySelector('output.told').innerText === '100 of 300 models'")
+    tab.get_by_label("Filter").fill("elm <1b <2zz")
+    said = tab.locator("output.told").inner_text()
+    assert said == "100 of 300 models; “<2zz” is no bound, which is like <2b or >=500m"
     tab.locator("thead button", has_text="sums").click()
     link = tab.url
     assert "q=elm" in link and "sort=sums" in link
@@ -244,6 +255,9 @@ def test_a_run_s_own_address_opens_it(visit, few) -> None:
     tab.locator("details.wanted[open]").wait_for()
     assert "chat-1" in tab.locator("details.wanted").inner_text()
     assert tab.locator("details.wanted").get_attribute("id") == "run-chat-1"
+    tab.get_by_label("search models and run ids").fill("NOTES-2")
+    until(tab, "document.querySelector('.runs output.told').innerText === '1 of 3 models'")
+    assert "onerror" in tab.locator("details.run:visible").inner_text()
 
 
 @pytest.mark.parametrize(
@@ -275,7 +289,11 @@ def test_what_an_address_names_wrongly_is_said_until_the_reader_goes_on(visit, f
 
 
 def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) -> None:
-    tab = visit(few, "#table?cols=all", viewport={"width": 718, "height": 1000})
+    columns = json.loads((few / "leaderboard.json").read_text(encoding="utf-8"))["columns"]
+    chat = next(
+        column["key"] for column in columns if column["key"].startswith("notes") and "chat" in json.dumps(column)
+    )
+    tab = visit(few, f"#table?cols=all&sort={quote(chat)}", viewport={"width": 718, "height": 1000})
     tab.locator("tbody th a").first.wait_for()
     tab.emulate_media(media="print")
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
@@ -285,6 +303,13 @@ def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) ->
     assert tables.count() == 2
     heads = [head for table in tables.all() for head in table.locator("thead th").all_inner_texts()[1:]]
     assert len(heads) == 8
+    assert (
+        tab.locator(".paper > p").first.inner_text()
+        == "3 models. Sorted by notes (chat): exact_match/strict, descending."
+    )
+    assert tab.locator(".paper li").count() == len(
+        tab.evaluate("JSON.parse(document.getElementById('data').textContent).notices")
+    )
     assert [table.locator("tbody tr").count() for table in tables.all()] == [3, 3]
     wide = tab.evaluate("[...document.querySelectorAll('.paper *')].map((one) => one.getBoundingClientRect().right)")
     assert max(wide) <= 718
@@ -297,6 +322,14 @@ def test_a_phone_has_no_sideways_scroll_but_in_the_table(visit, few, picture) ->
         ready(tab, view)
         picture(tab, f"few-{view}-phone")
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390, view
+        assert (
+            tab.locator(".tabs a").last.bounding_box()["x"] + tab.locator(".tabs a").last.bounding_box()["width"] <= 390
+        )
+        if view == "table":
+            # Fingers have room: a box is part of what is at least 24 pixels each way; no rank is cut.
+            assert min(tab.locator(".tickbox").first.bounding_box()[side] for side in ("width", "height")) >= 24
+            cut = "[...document.querySelectorAll('td i')].filter((one) => one.scrollWidth > one.clientWidth).length"
+            assert tab.evaluate(cut) == 0
 
 
 def test_without_a_script_the_scores_are_in_a_table(visit, few) -> None:

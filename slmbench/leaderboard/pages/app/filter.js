@@ -20,7 +20,9 @@ export function filterBar(page, params, onchange, ...more) {
       return passes(filter, row.search, parameters);
     });
     const all = plural(page.rows.length, "model");
-    told.textContent = found.length === page.rows.length ? all : `${found.length} of ${all}`;
+    const some = found.length === page.rows.length ? all : `${found.length} of ${all}`;
+    const unclear = filter.unclear.map((part) => `\u201c${part}\u201d`).join(", ");
+    told.textContent = unclear ? `${some}; ${unclear} is no bound, which is like <2b or >=500m` : some;
     return found;
   };
   const changed = () => {
@@ -50,7 +52,14 @@ export function filterBar(page, params, onchange, ...more) {
     ["family", state.family, families.some(([name]) => name === state.family)],
     ["size", state.size, Number.isFinite(Number(state.size))],
   ];
-  return { element, rows, asked };
+  // The same as paper has it: which rows these are, of how many.
+  const words = () => {
+    const narrowed = [
+      state.q && `filter \u201c${state.q}\u201d`, state.family && `family ${state.family}`, state.size && `up to ${count(Number(state.size)).replace(".0", "")}`,
+    ].filter(Boolean);
+    return `${told.textContent}${narrowed.length ? ` (${narrowed.join(", ")})` : ""}.`;
+  };
+  return { element, rows, asked, words };
 }
 
 function counted(names) {

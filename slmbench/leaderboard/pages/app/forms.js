@@ -55,20 +55,22 @@ export function plural(amount, noun) {
   return amount === 1 ? `1 ${noun}` : `${amount.toLocaleString("en")} ${noun}s`;
 }
 
-// "qwen <2b": words that a name must have, and bounds on its parameters ("2b" alone is a word).
+// "qwen <2b": words that a name must have, and bounds on its parameters ("2b" alone is a word). unclear: what begins
+// like a bound and is none; it bounds nothing.
 export function readFilter(text) {
   const words = [];
   const bounds = [];
+  const unclear = [];
   for (const part of text.toLowerCase().split(/\s+/).filter(Boolean)) {
     const bound = /^(<=|>=|<|>)(\d+(?:\.\d+)?)([kmbgt]?)b?$/.exec(part);
     if (!bound) {
-      words.push(part);
+      (/^[<>]/.test(part) ? unclear : words).push(part);
       continue;
     }
     const unit = { k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12, "": 1 }[bound[3] || (part.endsWith("b") ? "b" : "")];
     bounds.push([bound[1], Number(bound[2]) * unit]);
   }
-  return { words, bounds };
+  return { words, bounds, unclear };
 }
 
 export function passes(filter, text, parameters) {

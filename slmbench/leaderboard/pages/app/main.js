@@ -3,6 +3,7 @@
 import { compareView } from "./compare.js";
 import { readPage } from "./data.js";
 import { fill, h } from "./dom.js";
+import { plural } from "./forms.js";
 import { itemsView } from "./items.js";
 import { plotView } from "./plot.js";
 import { paper } from "./print.js";
@@ -19,7 +20,9 @@ function start() {
   const app = document.getElementById("app");
   if (!page.rows.length) return;
   const notes = document.getElementById("notes");
-  const shelf = document.createDocumentFragment();
+  const how = document.getElementById("how");
+  const title = document.title;
+  notes?.remove();
   const tabs = h("nav.tabs", { "aria-label": "Views" });
   const stage = h("div.stage");
   const printed = h("div.printed", { "aria-hidden": "true" });
@@ -38,12 +41,11 @@ function start() {
     const { view, params, wrong } = readRoute(location.hash);
     unpeek();
     if (current && current.closed) current.closed();
-    // A view may have taken the notes in; they outlive it.
-    if (notes) shelf.append(notes);
     for (const link of tabs.children) {
       if (link.dataset.view === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
+    document.title = `${NAMES[view]}: ${title}`;
     keep();
     // What had the focus has it again where the same view comes up anew, as after a choice of another model.
     const at = Array.from(stage.querySelectorAll("select")).indexOf(document.activeElement);
@@ -60,8 +62,8 @@ function start() {
   }
 
   const said = page.notices.reduce((sum, [, texts]) => sum + texts.length, 0);
-  fill(tabs, Object.keys(MADE).map((name) => h("a", { href: address(name), "data-view": name }, NAMES[name],
-    name === "runs" && said > 0 && h("span.count", { title: "notices" }, said.toLocaleString("en")))));
+  fill(tabs, Object.keys(MADE).map((name) => h("a", { href: address(name), "data-view": name }, name === "runs" && said > 0 ? "Runs and " : NAMES[name],
+    name === "runs" && said > 0 && h("span.count", {}, plural(said, "notice")))));
   window.addEventListener("hashchange", () => show(true));
   document.addEventListener("amended", () => {
     keep();
@@ -71,12 +73,15 @@ function start() {
   window.addEventListener("beforeprint", () => {
     if (current && current.print) fill(printed, paper(page, current.print()));
     document.body.classList.toggle("onpaper", Boolean(current && current.print));
+    // Paper has what was chosen and searched, not the means to.
+    stage.querySelectorAll("select, input[type=search]").forEach((one) => one.after(h("span.chosen", {}, one.selectedOptions ? one.selectedOptions[0]?.text : one.value)));
   });
   window.addEventListener("afterprint", () => {
     fill(printed);
     document.body.classList.remove("onpaper");
+    stage.querySelectorAll(".chosen").forEach((one) => one.remove());
   });
-  fill(app, tabs, stage, printed);
+  fill(app, tabs, stage, printed, how && h("details.how", {}, h("summary", {}, "How to read this"), how));
   // It says less than the views do, and is as long as a page may be.
   document.querySelector(".fallback")?.remove();
   show(false);

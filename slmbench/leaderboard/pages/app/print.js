@@ -7,12 +7,14 @@ import { breakable, costText } from "./table.js";
 const COLUMNS = 6;
 
 export function paper(page, made) {
-  const { rows, columns } = made;
+  const { rows, columns, told } = made;
   const parts = [];
   // As many in each part as in any other.
   const own = Math.ceil(columns.length / Math.ceil(columns.length / COLUMNS));
   for (let from = 0; from < columns.length; from += own) parts.push(columns.slice(from, from + own));
-  return fill(h("section.paper"), parts.map((part) => h("table", {},
+  const notices = page.notices.map(([kind]) => h("li", {}, kind));
+  return fill(h("section.paper"), h("p", {}, told.filter(Boolean).join(" ")),
+    notices.length > 0 && [h("h2", {}, "Before you read on"), h("ul", {}, notices)], parts.map((part) => h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, breakable(column.label), column.notes.map((note) => h("small", {}, note)))))),
     h("tbody", {}, rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row.name, row.badges.map((badge) => h("em", {}, badge))),
       part.map((column) => cell(row, page, column))))))),

@@ -16,14 +16,22 @@ export function runsView(page, params, notes) {
     open.set(row, details);
     return details;
   });
-  const search = h("input", {
-    type: "search", placeholder: "name or run id", "aria-label": "search models",
-    oninput: () => page.rows.forEach((row) => {
-      open.get(row).hidden = !row.search.toLowerCase().includes(search.value.toLowerCase());
-    }),
-  });
+  const told = h("output.told", { "aria-live": "polite" }, plural(page.rows.length, "model"));
+  const search = h("input", { type: "search", placeholder: "name or run id", "aria-label": "search models and run ids", oninput: narrow });
+
+  async function narrow() {
+    const ids = search.value ? await load(page.runs).catch(() => []) : [];
+    const words = search.value.toLowerCase();
+    const having = new Set(ids.filter(([id]) => id.toLowerCase().includes(words)).map(([, at]) => at));
+    const found = page.rows.filter((row, at) => row.search.toLowerCase().includes(words) || having.has(at));
+    const shown = new Set(found);
+    page.rows.forEach((row) => {
+      open.get(row).hidden = !shown.has(row);
+    });
+    told.textContent = shown.size === page.rows.length ? plural(shown.size, "model") : `${shown.size} of ${plural(page.rows.length, "model")}`;
+  }
   const element = h("section.view.runs", { "aria-label": "Runs and notices" },
-    notices(page), h("h2", {}, "Runs"), h("p.soft", {}, page.about), h("div.bar", {}, search), list,
+    notices(page), h("h2", {}, "Runs"), h("p.soft", {}, page.about), h("div.bar", {}, search, told), list,
     notes);
 
   async function shown() {
@@ -58,9 +66,15 @@ function notices(page) {
     h("h2", {}, "Before you read on"),
     page.notices.map(([kind, texts]) => (texts.length === 1
       ? h("p", {}, texts[0])
-      : h("details", { open: total <= 6 }, h("summary", {}, `${kind} (${texts.length.toLocaleString("en")})`),
+      : h("details", { open: total <= 6 }, h("summary", {}, counted(kind, texts.length)),
         h("ul", {}, texts.slice(0, 500).map((text) => h("li", {}, text)),
           texts.length > 500 && h("li", {}, `and ${texts.length - 500} more, in leaderboard.json`))))));
+}
+
+// A kind's sentence, with the number of its cases if it doesn't say that itself.
+function counted(kind, amount) {
+  const said = amount.toLocaleString("en");
+  return kind.split(/[^\d,]+/).includes(said) ? kind : `${kind} (${said})`;
 }
 
 async function fillRow(page, row, body, wanted) {

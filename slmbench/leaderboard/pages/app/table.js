@@ -33,6 +33,8 @@ export function tableView(page, params) {
   });
   const bar = filterBar(page, params, () => refresh(), shows, picker);
   const state = { cell, sort: sortable(page, params.get("sort")) ? params.get("sort") : "", up: params.get("dir") === "up", focus: [0, 0] };
+  const longest = Math.max(...page.rows.map((row) => row.model.length));
+  const ranksLong = Math.max(1, ...page.rows.flatMap((row) => row.cells.map((made) => (made && made.rankLow ? ranks(made.rankLow, made.rankHigh).length : 0))));
   const picked = [params.get("a"), params.get("b")].filter((name) => rowNamed(page, name));
   let columns = columnsOf(page, params);
   let rows = [];
@@ -59,9 +61,12 @@ export function tableView(page, params) {
     const scores = Math.max(1, columns.length - costs);
     const room = (frame.parentElement || document.body).clientWidth - 2;
     const narrow = room < 700;
-    const least = narrow ? 96 : 112;
-    const name = narrow ? 148 : Math.max(230, Math.min(340, room * 0.21));
-    const wide = Math.max(least, Math.min(156, Math.floor((room - name - costs * 104) / scores)));
+    const least = Math.max(narrow ? 96 : 112, 80 + 6.4 * ranksLong);
+    // A long name takes more lines rather than half of the screen.
+    const long = longest > (narrow ? 17 : 30);
+    const name = narrow ? (long ? 176 : 148) : long ? Math.max(290, Math.min(400, room * 0.26)) : Math.max(230, Math.min(340, room * 0.21));
+    frame.style.setProperty("--row", narrow && long ? "66px" : "46px");
+    const wide = Math.max(least, Math.min(Math.max(156, least), Math.floor((room - name - costs * 104) / scores)));
     frame.style.setProperty("--name", `${name}px`);
     table.style.setProperty("--wide", `${wide}px`);
     table.style.setProperty("width", `${name + scores * wide + costs * 104}px`);
@@ -241,7 +246,7 @@ export function tableView(page, params) {
   });
   const closed = () => watcher.disconnect();
   watcher.observe(element);
-  return { element, shown: () => [fit(), draw()], closed, print: () => ({ rows, columns }) };
+  return { element, shown: () => [fit(), draw()], closed, print: () => ({ rows, columns, told: [bar.words(), orderWords(page, state)] }) };
 }
 
 function sortable(page, key) {
@@ -270,6 +275,15 @@ function headNotes(column) {
   if (!column.up) notes.push("lower is better");
   if (column.inProcess) notes.push("in process");
   return notes.filter(Boolean);
+}
+
+// What the rows are sorted by, as paper says it.
+function orderWords(page, state) {
+  if (!state.sort) return "";
+  const column = columnKeyed(page, state.sort);
+  const cost = page.costs.find((one) => one.key === state.sort);
+  const what = column ? `${nameOf(column)}: ${column.metric}` : cost ? cost.label : state.sort === "mean" ? "the mean" : "name";
+  return `Sorted by ${what}, ${state.up ? "ascending" : "descending"}.`;
 }
 
 function scaleOf(page, read, up) {
