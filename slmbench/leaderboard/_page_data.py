@@ -32,6 +32,7 @@ COSTS = (
 )
 """(key of a row's cost, what people call it, the form it is shown in, what makes it a base unit, what it is)."""
 
+OF_ADAPTERS = frozenset({"adapter_parameters", "adapter_bytes", "train_s"})
 _SIZE = re.compile(r"^(.*?[a-z].*?)[-_. ]?\d+(?:\.\d+)?[kmb](?![a-z])", re.IGNORECASE)
 
 
@@ -62,7 +63,10 @@ def page_data(
             for key, paged in items.items()
         ],
         "columns": [_column(column, leaderboard, runs, places) for column in leaderboard.columns],
-        "costs": [[key, label, form, told] for key, label, form, _, told in costs],
+        "costs": [
+            [key, label, form, told, len({_cost(row, key) for row in leaderboard.rows}) > 1]
+            for key, label, form, _, told in costs
+        ],
         "rows": [
             _row(row, leaderboard, name, [(cost[0], cost[3]) for cost in costs], common)
             for row, name in zip(leaderboard.rows, row_files, strict=True)
@@ -143,7 +147,7 @@ def _row(
     costs: Sequence[tuple[str, float]],
     common: Mapping[str, int | None],
 ) -> JsonObject:
-    known = [(row.cost.get(key), unit) for key, unit in costs]
+    known = [(_cost(row, key), unit) for key, unit in costs]
     return {
         "name": row.name,
         "model": row.model,
@@ -162,6 +166,12 @@ def _row(
         "chunk": name,
         "runs": len({one for cell in row.cells.values() for one in cell.run_ids}),
     }
+
+
+def _cost(row: LeaderboardRow, key: str) -> float | int | None:
+    """Nothing, rather than not known, of the adapter that a model alone doesn't have. A merged model was trained."""
+    free = key in OF_ADAPTERS and row.adapter is None and row.method is None
+    return 0 if free else row.cost.get(key)
 
 
 def _mean(row: LeaderboardRow) -> JsonObject | None:

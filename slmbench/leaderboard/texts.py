@@ -73,12 +73,16 @@ def count(value: float) -> str:
 
 def size(value: float) -> str:
     """Bytes in short, decimal units: 512 B, 1.1 MB."""
+    if value == 0:
+        return "0"
     short = count(value).replace("B", "G")
     return f"{short[:-1]} {short[-1]}B" if short[-1].isalpha() else f"{short} B"
 
 
 def duration(seconds: float) -> str:
     """Seconds in short: 0.4 s, 25 s, 3.5 min, 2.1 h."""
+    if seconds == 0:
+        return "0"
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"

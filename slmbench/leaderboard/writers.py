@@ -93,8 +93,7 @@ def render_markdown(leaderboard: Leaderboard) -> str:
                 line.insert(0, _markdown_mean(row))
         lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
         lines += ["", *_markdown_legend(leaderboard), ""]
-        wanted = ["model", "parameters", "adapter", "training", "evaluation", "peak memory", "tokens in", "tokens out"]
-        lines += [*_markdown_table(wanted, [_markdown_cost(row) for row in leaderboard.rows]), ""]
+        lines += [*_markdown_costs(leaderboard), ""]
     if leaderboard.notices:
         lines += ["Notices:", ""]
         for notice in leaderboard.notices:
@@ -113,8 +112,8 @@ def _markdown_legend(leaderboard: Leaderboard) -> list[str]:
         "*italic*: not told apart from the best."
     ]
     if leaderboard.aggregate is not None and leaderboard.averages:
-        tasks = len(leaderboard.aggregate.columns)
-        said += ["", f"Rows are in the order of their {leaderboard.aggregate.name} over {tasks} tasks: {_MEAN}"]
+        over = f"Rows are in the order of their {leaderboard.aggregate.name} over {leaderboard.averaged}: {_MEAN}"
+        said += ["", over]
         said[-1] += f" Of these columns: {', '.join(map(markdown_text, leaderboard.aggregate.columns))}."
     if leaderboard.cost_tasks:
         tasks_ = ", ".join(map(markdown_text, leaderboard.cost_tasks))
@@ -165,6 +164,19 @@ def _markdown_mean(row: LeaderboardRow) -> str:
 
 def _markdown_estimate(made: Estimate, marks: str = "") -> str:
     return f"{marks}{number(made.value)}{marks}{interval(made.ci_low, made.ci_high, made.method)}"
+
+
+def _markdown_costs(leaderboard: Leaderboard) -> list[str]:
+    """The table of costs, without the columns that are empty; what all rows have alike is said in a line above it."""
+    heads = ["parameters", "adapter", "training", "evaluation", "peak memory", "tokens in", "tokens out"]
+    rows = [_markdown_cost(row) for row in leaderboard.rows]
+    columns = dict(zip(heads, zip(*(row[1:] for row in rows), strict=True), strict=True))
+    alike = {head: texts[0] for head, texts in columns.items() if len(rows) > 1 and len(set(texts)) == 1}
+    told = [f"{head}: {text}" for head, text in alike.items() if text]
+    kept = [place for place, head in enumerate(heads, 1) if head not in alike and any(columns[head])]
+    lines = [f"All rows alike: {'; '.join(told)}.", ""] if told else []
+    table = [[row[0], *(row[place] for place in kept)] for row in rows]
+    return lines + (_markdown_table(["model", *(heads[place - 1] for place in kept)], table) if kept else [])
 
 
 def _markdown_cost(row: LeaderboardRow) -> list[str]:

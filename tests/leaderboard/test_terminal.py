@@ -176,6 +176,6 @@ def test_amounts_are_short() -> None:
     assert [count(value) for value in (0, 950, 12_345, 999_600, 1_100_000, 4e9)] == [
         "0", "950", "12.3k", "1.0M", "1.1M", "4.0B",
     ]  # fmt: skip
-    assert [size(value) for value in (512, 1_130_000, 7.9e9)] == ["512 B", "1.1 MB", "7.9 GB"]
-    assert [duration(value) for value in (0.42, 25, 210, 7560)] == ["0.4 s", "25 s", "3.5 min", "2.1 h"]
+    assert [size(value) for value in (0, 512, 1_130_000, 7.9e9)] == ["0", "512 B", "1.1 MB", "7.9 GB"]
+    assert [duration(value) for value in (0, 0.42, 25, 210, 7560)] == ["0", "0.4 s", "25 s", "3.5 min", "2.1 h"]
     assert [number(value) for value in (0.84, -0.05, 1234.5)] == ["0.840", "-0.050", "1234"]

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from slmbench.errors import SlmbenchError
 from slmbench.files import writer_in_turn
@@ -112,6 +113,25 @@ def test_markdown_shows_scores_ranks_and_cost(table) -> None:
     text = render_markdown(table[0])
     assert "| nano + note | **0.967** [0.833, 0.994] (1) |" in text
     assert "280k (25% of the model), 1.1 MB" in text
+
+
+def test_costs_say_nothing_of_none_and_no_column_repeats_what_all_rows_have_alike(table, write_run, tmp_path) -> None:
+    text = render_markdown(table[0])
+    assert "All rows alike: parameters: 1.1M; evaluation: 5.0 s; peak memory: 512 MB; tokens in: 1.2k" in text
+    assert "| model | adapter | training |\n" in text
+    write_run("merged", [1] * 30, model="merged", changes={"model.parameters": 9})
+    runs, _ = load_runs(tmp_path)
+    board = build_leaderboard(runs)
+    (merged,) = [row for row in board.rows if row.name == "merged"]
+    rows = tuple(evolve(row, method="ties of a, b") if row is merged else row for row in board.rows)
+    write_leaderboard(evolve(board, rows=rows), runs, tmp_path / "out")
+    page, _ = read_page(tmp_path / "out")
+    places = {cost[0]: place for place, cost in enumerate(page["costs"])}
+    costs = {row["name"]: row["cost"] for row in page["rows"]}
+    assert [costs["nano"][places[one]] for one in ("adapter_bytes", "adapter_parameters", "train_s")] == [0, 0, 0]
+    assert (costs["merged"][places["train_s"]], costs["nano + note"][places["train_s"]]) == (None, 25.0)
+    differs = {cost[0]: cost[4] for cost in page["costs"]}
+    assert (differs["parameters"], differs["tokens_in"]) == (True, False)
 
 
 def test_markdown_text_is_inert() -> None:

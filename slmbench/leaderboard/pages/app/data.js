@@ -61,7 +61,7 @@ export function readPage() {
     row.mean = readMean(row.mean);
     row.search = [row.name, row.family, row.method, row.quant, ...row.badges].filter(Boolean).join(" ");
   });
-  page.costs = page.costs.map(([key, label, form, about]) => ({ key, label, form, about }));
+  page.costs = page.costs.map(([key, label, form, about, differs]) => ({ key, label, form, about, differs }));
   return page;
 }
 

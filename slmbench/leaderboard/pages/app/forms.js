@@ -31,11 +31,13 @@ export function count(value) {
 }
 
 export function bytes(value) {
+  if (value === 0) return "0";
   const short = count(value).replace("B", "G");
   return /[a-zA-Z]$/.test(short) ? `${short.slice(0, -1)} ${short.slice(-1)}B` : `${short} B`;
 }
 
 export function duration(seconds) {
+  if (seconds === 0) return "0";
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 99.5) return seconds < 9.95 ? `${seconds.toFixed(1)} s` : `${seconds.toFixed(0)} s`;
   return seconds < 5970 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;

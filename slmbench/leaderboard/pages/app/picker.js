@@ -4,7 +4,10 @@ import { nameOf } from "./data.js";
 import { button, fill, h } from "./dom.js";
 import { amend, decoded, readRoute } from "./route.js";
 
-const DEFAULT_COSTS = ["parameters"];
+// What all models have alike tells none of them apart.
+function usualCosts(page) {
+  return page.costs.filter((cost) => cost.key === "parameters" && cost.differs).map((cost) => cost.key);
+}
 
 export function shownColumns(page, params) {
   const wanted = params.get("cols") || "";
@@ -17,7 +20,7 @@ export function shownColumns(page, params) {
 export function shownCosts(page, params) {
   const wanted = params.get("costs");
   // A narrow screen has room for scores.
-  const keys = wanted !== null ? wanted.split(" ") : innerWidth < 700 ? [] : DEFAULT_COSTS;
+  const keys = wanted !== null ? wanted.split(" ") : innerWidth < 700 ? [] : usualCosts(page);
   return page.costs.filter((cost) => keys.includes(cost.key));
 }
 
@@ -42,7 +45,7 @@ export function columnPicker(page, params, onchange) {
     const keys = page.columns.filter((column) => columns.has(column)).map((column) => encodeURIComponent(column.key));
     const cols = same ? "" : columns.size === page.columns.length ? "all" : keys.join(" ") || "none";
     const chosen = page.costs.filter((cost) => costs.has(cost)).map((cost) => cost.key).join(" ");
-    amend({ cols, costs: chosen === DEFAULT_COSTS.join(" ") ? "" : chosen || "none" });
+    amend({ cols, costs: chosen === usualCosts(page).join(" ") ? "" : chosen || "none" });
     // The caller reads them from the address's own words.
     const now = readRoute(location.hash).params;
     for (const key of ["cols", "costs"]) {
