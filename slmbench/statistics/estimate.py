@@ -40,7 +40,7 @@ def estimate(
     Raises ValueError if values is empty, holds NaN, an infinity or a value outside the range, or if clusters has
     another length.
     Sources: Wilson 1927; Miller 2024, "Adding Error Bars to Evals", section 2; Korn and Graubard 1998 for effective
-    sizes; docs/results.md for what was measured of each.
+    sizes; docs/statistics.md for what was measured of each.
     """
     import numpy as np
 

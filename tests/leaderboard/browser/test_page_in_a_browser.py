@@ -201,7 +201,7 @@ def test_the_base_that_costs_nothing_is_on_the_front(visit, few) -> None:
     tab.locator("summary", has_text="The same as a table").click()
     lines = tab.locator(".plain tbody tr").all_inner_texts()
     assert [line.split("\t")[0] for line in lines if "on the front" in line][-1] == "base + tuned"
-    assert lines[0].split("\t")[1] == "0 ms" and "on the front" in lines[0]
+    assert lines[0].split("\t")[1] == "0" and "on the front" in lines[0]
 
 
 def test_comparison_leads_to_flipped_items_and_marks_the_words_that_differ(visit, few) -> None:
