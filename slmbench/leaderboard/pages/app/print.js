@@ -15,7 +15,7 @@ export function paper(page, made) {
   const notices = page.notices.map(([kind]) => h("li", {}, kind));
   return fill(h("section.paper"), h("p", {}, told.filter(Boolean).join(" ")),
     notices.length > 0 && [h("h2", {}, "Before you read on"), h("ul", {}, notices)], parts.map((part) => h("table", {},
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, breakable(column.label), column.notes.map((note) => h("small", {}, note)))))),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), part.map((column) => h("th", { scope: "col" }, breakable(column.label), column.notes.map((note) => h("small", {}, breakable(note))))))),
     h("tbody", {}, rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row.name, row.badges.map((badge) => h("em", {}, badge))),
       part.map((column) => cell(row, page, column))))))),
   h("p", {}, "\u25c6 best here; \u25c7 not told apart from the best; below a score its 95% interval, then the ranks that the data leaves open."));

@@ -1,4 +1,4 @@
-// The table: rows are models, columns are metrics under a condition; only the rows in sight are in the document.
+// The table: rows are models, columns are metrics under a condition; only what is in sight is in the document.
 
 import { cellWords, columnKeyed, costOf, nameOf, rowNamed } from "./data.js";
 import { button, choose, fill, h, replaced } from "./dom.js";
@@ -9,6 +9,8 @@ import { askedColumns, columnPicker, shownColumns, shownCosts } from "./picker.j
 import { address, amend, unknown } from "./route.js";
 
 const AHEAD = 3;
+// The width of a cost's column.
+const COST = 104;
 // From this share of the model's parameters on, an adapter is not a small addition, and the page says so.
 const LARGE = 0.05;
 
@@ -40,8 +42,9 @@ export function tableView(page, params) {
   let rows = [];
   const thead = h("thead");
   const tbody = h("tbody");
-  // Position -> the row's element, of the rows in the document.
+  // Position -> what the row is made of, of the rows in the document.
   const drawn = new Map();
+  let sizes = { name: 0, wide: 1 };
   const cols = h("colgroup");
   const table = h("table.grid", { role: "grid", "aria-label": "Scores by model, by arrow keys" }, cols, thead, tbody);
   const frame = h("div.frame", { role: "region", "aria-label": "Scores", onscroll: () => requestAnimationFrame(draw) }, table);
@@ -64,12 +67,13 @@ export function tableView(page, params) {
     const least = Math.max(narrow ? 96 : 112, 80 + 6.4 * ranksLong);
     // A long name takes more lines rather than half of the screen.
     const long = longest > (narrow ? 17 : 30);
-    const name = narrow ? (long ? 176 : 148) : long ? Math.max(290, Math.min(400, room * 0.26)) : Math.max(230, Math.min(340, room * 0.21));
-    frame.style.setProperty("--row", narrow && long ? "66px" : "46px");
-    const wide = Math.max(least, Math.min(Math.max(156, least), Math.floor((room - name - costs * 104) / scores)));
+    const name = narrow ? (long ? 152 : 148) : long ? Math.max(290, Math.min(400, room * 0.26)) : Math.max(230, Math.min(340, room * 0.21));
+    frame.style.setProperty("--row", narrow && long ? "70px" : "46px");
+    const wide = Math.max(least, Math.min(Math.max(156, least), Math.floor((room - name - costs * COST) / scores)));
     frame.style.setProperty("--name", `${name}px`);
     table.style.setProperty("--wide", `${wide}px`);
-    table.style.setProperty("width", `${name + scores * wide + costs * 104}px`);
+    sizes = { name, wide };
+    table.style.setProperty("width", `${name + scores * wide + costs * COST}px`);
     frame.style.setProperty("--head", `${thead.offsetHeight}px`);
   }
 
@@ -110,22 +114,40 @@ export function tableView(page, params) {
     const from = Math.max(0, Math.floor(frame.scrollTop / height) - AHEAD);
     const to = Math.min(rows.length, Math.ceil((frame.scrollTop + Math.max(frame.clientHeight, innerHeight - 200)) / height) + AHEAD);
     table.setAttribute("aria-rowcount", String(rows.length + 1));
-    const shown = Array.from({ length: Math.max(0, to - from) }, (_, at) => from + at);
-    // The row of the tab stop is there wherever the table is scrolled to, so that it keeps the focus and can be reached.
-    const held = state.focus[0];
-    if (held >= 0 && held < rows.length && (held < from || held >= to)) shown.splice(held < from ? 0 : shown.length, 0, held);
-    const lines = [];
-    let done = 0;
-    for (const at of shown) {
-      if (at > done) lines.push(pad((at - done) * height));
+    const sight = columnsInSight();
+    const lines = spaced(inSight(from, to, state.focus[0]), rows.length, (at) => {
       if (!drawn.has(at)) drawn.set(at, line(rows[at], at));
-      lines.push(drawn.get(at));
-      done = at + 1;
-    }
-    if (rows.length > done) lines.push(pad((rows.length - done) * height));
+      return lineUp(drawn.get(at), sight);
+    }, (many) => pad(many * height));
     if (!rows.length) lines.push(h("tr", {}, h("td.nothing", { colspan: columns.length + 1 }, "No model has all of these words.")));
     replaced(tbody, lines);
-    for (const at of Array.from(drawn.keys())) if (!drawn.get(at).isConnected) drawn.delete(at);
+    for (const at of Array.from(drawn.keys())) if (!drawn.get(at).element.isConnected) drawn.delete(at);
+  }
+
+  // The positions of the columns that the frame shows.
+  function columnsInSight() {
+    const [from, to] = [frame.scrollLeft, frame.scrollLeft + frame.clientWidth - sizes.name];
+    let right = 0;
+    const seen = [];
+    columns.forEach((column, at) => {
+      const left = right;
+      right += column.kind === "cost" ? COST : sizes.wide;
+      if (right > from - sizes.wide && left < to + sizes.wide) seen.push(at);
+    });
+    return seen.length ? inSight(seen[0], seen.at(-1) + 1, state.focus[1] - 1) : [];
+  }
+
+  // The cells that a row is short of are made, and those out of sight go.
+  function lineUp(made, sight) {
+    if (made.sight === String(sight)) return made.element;
+    made.sight = String(sight);
+    const cells = spaced(sight, columns.length, (position) => {
+      if (!made.cells.has(position)) made.cells.set(position, cellAt(made, position));
+      return made.cells.get(position);
+    }, (many) => h("td", { colspan: many, "aria-hidden": "true" }));
+    replaced(made.element, [made.name, ...cells]);
+    for (const position of Array.from(made.cells.keys())) if (!made.cells.get(position).isConnected) made.cells.delete(position);
+    return made.element;
   }
 
   function pad(pixels) {
@@ -148,18 +170,21 @@ export function tableView(page, params) {
   }
 
   function line(row, at) {
-    return h("tr", { "aria-rowindex": String(at + 2), "data-row": String(at) },
-      nameCell(row, at),
-      columns.map((column, position) => {
-        const place = { tabindex: stop(at, position + 1), "data-col": position + 1 };
-        if (column.kind === "cost") return h("td.cost", place, costText(row, page, column));
-        return scoreCell(row, column, state.cell, place);
-      }));
+    const element = h("tr", { "aria-rowindex": String(at + 2), "data-row": String(at) });
+    return { row, at, element, name: nameCell(row, at), cells: new Map(), sight: null };
+  }
+
+  function cellAt({ row, at }, position) {
+    const column = columns[position];
+    const place = { tabindex: stop(at, position + 1), "data-col": position + 1 };
+    const made = column.kind === "cost" ? h("td.cost", place, costText(row, page, column)) : scoreCell(row, column, state.cell, place);
+    made.setAttribute("aria-colindex", String(position + 2));
+    return made;
   }
 
   function nameCell(row, at) {
     const box = h("input", { type: "checkbox", checked: picked.includes(row.name), "aria-label": `compare ${row.name}`, tabindex: stop(at, -1), "data-col": "-1", onchange: () => pick(row) });
-    return h("th.name", { scope: "row" }, h("label.tickbox", {}, box),
+    return h("th.name", { scope: "row", "aria-colindex": "1" }, h("label.tickbox", {}, box),
       h("a", { href: address("runs", { row: row.name }), title: row.name, tabindex: stop(at, 0), "data-col": "0" },
         h("b", {}, row.model), rowNotes(row)));
   }
@@ -174,7 +199,7 @@ export function tableView(page, params) {
   // left: the model that a third one took the place of.
   function ticked(left = "") {
     amend({ a: picked[0] || "", b: picked[1] || "" });
-    for (const [at, one] of drawn) one.querySelector("input").checked = picked.includes(rows[at].name);
+    for (const { row, name } of drawn.values()) name.querySelector("input").checked = picked.includes(row.name);
     showTray(left);
   }
 
@@ -357,6 +382,27 @@ function sorted(page, rows, columns, state) {
   // What has no value comes last either way.
   keyed.sort(([a, one], [b, other]) => (a === null) - (b === null) || way * (a - b) || one.position - other.position);
   return keyed.map(([, row]) => row);
+}
+
+// Positions from `from` up to `to`, and the one of the tab stop: it is there wherever the table is scrolled to, so that it
+// keeps the focus and can be reached.
+function inSight(from, to, held) {
+  const found = Array.from({ length: Math.max(0, to - from) }, (_, at) => from + at);
+  if (held >= 0 && (held < from || held >= to)) found.splice(held < from ? 0 : found.length, 0, held);
+  return found;
+}
+
+// What `make` makes of each position, and `gap` of each stretch of the `all` between them.
+function spaced(positions, all, make, gap) {
+  const made = [];
+  let done = 0;
+  for (const at of positions) {
+    if (at > done) made.push(gap(at - done));
+    made.push(make(at));
+    done = at + 1;
+  }
+  if (all > done) made.push(gap(all - done));
+  return made;
 }
 
 function rowHeight(table) {
