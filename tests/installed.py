@@ -1,4 +1,4 @@
-"""Run by tox after the tests: the installed wheel, away from the checkout, does without it.
+"""Run by tox after the tests: the installed wheel, away from the checkout, does without it, and what README shows runs.
 
 python tests/installed.py EMPTY_FOLDER
 """
@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from docs.blocks import blocks_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +27,14 @@ def main() -> None:
         assert done.returncode == 0, f"slmbench {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}"
         return done.stdout
 
+    def readme(words: str) -> None:
+        """Runs the block of README that has these words, as a shell does."""
+        (block,) = (one for one in blocks_of(CHECKOUT / "README.md") if words in one.text)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        command = ["bash", "-eu", "-c", block.text]
+        done = subprocess.run(command, cwd=folder, env=environment | {"PATH": path}, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block.place} ended with {done.returncode}:\n{done.stderr}"
+
     listed = json.loads(run("list", "--json"))
     paths = [Path(entry["path"]).resolve() for entry in listed if entry["path"]]
     names = {(entry["kind"], entry["name"]) for entry in listed}
@@ -38,8 +48,9 @@ def main() -> None:
     assert (folder / "slmbench-out" / "runs" / records[0]["run_id"] / "samples.jsonl").is_file()
 
     environment["HF_HUB_OFFLINE"] = "1"
-    run("quickstart", "--out", "quick")
-    board = json.loads((folder / "quick" / "leaderboard" / "leaderboard.json").read_text())
+    run("quickstart")
+    quick = folder / "slmbench-quickstart" / "leaderboard"
+    board = json.loads((quick / "leaderboard.json").read_text())
     scores = {row.get("adapter"): {key: cell["value"] for key, cell in row["scores"].items()} for row in board["rows"]}
     base = scores.pop(None)
     for adapters, column, floor in (
@@ -50,14 +61,13 @@ def main() -> None:
         for adapter in adapters:
             assert scores[adapter][column] >= floor, (adapter, column, scores[adapter][column], floor)
     assert base["nano_arithmetic/exact_match/strict"] <= 0.05
-    assert (folder / "quick" / "leaderboard" / "index.html").stat().st_size > 10_000
+    assert (quick / "index.html").stat().st_size > 10_000
     print(f"quickstart: {len(board['rows'])} rows, the adapters beat the base")
 
-    run("new", "task", "my_task")
-    environment["SLMBENCH_PATH"] = str(folder)
-    run("check", "my_task")
-    board = json.loads(run("run", "my_task", "--json"))
-    assert [row.get("adapter") is not None for row in board["rows"]].count(True) == 1
+    readme("slmbench compare nano nano+note --in slmbench-quickstart")
+    readme("slmbench new task my_task")
+    board = json.loads((folder / "slmbench-out" / "leaderboard" / "leaderboard.json").read_text())
+    assert [row.get("adapter") for row in board["rows"]].count("my_task") == 1
     print(
         f"installed wheel: {len(listed)} entries, evaluation, a new task trained and ranked, all away from the checkout"
     )

@@ -62,11 +62,11 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 def commands(text: str) -> Iterator[str]:
-    """The commands of a shell block, each with the lines that belong to it: after `\\`, or a here-document's."""
+    """The commands of a shell block, each with the lines that belong to it: after `\\` or `|`, or a here-document's."""
     lines = iter(text.splitlines())
     for line in lines:
-        while line.endswith("\\"):
-            line = line[:-1] + next(lines).lstrip()
+        while line.endswith(("\\", "|")):
+            line = line.removesuffix("\\") + next(lines).lstrip()
         if ends := re.search(r"<<-? *'?(\w+)'?", line):
             for below in lines:
                 line += "\n" + below

@@ -39,6 +39,7 @@ NOT_STARTED = {
     "lm_eval": "another tool, on a real model",
     "mypy": "CI runs it: tox -e types",
     "pip": "fetches packages",
+    "printf": "says something",
     "pre-commit": "works on a repository's hooks",
     "pytest": "this is it",
     "ruff": "CI runs it: tox -e lint",
@@ -81,6 +82,7 @@ class Page:
         yield from CHECKS[block.language](self, block)
 
     def _note(self, path: str) -> None:
+        self.make("files", path)
         if found := re.search(r"tasks/(\w+)/task.yaml|registry/(\w+)/([\w.-]+).yaml", path):
             self.make(found[2] or "tasks", found[1] or found[3])
 
@@ -109,7 +111,7 @@ class Page:
                     yield f"no module {words[0]}"
                 return
         if words[0] == "python" and words[1].endswith(".py"):
-            if not (TOP / words[1]).is_file():
+            if words[1] not in self.made.get("files", ()) and not (TOP / words[1]).is_file():
                 yield f"no file {words[1]}"
         elif words[0] == "slmbench":
             try:
