@@ -182,7 +182,10 @@ def test_one_condition_stands_beside_the_other_and_columns_can_be_chosen(visit, 
     assert "cols=all" in tab.url
     assert tab.locator("thead th.score").count() == len(heads) + 1
     places = tab.locator("tbody tr").first.locator("a").evaluate_all("(links) => links.map((link) => link.dataset.col)")
-    assert places == [str(at) for at in range(len(heads) + 4) if at != 1]  # The second column is a cost.
+    # Name, mean and scores: no cost, as the models' parameters don't differ.
+    assert places == [str(at) for at in range(len(heads) + 3)]
+    tab = visit(few, "#table?costs=parameters")
+    assert "Parameters" in tab.locator("thead").inner_text()
 
 
 def test_far_rows_are_there_when_they_are_scrolled_to(visit, many) -> None:
@@ -302,7 +305,7 @@ def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) ->
     tables = tab.locator(".paper table")
     assert tables.count() == 2
     heads = [head for table in tables.all() for head in table.locator("thead th").all_inner_texts()[1:]]
-    assert len(heads) == 8
+    assert len(heads) == 7
     assert (
         tab.locator(".paper > p").first.inner_text()
         == "3 models. Sorted by notes (chat): exact_match/strict, descending."

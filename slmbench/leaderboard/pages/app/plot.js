@@ -63,10 +63,8 @@ export function pointsOf(page, rows, column, cost) {
   return rows.flatMap((row) => {
     const made = column ? row.cells[column.position] : row.mean;
     const x = costOf(row, page, cost.key);
-    // The base costs no training and no adapter: nothing, not something unknown.
-    const free = x === null && row.adapter === null && ["adapter_bytes", "adapter_parameters", "train_s"].includes(cost.key);
-    if (!made || (x === null && !free)) return [];
-    return [{ row, x: free ? 0 : x, y: made.value, low: made.low, high: made.high, known: made.known, made }];
+    if (!made || x === null) return [];
+    return [{ row, x, y: made.value, low: made.low, high: made.high, known: made.known, made }];
   });
 }
 
