@@ -12,7 +12,8 @@ import click
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = [
-    *(TOP / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
+    *(TOP / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted(path for folder in ("examples", "tasks") for path in (TOP / folder).rglob("*.md")),
     *sorted((TOP / "docs").rglob("*.md")),
 ]
 FENCE = re.compile(r"^( *)```(.*)$")

@@ -67,7 +67,7 @@ class Page:
 
     catalog: Catalog = attrs.field(
         factory=lambda: Catalog(
-            [bundled_root(), str(TOP / "examples" / "folder"), str(TOP / "examples" / "package" / "ward_tasks")]
+            [bundled_root(), *sorted(str(tasks.parent) for tasks in (TOP / "examples").glob("*/**/tasks"))]
         )
     )
     made: dict[str, set[str]] = attrs.field(factory=lambda: {kind: set(names) for kind, names in BROUGHT.items()})
@@ -255,6 +255,7 @@ def _loads(load: Callable[[str], object]) -> Callable[[Page, Block], Iterator[st
 
 CHECKS: dict[str, Callable[[Page, Block], Iterator[str]]] = {
     "sh": Page.shell,
+    "bash": Page.shell,
     "yaml": Page.yaml,
     "python": Page.python,
     "json": _loads(json.loads),
