@@ -206,10 +206,12 @@ class AggregateContent(Part):
 
     name: what it is called
     columns: the keys of the columns that it is the mean of, one a task
+    tasks: that it would be the mean of if all rows had them; a notice says which rows lack which
     """
 
     name: AnyText
     columns: list[AnyText]
+    tasks: list[AnyText]
 
 
 class NoticeContent(Part):
@@ -281,7 +283,8 @@ def content_of(leaderboard: Leaderboard) -> JsonObject:
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "suite": leaderboard.suite,
-        "aggregate": aggregate and {"name": aggregate.name, "columns": list(aggregate.columns)},
+        "aggregate": aggregate
+        and {"name": aggregate.name, "columns": list(aggregate.columns), "tasks": list(leaderboard.averageable)},
         "cost_tasks": list(leaderboard.cost_tasks),
         "conditions": [_known(asdict(one)) for one in dict.fromkeys(c.condition for c in leaderboard.columns)],
         "columns": [_column(column) for column in leaderboard.columns],

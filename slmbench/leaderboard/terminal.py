@@ -28,6 +28,7 @@ MIN_CELL = 20
 MAX_CELL = 22
 MOST_ROWS = 40
 MOST_DETAILS = 3
+MORE = " (which: on the page)"
 NO_CELL = "-  "
 COLORS = {BEST: "green", NOT_TOLD_APART: "cyan"}
 MARKS = {BEST: " *", NOT_TOLD_APART: " ="}
@@ -102,7 +103,9 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool, own: Collecti
             who = "all rows" if 2 < len(names) == len(leaderboard.rows) else _some(names)
             lines.extend(painted(line, "yellow") for line in wrapped(f"! {who}: {badges}", width))
     for notice in leaderboard.notices:
-        lines.extend(painted(line, "yellow") for line in wrapped(f"! {visible(notice.text)}", width))
+        lines.extend(
+            painted(line, "yellow") for line in wrapped(f"! {visible(notice.text)}{MORE * bool(notice.details)}", width)
+        )
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -39,7 +39,7 @@ NAMES = {
     "runs.*.stopped": "n_ended_by_stop",
 }
 # What only leaderboard.json has: docs/results.md says so.
-ALONE = {"schema", "aggregate.name", "runs.*.cost"}
+ALONE = {"schema", "aggregate.name", "aggregate.tasks", "runs.*.cost"}
 # What is told by another field of the line.
 TWICE = {"conditions[].task", "conditions[].slug", "columns[].condition", "runs.*.task", "runs.*.condition"}
 NOTICES = {"notices[].kind": "kind", "notices[].text": "text", "notices[].details": "detail"}

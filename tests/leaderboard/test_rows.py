@@ -235,6 +235,10 @@ def test_a_row_that_lacks_most_tasks_is_named_with_what_it_costs_the_mean(write_
     assert told.text.startswith("the mean is over 1 of 5 tasks, those that all rows have: 5 rows lack others.")
     assert told.text.endswith("--without poor`): the mean is over 4 of 5 tasks then")
     assert "poor lacks task_0, task_2, task_3, task_4" in told.details and "a lacks task_0" in told.details
+    aggregate = board.as_json()["aggregate"]
+    assert aggregate == {"name": "mean", "columns": ["task_1/exact_match/strict"], "tasks": tasks}
+    assert "5 rows lack others" in (text := " ".join(render_text(board, 100, color=False).split()))
+    assert "tasks then (which: on the page)" in text and "mean: over 1 of 5 tasks" in text
     declared = build_leaderboard(runs, aggregate=tasks[:2])
     (told,) = [notice for notice in declared.notices if notice.kind == "mean"]
     assert [row.name for row in declared.rows if row.aggregate] == ["whole"] and "--without" not in told.text
