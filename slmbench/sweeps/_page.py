@@ -21,7 +21,7 @@ def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data:
     return render(
         "sweep.html.j2",
         title=f"slmbench sweep: {sweep.recipe}",
-        styles=("page.css", "sweep.css"),
+        styles=("sweep.css",),
         notices=sweep.notices,
         data=data,
         recipe=sweep.recipe,

@@ -233,7 +233,7 @@ def test_a_template_takes_nothing_for_markup_and_calls_nothing_but_what_it_is_gi
 
 def test_a_value_that_a_template_wants_and_does_not_get_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        pages.render("leaderboard.html.j2", title="x", styles=("page.css",), notices=[], data={}, rows=[])
+        pages.render("leaderboard.html.j2", title="x", styles=("sweep.css",), notices=[], data={}, rows=[])
 
 
 def test_preformatted_text_keeps_its_first_empty_line() -> None:

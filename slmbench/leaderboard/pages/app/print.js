@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import { NONE, intervalText, number, ranks } from "./forms.js";
-import { breakable, costText } from "./table.js";
+import { breakable, costText } from "./cells.js";
 
 const COLUMNS = 6;
 

@@ -4,7 +4,7 @@ import { cellWords, load, nameOf, rowData, rowNamed } from "./data.js";
 import { fill, h, plainTable } from "./dom.js";
 import { NONE, intervalText, number, plural, ranks } from "./forms.js";
 import { address, unknown } from "./route.js";
-import { costText, rowNotes } from "./table.js";
+import { costText, rowNotes } from "./cells.js";
 import { trainingOf } from "./training.js";
 
 export function runsView(page, params, notes) {

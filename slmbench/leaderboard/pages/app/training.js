@@ -1,7 +1,7 @@
 // How an adapter was trained: losses by task at one scale, and what its rows were.
 
 import { h, plainTable, s } from "./dom.js";
-import { breakable } from "./table.js";
+import { breakable } from "./cells.js";
 
 export function trainingOf(training, name) {
   return h("section", {},
