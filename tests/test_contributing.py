@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import slmbench
 from slmbench.cli import COMMANDS
 from slmbench.formats import format_names
 from slmbench.headers import own_headers
@@ -46,7 +50,74 @@ def test_things_are_in_the_files_that_contributors_are_told_of() -> None:
     assert metrics == {"metrics"}
     assert merges == {("merging", "methods", f"{name}.py"): name for name in merges.values()}
     assert formats == {f"{name}.py" for name in format_names()}
+    assert {Path(header.path).name for header in own_headers("engine")} == {
+        f"{header.name}.py" for header in own_headers("engine")
+    }
     assert [name for name in COMMANDS if not (TOP / "slmbench" / "cli" / f"{name}.py").is_file()] == []
+
+
+ADDED = {
+    "metrics/same_length.py": """\
+from slmbench.registry import metric
+
+
+@metric("same_length", summary="Whether the answer is as long as the reference.", version="1", binary=True)
+def same_length(output, references):
+    return float(len(output) == len(references[0]))
+""",
+    "formats/shouted.py": """\
+from slmbench.registry import format
+
+
+@format("shouted", summary="The prompt in capitals.", version="1")
+def shouted(prompt, tokenizer):
+    return prompt.user.upper(), " "
+""",
+    "merging/methods/first.py": """\
+from slmbench.registry import merge_method
+
+
+@merge_method("first", summary="The first model alone.", version="1")
+def first(tensors, base, weights):
+    return tensors[0].float()
+""",
+    "engines/silent.py": """\
+from slmbench.registry import engine
+
+
+@engine("silent", summary="Writes nothing.", version="1")
+def silent(loaded, options, seed):
+    raise ValueError("it is silent")
+""",
+}
+ASKED = """
+from slmbench.formats import load_format
+from slmbench.metrics import load_scorer
+from slmbench.registry import find
+from slmbench.values import Example, Output, Prompt
+
+item = Example(id="1", fields={}, answer="cd", references=("cd",))
+print(load_scorer("same_length").score(item, Output(text="ab")))
+print(load_format("shouted").render(Prompt(user="a question"), None)[0])
+print([find(kind, name).name for kind, name in (("merge_method", "first"), ("engine", "silent"))])
+"""
+
+
+def test_what_is_added_in_the_one_file_that_contributors_are_told_of_is_listed_and_works(tmp_path: Path) -> None:
+    package = Path(slmbench.__file__).parent
+    shutil.copytree(package, tmp_path / "slmbench", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    for path, text in ADDED.items():
+        assert re.search(rf"`slmbench/{Path(path).parent.as_posix()}/<name>.py`", TEXT) or not TEXT
+        (tmp_path / "slmbench" / path).write_text(text)
+    there = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-m", "slmbench", "list", "--json"], check=True, **there)
+    assert {Path(path).stem for path in ADDED} <= {entry["name"] for entry in json.loads(done.stdout)}
+    done = subprocess.run([sys.executable, "-c", ASKED], check=False, **there)
+    assert done.stdout.splitlines() == [
+        "{'same_length': 1.0}",
+        "A QUESTION",
+        "['first', 'silent']",
+    ], done.stderr
 
 
 @pytest.mark.parametrize("name", ["architecture.py", "records.py"])
