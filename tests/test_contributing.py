@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import slmbench
 from slmbench.cli import COMMANDS
@@ -174,3 +175,11 @@ def test_mypys_environment_has_every_package_whose_types_it_follows() -> None:
 def test_every_file_that_is_begun_first_is_there() -> None:
     listed = (TOP / "tests" / "longest.txt").read_text(encoding="utf-8").split()
     assert listed and [name for name in listed if not (TOP / name).is_file()] == []
+
+
+def test_the_version_to_cite_is_the_one_to_install() -> None:
+    if not (TOP / "CITATION.cff").is_file():
+        pytest.skip("only in a checkout")
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = yaml.safe_load((TOP / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])

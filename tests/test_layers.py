@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     "interrupts": 1,
     "values": 1,
     "yamlfile": 1,
+    "citations": 1,
     "files": 1,
     "foreign": 1,
     "hub": 1,

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
     "sweep": "Train and evaluate a recipe over several settings: quality against cost.",
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
+    "cite": "BibTeX of what a recipe, task or model rests on, and of slmbench.",
     "completion": "The lines that make bash, zsh or fish complete commands, flags and names.",
     "schema": "The JSON schema of a kind of declaration, for editors.",
     "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from slmbench.registry import metric
 
-_HARNESS = "Gao et al., A framework for few-shot language model evaluation, doi:10.5281/zenodo.10256836"
+_HARNESS = "Gao et al. 2023, A framework for few-shot language model evaluation, doi:10.5281/zenodo.10256836"
 
 
 def likeliest(loglikelihoods: Sequence[float]) -> int:

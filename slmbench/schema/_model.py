@@ -51,6 +51,7 @@ class ModelSpec(Spec):
     """
 
     summary: str = Field(min_length=1)
+    source: str = ""
     hub: str | None = None
     path: str | None = None
     bundled: Literal["nano"] | None = None
