@@ -206,10 +206,13 @@ def test_a_damaged_run_takes_its_task_from_no_mean_without_a_word(write_run, tmp
     for task in tasks:
         for model in ("a", "b", "c"):
             write_run(f"{model}-{task}", [1, 0, 1, 0], model=model, task=task)
-    (tmp_path / "runs" / "b-task_3" / "run.json").write_text("{}")
+    record = tmp_path / "runs" / "b-task_3" / "run.json"
+    record.write_text(record.read_text().replace('"source": "generated"', '"source": "samples"'))
     out = [str(tmp_path), "--out", str(tmp_path / "board")]
     assert main(["leaderboard", *out]) == 1
-    text = " ".join(capsys.readouterr().out.split())
+    told = capsys.readouterr()
+    assert "b-task_3/run.json: field record_sha256 is" in told.err and "one of them was changed after" in told.err
+    text = " ".join(told.out.split())
     assert "mean: over 4 of 5 tasks" in text and "b-task_3: left out, as it is not what it claims" in text
     assert "the mean is over 4 of 5 tasks, those that all rows have: b lacks task_3. Run what is missing with" in text
     assert "(`slmbench leaderboard ... --without b`): the mean is over 5 of 5 tasks then" in text
