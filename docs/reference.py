@@ -46,6 +46,11 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
+def code(text: str) -> str:
+    """A text as code in a cell. The site would show a backslash before a bar; a forge ends the cell at a bare one."""
+    return f"<code>{text.replace('<', '&lt;').replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
+
+
 def commands(context: click.Context) -> Iterator[str]:
     """The section of a command, and those of its subcommands."""
     command = context.command
@@ -56,7 +61,7 @@ def commands(context: click.Context) -> Iterator[str]:
         if shown := [record for record in records if record is not None]:
             yield "\n| option | does |\n| --- | --- |\n"
             for names, does in shown:
-                yield f"| `{names.replace('|', chr(92) + '|')}` | {cell(does)} |\n"
+                yield f"| {code(names)} | {cell(does)} |\n"
         return
     for name in command.list_commands(context):
         below = command.get_command(context, name)

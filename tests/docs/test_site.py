@@ -12,9 +12,13 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
+from slmbench.catalog import Catalog
+from slmbench.headers import own_headers
+from slmbench.paths import bundled_root
 from tests.docs.blocks import PAGES, TOP
 
 DOCS = TOP / "docs"
+README = (TOP / "README.md").read_text(encoding="utf-8") if (TOP / "mkdocs.yml").is_file() else ""
 LINKED = [*PAGES, TOP / "benchmarks" / "RESULTS.md"]
 pytestmark = pytest.mark.skipif(not (TOP / "mkdocs.yml").is_file(), reason="only in a checkout")
 
@@ -71,3 +75,29 @@ def script(name: str) -> ModuleType:
 def test_pages_of_commands_and_declarations_are_of_this_code() -> None:
     old = [path.name for path, text in script("reference").made().items() if path.read_text(encoding="utf-8") != text]
     assert old == [], "run python docs/reference.py"
+
+
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [
+        ("tasks", "library"),
+        ("suites", "library"),
+        ("models", "models"),
+        ("recipes", "recipes"),
+        ("metric", "metrics"),
+        ("merge_method", "merging"),
+    ],
+)
+def test_the_page_of_a_kind_names_all_that_there_is(kind: str, page: str) -> None:
+    catalog = Catalog([bundled_root()])
+    names = catalog.files(kind) if kind.endswith("s") else [header.name for header in own_headers(kind)]
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in text and not name.startswith("pass@")] == []
+    if kind == "tasks":
+        assert re.findall(r"slmbench list tasks +# (\d+) of them", README) == [str(len(names))]
+
+
+def test_a_bar_in_a_cells_code_is_one_for_the_site_and_for_a_forge() -> None:
+    # A backslash before it is seen in the site; a bare one ends the cell on a forge.
+    cells = [(page.name, line) for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    assert [place for place in cells if place[1].startswith("| ") and re.search(r"`[^`|]*\\\|[^`]*`", place[1])] == []
