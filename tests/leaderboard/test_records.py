@@ -203,7 +203,7 @@ def test_one_id_with_two_records_is_a_problem_and_a_copy_is_not(write_run, tmp_p
     assert len(runs) == 1
     assert "counts once" in notices[0]
     write_run("same", [1, 1], out=tmp_path / "three")
-    with pytest.raises(RunProblems, match="is also the run_id of"):
+    with pytest.raises(RunProblems, match=r"which have other scores of .*: the same evaluation came out in two ways"):
         load_runs([tmp_path / "one", tmp_path / "three"])
 
 
