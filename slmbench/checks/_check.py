@@ -38,7 +38,7 @@ ROWS_CHECKED = 200
 
 
 def find_task(name: str, catalog: Catalog, *, trust: bool = False) -> str:
-    """The folder of a task, given by name or by path.
+    """The folder of a task, given by name or by path: the folder's, or that of any file in it.
 
     Raises UsageError if there is none, TrustError for a path outside the catalog that has a plugin.py, unless
     trust is True.
@@ -48,8 +48,11 @@ def find_task(name: str, catalog: Catalog, *, trust: bool = False) -> str:
         return os.path.dirname(files[name])
     if not (os.sep in name or "/" in name or os.path.isdir(name)):
         return os.path.dirname(catalog.find("tasks", name))
-    folder = os.path.dirname(name) or os.curdir if os.path.basename(name) == "task.yaml" else name
-    if not os.path.isfile(os.path.join(folder, "task.yaml")):
+    folder = (os.path.dirname(name) or os.curdir) if os.path.isfile(name) else name
+    above = os.path.dirname(os.path.abspath(folder))
+    if folder != name and not _is_task(folder) and _is_task(above):  # A file of rows in a folder of its own.
+        folder = os.path.dirname(folder) or os.curdir
+    if not _is_task(folder):
         raise UsageError(f"{shown(folder)} has no task.yaml; name a task's folder, or make one: `slmbench new task`")
     known = {os.path.realpath(os.path.dirname(path)) for path in files.values()}
     plugin = os.path.join(folder, "plugin.py")
@@ -58,6 +61,10 @@ def find_task(name: str, catalog: Catalog, *, trust: bool = False) -> str:
             f"{shown(plugin)} would be run, and this folder is not on SLMBENCH_PATH; read it, then add --trust"
         )
     return folder
+
+
+def _is_task(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "task.yaml"))
 
 
 def check_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ RECIPE_KINDS = ("recipe", "merge")
 
 
 @click.command(
-    "check", help="Test tasks, by name or folder: schema, hooks, formats, gold and wrong answers, leaks. Recipes, too."
+    "check",
+    help="Test tasks, by name, folder or file: schema, hooks, formats, gold and wrong answers, leaks. Recipes, too.",
 )
 @click.argument("names", nargs=-1, metavar="[NAME_OR_PATH...]")
 @click.option("--all", "every", is_flag=True, help="All tasks, and all plugins.")
@@ -57,9 +59,11 @@ def command(
 
     recipes = [name for name in chosen if is_recipe(name, catalog)]
     chosen = [name for name in chosen if name not in recipes]
-    # All names are looked up before any plugin runs: a refusal must not come half-way.
+    # All names are looked up before any plugin runs: a refusal must not come half-way. Files of one task are one.
+    folders: dict[str, str] = {}
     for name in chosen:
-        find_task(name, catalog, trust=trust)
+        folders.setdefault(os.path.realpath(find_task(name, catalog, trust=trust)), name)
+    chosen = list(folders.values())
     quiet_libraries()
     started = time.monotonic()
     named = ctx.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT

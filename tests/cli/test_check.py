@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from slmbench.cli.check import command
@@ -101,6 +103,27 @@ def test_there_is_colour_for_a_terminal_alone(own_task: Path, monkeypatch: pytes
     assert "\x1b[32mok\x1b[0m" in CliRunner().invoke(command, [str(own_task)]).stdout
     quiet = CliRunner(env={"NO_COLOR": "1"}).invoke(command, [str(own_task)], color=True)
     assert "\x1b[" not in quiet.stdout
+
+
+def test_the_hook_for_pre_commit_checks_each_task_of_changed_files_once(own_task: Path, tmp_path: Path) -> None:
+    """As pre-commit calls it: the files that its pattern takes, behind its entry, in the repository's root."""
+    (hook,) = yaml.safe_load((Path(__file__).resolve().parents[2] / ".pre-commit-hooks.yaml").read_text())
+    (own_task / "rows").mkdir()
+    (own_task / "rows" / "more.jsonl").write_text("")
+    inside = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    others = ["README.md", "src/task.py", "registry/models/m.yaml", "plugins/p.py"]
+    taken = [path for path in [*inside, *others] if re.search(hook["files"], path)]
+    assert taken == ["registry/recipes/findings.yaml", *(path for path in inside if path.startswith("tasks/"))]
+    assert hook.get("pass_filenames", True) and hook["require_serial"] is True
+    program, name, *arguments = hook["entry"].split()
+    assert (program, name) == ("slmbench", "check") and len(taken) > 4
+    with contextlib.chdir(tmp_path):
+        result = CliRunner(env={"SLMBENCH_PATH": str(tmp_path)}).invoke(command, [*arguments, *taken, "--json"])
+        assert [(one["task"], one["ok"]) for one in json.loads(result.stdout)] == [("findings", True)] * 2
+        _break(own_task)
+        result = CliRunner().invoke(command, [*arguments, "tasks/findings/rows/more.jsonl"])
+    assert result.exit_code == 2
+    assert "tasks/findings/task.yaml:5:1: unknown key 'licence'; did you mean 'license'?" in result.stdout
 
 
 def test_samples_only(own_task: Path) -> None:

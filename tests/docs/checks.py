@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import click
 import jsonschema
+import yaml
 
 from slmbench.catalog import Catalog
 from slmbench.cli._group import build_group
@@ -178,6 +179,11 @@ class Page:
             for step in steps:
                 if "run" in step:
                     yield from self.shell(attrs.evolve(block, text=step["run"]))
+            return
+        if "repos" in held:  # Hooks of pre-commit, with the arguments that they are given.
+            there = {hook["id"]: hook for hook in yaml.safe_load((TOP / ".pre-commit-hooks.yaml").read_text())}
+            for hook in (hook for repo in held["repos"] for hook in repo["hooks"]):
+                yield from self.program([*there[hook["id"]]["entry"].split(), *hook.get("args", ())])
             return
         said = {}
         for kind in DECLARED:
