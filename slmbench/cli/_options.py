@@ -14,6 +14,13 @@ from slmbench.cli._boards import listed
 from slmbench.workflow.recipes import DEFAULT_OUT, DEFAULT_TWIN_OUT, out_folder
 
 R = TypeVar("R")
+data_option = click.option(
+    "--data",
+    type=click.Choice(["auto", "samples"]),
+    default="auto",
+    show_default=True,
+    help="samples: the tasks' golden rows in place of their data; such runs are badged, and never ranked.",
+)
 _OPTIONS = (
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="For example --set optim.lr=1e-4; checked."
@@ -37,7 +44,7 @@ _OPTIONS = (
         metavar="GB",
         help="Refuse a training that is forecast to need more. [default: the machine's memory]",
     ),
-    click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True),
+    data_option,
     click.option(
         "--resume/--no-resume",
         default=True,

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("import", help="Runs of lm-eval, from FOLDER (its --output_path, written with --log_samples).")
 @click.argument("folder", type=click.Path())
-@click.option("--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False))
+@click.option(
+    "--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False), help="Its `runs` gets theirs."
+)
 @click.option(
     "--like",
     multiple=True,
@@ -62,7 +64,7 @@ def import_command(plan: ImportPlan, as_json: bool) -> int:
     help="parquet: runs.parquet, a row for every metric of a run, and samples.parquet, a row for every sample.",
 )
 @click.option("--parquet", "format", flag_value="parquet", help="The same as --format parquet.")
-@click.option("--out", required=True, type=click.Path(file_okay=False))
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Where they are written.")
 @click.option("--no-texts", is_flag=True, help="Digests in place of all texts.")
 @click.option("--organization", metavar="NAME", help="Who ran the evaluation, which every_eval_ever asks for.")
 @click.option("--developer", metavar="NAME", help="Who made models whose id names nobody, as nano (every_eval_ever).")

@@ -10,6 +10,7 @@ import click
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._options import data_option
 from slmbench.console import bar, phase, say, show, show_json
 from slmbench.console.columns import GAP, Cell, print_lines, shortened, table_lines, widths_of
 from slmbench.visible import visible
@@ -42,7 +43,7 @@ RECIPE_KINDS = ("recipe", "merge")
 )
 @click.option("--json", "as_json", is_flag=True, help="An array of {task, ok, problems, ...} on stdout.")
 @click.option("--trust", is_flag=True, help="Run the plugin.py of folders given by path.")
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@data_option
 @click.pass_context
 def command(
     ctx: click.Context, names: tuple[str, ...], every: bool, model: str, as_json: bool, trust: bool, data: str

@@ -87,7 +87,7 @@ def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...
     type=click.Choice(["toon", "chat", "jsonl"]),
     help="One Toon table, chat messages as trl takes them, or a JSON record a line.",
 )
-@click.option("--split", default="train", show_default=True)
+@click.option("--split", default="train", show_default=True, help="Which rows.")
 @click.option("--out", required=True, type=click.Path(), help="The file of one task, the folder of several.")
 @click.option("--cot", type=COT, help="Chain of thought. [default: as declared]")
 @click.option("--limit", type=click.IntRange(1), help="The first N rows.")

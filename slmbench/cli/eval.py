@@ -9,7 +9,7 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._boards import show_leaderboard
-from slmbench.cli._options import gathered, names_of, out_option
+from slmbench.cli._options import data_option, gathered, names_of, out_option
 from slmbench.console import say, show_json
 from slmbench.errors import UsageError
 from slmbench.workflow.quiet import quiet_libraries
@@ -59,7 +59,7 @@ BATCH = _Batch()
     help="The model's tiny random copy in its place, offline; badged, never ranked.",
 )
 @click.option("--tasks", callback=names_of, help="Names, separated by commas.")
-@click.option("--suite")
+@click.option("--suite", help="All tasks of a suite, in place of --tasks.")
 @click.option("--format", help="plain, chat or toon. [default: the suite's, else the adapter's, else plain]")
 @click.option("--shots", type=click.IntRange(0, 100), help="Worked examples in every prompt. [default: as declared]")
 @click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought. [default: as declared]")
@@ -99,8 +99,8 @@ BATCH = _Batch()
 @click.option(
     "--latency", is_flag=True, help="One item after another, each alone: how long a single user waits for it."
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+@data_option
 @out_option
 @click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
 @click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else.")

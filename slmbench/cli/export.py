@@ -13,7 +13,7 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 
 @click.command("export", help="Merge an ADAPTER (its folder) into its base, for transformers, Ollama or llama.cpp.")
 @click.argument("adapter", type=click.Path(exists=True, file_okay=False))
-@click.option("--to", required=True, type=click.Choice(["merged", "ollama", "gguf-ready"]))
+@click.option("--to", required=True, type=click.Choice(["merged", "ollama", "gguf-ready"]), help="What is made of it.")
 @click.option("--model", metavar="M", help="The base, if the adapter doesn't say: a name, a folder, or a hub id.")
 @click.option("--force-base", is_flag=True, help="Merge into this base, whatever the adapter was trained on.")
 @click.option("--format", "format_name", help="plain, chat or toon: how it was trained, if the adapter doesn't say.")
@@ -24,7 +24,13 @@ from slmbench.workflow.recipes import DEFAULT_OUT
     show_default=True,
     help="auto: as in training; for Ollama and GGUF two bytes per weight.",
 )
-@click.option("--out", default=DEFAULT_OUT, show_default=True, type=click.Path(file_okay=False))
+@click.option(
+    "--out",
+    default=DEFAULT_OUT,
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Its `models` gets the folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The record as JSON on stdout, and nothing else.")
 def command(
     adapter: str,

@@ -9,7 +9,7 @@ import click
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
-from slmbench.cli._options import gathered, out_option
+from slmbench.cli._options import data_option, gathered, out_option
 from slmbench.console import show_json
 from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.paths import shown
@@ -34,7 +34,7 @@ HEADER = ("merge", "method", "of", "weights", "parameters", "result", "rank", "s
     help="Candidates of a search leave by e-values: the best stays with 95%. Searches by score (search.by=score).",
 )
 @click.option("--twin", is_flag=True, is_eager=True, help="Merges of adapters of the model's tiny random copy.")
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@data_option
 @out_option
 @click.option("--json", "as_json", is_flag=True, help="An array of merge records on stdout, and nothing else.")
 @gathered(options="slmbench.workflow.recipes:RecipeOptions", asked="slmbench.workflow.merge:MergeAsked")

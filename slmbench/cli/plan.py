@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     help="A run's folder, an output folder with one model's runs, or, with --in DIR, a row of its leaderboard.",
 )
 @click.option("--in", "folder", type=click.Path(file_okay=False), metavar="DIR", help="Where RUN is a row.")
-@click.option("--metrics", callback=names_of, metavar="M,N", help="[default: each task's primary metric]")
+@click.option(
+    "--metrics", callback=names_of, metavar="M,N", help="For these metrics. [default: each task's primary metric]"
+)
 @click.option(
     "--detect",
     type=click.FloatRange(min=0, min_open=True),

@@ -15,7 +15,13 @@ RECIPE = "nano-quickstart"
 
 
 @click.command("quickstart", help="Train four adapters on the embedded model, evaluate all, show the leaderboard.")
-@click.option("--out", default="slmbench-quickstart", show_default=True, type=click.Path(file_okay=False))
+@click.option(
+    "--out",
+    default="slmbench-quickstart",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Where adapters, runs and page go.",
+)
 def command(out: str) -> None:
     started = time.monotonic()
     say("quickstart: four LoRA adapters on nano, a model of a million parameters, then everything is scored by lm-eval")

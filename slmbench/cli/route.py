@@ -9,7 +9,7 @@ import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._boards import show_leaderboard
-from slmbench.cli._options import gathered, names_of
+from slmbench.cli._options import data_option, gathered, names_of
 from slmbench.cli.eval import BATCH
 from slmbench.console import say, show, show_json
 from slmbench.workflow.quiet import quiet_libraries
@@ -58,9 +58,15 @@ def command() -> None: ...
     help="Rows of each task that base and adapters answer, for a threshold by score.",
 )
 @click.option("--force-base", is_flag=True, help="Take adapters whatever they were trained on.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
-@click.option("--out", type=click.Path(file_okay=False), default=os.path.join(DEFAULT_OUT, "router"), show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+@data_option
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default=os.path.join(DEFAULT_OUT, "router"),
+    show_default=True,
+    help="The router's folder.",
+)
 @gathered(plan="slmbench.workflow.route:RouterPlan")
 def fit(plan: RouterPlan, out: str) -> None:
     from slmbench.workflow.route import fit as fit_plan
@@ -117,9 +123,11 @@ def show_command(router: str, text: str | None, model: str | None, as_json: bool
 )
 @click.option("--batch", default="auto", show_default=True, type=BATCH, help="Rows to compute at once, or auto.")
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
-@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_OUT, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+@data_option
+@click.option(
+    "--out", type=click.Path(file_okay=False), default=DEFAULT_OUT, show_default=True, help="Where runs and page go."
+)
 @click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
 @click.option("--json", "as_json", is_flag=True, help="What was measured of the router as JSON on stdout.")
 @gathered(

@@ -47,7 +47,11 @@ command.add_command(export_command)
 @_paths
 @click.option("--task", help="Runs of this task alone.")
 @click.option("--model", help="Runs whose model's or adapter's name has this in it.")
-@click.option("--status", type=click.Choice(["ok", "unfinished", "paused", "error", "invalidated", "damaged"]))
+@click.option(
+    "--status",
+    type=click.Choice(["ok", "unfinished", "paused", "error", "invalidated", "damaged"]),
+    help="Only runs of this status.",
+)
 @click.option("--json", "as_json", is_flag=True, help="An array of runs with their records on stdout.")
 def list_command(paths: tuple[str, ...], task: str | None, model: str | None, status: str | None, as_json: bool) -> int:
     from slmbench.workflow.runs import stored_runs, told_size

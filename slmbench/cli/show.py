@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slmbench.catalog import FILE_KINDS, Catalog, default_catalog
+from slmbench.cli._options import data_option
 from slmbench.console import paint, show, show_json
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.headers import KINDS, Header, definition, own_headers
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 @click.option(
     "--model", default="nano", show_default=True, help="The model whose tokenizer and chat template are used."
 )
-@click.option("--format", "format_name", default="plain", show_default=True)
+@click.option("--format", "format_name", default="plain", show_default=True, help="How prompts are written down.")
 @click.option("--n", default=2, show_default=True, type=click.IntRange(0), help="How many prompts.")
 @click.option("--shots", type=click.IntRange(0, 100), help="Worked examples. [default: as declared]")
 @click.option("--cot", type=click.Choice(["off", "zero", "few"]), help="Chain of thought. [default: as declared]")
-@click.option("--data", type=click.Choice(["auto", "samples"]), default="auto", show_default=True)
+@data_option
 @click.option("--variant", metavar="NAME", help="Of a recipe: with this variant applied.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of a recipe: as `train` takes it.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout, and nothing else.")
 def command(
     kind: str,
     name: str,

@@ -75,6 +75,8 @@ def script(name: str) -> ModuleType:
 def test_pages_of_commands_and_declarations_are_of_this_code() -> None:
     old = [path.name for path, text in script("reference").made().items() if path.read_text(encoding="utf-8") != text]
     assert old == [], "run python docs/reference.py"
+    commands = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| .+ \| (?:\[.*)?\|$", commands, re.MULTILINE) == [], "options without a help"
 
 
 @pytest.mark.parametrize(
