@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,11 @@ def run_command(block: Block, command: str, setenv: Callable[[str, str], None]) 
         if before:
             done = subprocess.run(["bash", "-eu", "-c", before], stdout=subprocess.PIPE, text=True, check=True)
             sys.stdin = io.StringIO(done.stdout)
+        words = [found for word in words[1:] for found in (sorted(glob.glob(word)) if "*" in word else [word])]
+        words, to = (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, None)
         try:
-            words = [found for word in words[1:] for found in (sorted(glob.glob(word)) if "*" in word else [word])]
-            code = main(words)
+            with open(to, "w", encoding="utf-8") if to else nullcontext(sys.stdout) as out, redirect_stdout(out):
+                code = main(words)
         finally:
             sys.stdin = stdin
         assert code in ((0, 1, 2) if "--fail-if" in words else (0,)), f"{block.place}: exit code {code}: {command}"

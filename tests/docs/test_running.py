@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slmbench.cli import main
-from tests.docs.blocks import TOP, blocks_of
-from tests.docs.running import run_page
+from tests.docs.blocks import PAGES, TOP, blocks_of, commands
+from tests.docs.running import run_command, run_page
 
 pytestmark = pytest.mark.skipif(not (TOP / "mkdocs.yml").is_file(), reason="only in a checkout")
 TUTORIALS = TOP / "docs" / "tutorials"
@@ -28,6 +29,23 @@ SMALLER = {
 }
 
 
+# Commands of other pages that run as they stand where the first tutorials left their results.
+ALSO = (
+    "slmbench list recipes",
+    "slmbench list tasks",
+    "slmbench list models",
+    "slmbench show model llama-3.2-1b-instruct",
+    "slmbench show recipe task-adapters",
+    "slmbench cite",
+    "slmbench leaderboard slmbench-out",
+    "slmbench compare nano nano+note --in slmbench-out",
+    "slmbench export slmbench-out/adapters/arithmetic --to merged",
+    "slmbench export slmbench-out/adapters/arithmetic --to ollama",
+    "slmbench score slmbench-out  ",
+    "slmbench runs export slmbench-out --format",
+)
+
+
 @pytest.mark.parametrize("pages", [("first-adapter.md", "which-model.md"), ("own-task.md",)], ids=" ".join)
 def test_a_tutorial_runs_from_its_first_block_to_its_last(
     pages: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -35,6 +53,19 @@ def test_a_tutorial_runs_from_its_first_block_to_its_last(
     monkeypatch.chdir(tmp_path)
     for page in pages:
         run_page(TUTORIALS / page, monkeypatch.setenv, SMALLER[page])
+    if "first-adapter.md" in pages:
+        shutil.copytree("slmbench-out/adapters/note", "slmbench-out/adapters/arithmetic")
+        shown = [
+            (block, line)
+            for page in PAGES
+            for block in blocks_of(page)
+            if block.language == "sh" and page.parent != TUTORIALS
+            for line in commands(block.text)
+        ]
+        for start in ALSO:
+            assert [run_command(block, line, monkeypatch.setenv) for block, line in shown if line.startswith(start)], (
+                start
+            )
 
 
 def test_every_tutorial_is_run() -> None:
