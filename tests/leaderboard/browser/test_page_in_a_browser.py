@@ -200,7 +200,7 @@ def test_far_rows_are_there_when_they_are_scrolled_to(visit, many) -> None:
 
 def test_the_base_that_costs_nothing_is_on_the_front(visit, few) -> None:
     tab = ready(visit(few, at("plot", x="train_s", y="sums/exact_match/strict")), "plot")
-    assert tab.locator("svg.plot circle.dot").count() == 3
+    assert tab.locator("svg.plot .dot").count() == 3
     tab.locator("summary", has_text="The same as a table").click()
     lines = tab.locator(".plain tbody tr").all_inner_texts()
     assert [line.split("\t")[0] for line in lines if "on the front" in line][-1] == "base + tuned"

@@ -8,8 +8,8 @@ import { sampleOf } from "./sample.js";
 
 const HIGH = 34;
 
-// sides: [{row, run(s), tone}], one or two. verdicts: as verdicts.js makes them; order: positions. Returns an element.
-export function itemBrowser(items, sides, verdicts, order, params, column) {
+// sides: [{row, run(s), tone}], one or two. verdicts: as verdicts.js makes them; order: positions. signal: of its life.
+export function itemBrowser(items, sides, verdicts, order, params, column, signal) {
   const state = { only: params.get("only") || "", q: params.get("find") || "", at: -1 };
   const counts = verdicts.kinds.map((_, kind) => verdicts.of.reduce((sum, each) => sum + (each === kind), 0));
   let shown = order;
@@ -119,7 +119,7 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
     if (!typing && (event.key === "j" || event.key === "k")) keys(event);
   }
 
-  document.addEventListener("keydown", anywhere);
+  document.addEventListener("keydown", anywhere, { signal });
   bars();
   narrow();
   const [wanted, at] = [params.get("item"), shown.indexOf(chosen)];
@@ -130,7 +130,7 @@ export function itemBrowser(items, sides, verdicts, order, params, column) {
   if (state.q) typed();
   const element = h("div.browser", {}, alert, share,
     h("div.split", {}, h("div", {}, search, list), h("div", {}, h("div.bar", {}, told, h("span.soft", {}, "j, k: next, previous item")), detail)));
-  return { element, shown: () => open(state.at, false), closed: () => document.removeEventListener("keydown", anywhere) };
+  return { element, shown: () => open(state.at, false) };
 }
 
 // Item -> all its texts in small letters, loaded a block at a time.

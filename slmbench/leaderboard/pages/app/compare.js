@@ -1,16 +1,17 @@
 // Is B better than A? Differences on the same items with their intervals, what B costs, and the items that flipped.
 
-import { costOf, load, nameOf, rowData, rowNamed } from "./data.js";
+import { columnKeyed, costOf, load, nameOf, rowData, rowNamed } from "./data.js";
 import { button, choose, fill, h, plainTable } from "./dom.js";
-import { FORMS, NONE, number, pValue, signed } from "./forms.js";
+import { FORMS, NONE, intervalText, number, pValue, ranks, signed } from "./forms.js";
 import { browse, moved, placesOf, sideOf } from "./items.js";
 import { comparePair } from "./pairs.js";
-import { amend } from "./route.js";
+import { amend, unknown } from "./route.js";
 
-export function compareView(page, params) {
+export function compareView(page, params, { signal }) {
   const [a, b] = startingPair(page, params);
   const place = h("div", { "aria-busy": "true" });
-  let open = null;
+  // Of the items of one line, which go when another line is chosen.
+  let browsing = new AbortController();
   const names = page.rows.map((row) => [row.name, row.name]);
   const change = (values) => {
     amend({ ...values, item: "", only: "", find: "" });
@@ -23,29 +24,34 @@ export function compareView(page, params) {
 
   async function shown() {
     try {
-      const every = params.get("metrics") === "all";
+      const wanted = columnKeyed(page, params.get("column"));
+      const every = params.get("metrics") === "all" || (wanted !== null && !wanted.primary);
       const found = await (a === b ? ownComparisons : comparisons)(page, a, b, every);
+      if (signal.aborted) return undefined;
       if (!found.length) return fill(place, h("p.nothing", {}, a !== b ? "These two have no task under the same condition in common." : "Choose two different models. One that was asked in several ways can be compared with itself."));
       const chosen = found.find((one) => one.column.key === params.get("column")) || found.find((one) => one.made && one.made.p < 0.05) || found[0];
       const items = h("div");
       const list = h("div.card");
       const drawList = (current) => fill(list, differences(found, current, every, pick, change));
       async function pick(one) {
-        if (open) open.closed();
+        browsing.abort();
+        browsing = new AbortController();
         amend({ column: one.column.key });
         drawList(one);
         await showItems(one);
       }
       const showItems = async (one) => {
+        const own = AbortSignal.any([signal, browsing.signal]);
         const sides = [await sideOf(a, one.under, "a", "A", one.column), await sideOf(b, one.column, "b", "B")];
         if (a === b) sides[1].label = `B: ${one.column.condition.label}`;
         // Another task's items must not come up under this one's filters.
-        open = await browse(one.column, sides, one === chosen ? params : new URLSearchParams());
+        const open = await browse(one.column, sides, one === chosen ? params : new URLSearchParams(), own);
+        if (own.aborted) return;
         fill(items, h("div.card", {}, h("h2", {}, "Items: ", lineName(one), " ", h("small", {}, one.column.metric)), open.element));
         open.shown();
       };
       drawList(chosen);
-      fill(place, h("p.answer", {}, sentence(found, b)), h("div.two", {}, list, h("div.card", {}, costs(page, a, b))), items);
+      fill(place, h("p.answer", {}, sentence(found, b), a !== b && means(page, a, b)), h("div.two", {}, list, h("div.card", {}, costs(page, a, b))), items);
       await showItems(chosen);
     } catch (error) {
       fill(place, h("p.nothing", { role: "alert" }, error.message));
@@ -55,8 +61,11 @@ export function compareView(page, params) {
     return undefined;
   }
 
-  const element = h("section.view.compare", { "aria-label": "Compare" }, question, place);
-  return { element, shown, closed: () => open && open.closed() };
+  const alert = unknown(
+    ["model", params.get("a"), rowNamed(page, params.get("a"))], ["model", params.get("b"), rowNamed(page, params.get("b"))],
+    ["column", params.get("column"), columnKeyed(page, params.get("column"))]);
+  const element = h("section.view.compare", { "aria-label": "Compare" }, alert, question, place);
+  return { element, shown };
 }
 
 // The two that the address names; else the first row, and what it is most naturally set against: its base, or the next.
@@ -121,6 +130,16 @@ function sentence(found, b) {
   const shown = open.slice(0, 6).join(", ") + (open.length > 6 ? ` and ${open.length - 6} more` : "");
   const apart = open.length ? `${parts.length ? "; not" : "Not"} told apart on ${shown}` : "";
   return [...start, apart, "."];
+}
+
+// What the leaderboard orders by, of both; no difference, as other tasks may be in it than in the lines below.
+function means(page, a, b) {
+  if (!page.aggregate || !a.mean || !b.mean) return null;
+  const of = ({ mean }) => {
+    const rank = mean.rankLow ? `, rank ${ranks(mean.rankLow, mean.rankHigh)}` : "";
+    return `${number(mean.value)}${mean.known ? ` [${intervalText(mean.low, mean.high)}]` : ""}${rank}`;
+  };
+  return h("small.means", {}, `Mean of ${page.aggregate.label}: A ${of(a)}; B ${of(b)}.`);
 }
 
 function differences(found, current, every, pick, change) {

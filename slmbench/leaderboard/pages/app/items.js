@@ -2,11 +2,11 @@
 
 import { columnKeyed, load, nameOf, rowData, rowNamed } from "./data.js";
 import { choose, fill, h } from "./dom.js";
-import { amend } from "./route.js";
+import { amend, unknown } from "./route.js";
 import { itemBrowser } from "./browser.js";
 import { ordered, verdictsOfOne, verdictsOfTwo } from "./verdicts.js";
 
-export function itemsView(page, params) {
+export function itemsView(page, params, { signal }) {
   const state = {
     row: rowNamed(page, params.get("row")) || page.rows[0],
     against: rowNamed(page, params.get("against")),
@@ -16,7 +16,6 @@ export function itemsView(page, params) {
     state.column = page.columns.find((column) => column.primary && state.row.cells[column.position]) || page.columns.find((column) => state.row.cells[column.position]);
   }
   const place = h("div.items", { "aria-busy": "true" });
-  let open = null;
   const names = page.rows.map((row) => [row.name, row.name]);
   const change = (values) => {
     amend({ ...values, item: "", only: "", find: "" });
@@ -34,7 +33,8 @@ export function itemsView(page, params) {
     try {
       const sides = [await sideOf(state.row, state.column, state.against ? "b" : "alone", state.against ? "B" : "")];
       if (state.against && state.against.cells[state.column.position]) sides.unshift(await sideOf(state.against, state.column, "a", "A"));
-      open = await browse(state.column, sides, params);
+      const open = await browse(state.column, sides, params, signal);
+      if (signal.aborted) return undefined;
       place.removeAttribute("aria-busy");
       fill(place, open.element);
       open.shown();
@@ -45,8 +45,16 @@ export function itemsView(page, params) {
     return undefined;
   }
 
-  const element = h("section.view", { "aria-label": "Items" }, h("h2.unseen", {}, "Items"), bar, place);
-  return { element, shown, closed: () => open && open.closed() };
+  const asked = params.get("column");
+  const scored = (row, column) => Boolean(row && column && row.cells[column.position]);
+  const alert = unknown(
+    ["model", params.get("row"), rowNamed(page, params.get("row"))],
+    ["model", params.get("against"), state.against],
+    ["column", asked, columnKeyed(page, asked)],
+    [`score of ${state.row.name} in`, columnKeyed(page, asked) && asked, scored(state.row, columnKeyed(page, asked))],
+    [`score of ${state.against ? state.against.name : ""} in`, state.against && state.column && state.column.key, scored(state.against, state.column)]);
+  const element = h("section.view", { "aria-label": "Items" }, alert, h("h2.unseen", {}, "Items"), bar, place);
+  return { element, shown };
 }
 
 // over: another column of the same metric, in whose items' order the side is wanted.
@@ -79,10 +87,10 @@ function told(run, items) {
 }
 
 // sides: one model, or A and B.
-export async function browse(column, sides, params) {
+export async function browse(column, sides, params, signal) {
   const items = await load(column.condition.items);
   const [first, second] = sides.map((side) => side.scores);
   const verdicts = second ? verdictsOfTwo(first, second, column.up) : verdictsOfOne(first, column.up, told(sides[0].runs[0], items));
   const sizes = verdicts.binary ? null : Array.from(first, (score, at) => (second ? Math.abs(second[at] - score) : column.up ? -score : score));
-  return itemBrowser(items, sides, verdicts, ordered(verdicts, sizes, items.texts), params, column);
+  return itemBrowser(items, sides, verdicts, ordered(verdicts, sizes, items.texts), params, column, signal);
 }

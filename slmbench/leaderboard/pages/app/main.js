@@ -27,6 +27,8 @@ function start() {
   const stage = h("div.stage");
   const printed = h("div.printed", { "aria-hidden": "true" });
   let current = null;
+  // A view's life: what it listens to and waits for ends when another one comes.
+  let life = new AbortController();
   // Filters and chosen models stay while a reader goes from view to view.
   const kept = new Map();
 
@@ -40,7 +42,8 @@ function start() {
   function show(moved) {
     const { view, params, wrong } = readRoute(location.hash);
     unpeek();
-    if (current && current.closed) current.closed();
+    life.abort();
+    life = new AbortController();
     for (const link of tabs.children) {
       if (link.dataset.view === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
@@ -49,7 +52,7 @@ function start() {
     keep();
     // What had the focus has it again where the same view comes up anew, as after a choice of another model.
     const at = Array.from(stage.querySelectorAll("select")).indexOf(document.activeElement);
-    current = MADE[view](page, params, notes);
+    current = MADE[view](page, params, { notes, signal: life.signal });
     fill(stage, unknown(["view", wrong]), current.element);
     if (at >= 0) stage.querySelectorAll("select")[at]?.focus();
     if (current.shown) current.shown();

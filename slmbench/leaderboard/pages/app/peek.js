@@ -1,4 +1,4 @@
-// A card beside the score under the pointer or the focus: its interval to scale, and everything that is known of it.
+// A card beside the score or mean under the pointer or the focus: its interval to scale, and all that is known of it.
 
 import { nameOf } from "./data.js";
 import { button, fill, h, s } from "./dom.js";
@@ -8,6 +8,7 @@ let card = null;
 let timer = 0;
 let leaving = 0;
 
+// column: of the table, as cells.js makes it.
 export function peekAt(anchor, page, row, column) {
   clearTimeout(timer);
   clearTimeout(leaving);
@@ -34,26 +35,28 @@ document.addEventListener("keydown", (event) => {
 }, true);
 
 function show(anchor, page, row, column) {
-  const cell = row.cells[column.position];
+  const cell = column.at(row);
   if (!cell || !anchor.isConnected) return;
   if (!card) {
     // Every word of it is in the link's own name, too.
     card = h("div.peek", { "aria-hidden": "true", onmouseenter: () => clearTimeout(leaving), onmouseleave: unpeekSoon });
     document.body.append(card);
   }
+  const { of } = column;
+  const chance = of ? of.chance : null;
   const told = [
     ["95% interval", cell.known ? intervalText(cell.low, cell.high) : "none"],
-    ["rank", cell.rankLow === null ? "not ranked" : `${ranks(cell.rankLow, cell.rankHigh)} of ${column.ranked}`],
+    ["rank", cell.rankLow === null ? "not ranked" : `${ranks(cell.rankLow, cell.rankHigh)} of ${of ? of.ranked : page.aggregate.ranked}`],
     ["items", cell.n],
-    ["smallest difference it can show", column.detect === null ? null : `about ${number(column.detect)}`],
+    ["smallest difference it can show", !of || of.detect === null ? null : `about ${number(of.detect)}`],
     ["note", cell.badges.join(", ")],
   ];
   fill(card,
     button("\u00d7", unpeek, { class: "close", tabindex: "-1", onmousedown: (event) => event.preventDefault() }),
-    h("p.title", {}, h("b", {}, nameOf(column)), " ", h("span", {}, column.metric)),
+    h("p.title", {}, h("b", {}, of ? nameOf(of) : column.label), " ", h("span", {}, of ? of.metric : page.aggregate.label)),
     h("p.big", { class: cell.claim === "best" ? "big best" : cell.claim ? "big tied" : "big" }, number(cell.value),
       cell.claim && h("small", {}, cell.claim === "best" ? "\u25c6 best here" : "\u25c7 not told apart from the best")),
-    scale(page, cell, column),
+    scale(page.rows.map(column.at).filter(Boolean), cell, chance),
     h("dl", {}, told.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])));
   card.hidden = false;
   const box = anchor.getBoundingClientRect();
@@ -65,16 +68,15 @@ function show(anchor, page, row, column) {
 }
 
 // Every model's score as a tick, this one's with its interval.
-function scale(page, cell, column) {
-  const cells = page.rows.map((row) => row.cells[column.position]).filter(Boolean);
+function scale(cells, cell, chance) {
   const ends = cells.flatMap((each) => (each.known ? [each.low, each.high] : [each.value]));
-  if (column.chance !== null) ends.push(column.chance);
+  if (chance !== null) ends.push(chance);
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const x = (value) => 6 + (high > low ? ((value - low) / (high - low)) * 228 : 114);
   return s("svg", { viewBox: "0 0 240 34", width: "240", height: "34" },
     s("line.axis", { x1: 6, x2: 234, y1: 17, y2: 17 }),
     cells.map((each) => s("line.other", { x1: x(each.value), x2: x(each.value), y1: 12, y2: 22 })),
-    column.chance !== null && s("line.chance", { x1: x(column.chance), x2: x(column.chance), y1: 6, y2: 28 }),
+    chance !== null && s("line.chance", { x1: x(chance), x2: x(chance), y1: 6, y2: 28 }),
     cell.known && s("line.span", { x1: x(cell.low), x2: x(cell.high), y1: 17, y2: 17 }),
     s("circle", { cx: x(cell.value), cy: 17, r: 5 }));
 }

@@ -3,12 +3,15 @@
 import { columnKeyed, costOf, nameOf } from "./data.js";
 import { choose, fill, h, plainTable, s } from "./dom.js";
 import { filterBar } from "./filter.js";
-import { FORMS, NONE, intervalText, number } from "./forms.js";
-import { address, amend } from "./route.js";
+import { FORMS, NONE, intervalText, number, plural } from "./forms.js";
+import { address, amend, unknown } from "./route.js";
 
 const HUES = 8;
+// More dots than these leave no room for names between them; more bases than these would be nothing but names.
+const CROWD = 60;
+const MOST_BASES = 12;
 
-export function plotView(page, params) {
+export function plotView(page, params, { signal }) {
   const qualities = page.columns.map((column) => [column.key, `${nameOf(column)}: ${column.metric}`]);
   if (page.aggregate) qualities.unshift(["", `Mean of ${page.aggregate.label}`]);
   const known = page.costs.filter((cost) => page.rows.some((row) => costOf(row, page, cost.key) !== null));
@@ -31,18 +34,23 @@ export function plotView(page, params) {
     const cost = known.find((one) => one.key === state.x);
     const column = columnKeyed(page, state.y);
     if (!cost) return fill(figure, h("p.nothing", {}, "No run says what it cost."));
-    const points = pointsOf(page, bar.rows(), column, cost);
+    const rows = bar.rows();
+    const points = pointsOf(page, rows, column, cost);
     const front = new Set(frontOf(points, column ? column.up : true));
     const label = column ? `${nameOf(column)}: ${column.metric}` : `Mean of ${page.aggregate.label}`;
     fill(figure,
       h("h2", {}, label, " ", h("small", {}, `against ${cost.label.toLowerCase()}${column && !column.up ? ", lower is better" : ""}`)),
-      points.length ? drawn(points, front, column, cost, families, figure.clientWidth || 1000) : h("p.nothing", {}, "No model here has both."),
+      points.length ? drawn(points, front, label, column, cost, families, figure.clientWidth || 1000) : h("p.nothing", {}, "No model here has both."),
+      absent(page, rows, points, label, cost),
       legend(points, families));
     fill(beside, pointTable(points, front, label, cost));
     return undefined;
   }
 
-  const element = h("section.view", { "aria-label": "Plot" }, bar.element, figure, beside);
+  const alert = unknown(...bar.asked,
+    ["quality", params.get("y"), columnKeyed(page, params.get("y"))],
+    ["cost", params.get("x"), known.some((cost) => cost.key === params.get("x"))]);
+  const element = h("section.view", { "aria-label": "Plot" }, alert, bar.element, figure, beside);
   let width = 0;
   const watcher = new ResizeObserver(() => {
     if (figure.clientWidth && figure.clientWidth !== width) {
@@ -51,7 +59,24 @@ export function plotView(page, params) {
     }
   });
   watcher.observe(figure);
-  return { element, shown: draw, closed: () => watcher.disconnect() };
+  signal.addEventListener("abort", () => watcher.disconnect());
+  return { element, shown: draw };
+}
+
+// Which models aren't drawn, and what they lack.
+function absent(page, rows, points, label, cost) {
+  const drawnRows = new Set(points.map((point) => point.row));
+  const left = rows.filter((row) => !drawnRows.has(row));
+  if (!left.length) return null;
+  const without = (some, what) => some.length > 0 && `no ${what}: ${listed(some.map((row) => row.name))}`;
+  const costless = left.filter((row) => costOf(row, page, cost.key) === null);
+  const parts = [without(costless, cost.label.toLowerCase()), without(left.filter((row) => !costless.includes(row)), `score of ${label}`)];
+  return h("p.absent", {}, `${points.length} of ${plural(rows.length, "model")} drawn. The others have `, parts.filter(Boolean).join("; they have "), ".");
+}
+
+function listed(names) {
+  const most = 6;
+  return names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
 }
 
 // The first cost that models differ in.
@@ -86,9 +111,9 @@ function familyHues(page) {
   return new Map(order.map((name, at) => [name, at < HUES ? `f${at}` : "other"]));
 }
 
-function drawn(points, front, column, cost, families, width) {
+function drawn(points, front, label, column, cost, families, width) {
   const high = Math.max(300, Math.min(520, width * 0.48));
-  const box = { left: 52, right: width - 18, top: 14, bottom: high - 34 };
+  const box = { left: 52, right: width - 18, top: 30, bottom: high - 50 };
   const x = axis(points.map((point) => point.x), box.left + 10, box.right - 24);
   const ends = points.flatMap((point) => (point.known ? [point.low, point.high, point.y] : [point.y]));
   const y = linear(Math.min(...ends), Math.max(...ends), box.bottom - 6, box.top + 8);
@@ -105,6 +130,8 @@ function drawn(points, front, column, cost, families, width) {
       s("line.rule", { x1: box.left, x2: box.right, y1: y.at(tick), y2: y.at(tick) }),
       s("text.tick.end", { x: box.left - 8, y: y.at(tick) + 4 }, tidy(tick)),
     ]),
+    s("text.tick.start", { x: 2, y: 12 }, `${label}${column && !column.up ? " (lower is better)" : ""}`),
+    s("text.tick.end", { x: box.right, y: high - 6 }, `${cost.label}${x.isLog ? ", each step several times the last" : ""} \u2192`),
     x.ticks.map((tick) => s("text.tick.middle", { x: x.at(tick), y: box.bottom + 20 }, tick === 0 ? "0" : FORMS[cost.form](tick))),
     points.filter((point) => point.known).map((point) => {
       const [px] = at(point);
@@ -113,21 +140,38 @@ function drawn(points, front, column, cost, families, width) {
     steps.length > 1 && s("polyline.front", { points: steps.map((pair) => pair.map((value) => value.toFixed(1)).join(",")).join(" ") }),
     dots.map((point) => {
       const [px, py] = at(point);
-      const shape = `dot.${families.get(point.row.family) || "other"}${front.has(point) ? ".on" : ""}${point.row.adapter === null ? "" : ".tuned"}`;
+      const shape = `dot.${families.get(point.row.family) || "other"}${front.has(point) ? ".on" : ""}`;
       const told = `${point.row.name}: ${number(point.y)}${point.known ? ` (${intervalText(point.low, point.high)})` : ""}, ${FORMS[cost.form](point.x)}${front.has(point) ? ", on the front" : ""}`;
       return s("a", { href: address("runs", { row: point.row.name }), "aria-label": told, tabindex: front.has(point) ? null : "-1" },
-        s("circle.reach", { cx: px, cy: py, r: 11 }), s(`circle.${shape}`, { cx: px, cy: py, r: front.has(point) ? 6 : 4.5 }), s("title", {}, told));
+        s("circle.reach", { cx: px, cy: py, r: 11 }), mark(shape, isMade(point.row), px, py, front.has(point) ? 6 : 4.5), s("title", {}, told));
     }),
-    labels(ordered, at, box));
+    labels(named(points, ordered), points.length > CROWD ? ordered : points, at, box));
 }
 
-// Names of the front's points, each where no other name or dot of the front is; left out if there is no such place.
-function labels(ordered, at, box) {
-  const taken = ordered.map((point) => {
+// Whether a row is a model with an adapter, or one that was trained or merged: a model as it was published is neither.
+function isMade(row) {
+  return row.adapter !== null || row.method !== null;
+}
+
+function mark(shape, made, x, y, r) {
+  if (!made) return s(`circle.${shape}`, { cx: x, cy: y, r });
+  const side = r * 1.7;
+  return s(`rect.${shape}`, { x: x - side / 2, y: y - side / 2, width: side, height: side, transform: `rotate(45 ${x.toFixed(1)} ${y.toFixed(1)})` });
+}
+
+// The points whose names are written: the front's, and the models that others were made from, unless they are many.
+function named(points, ordered) {
+  const bases = points.filter((point) => !isMade(point.row) && !ordered.includes(point));
+  return bases.length > MOST_BASES ? ordered : [...ordered, ...bases];
+}
+
+// Their names, each where no other name and no dot is; left out if there is no such place.
+function labels(these, dots, at, box) {
+  const taken = dots.map((point) => {
     const [px, py] = at(point);
-    return [px - 7, py - 7, px + 7, py + 7];
+    return [px - 6, py - 6, px + 6, py + 6];
   });
-  return ordered.map((point) => {
+  return these.map((point) => {
     const [px, py] = at(point);
     const words = point.row.name.length > 34 ? `${point.row.name.slice(0, 33)}\u2026` : point.row.name;
     const wide = words.length * 6.4;
@@ -146,8 +190,9 @@ function labels(ordered, at, box) {
 
 function legend(points, families) {
   const found = Array.from(new Set(points.map((point) => point.row.family).filter(Boolean)));
-  const sign = (kind) => s("svg", { viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" }, s(`circle.dot.${kind}`, { cx: 7, cy: 7, r: 4.5 }));
+  const sign = (kind, made = false) => s("svg", { viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" }, mark(`dot.${kind}`, made, 7, 7, 4.5));
   return h("p.key", {},
+    points.some((point) => isMade(point.row)) && [h("span", {}, sign("other"), "a model as it is"), h("span", {}, sign("other", true), "with an adapter, trained or merged")],
     h("span", {}, sign("other.on"), "filled: on the Pareto front, by means alone"),
     h("span", {}, "upright line: 95% interval"),
     found.length > 1 && found.filter((name) => families.get(name) !== "other").map((name) => h("span", {}, sign(families.get(name)), name)));
@@ -181,7 +226,7 @@ function axis(values, from, to) {
     }
   }
   if (nothing) ticks.unshift(0);
-  return { ticks, at: (value) => (value > 0 ? place(value) : from) };
+  return { ticks, isLog: true, at: (value) => (value > 0 ? place(value) : from) };
 }
 
 function linear(low, high, from, to) {

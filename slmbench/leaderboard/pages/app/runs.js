@@ -7,7 +7,7 @@ import { address, unknown } from "./route.js";
 import { costText, rowNotes } from "./cells.js";
 import { trainingOf } from "./training.js";
 
-export function runsView(page, params, notes) {
+export function runsView(page, params, { notes, signal }) {
   const open = new Map();
   const list = page.rows.map((row) => {
     const body = h("div.body");
@@ -39,6 +39,7 @@ export function runsView(page, params, notes) {
     let row = rowNamed(page, name);
     try {
       const ofRun = run && (await rowOfRun(page, run));
+      if (signal.aborted) return;
       element.prepend(unknown(["model", name, row], ["run", run, ofRun]) || "");
       row = row || ofRun;
     } catch (error) {

@@ -18,7 +18,7 @@ const SHOWS = [
   ["chance", "share of the way from chance to best"], ["n", "items"],
 ];
 
-export function tableView(page, params) {
+export function tableView(page, params, { signal }) {
   const cell = SHOWS.some(([key]) => key === params.get("cell")) ? params.get("cell") : "whiskers";
   const shows = choose("Cell shows", SHOWS, cell, (value) => {
     state.cell = value;
@@ -242,16 +242,16 @@ export function tableView(page, params) {
     const column = event.target.dataset.col;
     if (column === undefined) return;
     stopAt(Number(event.target.closest("tr").dataset.row), Number(column));
-    show(event.target.closest("td.score a"));
+    show(event.target.closest("td.score a, td.mean a"));
   });
-  tbody.addEventListener("mouseover", (event) => show(event.target.closest("td.score a")));
+  tbody.addEventListener("mouseover", (event) => show(event.target.closest("td.score a, td.mean a")));
   tbody.addEventListener("mouseleave", unpeekSoon);
   tbody.addEventListener("focusout", unpeek);
   const show = (link) => {
     const column = link && columns[Number(link.dataset.col) - 1];
-    if (!column || !column.of) return unpeek();
+    if (!column) return unpeek();
     const row = rows[Number(link.closest("tr").dataset.row)];
-    return peekAt(link, page, row, column.of);
+    return peekAt(link, page, row, column);
   };
 
   head();
@@ -268,9 +268,9 @@ export function tableView(page, params) {
     if (size && size !== now) [fit(), draw()];
     size = now;
   });
-  const closed = () => watcher.disconnect();
+  signal.addEventListener("abort", () => watcher.disconnect());
   watcher.observe(element);
-  return { element, shown: () => [fit(), draw()], closed, print: () => ({ rows, columns, told: [bar.words(), orderWords(page, state)] }) };
+  return { element, shown: () => [fit(), draw()], print: () => ({ rows, columns, told: [bar.words(), orderWords(page, state)] }) };
 }
 
 function sortable(page, key) {
