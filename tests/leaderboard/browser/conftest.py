@@ -77,7 +77,8 @@ def picture() -> Callable[[Any, str], None]:
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three models on three tasks: one of two metrics, one clustered under two conditions, one with hostile texts."""
+    """Three models on tasks: one of two metrics, one that two of them have, one clustered and asked in two ways, and
+    one with hostile texts."""
     out = tmp_path_factory.mktemp("few")
     chance = random.Random(3)
 
@@ -92,7 +93,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_run(run_id=f"sums-{place}", scores=scores, task="sums", samples=samples, chance=0.25, **common)
         wards = [f"ward {at // 5}" for at in range(40)]
         verdicts = [{"verdict": ("failed", "timed out", "failed")[at % 3]} for at in range(12)]
-        make_run(run_id=f"code-{place}", scores=[0.0] * 10 + [1.0] * 2, task="code", samples=verdicts, **common)
+        if place < 2:
+            make_run(run_id=f"code-{place}", scores=[0.0] * 10 + [1.0] * 2, task="code", samples=verdicts, **common)
         make_run(run_id=f"notes-{place}", scores=draw(share), task="notes", clusters=wards, **common)
         make_run(
             run_id=f"chat-{place}", scores=draw(share), task="notes", key="chat", changes={"format": "chat"}, **common

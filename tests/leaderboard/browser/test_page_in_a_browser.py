@@ -207,6 +207,47 @@ def test_the_base_that_costs_nothing_is_on_the_front(visit, few) -> None:
     assert lines[0].split("\t")[1] == "0" and "on the front" in lines[0]
 
 
+def test_the_plot_tells_who_is_not_drawn_and_adapters_from_models_as_they_are(visit, few) -> None:
+    board = json.loads((few / "leaderboard.json").read_text(encoding="utf-8"))
+    tab = ready(visit(few, at("plot", x="train_s", y="sums/exact_match/strict")), "plot")
+    assert tab.locator("svg.plot circle.dot").count() == 2
+    assert tab.locator("svg.plot rect.dot").count() == 1
+    assert {"base", "base + tuned"} <= set(tab.locator("svg.plot .label").all_text_contents())
+    assert tab.locator(".absent").count() == 0
+    lacking = next(row for row in board["rows"] if len(row["scores"]) < len(board["columns"]))
+    column = next(column["key"] for column in board["columns"] if column["key"] not in lacking["scores"])
+    tab = ready(visit(few, at("plot", x="train_s", y=column)), "plot")
+    assert tab.locator(".absent").inner_text().endswith(f": {lacking['name']}.")
+
+
+def test_a_view_that_is_left_before_its_data_is_there_listens_no_more(visit, few) -> None:
+    tab = ready(visit(few, "#table"), "table")
+    heard = tab.evaluate(
+        """async () => {
+          const heard = [], real = document.addEventListener.bind(document);
+          document.addEventListener = (kind, does, how) => { heard.push([kind, how]); real(kind, does, how); };
+          const gone = (hash) => new Promise((done) => {
+            window.addEventListener("hashchange", () => done(), { once: true });
+            location.hash = hash;
+          });
+          for (const hash of ["#items", "#compare", "#items", "#table"]) await gone(hash);
+          await new Promise((done) => setTimeout(done, 400));
+          return heard.map(([kind, how]) => [kind, Boolean(how && how.signal && how.signal.aborted)]);
+        }"""
+    )
+    assert all(ended for kind, ended in heard if kind == "keydown")
+    assert tab.locator(".browser").count() == 0
+
+
+def test_the_means_card_has_its_rank_and_compare_has_both_means(visit, few) -> None:
+    tab = ready(visit(few, "#table"), "table")
+    tab.locator("td.mean a").first.focus()
+    tab.locator(".peek:visible").wait_for()
+    assert "rank" in tab.locator(".peek").inner_text() and "Mean" in tab.locator(".peek").inner_text()
+    tab = ready(visit(few, at("compare", a="base", b="base + tuned")), "compare")
+    assert tab.locator(".means").inner_text().startswith("Mean of")
+
+
 def test_comparison_leads_to_flipped_items_and_marks_the_words_that_differ(visit, few) -> None:
     tab = ready(visit(few, at("compare", a="base", b="base + tuned", column="sums/exact_match/strict")), "compare")
     assert tab.locator(".answer").inner_text().startswith("base + tuned is better on")
@@ -278,6 +319,9 @@ def test_a_run_s_own_address_opens_it(visit, few) -> None:
             "#items?row=base&column=sums/exact_match/strict&item=item-0077&only=late",
             "no item “item-0077” and no verdict “late”",
         ),
+        ("#compare?a=bass&b=base&column=sums/none", "no model “bass” and no column “sums/none”"),
+        ("#items?row=bass&against=oboe", "no model “bass” and no model “oboe”"),
+        ("#plot?x=euros&y=sums/none", "no quality “sums/none” and no cost “euros”"),
     ],
 )
 def test_what_an_address_names_wrongly_is_said_until_the_reader_goes_on(visit, few, address, told) -> None:
@@ -286,8 +330,11 @@ def test_what_an_address_names_wrongly_is_said_until_the_reader_goes_on(visit, f
     assert alert.inner_text().startswith(f"The page has {told}. ")
     if address.startswith("#run"):
         return
-    heads = tab.locator("thead button, .one, .part")
-    heads.last.click()
+    if address.startswith(("#compare", "#plot")):
+        choice = tab.locator("select").first
+        choice.select_option(index=(choice.evaluate("one => one.selectedIndex") + 1) % 2)
+    else:
+        tab.locator("thead button, .one, .part").last.click()
     until(tab, "!document.querySelector('[role=alert]')")
 
 

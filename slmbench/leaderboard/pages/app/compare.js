@@ -14,7 +14,8 @@ export function compareView(page, params, { signal }) {
   let browsing = new AbortController();
   const names = page.rows.map((row) => [row.name, row.name]);
   const change = (values) => {
-    amend({ ...values, item: "", only: "", find: "" });
+    // What the address named wrongly doesn't stay in it.
+    amend({ a: a.name, b: b.name, column: columnKeyed(page, params.get("column")) ? params.get("column") : "", ...values, item: "", only: "", find: "" });
     window.dispatchEvent(new HashChangeEvent("hashchange"));
   };
   const question = h("h2.question", {}, "Is ",

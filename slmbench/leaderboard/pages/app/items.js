@@ -18,7 +18,8 @@ export function itemsView(page, params, { signal }) {
   const place = h("div.items", { "aria-busy": "true" });
   const names = page.rows.map((row) => [row.name, row.name]);
   const change = (values) => {
-    amend({ ...values, item: "", only: "", find: "" });
+    // What the address named wrongly doesn't stay in it.
+    amend({ row: state.row.name, against: state.against ? state.against.name : "", ...values, item: "", only: "", find: "" });
     window.dispatchEvent(new HashChangeEvent("hashchange"));
   };
   const columns = page.columns.filter((column) => state.row.cells[column.position]).map((column) => [column.key, `${nameOf(column)}: ${column.metric}`]);
