@@ -131,7 +131,7 @@ function drawn(points, front, label, column, cost, families, width) {
       s("text.tick.end", { x: box.left - 8, y: y.at(tick) + 4 }, tidy(tick)),
     ]),
     s("text.tick.start", { x: 2, y: 12 }, `${label}${column && !column.up ? " (lower is better)" : ""}`),
-    s("text.tick.end", { x: box.right, y: high - 6 }, `${cost.label}${x.isLog ? ", each step several times the last" : ""} \u2192`),
+    s("text.tick.end", { x: box.right, y: high - 6 }, `${cost.label}${x.isLog ? " (logarithmic)" : ""} \u2192`),
     x.ticks.map((tick) => s("text.tick.middle", { x: x.at(tick), y: box.bottom + 20 }, tick === 0 ? "0" : FORMS[cost.form](tick))),
     points.filter((point) => point.known).map((point) => {
       const [px] = at(point);
