@@ -33,7 +33,7 @@ export function askedColumns(page, params) {
   ];
 }
 
-export function columnPicker(page, params, onchange) {
+export function columnPicker(page, params, signal, onchange) {
   const panel = h("div.panel");
   const told = h("span.told");
   const columns = new Set(shownColumns(page, params));
@@ -109,7 +109,7 @@ export function columnPicker(page, params, onchange) {
   }, h("summary", {}, "Columns ", told), panel);
   document.addEventListener("click", (event) => {
     if (details.open && !details.contains(event.target) && event.target.isConnected) details.open = false;
-  });
+  }, { signal });
   count();
   return details;
 }

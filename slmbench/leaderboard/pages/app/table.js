@@ -26,7 +26,7 @@ export function tableView(page, params, { signal }) {
     drawn.clear();
     draw();
   });
-  const picker = columnPicker(page, params, () => {
+  const picker = columnPicker(page, params, signal, () => {
     columns = columnsOf(page, params);
     state.focus = [0, 0];
     head();
