@@ -6,7 +6,8 @@ Two models with known accuracies on the same items (a Gaussian copula, latent co
 as `slmbench eval --against RUN --until decided` does. Beside it stand the power of the one fixed test at the end
 (mid-p McNemar at 5%), and what was simulated elsewhere for the e-value alone at 5%. Scores that are not right or wrong,
 practical equality, and what the whole set will say have the predictable plug-in empirical Bernstein sequence (Waudby-
-Smith and Ramdas 2024, section 3.2) as peer. Every draw is seeded. How often ranks
+Smith and Ramdas 2024, section 3.2) as peer. Then runs that were stopped are raced against: a base, a first model
+against it until decided, and a second one against the first. Every draw is seeded. How often ranks
 of many models err is in ranks.py. Exits with 1 if a wrong winner is declared in more
 than 5% of simulations, or .329 -> .645 on 1,319 items takes more than 60 items in the mean.
 """
@@ -21,8 +22,9 @@ import numpy as np
 from scipy import stats
 from scipy.special import bdtr, logsumexp
 
-from slmbench.statistics.race import END_ALPHA, EQUAL_ALPHA, SEQUENCE_ALPHA, PairedRace
-from slmbench.statistics.sequential import _bets, final_share, log_e_values, log_set_e_value
+from slmbench.statistics.estimate import estimate
+from slmbench.statistics.race import ALPHA, SEQUENCE_SHARE, PairedRace, threshold
+from slmbench.statistics.sequential import _bets, final_share, log_e_values
 
 MOST_WRONG, MOST_ITEMS = 0.05, 60
 TRUTHS = [
@@ -54,12 +56,17 @@ def mid_p(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
 def stopped(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(1 for "better", -1 for "worse", 0 for undecided; items asked) of each table."""
     wins, losses = (differences > 0).cumsum(1), (differences < 0).cumsum(1)
-    over = log_e_values(wins, losses) >= -math.log(SEQUENCE_ALPHA)
+    over = log_e_values(wins, losses) >= math.log(threshold())
     first = np.where(over.any(1), over.argmax(1), differences.shape[1] - 1)
     at = np.arange(len(differences)), first
-    last = mid_p(wins[:, -1], losses[:, -1]) <= END_ALPHA
+    last = np.array([not early and told_at_the_end(row) for early, row in zip(over.any(1), differences, strict=True)])
     lead = np.sign(wins[at] - losses[at])
     return np.where(over.any(1) | last, lead, 0), first + 1
+
+
+def told_at_the_end(differences: np.ndarray) -> bool:
+    found = estimate(differences.astype(float), None, (-1.0, 1.0), (1 - SEQUENCE_SHARE) * ALPHA)
+    return not found.ci_low <= 0 <= found.ci_high
 
 
 def right_or_wrong(tables: int) -> bool:
@@ -157,7 +164,6 @@ def practically_equal(tables: int) -> bool:
     """Within 5 points: items until both ends of the margin are ruled out, and how often that is wrong."""
     held, margin, discordant = True, 0.05, 0.24
     bets, logs = _bets(512)
-    below, above = bets < 0, bets > 0
     print(
         "within 5 points (24% of items differ)   decided  of these wrong  median items   Bernstein's: decided, median"
     )
@@ -170,12 +176,11 @@ def practically_equal(tables: int) -> bool:
             counts = np.array([(seen == value).cumsum() for value in (-1, 0, 1)])
             looked = np.arange(49, items, 5)
             capital = []
-            for side, edge in ((below, margin), (above, -margin)):
-                scaled = bets[side] / (1 + np.sign(bets[side]) * edge)
+            for edge in (margin, -margin):
+                scaled = bets / (1 + np.sign(bets) * edge)
                 factors = np.log1p(scaled[:, None] * (np.array([-1, 0, 1]) - edge))
-                weights = logs[side] - logsumexp(logs[side])
-                capital.append(logsumexp(weights[:, None] + factors @ counts[:, looked], axis=0))
-            over = np.minimum(*capital) >= -math.log(EQUAL_ALPHA)
+                capital.append(logsumexp(logs[:, None] + factors @ counts[:, looked], axis=0))
+            over = np.minimum(*capital) >= math.log(threshold())
             asked.append(looked[over.argmax()] + 1 if over.any() else math.inf)
             peer = BernsteinSequence(0.05)
             found = math.inf
@@ -197,27 +202,41 @@ def practically_equal(tables: int) -> bool:
 
 
 def whole_set(tables: int) -> bool:
-    """What the whole set will say, drawn without replacement: a score's interval, and who wins there."""
-    missed, signs, first = 0, 0, []
-    total = 1319
+    """What the whole set will say of a score, drawn without replacement."""
+    missed, total = 0, 1319
     for table in range(tables):
         rng = np.random.default_rng(table)
         right = rng.permutation(np.arange(total) < round(0.4 * total)).cumsum()
-        looks = range(20, total, 20)
-        ends = [final_share(int(right[n - 1]), n, total) for n in looks]
+        ends = [final_share(int(right[n - 1]), n, total) for n in range(20, total, 20)]
         missed += any(not low <= right[-1] / total <= high for low, high in ends)
-        differences = pairs(rng, 0.46, 0.56, (1, total))[0]
-        wins, losses = (differences > 0).cumsum(), (differences < 0).cumsum()
-        truth = np.sign(wins[-1] - losses[-1])
-        for n in looks:
-            w, lost = int(wins[n - 1]), int(losses[n - 1])
-            if log_set_e_value(w, lost, n - w - lost, total) >= math.log(20):
-                signs += np.sign(w - lost) != truth
-                first.append(n)
-                break
     print(f"a score on all {total:,} items, 95%: some interval misses it in {missed / tables:.3f} of {tables} sets")
-    print(f"who wins on all items (.46 v .56): wrong in {signs / tables:.3f}; known after {np.mean(first):,.0f} items")
-    return missed / tables <= MOST_WRONG and signs / tables <= MOST_WRONG
+    return missed / tables <= MOST_WRONG
+
+
+def against_stopped(tables: int) -> bool:
+    """A second model, as good as the first, against the first one's run that was stopped when it beat the base."""
+    held = True
+    print("against a stopped run, 1,319 items   it was stopped, at (mean)   wrong winner; of those where it was better")
+    for base, tuned in ((0.40, 0.40), (0.40, 0.45), (0.33, 0.40), (0.46, 0.56), (0.329, 0.645)):
+        rng = np.random.default_rng(round(1000 * tuned))
+        shape = tables, 1319
+        shared = rng.standard_normal(shape)
+        right = [
+            math.sqrt(0.6) * shared + math.sqrt(0.4) * rng.standard_normal(shape) < stats.norm.ppf(share)
+            for share in (base, tuned, tuned)
+        ]
+        verdicts, n = stopped(right[1].astype(np.int8) - right[0])
+        there = np.arange(shape[1]) < n[:, None]
+        wins, losses = ((one & ~other & there).cumsum(1) for one, other in ((right[2], right[1]), right[1:]))
+        early = n < shape[1]
+        wrong = (log_e_values(wins, losses) >= math.log(threshold())).any(1) & early
+        chosen = early & (verdicts > 0)
+        print(
+            f"{base:.3f} v {tuned:.3f}, then {tuned:.3f}             {early.mean():8.3f}  {n[early].mean():8,.0f}   "
+            f"{wrong[early].mean():19.3f}; {wrong[chosen].mean():.3f}"
+        )
+        held &= wrong.mean() <= MOST_WRONG
+    return bool(held)
 
 
 def main() -> None:
@@ -228,6 +247,7 @@ def main() -> None:
     held &= other_scores(max(1, tables // 10))
     held &= practically_equal(max(5, tables // 5))
     held &= whole_set(max(1, tables // 5))
+    held &= against_stopped(tables)
     sys.exit(not held)
 
 

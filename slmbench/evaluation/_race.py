@@ -16,7 +16,7 @@ from slmbench.errors import SlmbenchError
 from slmbench.evaluation._harness import FILTER
 from slmbench.evaluation._identity import Job, item_digests, prompts_digest
 from slmbench.runs import MEAN_TOLERANCE, Pool, Run, StoppedPart, canonical_sha256, finished_run, read_record
-from slmbench.statistics.race import SEQUENCE_ALPHA, PairedRace, RaceState
+from slmbench.statistics.race import ALPHA, PairedRace, RaceState, threshold
 from slmbench.values import Example, JsonObject
 
 TELL_EVERY_S = 15.0
@@ -30,7 +30,7 @@ class Opponent:
 
     name: of its model, for people. format: how its prompts were written. folder: where it is. scores: item id -> its
     score. has: how many items of the random order it has itself, if it was stopped; None for all. seed: of that order.
-    margin: a difference that doesn't matter.
+    margin: a difference that doesn't matter. alpha: how often the verdict may be wrong.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Opponent:
     has: int | None = None
     seed: int = 0
     margin: float | None = None
+    alpha: float = ALPHA
 
 
 @frozen(eq=False)
@@ -134,6 +135,7 @@ def stopped_part(job: Job, opponent: Opponent, raced: Raced) -> StoppedPart:
         against=opponent.run_id,
         against_sha256=opponent.samples_sha256,
         margin=opponent.margin,
+        alpha=opponent.alpha,
         verdict=state.verdict,
         by=state.by,
         wins=state.wins,
@@ -154,6 +156,7 @@ def prefix_of(job: Job, opponent: Opponent, places: Sequence[int]) -> Job:
     examples = [job.examples[place] for place in places]
     whole = job.record["run_id"]
     rule = [whole, opponent.run_id, opponent.samples_sha256, opponent.metric, opponent.margin, opponent.seed]
+    rule += [opponent.alpha]
     run_id = f"{whole.rpartition('__')[0]}__{canonical_sha256(rule)[:10]}"
     order = _order_sha256(job.examples, opponent.seed)
     changed = {
@@ -194,10 +197,11 @@ def tell_verdict(
     }[part.verdict]
     on = f"after {n} of {total} items" if part.n < part.total else f"on all {total} items"
     counts = f"{_counted(part.wins, part.losses)}, {part.ties:,} {'tie' if part.ties == 1 else 'ties'} in {part.metric}"
-    say(f"{task}: {who} {said}, {on}: {counts}; E = {part.e_value:.3g} ({1 / SEQUENCE_ALPHA:.0f} decides)")
+    say(f"{task}: {who} {said}, {on}: {counts}; E = {part.e_value:.3g} ({threshold(part.alpha):.0f} decides)")
+    by_all = ", and all items together decide" if part.by == "all items" else ""
     say(
-        f"{task}: difference {part.difference:+.3f}, 95% {part.ci_lo:+.3f} to {part.ci_hi:+.3f} wherever it stops; "
-        f"p = {part.p:.2g}"
+        f"{task}: difference {part.difference:+.3f}, {100 * (1 - part.alpha):.4g}% interval {part.ci_lo:+.3f} to "
+        f"{part.ci_hi:+.3f} wherever it stops; p = {part.p:.2g}{by_all}"
     )
     if part.n < part.total:
         left = part.total - part.n
@@ -219,6 +223,7 @@ def _start(examples: Sequence[Example], opponent: Opponent) -> tuple[list[list[i
         draws=len(draws),
         largest=max(map(len, draws)),
         margin=opponent.margin,
+        alpha=opponent.alpha,
     )
     known = len(draws)
     if opponent.has is not None:
@@ -257,7 +262,7 @@ def _e_value(state: RaceState) -> float:
 def _outlook(made: PairedRace) -> str:
     """What it would take."""
     least = "" if made.signs_only else "at least "
-    said = f"; {1 / SEQUENCE_ALPHA:.0f} decides: {least}{made.wins_needed():,} more in a row"
+    said = f"; {threshold(made.alpha):.0f} decides: {least}{made.wins_needed():,} more in a row"
     if (left := made.items_left()) is not None:
         said += f", or about {left:,} items as it goes"
     if (share := made.share_of_all()) is not None:

@@ -16,8 +16,9 @@ def estimate(
     values: Sequence[float] | Array,
     clusters: Sequence[str | None] | None = None,
     range: tuple[float, float] | None = None,
+    alpha: float = 0.05,
 ) -> Estimate:
-    """Mean of item scores and its 95% interval.
+    """Mean of item scores and its 1 - alpha interval.
 
     values: one finite number an item. clusters: one label an item (None: the item stands alone); items with the same
     label aren't independent. range: the lowest and highest score that an item can have, None if there is none; no
@@ -64,18 +65,21 @@ def estimate(
     binary = bool(((numbers == ends[0]) | (numbers == ends[1])).all())
     bounds = ends if binary else range
     if clusters is not None and any(label is not None for label in clusters):
-        return _clustered(numbers, clusters, mean, bounds)
+        return _clustered(numbers, clusters, mean, bounds, alpha)
     if binary:
         share = int((numbers == ends[1]).sum()) / n
-        low, high = _scaled(ends, *wilson_interval(share, n))
+        low, high = _scaled(ends, *wilson_interval(share, n, _z(alpha)))
         stderr = (ends[1] - ends[0]) * math.sqrt(share * (1 - share) / n)
         return Estimate(mean, stderr, min(low, mean), max(high, mean), n, "wilson")
     if n == 1:
         return Estimate(mean, 0.0, mean, mean, n, "none")
     stderr = math.sqrt(float(np.sum((numbers - mean) ** 2)) / (n - 1) / n)
     if bounds is None:
-        return _t_estimate(mean, stderr, n, n - 1, "t")
-    low, high = interval_within(mean, t_quantile(0.975, n - 1) ** 2 * _guarded(numbers, mean, bounds), bounds)
+        return _t_estimate(mean, stderr, n, n - 1, "t", alpha)
+    # With the weight of `most`, n scores that are all alike cover by 1 - alpha; at 5% it would be 1.17.
+    most = 1.0 if alpha == 0.05 else (math.log(alpha) / _z(alpha)) ** 2 / 2
+    half_squared = t_quantile(1 - alpha / 2, n - 1) ** 2 * _guarded(numbers, mean, bounds, most)
+    low, high = interval_within(mean, half_squared, bounds)
     return Estimate(mean, stderr, low, high, n, "wilson-t")
 
 
@@ -204,29 +208,30 @@ def wilson_interval(share: float, n: float, z: float = Z_95) -> tuple[float, flo
 
 
 def _clustered(
-    numbers: Array, clusters: Sequence[str | None], mean: float, bounds: tuple[float, float] | None
+    numbers: Array, clusters: Sequence[str | None], mean: float, bounds: tuple[float, float] | None, alpha: float
 ) -> Estimate:
-    n = len(numbers)
+    n, z = len(numbers), _z(alpha)
     spread = clustered_spread(numbers, clusters)
     if bounds is not None and mean in bounds:
-        low, high = _scaled(bounds, *wilson_interval(float(mean == bounds[1]), spread.effective))
+        low, high = _scaled(bounds, *wilson_interval(float(mean == bounds[1]), spread.effective, z))
         return Estimate(mean, 0.0, low, high, n, "wilson-clusters")
     if spread.clusters == 1:
         return Estimate(mean, 0.0, mean, mean, n, "none")
     if bounds is None:
-        return _t_estimate(mean, spread.stderr, n, spread.freedom, "cr2-t")
+        return _t_estimate(mean, spread.stderr, n, spread.freedom, "cr2-t", alpha)
     if _nothing(spread.stderr, bounds[1] - bounds[0]):  # Clusters that agree say nothing of how they differ.
-        low, high = _scaled(bounds, *wilson_interval((mean - bounds[0]) / (bounds[1] - bounds[0]), spread.effective))
+        share = (mean - bounds[0]) / (bounds[1] - bounds[0])
+        low, high = _scaled(bounds, *wilson_interval(share, spread.effective, z))
         return Estimate(mean, 0.0, min(low, mean), max(high, mean), n, "wilson-clusters")
-    low, high = interval_within(mean, (t_quantile(0.975, spread.freedom) * spread.stderr) ** 2, bounds)
+    low, high = interval_within(mean, (t_quantile(1 - alpha / 2, spread.freedom) * spread.stderr) ** 2, bounds)
     return Estimate(mean, spread.stderr, low, high, n, "wilson-cr2")
 
 
-def _guarded(numbers: Array, mean: float, bounds: tuple[float, float]) -> float:
+def _guarded(numbers: Array, mean: float, bounds: tuple[float, float], most: float = 1.0) -> float:
     """The variance of the mean of scores strictly within bounds, not smaller where it hangs on few items.
 
-    Of the values, and of one at either bound with the weight 2 (kurtosis - 3) / n, at least 0 and at most 1: the
-    kurtosis over n is one over the number of items that the variance hangs on.
+    Of the values, and of one at either bound with the weight 2 (kurtosis - 3) / n, at least 0 and at most 1, times
+    `most`: the kurtosis over n is one over the number of items that the variance hangs on.
     """
     import numpy as np
 
@@ -235,9 +240,9 @@ def _guarded(numbers: Array, mean: float, bounds: tuple[float, float]) -> float:
     second = float(np.sum(squares))
     if numbers.max() > numbers.min():
         share = float(np.sum(squares * squares)) / (second * second)
-        weight = min(1.0, max(0.0, 2 * (share - 3 / n)))
+        weight = most * min(1.0, max(0.0, 2 * (share - 3 / n)))
     else:  # Scores that don't differ at all say nothing of their spread.
-        weight = 1.0
+        weight = most
     low, high = bounds
     total = n + 2 * weight
     middle = (n * mean + weight * (low + high)) / total
@@ -265,8 +270,14 @@ def _nothing(stderr: float, scale: float) -> bool:
     return stderr <= 1e-12 * scale
 
 
-def _t_estimate(mean: float, stderr: float, n: int, freedom: float, method: str) -> Estimate:
+def _z(alpha: float) -> float:
+    from scipy.special import ndtri
+
+    return Z_95 if alpha == 0.05 else float(ndtri(1 - alpha / 2))
+
+
+def _t_estimate(mean: float, stderr: float, n: int, freedom: float, method: str, alpha: float) -> Estimate:
     if _nothing(stderr, abs(mean)):
         return Estimate(mean, 0.0, mean, mean, n, "none")
-    half = t_quantile(0.975, freedom) * stderr
+    half = t_quantile(1 - alpha / 2, freedom) * stderr
     return Estimate(mean, stderr, mean - half, mean + half, n, method)

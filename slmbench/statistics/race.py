@@ -8,24 +8,19 @@ from typing import Literal, TypeAlias
 
 from attrs import frozen
 
-from slmbench.statistics.pairs import compare_pair
-from slmbench.statistics.sequential import (
-    BettingTest,
-    betting_interval,
-    final_share,
-    log_set_e_value,
-    wins_needed,
-)
+from slmbench.statistics.estimate import estimate
+from slmbench.statistics.sequential import BettingTest, betting_interval, final_share
 
 ALPHA = 0.05
-SEQUENCE_ALPHA, END_ALPHA = 0.04, 0.01
-"""What of it may be spent while it runs, and on one test of all items at the end."""
-EQUAL_ALPHA = 0.015
-"""What each end of the margin may be ruled out wrongly by; with a wrong winner, that is 5% at most (`PairedRace`)."""
-ENOUGH_DIFFER = 30
-"""So many draws that differ say how much differences spread."""
+SEQUENCE_SHARE = 0.8
+"""What of alpha may be spent while it runs; the rest is for one look at all items at the end."""
 
 Verdict: TypeAlias = Literal["better", "worse", "equal", "undecided"]
+
+
+def threshold(alpha: float = ALPHA) -> float:
+    """The e-value that decides: 25 at 5%."""
+    return 1 / (SEQUENCE_SHARE * alpha)
 
 
 @frozen
@@ -33,9 +28,11 @@ class RaceState:
     """Where a race stands after some items.
 
     n: items. wins, losses, ties: of these, by which model is better. log_e: log of the e-value of "equally good". p:
-    of that, valid whenever one stops: 1 / the largest e-value so far. difference: mean over these items, ours minus
-    theirs, in the metric's units. verdict: undecided while it goes on. by: what decided: `sequence`, `margin`, or
-    `all items`, the test at the end; '' for nothing.
+    of that, valid whenever one stops: 1 / (.8 times the largest e-value so far), or alpha if the look at all items
+    decides; `better` and `worse` are the verdict if it is alpha at most. difference: ours minus theirs, in the metric's
+    units: the mean over these items; of clusters, what they say of the whole set's, their mean sum over the clusters'
+    mean size. verdict: undecided while it goes on. by: what decided: `sequence`, `margin`, or `all items`, the look at
+    the end; '' for nothing.
     """
 
     n: int
@@ -57,12 +54,13 @@ class PairedRace:
     """Takes scores of both models, draw by draw. A draw is an item, or a whole cluster of items.
 
     total: items of the whole set. draws: that it consists of. largest: items of the largest. bounds: of a score.
-    margin: a difference that doesn't matter, in the metric's units; None if each does.
-    The winner is wrong with probability 5% at most: 4% for the e-value while it runs, 1% for the test of all items at
-    the end (`compare_pair`: mid-p McNemar for right-or-wrong items). With a margin, the verdict is wrong with no more:
-    if the models differ by the margin, `equal` is wrong by 1.5% while it runs and .5% at the end, and the wrong winner
-    by 2.1% and .5%, as its e-value has to be 49 on one side.
-    Raises ValueError for bounds or a margin that can't be.
+    margin: a difference that doesn't matter, in the metric's units; None if each does. alpha: of a wrong verdict.
+
+    What decides and what is shown is one interval of the difference (`interval`), which holds the true one after all
+    items at once with probability 1 - alpha: what the e-values leave (`BettingTest`), at 4% if alpha is 5%, and once
+    all items are there what is also left by the fixed interval of all of them (`estimate`), at 1%. `better` and
+    `worse` say that 0 isn't in it, `equal` that it lies within the margin. So a verdict is wrong with probability alpha
+    at most, whichever it is. Raises ValueError for bounds, a margin or an alpha that can't be.
     """
 
     def __init__(
@@ -74,139 +72,115 @@ class PairedRace:
         draws: int | None = None,
         largest: int = 1,
         margin: float | None = None,
+        alpha: float = ALPHA,
     ) -> None:
         self.width = bounds[1] - bounds[0]
         if not 0 < self.width < math.inf:
             raise ValueError(f"bounds are {bounds}; a score has to have a lowest and a highest value")
         if margin is not None and not 0 < margin < self.width:
             raise ValueError(f"margin is {margin:g}; it has to be between 0 and {self.width:g}")
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha is {alpha:g}; it has to be between 0 and 1")
         self.total, self.draws, self.largest, self.margin = total, draws or total, largest, margin
-        self.bounds, self._higher = bounds, higher_is_better
-        # The mean over items is so many times the mean over draws of what `_draw` makes of them.
+        self.bounds, self.alpha, self._higher = bounds, alpha, higher_is_better
+        # The mean over items is so many times the mean over draws of what `add` makes of them.
         self._scale = self.draws * largest * self.width / total
-        self._test = BettingTest()
-        edge = 0.0 if margin is None else margin / self._scale
-        self._edges = () if margin is None else (BettingTest(-edge, 1), BettingTest(edge, -1))
-        self._units_seen: list[float] = []
-        self._theirs: list[float] = []
-        self._ours: list[float] = []
-        self._clusters: list[int] = []
-        self._most = self._sum = 0.0
-        self.state = RaceState(0, 0, 0, 0, 0.0, 1.0, 0.0, "undecided", "")
-
-    @property
-    def signs_only(self) -> bool:
+        self._wanted = math.log(threshold(alpha))
+        self._equal = BettingTest()
+        self._margins = [] if margin is None else [BettingTest(end * margin / self._scale) for end in (-1, 1)]
+        # What the look at all items leaves: everything until then.
+        self._at_end = -math.inf, math.inf
+        self._draws: list[float] = []
+        self._differences: list[float] = []
+        self._clusters: list[str] = []
+        self._sum, self._right = 0.0, 0
+        self.signs_only = largest == 1
         """Whether every draw so far is one item that is right or wrong."""
-        return self.largest == 1 and all(one in self.bounds for one in (*self._theirs, *self._ours))
+        self.state = RaceState(0, 0, 0, 0, 0.0, 1.0, 0.0, "undecided", "")
 
     def add(self, theirs: Sequence[float], ours: Sequence[float]) -> RaceState:
         """Takes one draw: the scores of its items. Raises ValueError once it is decided, or for what no draw can be."""
-        if self.state.decided or self.state.n + len(ours) > self.total or not 0 < len(ours) <= self.largest:
-            raise ValueError(f"{len(ours)} items more don't fit a race of {self.total} with {self.state}")
         before = self.state
+        if before.decided or before.n + len(ours) > self.total or not 0 < len(ours) <= self.largest:
+            raise ValueError(f"{len(ours)} items more don't fit a race of {self.total} with {before}")
         differences = [b - a for a, b in zip(theirs, ours, strict=True)]
+        self.signs_only &= all(one in self.bounds for one in (*theirs, *ours))
+        self._right += sum(one == self.bounds[1] for one in ours)
         # A score of 1 that was divided may be an ulp above it.
         unit = max(-1.0, min(1.0, math.fsum(differences) / (self.width * self.largest)))
-        log_e = self._test.add(unit)
-        self._most = max(self._most, log_e)
-        self._units_seen.append(unit)
-        self._theirs += theirs
-        self._ours += ours
-        self._clusters += [len(self._units_seen) if self.largest > 1 else -1] * len(ours)
+        self._draws.append(unit)
+        self._sum += unit
+        self._clusters += [str(len(self._draws))] * len(ours)
+        self._differences += differences
+        for test in (self._equal, *self._margins):
+            test.add(unit)
+        n, log_e = len(self._differences), self._equal.log_e
+        mean = max(-self.width, min(self.width, self._sum / len(self._draws) * self._scale))
+        if n == self.total:
+            self._at_end = self._left_by_all()
         up = sum(one > 0 for one in differences)
         down = sum(one < 0 for one in differences)
         wins, losses = (up, down) if self._higher else (down, up)
-        self._sum += math.fsum(differences)
-        mean = self._sum / len(self._ours)
+        verdict, by = self._verdict(mean)
+        p = min(before.p, math.exp(-log_e) / SEQUENCE_SHARE)
+        if verdict in ("better", "worse"):
+            p = min(p, self.alpha)
         self.state = RaceState(
-            before.n + len(ours),
+            n,
             before.wins + wins,
             before.losses + losses,
             before.ties + len(ours) - up - down,
             log_e,
-            min(1.0, math.exp(-self._most)),
+            p,
             mean,
-            *self._verdict(log_e, mean, unit),
+            verdict,
+            by,
         )
         return self.state
 
-    def _verdict(self, log_e: float, mean: float, unit: float) -> tuple[Verdict, str]:
+    def _verdict(self, mean: float) -> tuple[Verdict, str]:
+        low, high = self._at_end
         winner: Verdict = "better" if (mean > 0) == self._higher else "worse"
-        if log_e >= -math.log(SEQUENCE_ALPHA):
+        if self._is_out(self._equal):
             return winner, "sequence"
-        # Both take it, whatever the first one says.
-        if self._edges and min([edge.add(unit) for edge in self._edges]) >= -math.log(EQUAL_ALPHA):
-            return "equal", "margin"
-        if len(self._ours) < self.total:
-            return "undecided", ""
-        import numpy as np
-
-        clusters = np.array(self._clusters) if self.largest > 1 else None
-        theirs, ours = np.array(self._theirs), np.array(self._ours)
-        found = compare_pair(theirs, ours, higher_is_better=self._higher, clusters=clusters, bounds=self.bounds)
-        if found.p <= END_ALPHA:
+        if not low <= 0 <= high:
             return winner, "all items"
-        near = self.margin is not None and abs(found.difference) + _quantile(found.n) * found.stderr < self.margin
-        if near and self._differing_are_rare():
-            return "equal", "all items"
+        if self.margin is not None:
+            out = [self._is_out(test) for test in self._margins]
+            if all(out):
+                return "equal", "margin"
+            if (out[0] or low >= -self.margin) and (out[1] or high <= self.margin):
+                return "equal", "all items"
         return "undecided", ""
 
-    def _differing_are_rare(self) -> bool:
-        """Whether draws that differ can't make up the margin; they tell it themselves if they are many.
+    def _is_out(self, test: BettingTest) -> bool:
+        return test.log_e >= self._wanted
 
-        The mean over draws is at most the share of those that differ in one direction; that share's exact upper bound
-        (Clopper and Pearson 1934) has to be within the margin, as a spread can't be told from a few draws.
-        """
-        from scipy.stats import beta
-
-        n, ways = len(self._units_seen), [sum(way * one > 0 for one in self._units_seen) for way in (1, -1)]
-        if sum(ways) >= ENOUGH_DIFFER:
-            return True
-        assert self.margin is not None
-        most = max(ways)
-        bound = 1.0 if most == n else float(beta.ppf(1 - END_ALPHA / 2, most + 1, n - most))
-        return bound * self._scale < self.margin
+    def _left_by_all(self) -> tuple[float, float]:
+        clusters = self._clusters if self.largest > 1 else None
+        found = estimate(self._differences, clusters, (-self.width, self.width), (1 - SEQUENCE_SHARE) * self.alpha)
+        return (-math.inf, math.inf) if found.method == "none" else (found.ci_low, found.ci_high)
 
     def interval(self) -> tuple[float, float]:
-        """The 95% interval of the difference, in the metric's units; it holds whenever one stops."""
-        low, high = betting_interval(self._units_seen, ALPHA)
-        return max(-self.width, low * self._scale), min(self.width, high * self._scale)
+        """The 1 - alpha interval of the difference, in the metric's units; it holds whenever one stops."""
+        low, high = betting_interval(self._draws, SEQUENCE_SHARE * self.alpha, (self._equal, *self._margins))
+        least, most = self._at_end
+        return max(-self.width, least, low * self._scale), min(self.width, most, high * self._scale)
 
     def wins_needed(self) -> int:
-        """How many draws in a row that the leader wins would decide; of other scores than right or wrong, at least."""
-        if self.signs_only:
-            behind, ahead = sorted((self.state.wins, self.state.losses))
-            return wins_needed(ahead, behind, SEQUENCE_ALPHA)
-        # No draw takes the e-value further than by twice.
-        return max(1, math.ceil((-math.log(SEQUENCE_ALPHA) - self.state.log_e) / math.log(2)))
+        """How many draws in a row that the leader wins by as much as can be would decide; 1 at least."""
+        return max(1, self._equal.needed(math.copysign(1.0, self._sum), self._wanted))
 
     def items_left(self) -> int | None:
         """About how many more items it takes if it goes on as so far; None if it is not going anywhere."""
         if self.state.log_e <= 0:
             return None
-        wanted = math.ceil(self.state.n * (-math.log(SEQUENCE_ALPHA) / self.state.log_e - 1))
+        wanted = math.ceil(self.state.n * (self._wanted / self.state.log_e - 1))
         return wanted if 0 <= wanted <= self.total - self.state.n else None
 
     def share_of_all(self) -> tuple[float, float] | None:
         """The 95% interval for what our model's score on all items will be; None unless items are right or wrong."""
         if not self.signs_only:
             return None
-        right = sum(one == self.bounds[1] for one in self._ours)
-        low, high = final_share(right, self.state.n, self.total, ALPHA)
+        low, high = final_share(self._right, self.state.n, self.total, ALPHA)
         return self.bounds[0] + low * self.width, self.bounds[0] + high * self.width
-
-    def set_p(self) -> float | None:
-        """p, valid at any item, of "whoever leads now doesn't lead on all items"; None unless items are right or wrong.
-
-        Of the set alone, whatever it was drawn from.
-        """
-        if not self.signs_only:
-            return None
-        state = self.state
-        return min(1.0, math.exp(-log_set_e_value(state.wins, state.losses, state.ties, self.total)))
-
-
-def _quantile(n: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(max(1, n - 1), 1 - END_ALPHA / 2))

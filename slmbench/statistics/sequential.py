@@ -62,12 +62,24 @@ class BettingTest:
             self.log_e = float(np.logaddexp.reduce(self._logs))
         return self.log_e
 
+    def needed(self, value: float, log_e: float) -> int:
+        """How many such values in a row, other than the mean, would take log E to `log_e`; 0 if it is there."""
+        import numpy as np
 
-def betting_interval(values: Sequence[float], alpha: float = 0.05) -> tuple[float, float]:
+        more, step = 0, np.log1p(self._bets * (value - self.mean))
+        while np.logaddexp.reduce(self._logs + more * step) < log_e:
+            more += 1
+        return more
+
+
+def betting_interval(
+    values: Sequence[float], alpha: float = 0.05, tests: Sequence[BettingTest] = ()
+) -> tuple[float, float]:
     """The means of values in [-1, 1] that `BettingTest` leaves after these values: an interval, within 1e-5.
 
     The intervals after 1, 2, 3 ... values all hold at once with probability 1 - alpha. log E is convex in the mean, so
-    what is left lies between two ends. Raises ValueError for a value outside [-1, 1].
+    what is left lies between two ends. tests: of these values, whose word on their own means is kept to: such a mean is
+    in the interval if and only if its test leaves it. Raises ValueError for a value outside [-1, 1].
     """
     import numpy as np
 
@@ -77,21 +89,25 @@ def betting_interval(values: Sequence[float], alpha: float = 0.05) -> tuple[floa
         return -1.0, 1.0
     seen, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
     bets, logs = _bets(NODES if len(seen) <= _FEW else NODES // 8)
-    observed = float(np.average(seen, weights=counts))
+    observed, most = float(np.average(seen, weights=counts)), -math.log(alpha)
 
     def is_left(mean: float) -> bool:
         scaled = bets / (1 + np.sign(bets) * mean)
         capital = logs + np.log1p(scaled[:, None] * (seen - mean)) @ counts
-        return bool(np.logaddexp.reduce(capital) < -math.log(alpha))
+        return bool(np.logaddexp.reduce(capital) < most)
 
     def end(outside: float) -> float:
         inside = observed
+        for test in tests:
+            if min(inside, outside) < test.mean < max(inside, outside):
+                inside, outside = (test.mean, outside) if test.log_e < most else (inside, test.mean)
         while abs(outside - inside) > _PRECISION:
             middle = (inside + outside) / 2
             inside, outside = (middle, outside) if is_left(middle) else (inside, middle)
-        return outside
+        return inside
 
-    return end(-1.0), end(1.0)
+    low, high = end(-1.0), end(1.0)
+    return (-1.0 if low - _PRECISION <= -1 else low), (1.0 if high + _PRECISION >= 1 else high)
 
 
 def _bets(nodes: int) -> tuple[Array, Array]:
@@ -133,48 +149,3 @@ def final_share(right: int, n: int, total: int, alpha: float = 0.05) -> tuple[fl
     if not len(kept):  # All are ruled out: the likeliest is what is left.
         kept = ks[[np.argmin(ratio)]]
     return float(kept[0] / total), float(kept[-1] / total)
-
-
-def log_set_e_value(wins: int, losses: int, ties: int, total: int) -> float:
-    """log of the e-value against "whoever leads now doesn't lead on all `total` items".
-
-    The smallest ratio, over all counts of the whole set by which the leader is level or behind, of the prior's
-    probability of these counts to the posterior's; the prior is Dirichlet-multinomial(1, 1, 2). It ever reaches
-    1 / alpha, while the leader isn't the one on the whole set, with probability alpha at most if the order is random.
-    inf once nothing that is left can change the lead; 0 while nobody leads. Raises ValueError for impossible counts.
-    Source: Waudby-Smith and Ramdas 2020.
-    """
-    import numpy as np
-    from scipy.special import gammaln
-
-    n = wins + losses + ties
-    if min(wins, losses, ties) < 0 or n > total:
-        raise ValueError(f"{wins} wins, {losses} losses and {ties} ties of {total} items can't be")
-    if wins == losses:
-        return math.inf if n == total else 0.0
-    ahead, behind = max(wins, losses), min(wins, losses)
-    prior, seen = (1.0, 1.0, 2.0), (ahead, behind, ties)
-    smallest = math.inf
-    # Level, or behind by one: of those further behind, the posterior's share is smaller still.
-    for gap in (0, 1):
-        leads = np.arange(ahead, (total - gap) // 2 + 1)
-        whole = (leads, leads + gap, total - 2 * leads - gap)
-        fits = (whole[1] >= behind) & (whole[2] >= ties)
-        if not fits.any():
-            continue
-        log_prior = gammaln(total + 1) + gammaln(4.0) - gammaln(4.0 + total)
-        log_posterior = gammaln(total - n + 1) + gammaln(4.0 + n) - gammaln(4.0 + total)
-        for count, had, a in zip(whole, seen, prior, strict=True):
-            count, left = count[fits], count[fits] - had
-            log_prior = log_prior + gammaln(a + count) - gammaln(a) - gammaln(count + 1)
-            log_posterior = log_posterior + gammaln(a + count) - gammaln(a + had) - gammaln(left + 1)
-        smallest = min(smallest, float((log_prior - log_posterior).min()))
-    return smallest
-
-
-def wins_needed(wins: int, losses: int, alpha: float) -> int:
-    """How many wins in a row, and no loss, would take the e-value to 1 / alpha; 0 if it is there."""
-    more = 0
-    while log_e_values(wins + more, losses) < -math.log(alpha):
-        more += 1
-    return more

@@ -301,7 +301,9 @@ def _of_stopped(pair: PairComparison, name: str, run: ScoredRun, other: ScoredRu
     if (told.metric, told.against) != (name, other.run_id):
         return evolve(pair, p=1.0, ci_low=-math.inf, ci_high=math.inf, method=NO_TEST, detectable=None)
     low, high = (-told.ci_hi, -told.ci_lo) if turned else (told.ci_lo, told.ci_hi)
-    return evolve(pair, p=min(1.0, told.p), ci_low=low, ci_high=high, method="e-value", detectable=None)
+    # Of several comparisons in one call, each had its part of 5%: p is above that where 0 is in the interval.
+    p = min(1.0, told.p * ALPHA / told.alpha)
+    return evolve(pair, p=p, ci_low=low, ci_high=high, method="e-value", detectable=None)
 
 
 def _gated(tasks: Sequence[ComparedTask], margin: float) -> list[ComparedTask]:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 
+from slmbench.console import say
 from slmbench.datasets import digest_rows
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.evaluation import Opponent, drawn, items_sha256
@@ -13,6 +14,7 @@ from slmbench.leaderboard import LoadedRuns, RunProblems, ScoredRun, read_runs
 from slmbench.metrics import Scorer
 from slmbench.paths import shown
 from slmbench.runs import MetricPart, item_hash, metric_key
+from slmbench.statistics.race import ALPHA
 from slmbench.task import Task
 from slmbench.workflow.sides import row_of, together
 
@@ -40,29 +42,41 @@ def check_race(against: Sequence[str], until: str | None, margin: float | None, 
 
 
 def opponents_of(
-    against: Sequence[str], tasks: Sequence[Task], out: str, *, margin: float | None = None, seed: int = 0
+    against: Sequence[str],
+    tasks: Sequence[Task],
+    out: str,
+    *,
+    margin: float | None = None,
+    seed: int = 0,
+    models: int = 1,
 ) -> dict[str, Opponent]:
     """Task -> the run that it is raced against.
 
     against: folders of runs, run.json files, output folders, or of `out` rows by their names and runs by their ids; in
     all of them together there has to be one model's run a task. seed: of the random order; that of the run if it was
-    stopped itself.
+    stopped itself. models: how many are compared with it: what may be wrong is shared among them and the tasks.
     Raises UsageError with everything that is wrong, RunProblems for a run that doesn't hold what it claims.
     """
     loaded = together([_loaded(one, out) for one in against])
     found: dict[str, Opponent] = {}
     odd: list[str] = []
+    alpha = ALPHA / max(1, models * len(tasks))
     for task in tasks:
         try:
             scorer, metric = _metric(task)
             run = _chosen(task, loaded.runs, against)
-            found[task.name] = _opponent(task, scorer, metric, run, margin, seed)
+            found[task.name] = _opponent(task, scorer, metric, run, margin, seed, alpha)
         except UsageError as error:
             odd.append(str(error))
     if odd and loaded.problems:
         raise RunProblems([*loaded.problems])
     if odd:
         raise UsageError("\n".join(odd))
+    if alpha < ALPHA:
+        say(
+            f"{models * len(tasks)} comparisons in one call: each is wrong with probability {alpha:.2g} at most, "
+            f"and so any of them with {ALPHA:g} at most"
+        )
     return found
 
 
@@ -101,7 +115,9 @@ def _chosen(task: Task, runs: Sequence[ScoredRun], against: Sequence[str]) -> Sc
     return max(of_task, key=lambda run: (run.stopped is None, run.created, run.run_id))
 
 
-def _opponent(task: Task, scorer: Scorer, metric: str, run: ScoredRun, margin: float | None, seed: int) -> Opponent:
+def _opponent(
+    task: Task, scorer: Scorer, metric: str, run: ScoredRun, margin: float | None, seed: int, alpha: float
+) -> Opponent:
     where = f"--against {shown(str(run.folder))}"
     there = next((one for one in run.metrics if one.name == metric), None)
     if there is None:
@@ -136,6 +152,7 @@ def _opponent(task: Task, scorer: Scorer, metric: str, run: ScoredRun, margin: f
         has=None if run.stopped is None else run.stopped.n,
         seed=seed,
         margin=margin,
+        alpha=alpha,
     )
 
 

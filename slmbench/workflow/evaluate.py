@@ -186,7 +186,14 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
     against: dict[str, Opponent] = {}
     if plan.against:
         with phase("reading runs"):
-            against = opponents_of(plan.against, tasks, plan.options.out, margin=plan.margin, seed=plan.options.seed)
+            against = opponents_of(
+                plan.against,
+                tasks,
+                plan.options.out,
+                margin=plan.margin,
+                seed=plan.options.seed,
+                models=plan.base + plan.alone * len(plan.adapters) + len(plan.choices),
+            )
     # A LoadedModel is the caller's: nothing is loaded in its place, and it is given back without the adapters' layers.
     ours = isinstance(plan.model, str)
     given: LoadedModel | ModelSource

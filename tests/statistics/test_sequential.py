@@ -1,6 +1,5 @@
 """E-values and confidence sequences, beside numerical integrals, enumeration and scipy's distributions."""
 
-import itertools
 import math
 import random
 
@@ -14,8 +13,6 @@ from slmbench.statistics.sequential import (
     betting_interval,
     final_share,
     log_e_values,
-    log_set_e_value,
-    wins_needed,
 )
 
 
@@ -70,9 +67,12 @@ def test_the_e_value_of_any_differences_is_an_integral_over_bets():
 
 
 def test_wins_needed_is_the_first_that_reaches_it():
-    assert wins_needed(0, 0, 0.04) == 9
+    test = BettingTest()
+    assert test.needed(1.0, math.log(25)) == 9
     assert log_e_values(9, 0) >= math.log(25) > log_e_values(8, 0)
-    assert wins_needed(20, 2, 0.04) == 0
+    for value in [1.0] * 20 + [-1.0] * 2:
+        test.add(value)
+    assert test.needed(1.0, math.log(25)) == 0
 
 
 def test_final_share_is_a_sum_of_scipys_distributions():
@@ -87,25 +87,6 @@ def test_final_share_is_a_sum_of_scipys_distributions():
     assert final_share(5, 10, 10) == (0.5, 0.5)
     with pytest.raises(ValueError, match="can't be"):
         final_share(5, 4, 10)
-
-
-def test_a_whole_sets_winner_is_sure_as_scipys_distributions_say():
-    prior, (wins, losses, ties), total = (1, 1, 2), (9, 1, 5), 24
-    n = wins + losses + ties
-    posterior = stats.dirichlet_multinomial((1 + wins, 1 + losses, 2 + ties), total - n)
-    ratios = []
-    for more in itertools.product(range(total - n + 1), repeat=2):
-        if sum(more) <= total - n and wins + more[0] <= losses + more[1]:
-            whole = (wins + more[0], losses + more[1], total - wins - losses - sum(more))
-            left = (*more, total - n - sum(more))
-            ratios.append(stats.dirichlet_multinomial(prior, total).logpmf(whole) - posterior.logpmf(left))
-    assert log_set_e_value(wins, losses, ties, total) == pytest.approx(min(ratios), abs=1e-9)
-    assert log_set_e_value(losses, wins, ties, total) == pytest.approx(min(ratios), abs=1e-9)
-
-
-def test_a_lead_that_cant_be_lost_is_certain():
-    assert log_set_e_value(6, 1, 0, 11) == math.inf
-    assert log_set_e_value(5, 5, 0, 11) == 0.0
 
 
 def test_an_interval_is_the_means_that_the_test_leaves():

@@ -278,6 +278,11 @@ def test_a_stopped_run_has_the_p_that_holds_wherever_it_stopped(out):
     content = comparison_json(other, gated=True)["tasks"][0]["metrics"][0]
     assert "p" not in content and content["ci_low"] is None and content["verdict"] == "not told apart"
     assert other.gate == "inconclusive"
+    # One of two comparisons in a call, each of which may be wrong by 2.5%: 0 is in its interval, and p says so.
+    half = stopped | {"alpha": 0.025, "verdict": "undecided", "by": "", "ci_lo": -0.01}
+    make_run(out, "half", [1.0] * 38 + [0.0] * 2, model="half", key="prefix", changes={"stopped": half})
+    (metric,) = rows(out, "nano", "half").tasks[0].metrics
+    assert (metric.pair.p, metric.verdict) == (pytest.approx(2 / 31), "not told apart")
 
 
 def test_the_metric_that_a_task_declares_as_primary_is_the_one_that_counts(tmp_path):

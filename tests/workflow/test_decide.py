@@ -79,7 +79,7 @@ def test_a_run_ends_when_it_is_decided_and_goes_on_when_it_is_asked(made, task, 
     n = decision["n"]
     assert n < 20 and decision["total"] == N and run.record["dataset"]["n"] == n
     assert decision["wins"] + decision["losses"] + decision["ties"] == n
-    assert decision["ci_lo"] > 0 and decision["p"] <= 0.04
+    assert decision["ci_lo"] > 0 and decision["p"] <= 0.05
     # Its samples are the first of the order, in that order.
     examples = task.examples("test")
     order = [examples[place].id for draw in drawn(examples, 0) for place in draw]
@@ -259,6 +259,24 @@ def test_a_run_that_it_cant_be_compared_with_is_told_before_a_model_is_loaded(
     monkeypatch.setattr("slmbench.workflow.evaluate.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     with pytest.raises(error, match=message):
         slmbench.evaluate("nano", task, out=str(tmp_path / "new"), against=against, until="decided", margin=margin)
+
+
+def test_what_may_be_wrong_is_shared_by_all_comparisons_of_a_call(made, task, out, tmp_path, capsys):
+    alone = decide(task, out, made[1].folder)
+    write_task(tmp_path / "other", [example.answer for example in task.examples("test")])
+    other = load_task_folder(str(tmp_path / "other"), default_catalog())
+    (chat,) = slmbench.evaluate("nano", other, out=str(out), format="chat")
+    both = slmbench.evaluate(
+        "nano", [task, other], out=str(out), against=[made[1].folder, chat.folder], until="decided"
+    )
+    assert [run.decision["alpha"] for run in both] == [0.025, 0.025] and alone.decision["alpha"] == 0.05
+    # It takes an e-value of 50 in place of 25, which is one win more.
+    assert both[0].decision["n"] > alone.decision["n"]
+    assert all(run.decision["e_value"] >= 50 > alone.decision["e_value"] for run in both)
+    assert both[0].run_id != alone.run_id
+    said = capsys.readouterr().err
+    assert "2 comparisons in one call: each is wrong with probability 0.025 at most" in said
+    assert "(50 decides)" in said and "97.5% interval" in said and "95% interval" in said
 
 
 def test_a_run_against_itself_is_refused(made, task, out):
