@@ -11,9 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from docs.blocks import blocks_of
-
 CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT / "tests" / "docs"))
+
+from blocks import blocks_of  # noqa: E402
 
 
 def main() -> None:
