@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -71,6 +72,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ.setdefault("SLMBENCH_CACHE", str(shared / "cache"))
+
+
+_FEW_MODULES = 100
+_frozen_at = pytest.StashKey[int]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Each load, training and evaluation collects garbage, and goes through all that was imported: 0.3 s for torch and
+    # what is built on it. What is there once imports have settled is left out of it.
+    before = item.config.stash.get(_frozen_at, 0)
+    if len(sys.modules) > before + _FEW_MODULES:
+        item.config.stash[_frozen_at] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
