@@ -56,7 +56,9 @@ def commands(context: click.Context) -> Iterator[str]:
     command = context.command
     if not isinstance(command, click.Group):
         yield f"\n## {context.command_path}\n\n{' '.join((command.help or '').replace('<', '&lt;').split())}\n"
-        yield f"\n`{context.command_path} {' '.join(command.collect_usage_pieces(context))}`\n"
+        # An optional choice has its brackets twice in earlier versions of click.
+        usage = " ".join(command.collect_usage_pieces(context)).replace("[[", "[").replace("]]", "]")
+        yield f"\n`{context.command_path} {usage}`\n"
         records = [one.get_help_record(context) for one in command.params if isinstance(one, click.Option)]
         if shown := [record for record in records if record is not None]:
             yield "\n| option | does |\n| --- | --- |\n"
