@@ -6,10 +6,10 @@ Two models with known accuracies on the same items (a Gaussian copula, latent co
 as `slmbench eval --against RUN --until decided` does. Beside it stand the power of the one fixed test at the end
 (mid-p McNemar at 5%), and what was simulated elsewhere for the e-value alone at 5%. Scores that are not right or wrong,
 practical equality, and what the whole set will say have the predictable plug-in empirical Bernstein sequence (Waudby-
-Smith and Ramdas 2024, section 3.2) as peer. Then runs that were stopped are raced against: a base, a first model
-against it until decided, and a second one against the first. Every draw is seeded. How often ranks
-of many models err is in ranks.py. Exits with 1 if a wrong winner is declared in more
-than 5% of simulations, or .329 -> .645 on 1,319 items takes more than 60 items in the mean.
+Smith and Ramdas 2024, section 3.2) as peer. Items in clusters are drawn as clusters. Runs that were stopped are raced
+against: a base, a first model against it until decided, and a second one against the first. Every draw is seeded. How
+often ranks of many models err is in ranks.py. Exits with 1 if a wrong winner is declared in more than 5% of
+simulations, or .329 -> .645 on 1,319 items takes more than 60 items in the mean.
 """
 
 from __future__ import annotations
@@ -213,6 +213,34 @@ def whole_set(tables: int) -> bool:
     return missed / tables <= MOST_WRONG
 
 
+def clustered(tables: int) -> bool:
+    """Equal models on clusters of 6 items, or of 1 to some 20, each with an effect on either model of its own."""
+    held = True
+    print("equal models, clusters   wrong winner: right or wrong, of these at the end; scores in [0, 1], at the end")
+    for count, even in ((3, True), (5, False), (10, True), (10, False), (30, True), (30, False)):
+        rng, shares = np.random.default_rng(count), []
+        for binary in (True, False):
+            told: list[str] = []
+            for _ in range(tables):
+                sizes = np.full(count, 6) if even else np.maximum(1, rng.lognormal(1.5, 1, count).round()).astype(int)
+                places = np.repeat(np.arange(count), sizes)
+                z = math.sqrt(0.4) * rng.standard_normal(len(places)) + 0.5 * rng.standard_normal((2, count))[:, places]
+                z += math.sqrt(0.35) * rng.standard_normal(z.shape)
+                scores = (z < 0.25).astype(float) if binary else stats.norm.cdf(z)
+                race = PairedRace(len(places), draws=count, largest=int(sizes.max()))
+                for drawn in range(count):
+                    a, b = scores[:, places == drawn].tolist()
+                    if race.add(a, b).decided:
+                        break
+                told.append(race.state.by)
+            shares += [(tables - told.count("")) / tables, told.count("all items") / tables]
+        print(
+            f"{count:3d} {'even' if even else 'uneven':6s}           " + "".join(f"{share:13.3f}" for share in shares)
+        )
+        held &= max(shares) <= MOST_WRONG
+    return held
+
+
 def against_stopped(tables: int) -> bool:
     """A second model, as good as the first, against the first one's run that was stopped when it beat the base."""
     held = True
@@ -247,6 +275,7 @@ def main() -> None:
     held &= other_scores(max(1, tables // 10))
     held &= practically_equal(max(5, tables // 5))
     held &= whole_set(max(1, tables // 5))
+    held &= clustered(max(1, tables // 2))
     held &= against_stopped(tables)
     sys.exit(not held)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import frozen
 
 from slmbench.statistics.estimate import estimate
-from slmbench.statistics.sequential import BettingTest
+from slmbench.statistics.sequential import BettingTest, betting_interval
 
 ScoreItems = Callable[[int, range], Sequence[float]]
 """(a candidate's number, places of items) -> a value for each item; higher is better."""
@@ -18,7 +18,8 @@ ScoreItems = Callable[[int, range], Sequence[float]]
 class Standing:
     """A candidate at the end of a round. left: why it goes no further; '' if it does.
 
-    behind: by how much the leader is better on these items, with its 95% interval; None of the leader itself.
+    behind: by how much the leader is better on these items, with the interval that tells whether it leaves, which it
+    does if 0 lies below it; None of the leader itself, and an interval of None where none can be made.
     """
 
     candidate: int
@@ -63,9 +64,9 @@ def eliminate(
     where one of its values is NaN or infinite. Of equal means the first candidate leads. An item is asked of a
     candidate once. clusters: one label an item, as `estimate` takes them. range_of: lowest and highest value of an
     item. The rounds are a race: an interval is looked at once a round and candidate, and is no claim about the winner.
-    alpha: a candidate leaves by an e-value in place of the interval (`BettingTest`, one-sided, at (candidates - 1) /
-    alpha), so that the best one ever leaves with probability alpha at most; for draws of so many items each, as one of
-    each task, in a random order.
+    alpha: the interval is that of level 1 - alpha / (candidates - 1) which holds at all rounds at once
+    (`betting_interval`), so that the best one ever leaves with probability alpha at most; for draws of so many items
+    each, as one of each task, in a random order.
     Raises ValueError without candidates or items; with alpha also without a range, or for items in clusters. Source:
     Maron and Moore 1994, Hoeffding races; Even-Dar, Mannor and Mansour 2006, section 3, for the doubling.
     """
@@ -105,20 +106,21 @@ def _standings(
             continue
         ahead = [a - b for a, b in zip(values[order[0]], values[number], strict=True)]
         made = estimate(ahead, clusters, width)
-        worse = made.method != "none" and made.ci_low > 0
-        left = f"worse than the leader by {made.ci_low:.4g} or more" if worse else ""
+        low, high = (None, None) if made.method == "none" else (made.ci_low, made.ci_high)
         if wanted is not None and width is not None:
-            e_value = _e_value([value / width[1] for value in ahead], draw)
-            left = f"worse than the leader, E = {e_value:.3g} of {wanted:.3g}" if e_value >= wanted else ""
-        found.append(Standing(number, means[number], made.value, made.ci_low, made.ci_high, left))
+            low, high = _race_interval(ahead, draw, width[1], wanted)
+        left = f"worse than the leader by {low:.4g} or more" if low is not None and low > 0 else ""
+        found.append(Standing(number, means[number], made.value, low, high, left))
     odd = [Standing(number, math.nan, left="a value that is not finite") for number in kept if number not in means]
     return (*found, *odd)
 
 
-def _e_value(ahead: Sequence[float], draw: int) -> float:
-    """Against "the leader is no better", from its advantages in [-1, 1]."""
-    test = BettingTest(side=1)
+def _race_interval(ahead: Sequence[float], draw: int, width: float, wanted: float) -> tuple[float, float]:
+    """The means that e-values under `wanted` leave, of advantages in [-width, width] in draws of so many."""
+    test, units = BettingTest(), []
     for at in range(0, len(ahead), draw):
         some = ahead[at : at + draw]
-        test.add(max(-1.0, min(1.0, math.fsum(some) / len(some))))
-    return math.exp(min(test.log_e, 700.0))
+        units.append(max(-1.0, min(1.0, math.fsum(some) / len(some) / width)))
+        test.add(units[-1])
+    low, high = betting_interval(units, 1 / wanted, [test])
+    return low * width, high * width

@@ -37,18 +37,13 @@ class BettingTest:
     whose (1 + b) / 2 has the priors' distribution. For values of -1, 0 and 1 and a mean of 0 it is `log_e_values`,
     within 1e-9. If the values come independently with that mean, it ever reaches 1 / alpha with probability alpha at
     most. The distribution is a sum over `NODES` bets: to be valid it needs to be no better than that.
-    side: 1 bets on a larger mean alone, so that it is evidence against all smaller ones, too, -1 on a smaller one; 0 on
-    both. Source: Waudby-Smith and Ramdas 2024, section 4; Robbins 1970.
+    Source: Waudby-Smith and Ramdas 2024, section 4; Robbins 1970.
     """
 
-    def __init__(self, mean: float = 0.0, side: int = 0) -> None:
+    def __init__(self, mean: float = 0.0) -> None:
         import numpy as np
 
         bets, self._logs = _bets(NODES)
-        if side:
-            chosen = bets * side > 0
-            bets, self._logs = bets[chosen], self._logs[chosen]
-            self._logs -= np.logaddexp.reduce(self._logs)
         self._bets, self.mean = bets / (1 + np.sign(bets) * mean), mean
         self.log_e = 0.0
 

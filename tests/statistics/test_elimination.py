@@ -102,7 +102,20 @@ def test_a_race_by_e_values_keeps_the_best_and_drops_what_is_far_behind() -> Non
     ]
     assert all(1 in one for one in kept) and all({0, 2}.isdisjoint(one) for one in kept)
     last = list(eliminate(2, right([0.3, 0.6], 400, 0), 400, 16, range_of=(0, 1), alpha=0.05, draw=2))[-1]
-    assert "E = " in last.standings[1].left and last.items < 400
+    assert last.standings[1].left.startswith("worse than the leader by 0.") and last.items < 400
+
+
+def test_who_leaves_a_race_by_e_values_has_an_interval_above_zero_and_no_other() -> None:
+    seen = set()
+    for seed in range(8):
+        for found in eliminate(3, right([0.3, 0.6, 0.56], 64, seed), 64, 8, range_of=(0, 1), alpha=0.05):
+            for one in found.standings[1:]:
+                assert one.behind_low <= one.behind <= one.behind_high  # type: ignore[operator]
+                assert (one.behind_low > 0) == bool(one.left)  # type: ignore[operator]
+                # 40 in place of 20, as the best has two others: nine wins and no loss don't do.
+                assert not one.left or found.items * one.behind > 9  # type: ignore[operator]
+                seen.add(bool(one.left))
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize(("range_of", "clusters"), [(None, None), ((0.0, 1.0), ["a"] * 8)])
