@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import slmbench
 from slmbench.cli import COMMANDS
@@ -183,3 +185,18 @@ def test_the_version_to_cite_is_the_one_to_install() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     cited = yaml.safe_load((TOP / "CITATION.cff").read_text(encoding="utf-8"))
     assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+
+
+def test_the_oldest_versions_are_those_that_the_package_asks_for() -> None:
+    if not (TOP / "constraints-minimum.txt").is_file():
+        pytest.skip("only in a checkout")
+    asked = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    for name in ("constraints.txt", "constraints-minimum.txt"):
+        lines = [line for line in (TOP / name).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        pinned = {canonicalize_name(one): version for one, version in (line.split("==") for line in lines)}
+        for one in map(Requirement, asked):
+            version = pinned[canonicalize_name(one.name)]
+            assert version in one.specifier, f"{name}: {one.name}"
+            if name == "constraints-minimum.txt":
+                floor = next(it.version for it in one.specifier if it.operator in (">=", "=="))
+                assert f"{version}.".startswith(f"{floor}."), f"{name} has {one.name} {version}, pyproject.toml {floor}"

@@ -46,7 +46,10 @@ NOT_STARTED = {
     "ruff": "CI runs it: tox -e lint",
     "set": "sets an option of the shell",
     "tox": "CI runs it: it is CI",
+    "pipx": "fetches packages",
     "unzip": "unpacks what pip has fetched",
+    "uv": "fetches packages",
+    "uvx": "fetches packages",
 }
 # What a page's own declarations and plugins bring, or those of examples/; their blocks and tests hold them.
 BROUGHT = {"formats": {"bracketed", "tagged", "ward_tagged"}, "tasks": {"sums"}, "metrics": {"digits"}}
