@@ -38,6 +38,7 @@ from slmbench.runs import (
     TaskPart,
     canonical_sha256,
     comparability_keys,
+    evaluated_digits,
     read_merge,
     sandbox_told,
 )
@@ -138,19 +139,8 @@ def prepare(
     if style.fenced or style.plugin:  # How an answer is taken out of turns or objects is a part of its score.
         beside.append([style.version, task.declared_form()])
     own = record.get("generation_config", {})
-    examine = [record["sandbox"]["examine"]] if "examine" in (record["sandbox"] or {}) else []
-    # The ids of runs have the tier in their record; a run that is there stays found.
-    with_metrics = comparability_keys(record, [*beside, *examine])[1]
+    identity = evaluated_digits(record, beside, version=code()["version"], device=str(loaded.model.device))
     record["comparability_key"] = comparability_keys(record, [*beside, *sandbox_told(record["sandbox"])])[0]
-    identity = canonical_sha256(
-        record
-        | {
-            "comparability_key": with_metrics,
-            "adapter": _who_answers(adapter),
-            "slmbench": code()["version"],
-            "device": str(loaded.model.device),
-        }
-    )[:10]
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
     told = [*loaded.notices, *dated(style, loaded.tokenizer), *format_remarks(loaded, style)]
@@ -175,13 +165,6 @@ def item_digests(task: Task, examples: Sequence[Example]) -> JsonObject:
 def prompts_digest(requests: Sequence[Request]) -> str:
     """The sha256 of all that is sent."""
     return hashlib.sha256("\0".join(text for one in requests for text in one.texts).encode()).hexdigest()
-
-
-def _who_answers(adapter: AdapterPart | None) -> object:
-    """What a run's id has of it: its digest; of a choice among several, those of all."""
-    if adapter is None or adapter.choices is None:
-        return adapter and adapter.sha256
-    return [adapter.sha256, adapter.choices]
 
 
 def _adapter(loaded: LoadedModel) -> AdapterPart | None:

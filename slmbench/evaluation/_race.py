@@ -15,7 +15,17 @@ from slmbench.console import duration, phase, say
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._harness import FILTER
 from slmbench.evaluation._identity import Job, item_digests, prompts_digest
-from slmbench.runs import MEAN_TOLERANCE, Pool, Run, StoppedPart, canonical_sha256, finished_run, read_record
+from slmbench.runs import (
+    MEAN_TOLERANCE,
+    Pool,
+    Run,
+    StoppedPart,
+    canonical_sha256,
+    finished_run,
+    read_record,
+    stopped_digits,
+    stopped_key,
+)
 from slmbench.statistics.race import ALPHA, PairedRace, RaceState, threshold
 from slmbench.values import Example, JsonObject
 
@@ -155,15 +165,22 @@ def prefix_of(job: Job, opponent: Opponent, places: Sequence[int]) -> Job:
     """The run of these items alone, in the order of drawing, as a run of its own."""
     examples = [job.examples[place] for place in places]
     whole = job.record["run_id"]
-    rule = [whole, opponent.run_id, opponent.samples_sha256, opponent.metric, opponent.margin, opponent.seed]
-    rule += [opponent.alpha]
-    run_id = f"{whole.rpartition('__')[0]}__{canonical_sha256(rule)[:10]}"
+    digits = stopped_digits(
+        whole,
+        opponent.run_id,
+        opponent.samples_sha256,
+        metric=opponent.metric,
+        margin=opponent.margin,
+        seed=opponent.seed,
+        alpha=opponent.alpha,
+    )
+    run_id = f"{whole.rpartition('__')[0]}__{digits}"
     order = _order_sha256(job.examples, opponent.seed)
     changed = {
         "run_id": run_id,
         "dataset": job.record["dataset"] | item_digests(job.task, examples),
         "prompts_sha256": prompts_digest([job.requests[place] for place in places]),
-        "comparability_key": canonical_sha256(["stopped", job.record["comparability_key"], order, len(places)]),
+        "comparability_key": stopped_key(job.record["comparability_key"], order, len(places)),
     }
     folder = os.path.join(os.path.dirname(job.folder), run_id)
     return Job(job.task, job.examples, job.requests, folder, job.record | changed, job.remarks)

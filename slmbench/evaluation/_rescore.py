@@ -32,6 +32,7 @@ from slmbench.runs import (
     comparability_key,
     comparability_keys,
     finished_run,
+    rescored_digits,
     sandbox_told,
 )
 from slmbench.sandbox import Sandbox
@@ -129,7 +130,7 @@ def rescore(
     verdicts. Raises SlmbenchError's children; nothing is left of a call that fails.
     """
     record = _identity(saved, scorers, style, task, sandbox)
-    digest = canonical_sha256([record, code()["version"]])[:10]
+    digest = rescored_digits(record, code()["version"])
     # A record may say that it is called "../../x".
     who = _NO_NAME.sub("-", saved.run.run_id.rpartition("__")[0] or saved.run.run_id).lstrip(".-")
     run_id = f"{who[:150] or 'run'}__{digest}"

@@ -16,13 +16,12 @@ from slmbench.evaluation._journaled import JournaledEngine
 from slmbench.evaluation._judge import ReadAnswer, read_answer
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
-from slmbench.runs import AT_LIMIT, AT_STOP, MEAN_TOLERANCE, CostPart, OpenRun, Run, SampleRecord
+from slmbench.runs import AT_LIMIT, AT_STOP, CUT, MEAN_TOLERANCE, CostPart, OpenRun, Run, SampleRecord
 from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Example, JsonObject, Output
 
 # What is said of items in a run's remarks.
 OWN_SHOT = "shown with its answer among its own shots, so that it scores too high"
-CUT = "prompt longer than the model's window: cut at its beginning, the question's end and the answer's place kept"
 
 
 def finish(

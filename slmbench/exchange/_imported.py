@@ -38,6 +38,7 @@ from slmbench.runs import (
     canonical_sha256,
     comparability_key,
     finished_run,
+    imported_digits,
 )
 from slmbench.statistics.estimate import estimate
 from slmbench.values import Example, JsonObject, Output
@@ -384,7 +385,7 @@ def _record(
         same_prompts_as=None if twin is None else twin.run_id,
     )
     imported = source.model_dump()
-    digest = canonical_sha256([imported, task.name, called])[:10]
+    digest = imported_digits(imported, task.name, called)
     who = re.sub(r"[^A-Za-z0-9._+-]", "-", short + (f"+{os.path.basename(os.path.abspath(peft))}" if peft else ""))
     named = re.sub(r"[^A-Za-z0-9._+-]", "-", task.name)
     key = comparability_key(own) if own is not None else _key(task, settings)

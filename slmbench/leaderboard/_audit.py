@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -13,14 +12,15 @@ from attrs import frozen
 from slmbench.catalog import Catalog
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import faults
+from slmbench.leaderboard._derived import derive, derive_metrics
 from slmbench.leaderboard._pooled import pool_of, pooled
+from slmbench.leaderboard._sums import Sums
 from slmbench.runs import (
     ITEM_SCORES,
     LEFT_OUT,
     RECORD,
     SAMPLES,
     ItemScores,
-    canonical_sha256,
     differing_score,
     item_hash,
     make_item_scores,
@@ -56,59 +56,6 @@ class Audit:
         return not self.problems
 
 
-class _Sums:
-    """What a record says of its samples beside their scores."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.totals = {"tokens_in": 0, "tokens_out": 0, "n_truncated": 0}
-        self.seconds = 0.0
-        self.unknown: set[str] = set()
-
-    def __call__(self, sample: JsonObject) -> str | None:
-        if not sample.get("epoch"):
-            self.ids.append(sample["item_id"])
-        for name in ("tokens_in", "tokens_out"):
-            self._add(name, sample.get(name))
-        if not sample.get("epoch"):  # Prompts, not samples.
-            self._add("n_truncated", sample.get("truncated"))
-        if (took := sample.get("compute_ms")) is None:
-            self.unknown.add("seconds")
-        else:
-            self.seconds += took / 1000
-        prompt, claimed = sample.get("prompt"), sample.get("prompt_sha256")
-        if prompt is not None and claimed is not None:
-            found = hashlib.sha256(prompt.encode(errors="surrogatepass")).hexdigest()
-            if found != claimed:
-                return f"item {sample['item_id']!r}: sha256 of its prompt is {found[:16]}..., prompt_sha256 is another"
-        return None
-
-    def _add(self, name: str, value: int | None) -> None:
-        if value is None:
-            self.unknown.add(name)
-        else:
-            self.totals[name] += value
-
-    def faults_of(self, record: JsonObject) -> list[tuple[str, object, str]]:
-        """(field of run.json, what it says, what the samples say) that differ."""
-        dataset, cost = record["dataset"], record["cost"]
-        found: list[tuple[str, object, str]] = []
-        if (n := dataset.get("n")) is not None and n != len(self.ids):
-            found.append(("dataset.n", n, f"{len(self.ids)}, the items of {SAMPLES}"))
-        digest = canonical_sha256(self.ids)
-        if (said := dataset.get("item_ids_sha256")) is not None and said != digest:
-            found.append(("dataset.item_ids_sha256", said, f"{digest}, of the ids in {SAMPLES} in their order"))
-        for name, total in self.totals.items():
-            if name not in self.unknown and (said := cost.get(name)) is not None and said != total:
-                found.append((f"cost.{name}", said, f"{total}, the sum over {SAMPLES}"))
-        said = cost.get("seconds")
-        if "seconds" not in self.unknown and said is not None and abs(said - self.seconds) > 0.01 + 1e-6 * said:
-            found.append(("cost.seconds", said, f"{self.seconds:.3f}, the sum of compute_ms over {SAMPLES}"))
-        if record.get("limit") is not None and len(self.ids) > record["limit"]:
-            found.append(("limit", record["limit"], f"{len(self.ids)} or more, the items of {SAMPLES}"))
-        return found
-
-
 def audit(folder: Path, catalog: Catalog | None = None) -> Audit:
     """Looks at all that a run's files say: every digest, every line, every value, every item's score. Never raises
     SlmbenchError.
@@ -128,21 +75,29 @@ def audit(folder: Path, catalog: Catalog | None = None) -> Audit:
     notes = []
     if record.get(SEAL) is None:
         notes.append(f"{RECORD} has no digest of itself, as of an earlier version: an edit of it can't be seen")
-    sums = _Sums()
+    sums = Sums()
+    derived = derive(record, catalog)
+    notes += derived.notes
+    found = derived.faults
     problems: list[Problem] = []
     items: ItemScores | None = None
     n_samples = 0
     try:
         read = verify(folder, record, partial(pool_of, record=record, catalog=catalog), sums)
         n_samples = read.n_samples
-        problems += faults(of_record, sums.faults_of(record)).problems
-        scores = {**read.scores, **pooled(read, record, catalog)[1]}
+        estimates, pseudo = pooled(read, record, catalog)
+        of_metrics = derive_metrics(record, read, estimates, sums, catalog)
+        notes += of_metrics.notes
+        own = record.get("imported") is None and record.get("code") is not None
+        found = [*sums.faults_of(record), *(sums.own_faults(record) if own else []), *of_metrics.faults, *found]
+        scores = {**read.scores, **pseudo}
         names = [metric.name for metric in read.metrics]
         items = make_item_scores(names, scores, read.clusters, n_samples=n_samples)
     except FileError as error:
         problems += error.problems
     except ValueError as error:
         problems.append(Problem(str(folder / SAMPLES), 0, 0, f"its pooled metrics have no interval: {error}"))
+    problems += faults(of_record, found).problems
     problems += _of_columns(folder, record, items, sums.ids, notes)
     return Audit(folder, status, run_id, tuple(problems), tuple(notes), n_samples, len(record["metrics"]))
 

@@ -4,10 +4,24 @@ import os
 import sys
 from types import ModuleType
 
-from slmbench.runs._comparable import comparability_key, comparability_keys, metric_key, sandbox_told
+from slmbench.runs._comparable import (
+    beside_of,
+    comparability_key,
+    comparability_keys,
+    metric_key,
+    sandbox_told,
+)
 from slmbench.runs._folders import JOURNAL, located_runs, run_folders
 from slmbench.runs._frames import RunTable, SampleTable, open_runs, write_runs_parquet
 from slmbench.runs._hashes import SampleHashes
+from slmbench.runs._ids import (
+    digits_of,
+    evaluated_digits,
+    imported_digits,
+    rescored_digits,
+    stopped_digits,
+    stopped_key,
+)
 from slmbench.runs._item_scores import (
     ALONE,
     MEAN_TOLERANCE,
@@ -24,6 +38,7 @@ from slmbench.runs._part import ImportedPart, MergePart, Part, RescoredPart
 from slmbench.runs._record import (
     AT_LIMIT,
     AT_STOP,
+    CUT,
     LEFT_OUT,
     AdapterPart,
     CostPart,
@@ -52,6 +67,7 @@ __all__ = [
     "ALONE",
     "AT_LIMIT",
     "AT_STOP",
+    "CUT",
     "ITEM_SCORES",
     "JOURNAL",
     "LEFT_OUT",
@@ -96,13 +112,17 @@ __all__ = [
     "TrainingRecord",
     "VerifiedScores",
     "aligned",
+    "beside_of",
     "canonical_sha256",
     "cluster_hash",
     "comparability_key",
     "comparability_keys",
     "differing_score",
+    "digits_of",
+    "evaluated_digits",
     "finished_run",
     "identity_faults",
+    "imported_digits",
     "item_hash",
     "located_runs",
     "make_item_scores",
@@ -115,9 +135,12 @@ __all__ = [
     "read_record",
     "read_sample",
     "read_training",
+    "rescored_digits",
     "run_folders",
     "sample_line",
     "sandbox_told",
+    "stopped_digits",
+    "stopped_key",
     "trained_as",
     "verify",
     "write_merge",

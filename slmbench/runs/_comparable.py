@@ -55,14 +55,26 @@ def comparability_key(record: JsonObject, *, judged: Mapping[str, Any] | None = 
     plain = not told and not sandbox_told(own)
     if plain and any(metric.get("version") is not None for metric in record["metrics"]):
         return recorded
+    beside = beside_of(record)
+    return recorded if beside is None else comparability_keys(record, [*beside, *told])[0]
+
+
+def forms_of(declared: Sequence[Sequence[object]] = ()) -> list[list[object]]:
+    """All that may stand beside a run's fields in its key, its sandbox apart. declared: what its task may add."""
+    forms: list[object] = [*declared, *_BESIDE_A_FORMAT]
+    return [[], *[[form] for form in forms]]
+
+
+def beside_of(record: JsonObject, declared: Sequence[Sequence[object]] = ()) -> list[object] | None:
+    """What stood beside a run's fields when its comparability key was made; None if its key isn't made of them."""
+    own = record.get("sandbox")
     examine = sandbox_told({"examine": (own or {}).get("examine")})
-    for form in ([], *_BESIDE_A_FORMAT):
-        beside = [form] if form else []
+    for beside in forms_of(declared):
         made = {*comparability_keys(record, [*beside, *examine])}
         made.add(comparability_keys(record, [*beside, *sandbox_told(own)])[0])
-        if recorded in made:
-            return comparability_keys(record, [*beside, *told])[0]
-    return recorded
+        if record["comparability_key"] in made:
+            return beside
+    return None
 
 
 def metric_key(record: JsonObject, metric: MetricPart) -> str:

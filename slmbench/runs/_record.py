@@ -20,6 +20,8 @@ LEFT_OUT = ("started", PAUSED, "error", "invalidated")
 """What the status of a run may be that has no result."""
 AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
 """Remarks on answers that are not whole."""
+CUT = "prompt longer than the model's window: cut at its beginning, the question's end and the answer's place kept"
+"""A remark on prompts."""
 
 # A sample's choices and its prompt's shots may be long; a line of more is none of ours.
 # A model's or adapter's name is its folder's, which need not be UTF-8.

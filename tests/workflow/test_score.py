@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,9 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.cli import main
 from slmbench.errors import FileError, UsageError
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
-from slmbench.leaderboard import build_leaderboard, read_runs
+from slmbench.leaderboard import audit, build_leaderboard, read_runs
 from slmbench.models import load_model, resolve_model
-from slmbench.runs import OpenRun, Run, SampleRecord, read_record
+from slmbench.runs import OpenRun, Run, RunRecord, SampleRecord, read_record
 from slmbench.seal import sealed
 from slmbench.task import load_task
 
@@ -222,3 +223,76 @@ def test_the_leaderboard_shows_what_was_scored_again(out: Path) -> None:
     slmbench.score(_run(out, "nano_choice", "toon"), out=str(out / "again"))
     board = build_leaderboard(list(read_runs(out / "again").runs))
     assert [column.metric for column in board.columns] == ["accuracy", "accuracy_norm", "bits_per_byte"]
+
+
+def _leaves(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, part in value.items() for leaf in _leaves(part, (*at, key))]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [leaf for place, part in enumerate(value) for leaf in _leaves(part, (*at, place))]
+    return [at]
+
+
+def _other(value: Any) -> list[Any]:
+    """Values that somebody may put in place of one."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value * 0.5 + 0.01]
+    if isinstance(value, str):
+        return ["2001-01-01T00:00:00Z"] if value.startswith("20") and "T" in value else ["f" * 64, "plain", "none"]
+    return [1, 0.25, "other", {}, {"other": 1}, [0.0, 2.0]]
+
+
+def _edited(record: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    changed = json.loads(json.dumps(record))
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return sealed({key: part for key, part in changed.items() if key != "record_sha256"})
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(str(key) for key in path if not isinstance(key, int))
+
+
+def _unseen() -> list[str]:
+    """The fields that docs/runs.md says that nothing else determines."""
+    text = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    part = text.split("nothing else in\nthe folder determines:")[1].split("\n\n")[0]
+    return re.findall("`([^`]+)`", part)
+
+
+def _is_sound(record: dict[str, Any]) -> bool:
+    try:
+        RunRecord.model_validate(record)
+    except ValueError:
+        return False
+    return True
+
+
+def test_any_field_that_is_edited_and_sealed_again_is_told_or_is_documented_as_not_determined(
+    out: Path, catalog: Catalog
+) -> None:
+    run, free = _run(out, "nano_choice"), _unseen()
+    folder, record = Path(run.folder), run.record
+    sound = audit(folder, catalog)
+    assert (sound.problems, sound.notes) == ((), ())
+    unseen = []
+    for path in _leaves(record):
+        value: Any = record
+        for key in path:
+            value = value[key]
+        edits = (_edited(record, path, other) for other in _other(value) if other != value)
+        edited = next(filter(_is_sound, edits), None)
+        if edited is None or (name := _dotted(path)) in ("status", "record_sha256"):
+            continue
+        (folder / "run.json").write_text(json.dumps(edited))
+        found = audit(folder, catalog)
+        if not found.problems and found.notes == sound.notes:
+            unseen.append(name)
+    of = [next((one for one in free if name == one or name.startswith(f"{one}.")), None) for name in unseen]
+    assert None not in of, unseen
+    there = {one for one in free if one.split(".")[0] in record and one.split(".")[-1] in json.dumps(record)}
+    assert there - {*of, "adapter", "ended"} == set()  # One before `created` is told.
