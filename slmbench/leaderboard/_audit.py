@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import FileError, Problem
 from slmbench.foreign import faults
 from slmbench.leaderboard._derived import derive, derive_metrics
+from slmbench.leaderboard._followed import follow
 from slmbench.leaderboard._pooled import pool_of, pooled
 from slmbench.leaderboard._sums import Sums
 from slmbench.runs import (
@@ -56,10 +57,11 @@ class Audit:
         return not self.problems
 
 
-def audit(folder: Path, catalog: Catalog | None = None) -> Audit:
+def audit(folder: Path, catalog: Catalog | None = None, others: Mapping[str, Path] | None = None) -> Audit:
     """Looks at all that a run's files say: every digest, every line, every value, every item's score. Never raises
     SlmbenchError.
 
+    others: run id -> the folder of a run that others may be made of; those beside it are found.
     catalog: knows the tasks whose plugins brought pooled metrics. What an index knows is not believed.
     """
     of_record = os.path.join(folder, RECORD)
@@ -90,6 +92,9 @@ def audit(folder: Path, catalog: Catalog | None = None) -> Audit:
         notes += of_metrics.notes
         own = record.get("imported") is None and record.get("code") is not None
         found = [*sums.faults_of(record), *(sums.own_faults(record) if own else []), *of_metrics.faults, *found]
+        followed = follow(folder, record, others or {})
+        notes += followed.notes
+        found = [*found, *followed.faults]
         scores = {**read.scores, **pseudo}
         names = [metric.name for metric in read.metrics]
         items = make_item_scores(names, scores, read.clusters, n_samples=n_samples)

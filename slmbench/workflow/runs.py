@@ -136,10 +136,11 @@ def find_run(name: str, runs: Iterable[StoredRun]) -> StoredRun:
 def verify_runs(paths: Sequence[str], catalog: Catalog) -> list[Audit]:
     """Every run under paths, looked at whole. Raises UsageError for a path without runs."""
     folders = {real: folder for path in paths for real, folder in located_runs(Path(path))}
+    others = {folder.name: folder for folder in folders.values()}
     done = []
     with bar("verify", len(folders), "runs") as progress:
         for folder in folders.values():
-            done.append(audit(folder, catalog))
+            done.append(audit(folder, catalog, others))
             progress.advance(1)
     return done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -262,6 +263,30 @@ def _unseen() -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
     part = text.split("nothing else in\nthe folder determines:")[1].split("\n\n")[0]
     return re.findall("`([^`]+)`", part)
+
+
+def test_a_run_that_was_scored_again_is_held_to_the_run_whose_answers_it_has(
+    out: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    old = _run(out, "nano_choice")
+    (new,) = slmbench.score(old, catalog=catalog, out=str(tmp_path / "scored"))
+    folder, path = Path(new.folder), Path(old.folder) / "run.json"
+    beside = {old.run_id: Path(old.folder)}
+    alone, followed = audit(folder, catalog), audit(folder, catalog, beside)
+    assert alone.ok and [note.split(", ")[1:] for note in alone.notes] == [
+        ["whose answers it has", "is not there: nothing could be held to it"]
+    ]
+    assert (followed.problems, followed.notes) == ((), ())
+    path.write_text(json.dumps(_edited(old.record, ("cost", "ram_peak_B"), 1)))
+    told = [one.message for one in audit(folder, catalog, beside).problems]
+    assert "rescored_of.record_sha256" in told[0] and "it was changed since" in told[0] and "field cost is" in told[1]
+    lines = [json.loads(line) for line in (path.parent / "samples.jsonl").read_text().splitlines()]
+    lines[1]["output"] = "another"
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    (path.parent / "samples.jsonl").write_bytes(data)
+    path.write_text(json.dumps(_edited(old.record, ("samples_sha256",), hashlib.sha256(data).hexdigest())))
+    told = [one.message for one in audit(folder, catalog, beside).problems]
+    assert f"item {lines[1]['item_id']!r} has another output" in told[0] and len(told) == 1
 
 
 def _is_sound(record: dict[str, Any]) -> bool:
