@@ -28,6 +28,25 @@ def test_binary_values_get_the_wilson_interval_of_scipy(right: int, n: int) -> N
     assert made.ci_high == pytest.approx(interval.high, abs=1e-12)
 
 
+def test_an_interval_of_another_level_is_that_of_scipy_and_holds_the_narrower_one() -> None:
+    from scipy.stats import binomtest, ttest_1samp
+
+    values = [float(i % 3 == 0) for i in range(50)]
+    made = estimate(values, alpha=0.01)
+    interval = binomtest(17, 50).proportion_ci(0.99, method="wilson")
+    assert (made.ci_low, made.ci_high) == pytest.approx((interval.low, interval.high))
+    rng = random.Random(4)
+    real = [rng.random() for _ in range(40)]
+    interval = ttest_1samp(real, 0).confidence_interval(0.99)
+    assert (estimate(real, alpha=0.01).ci_low, estimate(real, alpha=0.01).ci_high) == pytest.approx(tuple(interval))
+    for clusters in (None, [str(i // 4) for i in range(40)]):
+        wide, narrow = (estimate(real, clusters, (0.0, 1.0), alpha) for alpha in (0.01, 0.05))
+        assert wide.ci_low < narrow.ci_low < narrow.ci_high < wide.ci_high
+    # So many ties come by chance alone in 1% of cases if the mean is at an end of the interval.
+    tied = estimate([0.0] * 240, None, (-1.0, 1.0), 0.01)
+    assert (1 - tied.ci_high) ** 240 == pytest.approx(0.01, rel=0.2)
+
+
 def test_real_values_get_the_t_interval_of_scipy() -> None:
     from scipy import stats
 
