@@ -327,13 +327,15 @@ def _record(
     model = results.config
     arguments = model.arguments
     name = str(arguments.get("pretrained") or arguments.get("model") or results.model_name or model.model or "unknown")
-    short = called or (os.path.basename(os.path.abspath(name)) if os.path.isabs(name) else name)
+    short = called or task.ours.model or (os.path.basename(os.path.abspath(name)) if os.path.isabs(name) else name)
     held = next((key for key in ("load_in_4bit", "load_in_8bit") if str(arguments.get(key)) == "True"), None)
+    held = held or task.ours.quantization
     packed: JsonObject = {"quantization": held} if held else {}
     items = list(dict.fromkeys(row["item_id"] for row in rows))
     shots = results.n_shot.get(task.name)
     count = results.n_samples.get(task.name)
-    limit = len(items) if count is not None and count.effective < count.original else None
+    cut = count is not None and count.effective < count.original
+    limit = task.ours.limit if task.ours.limit is not None else len(items) if cut else None
     chat = bool(results.chat_template)
     settings = task.items[0].settings if task.kind == "generate" else {}
     peft = str(arguments["peft"]) if arguments.get("peft") else None
@@ -352,7 +354,7 @@ def _record(
         ),
         adapter=AdapterPart(name=os.path.basename(os.path.abspath(peft))) if peft else None,
         chat_template_sha256=results.chat_template_sha if chat else None,
-        format=own["format"] if own is not None else "chat" if chat else "plain",
+        format=own["format"] if own is not None else task.ours.format or ("chat" if chat else "plain"),
         task=TaskPart(
             id=own["task"]["id"] if own is not None else task.name,
             version=own["task"].get("version") if own is not None else _version(results.versions.get(task.name)),

@@ -66,6 +66,15 @@ class _Model(Foreign):
         return {key.strip(): value for key, found, value in pairs if found}
 
 
+class _Ours(Foreign):
+    """What our own export says of a task beside lm-eval's layout, which has no place for it."""
+
+    model: Annotated[AnyText, Field(min_length=1)] | None = None
+    quantization: AnyText | None = None
+    format: AnyText | None = None
+    limit: Count | None = None
+
+
 class LmEvalResults(Foreign):
     """The keys of a results file that a run is made of."""
 
@@ -86,6 +95,7 @@ class LmEvalResults(Foreign):
     chat_template_sha: AnyText | None = None
     task_hashes: dict[AnyText, AnyText] = Field(default_factory=dict)
     group_subtasks: dict[AnyText, list[AnyText]] = Field(default_factory=dict)
+    slmbench: dict[AnyText, _Ours] = Field(default_factory=dict)
 
 
 class _Line(Foreign):
@@ -141,6 +151,11 @@ class LmEvalTask:
     def config(self) -> JsonObject:
         """The task as lm-eval had it."""
         return self.results.configs[self.name]
+
+    @property
+    def ours(self) -> _Ours:
+        """What our export said of it; nothing of a file that lm-eval wrote."""
+        return self.results.slmbench.get(self.name, _Ours())
 
     @property
     def kind(self) -> str | None:

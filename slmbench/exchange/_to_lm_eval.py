@@ -160,7 +160,8 @@ def _results(tasks: Mapping[str, JsonObject], who: str, date: datetime, hashes: 
         "chat_template_sha": first.get("chat_template_sha256"),
         "total_evaluation_time_seconds": str(sum(r["cost"].get("seconds") or 0 for r in tasks.values())),
         "slmbench": {
-            name: {key: record.get(key) for key in ("run_id", "comparability_key", "record_sha256", "format")}
+            name: {key: record.get(key) for key in ("run_id", "comparability_key", "record_sha256", "format", "limit")}
+            | {"model": record["model"]["name"], "quantization": record["model"].get("quantization")}
             for name, record in tasks.items()
         },
     }

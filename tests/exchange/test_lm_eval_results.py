@@ -311,6 +311,12 @@ def test_what_goes_out_comes_back(theirs: Path, ours: Run, tmp_path: Path) -> No
                 assert row.get(key) == theirs_row.get(key), key
     mine = next(run for run in again.runs if "bits_per_byte" in _values(run))
     assert _values(mine) == pytest.approx(_values(ours), abs=1e-12)
+    told = {**ours.record, "format": "toon", "limit": 9, "model": {**ours.record["model"], "quantization": "nf4"}}
+    export_lm_eval([Run(ours.folder, told)], str(tmp_path / "limited"))
+    (mine,) = import_lm_eval(tmp_path / "limited", str(tmp_path / "limited")).runs
+    assert {key: mine.record[key] for key in ("format", "limit", "seed")} == {"format": "toon", "limit": 9, "seed": 0}
+    assert [mine.record["model"][key] for key in ("name", "id", "quantization")] == ["nano", "slmbench/nano", "nf4"]
+    assert mine.record["task"]["id"] == ours.record["task"]["id"] and mine.run_id.startswith("nano__things__")
 
 
 def test_lm_eval_reads_its_own_layout_of_ours(ours: Run, theirs: Path, tmp_path: Path) -> None:
