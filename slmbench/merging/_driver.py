@@ -36,6 +36,7 @@ from slmbench.merging._weights import TensorMerge, totals
 from slmbench.merging.lora import write_lora
 from slmbench.paths import shown
 from slmbench.runs import MERGE, MergeRecord, now, read_merge, write_merge
+from slmbench.seal import canonical_json
 from slmbench.values import JsonObject
 
 RECIPE = "merge.yaml"
@@ -54,7 +55,8 @@ def merge(plan: MergePlan, catalog: Catalog, *, search: JsonObject | None = None
     """Merges, and writes `<out>/models/<name>` or `<out>/adapters/<name>` with `merge.json` and `merge.yaml`.
 
     search: how the plan's numbers were found, for the record. The same plan of the same weights again returns what is
-    there. Raises SlmbenchError's children, with all that is wrong at once, and leaves nothing half-written.
+    there, whose record then has the search of this call. Raises SlmbenchError's children, with all that is wrong at
+    once, and leaves nothing half-written.
     """
     method = load_method(plan.method, catalog)
     if problems := plan_problems(plan):
@@ -98,7 +100,7 @@ def _made(work: TensorMerge, place: str, digests: Digests, search: JsonObject | 
         same = there.identity_sha256 == identity_of(plan, work.method, sources, digests)
         if same and _is_whole(place, there):
             say(f"{shown(place)} already exists: {there.told}")
-            return MergeResult(place, there)
+            return MergeResult(place, _found_by(place, there, search))
         why = "has changed since it was merged" if same else "was merged from other weights or with other settings"
         say(f"{shown(place)} {why}; it is replaced")
     begun = time.monotonic()
@@ -174,6 +176,16 @@ def _copy(path: str, folder: str) -> None:
     if os.path.isfile(path):
         with disk_errors(folder):
             shutil.copyfile(path, os.path.join(folder, os.path.basename(path)))
+
+
+def _found_by(place: str, there: MergeRecord, search: JsonObject | None) -> MergeRecord:
+    """The record of a merge that is there, with how its numbers were found now: another search may find the same."""
+    if canonical_json(there.search) == canonical_json(search):
+        return there
+    with disk_errors(place):
+        write_merge(place, {**read_object(os.path.join(place, MERGE), _LIMITS), "search": search})
+    say(f"{shown(place)}: how its numbers were found is as of now; they are the same")
+    return read_merge(place)
 
 
 def _there(place: str) -> MergeRecord | None:

@@ -18,6 +18,7 @@ from slmbench.errors import UsageError
 from slmbench.merging import merge
 from slmbench.models import load_model, resolve_model
 from slmbench.paths import package_dir
+from slmbench.runs import read_merge
 from slmbench.task import Task, _task
 from slmbench.training import HeldOutRows
 from slmbench.workflow import merge_search
@@ -248,7 +249,13 @@ def test_a_candidate_in_memory_is_the_model_that_a_merge_writes(trained: tuple[P
     catalog = default_catalog()
     base = load_model(made.base)
     before = {name: one.clone() for name, one in base.model.state_dict().items()}
-    written = load_model(resolve_model(merge(evolve(plan, out=str(tmp_path)), catalog).folder, catalog))
+    first = merge(evolve(plan, out=str(tmp_path)), catalog, search={"by": "score", "rows": 8})
+    again = merge(evolve(plan, out=str(tmp_path)), catalog, search={"by": "loss"})
+    # Another search that finds the same numbers makes no other weights, and is what the record tells of.
+    assert (first.record.search, again.record.search) == ({"by": "score", "rows": 8}, {"by": "loss"})
+    assert (again.record.sha256, again.record.ended) == (first.record.sha256, first.record.ended)
+    assert read_merge(again.folder) == again.record
+    written = load_model(resolve_model(first.folder, catalog))
     with result_on(base, plan, catalog) as tried:
         assert tried.model is base.model
         now = tried.model.state_dict()
