@@ -137,7 +137,9 @@ def _hold_id(record: JsonObject, declared: Sequence[Sequence[object]], known: bo
             "run_id", run_id, f"{who}__{record['task']['id']}__{parts['digits']}", "by its model, adapter and task"
         )
     if parts["digits"] not in digits_of(record, declared):
-        if known or record.get("imported") is not None or record.get("rescored_of") is not None:
+        if (record.get("imported") or {}).get("same_prompts_as") is not None and record.get("rescored_of") is None:
+            found.notes.append("its id can't be made again: it is made of what the other tool called its task")
+        elif known or record.get("imported") is not None or record.get("rescored_of") is not None:
             said = (
                 "an id that ends in the digest of the fields that say who was scored on what, and of code.version: one"
             )

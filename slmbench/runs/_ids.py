@@ -73,7 +73,11 @@ def digits_of(record: JsonObject, forms: Sequence[Sequence[object]] = ()) -> set
         told = {**identity, "comparability_key": record["comparability_key"], "rescored_of": source}
         return {rescored_digits(told, version)}
     if (imported := record.get("imported")) is not None:
-        return {imported_digits(imported, record["task"]["id"], called) for called in (None, record["model"]["name"])}
+        # A run that was asked the same as one of ours has that one's task; its id still names the other tool's.
+        words = str(record["run_id"]).split("__")[1:-1]
+        tasks = {record["task"]["id"], *("__".join(words[place:]) for place in range(len(words)))}
+        names = (None, record["model"]["name"])
+        return {imported_digits(imported, task, called) for task in tasks for called in names}
     if (stopped := record.get("stopped")) is not None:
         rule = {key: stopped[key] for key in ("whole", "against", "against_sha256", "metric", "seed")}
         return {stopped_digits(**rule, margin=stopped.get("margin"), alpha=stopped.get("alpha"))}

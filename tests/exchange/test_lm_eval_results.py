@@ -14,7 +14,7 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.cli import main
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.exchange import export_lm_eval, import_lm_eval
-from slmbench.leaderboard import build_leaderboard, read_runs
+from slmbench.leaderboard import audit, build_leaderboard, read_runs
 from slmbench.models import load_model, resolve_model
 from slmbench.paths import package_dir
 from slmbench.runs import Run, read_record
@@ -169,6 +169,7 @@ def test_what_lm_eval_measured_comes_in_as_it_is(theirs: Path, tmp_path: Path) -
 def test_only_the_same_prompts_are_ranked_with_ours(theirs: Path, ours: Run, copied: Path, tmp_path: Path) -> None:
     fruits = _by_task(import_lm_eval(theirs, str(tmp_path / "a"), [ours]).runs)["things"]
     assert fruits.record["imported"]["same_prompts_as"] == ours.run_id
+    assert [one for run in (fruits, ours) for one in audit(Path(run.folder)).problems] == []
     assert fruits.record["comparability_key"] == ours.record["comparability_key"]
     assert [row["item_id"] for row in fruits.samples()] == [row["item_id"] for row in ours.samples()]
     assert _values(fruits)["accuracy"] == _values(ours)["accuracy"]
