@@ -1,4 +1,4 @@
-"""Run by tox after the tests: the installed wheel, away from the checkout, does without it, and what README shows runs.
+"""Run by tests/test_wheel.py: the installed wheel, away from the checkout, does without it, and what README shows runs.
 
 python tests/installed.py EMPTY_FOLDER
 """
