@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+MODELS = "models"
+"""The folder of a mirror that holds models."""
+
 
 def package_dir() -> str:
     """The folder of the installed package."""
@@ -30,6 +33,18 @@ def user_roots() -> list[str]:
 def mirror_dir() -> str | None:
     """The folder of `SLMBENCH_DATA`, or None if it isn't set."""
     return os.environ.get("SLMBENCH_DATA") or None
+
+
+def model_mirror(mirror: str, hub_id: str) -> str:
+    """The folder of a hub's model in a mirror: `models/OWNER--NAME`, as the hub's own cache spells ids."""
+    return os.path.join(os.path.abspath(mirror), MODELS, hub_id.replace("/", "--"))
+
+
+def mirrored_model(hub_id: str) -> str | None:
+    """The folder of a hub's model in the mirror of `SLMBENCH_DATA`, or None if it isn't there."""
+    mirror = mirror_dir()
+    folder = model_mirror(mirror, hub_id) if mirror else ""
+    return folder if folder and os.path.isfile(os.path.join(folder, "config.json")) else None
 
 
 def cache_dir() -> str:

@@ -16,7 +16,7 @@ from attrs import frozen
 from slmbench.errors import FileError, UsageError
 from slmbench.foreign import read_object
 from slmbench.hub import use_cache_alone
-from slmbench.paths import shown
+from slmbench.paths import mirrored_model, shown
 from slmbench.values import Model, Tensor, Tokenizer
 
 TEXTS_AT_ONCE = 64
@@ -40,10 +40,10 @@ class BertSettings:
     @classmethod
     def of(cls, location: str, layer: int | None, baseline_path: str | None = None) -> BertSettings:
         """Settings of a model; the layer of a folder, if not given, is its last. Never fails: `check` does."""
-        folder = os.path.expanduser(location)
-        location = os.path.abspath(folder) if os.path.isdir(folder) else location
-        layer = _last_layer(location) if layer is None else layer
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(location.rstrip("/")))
+        given, folder = location, os.path.expanduser(location)
+        location = os.path.abspath(folder) if os.path.isdir(folder) else mirrored_model(location) or location
+        layer = _last_layer(folder) if layer is None else layer
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(given.rstrip("/")))
         scale = f"rescaled-{_digest(baseline_path)}" if baseline_path else "raw"
         return cls(location, layer, baseline_path, f"bertscore/{name}-L{'unknown' if layer is None else layer}-{scale}")
 

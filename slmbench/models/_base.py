@@ -18,7 +18,8 @@ from slmbench.models._source import ModelSource
 from slmbench.paths import shown
 
 FORCE = "--force-base (force_base=True) puts it on this one anyway, and its runs say so"
-_CACHED = re.compile(r"models--([^/\\]+?)--([^/\\]+)(?:[/\\]snapshots[/\\][^/\\]+)?[/\\]?$")
+# In the hub's cache, and in a mirror of `data pull`.
+_CACHED = re.compile(r"models(?:--|[/\\])([^/\\]+?)--([^/\\]+)(?:[/\\]snapshots[/\\][^/\\]+)?[/\\]?$")
 _FILE_KIND = re.compile(r"[.-](?:gguf|i?q\d\w*|bf16|f16|f32|fp16)$", re.IGNORECASE)
 # Names that people and tools give to any model's folder.
 _ANYBODYS = frozenset("model base merged output out checkpoint final hf llm weights snapshot latest".split())

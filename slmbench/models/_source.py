@@ -11,7 +11,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.foreign import read_json
 from slmbench.models._gguf import SUFFIX, gguf_folder, is_gguf
-from slmbench.paths import package_dir, shown
+from slmbench.paths import mirrored_model, package_dir, shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.twins import build_twin
 from slmbench.values import JsonObject
@@ -24,7 +24,7 @@ class ModelSource:
 
     architecture: causal or seq2seq. family, context_tokens, tied_head: as declared, None if nothing is. twin: the
     small random copy of a model, whose scores mean nothing. file: the GGUF file that the folder was dequantised from.
-    notices: what a person should know of where it comes from. ways: how to have it without the hub.
+    hub: the hub id of which the folder is a mirror's copy. notices: what a person should know of where it comes from. ways: how to have it without the hub.
     """
 
     name: str
@@ -41,19 +41,20 @@ class ModelSource:
     gated: bool = False
     tied_head: bool | None = None
     file: str | None = None
+    hub: str | None = None
     notices: tuple[str, ...] = ()
     ways: str = ""
 
     @property
     def given(self) -> str:
         """What finds the model again: the absolute path of a folder or GGUF file, or a hub id."""
-        if self.file is not None:
-            return self.file
+        if self.file is not None or self.hub is not None:
+            return str(self.file or self.hub)
         return os.path.abspath(self.location) if os.path.isdir(self.location) else self.location
 
 
 def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSource:
-    """A registry name, a local folder, a GGUF file or a hub id. twin: the model's small random copy.
+    """A registry name, a local folder, a GGUF file or a hub id, which a mirror may have. twin: the model's small random copy.
 
     A twin is built where it isn't yet, and a GGUF file dequantised. Raises UsageError with the nearest known name, or,
     where a twin is asked for that is not declared, with those that are, and for a file that can't be read as a model;
@@ -73,7 +74,7 @@ def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSo
             raise UsageError(f"{shown(name)} has no config.json, so it is not a model's folder{_other_folder(name)}")
         base = os.path.basename(os.path.abspath(name))
         return ModelSource(base, shown(name), os.path.abspath(name), architecture=_architecture(config))
-    return ModelSource(name.split("/")[1], name, name)
+    return _in_mirror(ModelSource(name.split("/")[1], name, name))
 
 
 def refuse_unknown(name: str, catalog: Catalog) -> None:
@@ -153,7 +154,7 @@ def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelS
         return _in_place_of_hub(name, given, spec, path, facts)
     else:
         location = shown_id = str(spec.hub)
-    return ModelSource(
+    source = ModelSource(
         name,
         shown_id,
         location,
@@ -165,6 +166,16 @@ def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelS
         ways=_ways(spec),
         **facts,
     )
+    return source if spec.hub is None else _in_mirror(source)
+
+
+def _in_mirror(source: ModelSource) -> ModelSource:
+    """A model of the hub, in the mirror of `SLMBENCH_DATA` where that has it: the same model, from another place."""
+    folder = mirrored_model(source.location)
+    if folder is None:
+        return source
+    architecture = _architecture(os.path.join(folder, "config.json"))
+    return evolve(source, location=folder, hub=source.location, architecture=architecture)
 
 
 def _in_place_of_hub(name: str, given: str, spec: ModelSpec, declared: str, facts: JsonObject) -> ModelSource:

@@ -8,7 +8,9 @@ import pytest
 
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import OfflineError, UsageError
+from slmbench.metrics._bert import BertSettings
 from slmbench.models import load_config, load_model, resolve_model
+from slmbench.models._base import _identity
 from slmbench.paths import bundled_root, cache_dir
 
 
@@ -64,3 +66,21 @@ def test_gated_weights_that_are_not_here_say_how_they_are_had():
         load_model(source)
     with pytest.raises(OfflineError):
         load_config(source)
+
+
+def test_a_model_of_the_hub_is_had_from_the_mirror_and_stays_the_hubs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path))
+    declared = resolve_model("smollm2-135m", default_catalog())
+    folder = tmp_path / "models" / "HuggingFaceTB--SmolLM2-135M"
+    folder.mkdir(parents=True)
+    # A folder that isn't one yet changes nothing.
+    assert resolve_model("smollm2-135m", default_catalog()) == declared and declared.hub is None
+    (folder / "config.json").write_text("{}")
+    for name in ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M"):
+        found = resolve_model(name, default_catalog())
+        assert found.location == str(folder)
+        # What is written down leads anywhere, with the mirror or with the hub.
+        assert (found.id, found.given) == ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M")
+    assert _identity(str(folder)) == _identity("HuggingFaceTB/SmolLM2-135M")
+    assert BertSettings.of("HuggingFaceTB/SmolLM2-135M", 3).location == str(folder)
+    assert BertSettings.of("HuggingFaceTB/SmolLM2-135M", 3).value_name == "bertscore/SmolLM2-135M-L3-raw"
