@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slmbench.task import Task
     from slmbench.tokens import TokenCosts
 
+R = TypeVar("R")
 DATA = click.Choice(["auto", "samples"])
 COT = click.Choice(["off", "zero", "few"])
 
@@ -27,41 +28,82 @@ def command() -> None:
     pass
 
 
-@command.command("pull", help="Write data sets from the hub into a mirror: every declared split, with checksums.")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def _needs_options(command: Callable[..., R]) -> Callable[..., R]:
+    """--suite, --recipe, --model: what is needed, by what it is needed for."""
+    for option in (
+        click.option("--model", "models", multiple=True, metavar="MODEL", help="A model: a name or a hub id."),
+        click.option("--recipe", "recipes", multiple=True, metavar="RECIPE", help="All that `run RECIPE` needs."),
+        click.option("--suite", "suites", multiple=True, metavar="SUITE", help="All that its tasks and metrics need."),
+    ):
+        command = option(command)
+    return command
+
+
+@command.command(
+    "pull", help="Gather data sets NAME, and what suites, recipes and models need, in a mirror, with checksums."
+)
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@_needs_options
 @click.option("--to", required=True, type=click.Path(file_okay=False), help="The mirror's folder.")
 @click.option("--json", "as_json", is_flag=True, help="An array of the files on stdout, and nothing else.")
-def pull_command(names: tuple[str, ...], to: str, as_json: bool) -> None:
+def pull_command(
+    names: tuple[str, ...],
+    suites: tuple[str, ...],
+    recipes: tuple[str, ...],
+    models: tuple[str, ...],
+    to: str,
+    as_json: bool,
+) -> None:
     import os
 
+    from slmbench.errors import UsageError
     from slmbench.mirror import pull
+    from slmbench.workflow.gather import gather, needs_of
 
     quiet_libraries()
-    files = pull(names, to, default_catalog())
+    catalog = default_catalog()
+    if suites or recipes or models:
+        files = gather(needs_of(catalog, datasets=names, suites=suites, recipes=recipes, models=models), to)
+    elif names:
+        files = pull(names, to, catalog)
+    else:
+        raise UsageError("nothing named; name data sets, or give --suite, --recipe or --model")
     if as_json:
         show_json(files)
     else:
         for path in files:
             show(shown(path))
     carried = os.path.basename(os.path.abspath(to))
-    say(f"carry the folder over, then: export SLMBENCH_DATA={carried}; slmbench data verify")
+    say(f"carry the folder over, then: export SLMBENCH_DATA={carried} HF_HUB_OFFLINE=1; slmbench data verify")
 
 
 @command.command(
-    "verify", help="Check a mirror: the folder FOLDER, or that of SLMBENCH_DATA; all of it, or data sets NAME."
+    "verify",
+    help="Check a mirror: the folder FOLDER, or that of SLMBENCH_DATA; all of it, or data sets NAME. With --suite, "
+    "--recipe or --model, what they need has to be there.",
 )
 @click.argument("folder", required=False, type=click.Path())
 @click.argument("names", nargs=-1, metavar="[NAME...]")
+@_needs_options
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout, and nothing else.")
 @click.pass_context
-def verify_command(ctx: click.Context, folder: str | None, names: tuple[str, ...], as_json: bool) -> None:
+def verify_command(
+    ctx: click.Context,
+    folder: str | None,
+    names: tuple[str, ...],
+    suites: tuple[str, ...],
+    recipes: tuple[str, ...],
+    models: tuple[str, ...],
+    as_json: bool,
+) -> None:
     from slmbench.errors import UsageError
-    from slmbench.mirror import verify
+    from slmbench.workflow.gather import needs_of, verify_mirror
 
     where = folder or mirror_dir()
     if where is None:
         raise UsageError("no mirror named; give its folder, or set SLMBENCH_DATA to it")
-    report = verify(where, default_catalog(), names or None)
+    catalog = default_catalog()
+    report = verify_mirror(where, catalog, names, needs_of(catalog, suites=suites, recipes=recipes, models=models))
     if as_json:
         problems = [{"path": one.path, "line": one.line, "message": one.message} for one in report.problems]
         value = {"ok": report.ok, "files": report.files, "problems": problems, "notices": list(report.notices)}

@@ -40,6 +40,17 @@ def _asked() -> str:
     return os.environ.get(MODEL_VARIABLE, "").strip() or _STAND_IN.get() or DEFAULT_MODEL
 
 
+def bertscore_asked() -> str:
+    """The folder or hub id that the environment, or `bertscore_model`, asks for, without its layer."""
+    return _parted(_asked())[0]
+
+
+def _parted(asked: str) -> tuple[str, int | None]:
+    found = re.fullmatch(r"(.+?)(?::([0-9]{1,3}))?", asked, re.DOTALL)
+    assert found is not None
+    return found[1], int(found[2]) if found[2] else None
+
+
 def bertscore_settings() -> BertSettings:
     """What the environment, or `bertscore_model`, asks for; looks for no weights and never fails.
 
@@ -47,10 +58,7 @@ def bertscore_settings() -> BertSettings:
     Without a layer it is a folder's last one. Default: roberta-large, layer 17, as in bert_score for English.
     SLMBENCH_BERTSCORE_BASELINE: a file of bert_score's form (LAYER,P,R,F) to rescale by; none by default.
     """
-    found = re.fullmatch(r"(.+?)(?::([0-9]{1,3}))?", _asked(), re.DOTALL)
-    assert found is not None
-    layer = int(found[2]) if found[2] else None
-    return BertSettings.of(found[1], layer, os.environ.get(BASELINE_VARIABLE, "").strip() or None)
+    return BertSettings.of(*_parted(_asked()), os.environ.get(BASELINE_VARIABLE, "").strip() or None)
 
 
 def bertscore(

@@ -24,7 +24,8 @@ class ModelSource:
 
     architecture: causal or seq2seq. family, context_tokens, tied_head: as declared, None if nothing is. twin: the
     small random copy of a model, whose scores mean nothing. file: the GGUF file that the folder was dequantised from.
-    hub: the hub id of which the folder is a mirror's copy. notices: what a person should know of where it comes from. ways: how to have it without the hub.
+    hub: the hub id of which the folder is a mirror's copy. notices: what a person should know of where it comes from.
+    ways: how to have it without the hub.
     """
 
     name: str
@@ -54,11 +55,11 @@ class ModelSource:
 
 
 def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSource:
-    """A registry name, a local folder, a GGUF file or a hub id, which a mirror may have. twin: the model's small random copy.
+    """A registry name, a local folder, a GGUF file or a hub id. twin: the model's small random copy.
 
-    A twin is built where it isn't yet, and a GGUF file dequantised. Raises UsageError with the nearest known name, or,
-    where a twin is asked for that is not declared, with those that are, and for a file that can't be read as a model;
-    SlmbenchError if the cache can't be written.
+    A model of the hub is had from a mirror that has it; a twin is built where it is not yet, a GGUF file dequantised.
+    Raises UsageError with the nearest known name, or, where a twin is asked for that is not declared, with those that
+    are, and for a file that can't be read as a model; SlmbenchError if the cache can't be written.
     """
     files = catalog.files("models")
     if name in files:

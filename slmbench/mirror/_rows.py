@@ -1,7 +1,4 @@
-"""Mirrors: data sets as files with checksums, pulled where there is a network and carried to where there is none.
-
-`<mirror>/<data set>/<split>.jsonl`, with the hub's names of splits and columns, and `checksums.json` beside them.
-"""
+"""Data sets in a mirror: `<data set>/<split>.jsonl`, with the hub's names of splits and columns, and checksums."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -26,7 +23,9 @@ from slmbench.errors import DataError, FileError, Problem, UsageError, did_you_m
 from slmbench.files import json_bytes, write_together
 from slmbench.foreign import Count, Foreign, SchemaOne, read_model
 from slmbench.hub import hub_is_offline
-from slmbench.paths import shown
+from slmbench.paths import MODELS, shown
+from slmbench.schema import DatasetSpec
+from slmbench.seal import canonical_sha256
 
 CHECKSUMS = "checksums.json"
 SCHEMA = 1
@@ -44,13 +43,14 @@ class _Listed(Foreign):
 
 
 class _Checksums(Foreign):
-    """`checksums.json`: of what a mirror's folder is, and its files."""
+    """`checksums.json`: of what a mirror's folder is, and its files. declaration: what they were made after."""
 
     version: SchemaOne = Field(alias="schema")
     dataset: str
     hub: str | None
     config: str | None
     revision: str | None
+    declaration: str | None = None
     files: dict[str, _Listed]
 
 
@@ -74,7 +74,11 @@ def pull(names: Iterable[str], to: str, catalog: Catalog) -> list[str]:
     them. A line is said for each split. Raises UsageError for a name that isn't a data set of the hub and for files in
     the way that were not written here; OfflineError or DataError as `fetch_rows` does.
     """
-    datasets = [load_dataset_spec(catalog, name) for name in dict.fromkeys(names)]
+    return pull_datasets([load_dataset_spec(catalog, name) for name in dict.fromkeys(names)], to)
+
+
+def pull_datasets(datasets: Sequence[Dataset], to: str) -> list[str]:
+    """`pull`, of data sets that were looked up already."""
     for dataset in datasets:
         if dataset.spec.hub is None:
             why = "never fetched: its rows are a file of your own" if dataset.spec.local else "made of files beside it"
@@ -100,6 +104,11 @@ def _pull_one(dataset: Dataset, folder: str) -> list[str]:
     if commit is not None:
         # What is written down as the revision is then what is fetched, whatever is pushed in the meantime.
         dataset = evolve(dataset, spec=spec.model_copy(update={"revision": commit}))
+        if _is_there(dataset, folder):
+            say(f"{dataset.name}: there already, commit {commit[:12]}")
+            return [os.path.join(folder, f"{stem}.jsonl") for stem in _file_stems(dataset)] + [
+                os.path.join(folder, CHECKSUMS)
+            ]
     contents: dict[str, tuple[bytes, int]] = {}
     for split in spec.splits:
         stem = spec.file_stem(split)
@@ -119,6 +128,7 @@ def _pull_one(dataset: Dataset, folder: str) -> list[str]:
         "config": spec.config,
         "revision": commit or spec.revision,
         "license": spec.license,
+        "declaration": _declaration(spec),
         "files": files,
     }
     # The checksums are renamed first: files that they don't list would be taken for somebody else's.
@@ -127,11 +137,33 @@ def _pull_one(dataset: Dataset, folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in (*contents, CHECKSUMS)]
 
 
-def verify(folder: str, catalog: Catalog, names: Iterable[str] | None = None) -> MirrorReport:
+def _declaration(spec: DatasetSpec) -> str:
+    """What a mirror's rows depend on beside the commit: columns, which rows are left out or held out, types."""
+    return canonical_sha256(spec.model_dump(mode="json", exclude={"revision", "license"}))
+
+
+def _is_there(dataset: Dataset, folder: str) -> bool:
+    """Whether a folder holds all of a data set, of its commit, made after the declaration as it is now."""
+    try:
+        listed = read_model(os.path.join(folder, CHECKSUMS), _Checksums)
+    except (OSError, FileError):
+        return False
+    if (listed.revision, listed.declaration) != (dataset.spec.revision, _declaration(dataset.spec)):
+        return False
+    problems: list[Problem] = []
+    notices: list[str] = []
+    _verify_one(dataset, folder, problems, notices)
+    return not problems
+
+
+def verify(
+    folder: str, catalog: Catalog, names: Iterable[str] | None = None, datasets: Sequence[Dataset] = ()
+) -> MirrorReport:
     """Reads a mirror through: checksums, sizes, row counts, JSON, declared columns, files missing or too many.
 
-    names: the data sets to look at, all folders unless given. A folder without checksums.json has its columns checked
-    only, and a notice says so. Raises UsageError if the mirror is not a folder, or a name is not a data set.
+    names: the data sets to look at, all folders unless given. datasets: which have to be there, beside what is. A
+    folder without checksums.json has its columns checked only, and a notice says so. Raises UsageError if the mirror is
+    not a folder, or a name is not a data set.
     """
     if not os.path.isdir(folder):
         raise UsageError(
@@ -147,15 +179,19 @@ def verify(folder: str, catalog: Catalog, names: Iterable[str] | None = None) ->
             raise UsageError(f"unknown dataset {name!r}{did_you_mean(name, known)}")
         if name not in there:
             problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, "is missing from the mirror"))
-    strangers = [] if wanted else [name for name in there if name not in known]
+    needed = {dataset.name: dataset for dataset in datasets}
+    for name in needed.keys() - set(there):
+        problems.append(Problem(shown(os.path.join(folder, name)), 0, 0, "is missing from the mirror"))
+    strangers = [] if wanted else [name for name in there if name not in known and name not in (*needed, MODELS)]
     if strangers:
         notices.append(f"no data sets of the registry, so not checked: {', '.join(strangers)}")
-    chosen = [name for name in (wanted or there) if name in known and name in there]
-    if not chosen and not problems:
+    chosen = [name for name in (wanted or there) if (name in known or name in needed) and name in there]
+    if not chosen and not problems and MODELS not in there:
         notices.append(f"{shown(folder)} has no data set of the registry")
     files = 0
     for name in chosen:
-        files += _verify_one(load_dataset_spec(catalog, name), os.path.join(folder, name), problems, notices)
+        dataset = needed.get(name) or load_dataset_spec(catalog, name)
+        files += _verify_one(dataset, os.path.join(folder, name), problems, notices)
     return MirrorReport(tuple(problems), tuple(notices), files)
 
 
@@ -219,7 +255,7 @@ def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dic
         fault(f"can't be read: {error.strerror}")
         return None
     # A name from outside must not lead out of the folder.
-    good = {name: listed for name, listed in found.files.items() if not _leads_away(name)}
+    good = {name: listed for name, listed in found.files.items() if not leads_away(name)}
     for name in found.files.keys() - good.keys():
         fault(f"lists {name!r}, which is not a file's name")
     spec = dataset.spec
@@ -235,7 +271,8 @@ def _read_checksums(dataset: Dataset, path: str, problems: list[Problem]) -> dic
     return good
 
 
-def _leads_away(name: str) -> bool:
+def leads_away(name: str) -> bool:
+    """Whether a name from outside is not that of a file right here."""
     return name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name or "\0" in name
 
 
