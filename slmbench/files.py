@@ -140,6 +140,15 @@ def _open_linked(path: str) -> IO[bytes] | None:
         file.close()
 
 
+def is_locked(path: str) -> bool:
+    """Whether another process holds a lock file."""
+    try:
+        with open(path, "rb") as file:
+            return not lock(file)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def only_writer(path: str) -> Iterator[None]:
     """Holds a lock file for the length of the block. Raises SlmbenchError if another process holds it."""

@@ -69,6 +69,7 @@ LAYERS: dict[str, int] = {
     "tokens": 8,
     "training": 8,
     "routing": 8,
+    "scheduling": 8,
     "sweeps": 9,
     "workflow": 10,
     "cli": 11,

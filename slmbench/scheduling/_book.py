@@ -1,0 +1,327 @@
+"""What became of jobs, in a folder that many processes and machines share: a folder a job, every file whole or absent.
+
+    <folder>/jobs/<key>/job.json       what is to be done
+                        starts.jsonl   a line for each start: when, where, by whom
+                        log.txt        what the job said
+                        outcome.json   how it ended; not there while it hasn't
+
+A start without an outcome is a job that runs, or one that was killed: its lock, and where locks don't reach (another
+machine), the time at which it last gave a sign of life, tell which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from attrs import asdict, evolve, frozen
+from pydantic import Field
+
+from slmbench.errors import FileError, SlmbenchError, UsageError, did_you_mean
+from slmbench.files import disk_errors, is_locked, only_writer, write_atomically, write_json
+from slmbench.foreign import (
+    Amount,
+    Count,
+    Foreign,
+    SchemaOne,
+    decode_json,
+    parse,
+    plain_lines,
+    read_json,
+    read_model,
+)
+from slmbench.paths import shown
+from slmbench.scheduling._job import Job, in_order, job_from
+from slmbench.visible import visible
+
+State = Literal["planned", "running", "done", "failed", "blocked"]
+MAX_STARTS = 2
+"""Of a job that was killed each time: the third would be killed as well, and a scheduler that retries would go on."""
+SIGN_S = 20.0
+LOST_S = 90.0
+"""After that long without a sign of life a job of another machine is taken for dead."""
+LAST_LINES = 20
+
+
+class JobOutcome(Foreign, extra="forbid"):
+    """How a job ended.
+
+    made: key of a result -> where it is; of a failed job too, as far as it came. reason: why it failed, one line.
+    last_lines: of what it said. seconds: of the whole job. peaks: None where they can't be known.
+    """
+
+    version: SchemaOne = Field(default=1, alias="schema")
+    status: Literal["done", "failed"]
+    made: dict[str, str]
+    reason: str | None = None
+    last_lines: list[str] = Field(default_factory=list)
+    seconds: Amount
+    started: Amount
+    ended: Amount
+    host: str
+    peak_memory_bytes: Count | None = None
+    peak_gpu_bytes: Count | None = None
+
+
+@frozen
+class JobStart:
+    """One start of a job: seconds since 1970, the machine's name, the process."""
+
+    at: float
+    host: str
+    pid: int
+
+
+@frozen
+class JobState:
+    """Where a job stands. starts: how often it was begun since it last made a result. since: when it was begun.
+
+    said: why it isn't done, if no outcome tells.
+    """
+
+    job: Job
+    state: State
+    starts: int = 0
+    since: float | None = None
+    outcome: JobOutcome | None = None
+    said: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, in one line; None if it hasn't."""
+        return self.outcome.reason if self.outcome is not None else self.said
+
+
+class TooManyStarts(SlmbenchError):
+    """A job that was killed at each of its starts."""
+
+
+class JobBook:
+    """The folder of what became of jobs; any number of processes may have one open.
+
+    Only `JobAttempt`s write of a job, and one process at a time has one.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def place(self, key: str) -> str:
+        return os.path.join(self.folder, "jobs", key)
+
+    def log_path(self, key: str) -> str:
+        return os.path.join(self.place(key), "log.txt")
+
+    def plan(self, job: Job) -> None:
+        """Writes a job down, so that another process can do it by its key. Raises SlmbenchError."""
+        path = os.path.join(self.place(job.key), "job.json")
+        with contextlib.suppress(FileNotFoundError, FileError):
+            if job_from(read_json(path), path) == job:
+                return
+        write_json(path, job.as_json())
+
+    def job(self, key: str) -> Job:
+        """A job that was planned. Raises UsageError if there is none of that key, FileError."""
+        path = os.path.join(self.place(key), "job.json")
+        try:
+            return job_from(read_json(path), path)
+        except FileNotFoundError:
+            known = sorted(os.listdir(os.path.join(self.folder, "jobs"))) if os.path.isdir(self.folder) else []
+            raise UsageError(f"no job {key!r} in {shown(self.folder)}{did_you_mean(key, known)}") from None
+
+    def outcome(self, key: str) -> JobOutcome | None:
+        """How a job ended; None if it hasn't, or if its file is damaged: then it is done again."""
+        try:
+            return read_model(os.path.join(self.place(key), "outcome.json"), JobOutcome)
+        except (FileNotFoundError, FileError):
+            return None
+
+    def starts(self, key: str) -> list[JobStart]:
+        """Every start of a job that had no end. A line that is cut off counts: it was begun."""
+        try:
+            lines = list(plain_lines(os.path.join(self.place(key), "starts.jsonl")))
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                read = parse(_StartLine, decode_json(line.rstrip(), self.place(key)), self.place(key))
+                found.append(JobStart(read.at, read.host, read.pid))
+            except FileError:
+                found.append(JobStart(0.0, "?", 0))
+        return found
+
+    def is_running(self, key: str) -> bool:
+        """Whether some process does the job now: its lock is held here, or it gave a sign of life from elsewhere."""
+        lock_path = os.path.join(self.place(key), ".lock")
+        starts = self.starts(key)
+        if not starts or not os.path.exists(lock_path):
+            return False
+        if starts[-1].host != socket.gethostname():
+            with contextlib.suppress(OSError):
+                return time.time() - os.stat(os.path.join(self.place(key), "starts.jsonl")).st_mtime < LOST_S
+            return False
+        return is_locked(lock_path)
+
+    def state(self, job: Job) -> JobState:
+        """Where a job stands, whatever stands with those that it needs (`states` knows)."""
+        outcome = self.outcome(job.key)
+        if outcome is not None:
+            return JobState(job, outcome.status, len(self.starts(job.key)), outcome.started, outcome)
+        starts = self.starts(job.key)
+        if self.is_running(job.key):
+            return JobState(job, "running", len(starts), starts[-1].at)
+        if len(starts) >= MAX_STARTS:
+            return JobState(job, "failed", len(starts), starts[-1].at, self._killed(job.key, starts))
+        return JobState(job, "planned", len(starts))
+
+    def states(self, jobs: Iterable[Job]) -> list[JobState]:
+        """Where each job stands, in the order of `in_order`; one that needs a failed one is blocked."""
+        found: dict[str, JobState] = {}
+        for job in in_order(jobs):
+            state = self.state(job)
+            stuck = any(found[need].state in ("failed", "blocked") for need in job.needs)
+            found[job.key] = evolve(state, state="blocked") if stuck and state.state == "planned" else state
+        return list(found.values())
+
+    def forget(self, key: str) -> None:
+        """Takes back how a job ended and how often it was begun, so that it is done again; what it made stays."""
+        for name in ("outcome.json", "starts.jsonl"):
+            with disk_errors(self.place(key)), contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.place(key), name))
+
+    @contextlib.contextmanager
+    def attempt(self, job: Job) -> Iterator[JobAttempt]:
+        """One start of a job, by this process alone, with signs of life from a thread until the block ends.
+
+        Raises TooManyStarts if it was killed at each of MAX_STARTS starts, SlmbenchError if another process does it.
+        """
+        self.plan(job)
+        place = self.place(job.key)
+        with only_writer(os.path.join(place, ".lock")):
+            starts = self.starts(job.key)
+            if self.outcome(job.key) is None and len(starts) >= MAX_STARTS:
+                raise TooManyStarts(_said_killed(job.key, starts))
+            with disk_errors(place), contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(place, "outcome.json"))
+            attempt = JobAttempt(self, job)
+            attempt.begin()
+            ended = threading.Event()
+            signs = threading.Thread(target=_give_signs, args=(os.path.join(place, "starts.jsonl"), ended), daemon=True)
+            signs.start()
+            try:
+                yield attempt
+            finally:
+                ended.set()
+                signs.join()
+
+    def _killed(self, key: str, starts: list[JobStart]) -> JobOutcome:
+        at = starts[-1].at
+        return JobOutcome(
+            status="failed",
+            made={},
+            reason=_said_killed(key, starts),
+            last_lines=self.last_lines(key),
+            seconds=0.0,
+            started=at,
+            ended=at,
+            host=starts[-1].host,
+        )
+
+    def last_lines(self, key: str) -> list[str]:
+        """The last lines of what a job said, safe to show."""
+        try:
+            with open(self.log_path(key), "rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - 16_384))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return []
+        # A moving line is redrawn after a carriage return: what stood last is what was seen.
+        lines = [visible(line.rpartition("\r")[2])[:500] for line in text.rstrip().split("\n")]
+        return [line for line in lines if line.strip()][-LAST_LINES:]
+
+
+class JobAttempt:
+    """A start of a job. It ends with `done` or `failed`; one that ends with neither was killed, and counts as that."""
+
+    def __init__(self, book: JobBook, job: Job) -> None:
+        self.book, self.job = book, job
+        self.started = time.time()
+
+    def begin(self) -> None:
+        with disk_errors(self._starts), open(self._starts, "ab") as file:
+            file.write(self._line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def went_on(self) -> None:
+        """A result is there that wasn't: the starts before this one weren't in vain, and don't count any more."""
+        write_atomically(self._starts, self._line)
+
+    @property
+    def _starts(self) -> str:
+        return os.path.join(self.book.place(self.job.key), "starts.jsonl")
+
+    @property
+    def _line(self) -> bytes:
+        return json.dumps(asdict(JobStart(self.started, socket.gethostname(), os.getpid()))).encode() + b"\n"
+
+    def done(self, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
+        return self._end("done", made, None, peaks)
+
+    def failed(self, reason: str, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
+        return self._end("failed", made, " ".join(visible(reason).split())[:2000], peaks)
+
+    def put_back(self) -> None:
+        """Ends an attempt as if it had never begun: somebody stopped the work."""
+        self.book.forget(self.job.key)
+
+    def _end(
+        self,
+        status: Literal["done", "failed"],
+        made: Mapping[str, str],
+        reason: str | None,
+        peaks: Mapping[str, int | None],
+    ) -> JobOutcome:
+        ended = time.time()
+        outcome = JobOutcome(
+            status=status,
+            made=dict(made),
+            reason=reason,
+            last_lines=self.book.last_lines(self.job.key) if status == "failed" else [],
+            seconds=max(0.0, ended - self.started),
+            started=self.started,
+            ended=ended,
+            host=socket.gethostname(),
+            peak_memory_bytes=peaks.get("peak_memory_bytes"),
+            peak_gpu_bytes=peaks.get("peak_gpu_bytes"),
+        )
+        write_json(os.path.join(self.book.place(self.job.key), "outcome.json"), outcome.model_dump(by_alias=True))
+        with contextlib.suppress(OSError):
+            os.unlink(self._starts)
+        return outcome
+
+
+class _StartLine(Foreign):
+    at: Amount
+    host: str
+    pid: Count
+
+
+def _give_signs(path: str, ended: threading.Event) -> None:
+    while not ended.wait(SIGN_S):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def _said_killed(key: str, starts: list[JobStart]) -> str:
+    return (
+        f"{key} was begun {len(starts)} times and killed each time, perhaps for memory; its log tells how far it came. "
+        "--rerun failed begins it again"
+    )

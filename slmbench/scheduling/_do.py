@@ -1,0 +1,114 @@
+"""One job, done by this process: its runner found by name, its output in its log, its end written down."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Protocol
+
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.files import disk_errors
+from slmbench.machine import is_out_of_memory, peak_memory_bytes, reset_peak_memory
+from slmbench.scheduling._book import JobAttempt, JobBook, JobOutcome
+from slmbench.scheduling._job import Job
+
+
+class Progress:
+    """What a runner is told, and tells. starts: how often the job was begun, this time included.
+
+    A start after the first means that the process before was killed, perhaps for memory.
+    """
+
+    def __init__(self, attempt: JobAttempt, starts: int) -> None:
+        self._attempt = attempt
+        self.starts = starts
+        self.results: dict[str, str] = {}
+
+    def made(self, key: str, place: str) -> None:
+        """A result is there, whole. key: one of those that the job makes; place: where, below the output folder."""
+        self.results[key] = place
+        self._attempt.went_on()
+
+
+class Runner(Protocol):
+    """Does a job. Raises whatever went wrong: the job has failed then, with the results that it told of."""
+
+    def __call__(self, job: Job, progress: Progress) -> None: ...
+
+
+def runner_of(name: str) -> Runner:
+    """A runner by `module:function`, which every process and machine finds by itself. Raises UsageError."""
+    module, colon, function = name.partition(":")
+    try:
+        if not colon:
+            raise ImportError("expected module:function")
+        found: Runner = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"runner {name!r}: {error}") from error
+    return found
+
+
+def do_job(book: JobBook, job: Job, runner: Runner) -> JobOutcome:
+    """Does a job and writes down how it ended; a failure is an outcome. An interrupted job is as if never begun.
+
+    Raises TooManyStarts, KeyboardInterrupt; SlmbenchError if another process does the job, or the disk is full.
+    """
+    with book.attempt(job) as attempt:
+        progress = Progress(attempt, len(book.starts(job.key)))
+        reset_peak_memory()
+        try:
+            runner(job, progress)
+        except KeyboardInterrupt:
+            attempt.put_back()
+            raise
+        except Exception as error:
+            if not isinstance(error, SlmbenchError):
+                traceback.print_exc()
+            return attempt.failed(_reason(error), progress.results, peak_memory_bytes=_peak())
+        left = [key for key in job.makes if key not in progress.results]
+        if left:
+            reason = f"it ended without {len(left)} of its {len(job.makes)} results, among them {left[0]}"
+            return attempt.failed(reason, progress.results, peak_memory_bytes=_peak())
+        return attempt.done(progress.results, peak_memory_bytes=_peak())
+
+
+def _peak() -> int | None:
+    return peak_memory_bytes() or None
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).strip()
+    if isinstance(error, SlmbenchError):
+        return said
+    if is_out_of_memory(error):
+        return f"out of memory: {said}" if said else "out of memory"
+    return f"{type(error).__name__}: {said}"
+
+
+@contextlib.contextmanager
+def logged(book: JobBook, key: str) -> Iterator[None]:
+    """For the length of the block all that this process writes, C libraries too, goes to the end of a job's log."""
+    path = book.log_path(key)
+    with disk_errors(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    kept = [os.dup(1), os.dup(2)]
+    try:
+        os.write(log, f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {key}\n".encode())
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, number)
+            os.close(before)
+        os.close(log)

@@ -1,0 +1,193 @@
+"""Workers on this machine: processes that stay, so that what they imported is there for the next job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from attrs import define, frozen
+
+from slmbench.scheduling._book import JobBook
+from slmbench.scheduling._job import Job
+
+GRACE_S = 10.0
+"""So long a job that is stopped may take to put itself back."""
+
+
+@frozen(kw_only=True)
+class LocalResources:
+    """What jobs may take of this machine. workers: at once. threads: of each. gpus: their numbers, one job each.
+
+    memory_bytes: of all jobs together; None if it can't be known, and then it doesn't bound them.
+    """
+
+    workers: int
+    threads: int = 1
+    memory_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
+
+
+@frozen
+class Ended:
+    """A job whose worker is free again. said: why it wasn't done, by the worker; died: how the worker ended instead."""
+
+    key: str
+    said: str | None = None
+    died: str | None = None
+
+
+@define(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    gpu: str | None
+    job: Job | None = None
+    buffer: bytes = b""
+
+
+class LocalPool:
+    """Jobs on this machine, each in a process that does one at a time.
+
+    A job that needs more memory than there is runs alone. A worker that dies costs its own job alone.
+    """
+
+    def __init__(
+        self, book: JobBook, runner: str, resources: LocalResources, *, environment: Mapping[str, str]
+    ) -> None:
+        self._book, self._runner, self._resources = book, runner, resources
+        threads = str(resources.threads)
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+        self._environment = {**environment, **dict.fromkeys(names, threads)}
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+
+    def fits(self, job: Job) -> bool:
+        """Whether a job can be begun now."""
+        busy = [worker for worker in self._workers if worker.job is not None]
+        if len(busy) >= self._slots:
+            return False
+        limit = self._resources.memory_bytes
+        if limit is None or not busy:
+            return True
+        taken = sum(self._memory(worker.job) for worker in busy if worker.job is not None)
+        return taken + self._memory(job) <= limit
+
+    @property
+    def _slots(self) -> int:
+        gpus = len(self._resources.gpus)
+        return min(self._resources.workers, gpus) if gpus else self._resources.workers
+
+    def _memory(self, job: Job) -> int:
+        if job.forecast.memory_bytes is not None:
+            return job.forecast.memory_bytes
+        return (self._resources.memory_bytes or 0) // self._resources.workers
+
+    def start(self, job: Job) -> None:
+        """Gives a job to a free worker, or to a new one."""
+        self._book.plan(job)
+        worker = next((one for one in self._workers if one.job is None), None) or self._hire()
+        worker.job = job
+        assert worker.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # It died while it was idle: `wait` tells.
+            worker.process.stdin.write(f"{job.key}\n".encode())
+            worker.process.stdin.flush()
+
+    def _hire(self) -> _Worker:
+        taken = {worker.gpu for worker in self._workers}
+        gpu = next((one for one in self._resources.gpus if one not in taken), None)
+        environment = {**self._environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else self._environment
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slmbench.scheduling", self._book.folder, self._runner],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            # Ctrl-C goes to a terminal's whole group: what becomes of the jobs is decided here.
+            start_new_session=True,
+        )
+        worker = _Worker(process, gpu)
+        self._workers.append(worker)
+        assert process.stdout is not None
+        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+        return worker
+
+    def wait(self, timeout_s: float) -> list[Ended]:
+        """The jobs that ended since the last call, after at most so many seconds."""
+        ended: list[Ended] = []
+        for found, _ in self._selector.select(timeout_s):
+            worker: _Worker = found.data
+            data = os.read(found.fd, 65_536)
+            if not data:
+                ended += self._lost(worker)
+                continue
+            worker.buffer += data
+            *lines, worker.buffer = worker.buffer.split(b"\n")
+            for line in lines:
+                key, _, said = line.decode("utf-8", "replace").partition(" ")
+                worker.job = None
+                ended.append(Ended(key, said or None))
+                if worker.gpu is not None:  # What CUDA holds goes with its process alone.
+                    self._dismiss(worker)
+        return ended
+
+    def _lost(self, worker: _Worker) -> list[Ended]:
+        self._dismiss(worker)
+        if worker.job is None:
+            return []
+        code = worker.process.returncode
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                return [Ended(worker.job.key, died=f"it was killed by {signal.Signals(-code).name}")]
+        return [Ended(worker.job.key, died=f"its process ended with code {code}")]
+
+    def _dismiss(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None and worker.process.stdin is not None
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(worker.process.stdout)
+        with contextlib.suppress(OSError):
+            worker.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(GRACE_S)
+        if worker.process.returncode is None:
+            _kill(worker.process)
+        worker.process.stdout.close()
+        if worker in self._workers:
+            self._workers.remove(worker)
+
+    def close(self) -> None:
+        """Ends all workers; a job that runs is asked to put itself back, and killed if it doesn't in time."""
+        for worker in self._workers:
+            if worker.job is not None:
+                with contextlib.suppress(OSError):
+                    worker.process.terminate()
+            elif worker.process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    worker.process.stdin.close()
+        end = time.monotonic() + GRACE_S
+        for worker in self._workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(0.0, end - time.monotonic()))
+            if worker.process.returncode is None:
+                _kill(worker.process)
+            for stream in (worker.process.stdin, worker.process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+        self._workers = []
+        self._selector.close()
+
+    @property
+    def running(self) -> Sequence[str]:
+        """Keys of the jobs under way."""
+        return [worker.job.key for worker in self._workers if worker.job is not None]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # Its children too, as programs of a sandbox: it has a session of its own.
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

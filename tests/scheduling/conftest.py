@@ -1,0 +1,78 @@
+"""Jobs that need no model: a module with runners, which workers import by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from slmbench.scheduling import Job, JobBook, JobForecast, LocalPool, LocalResources, job_of
+
+RUNNERS = """
+import os, signal, time
+from slmbench.errors import UsageError
+
+def run(job, progress):
+    work = job.work
+    print("begun", job.name, "for the", progress.starts, ". time", flush=True)
+    for key in job.makes:
+        if work.get("sleeps_s"):
+            time.sleep(work["sleeps_s"])
+        if work.get("dies") and progress.starts <= work["dies"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if work.get("raises") == key:
+            raise UsageError("the model has no such layer")
+        if work.get("breaks") == key:
+            {}["nothing"]
+        with open(os.path.join(work["to"], key), "a") as file:
+            file.write(f"{os.getpid()} {os.environ['OMP_NUM_THREADS']}\\n")
+        progress.made(key, key)
+        if work.get("dies_after") == key and progress.starts == 1 and not os.path.exists(work["to"] + "/died"):
+            open(work["to"] + "/died", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def runners(tmp_path: Path) -> dict[str, str]:
+    """The environment of workers that find the module `runners_of_tests`."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "runners_of_tests.py").write_text(RUNNERS)
+    return {**os.environ, "PYTHONPATH": str(tmp_path / "modules")}
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> MakeJob:
+    def make(
+        name: str, makes: Sequence[str] = (), needs: Sequence[Job] = (), s: float | None = None, **work: object
+    ) -> Job:
+        (tmp_path / "made").mkdir(exist_ok=True)
+        made = tuple(makes) or (name,)
+        return job_of(
+            "evaluate",
+            name,
+            {"to": str(tmp_path / "made"), **work, "makes": list(made)},
+            made,
+            needs=[job.key for job in needs],
+            forecast=JobForecast(seconds=s, memory_bytes=1),
+        )
+
+    return make
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> JobBook:
+    return JobBook(str(tmp_path / "matrix"))
+
+
+@pytest.fixture
+def make_pool(book: JobBook, runners: dict[str, str]) -> Callable[..., LocalPool]:
+    def make(workers: int = 2, memory_bytes: int | None = None) -> LocalPool:
+        resources = LocalResources(workers=workers, memory_bytes=memory_bytes)
+        return LocalPool(book, "runners_of_tests:run", resources, environment=runners)
+
+    return make

@@ -1,0 +1,172 @@
+"""Jobs done by processes of this machine, some of which fail, die, or are stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.scheduling import Job, JobBook, LocalPool, in_order, run_jobs
+
+MakeJob = Callable[..., Job]
+MakePool = Callable[..., LocalPool]
+
+
+def made(tmp_path: Path, key: str) -> list[str]:
+    """A line for each time that a result was made."""
+    path = tmp_path / "made" / key
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_what_is_needed_comes_first_then_the_longest(make_job: MakeJob) -> None:
+    short, long = make_job("short", s=1), make_job("long", s=5)
+    train = make_job("train", s=1)
+    after = make_job("after", needs=[train], s=9)
+    assert [job.name for job in in_order([after, short, long, train])] == ["train", "after", "long", "short"]
+    assert [job.name for job in in_order([train, long, after, short])] == ["train", "after", "long", "short"]
+
+
+def test_a_circle_and_a_job_that_is_not_there_are_refused(make_job: MakeJob) -> None:
+    train = make_job("train")
+    with pytest.raises(UsageError, match=r"needs evaluate-train-.* which isn't among the jobs"):
+        in_order([make_job("after", needs=[train])])
+    after = make_job("after", needs=[train])
+    with pytest.raises(UsageError, match=rf"in a circle: {after.key}, {train.key}"):
+        in_order([evolve(train, needs=(after.key,)), after])
+
+
+def test_all_jobs_but_failed_ones_and_those_that_need_them_are_done(
+    tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool
+) -> None:
+    raises = make_job("raises", ["r1", "r2"], raises="r2")
+    breaks = make_job("breaks", breaks="breaks")
+    dies = make_job("dies", dies=9)
+    once = make_job("once", dies=1)
+    goes_on = make_job("goes-on", ["g1", "g2", "g3"], dies_after="g2")
+    blocked = make_job("blocked", needs=[dies])
+    good = [make_job(f"good{n}") for n in range(4)]
+    states = run_jobs([raises, breaks, dies, once, goes_on, blocked, *good], book, make_pool())
+    by_name = {state.job.name: state for state in states}
+    assert {name: state.state for name, state in by_name.items()} == {
+        "raises": "failed",
+        "breaks": "failed",
+        "dies": "failed",
+        "blocked": "blocked",
+        **dict.fromkeys(["once", "goes-on", "good0", "good1", "good2", "good3"], "done"),
+    }
+    assert by_name["raises"].reason == "the model has no such layer"
+    assert by_name["raises"].outcome is not None and by_name["raises"].outcome.made == {"r1": "r1"}
+    assert by_name["breaks"].reason == "KeyError: 'nothing'"
+    assert any("KeyError" in line for line in by_name["breaks"].outcome.last_lines)  # type: ignore[union-attr]
+    assert "begun 2 times and killed each time" in str(by_name["dies"].reason)
+    assert len(made(tmp_path, "once")) == 1
+    assert "begun dies for the 2 . time" in Path(book.log_path(dies.key)).read_text()
+    threads = {line.split()[1] for state in states for key in state.job.makes for line in made(tmp_path, key)}
+    assert threads == {"1"}
+    # The same again: nothing is done twice, and a failure stays one until somebody says so.
+    again = run_jobs([raises, breaks, dies, once, goes_on, blocked, *good], book, make_pool())
+    assert [state.state for state in again] == [state.state for state in states]
+    assert all(len(made(tmp_path, f"good{n}")) == 1 for n in range(4))
+    book.forget(dies.key)
+    assert book.state(dies).state == "planned"
+
+
+def test_a_worker_that_is_free_does_the_next_job(
+    tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool
+) -> None:
+    jobs = [make_job(f"job{n}") for n in range(5)]
+    run_jobs(jobs, book, make_pool(workers=1))
+    assert len({made(tmp_path, job.name)[0] for job in jobs}) == 1
+
+
+def test_jobs_run_together_as_far_as_there_is_memory(book: JobBook, make_job: MakeJob, make_pool: MakePool) -> None:
+    jobs = [make_job(f"job{n}", sleeps_s=0.05) for n in range(4)]
+    most = [0]
+
+    def watch(states: object) -> None:
+        most[0] = max(most[0], sum(state.state == "running" for state in states))  # type: ignore[attr-defined]
+
+    run_jobs(jobs, book, make_pool(workers=4, memory_bytes=2), watch)
+    assert most[0] == 2
+
+
+def test_a_stop_puts_what_runs_back_and_leaves_what_is_done(
+    tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool
+) -> None:
+    quick, slow = make_job("quick", s=99), make_job("slow", sleeps_s=60)
+
+    def watch(states: object) -> None:
+        if {state.state for state in states} == {"done", "running"} and book.is_running(slow.key):  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([quick, slow], book, make_pool(), watch)
+    assert book.state(quick).state == "done"
+    assert (book.state(slow).state, book.state(slow).starts) == ("planned", 0)
+
+
+def test_a_worker_ends_with_its_parent(tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool) -> None:
+    slow = make_job("slow", sleeps_s=60)
+    pool = make_pool()
+    pool.start(slow)
+    end = time.monotonic() + 30
+    while not book.is_running(slow.key) and time.monotonic() < end:
+        time.sleep(0.05)
+    pid = book.starts(slow.key)[0].pid
+    worker = pool._workers[0]
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()  # As if the parent had been killed.
+    worker.process.wait(20)
+    assert book.state(slow).state == "planned"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    worker.process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_one_process_at_a_time_does_a_job(book: JobBook, make_job: MakeJob) -> None:
+    job = make_job("once")
+    with book.attempt(job), pytest.raises(SlmbenchError, match="another process is writing"), book.attempt(job):
+        pass
+
+
+def test_a_job_of_another_machine_runs_while_it_gives_signs_of_life(book: JobBook, make_job: MakeJob) -> None:
+    job = make_job("far")
+    book.plan(job)
+    place = Path(book.place(job.key))
+    line = {"at": time.time(), "host": f"not-{socket.gethostname()}", "pid": 1}
+    (place / "starts.jsonl").write_text(json.dumps(line) + "\n")
+    (place / ".lock").touch()
+    assert book.state(job).state == "running"
+    os.utime(place / "starts.jsonl", (time.time() - 1000,) * 2)
+    assert (book.state(job).state, book.state(job).starts) == ("planned", 1)
+
+
+def test_damaged_bookkeeping_costs_a_job_done_again_and_no_more(book: JobBook, make_job: MakeJob) -> None:
+    job = make_job("damaged")
+    with book.attempt(job) as attempt:
+        attempt.done({"damaged": "damaged"})
+    path = Path(book.place(job.key)) / "outcome.json"
+    whole = path.read_bytes()
+    for cut in range(0, len(whole) - 2, 7):
+        path.write_bytes(whole[:cut])
+        assert book.state(job).state == "planned"
+    (Path(book.place(job.key)) / "job.json").write_text("{")
+    book.plan(job)
+    assert book.job(job.key) == job
+    with pytest.raises(UsageError, match=r"no job 'evaluate-damage'.*did you mean"):
+        book.job("evaluate-damage")
+
+
+def test_a_log_shows_no_escapes_and_what_stood_last_on_a_moving_line(book: JobBook, make_job: MakeJob) -> None:
+    job = make_job("log")
+    book.plan(job)
+    Path(book.log_path(job.key)).write_bytes(b"10%\r50%\rdone\n\x1b]0;title\x07\xff\n\n")
+    assert book.last_lines(job.key)[0] == "done"
+    assert "\x1b" not in "".join(book.last_lines(job.key))
