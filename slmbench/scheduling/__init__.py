@@ -1,26 +1,26 @@
 """Jobs: work as data, begun in order where it fits, and what became of it, kept where many processes see it."""
 
 from slmbench.scheduling._book import JobAttempt, JobBook, JobOutcome, JobStart, JobState, State, TooManyStarts
-from slmbench.scheduling._do import Progress, Runner, do_job, logged, runner_of
+from slmbench.scheduling._do import JobResults, Runner, do_job, logged, runner_of
 from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of, without_made
-from slmbench.scheduling._pool import Ended, LocalPool, LocalResources
+from slmbench.scheduling._pool import EndedJob, LocalPool, LocalResources
 from slmbench.scheduling._run import Backend, Watcher, run_jobs
 
 __all__ = [
     "KINDS",
     "Backend",
-    "Ended",
+    "EndedJob",
     "Job",
     "JobAttempt",
     "JobBook",
     "JobForecast",
     "JobOutcome",
+    "JobResults",
     "JobStart",
     "JobState",
     "Kind",
     "LocalPool",
     "LocalResources",
-    "Progress",
     "Runner",
     "State",
     "TooManyStarts",

@@ -199,7 +199,8 @@ class JobBook:
     def attempt(self, job: Job) -> Iterator[JobAttempt]:
         """One start of a job, by this process alone, with signs of life from a thread until the block ends.
 
-        Raises TooManyStarts if it was killed at each of MAX_STARTS starts, SlmbenchError if another process does it.
+        A KeyboardInterrupt puts the job back. Raises TooManyStarts if it was killed at each of MAX_STARTS starts,
+        SlmbenchError if another process does it.
         """
         self.plan(job)
         place = self.place(job.key)
@@ -210,15 +211,19 @@ class JobBook:
             with disk_errors(place), contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(place, "outcome.json"))
             attempt = JobAttempt(self, job)
-            attempt.begin()
             ended = threading.Event()
             signs = threading.Thread(target=_give_signs, args=(os.path.join(place, "starts.jsonl"), ended), daemon=True)
-            signs.start()
             try:
+                attempt.begin()
+                signs.start()
                 yield attempt
+            except KeyboardInterrupt:  # Somebody stopped the work: as if it had never begun.
+                self.forget(job.key)
+                raise
             finally:
                 ended.set()
-                signs.join()
+                if signs.ident is not None:
+                    signs.join()
 
     def _killed(self, key: str, starts: list[JobStart]) -> JobOutcome:
         at = starts[-1].at
@@ -277,10 +282,6 @@ class JobAttempt:
 
     def failed(self, reason: str, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
         return self._end("failed", made, " ".join(visible(reason).split())[:2000], peaks)
-
-    def put_back(self) -> None:
-        """Ends an attempt as if it had never begun: somebody stopped the work."""
-        self.book.forget(self.job.key)
 
     def _end(
         self,

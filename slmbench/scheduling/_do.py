@@ -18,7 +18,7 @@ from slmbench.scheduling._book import JobAttempt, JobBook, JobOutcome
 from slmbench.scheduling._job import Job
 
 
-class Progress:
+class JobResults:
     """What a runner is told, and tells. starts: how often the job was begun, this time included.
 
     A start after the first means that the process before was killed, perhaps for memory.
@@ -27,18 +27,18 @@ class Progress:
     def __init__(self, attempt: JobAttempt, starts: int) -> None:
         self._attempt = attempt
         self.starts = starts
-        self.results: dict[str, str] = {}
+        self.places: dict[str, str] = {}
 
     def made(self, key: str, place: str) -> None:
         """A result is there, whole. key: one of those that the job makes; place: where, below the output folder."""
-        self.results[key] = place
+        self.places[key] = place
         self._attempt.went_on()
 
 
 class Runner(Protocol):
     """Does a job. Raises whatever went wrong: the job has failed then, with the results that it told of."""
 
-    def __call__(self, job: Job, progress: Progress) -> None: ...
+    def __call__(self, job: Job, results: JobResults) -> None: ...
 
 
 def runner_of(name: str) -> Runner:
@@ -59,22 +59,19 @@ def do_job(book: JobBook, job: Job, runner: Runner) -> JobOutcome:
     Raises TooManyStarts, KeyboardInterrupt; SlmbenchError if another process does the job, or the disk is full.
     """
     with book.attempt(job) as attempt:
-        progress = Progress(attempt, len(book.starts(job.key)))
+        results = JobResults(attempt, len(book.starts(job.key)))
         reset_peak_memory()
         try:
-            runner(job, progress)
-        except KeyboardInterrupt:
-            attempt.put_back()
-            raise
+            runner(job, results)
         except Exception as error:
             if not isinstance(error, SlmbenchError):
                 traceback.print_exc()
-            return attempt.failed(_reason(error), progress.results, peak_memory_bytes=_peak())
-        left = [key for key in job.makes if key not in progress.results]
+            return attempt.failed(_reason(error), results.places, peak_memory_bytes=_peak())
+        left = [key for key in job.makes if key not in results.places]
         if left:
             reason = f"it ended without {len(left)} of its {len(job.makes)} results, among them {left[0]}"
-            return attempt.failed(reason, progress.results, peak_memory_bytes=_peak())
-        return attempt.done(progress.results, peak_memory_bytes=_peak())
+            return attempt.failed(reason, results.places, peak_memory_bytes=_peak())
+        return attempt.done(results.places, peak_memory_bytes=_peak())
 
 
 def _peak() -> int | None:

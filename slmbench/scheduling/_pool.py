@@ -34,7 +34,7 @@ class LocalResources:
 
 
 @frozen
-class Ended:
+class EndedJob:
     """A job whose worker is free again. said: why it wasn't done, by the worker; died: how the worker ended instead."""
 
     key: str
@@ -115,9 +115,9 @@ class LocalPool:
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
         return worker
 
-    def wait(self, timeout_s: float) -> list[Ended]:
+    def wait(self, timeout_s: float) -> list[EndedJob]:
         """The jobs that ended since the last call, after at most so many seconds."""
-        ended: list[Ended] = []
+        ended: list[EndedJob] = []
         for found, _ in self._selector.select(timeout_s):
             worker: _Worker = found.data
             data = os.read(found.fd, 65_536)
@@ -129,20 +129,20 @@ class LocalPool:
             for line in lines:
                 key, _, said = line.decode("utf-8", "replace").partition(" ")
                 worker.job = None
-                ended.append(Ended(key, said or None))
+                ended.append(EndedJob(key, said or None))
                 if worker.gpu is not None:  # What CUDA holds goes with its process alone.
                     self._dismiss(worker)
         return ended
 
-    def _lost(self, worker: _Worker) -> list[Ended]:
+    def _lost(self, worker: _Worker) -> list[EndedJob]:
         self._dismiss(worker)
         if worker.job is None:
             return []
         code = worker.process.returncode
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
-                return [Ended(worker.job.key, died=f"it was killed by {signal.Signals(-code).name}")]
-        return [Ended(worker.job.key, died=f"its process ended with code {code}")]
+                return [EndedJob(worker.job.key, died=f"it was killed by {signal.Signals(-code).name}")]
+        return [EndedJob(worker.job.key, died=f"its process ended with code {code}")]
 
     def _dismiss(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None and worker.process.stdin is not None

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from slmbench.scheduling._book import MAX_STARTS, JobBook, JobState
 from slmbench.scheduling._job import Job, in_order
-from slmbench.scheduling._pool import Ended
+from slmbench.scheduling._pool import EndedJob
 
 POLL_S = 1.0
 
@@ -21,7 +21,7 @@ class Backend(Protocol):
     def start(self, job: Job) -> None:
         """Begins a job."""
 
-    def wait(self, timeout_s: float) -> Sequence[Ended]:
+    def wait(self, timeout_s: float) -> Sequence[EndedJob]:
         """Those that ended since the last call, after at most so many seconds."""
 
     def close(self) -> None:

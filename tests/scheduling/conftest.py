@@ -14,13 +14,13 @@ RUNNERS = """
 import os, signal, time
 from slmbench.errors import UsageError
 
-def run(job, progress):
+def run(job, results):
     work = job.work
-    print("begun", job.name, "for the", progress.starts, ". time", flush=True)
+    print("begun", job.name, "for the", results.starts, ". time", flush=True)
     for key in job.makes:
         if work.get("sleeps_s"):
             time.sleep(work["sleeps_s"])
-        if work.get("dies") and progress.starts <= work["dies"]:
+        if work.get("dies") and results.starts <= work["dies"]:
             os.kill(os.getpid(), signal.SIGKILL)
         if work.get("raises") == key:
             raise UsageError("the model has no such layer")
@@ -28,8 +28,8 @@ def run(job, progress):
             {}["nothing"]
         with open(os.path.join(work["to"], key), "a") as file:
             file.write(f"{os.getpid()} {os.environ['OMP_NUM_THREADS']}\\n")
-        progress.made(key, key)
-        if work.get("dies_after") == key and progress.starts == 1 and not os.path.exists(work["to"] + "/died"):
+        results.made(key, key)
+        if work.get("dies_after") == key and results.starts == 1 and not os.path.exists(work["to"] + "/died"):
             open(work["to"] + "/died", "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
 """
