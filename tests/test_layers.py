@@ -70,6 +70,7 @@ LAYERS: dict[str, int] = {
     "training": 8,
     "routing": 8,
     "scheduling": 8,
+    "matrix": 9,
     "sweeps": 9,
     "workflow": 10,
     "cli": 11,

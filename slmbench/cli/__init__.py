@@ -25,6 +25,7 @@ COMMANDS = {
     "route": "The right adapter for each request: fit a router, try it, ask it.",
     "run": "A whole recipe: train, evaluate base and adapters, leaderboard.",
     "sweep": "Train and evaluate a recipe over several settings: quality against cost.",
+    "matrix": "Models, adapters and recipes crossed with tasks, formats and seeds: one leaderboard.",
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
     "cite": "BibTeX of what a recipe, task or model rests on, and of slmbench.",
     "completion": "The lines that make bash, zsh or fish complete commands, flags and names.",

@@ -141,6 +141,15 @@ class JobBook:
         except (FileNotFoundError, FileError):
             return None
 
+    def made(self) -> dict[str, str]:
+        """key of a result -> where it is, by the outcomes of all jobs that ever ended here."""
+        jobs = os.path.join(self.folder, "jobs")
+        found: dict[str, str] = {}
+        for key in sorted(os.listdir(jobs)) if os.path.isdir(jobs) else ():
+            outcome = self.outcome(key)
+            found |= outcome.made if outcome is not None else {}
+        return found
+
     def starts(self, key: str) -> list[JobStart]:
         """Every start of a job that had no end. A line that is cut off counts: it was begun."""
         try:

@@ -21,11 +21,12 @@ from slmbench.scheduling._job import Job
 class JobResults:
     """What a runner is told, and tells. starts: how often the job was begun, this time included.
 
-    A start after the first means that the process before was killed, perhaps for memory.
+    A start after the first means that the process before was killed, perhaps for memory. folder: of the bookkeeping.
     """
 
     def __init__(self, attempt: JobAttempt, starts: int) -> None:
         self._attempt = attempt
+        self.folder = attempt.book.folder
         self.starts = starts
         self.places: dict[str, str] = {}
 

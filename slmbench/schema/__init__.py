@@ -2,6 +2,7 @@
 
 from slmbench.schema._base import Spec, parse, plain_name
 from slmbench.schema._dataset import ColumnType, DatasetSpec, HoldoutSpec, ReadSpec
+from slmbench.schema._grid import GridExclusionSpec, GridRecipeSpec, GridSpec
 from slmbench.schema._merge import (
     MergeInputSpec,
     MergeRecipeSpec,
@@ -47,6 +48,9 @@ __all__ = [
     "FormPromptSpec",
     "FormSpec",
     "GenerationSpec",
+    "GridExclusionSpec",
+    "GridRecipeSpec",
+    "GridSpec",
     "HoldoutSpec",
     "LoraSpec",
     "MergeInputSpec",

@@ -1,0 +1,140 @@
+"""`slmbench matrix`: many models, adapters and recipes on many tasks. Run again, it does what is still missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from slmbench.catalog import default_catalog
+from slmbench.cli._options import gathered
+from slmbench.console import duration, say, show, show_json
+from slmbench.console.columns import Cell, print_lines, table_lines
+from slmbench.errors import SlmbenchError
+
+if TYPE_CHECKING:
+    from slmbench.scheduling import JobState
+    from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
+
+DEFAULT_MATRIX_OUT = "slmbench-matrix"
+_COLORS = {"done": "green", "failed": "red", "blocked": "red", "running": "yellow"}
+
+
+class _MatrixGroup(click.Group):
+    """`slmbench matrix GRID.yaml` is `slmbench matrix run GRID.yaml`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = next((word for word in args if not word.startswith("-")), None)
+        if named is not None and named not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    "matrix",
+    cls=_MatrixGroup,
+    help="A GRID.yaml of models, adapters and recipes crossed with tasks, formats and seeds, as one leaderboard.",
+)
+def command() -> None:
+    pass
+
+
+@command.command("run", help="Do what is missing of GRID.yaml (`slmbench matrix GRID.yaml` is the same), and rank it.")
+@click.argument("grid", type=click.Path(exists=True, dir_okay=False))
+@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Jobs at once. [default: what cores and memory allow]")
+@click.option("--rerun", type=click.Choice(["failed"]), help="Try again what failed.")
+@click.option("--dry-run", is_flag=True, help="Show the jobs, and stop.")
+@click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
+@click.option("--no-texts", is_flag=True, help="Show digests on pages in place of prompts and outputs.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else.")
+@gathered(plan="slmbench.workflow.matrix:MatrixPlan")
+def run_command(plan: MatrixPlan, dry_run: bool, as_json: bool) -> int:
+    from slmbench.workflow.matrix import ready_matrix, run_matrix
+
+    catalog = default_catalog()
+    ready = ready_matrix(plan, catalog)
+    for notice in ready.grid.notices:
+        say(f"note: {notice}")
+    if dry_run:
+        _show_plan(ready, as_json)
+        return 0
+    result = run_matrix(ready, catalog)
+    if as_json:
+        show_json([_state_json(state) for state in result.states])
+    else:
+        _show_states(result.states)
+    if result.page is not None:
+        say(f"page: {result.page}")
+    for state in result.failed:
+        _tell_failed(state, plan.out)
+    if result.failed:
+        raise SlmbenchError(
+            f"{len(result.failed)} of {len(ready.jobs)} jobs are not done; --rerun failed tries those that failed again"
+        )
+    return 0
+
+
+def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
+    if as_json:
+        show_json([job.as_json() for job in ready.missing])
+        return
+    rows = [[Cell(job.kind), Cell(job.name), Cell(str(len(job.makes)))] for job in ready.missing]
+    print_lines(table_lines(["kind", "of", "results"], rows, right=["results"]))
+    runs = sum(len(job.makes) for job in ready.missing)
+    show(f"{len(ready.missing)} of {len(ready.jobs)} jobs, {runs} results to make")
+
+
+def _show_states(states: Sequence[JobState]) -> None:
+    rows = []
+    for state in states:
+        took = duration(state.outcome.seconds) if state.outcome is not None else ""
+        rows.append(
+            [Cell(state.state, _COLORS.get(state.state)), Cell(state.job.kind), Cell(state.job.name), Cell(took)]
+        )
+    if rows:
+        print_lines(table_lines(["state", "kind", "of", "time"], rows, right=["time"]))
+
+
+def _tell_failed(state: JobState, out: str) -> None:
+    if state.state == "blocked":
+        say(f"blocked: {state.job.key}: what it needs has failed")
+        return
+    say(f"failed: {state.job.key}: {state.reason}")
+    for line in state.outcome.last_lines if state.outcome is not None else ():
+        say(f"    {line}")
+    say(f"  alone: slmbench matrix run-job {state.job.key} --out {out}")
+
+
+def _state_json(state: JobState) -> dict[str, object]:
+    return {
+        "key": state.job.key,
+        "kind": state.job.kind,
+        "name": state.job.name,
+        "state": state.state,
+        "starts": state.starts,
+        "results": len(state.job.makes),
+        "reason": state.reason,
+        "seconds": None if state.outcome is None else state.outcome.seconds,
+    }
+
+
+@command.command("run-job", help="Do one job of a matrix by its KEY, here and now.")
+@click.argument("key")
+@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True)
+def run_job_command(key: str, out: str) -> int:
+    from slmbench.scheduling import JobBook, do_job
+    from slmbench.workflow.matrix import BOOK
+    from slmbench.workflow.matrix_jobs import run_matrix_job
+
+    book = JobBook(os.path.join(out, BOOK))
+    job = book.job(key)
+    if book.state(job).state == "failed":
+        book.forget(key)
+    outcome = do_job(book, job, run_matrix_job)
+    if outcome.status == "failed":
+        raise SlmbenchError(f"{key}: {outcome.reason}")
+    say(f"{key}: done, {len(outcome.made)} results in {duration(outcome.seconds)}")
+    return 0

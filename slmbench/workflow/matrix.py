@@ -1,0 +1,136 @@
+"""A matrix: planned from its file, done by workers as far as it isn't, and ranked as one leaderboard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from slmbench.catalog import Catalog
+from slmbench.console import phase
+from slmbench.errors import UsageError
+from slmbench.leaderboard import Leaderboard
+from slmbench.machine import available_bytes
+from slmbench.matrix import Grid, GridCell, GridTraining, jobs_of, load_grid, missing_of
+from slmbench.scheduling import (
+    Backend,
+    Job,
+    JobBook,
+    JobForecast,
+    JobState,
+    LocalPool,
+    LocalResources,
+    Watcher,
+    run_jobs,
+)
+from slmbench.workflow.rank import rank
+
+BOOK = "matrix"
+RUNNER = "slmbench.workflow.matrix_jobs:run_matrix_job"
+
+
+@frozen(kw_only=True)
+class MatrixPlan:
+    """What is asked for. workers: None for what fits. rerun: failed, so that they are tried again, or None."""
+
+    grid: str
+    out: str
+    workers: int | None = None
+    rerun: str | None = None
+    max_jobs: int | None = None
+    allow_unsafe_code: bool = False
+    no_texts: bool = False
+
+
+@frozen(kw_only=True)
+class ReadyMatrix:
+    """A sound matrix. jobs: all of it; missing: with what isn't made yet. made: key -> where it is."""
+
+    plan: MatrixPlan
+    grid: Grid
+    book: JobBook
+    jobs: tuple[Job, ...]
+    missing: tuple[Job, ...]
+    made: Mapping[str, str]
+
+
+@frozen
+class MatrixResult:
+    """Where every job stands, and the leaderboard of what is there; None if nothing is."""
+
+    states: tuple[JobState, ...]
+    board: Leaderboard | None
+    page: str | None
+
+    @property
+    def failed(self) -> list[JobState]:
+        return [state for state in self.states if state.state in ("failed", "blocked")]
+
+
+def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
+    """Raises DeclarationError with every problem of the matrix, UsageError."""
+    if plan.rerun not in (None, "failed"):
+        raise UsageError(f"--rerun {plan.rerun}: expected failed")
+    with phase("planning"):
+        grid = load_grid(plan.grid, catalog)
+        book = JobBook(os.path.join(plan.out, BOOK))
+        jobs = jobs_of(
+            grid,
+            _unknown,
+            _unknown_training,
+            share_s=None,
+            allow_unsafe_code=plan.allow_unsafe_code,
+            no_texts=plan.no_texts,
+        )
+        made = made_of(book, plan.out)
+        missing = missing_of(jobs, made)
+    return ReadyMatrix(plan=plan, grid=grid, book=book, jobs=tuple(jobs), missing=tuple(missing), made=made)
+
+
+def made_of(book: JobBook, out: str) -> dict[str, str]:
+    """key -> where it is, of all that jobs in a folder have made and that is there still, whoever asked for it."""
+    return {key: place for key, place in book.made().items() if os.path.exists(os.path.join(out, place))}
+
+
+def run_matrix(ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = None) -> MatrixResult:
+    """Does what is missing, and ranks all that is there. A job that failed stops nothing but what needs it."""
+    plan, book = ready.plan, ready.book
+    for job in ready.missing:
+        state = book.state(job)
+        if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
+            book.forget(job.key)
+    states = run_jobs(ready.missing, book, local_pool(plan, book, len(ready.missing)), watch)
+    done = [book.state(job) for job in ready.jobs if job.key not in {state.job.key for state in states}]
+    made = made_of(book, plan.out)
+    runs = [os.path.join(plan.out, made[cell.key]) for cell in ready.grid.cells if cell.key in made]
+    if not runs:
+        return MatrixResult((*done, *states), None, None)
+    board, page = rank(
+        runs,
+        os.path.join(plan.out, "leaderboard"),
+        catalog,
+        suite=ready.grid.spec.suites[0] if len(ready.grid.spec.suites) == 1 and not ready.grid.spec.tasks else None,
+        tasks=ready.grid.tasks,
+        no_texts=plan.no_texts,
+        whole=plan.out,
+    )
+    return MatrixResult((*done, *states), board, page)
+
+
+def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
+    """Workers on this machine: as many as there are cores and jobs, each with its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(plan.workers or cores, jobs or 1))
+    resources = LocalResources(
+        workers=workers, threads=max(1, cores // workers), memory_bytes=available_bytes("cpu"), gpus=()
+    )
+    return LocalPool(book, RUNNER, resources, environment=os.environ)
+
+
+def _unknown(_: Sequence[GridCell]) -> JobForecast:
+    return JobForecast()
+
+
+def _unknown_training(_: GridTraining) -> JobForecast:
+    return JobForecast()

@@ -1,0 +1,174 @@
+"""The jobs of a matrix, done: what a worker, another machine, or `slmbench matrix run-job` calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from slmbench.catalog import Catalog, default_catalog
+from slmbench.errors import SlmbenchError
+from slmbench.matrix import EvaluationWork, GridAsking, GridCell, GridSubject, training_of
+from slmbench.scheduling import Job, JobResults
+from slmbench.values import JsonObject
+from slmbench.workflow.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from slmbench.evaluation import EvaluationOptions
+    from slmbench.models import LoadedModel
+
+
+def run_matrix_job(job: Job, results: JobResults) -> None:
+    """Does a job of a matrix. Its folder of bookkeeping lies in the output folder, where all results go."""
+    quiet_libraries()
+    out, catalog = os.path.dirname(os.path.abspath(results.folder)), default_catalog()
+    if job.kind == "train":
+        _train(job.work, out, catalog, results)
+    elif job.kind == "merge":
+        _merge(job.work, out, catalog, results)
+    else:
+        _evaluate(job, out, catalog, results)
+
+
+def _train(work: JsonObject, out: str, catalog: Catalog, results: JobResults) -> None:
+    from slmbench.workflow.recipes import RecipeOptions, data_mode
+    from slmbench.workflow.train import train_recipe
+
+    training = training_of(work)
+    options = RecipeOptions(
+        overrides=training.overrides, variant=training.variant, twin=work["twin"], data=work["data"]
+    )
+    recipe = options.recipe(training.recipe, catalog)
+    for name, key in training.products:
+        [folder] = train_recipe(
+            recipe,
+            catalog,
+            out=os.path.join(out, training.place),
+            data=data_mode(work["data"], work["twin"]),
+            only=[name],
+            twin=work["twin"],
+        )
+        results.made(key, os.path.relpath(folder, out))
+
+
+def _merge(work: JsonObject, out: str, catalog: Catalog, results: JobResults) -> None:
+    from slmbench.workflow.merge import MergeAsked, make_merges, ready_merges
+    from slmbench.workflow.recipes import RecipeOptions, data_mode
+    from slmbench.workflow.train import train_recipe
+
+    training = training_of(work)
+    place = os.path.join(out, training.place)
+    options = RecipeOptions(overrides=training.overrides, twin=work["twin"], data=work["data"])
+    asked = MergeAsked(recipe=training.recipe, out=place, options=options, only=training.only)
+    recipe = options.merge_recipe(training.recipe, catalog)
+    keys = dict(training.products)
+    if recipe.train is not None:
+        for name in recipe.adapters:
+            [folder] = train_recipe(
+                recipe.train,
+                catalog,
+                out=place,
+                data=data_mode(work["data"], work["twin"]),
+                only=[name],
+                twin=work["twin"],
+            )
+            results.made(keys[name], os.path.relpath(folder, out))
+    for made in make_merges(ready_merges(asked, catalog), catalog):
+        results.made(keys[os.path.basename(made.folder)], os.path.relpath(made.folder, out))
+
+
+def _evaluate(job: Job, out: str, catalog: Catalog, results: JobResults) -> None:
+    """The job's cells that are still to be made; the base is loaded once for all of them."""
+    work = EvaluationWork.of_json(job.work)
+    wanted = set(job.makes)
+    cells = [cell for cell in work.cells if cell.key in wanted]
+    folders = {cell.subject: _folder(cell.subject, out) for cell in cells}
+    loaded: LoadedModel | None = None
+    for asking in dict.fromkeys(cell.asking for cell in cells):
+        own = [cell for cell in cells if cell.asking == asking]
+        by_subject = {
+            one: [cell for cell in own if cell.subject == one] for one in dict.fromkeys(c.subject for c in own)
+        }
+        for names, subjects in _alike(by_subject).items():
+            loaded = _score(work, asking, names, subjects, folders, loaded, out, catalog, results)
+
+
+def _alike(by_subject: dict[GridSubject, list[GridCell]]) -> dict[tuple[str, ...], dict[GridSubject, list[GridCell]]]:
+    """Subjects by the tasks that they are scored on: those of equal ones are done in one go."""
+    found: dict[tuple[str, ...], dict[GridSubject, list[GridCell]]] = {}
+    for subject, cells in by_subject.items():
+        found.setdefault(tuple(cell.task for cell in cells), {})[subject] = cells
+    return found
+
+
+def _score(
+    work: EvaluationWork,
+    asking: GridAsking,
+    names: Sequence[str],
+    subjects: dict[GridSubject, list[GridCell]],
+    folders: dict[GridSubject, str | None],
+    loaded: LoadedModel | None,
+    out: str,
+    catalog: Catalog,
+    results: JobResults,
+) -> LoadedModel | None:
+    from slmbench.models import held_as, is_whole_model, load_model, resolve_model
+    from slmbench.task import Settings
+    from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, ready_evaluation
+
+    plan = EvaluationPlan(
+        model=work.model,
+        options=_options(asking, out, work),
+        tasks=tuple(names),
+        twin=work.twin,
+        data=work.data,
+        settings=Settings(asking.shots, asking.cot, asking.samples, asking.metrics, asking.max_tokens),
+    )
+    plan, tasks = ready_evaluation(plan, catalog)
+    whole = {one: path for one, path in folders.items() if one in subjects and path and is_whole_model(path)}
+    put_on = {one: path for one, path in folders.items() if one in subjects and path and one not in whole}
+    bases = [one for one in subjects if folders[one] is None]
+    if (bases or put_on) and loaded is None:
+        dtype, packing = held_as([str(path) for path in folders.values() if path and not is_whole_model(path)])
+        loaded = load_model(resolve_model(work.model, catalog, twin=work.twin), dtype=dtype, quantization=packing)
+    for group, model in (({one: None for one in bases}, loaded), (put_on, loaded), (whole, work.model)):
+        if not group or model is None:
+            continue
+        paths = tuple(path for path in group.values() if path)
+        asked = evolve(plan, model=model, adapters=paths, base=not paths)
+        runs = iter(evaluate_plan(asked, tasks, catalog))
+        for subject in group:
+            for cell in subjects[subject]:
+                results.made(cell.key, os.path.relpath(next(runs).folder, out))
+    return loaded
+
+
+def _options(asking: GridAsking, out: str, work: EvaluationWork) -> EvaluationOptions:
+    from slmbench.evaluation import EvaluationOptions
+
+    return EvaluationOptions(
+        out=out,
+        format=asking.format,
+        batch=asking.batch,
+        engine=asking.engine,
+        latency=asking.latency,
+        limit=asking.limit,
+        seed=asking.seed,
+        allow_unsafe_code=work.allow_unsafe_code,
+        no_texts=work.no_texts,
+    )
+
+
+def _folder(subject: GridSubject, out: str) -> str | None:
+    """Where what is on the base lies. Raises SlmbenchError if its making left nothing."""
+    if subject.place is None:
+        return None
+    if not subject.made:
+        return subject.place
+    for kind in ("adapters", "models"):
+        folder = os.path.join(out, subject.place, kind, subject.name)
+        if os.path.isdir(folder):
+            return folder
+    raise SlmbenchError(f"{subject.shown}: neither adapters/ nor models/ of {subject.place} has it")
