@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from attrs import frozen
 
@@ -12,12 +12,11 @@ from slmbench.console import phase
 from slmbench.errors import UsageError
 from slmbench.leaderboard import Leaderboard
 from slmbench.machine import available_bytes
-from slmbench.matrix import Grid, GridCell, GridTraining, jobs_of, load_grid, missing_of
+from slmbench.matrix import Grid, PastCosts, jobs_of, load_grid, missing_of
 from slmbench.scheduling import (
     Backend,
     Job,
     JobBook,
-    JobForecast,
     JobState,
     LocalPool,
     LocalResources,
@@ -32,12 +31,16 @@ RUNNER = "slmbench.workflow.matrix_jobs:run_matrix_job"
 
 @frozen(kw_only=True)
 class MatrixPlan:
-    """What is asked for. workers: None for what fits. rerun: failed, so that they are tried again, or None."""
+    """What is asked for. workers: None for what fits. rerun: failed, so that they are tried again, or None.
+
+    past: other output folders, whose runs tell what jobs take.
+    """
 
     grid: str
     out: str
     workers: int | None = None
     rerun: str | None = None
+    past: tuple[str, ...] = ()
     max_jobs: int | None = None
     allow_unsafe_code: bool = False
     no_texts: bool = False
@@ -75,11 +78,13 @@ def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
     with phase("planning"):
         grid = load_grid(plan.grid, catalog)
         book = JobBook(os.path.join(plan.out, BOOK))
+        past = PastCosts([os.path.join(folder, "runs") for folder in (plan.out, *plan.past)], plan.out)
+        whole_s = past.forecast_all(grid.cells)
         jobs = jobs_of(
             grid,
-            _unknown,
-            _unknown_training,
-            share_s=None,
+            past.forecast,
+            past.forecast_training,
+            share_s=None if whole_s is None else whole_s / workers_of(plan),
             allow_unsafe_code=plan.allow_unsafe_code,
             no_texts=plan.no_texts,
         )
@@ -120,17 +125,18 @@ def run_matrix(ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = Non
 
 def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
     """Workers on this machine: as many as there are cores and jobs, each with its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(plan.workers or cores, jobs or 1))
+    workers = max(1, min(workers_of(plan), jobs))
     resources = LocalResources(
-        workers=workers, threads=max(1, cores // workers), memory_bytes=available_bytes("cpu"), gpus=()
+        workers=workers, threads=max(1, cores() // workers), memory_bytes=available_bytes("cpu"), gpus=()
     )
     return LocalPool(book, RUNNER, resources, environment=os.environ)
 
 
-def _unknown(_: Sequence[GridCell]) -> JobForecast:
-    return JobForecast()
+def workers_of(plan: MatrixPlan) -> int:
+    """How many jobs may run at once: as many as asked for, else as there are cores."""
+    return plan.workers or cores()
 
 
-def _unknown_training(_: GridTraining) -> JobForecast:
-    return JobForecast()
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
