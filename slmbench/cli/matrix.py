@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from slmbench.catalog import default_catalog
 from slmbench.cli._options import gathered
-from slmbench.console import duration, say, show, show_json
+from slmbench.console import Stage, bar, duration, say, show, show_json
 from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.errors import SlmbenchError
 
 if TYPE_CHECKING:
-    from slmbench.scheduling import JobState
+    from slmbench.scheduling import JobForecast, JobState
     from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
 
 DEFAULT_MATRIX_OUT = "slmbench-matrix"
@@ -46,12 +47,23 @@ def command() -> None:
 @click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Jobs at once. [default: what cores and memory allow]")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Try again what failed.")
-@click.option("--dry-run", is_flag=True, help="Show the jobs, and stop.")
+@click.option("--max-jobs", type=click.IntRange(1), help="Begin at most so many jobs, and leave the rest.")
+@click.option(
+    "--past",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Forecast from the runs of this, too.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the jobs and what they will take, and stop.")
+@click.option(
+    "--emit", type=click.Choice(["shell", "slurm"]), help="Print a script that does the jobs elsewhere, and stop."
+)
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
 @click.option("--no-texts", is_flag=True, help="Show digests on pages in place of prompts and outputs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else.")
 @gathered(plan="slmbench.workflow.matrix:MatrixPlan")
-def run_command(plan: MatrixPlan, dry_run: bool, as_json: bool) -> int:
+def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool) -> int:
+    from slmbench.scheduling import shell_script, slurm_script
     from slmbench.workflow.matrix import ready_matrix, run_matrix
 
     catalog = default_catalog()
@@ -61,7 +73,17 @@ def run_command(plan: MatrixPlan, dry_run: bool, as_json: bool) -> int:
     if dry_run:
         _show_plan(ready, as_json)
         return 0
-    result = run_matrix(ready, catalog)
+    if emit is not None:
+        for job in ready.missing:
+            ready.book.plan(job)
+        script = shell_script if emit == "shell" else slurm_script
+        words = ["slmbench", "matrix", "run-job"]
+        show(
+            script(ready.missing, lambda key: [*words, key, "--out", os.path.abspath(plan.out)]).rstrip("\n"), keep="\n"
+        )
+        return 0
+    with bar("matrix", len(ready.missing), "job") as stage:
+        result = run_matrix(ready, catalog, _teller(stage))
     if as_json:
         show_json([_state_json(state) for state in result.states])
     else:
@@ -77,14 +99,55 @@ def run_command(plan: MatrixPlan, dry_run: bool, as_json: bool) -> int:
     return 0
 
 
+def _teller(stage: Stage) -> Callable[[Sequence[JobState]], None]:
+    """What is told while jobs run: a line as each begins and ends."""
+    told: dict[str, str] = {}
+
+    def tell(states: Sequence[JobState]) -> None:
+        for state in states:
+            key, now = state.job.key, state.state
+            before = told.get(key)
+            told[key] = now
+            if now == before or now == "planned":
+                continue
+            if now == "running":
+                say(f"{state.job.kind} {state.job.name}: begun" + (" again" if state.starts > 1 else ""))
+            elif before is not None:
+                took = f" in {duration(state.outcome.seconds)}" if state.outcome is not None else ""
+                say(f"{state.job.kind} {state.job.name}: {now}{took}")
+                stage.advance()
+
+    return tell
+
+
 def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
+    from slmbench.scheduling import in_order
+
     if as_json:
-        show_json([job.as_json() for job in ready.missing])
+        show_json([job.as_json() for job in in_order(ready.missing)])
         return
-    rows = [[Cell(job.kind), Cell(job.name), Cell(str(len(job.makes)))] for job in ready.missing]
-    print_lines(table_lines(["kind", "of", "results"], rows, right=["results"]))
+    rows = [
+        [Cell(job.kind), Cell(job.name), Cell(str(len(job.makes))), *map(Cell, _forecast_words(job.forecast))]
+        for job in in_order(ready.missing)
+    ]
+    heads = ["kind", "of", "results", "time", "tokens", "memory"]
+    print_lines(table_lines(heads, rows, right=heads[2:]))
     runs = sum(len(job.makes) for job in ready.missing)
+    unknown = sum(job.forecast.seconds is None for job in ready.missing)
     show(f"{len(ready.missing)} of {len(ready.jobs)} jobs, {runs} results to make")
+    if ready.missing:
+        known = sum(job.forecast.seconds or 0.0 for job in ready.missing)
+        more = f", and {unknown} jobs that no past run tells of" if unknown else ""
+        show(f"about {duration(known)} of one worker{more}")
+
+
+def _forecast_words(forecast: JobForecast) -> list[str]:
+    memory = forecast.memory_bytes
+    return [
+        "?" if forecast.seconds is None else duration(forecast.seconds),
+        "?" if forecast.tokens is None else f"{forecast.tokens:,}",
+        "?" if memory is None else f"{memory / 1e9:.1f} GB",
+    ]
 
 
 def _show_states(states: Sequence[JobState]) -> None:
@@ -119,6 +182,25 @@ def _state_json(state: JobState) -> dict[str, object]:
         "reason": state.reason,
         "seconds": None if state.outcome is None else state.outcome.seconds,
     }
+
+
+@command.command("status", help="Where the jobs of an output folder stand, also while another terminal does them.")
+@click.argument("out", type=click.Path(exists=True, file_okay=False), default=DEFAULT_MATRIX_OUT)
+@click.option("--json", "as_json", is_flag=True, help="An array of jobs on stdout, and nothing else.")
+def status_command(out: str, as_json: bool) -> int:
+    from slmbench.workflow.matrix import matrix_states
+
+    states = matrix_states(out)
+    if as_json:
+        show_json([_state_json(state) for state in states])
+        return 0
+    _show_states(states)
+    counts = Counter(state.state for state in states)
+    show(", ".join(f"{count} {name}" for name, count in counts.items()) or "no job was planned here")
+    for state in states:
+        if state.state == "failed":
+            _tell_failed(state, out)
+    return 0
 
 
 @command.command("run-job", help="Do one job of a matrix by its KEY, here and now.")

@@ -134,6 +134,15 @@ class JobBook:
             known = sorted(os.listdir(os.path.join(self.folder, "jobs"))) if os.path.isdir(self.folder) else []
             raise UsageError(f"no job {key!r} in {shown(self.folder)}{did_you_mean(key, known)}") from None
 
+    def jobs(self) -> list[Job]:
+        """All that were ever planned here, by their keys. A job whose file is damaged is left out."""
+        folder = os.path.join(self.folder, "jobs")
+        found = []
+        for key in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            with contextlib.suppress(UsageError, FileError):
+                found.append(self.job(key))
+        return found
+
     def outcome(self, key: str) -> JobOutcome | None:
         """How a job ended; None if it hasn't, or if its file is damaged: then it is done again."""
         try:

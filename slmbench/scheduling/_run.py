@@ -32,16 +32,25 @@ Watcher = Callable[[Sequence[JobState]], object]
 """Told of every job's state whenever one changes, and now and then in between."""
 
 
-def run_jobs(jobs: Iterable[Job], book: JobBook, backend: Backend, watch: Watcher | None = None) -> list[JobState]:
+def run_jobs(
+    jobs: Iterable[Job],
+    book: JobBook,
+    backend: Backend,
+    watch: Watcher | None = None,
+    *,
+    most: int | None = None,
+) -> list[JobState]:
     """Does all jobs that aren't done, and returns where each stands then, in the order of `in_order`.
 
     A job that failed never stops the others, but those that need it are blocked. One whose process died is begun once
-    more. The backend is closed in any case, KeyboardInterrupt included, which leaves what runs to the next call.
+    more. most: how many are begun at all; those that it leaves stay planned. The backend is closed in any case,
+    KeyboardInterrupt included, which leaves what runs to the next call.
     """
     ordered = in_order(jobs)
     states = {state.job.key: state for state in book.states(ordered)}
     waiting = [job for job in ordered if states[job.key].state == "planned"]
     running: dict[str, Job] = {}
+    begun: set[str] = set()
     try:
         while True:
             for job in list(waiting):
@@ -50,7 +59,10 @@ def run_jobs(jobs: Iterable[Job], book: JobBook, backend: Backend, watch: Watche
                     waiting.remove(job)
                     states[job.key] = JobState(job, "blocked")
                 elif all(state == "done" for state in needs) and backend.fits(job):
+                    if most is not None and len(begun) >= most and job.key not in begun:
+                        continue
                     waiting.remove(job)
+                    begun.add(job.key)
                     backend.start(job)
                     running[job.key] = job
                     states[job.key] = JobState(job, "running", states[job.key].starts + 1)

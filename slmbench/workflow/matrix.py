@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import UsageError
-from slmbench.leaderboard import Leaderboard
+from slmbench.leaderboard import Leaderboard, RunProblems
 from slmbench.machine import available_bytes
 from slmbench.matrix import Grid, PastCosts, jobs_of, load_grid, missing_of
 from slmbench.scheduling import (
@@ -32,6 +32,7 @@ RUNNER = "slmbench.workflow.matrix_jobs:run_matrix_job"
 @frozen(kw_only=True)
 class MatrixPlan:
     """What is asked for. workers: None for what fits. rerun: failed, so that they are tried again, or None.
+    max_jobs: begun in this call.
 
     past: other output folders, whose runs tell what jobs take.
     """
@@ -60,11 +61,12 @@ class ReadyMatrix:
 
 @frozen
 class MatrixResult:
-    """Where every job stands, and the leaderboard of what is there; None if nothing is."""
+    """Where every job stands, and the leaderboard of what is there; None if nothing is. faulty: runs left out of it."""
 
     states: tuple[JobState, ...]
     board: Leaderboard | None
     page: str | None
+    faulty: RunProblems | None = None
 
     @property
     def failed(self) -> list[JobState]:
@@ -105,13 +107,17 @@ def run_matrix(ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = Non
         state = book.state(job)
         if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
             book.forget(job.key)
-    states = run_jobs(ready.missing, book, local_pool(plan, book, len(ready.missing)), watch)
-    done = [book.state(job) for job in ready.jobs if job.key not in {state.job.key for state in states}]
+    for job in ready.missing:
+        book.plan(job)
+    pool = local_pool(plan, book, len(ready.missing))
+    states = run_jobs(ready.missing, book, pool, watch, most=plan.max_jobs)
+    worked = {state.job.key for state in states}
+    done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
     made = made_of(book, plan.out)
     runs = [os.path.join(plan.out, made[cell.key]) for cell in ready.grid.cells if cell.key in made]
     if not runs:
         return MatrixResult((*done, *states), None, None)
-    board, page = rank(
+    board, page, faulty = rank(
         runs,
         os.path.join(plan.out, "leaderboard"),
         catalog,
@@ -120,7 +126,7 @@ def run_matrix(ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = Non
         no_texts=plan.no_texts,
         whole=plan.out,
     )
-    return MatrixResult((*done, *states), board, page)
+    return MatrixResult((*done, *states), board, page, faulty)
 
 
 def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
@@ -140,3 +146,11 @@ def workers_of(plan: MatrixPlan) -> int:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def matrix_states(out: str) -> list[JobState]:
+    """Where each job stands that was ever planned in an output folder."""
+    book = JobBook(os.path.join(out, BOOK))
+    jobs = book.jobs()
+    known = {job.key for job in jobs}
+    return book.states(evolve(job, needs=tuple(need for need in job.needs if need in known)) for job in jobs)

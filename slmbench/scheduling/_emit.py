@@ -1,0 +1,69 @@
+"""Jobs as a script for other schedulers: every job is a command, and waves say what has to be done before what."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+
+from slmbench.scheduling._job import Job, in_order
+
+Command = Callable[[str], list[str]]
+"""A job's key -> the words of the command that does it."""
+
+
+def waves_of(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Jobs in waves: each needs only those of earlier waves. Raises UsageError as `in_order`."""
+    wave_of: dict[str, int] = {}
+    waves: list[list[Job]] = []
+    left = in_order(jobs)
+    while left:
+        ready = [job for job in left if all(need in wave_of for need in job.needs)]
+        wave_of |= {job.key: len(waves) for job in ready}
+        waves.append(ready)
+        left = [job for job in left if job.key not in wave_of]
+    return waves
+
+
+def shell_script(jobs: Iterable[Job], command: Command) -> str:
+    """A line a job, wave by wave: to be run as it is, or given to GNU parallel a wave at a time."""
+    lines = [
+        "#!/bin/sh",
+        "# A line is a job. Those of one wave may run at once, on any machine with this folder.",
+    ]
+    for number, wave in enumerate(waves_of(jobs), 1):
+        lines.append(f"# wave {number}")
+        lines += [shlex.join(command(job.key)) for job in wave]
+    return "\n".join(lines) + "\n"
+
+
+def slurm_script(jobs: Iterable[Job], command: Command, *, cores: int = 1) -> str:
+    """A script that submits an array for each wave, each after the one before, whatever became of its jobs."""
+    lines = [
+        "#!/bin/bash",
+        "# Submits one SLURM array a wave: bash THIS_FILE. Options of your own go into SBATCH_* variables.",
+        "set -euo pipefail",
+        "after=",
+    ]
+    for number, wave in enumerate(waves_of(jobs), 1):
+        memory = max((job.forecast.memory_bytes or 0 for job in wave), default=0)
+        gpu = any(job.forecast.gpu_bytes for job in wave)
+        options = [
+            f"--job-name=slmbench-{number}",
+            f"--array=0-{len(wave) - 1}",
+            f"--cpus-per-task={cores}",
+            "--parsable",
+        ]
+        options += [f"--mem={-(-memory * 5 // 4 // 1_000_000)}M"] if memory else []
+        options += ["--gres=gpu:1"] if gpu else []
+        lines += [
+            f"keys{number}=({' '.join(shlex.quote(job.key) for job in wave)})",
+            f"after=$(sbatch {' '.join(options)} ${{after:+--dependency=afterany:$after}} <<EOF",
+            "#!/bin/bash",
+            f"keys=(${{keys{number}[@]}})",
+            # The array's own variable, which the script that submits must not fill in.
+            "exec " + shlex.join(command("KEY")).replace("KEY", "\\${keys[\\$SLURM_ARRAY_TASK_ID]}"),
+            "EOF",
+            ")",
+        ]
+    lines.append('echo "the last array is $after"')
+    return "\n".join(lines) + "\n"
