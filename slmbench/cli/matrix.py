@@ -77,10 +77,9 @@ def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool
         for job in ready.missing:
             ready.book.plan(job)
         script = shell_script if emit == "shell" else slurm_script
-        words = ["slmbench", "matrix", "run-job"]
-        show(
-            script(ready.missing, lambda key: [*words, key, "--out", os.path.abspath(plan.out)]).rstrip("\n"), keep="\n"
-        )
+        out = os.path.abspath(plan.out)
+        text = script(ready.missing, lambda key: ["slmbench", "matrix", "run-job", key, "--out", out])
+        show(text.rstrip("\n"), keep="\n")
         return 0
     with bar("matrix", len(ready.missing), "job") as stage:
         result = run_matrix(ready, catalog, _teller(stage))

@@ -60,6 +60,7 @@ class _Expansion:
         self.problems: list[Problem] = []
         self._identities: dict[str, str] = {}
         self._tasks: dict[str, Task] = {}
+        self._hub_ids: dict[str, str] = {}
 
     def grid(self) -> Grid:
         spec = self.spec
@@ -87,7 +88,8 @@ class _Expansion:
                     cells += more
             except (UsageError, DeclarationError) as error:
                 self._problem(("recipes", i), error)
-        digests = self._digests({(cell.task, cell.asking.format) for cell in cells})
+        # A task is wrong also if nothing that would be scored on it is right.
+        digests = self._digests({(cell.task, cell.asking.format) for cell in cells} | {(task, None) for task in tasks})
         if self.problems:
             raise DeclarationError(self.problems)
         told = (evolve(cell, task_digest=digests[cell.task, cell.asking.format]) for cell in cells)
@@ -158,7 +160,7 @@ class _Expansion:
         info = read_adapter(folder)
         record = info.training
         said = info.config.base_model_name_or_path if record is None or record.model is None else record.model
-        model = self._beside(str(said).removesuffix("-twin"))
+        model = self._declared(self._beside(str(said).removesuffix("-twin")))
         held = "" if record is None or record.packing is None else record.packing.model_dump_json()
         return GridSubject(
             model=model,
@@ -173,6 +175,15 @@ class _Expansion:
         """A model's name; of a folder or file beside the matrix its path."""
         path = os.path.normpath(os.path.join(self.folder, name))
         return path if name not in self.catalog.files("models") and os.path.exists(path) else name
+
+    def _declared(self, hub_id: str) -> str:
+        """A hub id by the name under which it is declared, as other tools' adapters know their base by its id alone."""
+        if not self._hub_ids:
+            for name, path in self.catalog.files("models").items():
+                declared = read_yaml(path).data
+                if isinstance(declared, dict) and isinstance(declared.get("hub"), str):
+                    self._hub_ids.setdefault(declared["hub"], name)
+        return self._hub_ids.get(hub_id, hub_id)
 
     def _identity_of_model(self, name: str) -> str:
         if name not in self._identities:

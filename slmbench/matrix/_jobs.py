@@ -12,6 +12,8 @@ from slmbench.matrix._values import GridAsking, GridCell, GridSubject, GridTrain
 from slmbench.scheduling import Job, JobForecast, Kind, job_of
 from slmbench.values import JsonObject
 
+WORTH_LOADING_S = 60.0
+"""A part of a base's work that takes less isn't worth loading the weights once more."""
 Forecaster = Callable[[Sequence[GridCell]], JobForecast]
 TrainingForecaster = Callable[[GridTraining], JobForecast]
 
@@ -111,12 +113,12 @@ def _listed(value: object) -> object:
 def _parts(cells: Sequence[GridCell], forecast: Forecaster, share_s: float | None) -> list[list[GridCell]]:
     """Cells of one base, split by tasks where together they take longer than a worker's share."""
     whole = forecast(cells).seconds
-    if share_s is None or whole is None or whole <= share_s:
+    if share_s is None or whole is None or whole <= max(share_s, WORTH_LOADING_S):
         return [list(cells)]
     by_task: dict[str, list[GridCell]] = {}
     for cell in cells:
         by_task.setdefault(cell.task, []).append(cell)
-    count = min(len(by_task), -(-int(whole) // max(1, int(share_s))))
+    count = min(len(by_task), -(-int(whole) // int(max(share_s, WORTH_LOADING_S))))
     # The longest first, each into the part that has the least so far.
     parts: list[list[GridCell]] = [[] for _ in range(count)]
     taken = [0.0] * count

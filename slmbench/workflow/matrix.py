@@ -153,4 +153,8 @@ def matrix_states(out: str) -> list[JobState]:
     book = JobBook(os.path.join(out, BOOK))
     jobs = book.jobs()
     known = {job.key for job in jobs}
-    return book.states(evolve(job, needs=tuple(need for need in job.needs if need in known)) for job in jobs)
+    made = made_of(book, out)
+    needs = {job.key: tuple(need for need in job.needs if need in known) for job in jobs}
+    states = book.states(evolve(job, needs=needs[job.key]) for job in jobs)
+    # Another job may have made the same, as one of a matrix that was split otherwise.
+    return [evolve(one, state="done") if all(key in made for key in one.job.makes) else one for one in states]

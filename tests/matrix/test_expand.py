@@ -1,0 +1,177 @@
+"""From a matrix's file to its cells and jobs: everything that it crosses, each once, all problems told together."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from slmbench.catalog import default_catalog
+from slmbench.errors import DeclarationError
+from slmbench.matrix import EvaluationWork, Grid, GridCell, jobs_of, load_grid, missing_of, training_of
+from slmbench.scheduling import Job, JobForecast, in_order, job_from
+
+MakeGrid = Callable[[str], Grid]
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> MakeGrid:
+    def make(text: str) -> Grid:
+        path = tmp_path / "grid.yaml"
+        path.write_text("summary: Some models on some tasks.\n" + text, encoding="utf-8")
+        return load_grid(str(path), default_catalog())
+
+    return make
+
+
+def planned(grid: Grid, seconds: float = 1.0, share_s: float | None = None) -> list[Job]:
+    def forecast(cells: Sequence[GridCell]) -> JobForecast:
+        return JobForecast(seconds=seconds * len(cells))
+
+    return jobs_of(grid, forecast, lambda training: JobForecast(seconds=1.0), share_s=share_s)
+
+
+def shown(grid: Grid) -> Counter[tuple[str, str, str | None, str]]:
+    return Counter((cell.subject.shown, cell.task, cell.asking.format, cell.subject.held) for cell in grid.cells)
+
+
+def test_everything_is_crossed_and_each_is_there_once(grid: MakeGrid) -> None:
+    made = grid(
+        """
+models: [nano]
+recipes: [{recipe: nano-quickstart, only: [note, multi]}, nano-quickstart]
+tasks: [nano_note, nano_choice]
+suites: [nano]
+formats: [plain, chat]
+seeds: [3, 5]
+"""
+    )
+    tasks = ["nano_note", "nano_choice", "nano_arithmetic", "nano_code"]
+    assert made.tasks == tasks
+    # The base that the models name is the recipes' base as well; with `only` it is another training's folder.
+    adapters = ["multi", "note", "choice", "arithmetic"]
+    subjects = {f"nano + {name} (seed {seed})" for name in adapters for seed in (3, 5)}
+    assert {who for who, *_ in shown(made)} == {"nano", *subjects}
+    assert shown(made)["nano", "nano_note", "chat", ""] == 1
+    assert len({cell.key for cell in made.cells}) == len(made.cells)
+    assert [training.seed for training in made.trainings] == [3, 5, 3, 5]
+    assert len({training.place for training in made.trainings}) == 4
+    assert made.trainings[0].overrides == ("seed=3",)
+
+
+def test_what_is_excluded_is_left_out_and_an_exclusion_of_nothing_is_told(grid: MakeGrid) -> None:
+    made = grid(
+        """
+models: [nano]
+recipes: [nano-quickstart]
+suites: [nano]
+formats: [plain, chat]
+exclude: [{format: chat, task: nano_code}, {recipe: nano-quickstart, adapter: note}, {seed: 99}]
+"""
+    )
+    assert not [1 for cell in made.cells if (cell.asking.format, cell.task) == ("chat", "nano_code")]
+    assert not [1 for cell in made.cells if cell.subject.name == "note"]
+    assert [1 for cell in made.cells if (cell.asking.format, cell.task) == ("plain", "nano_code")]
+    assert made.notices == ("exclude: the 3. one fits nothing",)
+
+
+def test_a_recipe_alone_brings_its_tasks_format_and_settings(grid: MakeGrid) -> None:
+    made = grid("recipes: [{recipe: nano-quickstart, set: {evaluation.limit: 7, format: chat}}]\n")
+    assert {cell.asking.format for cell in made.cells} == {"chat"}
+    assert {cell.asking.limit for cell in made.cells} == {7}
+    assert "nano" in {cell.subject.shown for cell in made.cells}
+    assert "nano" not in {cell.subject.shown for cell in grid("recipes: [nano-quickstart]\nbase: false\n").cells}
+
+
+def test_a_merge_recipe_is_trained_merged_and_scored(grid: MakeGrid) -> None:
+    made = grid("recipes: [nano-merge]\nseeds: 2\n")
+    assert [training.kind for training in made.trainings] == ["merge", "merge"]
+    first = dict(made.trainings[0].products)
+    assert {cell.subject.name for cell in made.cells} == {"", *first}
+    assert first.items().isdisjoint(dict(made.trainings[1].products).items())
+
+
+def test_all_problems_of_a_matrix_are_told_at_once(grid: MakeGrid) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        grid(
+            """
+models: [nanno]
+adapters: [nothing/*]
+recipes: [nano-quick, {recipe: nano-quickstart, only: [notes]}]
+tasks: [nano_notes]
+"""
+        )
+    said = [str(problem).partition("grid.yaml:")[2] for problem in raised.value.problems]
+    assert [line.split(":")[0] for line in sorted(said)] == ["3", "4", "5", "5", "6"]
+    assert any("did you mean 'nano'" in line for line in said)
+    assert any("no folder is called nothing/*" in line for line in said)
+    assert any("no adapter 'notes'" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("models: []", "at least one of 'models', 'adapters' and 'recipes'"),
+        ("models: [nano]", "say what is scored"),
+        ("models: [nano, nano]\ntasks: [nano_note]", "models: listed twice"),
+        ("models: [nano]\ntasks: [nano_note]\nseeds: 3", "no recipe is trained"),
+        ("models: [nano]\ntasks: [nano_note]\nexclude: [{}]", "at least one of model, adapter"),
+        ("models: [nano]\ntasks: [nano_note]\nexclude: [{model: nano}]", "nothing is left of the matrix"),
+        ("models: [nano]\ntask: [nano_note]", "unknown key 'task'; did you mean 'tasks'"),
+    ],
+)
+def test_a_matrix_that_makes_no_sense_says_why(grid: MakeGrid, text: str, told: str) -> None:
+    with pytest.raises(DeclarationError, match=told):
+        grid(text + "\n")
+
+
+def test_a_job_is_one_base_and_needs_the_trainings_of_what_is_put_on_it(grid: MakeGrid) -> None:
+    made = grid("models: [nano, smollm2-135m]\nrecipes: [nano-quickstart]\nsuites: [nano]\nseeds: 2\n")
+    jobs = planned(made)
+    assert [(job.kind, job.name) for job in jobs] == [
+        ("train", "nano-quickstart seed 0"),
+        ("train", "nano-quickstart seed 1"),
+        ("evaluate", "nano"),
+        ("evaluate", "smollm2-135m"),
+    ]
+    assert set(jobs[2].needs) == {jobs[0].key, jobs[1].key} and jobs[3].needs == ()
+    assert sum(len(job.makes) for job in jobs[2:]) == len(made.cells)
+    again = [job_from(json.loads(json.dumps(job.as_json())), "job.json") for job in jobs]
+    assert again == jobs
+    assert EvaluationWork.of_json(again[2].work).cells == EvaluationWork.of_json(jobs[2].work).cells
+    assert {cell.key for cell in EvaluationWork.of_json(again[2].work).cells} == set(jobs[2].makes)
+    assert training_of(again[0].work) == made.trainings[0]
+    assert in_order(jobs)[0].kind == "train"
+
+
+def test_a_base_that_takes_longer_than_a_workers_share_is_split_by_tasks(grid: MakeGrid) -> None:
+    made = grid("models: [nano]\nsuites: [nano]\nformats: [plain, chat]\n")
+    parts = planned(made, seconds=100.0, share_s=400.0)
+    assert [len(job.makes) for job in parts] == [4, 4]
+    tasks = [{cell.task for cell in EvaluationWork.of_json(job.work).cells} for job in parts]
+    assert tasks[0].isdisjoint(tasks[1])
+    assert len(planned(made, seconds=1.0, share_s=4.0)) == 1
+
+
+def test_only_what_is_not_made_yet_is_asked_for(grid: MakeGrid) -> None:
+    made = grid("recipes: [nano-quickstart]\n")
+    train, evaluate = planned(made)
+    there = dict.fromkeys([*train.makes, *evaluate.makes[:-1]], "runs/x")
+    [left] = missing_of([train, evaluate], there)
+    assert (left.key, left.makes, left.needs) == (evaluate.key, evaluate.makes[-1:], ())
+    assert missing_of([train, evaluate], there | {evaluate.makes[-1]: "runs/y"}) == []
+
+
+def test_an_adapter_is_on_its_own_base_and_a_change_of_it_is_another_cell(grid: MakeGrid, adapter: Path) -> None:
+    text = f"adapters: ['{adapter.parent}/*']\ntasks: [nano_note]\n"
+    made = grid(text)
+    assert [cell.subject.shown for cell in made.cells] == ["nano + note", "nano"]
+    weights = adapter / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    changed = grid(text)
+    assert changed.cells[0].key != made.cells[0].key and changed.cells[1].key == made.cells[1].key
