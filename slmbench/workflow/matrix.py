@@ -100,8 +100,13 @@ def made_of(book: JobBook, out: str) -> dict[str, str]:
     return {key: place for key, place in book.made().items() if os.path.exists(os.path.join(out, place))}
 
 
-def run_matrix(ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = None) -> MatrixResult:
-    """Does what is missing, and ranks all that is there. A job that failed stops nothing but what needs it."""
+def run_matrix(
+    ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = None, backend: Backend | None = None
+) -> MatrixResult:
+    """Does what is missing, and ranks all that is there. A job that failed stops nothing but what needs it.
+
+    backend: where jobs are done; None for workers on this machine.
+    """
     plan, book = ready.plan, ready.book
     for job in ready.missing:
         state = book.state(job)
@@ -109,8 +114,8 @@ def run_matrix(ready: ReadyMatrix, catalog: Catalog, watch: Watcher | None = Non
             book.forget(job.key)
     for job in ready.missing:
         book.plan(job)
-    pool = local_pool(plan, book, len(ready.missing))
-    states = run_jobs(ready.missing, book, pool, watch, most=plan.max_jobs)
+    backend = backend or local_pool(plan, book, len(ready.missing))
+    states = run_jobs(ready.missing, book, backend, watch, most=plan.max_jobs)
     worked = {state.job.key for state in states}
     done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
     made = made_of(book, plan.out)

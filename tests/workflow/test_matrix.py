@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from slmbench.catalog import default_catalog
 from slmbench.cli import main
+from slmbench.scheduling import EndedJob, Job, JobBook, do_job
+from slmbench.workflow.matrix import MatrixPlan, MatrixResult, ready_matrix, run_matrix
+from slmbench.workflow.matrix_jobs import run_matrix_job
 
 GRID = """
 summary: Two seeds of one adapter, and its base.
@@ -17,7 +22,7 @@ recipes:
     set: {adapters.note.steps: 2, rows: 8, optim.batch: 2}
   - recipe: nano-quickstart
     only: [choice]
-    set: {adapters.choice.steps: 2, rows: 8, optim.batch: 2, memory_limit_gb: 0.01}
+    set: {adapters.choice.steps: 2, rows: 8, optim.batch: 2, optim.lr: 1.0e+30, optim.warmup_steps: 0}
 tasks: [nano_choice, nano_note]
 limit: 2
 seeds: 2
@@ -31,39 +36,62 @@ def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["matrix", "grid.yaml", "--dry-run", "--json"]) == 0
-    jobs = json.loads(capsys.readouterr().out)
-    assert [job["kind"] for job in jobs].count("train") == 4
+class Here:
+    """Jobs done by this process, one after another; `tests/scheduling` has those of others."""
 
-    # One recipe may take no memory, so it is refused. What needs it is blocked, all else is done.
-    assert main(["matrix", "grid.yaml", "--workers", "1", "--json"]) == 1
+    def __init__(self, book: JobBook) -> None:
+        self.book = book
+        self.ended: list[EndedJob] = []
+
+    def fits(self, job: Job) -> bool:
+        return not self.ended
+
+    def start(self, job: Job) -> None:
+        do_job(self.book, job, run_matrix_job)
+        self.ended.append(EndedJob(job.key))
+
+    def wait(self, timeout_s: float) -> list[EndedJob]:
+        ended, self.ended = self.ended, []
+        return ended
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalog, plan = default_catalog(), MatrixPlan(grid="grid.yaml", out="out")
+
+    def run() -> MatrixResult:
+        ready = ready_matrix(plan, catalog)
+        return run_matrix(ready, catalog, backend=Here(ready.book))
+
+    # One recipe learns so fast that its loss is NaN. What needs it is blocked, all else is done.
+    first = run()
+    assert sorted(one.state for one in first.states) == ["blocked", "done", "done", "failed", "failed"]
+    assert all("loss" in str(one.reason) for one in first.states if one.state == "failed")
+    assert main(["matrix", "status", "out"]) == 0
     told = capsys.readouterr()
-    states = {one["name"]: one for one in json.loads(told.out)}
-    assert sorted(one["state"] for one in states.values()) == ["blocked", "done", "done", "failed", "failed"]
     assert "alone: slmbench matrix run-job train-nano-quickstart" in told.err
+    assert "2 done" in told.out and "1 blocked" in told.out
 
     good = GRID.partition("  - recipe: nano-quickstart\n    only: [choice]")[0] + GRID[GRID.index("tasks:") :]
     (matrix / "grid.yaml").write_text(good, encoding="utf-8")
-    assert main(["matrix", "grid.yaml", "--workers", "1"]) == 0
-    capsys.readouterr()
-    board = json.loads((matrix / "slmbench-matrix" / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
+    assert [one.state for one in run().states] == ["done", "done", "done"]
+    board = json.loads((matrix / "out" / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
     assert {row["name"] for row in board["rows"]} == {"nano", "nano + note"}
     [tuned] = [row for row in board["rows"] if row["name"] == "nano + note"]
     assert sorted(tuned["seeds"]) == [0, 1]
-
-    runs = sorted((matrix / "slmbench-matrix" / "runs").iterdir())
+    runs = sorted((matrix / "out" / "runs").iterdir())
     before = [run.stat().st_mtime_ns for run in runs]
     assert len(runs) == 6
-    assert main(["matrix", "grid.yaml", "--dry-run"]) == 0
-    assert "0 of 3 jobs, 0 results to make" in capsys.readouterr().out
-    assert main(["matrix", "grid.yaml", "--workers", "1"]) == 0
-    assert [run.stat().st_mtime_ns for run in runs] == before
 
-    capsys.readouterr()
-    assert main(["matrix", "status", "slmbench-matrix", "--json"]) == 0
-    stand = [one["state"] for one in json.loads(capsys.readouterr().out)]
-    assert stand.count("done") == 3 and "running" not in stand
+    # Nothing is done twice, but what is gone is made again, and past runs tell what that takes.
+    assert ready_matrix(plan, catalog).missing == ()
+    shutil.rmtree(runs[0])
+    [left] = ready_matrix(plan, catalog).missing
+    assert len(left.makes) == 1 and left.forecast.seconds is not None and left.forecast.memory_bytes is not None
+    assert [one.state for one in run().states] == ["done", "done", "done"]
+    assert [run.stat().st_mtime_ns for run in runs[1:]] == before[1:] and runs[0].is_dir()
 
 
 def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
