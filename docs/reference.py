@@ -38,6 +38,7 @@ FILES = {
     "recipe": "registry/recipes/NAME.yaml",
     "merge": "registry/recipes/NAME.yaml, with kind: merge",
     "suite": "registry/suites/NAME.yaml",
+    "matrix": "GRID.yaml, a file of your own",
 }
 
 

@@ -13,7 +13,7 @@ from slmbench.errors import DataError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._harness import Judge, build_harness_task
-from slmbench.evaluation._identity import Job, prepare
+from slmbench.evaluation._identity import TaskRun, prepare
 from slmbench.evaluation._journaled import JournaledEngine, build_engine, lm_of
 from slmbench.evaluation._judge import judge_code, refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions
@@ -93,7 +93,7 @@ def evaluate_tasks(
     return [finished[name] for name in names]
 
 
-def _kept_race(who: str, style: Format, job: Job, opponent: Opponent, whole: Run | None) -> Run | None:
+def _kept_race(who: str, style: Format, job: TaskRun, opponent: Opponent, whole: Run | None) -> Run | None:
     """What is there of a race: the whole set's run, or the one that it ended with. Raises UsageError against itself."""
     if opponent.run_id == job.record["run_id"]:
         raise UsageError(f"--against {shown(opponent.folder)}: it is the run of {who} itself; give another model's")
@@ -112,7 +112,7 @@ def _kept_race(who: str, style: Format, job: Job, opponent: Opponent, whole: Run
 
 def _run(
     loaded: LoadedModel,
-    jobs: list[Job],
+    jobs: list[TaskRun],
     style: Format,
     options: EvaluationOptions,
     sandbox: Sandbox | None,
@@ -182,7 +182,7 @@ class _Asking:
     engine: JournaledEngine
     chosen: Chosen | None
 
-    def ask(self, jobs: Sequence[Job], places: Sequence[int] | None = None) -> JsonObject:
+    def ask(self, jobs: Sequence[TaskRun], places: Sequence[int] | None = None) -> JsonObject:
         """lm-eval's results. places: of the only job's items, those that are asked, in this order; None for all."""
         import lm_eval
         from lm_eval.tasks import TaskManager
@@ -216,7 +216,7 @@ class _Asking:
             raise DataError(f"scoring failed: {error}") from error
         return results
 
-    def finish(self, job: Job, run: OpenRun, results: JsonObject, places: Sequence[int] | None = None) -> Run:
+    def finish(self, job: TaskRun, run: OpenRun, results: JsonObject, places: Sequence[int] | None = None) -> Run:
         """The finished run; places: of these items alone."""
         return finish(
             job.task,
@@ -232,7 +232,7 @@ class _Asking:
             places,
         )
 
-    def race(self, who: str, job: Job, run: OpenRun, opponent: Opponent) -> Run:
+    def race(self, who: str, job: TaskRun, run: OpenRun, opponent: Opponent) -> Run:
         """Asks until it is decided; the whole set's run if that took all items, else one of those that it took."""
         raced = race(job, opponent, lambda places: self.ask([job], places), lambda: self._batch_items(job))
         part = stopped_part(job, opponent, raced)
@@ -244,7 +244,7 @@ class _Asking:
         tell_verdict(who, self.style.name, job.task.name, opponent, part, done.record["cost"]["seconds"])
         return evolve(done, decision=part.model_dump())
 
-    def _stop(self, job: Job, run: OpenRun, opponent: Opponent, raced: Raced, part: StoppedPart) -> Run:
+    def _stop(self, job: TaskRun, run: OpenRun, opponent: Opponent, raced: Raced, part: StoppedPart) -> Run:
         run.pause()
         stopped = prefix_of(job, opponent, raced.places)
         with disk_errors(stopped.folder):
@@ -258,7 +258,7 @@ class _Asking:
         finally:
             short.close()
 
-    def _batch_items(self, job: Job) -> int:
+    def _batch_items(self, job: TaskRun) -> int:
         """How many items are computed at once, as far as it is known."""
         asked = self.options.batch
         rows = self.engine.engine.computed_rows or (asked if isinstance(asked, int) else UNKNOWN_ROWS)
@@ -270,7 +270,7 @@ def _pools(task: Task) -> dict[str, Pool]:
     return {scorer.name: scorer.pool for scorer in task.scorers if scorer.pool is not None}
 
 
-def _judge(job: Job, style: Format, sandbox: Sandbox | None) -> Judge | None:
+def _judge(job: TaskRun, style: Format, sandbox: Sandbox | None) -> Judge | None:
     if job.task.kind != "code" or sandbox is None:
         return None
     return judge_code(job.task, job.examples, style, sandbox, job.requests[0].delimiter)

@@ -50,7 +50,7 @@ TWIN_MARK = "slmbench_twin"
 
 
 @frozen(eq=False)
-class Job:
+class TaskRun:
     """One task of an evaluation, ready to run. remarks: what a reader should know of the model that it is run on."""
 
     task: Task
@@ -68,7 +68,7 @@ def prepare(
     options: EvaluationOptions,
     sandbox: Sandbox | None,
     routed: Routed | None = None,
-) -> Job:
+) -> TaskRun:
     """A task, bound to a format, with its rows and prompts written. Raises UsageError, DataError, HookError.
 
     routed: what chooses each item's adapter; loaded is then the base.
@@ -148,7 +148,7 @@ def prepare(
     if own.get("counts"):
         names = ", ".join(name for name in own if name != "counts")
         told.append(f"the model's generation_config.json has a say in the texts that are drawn ({names})")
-    return Job(
+    return TaskRun(
         task, examples, requests, os.path.join(options.out, "runs", run_id), {"run_id": run_id, **record}, tuple(told)
     )
 

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from slmbench.console import duration, phase, say
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._harness import FILTER
-from slmbench.evaluation._identity import Job, item_digests, prompts_digest
+from slmbench.evaluation._identity import TaskRun, item_digests, prompts_digest
 from slmbench.runs import (
     MEAN_TOLERANCE,
     Pool,
@@ -87,7 +87,7 @@ def drawn(examples: Sequence[Example], seed: int) -> list[list[int]]:
     return [groups[group] for group in sorted(groups, key=digest)]
 
 
-def race(job: Job, opponent: Opponent, ask: Ask, batch_items: Callable[[], int]) -> Raced:
+def race(job: TaskRun, opponent: Opponent, ask: Ask, batch_items: Callable[[], int]) -> Raced:
     """Asks for items in random order, until it is decided who is better or none is left that both have.
 
     batch_items: how many are worth computing at once. Fewer are asked for at first, and never more than half of those
@@ -120,7 +120,7 @@ def race(job: Job, opponent: Opponent, ask: Ask, batch_items: Callable[[], int])
     return Raced(made, tuple(places), {"samples": {job.task.name: samples}, "results": {}})
 
 
-def replayed(job: Job, opponent: Opponent, scores: Mapping[str, float]) -> Raced:
+def replayed(job: TaskRun, opponent: Opponent, scores: Mapping[str, float]) -> Raced:
     """The race with answers that are there already: scores by item id."""
     draws, made, known = _start(job.examples, opponent)
     places: list[int] = []
@@ -132,7 +132,7 @@ def replayed(job: Job, opponent: Opponent, scores: Mapping[str, float]) -> Raced
     return Raced(made, tuple(places), {})
 
 
-def stopped_part(job: Job, opponent: Opponent, raced: Raced) -> StoppedPart:
+def stopped_part(job: TaskRun, opponent: Opponent, raced: Raced) -> StoppedPart:
     """What the record says of it."""
     state = raced.state
     low, high = raced.race.interval()
@@ -161,7 +161,7 @@ def stopped_part(job: Job, opponent: Opponent, raced: Raced) -> StoppedPart:
     )
 
 
-def prefix_of(job: Job, opponent: Opponent, places: Sequence[int]) -> Job:
+def prefix_of(job: TaskRun, opponent: Opponent, places: Sequence[int]) -> TaskRun:
     """The run of these items alone, in the order of drawing, as a run of its own."""
     examples = [job.examples[place] for place in places]
     whole = job.record["run_id"]
@@ -183,10 +183,10 @@ def prefix_of(job: Job, opponent: Opponent, places: Sequence[int]) -> Job:
         "comparability_key": stopped_key(job.record["comparability_key"], order, len(places)),
     }
     folder = os.path.join(os.path.dirname(job.folder), run_id)
-    return Job(job.task, job.examples, job.requests, folder, job.record | changed, job.remarks)
+    return TaskRun(job.task, job.examples, job.requests, folder, job.record | changed, job.remarks)
 
 
-def kept_stopped(job: Job, opponent: Opponent, pool_of: Callable[[str], Pool]) -> Run | None:
+def kept_stopped(job: TaskRun, opponent: Opponent, pool_of: Callable[[str], Pool]) -> Run | None:
     """The run that this race ended with before, if it is there and whole."""
     draws = [place for draw in drawn(job.examples, opponent.seed) for place in draw]
     folder = prefix_of(job, opponent, ()).folder

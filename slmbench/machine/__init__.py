@@ -1,7 +1,7 @@
 """The machine under a run: packages, code and hardware; memory; the allocator."""
 
 from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
-from slmbench.machine.facts import code, hardware, packages
+from slmbench.machine.facts import code, gpus, hardware, packages
 from slmbench.machine.memory import (
     available_bytes,
     is_out_of_memory,
@@ -16,6 +16,7 @@ __all__ = [
     "available_bytes",
     "code",
     "give_back_freed",
+    "gpus",
     "hardware",
     "is_out_of_memory",
     "packages",

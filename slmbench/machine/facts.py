@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 
@@ -81,3 +83,18 @@ def _ram_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def gpus(environment: Mapping[str, str], driver: str = "/proc/driver/nvidia/gpus") -> tuple[str, ...]:
+    """The NVIDIA GPUs that processes with this environment may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Without torch, whose import takes seconds. driver: the folder in which the driver has one for each GPU.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        named = [part.strip() for part in visible.split(",")]
+        # What stands after the first that is none is not seen by CUDA either.
+        found = list(itertools.takewhile(lambda part: part not in ("", "-1", "NoDevFiles"), named))
+    else:
+        found = [str(number) for number in range(len(os.listdir(driver)))] if os.path.isdir(driver) else []
+    return tuple(found)

@@ -11,7 +11,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import UsageError
 from slmbench.leaderboard import Leaderboard, RunProblems
-from slmbench.machine import available_bytes
+from slmbench.machine import available_bytes, gpus
 from slmbench.matrix import Grid, PastCosts, jobs_of, load_grid, missing_of
 from slmbench.scheduling import (
     Backend,
@@ -138,14 +138,14 @@ def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
     """Workers on this machine: as many as there are cores and jobs, each with its share of the cores."""
     workers = max(1, min(workers_of(plan), jobs))
     resources = LocalResources(
-        workers=workers, threads=max(1, cores() // workers), memory_bytes=available_bytes("cpu"), gpus=()
+        workers=workers, threads=max(1, cores() // workers), memory_bytes=available_bytes("cpu"), gpus=gpus(os.environ)
     )
     return LocalPool(book, RUNNER, resources, environment=os.environ)
 
 
 def workers_of(plan: MatrixPlan) -> int:
-    """How many jobs may run at once: as many as asked for, else as there are cores."""
-    return plan.workers or cores()
+    """How many jobs may run at once: as many as asked for, else as there are GPUs, else cores."""
+    return plan.workers or len(gpus(os.environ)) or cores()
 
 
 def cores() -> int:

@@ -1,0 +1,18 @@
+"""What the machine has, as a record or a scheduler is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slmbench.machine import gpus
+
+
+def test_gpus_are_those_that_cuda_would_see(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+    driver = str(tmp_path)
+    assert gpus({}, driver) == ("0", "1", "2")
+    assert gpus({"CUDA_VISIBLE_DEVICES": "2,GPU-8f"}, driver) == ("2", "GPU-8f")
+    assert gpus({"CUDA_VISIBLE_DEVICES": "1,-1,2"}, driver) == ("1",)
+    assert gpus({"CUDA_VISIBLE_DEVICES": ""}, driver) == ()
+    assert gpus({}, str(tmp_path / "none")) == ()
