@@ -39,7 +39,7 @@ NAMED = {
 PATHS = ("a", "adapter", "adapters", "against", "b", "model", "names", "recipe", "recipe_name", "router", "run")
 """Parameters that take a file or a folder as well, or alone: where no name fits, the shell completes those."""
 FREE = (
-    *("answer", "delimiter", "developer", "encoding", "group", "head", "item", "only", "organization", "over"),
+    *("answer", "delimiter", "developer", "encoding", "group", "head", "item", "key", "only", "organization", "over"),
     *("overrides", "question", "seeds", "split", "system", "text", "variant", "without"),
 )
 """Texts that are a person's own: there is nothing to complete."""

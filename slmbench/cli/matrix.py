@@ -20,22 +20,25 @@ if TYPE_CHECKING:
     from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
 
 DEFAULT_MATRIX_OUT = "slmbench-matrix"
+_OUT = "Where runs, trainings, the leaderboard and the jobs' own folder go."
 _COLORS = {"done": "green", "failed": "red", "blocked": "red", "running": "yellow"}
 
 
 class _MatrixGroup(click.Group):
     """`slmbench matrix GRID.yaml` is `slmbench matrix run GRID.yaml`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = next((word for word in args if not word.startswith("-")), None)
-        if named is not None and named not in self.commands:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            return "run", self.commands["run"], args
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
     "matrix",
     cls=_MatrixGroup,
+    context_settings={"ignore_unknown_options": True},  # Those of `run`, before the matrix's file.
     help="A GRID.yaml of models, adapters and recipes crossed with tasks, formats and seeds, as one leaderboard.",
 )
 def command() -> None:
@@ -44,7 +47,7 @@ def command() -> None:
 
 @command.command("run", help="Do what is missing of GRID.yaml (`slmbench matrix GRID.yaml` is the same), and rank it.")
 @click.argument("grid", type=click.Path(exists=True, dir_okay=False))
-@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True, help=_OUT)
 @click.option("--workers", type=click.IntRange(1), help="Jobs at once. [default: what cores and memory allow]")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Try again what failed.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Begin at most so many jobs, and leave the rest.")
@@ -204,7 +207,7 @@ def status_command(out: str, as_json: bool) -> int:
 
 @command.command("run-job", help="Do one job of a matrix by its KEY, here and now.")
 @click.argument("key")
-@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True, help=_OUT)
 def run_job_command(key: str, out: str) -> int:
     from slmbench.scheduling import JobBook, do_job
     from slmbench.workflow.matrix import BOOK

@@ -138,7 +138,7 @@ def _of_model(name: str, catalog: Catalog) -> Iterator[Reference]:
     elif spec.bundled is not None:
         yield _us(about)
     elif not spec.source:
-        yield from references("a folder of one's own", about, spec.summary)
+        yield from references("a folder of your own", about, spec.summary)
 
 
 def _on_hub(hub: str, folder: str, revision: str | None, license: str | None, about: str) -> Reference:
