@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -145,8 +146,16 @@ def forecast_rows(plan: TrainingPlan, batch: Sequence[tuple[int, int]]) -> Forec
     return _in_parts(plan, batch, *_step_bytes(plan, batch))
 
 
-def _step_bytes(plan: TrainingPlan, batch: Sequence[tuple[int, int]]) -> tuple[_Sizes, int, int, bool]:
+_StepBytes = tuple["_Sizes", int, int, bool]
+# A process trains the same shapes again and again: adapters of a recipe, points of a sweep.
+_gone_through: dict[object, _StepBytes] = {}
+
+
+def _step_bytes(plan: TrainingPlan, batch: Sequence[tuple[int, int]]) -> _StepBytes:
     """(sizes, bytes kept when the head begins, bytes at most, whether a step was gone through), weights apart."""
+    key = _shapes(plan, batch)
+    if key in _gone_through:
+        return _gone_through[key]
     model, sizes = _training_model(plan)
     try:
         peak = step_peak(
@@ -160,7 +169,16 @@ def _step_bytes(plan: TrainingPlan, batch: Sequence[tuple[int, int]]) -> tuple[_
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError):
         # A class of anyone's that looks at numbers, which aren't there. The record says `simulated: false`.
         return sizes, *_rule_of_thumb(plan, batch), False
-    return sizes, peak.kept_bytes, peak.peak_bytes, True
+    _gone_through[key] = sizes, peak.kept_bytes, peak.peak_bytes, True
+    return _gone_through[key]
+
+
+def _shapes(plan: TrainingPlan, batch: Sequence[tuple[int, int]]) -> object:
+    """All that a step's bytes depend on."""
+    spec, optim, source = plan.spec, plan.optim, plan.source
+    model = (plan.config, source.architecture, source.dtype, source.lora_targets, plan.device)
+    change = (spec.method, spec.dtype, spec.lora, spec.quantization, optim.accumulate > 1, optim.gradient_checkpointing)
+    return type(plan.config), repr((model, change, [tuple(row) for row in batch]))
 
 
 def _in_parts(
@@ -207,7 +225,8 @@ def _training_model(plan: TrainingPlan) -> tuple[Model, _Sizes]:
     spec, source = plan.spec, plan.source
     dtype = getattr(torch, weights_dtype(spec, source, plan.device))
     try:
-        model = empty_model(plan.config, source.architecture, torch.float32 if spec.method == "full" else dtype)
+        config = copy.deepcopy(plan.config)  # Making a model changes it, and it is what a step is known by.
+        model = empty_model(config, source.architecture, torch.float32 if spec.method == "full" else dtype)
     except Exception as error:  # Of a config of anyone's, which names what there isn't.
         said = " ".join(str(error).split())[:200] + asked_by(error, plan.config.to_dict())
         raise UsageError(f"the config of {source.name!r} makes no model: {type(error).__name__}: {said}") from error

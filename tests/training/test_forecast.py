@@ -15,7 +15,7 @@ from slmbench.models import load_config, load_model, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.training._attention import prepare_model
 from slmbench.training._budget import check_budget
-from slmbench.training._forecast import calibrate, forecast_memory
+from slmbench.training._forecast import calibrate, forecast_memory, forecast_rows
 from slmbench.training._forward import collate, row_losses
 from slmbench.training._methods import load_base, trainable_model
 
@@ -251,16 +251,49 @@ def test_what_is_free_is_between_this_process_and_the_machine():
     assert psutil.Process().memory_info().rss < free <= psutil.virtual_memory().total
 
 
-def test_class_that_can_not_be_gone_through_gets_a_rule_of_thumb(monkeypatch):
-    def looks_at_numbers(*_, **__):
-        raise RuntimeError("data-dependent")
+def _looks_at_numbers(*_, **__):
+    raise RuntimeError("data-dependent")
 
-    monkeypatch.setattr("slmbench.training._forecast.step_peak", looks_at_numbers)
-    forecast = _forecast()
+
+def test_class_that_can_not_be_gone_through_gets_a_rule_of_thumb(monkeypatch):
+    rows = [(151, 61)] * 12  # Of no other test: what was gone through once isn't again.
+    monkeypatch.setattr("slmbench.training._forecast.step_peak", _looks_at_numbers)
+    forecast = _forecast(rows=rows)
     assert not forecast.as_json()["simulated"]
     monkeypatch.undo()
-    exact = _forecast()
+    exact = _forecast(rows=rows)
+    assert exact.simulated
     assert 0.3 < forecast.parts["activations"] / exact.parts["activations"] < 3
+
+
+def test_a_step_is_gone_through_anew_for_all_that_changes_its_bytes_and_for_nothing_else(monkeypatch):
+    rows = [(33, 9), (31, 8)]
+    first = _forecast(rows=rows)
+    monkeypatch.setattr("slmbench.training._forecast.step_peak", _looks_at_numbers)
+    for same in ("optim.lr=1e-5", "optim.steps=7", "seed=3", "rows=5", "optim.warmup_steps=1"):
+        again = _forecast(same, rows=rows)
+        assert again.simulated, same
+        assert {**again.parts, "overhead": 0} == {**first.parts, "overhead": 0}
+    for other in (
+        "lora.rank=3",
+        "lora.dora=true",
+        "lora.dropout=0.3",
+        "lora.targets=[q_proj]",
+        "method=full",
+        "method=qlora",
+        "dtype=bfloat16",
+        "optim.accumulate=2",
+        "optim.gradient_checkpointing=true",
+    ):
+        assert not _forecast(other, rows=rows).simulated, other
+    assert not _forecast("method=qlora", "quantization.double=false", rows=rows).simulated
+    assert not _forecast(rows=rows[::-1]).simulated
+    nano = _nano()
+    assert not _forecast(source=evolve(nano, lora_targets=("v_proj",)), rows=rows).simulated
+    config = load_config(nano)
+    config.intermediate_size += 8
+    plan = evolve(first.plan, config=config)
+    assert not forecast_rows(plan, rows).simulated and forecast_rows(first.plan, rows).simulated
 
 
 def test_loading_costs_nothing_before_the_forecast():
