@@ -249,10 +249,12 @@ def gc_command(plan: CollectPlan, as_json: bool) -> int:
         if rows:
             print_lines(table_lines(["path", "size", "why"], rows))
     size = told_size(sum(one.bytes for one in found))
-    if plan.yes:
+    if not found:
+        say("nothing was removed" if errors else "nothing can go")
+    elif plan.yes:
         say(f"removed {len(found)} of these: {size}")
     else:
-        say(f"{len(found)} of these can go: {size}; nothing was removed, --yes does it" if found else "nothing can go")
+        say(f"{len(found)} of these can go: {size}; nothing was removed, --yes does it")
     for error in errors:
         say(f"error: {visible(str(error))}")
     return 1 if errors else 0

@@ -160,7 +160,11 @@ def _wrong(metric: MetricPart, samples: _Samples) -> list[tuple[str, str]]:
     if outside := [score for score in values if not low <= score <= high]:
         said = f"score {metric.name!r} is {outside[0]!r}, outside the metric's range {[low, high]}"
         found.append((SAMPLES, said))
-    if not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
+    if not values:
+        if not found:
+            said = f"metric {metric.name!r} says {metric.value!r}, samples.jsonl has no score of it"
+            found.append((RECORD, said))
+    elif not abs(mean - metric.value) <= MEAN_TOLERANCE * max(1.0, abs(mean)):
         said = f"metric {metric.name!r} says {metric.value!r}, the mean of its samples' scores is {mean!r}"
         found.append((RECORD, said))
     return found

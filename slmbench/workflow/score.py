@@ -165,10 +165,14 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
     if plan.metrics is None:
         assert task is not None
         return [scorer for scorer in task.scorers if scorer.samples <= saved.epochs]
-    names = list(dict.fromkeys(plan.metrics))
-    scorers = [load_scorer(name, task.plugins if task else None, task=task.name if task else "") for name in names]
     wanted = "text" if saved.kind == "generate" else saved.kind
+    scorers = []
     problems = []
+    for name in dict.fromkeys(plan.metrics):
+        try:
+            scorers.append(load_scorer(name, task.plugins if task else None, task=task.name if task else ""))
+        except UsageError as error:
+            problems.append(str(error))
     named: dict[str, str] = {}
     for scorer in scorers:
         if scorer.kind != wanted:

@@ -138,6 +138,7 @@ def test_samples_whose_digest_was_mended_are_told_by_what_they_hold(
     for command in ("leaderboard", "score", "runs verify"):
         assert found[command][0] == 1
         assert said in found[command][1]
+        assert "scores is nan" not in found[command][1]
     assert "good" in found["leaderboard"][1]
 
 

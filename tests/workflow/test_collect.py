@@ -76,6 +76,8 @@ def test_what_was_told_goes_and_the_rest_is_what_it_was(out: Path, capsys: pytes
     assert main(["runs", "verify", str(out), "--json"]) == 0
     assert [one["status"] for one in json.loads(capsys.readouterr().out)] == ["ok", "ok"]
     assert gc(out, capsys, "--superseded", "--unfinished", "--invalidated") == {}
+    assert main(["runs", "gc", str(out), "--yes"]) == 0
+    assert "nothing can go" in (told := capsys.readouterr().err) and "removed" not in told
 
 
 def test_a_run_that_another_process_writes_stays(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,6 +173,8 @@ def test_metrics_that_can_not_score_the_answers_are_refused(out: Path) -> None:
         slmbench.score(_run(out, "nano_choice"), metrics="rouge")
     with pytest.raises(UsageError, match="did you mean 'accuracy'"):
         slmbench.score(_run(out, "nano_choice"), metrics="acuracy")
+    with pytest.raises(UsageError, match=r"'acuracy'; did.*\n.*'ruge'; did you mean.*\n.*'rouge' scores text"):
+        slmbench.score(_run(out, "nano_choice"), metrics="acuracy,ruge,rouge")
     with pytest.raises(UsageError, match=r"needs 5 samples an item; there are 2"):
         slmbench.score(_run(out, "small_code"), metrics="pass@5", keep_verdicts=True)
     assert not [one for one in (out / "runs").iterdir() if "rescored_of" in read_record(one)]
