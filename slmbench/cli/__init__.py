@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
     "cite": "BibTeX of what a recipe, task or model rests on, and of slmbench.",
     "completion": "The lines that make bash, zsh or fish complete commands, flags and names.",
+    "doctor": "What works on this machine, what doesn't, and how to mend it.",
     "schema": "The JSON schema of a kind of declaration, for editors.",
     "leaderboard": "Runs into leaderboard.json, .csv, .md and index.html.",
     "compare": "Is B better than A? Paired test, flipped items, outputs beside each other; a gate for CI.",

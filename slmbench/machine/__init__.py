@@ -1,5 +1,6 @@
 """The machine under a run: packages, code and hardware; memory; the allocator."""
 
+from slmbench.machine.accelerator import Accelerator, accelerator, bitsandbytes_libraries
 from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
 from slmbench.machine.facts import code, gpus, hardware, packages
 from slmbench.machine.memory import (
@@ -12,8 +13,11 @@ from slmbench.machine.memory import (
 )
 
 __all__ = [
+    "Accelerator",
     "Freed",
+    "accelerator",
     "available_bytes",
+    "bitsandbytes_libraries",
     "code",
     "give_back_freed",
     "gpus",
