@@ -21,7 +21,9 @@ def main() -> None:
     folder = Path(sys.argv[1]) / "away"
     folder.mkdir(parents=True, exist_ok=True)
     command = str(Path(sys.executable).parent / "slmbench")
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "SLMBENCH_PATH")}
+    # As a person has it: with other threads sums are made in another order, and what is trained is another adapter.
+    ours = ("PYTHONPATH", "SLMBENCH_PATH", "SLMBENCH_CACHE", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
 
     def run(*arguments: str) -> str:
         done = subprocess.run([command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
