@@ -80,7 +80,11 @@ def _row(run: StoredRun) -> list[Cell]:
     from slmbench.workflow.runs import told_size
 
     first, created = run.first, str(run.record.get("created") or "")
-    score = Cell(f"{first.name} {_told_short(first)}") if first else Cell(run.status, "red" if run.fault else "yellow")
+    score = (
+        Cell(f"{first.name} {_told_short(first, run.record)}")
+        if first
+        else Cell(run.status, "red" if run.fault else "yellow")
+    )
     when = Cell(created[:16].replace("T", " "))
     return [Cell(run.handle), Cell(run.who), Cell(run.task), Cell(run.how), score, when, Cell(told_size(run.bytes))]
 
@@ -106,9 +110,11 @@ def _fitting(header: list[str], rows: list[list[Cell]]) -> list[str]:
     return table_lines([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
-def _told_short(metric: MetricPart) -> str:
+def _told_short(metric: MetricPart, record: JsonObject) -> str:
     from slmbench.leaderboard.texts import number, short_interval
 
+    if record.get("stopped") is not None:  # Its interval is of a fixed number of items.
+        return number(metric.value)
     return number(metric.value) + short_interval(metric.ci_lo, metric.ci_hi, metric.method)
 
 
@@ -157,6 +163,8 @@ def _show_run(run: StoredRun) -> None:
         from slmbench.runs import MetricPart
 
         metrics = [MetricPart.model_validate(metric, extra="ignore") for metric in run.record["metrics"]]
+        if run.record.get("stopped") is not None:  # Their intervals are of a fixed number of items.
+            metrics = [one.model_copy(update={"method": "none"}) for one in metrics]
         chances = ["" if one.chance is None else f"chance {one.chance:.3f}" for one in metrics]
         rows = [
             [Cell(one.name), Cell(_told(one)), Cell(one.method), Cell(chance)]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+ALPHA = 0.05
+
 
 def chance_normalised(value: float, chance: float, best: float = 1.0) -> float:
     """(value - chance) / (best - chance): 0 at chance, 1 at best, below 0 for what is worse than guessing.
@@ -60,7 +62,9 @@ def aggregate_pair(parts: Sequence[PairComparison], scales: Sequence[tuple[float
     parts: one a task. scales: (chance, best) of each, as in `chance_normalised`; wins are items on which b is better in
     its task. Tasks are independent samples of items: squared distances to the intervals' ends add up as in
     `aggregate_estimate`, variances do for p (`parts_p`, with the Student's t that `detectable` of each was made of).
-    p is 1 if a part has a difference of unknown spread, as of too few clusters. The method is `tasks`.
+    p is 1 if a part has a difference of unknown spread, as of too few clusters.
+    Interval and p rest on approximations, which disagree now and then where a task is at its floor: the more careful
+    one holds then, so that p is below .05 if and only if 0 is outside of the interval. The method is `tasks`.
     Raises ValueError without parts, or with another number of scales.
     """
     import numpy as np
@@ -76,16 +80,20 @@ def aggregate_pair(parts: Sequence[PairComparison], scales: Sequence[tuple[float
         ends.append((below / width, above / width) if width > 0 else (above / -width, below / -width))
     stderrs = np.array([part.stderr for part in parts]) / np.abs(widths)
     difference = float(np.sum(np.array([part.difference for part in parts]) / widths))
-    low, high = np.sqrt(np.sum(np.square(ends), axis=0))
+    low, high = (float(reach) for reach in np.sqrt(np.sum(np.square(ends), axis=0)))
     freedoms = np.array([_freedom(part) for part in parts])
     unknown = any(part.detectable is None and (part.stderr > 0 or part.difference != 0) for part in parts)
     p = 1.0 if unknown else float(parts_p(np.array([difference]), stderrs[:, None] ** 2, freedoms[:, None])[0])
+    if difference > 0:
+        low, p = _agreeing(difference, low, p)
+    elif difference < 0:
+        high, p = _agreeing(-difference, high, p)
     reaches = [part.detectable / abs(width) for part, width in zip(parts, widths, strict=True) if part.detectable]
     return PairComparison(
         difference=difference,
         stderr=float(np.sqrt(np.sum(stderrs**2))),
-        ci_low=difference - float(low),
-        ci_high=difference + float(high),
+        ci_low=difference - low,
+        ci_high=difference + high,
         p=p,
         method="tasks",
         n=sum(part.n for part in parts),
@@ -94,6 +102,22 @@ def aggregate_pair(parts: Sequence[PairComparison], scales: Sequence[tuple[float
         ties=sum(part.ties for part in parts),
         detectable=math.sqrt(math.fsum(reach**2 for reach in reaches)) if reaches else None,
     )
+
+
+def _agreeing(distance: float, reach: float, p: float) -> tuple[float, float]:
+    """(how far the interval reaches towards 0, p), as they are if both say the same of 0; else the more careful's.
+
+    distance: from 0, above 0. One is turned into the other as for a normal difference.
+    """
+    if (p < ALPHA) == (reach < distance):
+        return reach, p
+    from scipy.special import ndtr, ndtri
+
+    end = -float(ndtri(ALPHA / 2))
+    by_interval = 2 * float(ndtr(-end * distance / reach)) if reach > 0 else 0.0
+    quantile = -float(ndtri(p / 2)) if p > 0 else math.inf
+    by_p = distance * end / quantile if quantile > 0 else max(reach, distance)
+    return max(reach, by_p), max(p, by_interval)
 
 
 def _freedom(part: PairComparison) -> float:

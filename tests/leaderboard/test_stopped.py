@@ -40,6 +40,7 @@ def test_a_stopped_run_stands_under_its_condition_and_is_not_ranked(tmp_path: Pa
     (quick,) = (cell for name, cell in cells.items() if "quick" in name)
     assert quick.badges == ("stopped at 12 (decided)",)
     assert (quick.rank_low, quick.claim, quick.estimate.n) == (None, None, 12)
+    assert quick.estimate.method == "none"  # An interval of 12 items isn't one where the 12 said when to stop.
     rows = {row.name: row for row in board.rows}
     # Its mean is no place in the order, and what its items took is no cost of the task.
     last = board.rows[-1]

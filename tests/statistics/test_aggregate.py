@@ -149,6 +149,18 @@ def test_tasks_that_agree_tell_apart_what_none_does_alone_and_equal_models_are_r
     assert wrong / tables <= 0.10
 
 
+def test_the_interval_of_a_mean_and_its_p_say_the_same_also_where_a_task_is_at_its_floor() -> None:
+    rng, tables, apart = np.random.default_rng(1), 80, 0
+    for _ in range(tables):
+        floor = (rng.random((2, 100)) < 0.01).astype(float)
+        real = np.clip(rng.beta(2, 8, 100) + rng.normal(0, 0.07, (2, 100)), 0, 1)
+        found = aggregate_pair([compare_pair(*task, higher_is_better=True) for task in (floor, real)], [(0.0, 1.0)] * 2)
+        inside = found.ci_low <= 0 <= found.ci_high
+        assert (found.p < 0.05) != inside
+        apart += not inside
+    assert apart / tables < 0.10
+
+
 def test_a_task_that_can_tell_nothing_leaves_the_aggregate_open() -> None:
     rng = np.random.default_rng(2)
     clear, few = two_models(rng, 200, 1.5), two_models(rng, 12, 1.0)
