@@ -179,7 +179,7 @@ def _planned(run: ScoredRun, metric: str, store: Sequence[ScoredRun], plan: Deci
         metric,
         part.value,
         items,
-        run.record.get("limit") is None,
+        run.record.get("limit") is None and run.stopped is None,
         past,
         needed,
         items_to_detect(plan.detect, past.spread, power=plan.power, of=items),

@@ -13,6 +13,7 @@ from slmbench.errors import UsageError
 from slmbench.statistics.planning import PairSpread, assumed_spread, items_to_detect, power_at
 from slmbench.workflow.plan import DecisionPlan, plan_decision
 from tests.leaderboard.conftest import make_run
+from tests.leaderboard.test_stopped import STOPPED
 
 BASE = [1.0] * 100 + [0.0] * 100
 
@@ -71,6 +72,12 @@ def test_real_scores_are_planned_by_the_spread_of_their_differences(tmp_path):
     (task,) = planned(tmp_path, "a").tasks
     assert task.past.spread.discordance is None and not task.whole
     assert task.past.spread.sd == pytest.approx((second - first).std(ddof=1), rel=1e-6)
+
+
+def test_the_items_of_a_stopped_run_are_not_all_items_of_its_task(tmp_path):
+    make_run(tmp_path, "quick", [1.0] * 12, key="prefix", changes={"stopped": STOPPED})
+    (task,) = planned(tmp_path).tasks
+    assert task.items == 12 and not task.whole
 
 
 def test_what_cannot_be_planned_is_said(out):
