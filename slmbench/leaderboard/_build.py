@@ -261,8 +261,8 @@ def _seed(run: ScoredRun, runs: Sequence[ScoredRun]) -> int:
 def _estimate(runs: Sequence[ScoredRun], name: str, scores: object, clusters: object) -> Estimate:
     """Of a cell. scores: (runs, items) of these runs, NaN where one has no score.
 
-    A run that was stopped early has no interval: that of a fixed number of items doesn't hold if the scores said when to
-    stop.
+    A run that was stopped early has no interval: that of a fixed number of items doesn't hold if the scores themselves
+    said when to stop.
     """
     made = _estimate_of_items(runs, name, scores, clusters)
     return made if runs[0].stopped is None else evolve(made, ci_low=made.value, ci_high=made.value, method="none")
