@@ -142,7 +142,7 @@ def _about(runs: Mapping[str, ScoredRun]) -> str:
     """What the samples show, and of which runs texts are kept out."""
     kept = sum(run.no_texts for run in runs.values())
     if not kept:
-        return "Every run that is shown, and where its files are. Scores lead to what the model was asked and what it wrote."
+        return "Every run that is shown, and where its files are. Scores lead to what was asked and what came back."
     which = "all runs" if kept == len(runs) else f"{kept} of {len(runs)} runs"
     return (
         f"Prompts, outputs, targets and ids of items of {which} are kept out of this page (--no-texts): a keyed digest "
