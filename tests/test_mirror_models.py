@@ -155,7 +155,7 @@ def test_what_can_not_be_had_is_told_at_once_and_the_rest_is_there(
     with pytest.raises(OfflineError) as caught:
         gather(needs, str(mirror))
     lines = str(caught.value).splitlines()
-    assert re.fullmatch(r"6 things can't be had; the rest is in .*mirror:", lines[0])
+    assert re.fullmatch(r"6 things could not be pulled; the rest is in .*mirror:", lines[0])
     for line, start in zip(
         lines[1:],
         (

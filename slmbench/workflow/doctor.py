@@ -81,7 +81,7 @@ def _probed(name: str, probe: Callable[[], Iterator[Symptom]]) -> list[Symptom]:
             found.append(finding)
     except Exception as error:  # A broken package raises what it likes when it is imported.
         said = " ".join(str(error).split())[:300]
-        found.append(Symptom(name, "broken", f"{type(error).__name__}: {said}", "install anew what it names"))
+        found.append(Symptom(name, "broken", f"{type(error).__name__}: {said}", "install what it names again"))
     return found
 
 

@@ -141,7 +141,7 @@ def gather(needs: Needs, to: str) -> list[str]:
     if lacking:
         count = "1 thing" if len(lacking) == 1 else f"{len(lacking)} things"
         listed = "\n".join(f"  {one}" for one in lacking)
-        raise OfflineError(f"{count} can't be had; the rest is in {shown(to)}:\n{listed}")
+        raise OfflineError(f"{count} could not be pulled; the rest is in {shown(to)}:\n{listed}")
     return written
 
 
