@@ -269,7 +269,7 @@ def _not_had(wanted: HubModel, error: Exception) -> OfflineError:
         what = "is not on the hub, or is private: see how its id is spelt, or log in with `hf auth login`"
     elif use_cache_alone():
         why = "HF_HUB_OFFLINE is set" if hub_is_offline() else "the hub can't be reached from here"
-        what = f"is not in the hub's cache on this machine, and {why}: run the same command where there is a network"
+        what = f"is not in the hub's cache on this machine, and {why}: run the same command on a machine with a network"
     else:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         what = f"could not be fetched: {said}; run the same command again, it resumes"

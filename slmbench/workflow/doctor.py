@@ -127,7 +127,7 @@ def _declarations() -> Iterator[Symptom]:
         yield Symptom("declarations", "broken", str(error), "mend it, or take its folder out of SLMBENCH_PATH")
         return
     if not os.path.isfile(os.path.join(paths.package_dir(), "nano", "model", "model.safetensors")):
-        yield Symptom("embedded model", "broken", "its weights are not in the package", "install slmbench anew")
+        yield Symptom("embedded model", "broken", "its weights are not in the package", "install slmbench again")
     yield Symptom("declarations", "ok", ", ".join(counts))
 
 
