@@ -139,8 +139,9 @@ def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
     show(f"{len(ready.missing)} of {len(ready.jobs)} jobs, {runs} results to make")
     if ready.missing:
         known = sum(job.forecast.seconds or 0.0 for job in ready.missing)
-        more = f", and {unknown} jobs that no past run tells of" if unknown else ""
-        show(f"about {duration(known)} of one worker{more}")
+        parts = [f"about {duration(known)} of one worker"] if unknown < len(ready.missing) else []
+        parts += [f"no past run tells of {unknown} jobs"] if unknown else []
+        show("; ".join(parts))
 
 
 def _forecast_words(forecast: JobForecast) -> list[str]:

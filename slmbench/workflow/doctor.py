@@ -29,7 +29,6 @@ LITTLE_MEMORY_BYTES = 2_000_000_000
 _LLAMA_CPP = ("llama-server", "llama-quantize", "llama-cli")
 # Beside what is always installed: package -> what it brings.
 _MORE = {
-    "ray": "`matrix --on ray`",
     "mergekit": "merge methods `mergekit/...`",
 }
 _KNOWN = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "huggingface-hub")

@@ -42,7 +42,7 @@ def test_this_machine_has_what_slmbench_needs(capsys: pytest.CaptureFixture[str]
     found: Any = decode_json(capsys.readouterr().out.encode(), "-")
     assert found["ok"] and found["versions"]["torch"] == metadata.version("torch")
     names = [one["name"] for one in found["findings"]]
-    for name in ("packages", "declarations", "GPU", "CPU", "4-bit weights", "llama.cpp", "ray", "hub", "memory"):
+    for name in ("packages", "declarations", "GPU", "CPU", "4-bit weights", "llama.cpp", "hub", "memory"):
         assert names.count(name) == 1
     assert names.count("sandbox") == 1 and names.count("disk") == 3
 
