@@ -3,7 +3,7 @@
 from slmbench.scheduling._book import JobAttempt, JobBook, JobOutcome, JobStart, JobState, State, TooManyStarts
 from slmbench.scheduling._do import JobResults, Runner, do_job, logged, runner_of
 from slmbench.scheduling._emit import shell_script, slurm_script, waves_of
-from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of, without_made
+from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of
 from slmbench.scheduling._pool import EndedJob, LocalPool, LocalResources
 from slmbench.scheduling._run import Backend, Watcher, run_jobs
 
@@ -36,5 +36,4 @@ __all__ = [
     "shell_script",
     "slurm_script",
     "waves_of",
-    "without_made",
 ]

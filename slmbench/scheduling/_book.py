@@ -4,6 +4,7 @@
                         starts.jsonl   a line for each start: when, where, by whom
                         log.txt        what the job said
                         outcome.json   how it ended; not there while it hasn't
+                        made.json      what earlier attempts made
 
 A start without an outcome is a job that runs, or one that was killed: its lock, and where locks don't reach (another
 machine), the time at which it last gave a sign of life, tell which.
@@ -156,8 +157,15 @@ class JobBook:
         found: dict[str, str] = {}
         for key in sorted(os.listdir(jobs)) if os.path.isdir(jobs) else ():
             outcome = self.outcome(key)
-            found |= outcome.made if outcome is not None else {}
+            found |= self._kept(key) | (outcome.made if outcome is not None else {})
         return found
+
+    def _kept(self, key: str) -> dict[str, str]:
+        """What a job had made in attempts whose outcome isn't there any more."""
+        try:
+            return read_model(os.path.join(self.place(key), "made.json"), _Made).made
+        except (FileNotFoundError, FileError):
+            return {}
 
     def starts(self, key: str) -> list[JobStart]:
         """Every start of a job that had no end. A line that is cut off counts: it was begun."""
@@ -209,9 +217,17 @@ class JobBook:
 
     def forget(self, key: str) -> None:
         """Takes back how a job ended and how often it was begun, so that it is done again; what it made stays."""
-        for name in ("outcome.json", "starts.jsonl"):
-            with disk_errors(self.place(key)), contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.place(key), name))
+        self._take_back(key)
+        with disk_errors(self.place(key)), contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.place(key), "starts.jsonl"))
+
+    def _take_back(self, key: str) -> None:
+        """Removes how a job ended, not what it made."""
+        outcome = self.outcome(key)
+        if outcome is not None and outcome.made:
+            write_json(os.path.join(self.place(key), "made.json"), {"made": self._kept(key) | outcome.made})
+        with disk_errors(self.place(key)), contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.place(key), "outcome.json"))
 
     @contextlib.contextmanager
     def attempt(self, job: Job) -> Iterator[JobAttempt]:
@@ -226,8 +242,7 @@ class JobBook:
             starts = self.starts(job.key)
             if self.outcome(job.key) is None and len(starts) >= MAX_STARTS:
                 raise TooManyStarts(_said_killed(job.key, starts))
-            with disk_errors(place), contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(place, "outcome.json"))
+            self._take_back(job.key)
             attempt = JobAttempt(self, job)
             ended = threading.Event()
             signs = threading.Thread(target=_give_signs, args=(os.path.join(place, "starts.jsonl"), ended), daemon=True)
@@ -325,6 +340,10 @@ class JobAttempt:
         with contextlib.suppress(OSError):
             os.unlink(self._starts)
         return outcome
+
+
+class _Made(Foreign):
+    made: dict[str, str]
 
 
 class _StartLine(Foreign):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, get_args
 
-from attrs import asdict, evolve, field, frozen
+from attrs import asdict, field, frozen
 from pydantic import AfterValidator, Field
 
 from slmbench.errors import UsageError
@@ -156,9 +156,3 @@ def in_order(jobs: Iterable[Job]) -> list[Job]:
             (path_s[other] for other in waiting[key]), default=0.0
         )
     return [by_key[key] for key in sorted(ranked, key=lambda key: (-path_s[key], depth[key], key))]
-
-
-def without_made(job: Job, made: Mapping[str, str]) -> Job | None:
-    """The job with only what isn't made yet; None if all is. made: key -> where it is. The job's key stays."""
-    missing = tuple(key for key in job.makes if key not in made)
-    return evolve(job, makes=missing) if missing else None

@@ -92,6 +92,8 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(matrix: Path, capsys
     assert len(left.makes) == 1 and left.forecast.seconds is not None and left.forecast.memory_bytes is not None
     assert [one.state for one in run().states] == ["done", "done", "done"]
     assert [run.stat().st_mtime_ns for run in runs[1:]] == before[1:] and runs[0].is_dir()
+    # What the job had made before is not forgotten by its second outcome, which is of one result.
+    assert ready_matrix(plan, catalog).missing == ()
 
 
 def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
