@@ -2,7 +2,7 @@
 
 from slmbench.machine.accelerator import Accelerator, accelerator, bitsandbytes_libraries
 from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
-from slmbench.machine.facts import code, gpus, hardware, packages
+from slmbench.machine.facts import code, gpus, hardware, packages, processors
 from slmbench.machine.memory import (
     available_bytes,
     is_out_of_memory,
@@ -26,6 +26,7 @@ __all__ = [
     "packages",
     "peak_memory_bytes",
     "peak_vram_bytes",
+    "processors",
     "reset_peak_memory",
     "resident_bytes",
     "treat_freed",

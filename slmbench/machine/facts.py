@@ -15,6 +15,9 @@ from slmbench.values import JsonObject
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "bitsandbytes")
 
+# NVIDIA's driver on a machine, on one of Tegra, through Windows; AMD's.
+_GPU_SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg", "/dev/kfd")
+
 
 def packages() -> dict[str, str]:
     """name -> version of the packages that a number may depend on."""
@@ -55,9 +58,9 @@ def hardware() -> JsonObject:
     """Processor, cores, memory in bytes, and the GPU where torch sees one."""
     import torch
 
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    cpu, gpu = processors()
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "ram_bytes": _ram_bytes(),
@@ -65,6 +68,18 @@ def hardware() -> JsonObject:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
+
+
+@lru_cache(maxsize=1)
+def processors() -> tuple[str, str | None]:
+    """The names of the processor and of the GPU, as `hardware` has them; without torch if it can't see a GPU."""
+    # Its import takes seconds. A driver's files are no proof of a GPU that torch sees; their absence is of none.
+    if platform.system() != "Linux" or any(map(os.path.exists, _GPU_SIGNS)):
+        import torch
+
+        if torch.cuda.is_available():
+            return _cpu_name(), torch.cuda.get_device_name(0)
+    return _cpu_name(), None
 
 
 def _cpu_name() -> str:

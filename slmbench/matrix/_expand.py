@@ -17,6 +17,7 @@ from slmbench.matrix._values import KEY_DIGITS, GridAsking, GridCell, GridSubjec
 from slmbench.merge_recipe import MergeRecipe, load_merge_recipe
 from slmbench.models import read_adapter, resolve_model
 from slmbench.recipe import Recipe, find_recipe, kind_of, load_recipe, suite_tasks
+from slmbench.registry import Registry
 from slmbench.schema import GridExclusionSpec, GridRecipeSpec, GridSpec, RecipeSpec, parse, result_name
 from slmbench.seal import canonical_sha256
 from slmbench.task import Task, formats_of, load_task
@@ -59,7 +60,7 @@ class _Expansion:
         self.folder = os.path.dirname(os.path.abspath(path))
         self.problems: list[Problem] = []
         self._identities: dict[str, str] = {}
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, tuple[Task, Registry]] = {}
         self._hub_ids: dict[str, str] = {}
 
     def grid(self) -> Grid:
@@ -78,8 +79,8 @@ class _Expansion:
         cells: list[GridCell] = []
         subjects = [*self._models(), *self._adapters()]
         formats: Sequence[str | None] = spec.formats or [None]
-        for subject, format, task in itertools.product(subjects, formats, tasks):
-            cells.append(GridCell(subject, evolve(asking, format=format), task))
+        askings = [evolve(asking, format=format) for format in formats]
+        cells += [GridCell(*parts) for parts in itertools.product(subjects, askings, tasks)]
         trainings: list[GridTraining] = []
         for i, given in enumerate(spec.recipes):
             try:
@@ -92,7 +93,9 @@ class _Expansion:
         digests = self._digests({(cell.task, cell.asking.format) for cell in cells} | {(task, None) for task in tasks})
         if self.problems:
             raise DeclarationError(self.problems)
-        told = (evolve(cell, task_digest=digests[cell.task, cell.asking.format]) for cell in cells)
+        told = (
+            GridCell(cell.subject, cell.asking, cell.task, digests[cell.task, cell.asking.format]) for cell in cells
+        )
         kept, notices = self._kept(told)
         if not kept:
             raise DeclarationError([self.document.problem(("exclude",), "exclude: nothing is left of the matrix")])
@@ -117,9 +120,10 @@ class _Expansion:
             at: Location = ("tasks", self.spec.tasks.index(name)) if name in self.spec.tasks else ()
             try:
                 if name not in self._tasks:
-                    self._tasks[name] = load_task(name, self.catalog, data=_data(self.spec))
-                task = self._tasks[name]
-                style = load_format(format or "plain", formats_of([task], self.catalog))
+                    loaded = load_task(name, self.catalog, data=_data(self.spec))
+                    self._tasks[name] = loaded, formats_of([loaded], self.catalog)
+                task, formats = self._tasks[name]
+                style = load_format(format or "plain", formats)
                 found[name, format] = task.in_format(style).digest(style)
             except (SlmbenchError, OSError) as error:
                 self._problem(at, error)

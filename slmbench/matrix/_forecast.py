@@ -10,7 +10,7 @@ from attrs import frozen
 
 from slmbench.errors import FileError
 from slmbench.foreign import Foreign, read_model
-from slmbench.machine import hardware
+from slmbench.machine import processors
 from slmbench.matrix._values import GridCell, GridTraining
 from slmbench.runs import read_training
 from slmbench.scheduling import JobForecast
@@ -76,8 +76,6 @@ class PastCosts:
         self._trained = trained
         self._names: dict[tuple[str, str], list[str]] = {}
         self._read: dict[tuple[str, str], list[PastCost]] = {}
-        here = hardware()
-        self._here = (here["cpu"], here["gpu"])
         for folder in folders:
             for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
                 parts = name.split("__")
@@ -111,7 +109,7 @@ class PastCosts:
         return PastCost(
             items=record.dataset.n,
             whole=record.limit is None,
-            here=(record.hardware.cpu, record.hardware.gpu) == self._here,
+            here=(record.hardware.cpu, record.hardware.gpu) == processors(),
             # Answers that a journal had cost nothing.
             seconds=None if cost.n_resumed or cost.seconds is None else cost.seconds / n,
             tokens=tokens,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 
-from attrs import asdict, define, frozen
+from attrs import asdict, frozen
 
-from slmbench.seal import canonical_sha256
+from slmbench.seal import canonical_json
 from slmbench.values import JsonObject
 
 KEY_DIGITS = 20
@@ -36,6 +37,11 @@ class GridSubject:
         seed = "" if self.seed is None else f" (seed {self.seed})"
         return f"{self.model} + {self.name}{seed}" if self.name else self.model
 
+    @cached_property
+    def keyed(self) -> str:
+        """What a cell's key has of it, as canonical JSON."""
+        return canonical_json([self.model, self.name, self.identity, self.held])
+
 
 @frozen(kw_only=True)
 class GridAsking:
@@ -62,8 +68,15 @@ class GridAsking:
         metrics = value["metrics"]
         return cls(**{**value, "metrics": None if metrics is None else tuple(metrics)})
 
+    @cached_property
+    def keyed(self) -> str:
+        """What a cell's key has of it, as canonical JSON. Batch and the like change no score."""
+        said = self.as_json()
+        del said["batch"]
+        return canonical_json(said)
 
-@define(frozen=True, slots=False)
+
+@frozen
 class GridCell:
     """One run of a matrix. task_digest: what changes if the task does."""
 
@@ -75,10 +88,10 @@ class GridCell:
     @cached_property
     def key(self) -> str:
         """The same for the same run. Batch and the like change no score, but engine, latency and seed are told."""
-        asking = self.asking.as_json()
-        del asking["batch"]
-        who = [self.subject.model, self.subject.name, self.subject.identity, self.subject.held]
-        return canonical_sha256([who, asking, self.task, self.task_digest])[:KEY_DIGITS]
+        # Canonical JSON of all four, of which a matrix has few subjects and askings.
+        task = canonical_json([self.task, self.task_digest])[1:-1]
+        whole = f"[{self.subject.keyed},{self.asking.keyed},{task}]"
+        return hashlib.sha256(whole.encode()).hexdigest()[:KEY_DIGITS]
 
 
 @frozen(kw_only=True)

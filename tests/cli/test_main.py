@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slmbench.cli import COMMANDS, main
+from slmbench.machine import processors
 
 HEAVY = (
     "torch",
@@ -44,6 +45,30 @@ def test_listing_imports_nothing_heavy(arguments):
     )
     assert done.stderr.strip() == "[] 0"
     assert "nano" in done.stdout
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/kfd"), reason="torch tells a GPU's name")
+def test_a_dry_run_of_a_matrix_imports_no_torch_also_where_past_runs_tell_what_it_takes(tmp_path):
+    (tmp_path / "grid.yaml").write_text("summary: A base.\nmodels: [nano]\ntasks: [nano_note]\n")
+    run = tmp_path / "past" / "runs" / "nano__nano_note__0123456789"
+    run.mkdir(parents=True)
+    record = {
+        "model": {"name": "nano"},
+        "dataset": {"n": 10},
+        "hardware": {"cpu": processors()[0], "gpu": None},
+        "status": "ok",
+        "cost": {"seconds": 20.0, "tokens_in": 500, "tokens_out": 130},
+    }
+    (run / "run.json").write_text(json.dumps(record))
+    done = _python(
+        "import sys; from slmbench.cli import main; code = main(sys.argv[2:]);"
+        "print([name for name in sys.argv[1].split(',') if name in sys.modules], code, file=sys.stderr)",
+        ",".join(name for name in HEAVY if name not in ("click", "attrs", "pydantic", "yaml", "jinja2")),
+        *["matrix", str(tmp_path / "grid.yaml"), "--dry-run", "--past", str(tmp_path / "past")],
+        *["--out", str(tmp_path / "out")],
+    )
+    assert done.stderr.splitlines()[-1] == "[] 0", done.stderr
+    assert "about 24 s of one worker" in done.stdout and "630" in done.stdout
 
 
 @pytest.mark.parametrize(

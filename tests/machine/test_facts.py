@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slmbench.machine import gpus
+from slmbench.machine import gpus, hardware, processors
 
 
 def test_gpus_are_those_that_cuda_would_see(tmp_path: Path) -> None:
@@ -16,3 +16,7 @@ def test_gpus_are_those_that_cuda_would_see(tmp_path: Path) -> None:
     assert gpus({"CUDA_VISIBLE_DEVICES": "1,-1,2"}, driver) == ("1",)
     assert gpus({"CUDA_VISIBLE_DEVICES": ""}, driver) == ()
     assert gpus({}, str(tmp_path / "none")) == ()
+
+
+def test_what_is_told_without_torch_is_what_a_record_says() -> None:
+    assert processors() == (hardware()["cpu"], hardware()["gpu"])

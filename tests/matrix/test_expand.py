@@ -13,6 +13,7 @@ from slmbench.catalog import default_catalog
 from slmbench.errors import DeclarationError
 from slmbench.matrix import EvaluationWork, Grid, GridCell, jobs_of, load_grid, missing_of, training_of
 from slmbench.scheduling import Job, JobForecast, in_order, job_from
+from slmbench.seal import canonical_sha256
 
 MakeGrid = Callable[[str], Grid]
 
@@ -57,6 +58,10 @@ seeds: [3, 5]
     assert {who for who, *_ in shown(made)} == {"nano", *subjects}
     assert shown(made)["nano", "nano_note", "chat", ""] == 1
     assert len({cell.key for cell in made.cells}) == len(made.cells)
+    for cell in made.cells[:3]:  # Outcomes of earlier versions have these keys.
+        who = [cell.subject.model, cell.subject.name, cell.subject.identity, cell.subject.held]
+        asking = {key: value for key, value in cell.asking.as_json().items() if key != "batch"}
+        assert cell.key == canonical_sha256([who, asking, cell.task, cell.task_digest])[:20]
     assert [training.seed for training in made.trainings] == [3, 5, 3, 5]
     assert len({training.place for training in made.trainings}) == 4
     assert made.trainings[0].overrides == ("seed=3",)
