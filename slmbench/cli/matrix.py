@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from slmbench.catalog import default_catalog
+from slmbench.cli._matrix_table import COLORS, MatrixTable, progress_words, running_cells
 from slmbench.cli._options import gathered
-from slmbench.console import Stage, bar, duration, say, show, show_json
+from slmbench.console import board, duration, moves, say, show, show_json
 from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.errors import SlmbenchError
 
 if TYPE_CHECKING:
-    from slmbench.scheduling import JobForecast, JobState
+    from slmbench.scheduling import JobForecast, JobsProgress, JobState
     from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
 
 DEFAULT_MATRIX_OUT = "slmbench-matrix"
 _OUT = "Where runs, trainings, the leaderboard and the jobs' own folder go."
-_COLORS = {"done": "green", "failed": "red", "blocked": "red", "running": "yellow"}
 
 
 class _MatrixGroup(click.Group):
@@ -66,8 +66,8 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else.")
 @gathered(plan="slmbench.workflow.matrix:MatrixPlan")
 def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool) -> int:
-    from slmbench.scheduling import shell_script, slurm_script
-    from slmbench.workflow.matrix import ready_matrix, run_matrix
+    from slmbench.scheduling import progress_of, shell_script, slurm_script
+    from slmbench.workflow.matrix import ready_matrix, run_matrix, workers_of
 
     catalog = default_catalog()
     ready = ready_matrix(plan, catalog)
@@ -84,10 +84,11 @@ def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool
         text = script(ready.missing, lambda key: ["slmbench", "matrix", "run-job", key, "--out", out])
         show(text.rstrip("\n"), keep="\n")
         return 0
-    with bar("matrix", len(ready.missing), "job") as stage:
-        result = run_matrix(ready, catalog, _teller(stage))
+    table = MatrixTable(ready.book, workers_of(plan), moves=moves())
+    with board("matrix", table):
+        result = run_matrix(ready, catalog, table.tell)
     if as_json:
-        show_json([_state_json(state) for state in result.states])
+        show_json(_states_json(result.states, progress_of(result.states, workers_of(plan))))
     else:
         _show_states(result.states)
     if result.page is not None:
@@ -99,27 +100,6 @@ def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool
             f"{len(result.failed)} of {len(ready.jobs)} jobs are not done; --rerun failed tries those that failed again"
         )
     return 0
-
-
-def _teller(stage: Stage) -> Callable[[Sequence[JobState]], None]:
-    """What is told while jobs run: a line as each begins and ends."""
-    told: dict[str, str] = {}
-
-    def tell(states: Sequence[JobState]) -> None:
-        for state in states:
-            key, now = state.job.key, state.state
-            before = told.get(key)
-            told[key] = now
-            if now == before or now == "planned":
-                continue
-            if now == "running":
-                say(f"{state.job.kind} {state.job.name}: begun" + (" again" if state.starts > 1 else ""))
-            elif before is not None:
-                took = f" in {duration(state.outcome.seconds)}" if state.outcome is not None else ""
-                say(f"{state.job.kind} {state.job.name}: {now}{took}")
-                stage.advance()
-
-    return tell
 
 
 def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
@@ -154,14 +134,16 @@ def _forecast_words(forecast: JobForecast) -> list[str]:
 
 
 def _show_states(states: Sequence[JobState]) -> None:
-    rows = []
+    rows, now = [], time.time()
     for state in states:
         took = duration(state.outcome.seconds) if state.outcome is not None else ""
-        rows.append(
-            [Cell(state.state, _COLORS.get(state.state)), Cell(state.job.kind), Cell(state.job.name), Cell(took)]
-        )
+        results = str(len(state.job.makes))
+        if state.state == "running":
+            _, _, results, took = running_cells(state, now)
+        cells = [Cell(state.state, COLORS.get(state.state)), Cell(state.job.kind), Cell(state.job.name)]
+        rows.append([*cells, Cell(results), Cell(took)])
     if rows:
-        print_lines(table_lines(["state", "kind", "of", "time"], rows, right=["time"]))
+        print_lines(table_lines(["state", "kind", "of", "results", "time"], rows, right=["results", "time"]))
 
 
 def _tell_failed(state: JobState, out: str) -> None:
@@ -174,6 +156,14 @@ def _tell_failed(state: JobState, out: str) -> None:
     say(f"  alone: slmbench matrix run-job {state.job.key} --out {out}")
 
 
+def _states_json(states: Sequence[JobState], far: JobsProgress) -> dict[str, object]:
+    return {
+        "counts": dict(far.counts),
+        "seconds_left": far.seconds_left,
+        "jobs": [_state_json(state) for state in states],
+    }
+
+
 def _state_json(state: JobState) -> dict[str, object]:
     return {
         "key": state.job.key,
@@ -182,6 +172,8 @@ def _state_json(state: JobState) -> dict[str, object]:
         "state": state.state,
         "starts": state.starts,
         "results": len(state.job.makes),
+        "made": len(state.outcome.made) if state.outcome is not None else state.made,
+        "since": state.since,
         "reason": state.reason,
         "seconds": None if state.outcome is None else state.outcome.seconds,
     }
@@ -189,17 +181,18 @@ def _state_json(state: JobState) -> dict[str, object]:
 
 @command.command("status", help="Where the jobs of an output folder stand, also while another terminal does them.")
 @click.argument("out", type=click.Path(exists=True, file_okay=False), default=DEFAULT_MATRIX_OUT)
-@click.option("--json", "as_json", is_flag=True, help="An array of jobs on stdout, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Counts and jobs as JSON on stdout, and nothing else.")
 def status_command(out: str, as_json: bool) -> int:
+    from slmbench.scheduling import progress_of
     from slmbench.workflow.matrix import matrix_states
 
     states = matrix_states(out)
+    progress = progress_of(states, workers=1)  # Or as many as run now: who does them knows how many it may begin.
     if as_json:
-        show_json([_state_json(state) for state in states])
+        show_json(_states_json(states, progress))
         return 0
     _show_states(states)
-    counts = Counter(state.state for state in states)
-    show(", ".join(f"{count} {name}" for name, count in counts.items()) or "no job was planned here")
+    show(progress_words(progress) if states else "no job was planned here")
     for state in states:
         if state.state == "failed":
             _tell_failed(state, out)

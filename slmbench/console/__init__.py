@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
+from slmbench.console._drawing import Drawing, terminal_size
 from slmbench.visible import visible
 
 TICK_S = 0.25
@@ -28,9 +29,18 @@ LOG_AFTER_S = 0.7
 LOG_EVERY_S = 15.0
 TOLD_FROM_S = 2.0
 """A phase that took so long leaves a line that says so."""
-WIDTH = 100
 COLORS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _PAINT = re.compile(r"(\x1b\[(?:0|1|2|31|32|33|36)m)")
+
+
+class StageTable(Protocol):
+    """What a stage is shown as if one line doesn't tell it."""
+
+    def words(self) -> str:
+        """How far it is, for a log."""
+
+    def lines(self, width: int, height: int) -> list[str]:
+        """How far it is, as painted lines of at most so many columns, at most so many of them."""
 
 
 class Stage:
@@ -56,6 +66,7 @@ class Stage:
         self.done = self.before = before
         self.started = self.logged = time.monotonic()
         self.is_logged = False
+        self.table: StageTable | None = None
 
     def __enter__(self) -> Stage:
         self.started = self.logged = time.monotonic()
@@ -91,6 +102,8 @@ class Stage:
 
     def line(self, width: int | None = None) -> str:
         """As one line; with a width, as a bar of at most so many columns."""
+        if self.table is not None:
+            return f"{self.name}: {self.table.words()} in {duration(self.seconds)}"
         if self.total is None:
             return f"{self.name} {self.seconds:.0f} s"
         if width is not None:
@@ -98,6 +111,12 @@ class Stage:
         left = self.remaining_s()
         text = f"{self.name}: {self.done:,}/{self.total:,} {self.unit} in {self.seconds:.0f} s"
         return text if not left or self.done >= self.total else f"{text}, about {duration(left)} left"
+
+    def lines(self, width: int, height: int) -> list[str]:
+        """As it is drawn on a terminal: painted lines of at most so many columns."""
+        if self.table is not None:
+            return self.table.lines(width, height)
+        return [self.line(width)[:width]]
 
     def _meter(self, width: int) -> str:
         from tqdm import tqdm
@@ -128,7 +147,7 @@ class Console:
         self._live = live
         self._lock = threading.RLock()
         self._stages: list[Stage] = []
-        self._drawn = 0
+        self._drawing = Drawing()
         self._redrawn = self._spoke = 0.0
         self._began = time.monotonic()
         self._ended = threading.Event()
@@ -191,12 +210,7 @@ class Console:
         if not painted:
             self._write(sys.stdout, visible(text, keep))
             return
-        colors = _colors(sys.stdout)
-        # Every second part is an escape that `paint` writes; others are none of ours.
-        parts = _PAINT.split(text)
-        parts[::2] = [visible(part, keep) for part in parts[::2]]
-        parts[1::2] = [part if colors else "" for part in parts[1::2]]
-        self._write(sys.stdout, "".join(parts))
+        self._write(sys.stdout, _painted(text, keep, _colors(sys.stdout)))
 
     def show_json(self, value: object) -> None:
         """A value as JSON on stdout, in ASCII. Raises ValueError for NaN."""
@@ -256,10 +270,11 @@ class Console:
             return
         with self._lock:
             now = self._redrawn = time.monotonic()
-            if _moves():
-                self._clear()
+            if moves():
                 if stage is not None and now - self._began >= SHOWN_AFTER_S:
                     self._draw(stage)
+                else:
+                    self._clear()
             elif stage is not None and now - max(stage.logged, self._spoke) >= self._log_every_s(stage):
                 stage.logged, stage.is_logged = now, True
                 self._write(sys.stderr, stage.line())
@@ -270,22 +285,15 @@ class Console:
 
     def _close(self, stage: Stage) -> None:
         if stage.told and (stage.total is not None or stage.seconds >= TOLD_FROM_S):
-            self._write(sys.stderr, stage.line(_width() if _moves() else None))
+            self._write(sys.stderr, stage.line(terminal_size()[0] if moves() else None))
 
     def _draw(self, stage: Stage) -> None:
-        width = _width()
-        text = stage.line(width)[:width]
-        self._drawn = len(text)
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+        width, height = terminal_size()
+        lines = stage.lines(width, height)[: max(1, height - 1)]
+        self._drawing.draw([(_painted(line, "", False), _painted(line, "", _colors(sys.stderr))) for line in lines])
 
     def _clear(self) -> None:
-        if self._drawn:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write("\r" + " " * self._drawn + "\r")
-                sys.stderr.flush()
-            self._drawn = 0
+        self._drawing.clear()
 
     def _write(self, stream: TextIO, text: str, end: str = "\n") -> None:
         with self._lock:
@@ -339,6 +347,15 @@ def paint(text: str, *codes: str, keep: str = "") -> str:
     return "".join(f"\x1b[{COLORS[code]}m" for code in codes) + visible(text, keep) + ("\x1b[0m" if codes else "")
 
 
+def _painted(text: str, keep: str, colors: bool) -> str:
+    """Painted text made safe to look at, with its colours or without."""
+    # Every second part is an escape that `paint` writes; others are none of ours.
+    parts = _PAINT.split(text)
+    parts[::2] = [visible(part, keep) for part in parts[::2]]
+    parts[1::2] = [part if colors else "" for part in parts[1::2]]
+    return "".join(parts)
+
+
 def phase(name: str, *, told: bool = True, heads: bool = False) -> Stage:
     """For the length of a `with` block, `name` is what is under way, with the seconds since it began."""
     return Stage(current(), name, told=told, heads=heads)
@@ -347,6 +364,13 @@ def phase(name: str, *, told: bool = True, heads: bool = False) -> Stage:
 def bar(title: str, total: int, unit: str, *, before: int = 0, told: bool = True) -> Stage:
     """For the length of a `with` block, a bar of `total` units, which the block advances."""
     return Stage(current(), title, total, unit, before, told)
+
+
+def board(title: str, table: StageTable) -> Stage:
+    """For the length of a `with` block, a table is what is under way: drawn in place, in a log a line of its words."""
+    stage = Stage(current(), title)
+    stage.table = table
+    return stage
 
 
 def colored() -> bool:
@@ -376,20 +400,12 @@ def is_typed() -> bool:
         return False
 
 
-def _moves() -> bool:
+def moves() -> bool:
     """Whether stderr is a terminal that can move its cursor."""
     try:
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:  # It is closed.
         return False
-
-
-def _width() -> int:
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-        return max(20, columns - 1) if columns else WIDTH
-    except (OSError, ValueError, AttributeError):
-        return WIDTH
 
 
 def duration(seconds: float) -> str:

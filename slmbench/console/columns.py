@@ -5,30 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attrs import field, frozen
-from wcwidth import wcswidth
 
 from slmbench.console import paint, show
+from slmbench.console._cells import display_width, shortened
 from slmbench.visible import visible
 
+__all__ = [
+    "GAP",
+    "Cell",
+    "column_blocks",
+    "display_width",
+    "fit",
+    "print_lines",
+    "shortened",
+    "table_lines",
+    "widths_of",
+    "wrapped",
+]
+
 GAP = "  "
-
-
-def display_width(text: str) -> int:
-    """Terminal cells that text takes."""
-    if text.isascii():
-        return len(text)
-    # -1 is of text with control characters, which `visible` leaves none of.
-    return max(0, wcswidth(text))
-
-
-def shortened(text: str, width: int) -> str:
-    """The text, cut with an ellipsis where it takes more than width cells."""
-    if display_width(text) <= width:
-        return text
-    kept = text[: max(0, width - 1)]
-    while display_width(kept) > width - 1 and kept:
-        kept = kept[:-1]
-    return kept + "\u2026"
 
 
 def fit(text: str, width: int, right: bool = False) -> str:

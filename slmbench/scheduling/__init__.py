@@ -5,10 +5,12 @@ from slmbench.scheduling._do import JobResults, Runner, do_job, logged, runner_o
 from slmbench.scheduling._emit import shell_script, slurm_script, waves_of
 from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of
 from slmbench.scheduling._pool import EndedJob, LocalPool, LocalResources
+from slmbench.scheduling._progress import STATES, JobsProgress, looked_up, progress_of
 from slmbench.scheduling._run import Backend, Watcher, run_jobs
 
 __all__ = [
     "KINDS",
+    "STATES",
     "Backend",
     "EndedJob",
     "Job",
@@ -19,6 +21,7 @@ __all__ = [
     "JobResults",
     "JobStart",
     "JobState",
+    "JobsProgress",
     "Kind",
     "LocalPool",
     "LocalResources",
@@ -31,6 +34,8 @@ __all__ = [
     "job_from",
     "job_of",
     "logged",
+    "looked_up",
+    "progress_of",
     "run_jobs",
     "runner_of",
     "shell_script",

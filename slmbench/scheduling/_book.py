@@ -72,18 +72,19 @@ class JobOutcome(Foreign, extra="forbid"):
 
 @frozen
 class JobStart:
-    """One start of a job: seconds since 1970, the machine's name, the process."""
+    """One start of a job: seconds since 1970, the machine's name, the process, and how many results it made so far."""
 
     at: float
     host: str
     pid: int
+    made: int = 0
 
 
 @frozen
 class JobState:
     """Where a job stands. starts: how often it was begun since it last made a result. since: when it was begun.
 
-    said: why it isn't done, if no outcome tells.
+    said: why it isn't done, if no outcome tells. made: results so far of a job that runs.
     """
 
     job: Job
@@ -92,6 +93,7 @@ class JobState:
     since: float | None = None
     outcome: JobOutcome | None = None
     said: str | None = None
+    made: int = 0
 
     @property
     def reason(self) -> str | None:
@@ -177,7 +179,7 @@ class JobBook:
         for line in lines:
             try:
                 read = parse(_StartLine, decode_json(line.rstrip(), self.place(key)), self.place(key))
-                found.append(JobStart(read.at, read.host, read.pid))
+                found.append(JobStart(read.at, read.host, read.pid, read.made))
             except FileError:
                 found.append(JobStart(0.0, "?", 0))
         return found
@@ -201,7 +203,7 @@ class JobBook:
             return JobState(job, outcome.status, len(self.starts(job.key)), outcome.started, outcome)
         starts = self.starts(job.key)
         if self.is_running(job.key):
-            return JobState(job, "running", len(starts), starts[-1].at)
+            return JobState(job, "running", len(starts), starts[-1].at, made=starts[-1].made)
         if len(starts) >= MAX_STARTS:
             return JobState(job, "failed", len(starts), starts[-1].at, self._killed(job.key, starts))
         return JobState(job, "planned", len(starts))
@@ -294,21 +296,20 @@ class JobAttempt:
 
     def begin(self) -> None:
         with disk_errors(self._starts), open(self._starts, "ab") as file:
-            file.write(self._line)
+            file.write(self._line())
             file.flush()
             os.fsync(file.fileno())
 
-    def went_on(self) -> None:
-        """A result is there that wasn't: the starts before this one weren't in vain, and don't count any more."""
-        write_atomically(self._starts, self._line)
+    def went_on(self, made: int) -> None:
+        """A result is there that wasn't, by now `made`: earlier starts weren't in vain, and don't count any more."""
+        write_atomically(self._starts, self._line(made))
 
     @property
     def _starts(self) -> str:
         return os.path.join(self.book.place(self.job.key), "starts.jsonl")
 
-    @property
-    def _line(self) -> bytes:
-        return json.dumps(asdict(JobStart(self.started, socket.gethostname(), os.getpid()))).encode() + b"\n"
+    def _line(self, made: int = 0) -> bytes:
+        return json.dumps(asdict(JobStart(self.started, socket.gethostname(), os.getpid(), made))).encode() + b"\n"
 
     def done(self, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
         return self._end("done", made, None, peaks)
@@ -350,6 +351,7 @@ class _StartLine(Foreign):
     at: Amount
     host: str
     pid: Count
+    made: Count = 0
 
 
 def _give_signs(path: str, ended: threading.Event) -> None:

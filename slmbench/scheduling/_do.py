@@ -29,11 +29,12 @@ class JobResults:
         self.folder = attempt.book.folder
         self.starts = starts
         self.places: dict[str, str] = {}
+        self._wanted = frozenset(attempt.job.makes)
 
     def made(self, key: str, place: str) -> None:
         """A result is there, whole. key: one of those that the job makes; place: where, below the output folder."""
         self.places[key] = place
-        self._attempt.went_on()
+        self._attempt.went_on(len(self._wanted & self.places.keys()))
 
 
 class Runner(Protocol):

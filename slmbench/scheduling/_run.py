@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -65,7 +66,7 @@ def run_jobs(
                     begun.add(job.key)
                     backend.start(job)
                     running[job.key] = job
-                    states[job.key] = JobState(job, "running", states[job.key].starts + 1)
+                    states[job.key] = JobState(job, "running", states[job.key].starts + 1, time.time())
             if watch is not None:
                 watch(list(states.values()))
             if not running:
