@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from slmbench.scheduling._book import MAX_STARTS, JobBook, JobState
 from slmbench.scheduling._job import Job, in_order
 from slmbench.scheduling._pool import EndedJob
+from slmbench.scheduling._waiting import WaitingJobs
 
 POLL_S = 1.0
+TELLING_COSTS = 9.0
+"""So many times as long as a watcher took it isn't called."""
 
 
 class Backend(Protocol):
     """Where jobs are done: processes of this machine, or those of many."""
 
     def fits(self, job: Job) -> bool:
-        """Whether a job can be begun now."""
+        """Whether a job can be begun now; the same of jobs of one kind and one forecast of memory."""
 
     def start(self, job: Job) -> None:
         """Begins a job."""
@@ -30,7 +33,7 @@ class Backend(Protocol):
 
 
 Watcher = Callable[[Sequence[JobState]], object]
-"""Told of every job's state whenever one changes, and now and then in between."""
+"""Told of every job's state when one has changed and now and then in between, and of how all stand at the end."""
 
 
 def run_jobs(
@@ -49,39 +52,55 @@ def run_jobs(
     """
     ordered = in_order(jobs)
     states = {state.job.key: state for state in book.states(ordered)}
-    waiting = [job for job in ordered if states[job.key].state == "planned"]
+    waiting = WaitingJobs(ordered, states)
     running: dict[str, Job] = {}
     begun: set[str] = set()
+    tell = _told_now_and_then(watch)
+
+    def may_begin(job: Job) -> bool:
+        return most is None or len(begun) < most or job.key in begun
+
+    def settle(state: JobState) -> None:
+        states[state.job.key] = state
+        states.update({job.key: JobState(job, "blocked") for job in waiting.ended(state)})
+
     try:
         while True:
-            for job in list(waiting):
-                needs = [states[need].state for need in job.needs]
-                if any(state in ("failed", "blocked") for state in needs):
-                    waiting.remove(job)
-                    states[job.key] = JobState(job, "blocked")
-                elif all(state == "done" for state in needs) and backend.fits(job):
-                    if most is not None and len(begun) >= most and job.key not in begun:
-                        continue
-                    waiting.remove(job)
-                    begun.add(job.key)
-                    backend.start(job)
-                    running[job.key] = job
-                    states[job.key] = JobState(job, "running", states[job.key].starts + 1, time.time())
-            if watch is not None:
-                watch(list(states.values()))
+            for job in waiting.that_fit(backend.fits, may_begin):
+                begun.add(job.key)
+                backend.start(job)
+                running[job.key] = job
+                states[job.key] = JobState(job, "running", states[job.key].starts + 1, time.time())
+            tell(states, last=not running)
             if not running:
                 break
             for ended in backend.wait(POLL_S):
                 job = running.pop(ended.key)
                 state = book.state(job)
                 if state.state == "planned" and ended.said is None and state.starts < MAX_STARTS:
-                    waiting.insert(0, job)  # Its process died: once more.
+                    waiting.again(job)  # Its process died: once more.
                     states[job.key] = state
                     continue
                 if state.state in ("planned", "running"):
                     said = ended.said or ended.died or "it ended without an outcome"
                     state = JobState(job, "failed", state.starts, said=said)
-                states[job.key] = state
+                settle(state)
     finally:
         backend.close()
     return [states[job.key] for job in ordered]
+
+
+def _told_now_and_then(watch: Watcher | None) -> Callable[..., None]:
+    """Tells the watcher of all states, but never for more than a tenth of the time: there may be a million of them."""
+    due = 0.0
+
+    def tell(states: Mapping[str, JobState], *, last: bool) -> None:
+        nonlocal due
+        begun = time.monotonic()
+        if watch is None or (begun < due and not last):
+            return
+        watch(list(states.values()))
+        ended = time.monotonic()
+        due = ended + TELLING_COSTS * (ended - begun)
+
+    return tell

@@ -6,14 +6,15 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.scheduling import Job, JobBook, LocalPool, in_order, run_jobs
+from slmbench.scheduling import EndedJob, Job, JobBook, JobState, LocalPool, in_order, run_jobs
+from slmbench.scheduling._waiting import LOOKED_AT
 
 MakeJob = Callable[..., Job]
 MakePool = Callable[..., LocalPool]
@@ -170,3 +171,79 @@ def test_a_log_shows_no_escapes_and_what_stood_last_on_a_moving_line(book: JobBo
     Path(book.log_path(job.key)).write_bytes(b"10%\r50%\rdone\n\x1b]0;title\x07\xff\n\n")
     assert book.last_lines(job.key)[0] == "done"
     assert "\x1b" not in "".join(book.last_lines(job.key))
+
+
+class Counting:
+    """One job at a time, done at once by this process; counts how often it is asked what fits."""
+
+    def __init__(self, book: JobBook, room: int = 1) -> None:
+        self.book, self.room = book, room
+        self.asked = 0
+        self.ended: list[EndedJob] = []
+
+    def fits(self, job: Job) -> bool:
+        self.asked += 1
+        return len(self.ended) < 1 and (job.forecast.memory_bytes or 0) <= self.room
+
+    def start(self, job: Job) -> None:
+        with self.book.attempt(job) as attempt:
+            attempt.failed("no", {}) if job.work.get("fails") else attempt.done(dict.fromkeys(job.makes, "here"))
+        self.ended.append(EndedJob(job.key))
+
+    def wait(self, timeout_s: float) -> list[EndedJob]:
+        ended, self.ended = self.ended, []
+        return ended
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("sizes", "at_most"), [(1, 3), (1000, LOOKED_AT + 2)])
+def test_what_a_job_costs_to_begin_does_not_grow_with_how_many_wait(
+    book: JobBook, make_job: MakeJob, sizes: int, at_most: int
+) -> None:
+    count = 120
+    jobs = [make_job(f"job{n}", s=n) for n in range(count)]
+    sized = [evolve(job, forecast=evolve(job.forecast, memory_bytes=n % sizes)) for n, job in enumerate(jobs)]
+    backend = Counting(book, room=1000)
+    states = run_jobs(sized, book, backend)
+    assert [state.job.key for state in states if state.state == "done"] == [job.key for job in in_order(sized)]
+    assert backend.asked <= at_most * count
+
+
+def test_a_job_that_needs_failed_ones_is_blocked_with_all_that_need_it_and_the_rest_goes_on(
+    book: JobBook, make_job: MakeJob
+) -> None:
+    fails, good = make_job("fails", fails=True), make_job("good")
+    both = make_job("both", needs=[good, fails])
+    last, after = make_job("last", needs=[both]), make_job("after", needs=[good])
+    states = run_jobs([last, both, after, fails, good], book, Counting(book))
+    assert {state.job.name: state.state for state in states} == {
+        "fails": "failed",
+        "good": "done",
+        "both": "blocked",
+        "last": "blocked",
+        "after": "done",
+    }
+    # Also of a failure that was there before, and as far as jobs may be begun at all.
+    more = make_job("more", needs=[good])
+    again = run_jobs([last, both, more, make_job("other"), fails, good], book, Counting(book), most=1)
+    assert sorted(state.state for state in again) == ["blocked", "blocked", "done", "done", "failed", "planned"]
+
+
+def test_a_job_without_room_waits_and_a_smaller_one_goes_first(book: JobBook, make_job: MakeJob) -> None:
+    large, small = make_job("large", s=9), make_job("small", s=1)
+    large = evolve(large, forecast=evolve(large.forecast, memory_bytes=5))
+    states = run_jobs([large, small], book, Counting(book, room=2))
+    assert {state.job.name: state.state for state in states} == {"large": "planned", "small": "done"}
+
+
+def test_a_watcher_is_told_how_all_stand_at_the_end_however_long_it_takes(book: JobBook, make_job: MakeJob) -> None:
+    seen: list[list[str]] = []
+
+    def watch(states: Sequence[JobState]) -> None:
+        seen.append([state.state for state in states])
+        time.sleep(0.2)
+
+    run_jobs([make_job(f"job{n}") for n in range(20)], book, Counting(book), watch)
+    assert 2 <= len(seen) < 20 and seen[0].count("running") == 1 and set(seen[-1]) == {"done"}
