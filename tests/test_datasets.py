@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from slmbench.catalog import Catalog, default_catalog
-from slmbench.datasets import Dataset, digest_rows, fetch_rows, load_dataset_spec, local_source, read_rows, sample_rows
+from slmbench.datasets import (
+    Dataset,
+    count_rows,
+    digest_rows,
+    fetch_rows,
+    load_dataset_spec,
+    local_source,
+    read_rows,
+    sample_rows,
+)
 from slmbench.errors import DataError, DeclarationError, OfflineError, UsageError
 from slmbench.paths import shown
 from slmbench.plugins import load_plugin
@@ -447,3 +456,44 @@ def test_golden_rows_stay_readable_where_another_declaration_stands_in(
     assert load_task("medquad").examples("test")[0].answer == "Darum."
     golden = load_task("medquad", data="samples").examples("test")
     assert len(golden) >= 4 and all(example.answer != "Darum." for example in golden)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_rows_of_a_file_are_counted_by_its_lines(tmp_path: Path, n: int) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * n, encoding="utf-8")
+    (tmp_path / "u.jsonl").write_text("\n".join(['{"a": 1}'] * n), encoding="utf-8")
+    assert count_rows(dataset(tmp_path, files={"test": "t.csv"}), "test") == n
+    assert count_rows(dataset(tmp_path, files={"test": ["t.csv", "u.jsonl"]}), "test") == 2 * n
+
+
+def test_rows_of_a_large_file_are_counted_by_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = of_files(tmp_path, '{"a": "of the same length"}\n' * 1000)
+    monkeypatch.setattr("slmbench.datasets._counted.LOOKED_AT_BYTES", 300)
+    counted = count_rows(made, "test")
+    assert counted is not None and 900 <= counted <= 1100
+
+
+def test_rows_are_counted_as_far_as_that_is_cheap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2, 3]}), tmp_path / "t.parquet")
+    assert count_rows(dataset(tmp_path, files={"test": "t.parquet"}), "test") == 3
+    assert count_rows(dataset(tmp_path, files={"test": "t.parquet"}, where={"a": 1}), "test") is None
+    assert count_rows(dataset(tmp_path, files={"test": "gone.parquet"}), "test") is None
+    assert count_rows(dataset(tmp_path, generated={"test": 5}), "test") == 5
+    assert count_rows(dataset(tmp_path, local=["test"]), "test") is None
+    monkeypatch.setenv("SLMBENCH_DATA", str(tmp_path))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "train.jsonl").write_text("".join(f'{{"a": {n}}}\n' for n in range(12)), encoding="utf-8")
+    made = dataset(tmp_path, local=["train"], holdout={"share": 0.25})
+    counts = [count_rows(made, split) for split in ("train", "test")]
+    assert counts == [len(fetch_rows(made, split).rows) for split in ("train", "test")]
+    # What the hub's client has noted of its cache.
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    of_hub = dataset(tmp_path, hub="owner/name", config="main", splits={"test": "validation"})
+    assert count_rows(of_hub, "test") is None
+    info = tmp_path / "cache" / "owner___name" / "main" / "0.0.0" / "0123" / "dataset_info.json"
+    info.parent.mkdir(parents=True)
+    info.write_text(json.dumps({"splits": {"validation": {"num_examples": 1319}}}), encoding="utf-8")
+    assert count_rows(of_hub, "test") == 1319

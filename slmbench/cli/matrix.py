@@ -17,7 +17,7 @@ from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.errors import SlmbenchError
 
 if TYPE_CHECKING:
-    from slmbench.scheduling import JobForecast, JobsProgress, JobState
+    from slmbench.scheduling import Job, JobsProgress, JobState
     from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
 
 DEFAULT_MATRIX_OUT = "slmbench-matrix"
@@ -67,7 +67,7 @@ def command() -> None:
 @gathered(plan="slmbench.workflow.matrix:MatrixPlan")
 def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool) -> int:
     from slmbench.scheduling import progress_of, shell_script, slurm_script
-    from slmbench.workflow.matrix import ready_matrix, run_matrix, workers_of
+    from slmbench.workflow.matrix import ready_matrix, run_matrix, workers_of, write_down
 
     catalog = default_catalog()
     ready = ready_matrix(plan, catalog)
@@ -77,8 +77,7 @@ def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool
         _show_plan(ready, as_json)
         return 0
     if emit is not None:
-        for job in ready.missing:
-            ready.book.plan(job)
+        write_down(ready)
         script = shell_script if emit == "shell" else slurm_script
         out = os.path.abspath(plan.out)
         text = script(ready.missing, lambda key: ["slmbench", "matrix", "run-job", key, "--out", out])
@@ -109,10 +108,10 @@ def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
         show_json([job.as_json() for job in in_order(ready.missing)])
         return
     rows = [
-        [Cell(job.kind), Cell(job.name), Cell(str(len(job.makes))), *map(Cell, _forecast_words(job.forecast))]
+        [Cell(job.kind), Cell(job.name), Cell(str(len(job.makes))), *map(Cell, _forecast_words(job))]
         for job in in_order(ready.missing)
     ]
-    heads = ["kind", "of", "results", "time", "tokens", "memory"]
+    heads = ["kind", "of", "results", "items", "time", "tokens", "memory"]
     print_lines(table_lines(heads, rows, right=heads[2:]))
     runs = sum(len(job.makes) for job in ready.missing)
     unknown = sum(job.forecast.seconds is None for job in ready.missing)
@@ -124,11 +123,14 @@ def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
         show("; ".join(parts))
 
 
-def _forecast_words(forecast: JobForecast) -> list[str]:
+def _forecast_words(job: Job) -> list[str]:
+    forecast = job.forecast
     memory = forecast.memory_bytes
+    items = "" if job.kind != "evaluate" else "?" if forecast.items is None else f"{forecast.items:,}"
     return [
+        items,
         "?" if forecast.seconds is None else duration(forecast.seconds),
-        "?" if forecast.tokens is None else f"{forecast.tokens:,}",
+        "" if job.kind != "evaluate" else "?" if forecast.tokens is None else f"{forecast.tokens:,}",
         "?" if memory is None else f"{memory / 1e9:.1f} GB",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slmbench.datasets._counted import count_lines, count_rows
 from slmbench.datasets._declared import Dataset, Row, Rows, digest_rows, load_dataset_spec
 from slmbench.datasets._fetch import fetch_rows, local_source, sample_rows
 from slmbench.datasets._files import ROW_ENDINGS, numbered_values, read_rows
@@ -12,6 +13,8 @@ __all__ = [
     "Dataset",
     "Row",
     "Rows",
+    "count_lines",
+    "count_rows",
     "digest_rows",
     "fetch_rows",
     "load_dataset_spec",

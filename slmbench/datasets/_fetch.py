@@ -36,6 +36,18 @@ def local_source(dataset: Dataset, split: str) -> str | None:
     return "file" if dataset.spec.files is not None else None
 
 
+def local_files(dataset: Dataset, split: str) -> tuple[list[str], bool]:
+    """(files of this machine that a split's rows are in, whether `holdout` still has to part them).
+
+    None of what is generated, of a loader, or in the hub's cache. Raises DataError.
+    """
+    spec, path = dataset.spec, _mirror_file(dataset, split)
+    parts = spec.holdout is not None and split in (spec.holdout.split, spec.holdout.of)
+    if path is not None:
+        return [path], parts and spec.local is not None
+    return (_declared_files(dataset, split) if spec.files is not None else []), parts
+
+
 def fetch_rows(dataset: Dataset, split: str, *, use_mirror: bool = True, limit: int | None = None) -> Rows:
     """The rows of a split, the first `limit` of them, from the first place that has them; this may download.
 

@@ -8,9 +8,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
+from slmbench.datasets import count_lines, count_rows, local_source
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError
 from slmbench.formats import load_format
 from slmbench.matrix._values import KEY_DIGITS, GridAsking, GridCell, GridSubject, GridTraining
@@ -28,13 +29,14 @@ WEIGHTS = (".safetensors", ".gguf", ".bin")
 
 @frozen
 class Grid:
-    """A validated matrix and what it crosses. folder: where its paths are looked up."""
+    """A validated matrix and what it crosses. items: task -> about how many it has, None if only reading them tells."""
 
     path: str
     spec: GridSpec
     cells: tuple[GridCell, ...]
     trainings: tuple[GridTraining, ...]
     notices: tuple[str, ...] = ()
+    items: Mapping[str, int | None] = field(factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -99,7 +101,8 @@ class _Expansion:
         kept, notices = self._kept(told)
         if not kept:
             raise DeclarationError([self.document.problem(("exclude",), "exclude: nothing is left of the matrix")])
-        return Grid(self.path, spec, tuple(kept), tuple(trainings), tuple(notices))
+        items = {name: _items_of(task) for name, (task, _) in self._tasks.items()}
+        return Grid(self.path, spec, tuple(kept), tuple(trainings), tuple(notices), items)
 
     def _problem(self, at: Location, error: Exception) -> None:
         self.problems.append(self.document.problem(at, " ".join(str(error).split("\n"))))
@@ -191,10 +194,9 @@ class _Expansion:
 
     def _identity_of_model(self, name: str) -> str:
         if name not in self._identities:
-            source = resolve_model(name, self.catalog, twin=self.spec.twin)
-            self._identities[name] = canonical_sha256(
-                [source.location if not os.path.isdir(source.location) else "", source.revision, *_stamps(source.given)]
-            )
+            source = resolve_model(name, self.catalog, twin=self.spec.twin, unpacked=False)
+            place = "" if os.path.exists(source.location) else source.location
+            self._identities[name] = canonical_sha256([place, source.revision, *_stamps(source.given)])
         return self._identities[name]
 
     def _recipe(
@@ -368,6 +370,13 @@ def _excludes(rule: GridExclusionSpec, cell: GridCell) -> bool:
         "seed": (subject.seed,),
     }
     return all(getattr(rule, key) in told[key] for key in rule.model_fields_set)
+
+
+def _items_of(task: Task) -> int | None:
+    """About how many items a task is evaluated on, all of them; None if only reading them tells."""
+    split = task.spec.split
+    golden = task.data == "samples" or (task.data == "twin" and local_source(task.dataset, split) is None)
+    return count_lines(task.samples_path) if golden else count_rows(task.dataset, split)
 
 
 def _data(spec: GridSpec) -> str:

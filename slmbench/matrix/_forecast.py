@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -28,6 +28,7 @@ class _Model(Foreign):
 
 class _Dataset(Foreign):
     n: int
+    source: str | None = None
 
 
 class _Hardware(Foreign):
@@ -71,9 +72,9 @@ class PastCost:
 class PastCosts:
     """Finished runs of some folders, of which only as many records are read as tell something new."""
 
-    def __init__(self, folders: Iterable[str], trained: str) -> None:
-        """folders: with run folders in them. trained: where the trainings of a matrix lie."""
-        self._trained = trained
+    def __init__(self, folders: Iterable[str], trained: str, items: Mapping[str, int | None] | None = None) -> None:
+        """folders: with run folders in them. trained: where the trainings of a matrix lie. items: task -> its size."""
+        self._trained, self._items = trained, items or {}
         self._names: dict[tuple[str, str], list[str]] = {}
         self._read: dict[tuple[str, str], list[PastCost]] = {}
         for folder in folders:
@@ -108,7 +109,8 @@ class PastCosts:
         tokens = None if cost.tokens_in is None or cost.tokens_out is None else (cost.tokens_in + cost.tokens_out) / n
         return PastCost(
             items=record.dataset.n,
-            whole=record.limit is None,
+            # Golden rows say nothing of how many the data set has.
+            whole=record.limit is None and record.dataset.source != "samples",
             here=(record.hardware.cpu, record.hardware.gpu) == processors(),
             # Answers that a journal had cost nothing.
             seconds=None if cost.n_resumed or cost.seconds is None else cost.seconds / n,
@@ -119,26 +121,22 @@ class PastCosts:
         )
 
     def forecast(self, cells: Sequence[GridCell]) -> JobForecast:
-        """Of cells of one base in one job. Cells that nothing is known of are taken for average ones of the job."""
+        """Of cells of one base in one job. Where nothing tells of a cell, its items are as those of the others."""
         if not cells:
             return JobForecast()
         model = os.path.splitext(os.path.basename(cells[0].subject.model))[0]
         own = [cost for cost in self.of_model(model) if cost.here]
         speed = _median(cost.tokens_per_s for cost in own)
-        counted: dict[tuple[str, int | None], tuple[float | None, float | None]] = {}
-        seconds: list[float] = []
-        tokens: list[float] = []
-        for cell in cells:
-            key = (cell.task, cell.asking.limit)
-            if key not in counted:
-                counted[key] = self._of_cell(model, *key, speed)
-            s, t = counted[key]
-            seconds += [] if s is None else [s]
-            tokens += [] if t is None else [t]
-        scale = len(cells)
+        counted: dict[tuple[str, int | None], tuple[float | None, float | None, int | None]] = {}
+        for task, limit in dict.fromkeys((cell.task, cell.asking.limit) for cell in cells):
+            counted[task, limit] = self._of_cell(model, task, limit, speed)
+        parts = [counted[cell.task, cell.asking.limit] for cell in cells]
+        items = [n for _, _, n in parts]
+        seconds, tokens = (_sum([part[i] for part in parts], items) for i in (0, 1))
         return JobForecast(
-            seconds=LOADING_S + scale * statistics.fmean(seconds) if seconds else None,
-            tokens=round(scale * statistics.fmean(tokens)) if tokens else None,
+            seconds=None if seconds is None else LOADING_S + seconds,
+            tokens=None if tokens is None else round(tokens),
+            items=None if None in items else sum(n for n in items if n is not None),
             memory_bytes=max((cost.memory_bytes for cost in own if cost.memory_bytes), default=None),
             gpu_bytes=max((cost.gpu_bytes for cost in own if cost.gpu_bytes), default=None),
         )
@@ -153,18 +151,19 @@ class PastCosts:
 
     def _of_cell(
         self, model: str, task: str, limit: int | None, speed: float | None
-    ) -> tuple[float | None, float | None]:
-        """(seconds, tokens) of a run."""
+    ) -> tuple[float | None, float | None, int | None]:
+        """(seconds, tokens, items) of a run."""
         own, any_model = self.of(model, task), self.of_task(task)
-        sizes = [cost.items for cost in [*own, *any_model] if cost.whole]
+        size = self._items.get(task)
+        sizes = [cost.items for cost in [*own, *any_model] if cost.whole] if size is None else [size]
         items = min([*sizes, *([limit] if limit is not None else [])], default=None)
         if items is None:
-            return None, None
+            return None, None, None
         tokens = _median(cost.tokens for cost in own) or _median(cost.tokens for cost in any_model)
         seconds = _median(cost.seconds for cost in own if cost.here)
         if seconds is None and tokens is not None and speed:
             seconds = tokens / speed
-        return (None if seconds is None else seconds * items), (None if tokens is None else tokens * items)
+        return (None if seconds is None else seconds * items), (None if tokens is None else tokens * items), items
 
     def forecast_training(self, training: GridTraining) -> JobForecast:
         """From the same recipe's trainings with other seeds."""
@@ -183,6 +182,21 @@ class PastCosts:
             seconds=LOADING_S + len(training.products) * statistics.fmean(took) if took else None,
             memory_bytes=max(memory, default=None),
         )
+
+
+def _sum(values: Sequence[float | None], items: Sequence[int | None]) -> float | None:
+    """The sum of what cells take, those included whose own part isn't known; None if none is. items: of each cell."""
+    known = [(value, n) for value, n in zip(values, items, strict=True) if value is not None]
+    if not known:
+        return None
+    mean = statistics.fmean(value for value, _ in known)
+    of_items = sum(n for _, n in known if n)
+    rate = sum(value for value, n in known if n) / of_items if of_items else None
+    total = sum(value for value, _ in known)
+    for value, n in zip(values, items, strict=True):
+        if value is None:
+            total += mean if n is None or rate is None else rate * n
+    return total
 
 
 def _median(values: Iterable[float | None]) -> float | None:

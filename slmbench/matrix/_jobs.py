@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import asdict, evolve, frozen
 
@@ -66,16 +67,24 @@ def jobs_of(
     share_s: float | None,
     allow_unsafe_code: bool = False,
     no_texts: bool = False,
+    begun: Iterable[Job] = (),
 ) -> list[Job]:
-    """The jobs of a matrix. share_s: a worker's share of the time; a base whose job takes longer is split by tasks."""
+    """The jobs of a matrix. share_s: a worker's share of the time; a base whose job takes longer is split by tasks.
+
+    begun: jobs of earlier calls that were begun. One whose cells are all asked for as they were stays what it is,
+    whatever forecasts say by now: under its key stands how it ended and how often it was killed.
+    """
+    earlier = _by_base(begun)
     making = {training.place: _training_job(grid, training, forecast_training(training)) for training in grid.trainings}
     groups: dict[tuple[str, str], list[GridCell]] = {}
     for cell in grid.cells:
         groups.setdefault((cell.subject.model, cell.subject.held), []).append(cell)
     jobs = list(making.values())
     for (model, held), cells in groups.items():
-        for part in _parts(cells, forecast, share_s):
-            work = EvaluationWork(model, held, tuple(part), grid.spec.twin, grid.spec.data, allow_unsafe_code, no_texts)
+        base = EvaluationWork(model, held, (), grid.spec.twin, grid.spec.data, allow_unsafe_code, no_texts)
+        same, left = _still_asked(earlier.get((model, held), ()), cells, base)
+        for part in [*same, *(_parts(left, forecast, share_s) if left else ())]:
+            work = evolve(base, cells=tuple(part))
             needs = dict.fromkeys(making[str(cell.subject.place)].key for cell in part if cell.subject.made)
             name = os.path.basename(model) + (" (packed)" if held else "")
             jobs.append(
@@ -89,6 +98,33 @@ def jobs_of(
                 )
             )
     return jobs
+
+
+def _by_base(jobs: Iterable[Job]) -> dict[tuple[str, str], list[EvaluationWork]]:
+    """(model, held) -> what jobs do of it; jobs that an earlier version planned otherwise are left out."""
+    found: dict[tuple[str, str], list[EvaluationWork]] = {}
+    for job in jobs:
+        if job.kind == "evaluate":
+            with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
+                work = EvaluationWork.of_json(job.work)
+                found.setdefault((work.model, work.held), []).append(work)
+    return found
+
+
+def _still_asked(
+    earlier: Sequence[EvaluationWork], cells: Sequence[GridCell], base: EvaluationWork
+) -> tuple[list[list[GridCell]], list[GridCell]]:
+    """(the cells of each earlier job that would be done now as it was, the other cells)."""
+    if not earlier:
+        return [], list(cells)
+    left = dict.fromkeys(cells)
+    same = []
+    for work in earlier:
+        if evolve(work, cells=()) == base and work.cells and all(cell in left for cell in work.cells):
+            same.append(list(work.cells))
+            for cell in work.cells:
+                left.pop(cell, None)
+    return same, list(left)
 
 
 def _training_job(grid: Grid, training: GridTraining, forecast: JobForecast) -> Job:
@@ -127,7 +163,9 @@ def _parts(cells: Sequence[GridCell], forecast: Forecaster, share_s: float | Non
         least = min(range(count), key=lambda i: (taken[i], i))
         parts[least] += by_task[task]
         taken[least] += seconds[task]
-    return [part for part in parts if part]
+    # In the matrix's order, whatever was put where first: the same cells are the same job.
+    place = {cell: number for number, cell in enumerate(cells)}
+    return [sorted(part, key=place.__getitem__) for part in parts if part]
 
 
 def missing_of(jobs: Sequence[Job], made: Mapping[str, str]) -> list[Job]:

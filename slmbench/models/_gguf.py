@@ -71,8 +71,7 @@ def gguf_folder(path: str) -> GgufFolder:
     it exactly. Two processes may ask at once. Raises UsageError for a file that can't be read as a model, SlmbenchError
     where the cache can't be written.
     """
-    if not os.path.isfile(path):
-        raise UsageError(f"{shown(path)} does not exist; give a GGUF file, a folder, a registry name or a hub id")
+    _need_file(path)
     shelf = os.path.join(cache_dir(), "gguf")
     place = os.path.join(shelf, _key(path))
     if (notices := _notices_of(place)) is not None:  # No head is checked then, for which transformers is imported.
@@ -89,6 +88,21 @@ def gguf_folder(path: str) -> GgufFolder:
         with phase(f"dequantising {os.path.basename(path)}"):
             said = _fill(partial, head)
     return GgufFolder(place, said)
+
+
+def gguf_file(path: str) -> str:
+    """The same path, after its head was read: whether a model can be made of it is told once it is dequantised.
+
+    Raises UsageError for a file that isn't there or holds no GGUF.
+    """
+    _need_file(path)
+    read_gguf_head(path)
+    return path
+
+
+def _need_file(path: str) -> None:
+    if not os.path.isfile(path):
+        raise UsageError(f"{shown(path)} does not exist; give a GGUF file, a folder, a registry name or a hub id")
 
 
 def describe_gguf(path: str) -> JsonObject:

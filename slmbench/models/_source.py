@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError, did_you_mean
 from slmbench.foreign import read_json
-from slmbench.models._gguf import SUFFIX, gguf_folder, is_gguf
+from slmbench.models._gguf import SUFFIX, GgufFolder, gguf_file, gguf_folder, is_gguf
 from slmbench.paths import mirrored_model, package_dir, shown
 from slmbench.schema import ModelSpec, parse
 from slmbench.twins import build_twin
@@ -54,21 +54,22 @@ class ModelSource:
         return os.path.abspath(self.location) if os.path.isdir(self.location) else self.location
 
 
-def resolve_model(name: str, catalog: Catalog, *, twin: bool = False) -> ModelSource:
+def resolve_model(name: str, catalog: Catalog, *, twin: bool = False, unpacked: bool = True) -> ModelSource:
     """A registry name, a local folder, a GGUF file or a hub id. twin: the model's small random copy.
 
     A model of the hub is had from a mirror that has it; a twin is built where it is not yet, a GGUF file dequantised.
+    unpacked: False where nothing is loaded: a GGUF file is left as it is, and its own path is the location.
     Raises UsageError with the nearest known name, or, where a twin is asked for that is not declared, with those that
     are, and for a file that can't be read as a model; SlmbenchError if the cache can't be written.
     """
     files = catalog.files("models")
     if name in files:
-        return _declared(name, files[name], files, twin)
+        return _declared(name, files[name], files, twin, unpacked)
     if twin:
         raise UsageError(f"{name!r} is not declared in the registry, so it has no twin{_with_twins(files)}")
     refuse_unknown(name, catalog)
     if is_gguf(name):
-        return _of_file(name)
+        return _of_file(name, unpacked)
     if os.path.isdir(name):
         config = os.path.join(name, "config.json")
         if not os.path.isfile(config):
@@ -96,15 +97,15 @@ def is_model_here(place: str) -> bool:
     return os.path.isfile(os.path.join(place, "config.json")) or (os.path.isfile(place) and is_gguf(place))
 
 
-def _of_file(path: str, **facts: object) -> ModelSource:
+def _of_file(path: str, unpacked: bool = True, **facts: object) -> ModelSource:
     """The source of a GGUF file. facts: what is declared of it, in place of what the file says."""
     path = os.path.abspath(os.path.expanduser(path))
-    made = gguf_folder(path)
+    made = gguf_folder(path) if unpacked else GgufFolder(gguf_file(path), ())
     name = os.path.basename(path)
     said: dict[str, Any] = {
         "name": name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name,
         "id": shown(path),
-        "architecture": _architecture(os.path.join(made.folder, "config.json")),
+        **({"architecture": _architecture(os.path.join(made.folder, "config.json"))} if unpacked else {}),
         "notices": made.notices,
     }
     return ModelSource(location=made.folder, file=path, **(said | facts))
@@ -123,7 +124,7 @@ def _other_folder(name: str) -> str:
     return f"; {', '.join(inside[:3])} in it would be one" if inside else ""
 
 
-def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelSource:
+def _declared(name: str, path: str, files: dict[str, str], twin: bool, unpacked: bool) -> ModelSource:
     spec = parse(ModelSpec, read_yaml(path))
     targets = tuple(spec.lora_targets) if isinstance(spec.lora_targets, list) else spec.lora_targets
     facts: dict[str, Any] = {
@@ -150,9 +151,9 @@ def _declared(name: str, path: str, files: dict[str, str], twin: bool) -> ModelS
         location = shown_id = os.path.join(os.path.dirname(path), spec.path)
         if is_gguf(location):
             options = {"name": name, "id": shown_id, "dtype": spec.dtype, "context_tokens": spec.context_tokens}
-            return _of_file(location, **options, **facts)
+            return _of_file(location, unpacked, **options, **facts)
     elif spec.local is not None and (given := os.environ.get(spec.local.env)):
-        return _in_place_of_hub(name, given, spec, path, facts)
+        return _in_place_of_hub(name, given, spec, path, facts, unpacked)
     else:
         location = shown_id = str(spec.hub)
     source = ModelSource(
@@ -179,14 +180,16 @@ def _in_mirror(source: ModelSource) -> ModelSource:
     return evolve(source, location=folder, hub=source.location, architecture=architecture)
 
 
-def _in_place_of_hub(name: str, given: str, spec: ModelSpec, declared: str, facts: JsonObject) -> ModelSource:
+def _in_place_of_hub(
+    name: str, given: str, spec: ModelSpec, declared: str, facts: JsonObject, unpacked: bool
+) -> ModelSource:
     """A declared model from the folder or GGUF file that its variable names."""
     assert spec.local is not None
     told = f"{spec.local.env}={given}"
     options: dict[str, Any] = {"name": name, "dtype": spec.dtype, "context_tokens": spec.context_tokens}
     said = f"the weights are those of {shown(os.path.abspath(given))} ({spec.local.env}), not of the hub's {spec.hub}"
     if is_gguf(given):
-        source = _of_file(given, **options, **facts)
+        source = _of_file(given, unpacked, **options, **facts)
         return evolve(source, notices=(said, *source.notices))
     if os.path.isfile(os.path.join(given, "config.json")):
         return ModelSource(id=shown(given), location=os.path.abspath(given), notices=(said,), **options, **facts)

@@ -5,6 +5,7 @@
                         log.txt        what the job said
                         outcome.json   how it ended; not there while it hasn't
                         made.json      what earlier attempts made
+             matrices/<name>.json      which jobs a matrix has now
 
 A start without an outcome is a job that runs, or one that was killed: its lock, and where locks don't reach (another
 machine), the time at which it last gave a sign of life, tell which.
@@ -138,12 +139,40 @@ class JobBook:
             raise UsageError(f"no job {key!r} in {shown(self.folder)}{did_you_mean(key, known)}") from None
 
     def jobs(self) -> list[Job]:
-        """All that were ever planned here, by their keys. A job whose file is damaged is left out."""
+        """Those of all matrices that were planned here, by their keys. A job whose file is damaged is left out.
+
+        What a matrix was, before it was changed or split otherwise, is left out too.
+        """
+        folder, settled = os.path.join(self.folder, "jobs"), self._settled()
+        found = []
+        for key in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            if settled is not None and key not in settled:
+                continue
+            with contextlib.suppress(UsageError, FileError):
+                found.append(self.job(key))
+        return found
+
+    def begun(self) -> list[Job]:
+        """Those that were begun and not put back, whichever matrix planned them, by their keys."""
         folder = os.path.join(self.folder, "jobs")
         found = []
         for key in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-            with contextlib.suppress(UsageError, FileError):
-                found.append(self.job(key))
+            if any(os.path.exists(os.path.join(folder, key, name)) for name in ("outcome.json", "starts.jsonl")):
+                with contextlib.suppress(UsageError, FileError):
+                    found.append(self.job(key))
+        return found
+
+    def settle(self, matrix: str, keys: Iterable[str]) -> None:
+        """Writes down that these are all jobs of a matrix; others that it had are its jobs no more."""
+        write_json(os.path.join(self.folder, "matrices", f"{matrix}.json"), {"schema": 1, "jobs": list(keys)})
+
+    def _settled(self) -> set[str] | None:
+        """Keys of the jobs of all matrices; None if that isn't written down."""
+        folder = os.path.join(self.folder, "matrices")
+        found: set[str] | None = None
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            with contextlib.suppress(FileError, OSError):
+                found = (found or set()) | set(read_model(os.path.join(folder, name), _MatrixJobs).jobs)
         return found
 
     def outcome(self, key: str) -> JobOutcome | None:
@@ -345,6 +374,11 @@ class JobAttempt:
 
 class _Made(Foreign):
     made: dict[str, str]
+
+
+class _MatrixJobs(Foreign, extra="forbid"):
+    version: SchemaOne = Field(alias="schema")
+    jobs: list[str]
 
 
 class _StartLine(Foreign):

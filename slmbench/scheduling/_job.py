@@ -27,12 +27,14 @@ class JobForecast:
     """What a job will take, as far as it is known; None where it isn't.
 
     seconds: on this machine, one worker; memory_bytes: RAM; gpu_bytes: GPU memory; tokens: read and written.
+    items: scored.
     """
 
     seconds: float | None = None
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
     tokens: int | None = None
+    items: int | None = None
 
 
 @frozen(kw_only=True)
@@ -95,6 +97,7 @@ class _ForecastFile(Foreign, extra="forbid"):
     memory_bytes: Count | None
     gpu_bytes: Count | None
     tokens: Count | None
+    items: Count | None = None
 
 
 class _JobFile(Foreign, extra="forbid"):

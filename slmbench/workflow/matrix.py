@@ -23,6 +23,7 @@ from slmbench.scheduling import (
     Watcher,
     run_jobs,
 )
+from slmbench.seal import canonical_sha256
 
 if TYPE_CHECKING:  # A dry run needs neither, and their import takes half of its time.
     from slmbench.leaderboard import Leaderboard, RunProblems
@@ -82,7 +83,7 @@ def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
     with phase("planning"):
         grid = load_grid(plan.grid, catalog)
         book = JobBook(os.path.join(plan.out, BOOK))
-        past = PastCosts([os.path.join(folder, "runs") for folder in (plan.out, *plan.past)], plan.out)
+        past = PastCosts([os.path.join(folder, "runs") for folder in (plan.out, *plan.past)], plan.out, grid.items)
         whole_s = past.forecast_all(grid.cells)
         jobs = jobs_of(
             grid,
@@ -91,6 +92,7 @@ def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
             share_s=None if whole_s is None else whole_s / workers_of(plan),
             allow_unsafe_code=plan.allow_unsafe_code,
             no_texts=plan.no_texts,
+            begun=book.begun(),
         )
         made = made_of(book, plan.out)
         missing = missing_of(jobs, made)
@@ -100,6 +102,14 @@ def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
 def made_of(book: JobBook, out: str) -> dict[str, str]:
     """key -> where it is, of all that jobs in a folder have made and that is there still, whoever asked for it."""
     return {key: place for key, place in book.made().items() if os.path.exists(os.path.join(out, place))}
+
+
+def write_down(ready: ReadyMatrix) -> None:
+    """Writes the jobs of a matrix into its output folder, so that any process can do them. Raises SlmbenchError."""
+    for job in ready.missing:
+        ready.book.plan(job)
+    path = os.path.abspath(ready.plan.grid)
+    ready.book.settle(canonical_sha256(path)[:12], [job.key for job in ready.jobs])
 
 
 def run_matrix(
@@ -116,8 +126,7 @@ def run_matrix(
         state = book.state(job)
         if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
             book.forget(job.key)
-    for job in ready.missing:
-        book.plan(job)
+    write_down(ready)
     backend = backend or local_pool(plan, book, len(ready.missing))
     states = run_jobs(ready.missing, book, backend, watch, most=plan.max_jobs)
     worked = {state.job.key for state in states}
@@ -158,7 +167,7 @@ def cores() -> int:
 
 
 def matrix_states(out: str) -> list[JobState]:
-    """Where each job stands that was ever planned in an output folder."""
+    """Where each job stands that the matrices of an output folder have."""
     book = JobBook(os.path.join(out, BOOK))
     jobs = book.jobs()
     known = {job.key for job in jobs}

@@ -28,11 +28,11 @@ def grid(tmp_path: Path) -> MakeGrid:
     return make
 
 
-def planned(grid: Grid, seconds: float = 1.0, share_s: float | None = None) -> list[Job]:
+def planned(grid: Grid, seconds: float = 1.0, share_s: float | None = None, begun: Sequence[Job] = ()) -> list[Job]:
     def forecast(cells: Sequence[GridCell]) -> JobForecast:
         return JobForecast(seconds=seconds * len(cells))
 
-    return jobs_of(grid, forecast, lambda training: JobForecast(seconds=1.0), share_s=share_s)
+    return jobs_of(grid, forecast, lambda training: JobForecast(seconds=1.0), share_s=share_s, begun=begun)
 
 
 def shown(grid: Grid) -> Counter[tuple[str, str, str | None, str]]:
@@ -159,6 +159,32 @@ def test_a_base_that_takes_longer_than_a_workers_share_is_split_by_tasks(grid: M
     tasks = [{cell.task for cell in EvaluationWork.of_json(job.work).cells} for job in parts]
     assert tasks[0].isdisjoint(tasks[1])
     assert len(planned(made, seconds=1.0, share_s=4.0)) == 1
+
+
+def test_a_job_that_was_begun_keeps_its_key_however_its_base_would_be_split_by_now(grid: MakeGrid) -> None:
+    text = "models: [nano]\nsuites: [nano]\nformats: [plain, chat]\n"
+    [whole] = planned(grid(text))
+    [again] = planned(grid(text), seconds=100.0, share_s=400.0, begun=[whole])
+    assert (again.key, again.makes) == (whole.key, whole.makes)
+    parts = planned(grid(text), seconds=100.0, share_s=400.0)
+    assert len(parts) == 2
+    # One of two parts was begun: it stays, and what is left of the base is split as forecasts say.
+    later = planned(grid(text), begun=parts[:1])
+    assert [job.key for job in later] == [job.key for job in parts]
+    # What is asked for beside it is a job of its own.
+    more = planned(grid(text.replace("[nano]\nsuites", "[nano]\ntasks: [boolq]\nsuites")), begun=[whole])
+    assert more[0].key == whole.key and len(more) == 2
+    assert {cell.task for cell in EvaluationWork.of_json(more[1].work).cells} == {"boolq"}
+
+
+def test_a_job_that_would_be_done_otherwise_by_now_is_another(grid: MakeGrid) -> None:
+    text = "models: [nano]\nsuites: [nano]\n"
+    [before] = planned(grid(text))
+    for changed in ("batch: 2", "limit: 5", "exclude: [{task: nano_note}]", "data: samples"):
+        [now] = planned(grid(f"{text}{changed}\n"), begun=[before])
+        assert now.key != before.key, changed
+    strange = job_from(before.as_json() | {"work": {"of an": "earlier version"}}, "job.json")
+    assert planned(grid(text), begun=[strange]) == [before]
 
 
 def test_only_what_is_not_made_yet_is_asked_for(grid: MakeGrid) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -129,6 +130,31 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path, book: JobBook, make_job: 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     worker.process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_jobs_that_a_matrix_has_no_more_are_left_out(book: JobBook, make_job: MakeJob) -> None:
+    old, kept, other = make_job("old"), make_job("kept"), make_job("other")
+    for job in (old, kept, other):
+        book.plan(job)
+    assert len(book.jobs()) == 3  # As an earlier version left it.
+    book.settle("one", [old.key, kept.key])
+    book.settle("two", [other.key])
+    assert {job.name for job in book.jobs()} == {"old", "kept", "other"}
+    book.settle("one", [kept.key, "evaluate-never-planned"])
+    assert {job.name for job in book.jobs()} == {"kept", "other"}
+    assert book.job(old.key) == old  # A script that names it still finds it.
+
+
+def test_jobs_that_were_begun_are_those_with_an_end_or_a_death(book: JobBook, make_job: MakeJob) -> None:
+    never, done, killed, put_back = make_job("never"), make_job("done"), make_job("killed"), make_job("put-back")
+    book.plan(never)
+    with book.attempt(done) as attempt:
+        attempt.done({})
+    with contextlib.suppress(RuntimeError), book.attempt(killed):
+        raise RuntimeError
+    with contextlib.suppress(KeyboardInterrupt), book.attempt(put_back):
+        raise KeyboardInterrupt
+    assert [job.name for job in book.begun()] == ["done", "killed"]
 
 
 def test_one_process_at_a_time_does_a_job(book: JobBook, make_job: MakeJob) -> None:
