@@ -192,6 +192,16 @@ def test_a_missing_file_and_a_missing_package_are_said(tmp_path, file, monkeypat
         _resolve(file)
 
 
+def test_a_file_is_known_without_dequantising_it(tmp_path, file, monkeypatch):
+    monkeypatch.setenv("SLMBENCH_CACHE", str(tmp_path / "cache"))
+    source = resolve_model(str(file), default_catalog(), unpacked=False)
+    assert (source.given, source.location) == (str(file), str(file)) and not (tmp_path / "cache").exists()
+    other = tmp_path / "other.gguf"
+    other.write_text("no GGUF")
+    with pytest.raises(UsageError, match=r"other\.gguf"):
+        resolve_model(str(other), default_catalog(), unpacked=False)
+
+
 def test_a_file_has_no_twin():
     with pytest.raises(UsageError, match="it has no twin"):
         resolve_model("mine.gguf", default_catalog(), twin=True)
