@@ -141,7 +141,7 @@ def test_a_table_is_a_line_of_words_in_a_log(monkeypatch, capsys):
     monkeypatch.setattr(console, "LOG_AFTER_S", 0.0)
     with using(Console(live=True)), console.board("matrix", Table(3)):
         console.current().refresh(at_once=True)
-    assert capsys.readouterr().err.splitlines()[0] == "matrix: 3 lines in 0 s"
+    assert capsys.readouterr().err.splitlines()[0] == "matrix, 0 s: 3 lines"
 
 
 def test_a_silent_stage_is_told_in_a_log_within_seconds(monkeypatch, capsys):

@@ -41,14 +41,14 @@ def running_cells(state: JobState, now: float) -> tuple[str, str, str, str]:
 
 
 class MatrixTable:
-    """What is shown of jobs while they run. Told by `tell` of where they stand.
+    """What is shown of jobs while they run. planned: before any began; `tell` is told where they stand since.
 
     moves: whether it is seen as a table that moves, and so needs no line for each job that begins.
     """
 
-    def __init__(self, book: JobBook, workers: int, *, moves: bool) -> None:
+    def __init__(self, book: JobBook, planned: Sequence[JobState], workers: int, *, moves: bool) -> None:
         self._book, self._workers, self._moves = book, workers, moves
-        self._states: Sequence[JobState] = ()
+        self._states = planned
         self._told: dict[str, str] = {}
         self._progress: JobsProgress | None = None
         self._looked = 0.0

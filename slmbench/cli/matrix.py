@@ -66,7 +66,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, and nothing else.")
 @gathered(plan="slmbench.workflow.matrix:MatrixPlan")
 def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool) -> int:
-    from slmbench.scheduling import progress_of, shell_script, slurm_script
+    from slmbench.scheduling import JobState, progress_of, shell_script, slurm_script
     from slmbench.workflow.matrix import ready_matrix, run_matrix, workers_of, write_down
 
     catalog = default_catalog()
@@ -83,7 +83,8 @@ def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool
         text = script(ready.missing, lambda key: ["slmbench", "matrix", "run-job", key, "--out", out])
         show(text.rstrip("\n"), keep="\n")
         return 0
-    table = MatrixTable(ready.book, workers_of(plan), moves=moves())
+    planned = [JobState(job, "planned") for job in ready.missing]
+    table = MatrixTable(ready.book, planned, workers_of(plan), moves=moves())
     with board("matrix", table):
         result = run_matrix(ready, catalog, table.tell)
     if as_json:

@@ -103,7 +103,7 @@ class Stage:
     def line(self, width: int | None = None) -> str:
         """As one line; with a width, as a bar of at most so many columns."""
         if self.table is not None:
-            return f"{self.name}: {self.table.words()} in {duration(self.seconds)}"
+            return f"{self.name}, {duration(self.seconds)}: {self.table.words()}"
         if self.total is None:
             return f"{self.name} {self.seconds:.0f} s"
         if width is not None:

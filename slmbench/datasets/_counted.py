@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
-import json
 import os
 
 from slmbench.datasets._declared import Dataset
 from slmbench.datasets._fetch import local_files
-from slmbench.errors import DataError
+from slmbench.errors import DataError, FileError
+from slmbench.foreign import Count, Foreign, read_model
 
 LOOKED_AT_BYTES = 4_000_000
 """Of a file of lines; the rest is taken for as many lines a byte."""
 _LINES = (".jsonl", ".csv", ".tsv")
+
+
+class _Split(Foreign):
+    num_examples: Count
+
+
+class _Info(Foreign):
+    splits: dict[str, _Split]
 
 
 def count_rows(dataset: Dataset, split: str) -> int | None:
@@ -71,11 +80,6 @@ def _in_cache(dataset: Dataset, split: str) -> int | None:
     cache = os.environ.get("HF_DATASETS_CACHE") or os.path.join(home, "datasets")
     pattern = os.path.join(glob.escape(cache), spec.hub.replace("/", "___"), spec.config or "default", "*", "*")
     for path in sorted(glob.glob(os.path.join(pattern, "dataset_info.json"))):
-        try:
-            with open(path, encoding="utf-8") as file:
-                count = json.load(file)["splits"][spec.splits[split]]["num_examples"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if isinstance(count, int):
-            return count
+        with contextlib.suppress(FileError, OSError, KeyError):
+            return read_model(path, _Info).splits[spec.splits[split]].num_examples
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -14,17 +13,17 @@ from slmbench.catalog import Catalog
 from slmbench.datasets import count_lines, count_rows, local_source
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError
 from slmbench.formats import load_format
-from slmbench.matrix._values import KEY_DIGITS, GridAsking, GridCell, GridSubject, GridTraining
-from slmbench.merge_recipe import MergeRecipe, load_merge_recipe
-from slmbench.models import read_adapter, resolve_model
-from slmbench.recipe import Recipe, find_recipe, kind_of, load_recipe, suite_tasks
+from slmbench.matrix._models import GridModels, held
+from slmbench.matrix._recipes import GridRecipes, needed
+from slmbench.matrix._values import GridAsking, GridCell, GridSubject, GridTraining
+from slmbench.models import read_adapter
+from slmbench.paths import shown
+from slmbench.recipe import suite_tasks
 from slmbench.registry import Registry
-from slmbench.schema import GridExclusionSpec, GridRecipeSpec, GridSpec, RecipeSpec, parse, result_name
+from slmbench.schema import GridExclusionSpec, GridSpec, parse
 from slmbench.seal import canonical_sha256
 from slmbench.task import Task, formats_of, load_task
 from slmbench.yamlfile import Document, Location, read_yaml
-
-WEIGHTS = (".safetensors", ".gguf", ".bin")
 
 
 @frozen
@@ -61,9 +60,8 @@ class _Expansion:
         self.path, self.document, self.spec, self.catalog = path, document, spec, catalog
         self.folder = os.path.dirname(os.path.abspath(path))
         self.problems: list[Problem] = []
-        self._identities: dict[str, str] = {}
         self._tasks: dict[str, tuple[Task, Registry]] = {}
-        self._hub_ids: dict[str, str] = {}
+        self.models = GridModels(self.folder, catalog, twin=spec.twin)
 
     def grid(self) -> Grid:
         spec = self.spec
@@ -84,9 +82,10 @@ class _Expansion:
         askings = [evolve(asking, format=format) for format in formats]
         cells += [GridCell(*parts) for parts in itertools.product(subjects, askings, tasks)]
         trainings: list[GridTraining] = []
+        recipes = GridRecipes(self.folder, spec, self.catalog, self.models, asking, tasks)
         for i, given in enumerate(spec.recipes):
             try:
-                for training, more in self._recipe(given, asking, tasks):
+                for training, more in recipes.of(given):
                     trainings.append(training)
                     cells += more
             except (UsageError, DeclarationError) as error:
@@ -102,10 +101,14 @@ class _Expansion:
         if not kept:
             raise DeclarationError([self.document.problem(("exclude",), "exclude: nothing is left of the matrix")])
         items = {name: _items_of(task) for name, (task, _) in self._tasks.items()}
-        return Grid(self.path, spec, tuple(kept), tuple(trainings), tuple(notices), items)
+        return Grid(self.path, spec, tuple(kept), tuple(needed(trainings, kept)), tuple(notices), items)
 
     def _problem(self, at: Location, error: Exception) -> None:
-        self.problems.append(self.document.problem(at, " ".join(str(error).split("\n"))))
+        said = str(error)
+        if isinstance(error, OSError):
+            place = f"{shown(error.filename)}: " if isinstance(error.filename, str) else ""
+            said = f"{place}can't be read: {error.strerror}"
+        self.problems.append(self.document.problem(at, " ".join(said.split("\n"))))
 
     def _tasks_of_grid(self) -> list[str]:
         names: list[str] = list(self.spec.tasks)
@@ -135,8 +138,8 @@ class _Expansion:
     def _models(self) -> Iterator[GridSubject]:
         for i, name in enumerate(self.spec.models):
             try:
-                model = self._beside(name)
-                yield GridSubject(model=model, identity=self._identity_of_model(model))
+                model = self.models.beside(name)
+                yield GridSubject(model=model, identity=self.models.identity(model))
             except (SlmbenchError, OSError) as error:
                 self._problem(("models", i), error)
 
@@ -156,9 +159,7 @@ class _Expansion:
                 self._problem(("adapters", i), error)
                 continue
             if self.spec.base:
-                base = GridSubject(
-                    model=subject.model, identity=self._identity_of_model(subject.model), held=subject.held
-                )
+                base = GridSubject(model=subject.model, identity=self.models.identity(subject.model), held=subject.held)
                 bases.setdefault((base.model, base.held), base)
             yield subject
         yield from bases.values()
@@ -167,180 +168,15 @@ class _Expansion:
         info = read_adapter(folder)
         record = info.training
         said = info.config.base_model_name_or_path if record is None or record.model is None else record.model
-        model = self._declared(self._beside(str(said).removesuffix("-twin")))
-        held = "" if record is None or record.packing is None else record.packing.model_dump_json()
+        model = self.models.declared(self.models.beside(str(said).removesuffix("-twin")))
         return GridSubject(
             model=model,
-            identity=canonical_sha256([self._identity_of_model(model), info.sha256]),
+            identity=canonical_sha256([self.models.identity(model), info.sha256]),
             name=info.name,
             place=folder,
-            held=held,
+            held=held(None if record is None else record.packing),
             seed=None,
         )
-
-    def _beside(self, name: str) -> str:
-        """A model's name; of a folder or file beside the matrix its path."""
-        path = os.path.normpath(os.path.join(self.folder, name))
-        return path if name not in self.catalog.files("models") and os.path.exists(path) else name
-
-    def _declared(self, hub_id: str) -> str:
-        """A hub id by the name under which it is declared, as other tools' adapters know their base by its id alone."""
-        if not self._hub_ids:
-            for name, path in self.catalog.files("models").items():
-                declared = read_yaml(path).data
-                if isinstance(declared, dict) and isinstance(declared.get("hub"), str):
-                    self._hub_ids.setdefault(declared["hub"], name)
-        return self._hub_ids.get(hub_id, hub_id)
-
-    def _identity_of_model(self, name: str) -> str:
-        if name not in self._identities:
-            source = resolve_model(name, self.catalog, twin=self.spec.twin, unpacked=False)
-            place = "" if os.path.exists(source.location) else source.location
-            self._identities[name] = canonical_sha256([place, source.revision, *_stamps(source.given)])
-        return self._identities[name]
-
-    def _recipe(
-        self, given: str | GridRecipeSpec, asking: GridAsking, tasks: Sequence[str]
-    ) -> Iterator[tuple[GridTraining, list[GridCell]]]:
-        asked = GridRecipeSpec(recipe=given) if isinstance(given, str) else given
-        name = self._recipe_name(asked.recipe)
-        is_merge = kind_of(read_yaml(find_recipe(name, self.catalog)[0])) == "merge"
-        seeds: Sequence[int | None] = self.spec.training_seeds or [None]
-        for seed in seeds:
-            overrides = [f"{key}={json.dumps(value)}" for key, value in asked.set.items()]
-            if is_merge:
-                yield self._merging(asked, name, overrides, seed, asking, tasks)
-            else:
-                yield self._training(asked, name, overrides, seed, asking, tasks)
-
-    def _recipe_name(self, name: str) -> str:
-        path = os.path.normpath(os.path.join(self.folder, name))
-        return path if name.endswith((".yaml", ".yml")) and os.path.isfile(path) else name
-
-    def _training(
-        self,
-        asked: GridRecipeSpec,
-        name: str,
-        overrides: list[str],
-        seed: int | None,
-        asking: GridAsking,
-        tasks: Sequence[str],
-    ) -> tuple[GridTraining, list[GridCell]]:
-        if seed is not None:
-            overrides = [*overrides, f"seed={seed}"]
-        recipe = load_recipe(name, self.catalog, overrides, variant=asked.variant)
-        only = asked.only or list(recipe.spec.adapters)
-        for adapter in only:
-            if adapter not in recipe.spec.adapters:
-                raise UsageError(f"recipe {recipe.name!r} has no adapter {adapter!r}")
-        model = self._beside(recipe.spec.model)
-        identity = self._identity_of_model(model)
-        products = tuple((one, canonical_sha256([recipe.digest_of(one), identity])[:KEY_DIGITS]) for one in only)
-        training = self._made(asked, name, recipe.name, "train", overrides, seed, products, recipe.spec.seed)
-        held = _held(recipe.spec)
-        scored = list(tasks) or recipe.evaluation_tasks(self.catalog)
-        return training, self._cells(training, model, held, self._askings(asking, recipe, bool(tasks)), scored)
-
-    def _merging(
-        self,
-        asked: GridRecipeSpec,
-        name: str,
-        overrides: list[str],
-        seed: int | None,
-        asking: GridAsking,
-        tasks: Sequence[str],
-    ) -> tuple[GridTraining, list[GridCell]]:
-        if asked.variant is not None:
-            raise UsageError(f"recipe {name!r} is of kind merge, which has no variants")
-        recipe = load_merge_recipe(name, self.catalog, overrides)
-        if seed is not None:
-            overrides = [*overrides, f"seed={seed}"]
-            if recipe.train is not None:
-                overrides.append(f"train.set.seed={seed}")
-            recipe = load_merge_recipe(name, self.catalog, overrides)
-        only = asked.only or list(recipe.spec.merges)
-        for merge in only:
-            if merge not in recipe.spec.merges:
-                raise UsageError(f"recipe {recipe.name!r} has no merge {merge!r}")
-        model = self._beside(recipe.model)
-        results = [result_name(merge, one) for merge in only for one in recipe.spec.merges[merge].seeds or (None,)]
-        inputs = self._inputs(recipe)
-        whole = canonical_sha256([recipe.spec.model_dump(mode="json"), self._identity_of_model(model), inputs])
-        products = tuple((one, canonical_sha256([whole, one])[:KEY_DIGITS]) for one in [*inputs, *results])
-        training = self._made(asked, name, recipe.name, "merge", overrides, seed, products, recipe.spec.seed)
-        held = "" if recipe.train is None else _held(recipe.train.spec)
-        scored = list(tasks) or recipe.evaluation_tasks(self.catalog)
-        return training, self._cells(training, model, held, self._askings(asking, recipe, bool(tasks)), scored)
-
-    def _inputs(self, recipe: MergeRecipe) -> dict[str, str]:
-        """The trained inputs of a merge, with what their weights depend on."""
-        if recipe.train is None:
-            return {}
-        return {name: recipe.train.digest_of(name) for name in recipe.adapters}
-
-    def _made(
-        self,
-        asked: GridRecipeSpec,
-        given: str,
-        name: str,
-        kind: str,
-        overrides: Sequence[str],
-        seed: int | None,
-        products: tuple[tuple[str, str], ...],
-        own_seed: int,
-    ) -> GridTraining:
-        parts = [name, *([asked.variant] if asked.variant else [])]
-        if asked.set or asked.only:
-            parts.append(canonical_sha256([asked.set, asked.only])[:8])
-        return GridTraining(
-            recipe=given,
-            kind=kind,
-            name="-".join(parts),
-            place=os.path.join("trained", "-".join(parts), f"seed-{own_seed if seed is None else seed}"),
-            overrides=tuple(overrides),
-            variant=asked.variant,
-            only=tuple(asked.only or ()),
-            products=products,
-            seed=own_seed if seed is None else seed,
-        )
-
-    def _askings(self, asking: GridAsking, recipe: Recipe | MergeRecipe, own_tasks: bool) -> list[GridAsking]:
-        """How a recipe's base and results are asked: as it trains and evaluates, where the matrix doesn't say."""
-        train = recipe if isinstance(recipe, Recipe) else recipe.train
-        evaluation = recipe.spec.evaluation if isinstance(recipe, Recipe) else recipe.evaluation
-        assert evaluation is not None
-        shots, cot = (None, None) if train is None else (train.spec.shots, train.spec.cot)
-        made = evolve(
-            asking,
-            shots=asking.shots if asking.shots is not None else shots,
-            cot=asking.cot or cot,
-            samples=asking.samples or evaluation.samples,
-            limit=asking.limit or evaluation.limit,
-            max_tokens=evaluation.max_tokens,
-            metrics=None if own_tasks or evaluation.metrics is None else tuple(evaluation.metrics),
-        )
-        formats = self.spec.formats or [recipe.spec.format or (train.spec.format if train is not None else "plain")]
-        return [evolve(made, format=format) for format in formats]
-
-    def _cells(
-        self, training: GridTraining, model: str, held: str, askings: Iterable[GridAsking], tasks: Sequence[str]
-    ) -> list[GridCell]:
-        identity = self._identity_of_model(model)
-        subjects = [GridSubject(model=model, identity=identity, held=held)] if self.spec.base else []
-        for name, key in training.products:
-            subjects.append(
-                GridSubject(
-                    model=model,
-                    identity=key,
-                    name=name,
-                    place=training.place,
-                    made=True,
-                    held=held,
-                    recipe=training.recipe,
-                    seed=training.seed,
-                )
-            )
-        return [GridCell(*parts) for parts in itertools.product(subjects, askings, tasks)]
 
     def _kept(self, cells: Iterable[GridCell]) -> tuple[list[GridCell], list[str]]:
         """(the cells that are not excluded, each once; what to tell of exclusions that exclude nothing)."""
@@ -381,22 +217,3 @@ def _items_of(task: Task) -> int | None:
 
 def _data(spec: GridSpec) -> str:
     return "twin" if spec.twin and spec.data == "auto" else spec.data
-
-
-def _held(spec: RecipeSpec) -> str:
-    """How a recipe's base is packed while it is trained, "" for as it is."""
-    if spec.method != "qlora":
-        return ""
-    return "nf4" if spec.quantization is None else spec.quantization.model_dump_json()
-
-
-def _stamps(path: str) -> list[list[object]]:
-    """Name, size and time of the weights in a folder, or of a file; nothing of what lies elsewhere."""
-    if os.path.isfile(path):
-        files: Mapping[str, str] = {os.path.basename(path): path}
-    elif os.path.isdir(path):
-        files = {name: os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(WEIGHTS)}
-    else:
-        return []
-    stamps = {name: os.stat(file) for name, file in files.items()}
-    return [[name, stamp.st_size, stamp.st_mtime_ns] for name, stamp in stamps.items()]

@@ -80,7 +80,11 @@ class GridSpec(Spec):
         if not (self.tasks or self.suites) and (self.models or self.adapters):
             faults.append(((), "say what is scored: 'tasks' or 'suites'; recipes alone bring their own"))
         for key in ("models", "adapters", "recipes", "tasks", "suites", "formats"):
-            listed = [str(value) for value in getattr(self, key)]
+            given = [
+                GridRecipeSpec(recipe=one) if key == "recipes" and isinstance(one, str) else one
+                for one in getattr(self, key)
+            ]
+            listed = [str(value) for value in given]
             for i, value in enumerate(listed):
                 if value in listed[:i]:
                     faults.append(((key, i), f"{key}: listed twice"))

@@ -26,7 +26,7 @@ def state_of(name: str, state: State, *, s: float | None = None, took: float | N
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[..., MatrixTable]:
-    return lambda moves=True: MatrixTable(JobBook(str(tmp_path)), 2, moves=moves)
+    return lambda moves=True: MatrixTable(JobBook(str(tmp_path)), (), 2, moves=moves)
 
 
 def plain(lines: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from slmbench.catalog import default_catalog
 from slmbench.errors import DeclarationError
 from slmbench.matrix import EvaluationWork, Grid, GridCell, jobs_of, load_grid, missing_of, training_of
 from slmbench.scheduling import Job, JobForecast, in_order, job_from
+from slmbench.schema import QuantizationSpec
 from slmbench.seal import canonical_sha256
 
 MakeGrid = Callable[[str], Grid]
@@ -122,6 +123,7 @@ tasks: [nano_notes]
         ("models: []", "at least one of 'models', 'adapters' and 'recipes'"),
         ("models: [nano]", "say what is scored"),
         ("models: [nano, nano]\ntasks: [nano_note]", "models: listed twice"),
+        ("recipes: [nano-merge, {recipe: nano-merge}]", "recipes: listed twice"),
         ("models: [nano]\ntasks: [nano_note]\nseeds: 3", "no recipe is trained"),
         ("models: [nano]\ntasks: [nano_note]\nexclude: [{}]", "at least one of model, adapter"),
         ("models: [nano]\ntasks: [nano_note]\nexclude: [{model: nano}]", "nothing is left of the matrix"),
@@ -185,6 +187,27 @@ def test_a_job_that_would_be_done_otherwise_by_now_is_another(grid: MakeGrid) ->
         assert now.key != before.key, changed
     strange = job_from(before.as_json() | {"work": {"of an": "earlier version"}}, "job.json")
     assert planned(grid(text), begun=[strange]) == [before]
+
+
+def test_nothing_is_trained_that_no_cell_scores(grid: MakeGrid) -> None:
+    text = "models: [nano]\nrecipes: [nano-quickstart]\ntasks: [nano_note]\n"
+    whole = dict(grid(text).trainings[0].products)
+    made = grid(f"{text}exclude: [{{adapter: multi}}]\n")
+    assert dict(made.trainings[0].products) == {name: key for name, key in whole.items() if name != "multi"}
+    assert grid(f"{text}exclude: [{{recipe: nano-quickstart}}]\n").trainings == ()
+    merged = "models: [nano]\nrecipes: [nano-merge]\ntasks: [nano_note]\n"
+    [training] = grid(merged).trainings
+    results = [name for name, _ in training.products]
+    # A merge is made of its inputs, whether or not these are scored.
+    [left] = grid(f"{merged}exclude: [{{adapter: {results[0]}}}]\n").trainings
+    assert left == training
+
+
+def test_a_packed_base_is_one_base_whether_a_recipe_or_an_adapter_says_so(grid: MakeGrid) -> None:
+    made = grid("recipes: [{recipe: nano-quickstart, only: [note], set: {method: qlora}}]\ntasks: [nano_note]\n")
+    assert {cell.subject.held for cell in made.cells} == {QuantizationSpec().model_dump_json()}
+    both = grid("models: [nano]\nrecipes: [{recipe: nano-quickstart, set: {method: qlora}}]\ntasks: [nano_note]\n")
+    assert [job.name for job in planned(both) if job.kind == "evaluate"] == ["nano", "nano (packed)"]
 
 
 def test_only_what_is_not_made_yet_is_asked_for(grid: MakeGrid) -> None:
