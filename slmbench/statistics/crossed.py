@@ -64,8 +64,8 @@ def estimate_over_both(
 
     Half the interval is sqrt(t(k - 1)^2 V_seeds + t(items)^2 V_items): each part has its own Student's t, as the
     variance of a few seeds is known far worse than that of the items. In a range it is bent by Wilson's formula so as
-    not to leave it. V_items is that of the items' means over seeds, as `estimate` has it. Where neither varies it is
-    the `estimate` of those means.
+    not to leave it. V_items is that of the items' means over seeds, as `estimate` has it. Where neither varies, or by
+    chance less than what is left of both, it is the `estimate` of those means.
     Source: Banerjee 1960, "Approximate confidence interval for linear functions of means of k populations when the
     population variances are not equal"; docs/statistics.md for what was measured.
     """
@@ -78,6 +78,8 @@ def estimate_over_both(
     if freedom == 0:  # One cluster.
         return single
     mean, variance = single.value, max(0.0, variance - seeds.left)
+    if seeds.between == 0 and variance == 0:
+        return single
     half_squared = t_quantile(0.975, seeds.freedom) ** 2 * seeds.between + t_quantile(0.975, freedom) ** 2 * variance
     stderr = (seeds.between + variance) ** 0.5
     if bounds is None:

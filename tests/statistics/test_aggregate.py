@@ -70,6 +70,14 @@ def test_one_seed_is_the_estimate_of_its_items() -> None:
     assert seeds_estimate(scores, None, UNIT) == estimate(scores[0].tolist(), range=UNIT)
 
 
+def test_seeds_that_score_on_other_items_leave_no_interval_of_one_point() -> None:
+    scores = np.zeros((2, 20))
+    scores[0, [0, 2, 8]] = scores[1, [1, 5, 12]] = 0.2
+    made = seeds_estimate(scores, None, UNIT)
+    assert made == estimate(scores.mean(0).tolist(), range=UNIT)
+    assert made.ci_low < made.value < made.ci_high
+
+
 def test_seeds_that_agree_are_one_seed_and_seeds_that_do_not_widen() -> None:
     rng = np.random.default_rng(2)
     row = (rng.random(100) < 0.6).astype(float)
