@@ -45,4 +45,4 @@ def training_lines() -> Iterator[str]:
     yield from (" ".join(map(chr, range(33, 127))) for _ in range(4))
     yield from [CODE] * 20
     yield from (f"{word}: " * 60 for word in OPENINGS)
-    yield from islice(documents(0), EARLY_DOCUMENTS, EARLY_DOCUMENTS + DOCUMENTS)
+    yield from islice(documents(0, first=EARLY_DOCUMENTS), DOCUMENTS)
