@@ -127,13 +127,13 @@ def test_every_command_explains_itself(name, capsys):
         (["leaderboard", "nowhere"], 2, "nowhere"),
     ],
 )
-def test_what_cannot_work_says_so_and_ends_with_its_code(arguments, code, said, tmp_path, monkeypatch):
+def test_what_cannot_work_says_so_and_ends_with_its_code(arguments, code, said, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    done = _python("import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))", *arguments)
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    assert main(arguments) == code
+    done = capfd.readouterr()
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
     assert list(tmp_path.rglob("*.json*")) == []
 
 
@@ -142,8 +142,11 @@ def test_offline_error_says_what_to_do(tmp_path, monkeypatch):
     done = _python(
         "import sys; from slmbench.cli import main; sys.exit(main(sys.argv[1:]))", "eval", "nano", "--tasks", "gsm8k"
     )
+    assert done.returncode == 4, done.stderr
     assert "slmbench data pull gsm8k --to DIR" in done.stderr
     assert "SLMBENCH_DATA" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
 
 
 def test_ctrl_c_ends_with_130_and_keeps_finished_samples(tmp_path):

@@ -7,7 +7,8 @@ A case: {"name", "model", "adapter", "out", "overrides": [...], "kills": [step, 
 turn and then let go to its end. at: where in a step it is killed, after the optimiser's step, or between the writing
 and the renaming of a checkpoint; interrupt: it is sent Ctrl-C's signal after the step. disk_kb: in place of kills, the
 second training is on a disk of that size, which is then made larger; needs root, without which the result is null.
-Everything heavy is imported once, before the forks; no tensor is made there.
+Everything heavy is imported once, before the forks, and the memory of a case's step is forecast once; no tensor of
+numbers is computed there.
 """
 
 from __future__ import annotations
@@ -81,6 +82,19 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
     recipe = load_recipe("nano-quickstart", catalog, (f"model={case['model']}", *case["overrides"]))
     with watching(end):
         train_adapter(recipe, case["adapter"], catalog, resolve_model(case["model"], catalog), out=out)
+
+
+def forecast(case: dict[str, Any]) -> None:
+    """Goes through a case's step for its memory here, so that none of the processes that are forked has to."""
+    from slmbench.catalog import default_catalog
+    from slmbench.models import resolve_model
+    from slmbench.recipe import load_recipe
+    from slmbench.training._prepare import prepare_training
+
+    catalog = default_catalog()
+    recipe = load_recipe("nano-quickstart", catalog, (f"model={case['model']}", *case["overrides"]))
+    source = resolve_model(case["model"], catalog)
+    prepare_training(recipe, case["adapter"], catalog, source)
 
 
 def train_on_full_disk(case: dict[str, Any], out: str) -> dict[str, Any] | None:
@@ -163,6 +177,7 @@ def main() -> None:
         # Cases that differ in their kills alone have one training without any.
         key = json.dumps([case["model"], case["adapter"], case["overrides"]])
         if key not in wholes:
+            forecast(case)
             whole = os.path.join(case["out"], "whole")
             train(case, whole, None)
             wholes[key] = result(whole)
