@@ -30,7 +30,11 @@ def left_words(far: JobsProgress) -> list[str]:
     seconds, unknown = far.seconds_left, far.unknown
     if seconds is None:
         return ["time left: ?"]
-    return [f"about {duration(seconds)} left" + (f", {unknown} jobs not counted" if unknown else "")]
+    return [f"about {duration(seconds)} left" + (f", {_jobs(unknown)} not counted" if unknown else "")]
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' if count > 1 else ''}"
 
 
 def running_cells(state: JobState, now: float) -> tuple[str, str, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
 
 DEFAULT_MATRIX_OUT = "slmbench-matrix"
+SEEDS_SHOWN = 4
+"""So many trainings of a recipe are a row each."""
 _OUT = "Where runs, trainings, the leaderboard and the jobs' own folder go."
 
 
@@ -108,10 +110,7 @@ def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
     if as_json:
         show_json([job.as_json() for job in in_order(ready.missing)])
         return
-    rows = [
-        [Cell(job.kind), Cell(job.name), Cell(str(len(job.makes))), *map(Cell, _forecast_words(job))]
-        for job in in_order(ready.missing)
-    ]
+    rows = [[Cell(text) for text in row] for row in _plan_rows(in_order(ready.missing))]
     heads = ["kind", "of", "results", "items", "time", "tokens", "memory"]
     print_lines(table_lines(heads, rows, right=heads[2:]))
     runs = sum(len(job.makes) for job in ready.missing)
@@ -120,20 +119,46 @@ def _show_plan(ready: ReadyMatrix, as_json: bool) -> None:
     if ready.missing:
         known = sum(job.forecast.seconds or 0.0 for job in ready.missing)
         parts = [f"about {duration(known)} of one worker"] if unknown < len(ready.missing) else []
-        parts += [f"no past run tells of {unknown} jobs"] if unknown else []
+        parts += [f"no past run tells of {unknown} job{'s' if unknown > 1 else ''}"] if unknown else []
         show("; ".join(parts))
 
 
-def _forecast_words(job: Job) -> list[str]:
-    forecast = job.forecast
-    memory = forecast.memory_bytes
-    items = "" if job.kind != "evaluate" else "?" if forecast.items is None else f"{forecast.items:,}"
+def _plan_rows(jobs: Sequence[Job]) -> list[list[str]]:
+    """The texts of a table's rows; trainings of one recipe with many seeds are one row."""
+    alike: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        name = job.name if job.kind == "evaluate" else job.name.partition(" seed ")[0]
+        alike.setdefault((job.kind, job.key if job.kind == "evaluate" else name), []).append(job)
+    groups: list[tuple[str, list[Job]]] = []
+    for (_, name), group in alike.items():
+        if len(group) > SEEDS_SHOWN:
+            groups.append((f"{name}, {len(group)} seeds", group))
+        else:
+            groups += [(job.name, [job]) for job in group]
     return [
-        items,
-        "?" if forecast.seconds is None else duration(forecast.seconds),
-        "" if job.kind != "evaluate" else "?" if forecast.tokens is None else f"{forecast.tokens:,}",
-        "?" if memory is None else f"{memory / 1e9:.1f} GB",
+        [group[0].kind, name, str(sum(len(job.makes) for job in group)), *_forecast_words(group)]
+        for name, group in groups
     ]
+
+
+def _forecast_words(group: Sequence[Job]) -> list[str]:
+    """Items, time, tokens, memory: of all of a group, but the memory of one."""
+    told = [job.forecast for job in group]
+    seconds, tokens, items = (_sum(getattr(one, key) for one in told) for key in ("seconds", "tokens", "items"))
+    memory = max(one.memory_bytes or 0 for one in told)
+    scored = group[0].kind == "evaluate"
+    return [
+        "" if not scored else "?" if items is None else f"{items:,.0f}",
+        "?" if seconds is None else duration(seconds),
+        "" if not scored else "?" if tokens is None else f"{tokens:,.0f}",
+        f"{memory / 1e9:.1f} GB" if memory else "?",
+    ]
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """None if one of them isn't known."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
 
 
 def _show_states(states: Sequence[JobState]) -> None:

@@ -109,3 +109,14 @@ def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: py
     # What was written down there is done by its key alone.
     assert main(["matrix", "run-job", "train-nothing", "--out", "o"]) == 2
     assert "no job 'train-nothing'" in capsys.readouterr().err
+
+
+def test_a_dry_run_shows_many_seeds_of_a_recipe_as_one_row(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (matrix / "grid.yaml").write_text(GRID.replace("seeds: 2", "seeds: 6"), encoding="utf-8")
+    assert main(["matrix", "grid.yaml", "--dry-run", "--out", "o"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in said if line.startswith("train ")]
+    assert [row[2:5] for row in rows] == [["6", "seeds", "6"]] * 2
+    assert [line.split()[1:4] for line in said if line.startswith("evaluate ")] == [["nano", "26", "52"]]
+    assert said[-2:] == ["13 of 13 jobs, 38 results to make", "no past run tells of 13 jobs"]
+    assert not (matrix / "o").exists()
