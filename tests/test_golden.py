@@ -53,6 +53,7 @@ eval nano --tasks boolq --suite nano
 eval nano --tasks boolq,boolq --data samples
 eval nano --tasks boolq --data samples --format chatty
 eval nano --tasks boolq --data samples --batch 0
+eval nano --tasks boolq --data samples --engine nosuchengine
 eval nano --tasks boolq --data samples --engine vllm
 eval nano --tasks boolq --data samples --metrics rouge
 eval nano --tasks gsm8k

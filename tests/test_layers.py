@@ -77,7 +77,7 @@ LAYERS: dict[str, int] = {
     "__init__": 12,
     "__main__": 12,
 }
-HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes", "sklearn"}
+HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes", "sklearn", "vllm"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

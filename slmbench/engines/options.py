@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from importlib import metadata
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from slmbench.engines import engine_names
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.registry import Registered, Registry, find
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 AUTO = "auto"
 SETTINGS = {"kv_budget_bytes": "kv_budget", "latency": "latency"}
@@ -17,7 +22,8 @@ SETTINGS = {"kv_budget_bytes": "kv_budget", "latency": "latency"}
 
 @frozen
 class EngineOptions:
-    """How requests are computed. name: of an engine: `shared`, ours, `hf`, lm-eval's own, or one that plugins bring.
+    """How requests are computed. name: of an engine: `shared`, ours, `hf` or `vllm`, lm-eval's, or one that plugins
+    bring.
 
     batch: how many rows' memory may be taken; `auto` for what is free. kv_budget_bytes: of shared prefixes, held at
     most; None for what plain batching's own cache would take. latency: one item after another, each alone. plugins:
@@ -65,7 +71,34 @@ class EngineOptions:
 
         libraries = f"lm-eval-{lm_eval.__version__}/transformers-{transformers.__version__}/torch-{torch.__version__}"
         own = f"{self.name}@{self.registered.version}" if self.registered.plugin else self.name
-        return f"{own}/{libraries}"
+        return "/".join([own, libraries, *(f"{name}-{there}" for name, there, _, _ in self._needs() if there)])
+
+    @property
+    def apart(self) -> bool:
+        """Whether the engine reads a model's files itself, and is given a `slmbench.models.ModelApart`."""
+        return bool(self.registered.facts.get("apart"))
+
+    def require(self) -> None:
+        """Raises UsageError, with how to have it, if a package that the engine needs isn't installed or is too old."""
+        for name, there, asked, how in self._needs():
+            if there is None:
+                raise UsageError(f"engine {self.name!r} needs {name}, which isn't installed: {how}")
+            if asked and not asked.contains(there, prereleases=True):
+                raise UsageError(f"engine {self.name!r} needs {name}{asked}, and here is {there}: {how}")
+
+    def _needs(self) -> list[tuple[str, str | None, SpecifierSet, str]]:
+        """(package, its version here or None, which ones will do, how to have it) of each that the engine needs."""
+        from packaging.requirements import Requirement
+
+        found = []
+        for text, how in self.registered.facts.get("needs", {}).items():
+            wanted = Requirement(text)
+            try:
+                there: str | None = metadata.version(wanted.name)
+            except metadata.PackageNotFoundError:
+                there = None
+            found.append((wanted.name, there, wanted.specifier, how))
+        return found
 
     def is_its_own(self, error: BaseException) -> bool:
         """Whether an error is a plugin's engine's, and not one that slmbench has words for already."""

@@ -4,7 +4,7 @@ from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._evaluate import evaluate_tasks
 from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import refuse_unscorable
-from slmbench.evaluation._options import EvaluationOptions
+from slmbench.evaluation._options import EvaluationOptions, require_engine
 from slmbench.evaluation._parity import SentRequest, sent_requests
 from slmbench.evaluation._race import Opponent, drawn
 from slmbench.evaluation._rescore import SavedAnswers, needs_rows, rescore, rows_answered, saved_answers
@@ -28,6 +28,7 @@ __all__ = [
     "items_sha256",
     "needs_rows",
     "refuse_unscorable",
+    "require_engine",
     "rescore",
     "rows_answered",
     "saved_answers",

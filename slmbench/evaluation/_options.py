@@ -44,3 +44,13 @@ class EvaluationOptions:
         """The engine as these options want it. tasks: whose plugins may bring it. Raises UsageError."""
         plugins = None if self.engine in engine_names() else engines_of(tasks)
         return EngineOptions(self.engine, self.batch, self.kv_budget_bytes, self.latency, plugins)
+
+
+def require_engine(name: str, tasks: Iterable[Task]) -> EngineOptions:
+    """The engine of that name, with its own settings. Raises UsageError if what it needs isn't installed.
+
+    tasks: whose plugins may bring it.
+    """
+    engine = EvaluationOptions(out="", engine=name).chosen(tasks)
+    engine.require()
+    return engine

@@ -74,7 +74,7 @@ def finish(
         if theirs is not None and abs(theirs - metric.value) > MEAN_TOLERANCE:
             raise SlmbenchError(f"{task.name}/{metric.name}: lm-eval says {theirs}, the samples say {metric.value}")
     counted = {name: n for name, n in sorted(remarks.items()) if n}
-    cost = _cost(rows, run.resumed, latency, engine.engine.computed_rows, choice_ms).model_dump(exclude_unset=True)
+    cost = _cost(rows, run.resumed, latency, engine, choice_ms).model_dump(exclude_unset=True)
     samples = [SampleRecord(**row) for row in rows]
     return run.finish(
         samples, {"metrics": [metric.model_dump() for metric in metrics], "cost": cost, "remarks": counted}, pseudo
@@ -156,7 +156,7 @@ def _remarks(task: Task, example: Example, row: JsonObject, format: Format) -> C
 
 
 def _cost(
-    rows: Sequence[JsonObject], resumed: int, latency: bool, batch_rows: int | None, choice_ms: float | None
+    rows: Sequence[JsonObject], resumed: int, latency: bool, engine: JournaledEngine, choice_ms: float | None
 ) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
     seconds = sum(row["compute_ms"] for row in rows) / 1000
@@ -169,13 +169,14 @@ def _cost(
         latency_p50_ms=round(_quantile(latencies, 50), 3) if latencies else None,
         latency_p90_ms=round(_quantile(latencies, 90), 3) if latencies else None,
         ram_peak_B=peak_memory_bytes(),
-        vram_peak_B=peak_vram_bytes(),
+        # What another program takes of a GPU, torch doesn't know here.
+        vram_peak_B=None if engine.options.apart else peak_vram_bytes(),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         n_truncated=sum(row["truncated"] for row in rows if row["epoch"] == 0),  # Prompts, not samples.
         n_resumed=resumed,
         # What an automatic batch came to, halvings included.
-        batch_rows=batch_rows,
+        batch_rows=engine.engine.computed_rows,
         **({} if choice_ms is None else {"choice_ms": round(choice_ms, 3)}),
     )
 

@@ -13,7 +13,7 @@ from importlib import metadata
 from slmbench.paths import bundled_root, package_dir
 from slmbench.values import JsonObject
 
-PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "bitsandbytes")
+PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "bitsandbytes", "vllm")
 
 # NVIDIA's driver on a machine, on one of Tegra, through Windows; AMD's.
 _GPU_SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg", "/dev/kfd")

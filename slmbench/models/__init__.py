@@ -1,8 +1,9 @@
 """Models and adapters: from a name to weights in memory, with what identifies both."""
 
 from slmbench.models._adapters import AdapterInfo, held_as, is_whole_model, read_adapter
+from slmbench.models._apart import ModelApart, check_requested, is_apart, let_go, load_apart
 from slmbench.models._attach import Attached, adapter_on, attach, attach_adapter
-from slmbench.models._base import check_base, check_source, other_base
+from slmbench.models._base import check_base, check_source, judge_base, other_base
 from slmbench.models._core import adapter_of, core_model, dispatches_attention, exchange_attention
 from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._exchange import exchanged, holds_as_stored
@@ -10,13 +11,14 @@ from slmbench.models._files import TensorPlace, asked_by, check_files, file_tens
 from slmbench.models._gguf import describe_gguf, is_gguf
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer, model_folder
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
-from slmbench.models._peft_config import check_patterns
+from slmbench.models._peft_config import check_config, check_patterns
 from slmbench.models._source import ModelSource, is_model_here, refuse_unknown, resolve_model
 
 __all__ = [
     "AdapterInfo",
     "Attached",
     "LoadedModel",
+    "ModelApart",
     "ModelSource",
     "TensorPlace",
     "adapter_of",
@@ -26,8 +28,10 @@ __all__ = [
     "attach_adapter",
     "bind_model",
     "check_base",
+    "check_config",
     "check_files",
     "check_patterns",
+    "check_requested",
     "check_source",
     "core_model",
     "describe_gguf",
@@ -38,9 +42,13 @@ __all__ = [
     "has_template",
     "held_as",
     "holds_as_stored",
+    "is_apart",
     "is_gguf",
     "is_model_here",
     "is_whole_model",
+    "judge_base",
+    "let_go",
+    "load_apart",
     "load_config",
     "load_model",
     "load_tokenizer",

@@ -57,8 +57,9 @@ def load_model(
     *,
     dtype: str = "auto",
     quantization: QuantizationSpec | None = None,
+    on_cpu: bool = False,
 ) -> LoadedModel:
-    """Loads weights and tokenizer, onto a GPU where there is one.
+    """Loads weights and tokenizer, onto a GPU where there is one, unless on_cpu.
 
     dtype: of the weights, or of those that stay unpacked; auto: as the source says, and where that is auto too, float32
     on a CPU and bfloat16 or float16 on a GPU. quantization: the linear layers are packed by bitsandbytes, but not the
@@ -74,6 +75,7 @@ def load_model(
     source = evolve(source, architecture="seq2seq" if config.is_encoder_decoder else "causal")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights_dtype = _dtype(source.dtype if dtype == "auto" else dtype, device)
+    device = "cpu" if on_cpu else device
     options: dict[str, Any] = {}
     if quantization is not None:
         if getattr(config, "quantization_config", None) is not None:

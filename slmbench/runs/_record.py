@@ -239,7 +239,7 @@ class CostPart(Part):
     latency_p50_ms: median milliseconds of an item that is alone; null unless --latency
     latency_p90_ms: their 90th percentile, in milliseconds
     ram_peak_B: peak resident memory of the process, bytes
-    vram_peak_B: peak memory of the GPU, bytes; null without one
+    vram_peak_B: peak memory of the GPU, bytes; null without one, or if another program computed, as vLLM
     tokens_in: tokens of all prompts
     tokens_out: tokens of all answers
     n_truncated: prompts that were cut to the model's window
@@ -281,8 +281,8 @@ class RunIdentity(Part):
     generation: the settings of lm-eval that texts were written with; {} of a choice task
     scorer: what answers were scored by
     sandbox: where programs ran; null if none did
-    engine: what computed the answers, as shared, hf or a plugin's
-    engine_version: its name, a plugin's with its version and its file's digest, and lm-eval, transformers and torch
+    engine: what computed the answers, as shared, hf, vllm or a plugin's
+    engine_version: its name, a plugin's with its version and its file's digest, and lm-eval, transformers, torch, vLLM
     batch_size: rows at once, or auto
     latency: single stream if each item was computed alone; not there otherwise
     kv_budget_B: bytes that keys and values may take, if that was set

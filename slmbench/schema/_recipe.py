@@ -10,7 +10,7 @@ from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
-EngineName = Annotated[str, Field(min_length=1, examples=["shared", "hf"])]
+EngineName = Annotated[str, Field(min_length=1, examples=["shared", "hf", "vllm"])]
 """slmbench's own engines, and those that plugins bring."""
 FormatName = Annotated[str, Field(min_length=1, examples=["plain", "chat", "toon"])]
 """slmbench's own formats, and those that plugins bring."""

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from slmbench.catalog import Catalog
 from slmbench.errors import UsageError
-from slmbench.evaluation import EvaluationOptions, evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, evaluate_tasks, require_engine
 from slmbench.formats import Format
 from slmbench.merge_recipe import MergeRecipe
 from slmbench.merging import MergePlan, merge, merged_tensors
@@ -83,11 +83,13 @@ class Yardstick:
         tasks = {task: self.held[task].only(rows) for task, rows in parts.items()}
         with tempfile.TemporaryDirectory() as out:
             evaluation = self.recipe.evaluation
+            # A candidate is in memory alone: an engine that reads files itself scores what comes of the search.
+            apart = require_engine(evaluation.engine, [one.task for one in tasks.values()]).apart
             options = EvaluationOptions(
                 out=out,
                 format=self.style.name,
                 batch=evaluation.batch,
-                engine=evaluation.engine,
+                engine="shared" if apart else evaluation.engine,
                 seed=self.recipe.spec.seed,
             )
             runs = evaluate_tasks(model, [one.task for one in tasks.values()], options)

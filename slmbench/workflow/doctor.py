@@ -27,9 +27,10 @@ HUB_WAIT_S = 1.0
 LITTLE_DISK_BYTES = 5_000_000_000
 LITTLE_MEMORY_BYTES = 2_000_000_000
 _LLAMA_CPP = ("llama-server", "llama-quantize", "llama-cli")
-# Beside what is always installed: package -> what it brings.
+# Beside what is always installed: package -> (what it brings, what is installed for it).
 _MORE = {
-    "mergekit": "merge methods `mergekit/...`",
+    "mergekit": ("merge methods `mergekit/...`", "mergekit"),
+    "vllm": ("`--engine vllm`", "'slmbench[vllm]' (in an environment of its own, for a GPU)"),
 }
 _KNOWN = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "huggingface-hub")
 
@@ -178,11 +179,11 @@ def _programs() -> Iterator[Symptom]:
     else:
         mend = "build it, or take a release (github.com/ggml-org/llama.cpp), and put its programs on the PATH"
         yield Symptom("llama.cpp", "limited", "not on the PATH: GGUF files are read, but not quantised or served", mend)
-    for package, brings in _MORE.items():
+    for package, (brings, asked) in _MORE.items():
         try:
             yield Symptom(package, "ok", f"{metadata.version(package)}: {brings}")
         except metadata.PackageNotFoundError:
-            mend = f"{sys.executable} -m pip install {package}"
+            mend = f"{sys.executable} -m pip install {asked}"
             yield Symptom(package, "limited", f"isn't installed: no {brings}", mend)
 
 

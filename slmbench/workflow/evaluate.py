@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from attrs import evolve, field, frozen
 
-from slmbench.adapters import AdapterBank
+from slmbench.adapters import AdapterBank, AdaptersByRequest
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase, say
 from slmbench.errors import UsageError
@@ -27,7 +28,10 @@ from slmbench.models import (
     LoadedModel,
     ModelSource,
     held_as,
+    is_apart,
     is_whole_model,
+    let_go,
+    load_apart,
     load_model,
     refuse_unknown,
     resolve_model,
@@ -106,7 +110,7 @@ def evaluate(
     QLoRA's; `auto` sends each item to the adapter that the router chooses. router: its folder, as `slmbench route fit`
     writes it. force_base: whatever model it was made on.
     format: plain, chat or toon; by default that of the adapter's (or model's) training, else plain.
-    batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's own, hf, or one that plugins bring.
+    batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's hf or vllm, or one that plugins bring.
     kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
@@ -182,7 +186,8 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
 
     The base is loaded once, and adapters are exchanged on it.
     """
-    plan.options.chosen(tasks)  # An unknown engine is told before a model is looked for.
+    # An unknown engine, and one that isn't installed, is told before a model is looked for.
+    apart = _check_engine(plan, tasks)
     against: dict[str, Opponent] = {}
     if plan.against:
         with phase("reading runs"):
@@ -208,11 +213,11 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
     said: set[str] = set()
     runs: list[Run] = []
     if plan.base or adapters:
-        loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held)
-        with AdapterBank(loaded, bank_bytes(loaded)) as bank:
+        loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held, apart=apart)
+        with _let_go(loaded, ours), _adapters_over(loaded) as bank:
             for name, folder in _named(adapters, plan.choices).items():
                 bank.add(name, folder, force_base=plan.force_base)
-            routes = [Routed(bank, _on(loaded, choice)) for choice in plan.choices]
+            routes = [Routed(bank, _on(loaded, choice)) for choice in plan.choices if isinstance(bank, AdapterBank)]
             encoded: Encoded = {}  # Base and adapters are sent the same ids.
             if plan.base:
                 said |= set(format_remarks(loaded, style))
@@ -228,15 +233,54 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
         del loaded, bank
     for folder, dtype in whole.items():
         assert isinstance(given, ModelSource)
-        alone = _as_trained(given, folder, catalog, dtype)
+        alone = _as_trained(given, folder, catalog, dtype, apart)
         said |= set(format_remarks(alone, style))
-        runs += evaluate_tasks(alone, tasks, options, against=against)
+        with _let_go(alone, ours):
+            runs += evaluate_tasks(alone, tasks, options, against=against)
     for run in runs:
         n = run.record["dataset"]["n"]
         for remark, count in run.record.get("remarks", {}).items():
             if remark not in said:  # Told before the first of its runs.
                 say(f"{run.run_id}: {remark}: {count} of {n}")
     return runs
+
+
+def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, adapters: Sequence[str]) -> LoadedModel:
+    """A base as the plan's engine wants it and adapters were trained on it (`held_as`). Raises what loading does."""
+    return _load_held(source, *held_as(adapters), apart=_check_engine(plan, tasks))
+
+
+def _check_engine(plan: EvaluationPlan, tasks: Sequence[Task]) -> bool:
+    """Whether the plan's engine reads a model's files itself. Raises UsageError for what it can't be asked."""
+    engine = plan.options.chosen(tasks)
+    engine.require()
+    if isinstance(plan.model, LoadedModel) and engine.apart != is_apart(plan.model):
+        raise UsageError(
+            f"{plan.model.source.name!r} is in memory, and engine {engine.name!r} reads a model's files itself; give "
+            "its name, folder or hub id, or take engine shared"
+            if engine.apart
+            else f"{plan.model.source.name!r} was read without its weights, which engine {engine.name!r} computes with"
+        )
+    if engine.apart and plan.choices:
+        raise UsageError(
+            f"{plan.choices[0].name}: engine {engine.name!r} sends all items of a run to one adapter; take --engine "
+            "shared, or give the adapters' folders to have a row of each"
+        )
+    return engine.apart
+
+
+def _adapters_over(loaded: LoadedModel) -> AdapterBank | AdaptersByRequest:
+    return AdaptersByRequest(loaded) if is_apart(loaded) else AdapterBank(loaded, bank_bytes(loaded))
+
+
+@contextlib.contextmanager
+def _let_go(loaded: LoadedModel, ours: bool) -> Iterator[None]:
+    """Ends what holds a model's weights after the block, if it is in another program; the caller's stays."""
+    try:
+        yield
+    finally:
+        if ours:
+            let_go(loaded)
 
 
 def _with_router(plan: EvaluationPlan) -> EvaluationPlan:
@@ -307,15 +351,29 @@ def _held_whole(folder: str) -> str:
         ) from None
 
 
-def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str) -> LoadedModel:
+def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str, apart: bool) -> LoadedModel:
     """The model that a training of all weights, or a merge, made of a source."""
     whole = resolve_model(folder, catalog)
     name = f"{source.name}-{whole.name}"
-    return load_model(evolve(whole, name=name, family=source.family, twin=source.twin), dtype=dtype)
+    whole = evolve(whole, name=name, family=source.family, twin=source.twin)
+    return load_apart(whole, dtype=dtype) if apart else load_model(whole, dtype=dtype)
 
 
-def _load_held(source: ModelSource, dtype: str, quantization: QuantizationSpec | None) -> LoadedModel:
-    """A base held as its adapters were trained on it (`held_as`): in their dtype, packed where they are QLoRA's."""
+def _load_held(
+    source: ModelSource, dtype: str, quantization: QuantizationSpec | None, *, apart: bool = False
+) -> LoadedModel:
+    """A base held as its adapters were trained on it (`held_as`): in their dtype, packed where they are QLoRA's.
+
+    apart: for an engine that reads it itself. Raises UsageError for a packed one then.
+    """
+    if apart:
+        if quantization is not None:
+            raise UsageError(
+                f"these adapters were trained on a base packed as {quantization.type}, as this engine holds none; take "
+                "--engine shared, or merge each into its base (`slmbench export ADAPTER --to merged`)"
+            )
+        with phase(f"reading {source.name}"):
+            return load_apart(source, dtype=dtype)
     if quantization is not None:
         say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
     with phase(f"loading {source.name}"):

@@ -81,6 +81,8 @@ def _merge(work: JsonObject, out: str, catalog: Catalog, results: JobResults) ->
 
 def _evaluate(job: Job, out: str, catalog: Catalog, results: JobResults) -> None:
     """The job's cells that are still to be made; the base is loaded once for all of them."""
+    from slmbench.models import let_go
+
     work = EvaluationWork.of_json(job.work)
     wanted = set(job.makes)
     cells = [cell for cell in work.cells if cell.key in wanted]
@@ -93,6 +95,8 @@ def _evaluate(job: Job, out: str, catalog: Catalog, results: JobResults) -> None
         }
         for names, subjects in _alike(by_subject).items():
             loaded = _score(work, asking, names, subjects, folders, loaded, out, catalog, results)
+    if loaded is not None:
+        let_go(loaded)
 
 
 def _alike(by_subject: dict[GridSubject, list[GridCell]]) -> dict[tuple[str, ...], dict[GridSubject, list[GridCell]]]:
@@ -114,9 +118,9 @@ def _score(
     catalog: Catalog,
     results: JobResults,
 ) -> LoadedModel | None:
-    from slmbench.models import held_as, is_whole_model, load_model, resolve_model
+    from slmbench.models import is_apart, is_whole_model, resolve_model
     from slmbench.task import Settings
-    from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, ready_evaluation
+    from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, held_base, ready_evaluation
 
     plan = EvaluationPlan(
         model=work.model,
@@ -131,13 +135,18 @@ def _score(
     put_on = {one: path for one, path in folders.items() if one in subjects and path and one not in whole}
     bases = [one for one in subjects if folders[one] is None]
     if (bases or put_on) and loaded is None:
-        dtype, packing = held_as([str(path) for path in folders.values() if path and not is_whole_model(path)])
-        loaded = load_model(resolve_model(work.model, catalog, twin=work.twin), dtype=dtype, quantization=packing)
-    for group, model in (({one: None for one in bases}, loaded), (put_on, loaded), (whole, work.model)):
+        kept = [str(path) for path in folders.values() if path and not is_whole_model(path)]
+        loaded = held_base(plan, tasks, resolve_model(work.model, catalog, twin=work.twin), kept)
+    groups: list[dict[GridSubject, str | None]] = [dict.fromkeys(bases), {**put_on}]
+    if loaded is not None and is_apart(loaded):
+        groups = [groups[0] | groups[1]]  # What reads the base is begun once, and has to know of adapters then.
+    asked_of: list[tuple[dict[GridSubject, str | None], str | LoadedModel | None]]
+    asked_of = [*((one, loaded) for one in groups), ({**whole}, work.model)]
+    for group, model in asked_of:
         if not group or model is None:
             continue
         paths = tuple(path for path in group.values() if path)
-        asked = evolve(plan, model=model, adapters=paths, base=not paths)
+        asked = evolve(plan, model=model, adapters=paths, base=None in group.values())
         runs = iter(evaluate_plan(asked, tasks, catalog))
         for subject in group:
             for cell in subjects[subject]:

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.evaluation import EvaluationOptions, refuse_unscorable
+from slmbench.evaluation import EvaluationOptions, refuse_unscorable, require_engine
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard, RunProblems
 from slmbench.recipe import Recipe
@@ -60,6 +60,7 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     load_format(recipe.spec.format, formats_of(tasks, catalog))
     quiet_libraries()
     refuse_unscorable(tasks, allow_unsafe_code=plan.allow_unsafe_code)
+    require_engine(recipe.spec.evaluation.engine, tasks)
     return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))
 
 

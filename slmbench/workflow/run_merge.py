@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.evaluation import EvaluationOptions, refuse_unscorable
+from slmbench.evaluation import EvaluationOptions, refuse_unscorable, require_engine
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard, RunProblems
 from slmbench.merge_recipe import MergeRecipe
@@ -63,6 +63,7 @@ def ready_merge_run(plan: RunPlan, catalog: Catalog) -> ReadyMergeRun:
     load_format(recipe.format, formats_of(tasks, catalog))
     quiet_libraries()
     refuse_unscorable(tasks, allow_unsafe_code=plan.allow_unsafe_code)
+    require_engine(recipe.evaluation.engine, tasks)
     return ReadyMergeRun(plan=plan, merges=merges, adapters=adapters, tasks=tuple(tasks))
 
 
