@@ -42,7 +42,7 @@ class AdaptersByRequest:
         apart = self.base.model
         assert isinstance(apart, ModelApart)
         info = check_base(self.base, folder, force=force_base)
-        rank = check_requested(info, apart, self.base.dtype)
+        shape = check_requested(info, apart, self.base.dtype)
         check_config(info, apart)
         tokenizer, notices = own_tokenizer(info, self.base.tokenizer)
         if tokenizer is not self.base.tokenizer and tokenizer.get_vocab() != self.base.tokenizer.get_vocab():
@@ -54,7 +54,7 @@ class AdaptersByRequest:
             notices.insert(0, f"on a base that is not its own, as requested: adapter {info.name!r} {info.forced}")
         elif remark := judge_base(info, self.base).remark:
             notices.insert(0, remark)
-        apart.ranks.append(rank)
+        apart.loras.append(shape)
         told = (*self.base.notices, *notices)
         self._tuned[name] = evolve(self.base, adapter=info, tokenizer=tokenizer, notices=told)
         return info

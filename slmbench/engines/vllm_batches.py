@@ -15,7 +15,7 @@ from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.engines.sampling import stream_of
 from slmbench.engines.vllm_lm import RANKS, Finished, max_lora_rank, vllm_class
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.models import LoadedModel, ModelApart
+from slmbench.models import LoadedModel, LoraShape, ModelApart
 from slmbench.values import JsonObject
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ DEFAULT_TOKENS = 256
 class Started:
     """A vLLM with a base's weights, for all that is asked of it and of its adapters.
 
-    rank: an adapter's, at most; 0 if none is to be asked for.
+    room: for adapters' ranks and modules; rank 0 if none is to be asked for.
     """
 
-    def __init__(self, lm: VLLM, rank: int) -> None:
+    def __init__(self, lm: VLLM, room: LoraShape) -> None:
         self.lm: Any = lm
-        self.rank = rank
+        self.room = room
         self._requests: dict[str, Any] = {}
 
     def use(self, loaded: LoadedModel) -> Any:
@@ -196,20 +196,27 @@ class VLLMBatches:
             ) from error
 
     def _started(self) -> Any:
-        rank = max(self.apart.ranks, default=0)
+        loras = self.apart.loras
+        asked = LoraShape(max((one.rank for one in loras), default=0), frozenset().union(*(s.targets for s in loras)))
         reader = self.apart.reader
-        if not isinstance(reader, Started) or reader.rank < rank:
+        fits = isinstance(reader, Started) and asked.rank <= reader.room.rank and asked.targets <= reader.room.targets
+        if not isinstance(reader, Started) or not fits:
             self.apart.close()
-            reader = self.apart.reader = self._start(rank)
+            reader = self.apart.reader = self._start(asked)
         return reader.use(self.loaded)
 
-    def _start(self, rank: int) -> Started:
+    def _start(self, room: LoraShape) -> Started:
+        rank = room.rank
         if rank > RANKS[-1]:
             raise UsageError(
                 f"an adapter of rank {rank}: vLLM takes {RANKS[-1]} at most; take --engine shared, or merge it into "
                 "its base (`slmbench export --to merged`)"
             )
-        lora = {"enable_lora": True, "max_lora_rank": max_lora_rank([rank])} if rank else {}
+        lora: JsonObject = {}
+        if rank:
+            lora = {"enable_lora": True, "max_lora_rank": max_lora_rank([rank])}
+            # Otherwise the head has room for one, too, and on a CPU vLLM 0.32 fails there where prompts are scored.
+            lora["lora_target_modules"] = sorted(room.targets)
         with phase(f"starting vLLM with {self.loaded.source.name}"):
             try:
                 lm = vllm_class()(
@@ -229,7 +236,7 @@ class VLLMBatches:
                     f"{self.loaded.dtype}, {self.window} tokens long: {_said(error)}; what it wrote above says more. "
                     "--engine shared does without it"
                 ) from error
-        return Started(lm, rank)
+        return Started(lm, room)
 
 
 def _said(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Models and adapters: from a name to weights in memory, with what identifies both."""
 
 from slmbench.models._adapters import AdapterInfo, held_as, is_whole_model, read_adapter
-from slmbench.models._apart import ModelApart, check_requested, is_apart, let_go, load_apart
+from slmbench.models._apart import LoraShape, ModelApart, check_requested, is_apart, let_go, load_apart
 from slmbench.models._attach import Attached, adapter_on, attach, attach_adapter
 from slmbench.models._base import check_base, check_source, judge_base, other_base
 from slmbench.models._core import adapter_of, core_model, dispatches_attention, exchange_attention
@@ -18,6 +18,7 @@ __all__ = [
     "AdapterInfo",
     "Attached",
     "LoadedModel",
+    "LoraShape",
     "ModelApart",
     "ModelSource",
     "TensorPlace",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from slmbench.errors import UsageError
 from slmbench.models._adapters import AdapterInfo
@@ -19,6 +19,14 @@ from slmbench.values import Config, Model
 ELSEWHERE = "take --engine shared or hf"
 
 
+@frozen
+class LoraShape:
+    """What another program has to make room for. rank: the largest; targets: last parts of its modules' names."""
+
+    rank: int
+    targets: frozenset[str]
+
+
 class Reader(Protocol):
     """The other program, with the weights."""
 
@@ -29,15 +37,15 @@ class Reader(Protocol):
 class ModelApart:
     """In a model's place in a `LoadedModel`: its config and shapes.
 
-    folder: its files. device: where it is computed, as torch names it. ranks: the largest rank of each adapter that
-    will be asked for; adapters that are added are added here. reader: who has read the files, None if nobody has.
+    folder: its files. device: where it is computed, as torch names it. loras: of the adapters that will be asked for.
+    reader: who has read the files, None if nobody has.
     """
 
     def __init__(self, skeleton: Model, folder: str, device: str) -> None:
         self.skeleton = skeleton
         self.folder = folder
         self.device = device
-        self.ranks: list[int] = []
+        self.loras: list[LoraShape] = []
         self.reader: Reader | None = None
 
     @property
@@ -102,8 +110,8 @@ def let_go(loaded: LoadedModel) -> None:
         loaded.model.close()
 
 
-def check_requested(info: AdapterInfo, apart: ModelApart, dtype: str) -> int:
-    """The largest rank of an adapter that another program reads, which has to be plain LoRA on linear layers.
+def check_requested(info: AdapterInfo, apart: ModelApart, dtype: str) -> LoraShape:
+    """What an adapter asks of another program, which has to be plain LoRA on linear layers.
 
     Raises UsageError for anything else: what of an adapter such a program leaves out, it leaves out without a word.
     """
@@ -134,7 +142,7 @@ def check_requested(info: AdapterInfo, apart: ModelApart, dtype: str) -> int:
             f"{who}: its base is held in float32, and on a GPU this engine computes LoRA in bfloat16 and float16 "
             f"alone: {_otherwise(info)}"
         )
-    modules, rank = dict(apart.named_modules()), 0
+    modules, rank, targets = dict(apart.named_modules()), 0, set()
     for key, shape in info.shapes.items():
         name, _, factor = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
         module = modules.get(name)
@@ -142,8 +150,8 @@ def check_requested(info: AdapterInfo, apart: ModelApart, dtype: str) -> int:
         wanted = {"lora_A": sides[0], "lora_B": sides[1]}.get(factor)
         if wanted is None or len(shape) != 2:
             raise UsageError(
-                f"{who}: its tensor {key} is no LoRA of a linear layer of {apart.config.model_type}; this engine takes "
-                f"these alone: {_otherwise(info)}"
+                f"{who}: its tensor {key} is not a LoRA's of a linear layer of {apart.config.model_type}; this engine "
+                f"takes these alone: {_otherwise(info)}"
             )
         if shape[1 if factor == "lora_A" else 0] != wanted:
             raise UsageError(
@@ -151,7 +159,8 @@ def check_requested(info: AdapterInfo, apart: ModelApart, dtype: str) -> int:
                 f"inputs and {sides[1]} outputs; it was trained on a model of another shape"
             )
         rank = max(rank, shape[0 if factor == "lora_A" else 1])
-    return rank
+        targets.add(name.rpartition(".")[2])
+    return LoraShape(rank, frozenset(targets))
 
 
 def _otherwise(info: AdapterInfo) -> str:

@@ -130,6 +130,7 @@ def test_base_and_adapters_score_as_with_hf_and_are_ranked_with_it(scored: Any) 
 def test_one_vllm_serves_a_base_and_its_adapters_and_is_ended(scored: Any, adapters: list[str]) -> None:
     *_, [made], asked, ended = scored
     assert (made["enable_lora"], made["max_lora_rank"]) == (True, 32)
+    assert made["lora_target_modules"] == ["down_proj", "q_proj", "v_proj"]
     assert (made["dtype"], made["max_model_len"], made["generation_config"]) == ("float32", 1024, "vllm")
     assert ended == [made["model"]]
     requests = [one for one, _, _ in asked]

@@ -69,6 +69,7 @@ class LLM:
         enable_lora: bool,
         max_lora_rank: int,
         generation_config: str,
+        lora_target_modules: list[str] | None = None,
     ) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
