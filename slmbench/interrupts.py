@@ -62,8 +62,10 @@ def stoppable() -> Iterator[Interrupt]:
 
 
 @contextlib.contextmanager
-def deferred(noted: Interrupt, told: str) -> Iterator[None]:
+def deferred(noted: Interrupt, told: str, numbers: Sequence[int] = SIGNALS) -> Iterator[None]:
     """For the length of the block the first signal is noted and `told`; a second one raises KeyboardInterrupt at once.
+
+    numbers: of the signals; what others do stays.
 
     The block looks at `noted` and ends itself. Where it has come to its own end instead, KeyboardInterrupt is raised
     after it. Outside the main thread, which alone gets signals, nothing is deferred.
@@ -77,7 +79,7 @@ def deferred(noted: Interrupt, told: str) -> Iterator[None]:
         # Not from here: the signal may have come in the middle of a write.
         threading.Thread(target=console.say, args=(told,), daemon=True).start()
 
-    with _handled_by(note):
+    with _handled_by(note, numbers):
         yield
     if noted:
         raise KeyboardInterrupt

@@ -20,9 +20,9 @@ from slmbench.schema import EvaluationSpec, OptimSpec, RecipeSpec, SuiteSpec, pa
 from slmbench.values import JsonObject
 from slmbench.yamlfile import Document, Location, read_yaml
 
-# Neither changes a weight: what a recipe is called, how it is scored, watched, saved and guarded.
+# Neither changes a weight: what a recipe is called, how it is scored, shared out, watched, saved and guarded.
 _WITHOUT_EFFECT = {
-    *("adapters", "checkpoint", "evaluation", "log_every_steps", "memory_limit_gb", "on_contamination"),
+    *("adapters", "checkpoint", "evaluation", "launch", "log_every_steps", "memory_limit_gb", "on_contamination"),
     *("kind", "optim", "source", "summary", "sweep", "variants"),
 }
 KINDS = ("train", "merge")
@@ -30,7 +30,7 @@ _NOT_IN_VARIANTS = ("variants", "sweep", "kind")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
 # Of each pair a recipe has one.
 _EITHER = (("optim.steps", "optim.epochs"), ("evaluation.suite", "evaluation.tasks"))
-_LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoint", "evaluation")
+_LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoint", "launch", "evaluation")
 
 TWIN_ROWS = 24
 TWIN_STEPS = 6

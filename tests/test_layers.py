@@ -260,6 +260,7 @@ OWN_JSON = {
     "sandbox/_wire.py": "bounded frames, in a process that has nothing but the sandbox; checked there",
     "runs/_versions.py": "a record in memory, to hold it to the model that will read it",
     "seal.py": "a record in memory, as it will be read back",
+    "training/_launch.py": "what processes of one training leave each other in a folder that nobody else may write to",
     "twins/_configs.py": "the config in memory, as transformers writes it",
     "twins/_tokenizers.py": "the tokenizer in memory, as tokenizers writes it",
 }

@@ -340,6 +340,7 @@ def test_settings_that_only_watch_save_or_guard_leave_an_adapters_digest_alone(r
     loaded = load_recipe(recipe, default_catalog())
     for override in (
         "checkpoint.every_steps=3",
+        "launch.processes=4",
         "log_every_steps=1",
         "memory_limit_gb=5",
         "on_contamination=warn",

@@ -75,7 +75,15 @@ def _print_plan(recipe: Recipe, name: str, prepared: Preparation, out: str) -> N
         counts += (part["dropped_rows"], plan["validation_rows"].get(task, 0), drawn["rows"])
         rows.append([Cell(task), *(Cell(f"{n:,}") for n in counts), Cell(f"{drawn['share']:.1%}")])
     print_lines([f"  {line}" for line in table_lines(header, rows, right=header[1:])])
-    show(f"  memory, forecast: {prepared.forecast.total_bytes / 1e9:.2f} GB")
+    show(f"  memory, forecast: {_memory(prepared.forecast.total_bytes / 1e9, spec.launch.processes)}")
+
+
+def _memory(each_gb: float, processes: int) -> str:
+    return (
+        f"{each_gb:.2f} GB"
+        if processes == 1
+        else f"{each_gb:.2f} GB in each of {processes} processes, {processes * each_gb:.2f} GB in all"
+    )
 
 
 def print_evaluation(ready: ReadyRun, catalog: Catalog) -> None:

@@ -153,6 +153,10 @@ class Console:
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
 
+    @property
+    def is_live(self) -> bool:
+        return self._live
+
     def say(self, text: str) -> None:
         """A line for the person, on stderr."""
         self._write(sys.stderr, visible(text))

@@ -2,7 +2,7 @@
 
 from slmbench.machine.accelerator import Accelerator, accelerator, bitsandbytes_libraries
 from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
-from slmbench.machine.facts import code, gpus, hardware, packages, processors
+from slmbench.machine.facts import code, gpus, hardware, packages, processors, usable_cores
 from slmbench.machine.memory import (
     available_bytes,
     is_out_of_memory,
@@ -30,4 +30,5 @@ __all__ = [
     "reset_peak_memory",
     "resident_bytes",
     "treat_freed",
+    "usable_cores",
 ]

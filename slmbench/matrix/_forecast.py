@@ -177,7 +177,7 @@ class PastCosts:
                 except (FileError, OSError):
                     continue
                 took += [] if record.train_s is None else [record.train_s]
-                memory += [] if record.ram_peak_bytes is None else [record.ram_peak_bytes]
+                memory += [] if record.ram_peak_bytes is None else [record.ram_peak_bytes * (record.processes or 1)]
         return JobForecast(
             seconds=LOADING_S + len(training.products) * statistics.fmean(took) if took else None,
             memory_bytes=max(memory, default=None),

@@ -130,7 +130,9 @@ def _still_asked(
 def _training_job(grid: Grid, training: GridTraining, forecast: JobForecast) -> Job:
     kind: Kind = "merge" if training.kind == "merge" else "train"
     work = asdict(training) | {"twin": grid.spec.twin, "data": grid.spec.data}
-    work = {key: _listed(value) for key, value in work.items()}
+    # What it takes, not what it is: the recipe says it once more where it is done.
+    work = {key: _listed(value) for key, value in work.items() if key != "processes"}
+    forecast = evolve(forecast, processes=training.processes)
     name = f"{training.name} seed {training.seed}"
     return job_of(kind, name, work, [key for _, key in training.products], forecast=forecast)
 

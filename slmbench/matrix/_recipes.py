@@ -83,6 +83,7 @@ class GridRecipes:
         identity = self.models.identity(model)
         products = {one: canonical_sha256([recipe.digest_of(one), identity]) for one in only}
         training = asked.training("train", recipe.name, recipe.spec.seed, products)
+        training = evolve(training, processes=recipe.spec.launch.processes)
         return training, self._cells(training, model, recipe)
 
     def _merging(self, asked: AskedRecipe) -> tuple[GridTraining, list[GridCell]]:
@@ -100,6 +101,8 @@ class GridRecipes:
         whole = canonical_sha256([recipe.spec.model_dump(mode="json"), self.models.identity(model), inputs])
         products = {one: canonical_sha256([whole, one]) for one in [*inputs, *results]}
         training = asked.training("merge", recipe.name, recipe.spec.seed, products)
+        if recipe.train is not None:
+            training = evolve(training, processes=recipe.train.spec.launch.processes)
         return training, self._cells(training, model, recipe)
 
     def _cells(self, training: GridTraining, model: str, recipe: Recipe | MergeRecipe) -> list[GridCell]:

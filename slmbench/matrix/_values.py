@@ -99,6 +99,7 @@ class GridTraining:
     """What a recipe makes with one seed. products: name of an adapter, or of a merge's result -> its key.
 
     place: the folder below the output folder that `adapters/` and `models/` go into. overrides: as --set takes them.
+    processes: that make one training together.
     """
 
     recipe: str
@@ -110,3 +111,4 @@ class GridTraining:
     only: tuple[str, ...]
     products: tuple[tuple[str, str], ...]
     seed: int | None
+    processes: int = 1

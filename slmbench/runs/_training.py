@@ -266,19 +266,34 @@ class MemoryForecast(Part):
     simulated: bool | None = None
 
 
+class ProcessMemory(Part):
+    """Memory of one of several processes.
+
+    peak_bytes: the most that it took, of its GPU if there was one
+    peak_ram_bytes: its peak resident memory
+    first_step_bytes: the most that the first step took
+    """
+
+    peak_bytes: Count | None = None
+    peak_ram_bytes: Count | None = None
+    first_step_bytes: Count | None = None
+
+
 class MeasuredMemory(Part):
-    """Memory as measured, and as it was forecast.
+    """Memory as measured, and as it was forecast: of several processes that of the one which took most.
 
     forecast: what was forecast
     peak_bytes: the most that was taken, of the GPU if there was one
     peak_ram_bytes: peak resident memory of the process
     first_step_bytes: the most that the first step took
+    processes: of each, by rank; not there for one process
     """
 
     forecast: MemoryForecast | None = None
     peak_bytes: Count | None = None
     peak_ram_bytes: Count | None = None
     first_step_bytes: Count | None = None
+    processes: list[ProcessMemory] | None = None
 
 
 class LossPoint(Part):
@@ -332,7 +347,8 @@ class TrainingRecord(Part):
     code: the slmbench that wrote it
     packages: package -> version
     hardware: processor, cores, threads, memory in bytes, GPU, system, Python
-    threads: that torch computed with
+    processes: that made it together
+    threads: that torch computed with, in each process
     record_sha256: of the other fields here
     """
 
@@ -373,6 +389,7 @@ class TrainingRecord(Part):
     code: CodePart | None = None
     packages: dict[str, str] | None = None
     hardware: dict[str, Any] | None = None
+    processes: Count | None = None
     threads: Count | None = None
     record_sha256: Sha256 | None = None
 

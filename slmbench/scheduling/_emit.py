@@ -46,15 +46,16 @@ def slurm_script(jobs: Iterable[Job], command: Command, *, cores: int = 1) -> st
     ]
     for number, wave in enumerate(waves_of(jobs), 1):
         memory = max((job.forecast.memory_bytes or 0 for job in wave), default=0)
+        processes = max((job.forecast.processes for job in wave), default=1)
         gpu = any(job.forecast.gpu_bytes for job in wave)
         options = [
             f"--job-name=slmbench-{number}",
             f"--array=0-{len(wave) - 1}",
-            f"--cpus-per-task={cores}",
+            f"--cpus-per-task={cores * processes}",
             "--parsable",
         ]
         options += [f"--mem={-(-memory * 5 // 4 // 1_000_000)}M"] if memory else []
-        options += ["--gres=gpu:1"] if gpu else []
+        options += [f"--gres=gpu:{processes}"] if gpu else []
         lines += [
             f"keys{number}=({' '.join(shlex.quote(job.key) for job in wave)})",
             f"after=$(sbatch {' '.join(options)} ${{after:+--dependency=afterany:$after}} <<EOF",

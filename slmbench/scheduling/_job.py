@@ -27,7 +27,7 @@ class JobForecast:
     """What a job will take, as far as it is known; None where it isn't.
 
     seconds: on this machine, one worker; memory_bytes: RAM; gpu_bytes: GPU memory; tokens: read and written.
-    items: scored.
+    items: scored. processes: each with the cores of a worker, or a GPU.
     """
 
     seconds: float | None = None
@@ -35,6 +35,7 @@ class JobForecast:
     gpu_bytes: int | None = None
     tokens: int | None = None
     items: int | None = None
+    processes: int = 1
 
 
 @frozen(kw_only=True)
@@ -98,6 +99,7 @@ class _ForecastFile(Foreign, extra="forbid"):
     gpu_bytes: Count | None
     tokens: Count | None
     items: Count | None = None
+    processes: int = Field(default=1, ge=1)
 
 
 class _JobFile(Foreign, extra="forbid"):

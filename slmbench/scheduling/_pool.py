@@ -45,15 +45,20 @@ class EndedJob:
 @define(eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
-    gpu: str | None
+    gpus: tuple[str, ...]
     job: Job | None = None
     buffer: bytes = b""
+
+    @property
+    def slots(self) -> int:
+        return 0 if self.job is None else self.job.forecast.processes
 
 
 class LocalPool:
     """Jobs on this machine, each in a process that does one at a time.
 
-    A job that needs more memory than there is runs alone. A worker that dies costs its own job alone.
+    A job that needs more memory than there is, or more processes than there are workers, runs alone. A worker that dies
+    costs its own job alone.
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class LocalPool:
     def fits(self, job: Job) -> bool:
         """Whether a job can be begun now."""
         busy = [worker for worker in self._workers if worker.job is not None]
-        if len(busy) >= self._slots:
+        if busy and sum(worker.slots for worker in busy) + job.forecast.processes > self._slots:
             return False
         limit = self._resources.memory_bytes
         if limit is None or not busy:
@@ -90,17 +95,17 @@ class LocalPool:
     def start(self, job: Job) -> None:
         """Gives a job to a free worker, or to a new one."""
         self._book.plan(job)
-        worker = next((one for one in self._workers if one.job is None), None) or self._hire()
+        worker = next((one for one in self._workers if one.job is None), None) or self._hire(job.forecast.processes)
         worker.job = job
         assert worker.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # It died while it was idle: `wait` tells.
             worker.process.stdin.write(f"{job.key}\n".encode())
             worker.process.stdin.flush()
 
-    def _hire(self) -> _Worker:
-        taken = {worker.gpu for worker in self._workers}
-        gpu = next((one for one in self._resources.gpus if one not in taken), None)
-        environment = {**self._environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else self._environment
+    def _hire(self, processes: int) -> _Worker:
+        taken = {gpu for worker in self._workers for gpu in worker.gpus}
+        gpus = tuple(one for one in self._resources.gpus if one not in taken)[:processes]
+        environment = {**self._environment, "CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else self._environment
         process = subprocess.Popen(
             [sys.executable, "-m", "slmbench.scheduling", self._book.folder, self._runner],
             stdin=subprocess.PIPE,
@@ -109,7 +114,7 @@ class LocalPool:
             # Ctrl-C goes to a terminal's whole group: what becomes of the jobs is decided here.
             start_new_session=True,
         )
-        worker = _Worker(process, gpu)
+        worker = _Worker(process, gpus)
         self._workers.append(worker)
         assert process.stdout is not None
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
@@ -130,7 +135,7 @@ class LocalPool:
                 key, _, said = line.decode("utf-8", "replace").partition(" ")
                 worker.job = None
                 ended.append(EndedJob(key, said or None))
-                if worker.gpu is not None:  # What CUDA holds goes with its process alone.
+                if worker.gpus:  # What CUDA holds goes with its process alone.
                     self._dismiss(worker)
         return ended
 

@@ -10,15 +10,16 @@ from slmbench.scheduling._job import Job
 
 LOOKED_AT = 32
 """Sizes of jobs that are offered in vain before one waits for something to end."""
-_Size = tuple[str, int | None, int | None]
+_Size = tuple[str, int, int | None, int | None]
 
 
 class WaitingJobs:
     """Jobs in an order, each ready once what it needs is done.
 
-    Jobs of one kind and one forecast of memory are alike to whoever has room: what has none for one has none for the
-    others either, so the first of them alone is offered. Beginning or ending a job takes steps by the logarithm of how
-    many there are, and one for each that needs it: a million jobs would take days if each step looked at all.
+    Jobs of one kind, number of processes and forecast of memory are alike to whoever has room: what has none for one
+    has none for the others either, so the first of them alone is offered. Beginning or ending a job takes steps by the
+    logarithm of how many there are, and one for each that needs it: a million jobs would take days if each step looked
+    at all.
     """
 
     def __init__(self, ordered: Sequence[Job], states: Mapping[str, JobState]) -> None:
@@ -43,7 +44,7 @@ class WaitingJobs:
 
     def _push(self, place: int) -> None:
         job = self._jobs[place]
-        size = (job.kind, job.forecast.memory_bytes, job.forecast.gpu_bytes)
+        size = (job.kind, job.forecast.processes, job.forecast.memory_bytes, job.forecast.gpu_bytes)
         ready = self._ready.setdefault(size, [])
         heapq.heappush(ready, place)
         if ready[0] == place:

@@ -71,6 +71,15 @@ class CheckpointSpec(Spec):
     keep: int = Field(default=2, ge=1, le=100)
 
 
+class LaunchSpec(Spec):
+    """How many processes make one training: each takes its share of every micro-batch, on cores or a GPU of its own.
+
+    The adapter is that of one process, to within rounding.
+    """
+
+    processes: int = Field(default=1, ge=1, le=1024)
+
+
 class EvaluationSpec(Spec):
     """What base and adapters are scored on. limit: the first n items (such rows are badged and not ranked).
 
@@ -125,6 +134,7 @@ class RecipeSpec(Spec):
     max_tokens: int = Field(default=512, ge=8)
     validation: ValidationSpec | None = None
     checkpoint: CheckpointSpec = CheckpointSpec()
+    launch: LaunchSpec = LaunchSpec()
     log_every_steps: int = Field(default=10, ge=1)
     on_contamination: Literal["fail", "drop", "warn"] = "drop"
     memory_limit_gb: float | None = Field(default=None, gt=0)

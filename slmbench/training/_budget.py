@@ -23,13 +23,19 @@ def check_budget(forecast: Forecast, limit_bytes: int | None = None) -> None:
 
     limit_bytes: what may be taken; None for what the machine has free, and then nothing is checked where that can't be
     known. Changes are tried one at a time, then together, those that leave the result as it is first: a smaller batch
-    accumulated oftener, shorter packs, checkpointing; then the dtype, the optimiser, a packed base, shorter rows.
+    accumulated oftener, shorter packs, checkpointing; then the dtype, the optimiser, a packed base, shorter rows. Of
+    several processes each has to fit into its GPU, or on a CPU into its share of the memory; fewer aren't tried.
     """
     limit = available_bytes(forecast.device) if limit_bytes is None else limit_bytes
+    n = 1 if forecast.plan is None else forecast.plan.spec.launch.processes
+    if limit is not None and n > 1 and forecast.device == "cpu":
+        limit //= n
     if limit is None or forecast.total_bytes <= limit:
         return
     whose = "are free" if limit_bytes is None else "are allowed (memory_limit_gb)"
-    needs = f"this training needs {_gb(forecast.total_bytes)} ({_largest_parts(forecast)}), {_gb(limit)} {whose}"
+    who = "this training" if n == 1 else f"each of the {n} processes of this training"
+    each = " for it" if n > 1 and forecast.device == "cpu" else ""
+    needs = f"{who} needs {_gb(forecast.total_bytes)} ({_largest_parts(forecast)}), {_gb(limit)} {whose}{each}"
     smallest: tuple[int, Change] = (forecast.total_bytes, ())
     if forecast.plan is not None:
         for change, plan, batch in _changes(forecast, limit):
@@ -38,11 +44,16 @@ def check_budget(forecast: Forecast, limit_bytes: int | None = None) -> None:
                 raise UsageError(f"{needs}; {_as_options(change)} needs {_gb(found)}")
             smallest = min(smallest, (found, change))
     if not smallest[1]:
-        raise UsageError(f"{needs}; no change of the recipe makes it smaller: choose a smaller model")
+        raise UsageError(f"{needs}; no change of the recipe makes it smaller: choose {_smaller(n)}")
     raise UsageError(
         f"{needs}; the least that it can be brought to is {_gb(smallest[0])}, with {_as_options(smallest[1])}: choose "
-        "a smaller model"
+        f"{_smaller(n)}"
     )
+
+
+def _smaller(processes: int) -> str:
+    fewer = f"fewer processes (`--set launch.processes={processes // 2}`) or " if processes > 1 else ""
+    return f"{fewer}a smaller model"
 
 
 def _changes(forecast: Forecast, limit: int) -> Iterator[tuple[Change, TrainingPlan, Batch]]:
@@ -66,18 +77,21 @@ def _changes(forecast: Forecast, limit: int) -> Iterator[tuple[Change, TrainingP
 
 def _batches(plan: TrainingPlan, rows: Batch) -> Iterator[Step]:
     """The same rows a step in smaller micro-batches; packs are as large as `batch` says too."""
-    optim, spec = plan.optim, plan.spec
+    optim, spec, processes = plan.optim, plan.spec, plan.spec.launch.processes
     effective = optim.batch * optim.accumulate
-    for batch in (n for n in range(optim.batch - 1, 0, -1) if optim.batch % n == 0):
+    for batch in (n for n in range(optim.batch - 1, processes - 1, -1) if optim.batch % n == 0):
         change = (("optim.batch", str(batch)), ("optim.accumulate", str(effective // batch)))
-        tokens = batch * spec.max_tokens if spec.packing else None
+        # What one process has of it: the shares are about equal, and the largest rows the worst.
+        share = -(-batch // processes)
+        tokens = -(-batch * spec.max_tokens // processes) if spec.packing else None
         yield (
             change,
             _with_optim(batch=batch, accumulate=effective // batch),
-            partial(_largest, n=batch, pack_tokens=tokens),
+            partial(_largest, n=share, pack_tokens=tokens),
         )
-    if spec.packing and len(rows) > optim.batch:
-        yield (("packing", "false"),), _with_spec(packing=False), lambda rows: _largest(rows, optim.batch, None)
+    own = -(-optim.batch // processes)
+    if spec.packing and len(rows) > own:
+        yield (("packing", "false"),), _with_spec(packing=False), lambda rows: _largest(rows, own, None)
 
 
 def _others(plan: TrainingPlan) -> Iterator[Step]:

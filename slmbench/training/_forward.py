@@ -39,7 +39,7 @@ def collate(rows: Sequence[JsonObject], pad_id: int, architecture: str = "causal
     causal and flat (for a model that `prepare_model` took): input_ids, labels, position_ids of (1, all tokens), rows
     end to end without padding, and row_lengths of (rows,). Else, and for seq2seq: input_ids and attention_mask of
     (rows, longest), labels of (rows, longest answer). task_id: (rows,) always. A causal row's first token is never
-    scored, as nothing comes before it.
+    scored, as nothing comes before it. Of no rows it is task_id and labels alone, both empty.
     """
     import torch
 
@@ -47,6 +47,8 @@ def collate(rows: Sequence[JsonObject], pad_id: int, architecture: str = "causal
         return torch.tensor(values, dtype=torch.int64)
 
     batch = {"task_id": tensor([row.get("task_id", 0) for row in rows])}
+    if not rows:
+        return batch | {"labels": tensor([[]])}
     ids = [list(row["input_ids"]) for row in rows]
     labels = [list(row["labels"]) for row in rows]
     if architecture == "causal":

@@ -52,9 +52,16 @@ class Plan:
     def steps(self) -> int:
         return len(self.batches) // self.accumulate
 
-    def largest(self, rows: Sequence[Sized]) -> tuple[int, ...]:
-        """The micro-batch with the most tokens, padding apart."""
-        return max(self.batches, key=lambda batch: sum(rows[i].length for i in batch))
+    def largest(self, rows: Sequence[Sized], processes: int = 1) -> tuple[int, ...]:
+        """The micro-batch with the most tokens, padding apart: of several processes, the largest share of one."""
+        parts = (part for batch in self.batches for part in shared_out(batch, rows, processes))
+        return max(parts, key=lambda part: sum(rows[i].length for i in part))
+
+    def part(self, rows: Sequence[Sized], rank: int, processes: int) -> tuple[tuple[int, ...], ...]:
+        """What one of several processes takes of each micro-batch; nothing of one with fewer rows than processes."""
+        if processes == 1:
+            return self.batches
+        return tuple(shared_out(batch, rows, processes)[rank] for batch in self.batches)
 
     def realised(self, rows: Sequence[Sized], upto_batches: int | None = None) -> JsonObject:
         """What the first `upto_batches` micro-batches (None: all) are made of, for training.json.
@@ -93,6 +100,21 @@ class Plan:
                 task: {**part, "share": round(part[key] / whole, 6) if whole else 0.0} for task, part in tasks.items()
             },
         }
+
+
+def shared_out(batch: Sequence[int], rows: Sequence[Sized], processes: int) -> list[tuple[int, ...]]:
+    """A micro-batch's rows, each given to one process, so that all have about as many tokens.
+
+    The longest first, always to whoever has the fewest tokens; a process has its rows in the batch's order.
+    """
+    if processes == 1:
+        return [tuple(batch)]
+    tokens, taken = [0] * processes, [list[int]() for _ in range(processes)]
+    for place in sorted(range(len(batch)), key=lambda place: -rows[batch[place]].length):
+        least = min(range(processes), key=tokens.__getitem__)
+        taken[least].append(place)
+        tokens[least] += rows[batch[place]].length
+    return [tuple(batch[place] for place in sorted(places)) for places in taken]
 
 
 @frozen

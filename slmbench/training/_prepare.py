@@ -26,6 +26,7 @@ from slmbench.training._forecast import forecast_memory
 from slmbench.training._mixing import Plan, plan_batches
 from slmbench.training._refusals import refuse_impossible
 from slmbench.training._rows import TrainingRow, mixture, split_validation, take_rows
+from slmbench.training._team import Team
 from slmbench.values import Config, JsonObject, Tokenizer
 
 _LABELS = {
@@ -69,7 +70,7 @@ class Preparation:
     """A training before its model is loaded. rows: those trained on; validation: those kept aside, in no step.
 
     dropped: task -> reason -> rows left out. identity: sha256 of the settings that matter and of the rows, not of the
-    base's weights.
+    base's weights. forecast: of each process; None in those beside the first.
     """
 
     source: ModelSource
@@ -88,9 +89,10 @@ class Preparation:
     def names(self) -> list[str]:
         return [task.name for task in self.tasks]
 
-    def largest_batch(self, step: int) -> list[tuple[int, int]]:
-        """(prompt, answer) tokens of each row of a step's largest micro-batch. step: from 0."""
-        batches = self.plan.batches[step * self.plan.accumulate : (step + 1) * self.plan.accumulate]
+    def largest_batch(self, step: int, team: Team) -> list[tuple[int, int]]:
+        """(prompt, answer) tokens of each row of what a process has of a step's largest micro-batch. step: from 0."""
+        batches = self.plan.part(self.rows, team.rank, team.size)
+        batches = batches[step * self.plan.accumulate : (step + 1) * self.plan.accumulate]
         return _sizes(self.rows, max(batches, key=lambda batch: sum(self.rows[i].length for i in batch)))
 
     def as_json(self) -> JsonObject:
@@ -115,10 +117,12 @@ def prepare_training(
     data: str = "auto",
     phases: Phases | None = None,
     loaded: dict[str, Task] | None = None,
+    team: Team | None = None,
 ) -> Preparation:
     """Everything that can be known of a training without its weights, and every refusal that needs none.
 
     loaded: tasks by name that needn't be loaded again, with rows that are at hand; those of this training are added.
+    team: None if this process isn't one of several that train together.
     Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError if rows are evaluated too.
     """
     spec, phases = recipe.spec, phases or Phases(name)
@@ -146,7 +150,7 @@ def prepare_training(
             loaded[named] = load_task(named, catalog, data=data)
     style = load_format(spec.format, formats_of([loaded[named] for named in spec.adapters[name].tasks], catalog))
     with phases.phase("checks"):
-        refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style)
+        refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style, team=team)
     with phases.phase("rows"):
         for named in (*spec.adapters[name].tasks, *recipe.evaluation_tasks(catalog)):
             if named not in loaded:
@@ -209,11 +213,13 @@ def prepare_training(
         )
     if plan.steps <= optim.warmup_steps and optim.schedule != "constant":
         console.say(f"{name}: all {plan.steps:,} steps are warm-up (optim.warmup_steps is {optim.warmup_steps:,})")
-    with phases.phase("forecast"):
-        longest = _sizes(rows, plan.largest(rows))
-        forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)
-        limit = None if spec.memory_limit_gb is None else int(spec.memory_limit_gb * 1e9)
-        check_budget(forecast, limit)
+    forecast = None
+    if team is None or team.leads:  # It is the same for the others.
+        with phases.phase("forecast"):
+            longest = _sizes(rows, plan.largest(rows, spec.launch.processes))
+            forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)
+            limit = None if spec.memory_limit_gb is None else int(spec.memory_limit_gb * 1e9)
+            check_budget(forecast, limit)
     fed = [[[row.prompt, row.answer] for row in part] for part in (rows, validation)]
     # Where a recipe names no targets the model's declaration does, which may change while its weights don't.
     targets = None if spec.method == "full" else spec.lora.targets or source.lora_targets

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from slmbench.foreign import Amount, Count, Foreign, Limits, faults, parse, read_model, read_object
 from slmbench.training._curves import CurvesState
@@ -26,13 +26,17 @@ class Memory(Foreign):
 
 
 class Times(Foreign):
-    """seconds: since the training began, all its attempts together. resumed_from: the steps that they began at."""
+    """seconds: since the training began, all its attempts together. resumed_from: the steps that they began at.
+
+    others: the memory of processes beside the first, by rank.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     seconds: Amount
     resumed_from: list[Count]
     memory: Memory
+    others: list[Memory] = Field(default=[])
 
 
 class TrainerState(Foreign):

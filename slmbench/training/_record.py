@@ -52,11 +52,11 @@ def training_record(
     *,
     folder: str,
     compared: Mapping[str, int],
-    memory: Mapping[str, int],
+    memory: Sequence[Mapping[str, int]],
     seconds: Mapping[str, float],
     autocast: str | None,
 ) -> JsonObject:
-    """The record of a training that has ended. folder: where its weights were written.
+    """The record of a training that has ended. folder: where its weights were written. memory: of each process.
 
     train_s is of the steps alone, over all attempts; seconds by phase are of the last one. tokens_per_second counts
     prompt and answer tokens, no padding.
@@ -71,6 +71,7 @@ def training_record(
     weights = MODEL_WEIGHTS if spec.method == "full" else ADAPTER_WEIGHTS
     made_of = mixture(rows, prepared.dropped)
     curves = trainer.curves.as_json()
+    most = {key: max(one[key] for one in memory) for key in memory[0]}
     return {
         "schema": READS[TRAINING][-1],
         "recipe": recipe.name,
@@ -109,8 +110,12 @@ def training_record(
         "curves": curves,
         "loss": [{"step": point["step"], "loss": point["loss"]} for point in curves["train"]],
         "contamination": prepared.contamination,
-        "memory": {"forecast": prepared.forecast.as_json(), **memory},
-        "ram_peak_bytes": memory["peak_ram_bytes"],
+        "memory": {
+            "forecast": prepared.forecast.as_json(),
+            **most,
+            **({"processes": [dict(one) for one in memory]} if len(memory) > 1 else {}),
+        },
+        "ram_peak_bytes": most["peak_ram_bytes"],
         "train_s": round(train_s, 2),
         "seconds": {phase: round(taken, 3) for phase, taken in seconds.items()},
         "tokens_per_second": round(realised["tokens"] / train_s, 1) if train_s else None,
@@ -118,5 +123,6 @@ def training_record(
         "code": code(),
         "packages": packages(),
         "hardware": hardware(),
+        "processes": len(memory),
         "threads": torch.get_num_threads(),
     }

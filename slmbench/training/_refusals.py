@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format
+from slmbench.machine import usable_cores
 from slmbench.models import ModelSource
 from slmbench.schema import OptimSpec, RecipeSpec
 from slmbench.training._forecast import weights_dtype
 from slmbench.training._shapes import adapted_layers, empty_model, head_is_tied, head_names, is_target, linear_layers
+from slmbench.training._team import Team
 from slmbench.values import Config, Model, Tokenizer
 
 _LINES = "a: 1\n  b: 2\nc: 3"
@@ -26,14 +28,15 @@ def refuse_impossible(
     *,
     device: str,
     format: Format,
+    team: Team | None = None,
 ) -> None:
     """Raises UsageError for a recipe that can't be trained, a line for each reason, with what to set instead.
 
-    config: transformers', of the model. device: cpu or cuda. Nothing is loaded: modules are looked up in a model
-    without weights.
+    config: transformers', of the model. device: cpu or cuda. team: None if this process isn't one of several that train
+    together. Nothing is loaded: modules are looked up in a model without weights.
     """
     faults = [
-        *_of_processes(),
+        *(launch_faults(spec, optim, device) if team is None else ()),
         *_of_machine(spec, optim, source, device),
         *_of_text(spec, source, config, tokenizer, format),
         *(_of_adapter(spec, source, config) if spec.method != "full" else ()),
@@ -42,13 +45,40 @@ def refuse_impossible(
         raise UsageError("\n".join(faults))
 
 
-def _of_processes() -> Iterator[str]:
+def launch_faults(spec: RecipeSpec, optim: OptimSpec, device: str) -> Iterator[str]:
+    """What speaks against as many processes as a recipe wants, each with the way out. device: cpu or cuda."""
+    n, step = spec.launch.processes, optim.batch * optim.accumulate
     given = os.environ.get("WORLD_SIZE", "1")
     if given.isdigit() and int(given) > 1:
         yield (
-            f"WORLD_SIZE: is {given}, but a training is one process on one device; start it without torchrun or "
-            "`accelerate launch`, each adapter on its own GPU with CUDA_VISIBLE_DEVICES"
+            f"WORLD_SIZE: is {given}, but slmbench starts the processes of a training itself; run it without torchrun "
+            f"or `accelerate launch`, with `--set launch.processes={given}` if that many are to train together"
         )
+    if n == 1:
+        return
+    there, unit = _places(device)
+    if n > there:
+        yield (
+            f"launch.processes: is {n}, but this machine has {there} {unit}{'s' * (there != 1)}, and each process "
+            f"takes one; `--set launch.processes={there}`"
+        )
+    elif n > step and not spec.packing:
+        yield f"launch.processes: is {n}, but a step has {step} row{'s' * (step != 1)}; `--set launch.processes={step}`"
+    elif n > optim.batch and not spec.packing:
+        batch = next(size for size in range(n, step + 1) if step % size == 0)
+        yield (
+            f"optim.batch: {n} processes can't share a micro-batch of {optim.batch}; the same step in larger ones: "
+            f"`--set optim.batch={batch} --set optim.accumulate={step // batch}`"
+        )
+
+
+def _places(device: str) -> tuple[int, str]:
+    """(how many processes can train together here, what each has for itself)."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.device_count(), "GPU"
+    return usable_cores(), "core"
 
 
 def _of_machine(spec: RecipeSpec, optim: OptimSpec, source: ModelSource, device: str) -> Iterator[str]:

@@ -7,7 +7,8 @@ import dataclasses
 import gc
 import os
 import shutil
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -16,7 +17,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import bar, say
 from slmbench.errors import SlmbenchError
 from slmbench.files import disk_errors, only_writer, restore_swapped
-from slmbench.interrupts import deferred
+from slmbench.interrupts import SIGNALS, deferred
 from slmbench.machine import Freed, reset_peak_memory, treat_freed
 from slmbench.models import LoadedModel, ModelSource
 from slmbench.paths import shown
@@ -26,6 +27,7 @@ from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
 from slmbench.training._folders import TrainingFolders, is_finished, refuse_foreign, refuse_unwritable
 from slmbench.training._forecast import calibrate
+from slmbench.training._launch import TrainingCall, launch_training, place_of, refuse_launch
 from slmbench.training._methods import (
     compute_dtype,
     load_base,
@@ -38,6 +40,7 @@ from slmbench.training._prepare import Phases, Preparation, prepare_training
 from slmbench.training._progress import progress_check
 from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
+from slmbench.training._team import Team
 from slmbench.training._trainer import TrainerJob, build_trainer
 from slmbench.values import JsonObject
 
@@ -67,45 +70,84 @@ def train_adapter(
     Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError if a loss is no
     number (the last good checkpoint is kept) or the disk is full (so is everything that was written whole).
     """
-    phases = Phases(name)
-    place = os.path.join(out, "models" if recipe.spec.method == "full" else "adapters")
+    place = place_of(recipe, out)
     refuse_foreign(os.path.join(place, name))
     refuse_unwritable(place)
+    refuse_launch(recipe, name)
+    asked = TrainingCall(recipe, name, catalog, source, out=out, data=data, resume=resume)
+    phases = Phases(name)
+    prepared = prepared_for(asked, Team(), phases) if recipe.spec.launch.processes == 1 else None
     try:
-        prepared = prepare_training(recipe, name, catalog, source, data=data, phases=phases)
+        with only_writer(os.path.join(place, f".{name}.lock")):
+            restore_swapped(os.path.join(place, name))
+            return launch_training(asked) if prepared is None else train_prepared(asked, prepared, Team(), phases)
+    except (Exception, KeyboardInterrupt):
+        with contextlib.suppress(OSError):  # Nothing is left of what the processes refused.
+            os.rmdir(place)
+        raise
+
+
+def prepared_for(asked: TrainingCall, team: Team, phases: Phases) -> Preparation:
+    """What is settled before weights are loaded. Raises what `train_adapter` does before a step is made."""
+    name, place = asked.name, place_of(asked.recipe, asked.out)
+    among = team if team.size > 1 else None
+    try:
+        return prepare_training(
+            asked.recipe, name, asked.catalog, asked.source, data=asked.data, phases=phases, team=among
+        )
     except KeyboardInterrupt:
         say(f"{name}: interrupted before its training began; {shown(place)} is unchanged")
         raise
-    with only_writer(os.path.join(place, f".{name}.lock")):
-        restore_swapped(os.path.join(place, name))
-        # Checkpointing and a packed base trade time for memory.
-        spares = recipe.optim_of(name).gradient_checkpointing or recipe.spec.method == "qlora"
-        treat_freed(Freed.GIVEN_BACK if spares else Freed.KEPT)
-        with phases.phase("load"):
-            loaded = load_base(prepared.source, recipe.spec)
-        for notice in loaded.notices:
-            say(f"{loaded.source.name}: {notice}")
-        identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
-        folders = TrainingFolders(place, name, identity)
-        if resume and folders.is_there():
+
+
+def train_prepared(
+    asked: TrainingCall,
+    prepared: Preparation,
+    team: Team,
+    phases: Phases,
+    told: Callable[[str, int], object] | None = None,
+) -> str:
+    """Makes a training whose place this process, or the one that started it, holds; returns the result's folder.
+
+    team: the processes that make it together, each of which calls this. told: where the checkpoints go, and of how many
+    steps. Raises what `train_adapter` does.
+    """
+    recipe, name, place = asked.recipe, asked.name, place_of(asked.recipe, asked.out)
+    # Checkpointing and a packed base trade time for memory.
+    spares = recipe.optim_of(name).gradient_checkpointing or recipe.spec.method == "qlora"
+    treat_freed(Freed.GIVEN_BACK if spares else Freed.KEPT)
+    with phases.phase("load"):
+        loaded = load_base(prepared.source, recipe.spec)
+    for notice in loaded.notices:
+        say(f"{loaded.source.name}: {notice}")
+    identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
+    team.agree("recipe, base or rows", identity)
+    folders = TrainingFolders(place, name, identity)
+    if team.shared(team.leads and asked.resume and folders.is_there()):
+        if team.leads:
             shutil.rmtree(folders.partial, ignore_errors=True)
-            return folders.result
-        if not resume:
+        return folders.result
+    if not team.leads:
+        _train(recipe, name, prepared, loaded, folders, phases, team)
+        return folders.result
+    if not asked.resume:
+        shutil.rmtree(folders.partial, ignore_errors=True)
+    folders.tell_others()
+    with disk_errors(folders.partial):
+        os.makedirs(folders.checkpoints, exist_ok=True)
+    if told is not None:
+        told(folders.checkpoints, prepared.plan.steps)
+    try:
+        shutil.rmtree(folders.finished, ignore_errors=True)
+        _train(recipe, name, prepared, loaded, folders, phases, team)
+    except KeyboardInterrupt:
+        say(_what_is_kept(name, folders, prepared.plan.steps))
+        raise
+    finally:
+        if newest_step(folders.checkpoints) is None:
             shutil.rmtree(folders.partial, ignore_errors=True)
-        folders.tell_others()
-        with disk_errors(folders.partial):
-            os.makedirs(folders.checkpoints, exist_ok=True)
-        try:
-            shutil.rmtree(folders.finished, ignore_errors=True)
-            _train(recipe, name, prepared, loaded, folders, phases)
-        except KeyboardInterrupt:
-            say(_what_is_kept(name, folders, prepared.plan.steps))
-            raise
-        finally:
-            if newest_step(folders.checkpoints) is None:
-                shutil.rmtree(folders.partial, ignore_errors=True)
-            del loaded
-            gc.collect()
+        del loaded
+        gc.collect()
     return folders.result
 
 
@@ -116,6 +158,7 @@ def _train(
     loaded: LoadedModel,
     folders: TrainingFolders,
     phases: Phases,
+    team: Team,
 ) -> None:
     """Makes the steps and puts the result in its place. Raises KeyboardInterrupt if it is asked to end."""
     import torch
@@ -126,7 +169,10 @@ def _train(
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
     known = {field.name for field in dataclasses.fields(transformers.TrainerState)}
-    checkpoint = latest(folders.checkpoints, folders.identity, progress_check(names, known))
+    checkpoint = None
+    if team.leads:
+        checkpoint = latest(folders.checkpoints, folders.identity, progress_check(names, known))
+    checkpoint = team.shared(checkpoint)
     with phases.phase("model"):
         transformers.set_seed(spec.seed)
         autocast = compute_dtype(loaded, spec)
@@ -135,6 +181,8 @@ def _train(
     before = 0 if checkpoint is None else checkpoint.step
     job = TrainerJob(
         plan=prepared.plan,
+        batches=prepared.plan.part(prepared.rows, team.rank, team.size),
+        team=team,
         optim=recipe.optim_of(name),
         names=names,
         architecture=loaded.architecture,
@@ -160,13 +208,17 @@ def _train(
         say(f"going on from step {checkpoint.step} of {prepared.plan.steps} ({shown(checkpoint.folder)})")
     reset_peak_memory()
     told = f"{name}: the current step is finished and kept; Ctrl-C again ends at once"
-    with deferred(job.interrupted, told):
+    # Among several SIGTERM comes from the one that started them: another has died, and there is nothing to wait for.
+    with deferred(job.interrupted, told, SIGNALS if team.size == 1 else (signal.SIGINT,)):
         with phases.timed("steps"), bar(f"train {name}", prepared.plan.steps, "steps", before=before):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
         if trainer.state.global_step < prepared.plan.steps:
             raise KeyboardInterrupt
         job.memory.note()
-        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases)
+        memory = team.gathered(dict(job.memory.found))
+        if not team.leads:
+            return
+        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases, memory)
         with disk_errors(folders.result):
             folders.put(folders.finished)
         shutil.rmtree(folders.partial, ignore_errors=True)
@@ -181,8 +233,9 @@ def _write(
     trainer: Trainer,
     compared: Mapping[str, int],
     phases: Phases,
+    memory: Sequence[Mapping[str, int]],
 ) -> None:
-    """Writes `folders.finished`: what was trained, and its record."""
+    """Writes `folders.finished`: what was trained, and its record. memory: of each process."""
     import torch
 
     job, model = trainer.job, trainer.model
@@ -200,7 +253,7 @@ def _write(
         else:
             write_weights(model, lambda file, data: write_synced(os.path.join(folders.finished, file), data))
     forecast = prepared.forecast
-    forecast = calibrate(forecast, job.memory.found["first_step_bytes"], prepared.largest_batch(0))
+    forecast = calibrate(forecast, job.memory.found["first_step_bytes"], prepared.largest_batch(0, job.team))
     record = training_record(
         recipe,
         name,
@@ -209,7 +262,7 @@ def _write(
         trainer,
         folder=folders.finished,
         compared=compared,
-        memory=job.memory.found,
+        memory=memory,
         seconds=phases.seconds,
         autocast=job.autocast,
     )

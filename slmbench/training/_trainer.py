@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,24 +14,22 @@ from attrs import field, frozen
 from slmbench.console import advanced, say
 from slmbench.errors import SlmbenchError
 from slmbench.interrupts import Interrupt
-from slmbench.paths import shown
 from slmbench.schema import OptimSpec
-from slmbench.training._checkpoints import (
-    folder_name,
-    load_state,
-    newest_step,
-    random_states,
-    restoring,
-    set_random_states,
-    to_bytes,
-    writing,
-)
 from slmbench.training._curves import Curves, line
 from slmbench.training._forward import collate, row_losses
 from slmbench.training._measured import PeakMemory
-from slmbench.training._methods import loraplus_optimizer, read_weights, write_weights
+from slmbench.training._methods import loraplus_optimizer
 from slmbench.training._mixing import Plan
-from slmbench.training._progress import CURVES, STATE, TIMES, read_progress
+from slmbench.training._parallel import scored_together
+from slmbench.training._saving import (
+    restore_progress,
+    restore_random,
+    restore_weights,
+    save_progress,
+    seconds_of,
+    stopped,
+)
+from slmbench.training._team import Team
 from slmbench.values import JsonObject, Model, Tensor, Tokenizer
 
 if TYPE_CHECKING:
@@ -45,19 +40,19 @@ if TYPE_CHECKING:
     from transformers import TrainerState as State
     from transformers import TrainingArguments as Arguments
 
-OPTIMIZER, SCHEDULER, SCALER, RANDOM = "optimizer.pt", "scheduler.pt", "scaler.pt", "random.pt"
-
 
 @frozen(eq=False)
 class TrainerJob:
     """What a trainer does, beside the settings that transformers has a name for.
 
+    batches: this process' rows of each of the plan's micro-batches.
     names: the tasks, in the order of their ids. validation: task -> its rows kept aside, as fed. flat: whether rows lie
     end to end. autocast: the dtype of products where it isn't the weights' own. place: where checkpoints are.
     checkpoint_steps, checkpoint_s: one is made when either has passed; interrupted: when it is asked to end, too.
     """
 
     plan: Plan
+    batches: Sequence[Sequence[int]]
     optim: OptimSpec
     names: Sequence[str]
     architecture: str
@@ -75,6 +70,7 @@ class TrainerJob:
     lr_ratio: float | None = None
     interrupted: Interrupt = field(factory=Interrupt)
     memory: PeakMemory = field(factory=PeakMemory)
+    team: Team = field(factory=Team)
 
     def collate(self, rows: Sequence[JsonObject]) -> JsonObject:
         return collate(rows, self.pad_id, self.architecture, flat=self.flat)
@@ -119,6 +115,8 @@ def build_trainer(
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
+        "ddp_backend": torch.distributed.get_backend() if job.team.size > 1 else None,
+        "ddp_find_unused_parameters": True,  # Of a mixture of experts some may have had no token.
     }
     with warnings.catch_warnings():
         # transformers has a newer name for gradient_checkpointing, which trl doesn't use yet.
@@ -138,6 +136,11 @@ def build_trainer(
             train_dataset=dataset,
             data_collator=job.collate,
             processing_class=tokenizer,
+        )
+    if (trainer.args.world_size, trainer.args.process_index) != (job.team.size, job.team.rank):
+        raise SlmbenchError(
+            f"the trainer sees {trainer.args.world_size} processes, of which this is {trainer.args.process_index}; "
+            f"they are {job.team.size}, and this is {job.team.rank}"
         )
     trainer.job = job
     trainer.curves = Curves(job.names)
@@ -178,11 +181,15 @@ def _subclass(base: Model) -> type[Trainer]:
             pass
 
         def get_train_dataloader(self) -> object:
-            batches = [list(batch) for batch in self.job.plan.batches]
+            batches = [list(batch) for batch in self.job.batches]
             return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.job.collate)
 
         def _get_num_items_in_batch(self, batch_samples: list[JsonObject], device: object) -> object:
-            return sum((batch["labels"] != -100).sum() for batch in batch_samples).to(device)
+            own = sum((batch["labels"] != -100).sum() for batch in batch_samples)
+            return torch.tensor(sum(self.job.team.gathered(int(own)))).to(device)
+
+        def _wrap_model(self, model: Model, *args: object, **kwargs: object) -> Model:
+            return model if self.job.team.size == 1 else scored_together(model, self.accelerator)
 
         def compute_loss_context_manager(self) -> object:
             if self.job.autocast is None:
@@ -192,9 +199,14 @@ def _subclass(base: Model) -> type[Trainer]:
         def compute_loss(
             self, model: Model, inputs: JsonObject, return_outputs: bool = False, num_items_in_batch: Tensor = None
         ) -> object:
-            losses = row_losses(model, inputs, num_items_in_batch)
-            self.made.append((inputs["task_id"], losses.sums, losses.tokens))
-            return (losses.loss, None) if return_outputs else losses.loss
+            if self.job.team.size == 1:
+                losses = row_losses(model, inputs, num_items_in_batch)
+                loss, sums, tokens = losses.loss, losses.sums, losses.tokens
+            else:
+                loss, sums, tokens = model(inputs, num_items_in_batch)
+                loss = loss * self.job.team.size  # Of the gradients their mean over the processes is taken.
+            self.made.append((inputs["task_id"], sums, tokens))
+            return (loss, None) if return_outputs else loss
 
         def _get_grad_norm(self, model: Model, grad_norm: object = None) -> object:
             self.grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
@@ -235,25 +247,18 @@ def _subclass(base: Model) -> type[Trainer]:
             return metrics
 
         def _save_checkpoint(self, model: Model, trial: object) -> None:
-            _save(self)
+            save_progress(self)
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Model = None) -> None:
-            with restoring(resume_from_checkpoint):
-                read_weights(self.model, resume_from_checkpoint)
+            restore_weights(self, resume_from_checkpoint)
 
         def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
             if checkpoint is not None:
-                for name, what in ((OPTIMIZER, self.optimizer), (SCHEDULER, self.lr_scheduler)):
-                    path = os.path.join(checkpoint, name)
-                    with restoring(path):
-                        what.load_state_dict(load_state(path))
-                _restore(self, checkpoint)
+                restore_progress(self, checkpoint)
 
         def _load_rng_state(self, checkpoint: str | None) -> None:
             if checkpoint is not None:
-                path = os.path.join(checkpoint, RANDOM)
-                with restoring(path):
-                    set_random_states(load_state(path))
+                restore_random(self, checkpoint)
 
     return PlanTrainer
 
@@ -270,6 +275,8 @@ def _watch(trainer: Trainer) -> TrainerCallback:
 
         def on_train_begin(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             trainer.started = trainer.saved = time.perf_counter()
+            if job.team.rank:  # Until here all had drawn the same; what they drop has to differ.
+                transformers.set_seed((args.seed + job.team.rank * 1_000_003) % 2**32)
 
         def on_step_begin(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             if job.optim.schedule == "plateau" and state.global_step <= args.warmup_steps:
@@ -289,8 +296,10 @@ def _watch(trainer: Trainer) -> TrainerCallback:
             if job.validation and (last or state.global_step % job.validation_steps == 0):
                 control.should_evaluate = True
             advanced("steps")
-            control.should_save |= time.perf_counter() - trainer.saved >= job.checkpoint_s
-            if job.interrupted and not last:
+            due = time.perf_counter() - trainer.saved >= job.checkpoint_s
+            asked = job.team.gathered((due, bool(job.interrupted)))
+            control.should_save |= asked[0][0]
+            if any(end for _, end in asked) and not last:
                 control.should_save = control.should_training_stop = True
 
         def on_log(
@@ -300,48 +309,28 @@ def _watch(trainer: Trainer) -> TrainerCallback:
                 norm = logs.get("grad_norm")
                 norm = None if norm is None or not math.isfinite(norm) else float(norm)
                 rate = float(logs["learning_rate"])
-                say(line(trainer.curves.log(state.global_step, rate, norm, _seconds(trainer)), job.plan.steps))
+                say(line(trainer.curves.log(state.global_step, rate, norm, seconds_of(trainer)), job.plan.steps))
 
     return Watch()
 
 
-def _seconds(trainer: Trainer) -> float:
-    return float(trainer.seconds_before + time.perf_counter() - trainer.started)
-
-
 def _take_losses(trainer: Trainer, step: int) -> None:
     """Gives a step's losses to the curves. Raises SlmbenchError if they, or the gradient, are NaN or infinite."""
-    made, trainer.made = trainer.made, []
+    made = [tuple(part.tolist() for part in parts) for parts in trainer.made]
+    trainer.made = []
+    made = [parts for of_process in trainer.job.team.gathered(made) for parts in of_process]
     for ids, sums, tokens in made:
-        ids, sums, tokens = ids.tolist(), sums.tolist(), tokens.tolist()
         if not all(map(math.isfinite, sums)):
             bad = next(value for value in sums if not math.isfinite(value))
             task = trainer.curves.worst_task(ids, sums)
-            raise SlmbenchError(_stopped(trainer.job, step, f"the loss became {bad} in rows of task {task!r}"))
+            raise SlmbenchError(stopped(trainer.job, step, f"the loss became {bad} in rows of task {task!r}"))
         trainer.curves.add(ids, sums, tokens)
     norm = math.nan if trainer.grad_norm is None else float(trainer.grad_norm)
     # With scaled float16 gradients an overflow is met by leaving the step out.
     if not math.isfinite(norm) and not trainer.args.fp16:
-        tasks = ", ".join(sorted({trainer.job.names[i] for ids, _, _ in made for i in ids.tolist()}))
-        raise SlmbenchError(_stopped(trainer.job, step, f"the gradient became {norm} on rows of {tasks}"))
+        tasks = ", ".join(sorted({trainer.job.names[i] for ids, _, _ in made for i in ids}))
+        raise SlmbenchError(stopped(trainer.job, step, f"the gradient became {norm} on rows of {tasks}"))
     trainer.curves.close_step(step)
-
-
-def _stopped(job: TrainerJob, step: int, what: str, *, taken: bool = False) -> str:
-    """taken: whether the step has changed weights already, as where they are looked at afterwards."""
-    kept = newest_step(job.place)
-    where = (
-        f"the checkpoint of step {kept} is kept in {shown(os.path.join(job.place, folder_name(kept)))}"
-        if kept is not None
-        else f"no checkpoint was made yet (checkpoint.every_steps is {job.checkpoint_steps})"
-    )
-    when = "after this step" if taken else "before this step changed a weight"
-    if step == 1 and not taken:
-        what += ", with the base's own weights: they may be damaged"
-    return (
-        f"step {step}: {what}; the training was stopped {when}, and {where}. Lower optim.lr "
-        f"({job.optim.lr:g}) or optim.clip_norm ({job.optim.clip_norm:g}), or look at that task's rows, and train again"
-    )
 
 
 def _validate(trainer: Trainer) -> dict[str, float]:
@@ -354,14 +343,16 @@ def _validate(trainer: Trainer) -> dict[str, float]:
     with torch.no_grad(), trainer.compute_loss_context_manager():
         for name, rows in job.validation.items():
             total, tokens = 0.0, 0
-            for start in range(0, len(rows), job.optim.batch):
+            for start in range(job.team.rank * job.optim.batch, len(rows), job.team.size * job.optim.batch):
                 batch = trainer._prepare_inputs(job.collate(rows[start : start + job.optim.batch]))
                 losses = row_losses(model, batch)
                 total += float(losses.sums.sum())
                 tokens += int(losses.tokens.sum())
+            parts = job.team.gathered((total, tokens))
+            total, tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
             if not math.isfinite(total):
                 what = f"the validation loss of task {name!r} became {total}"
-                raise SlmbenchError(_stopped(job, step, what, taken=True))
+                raise SlmbenchError(stopped(job, step, what, taken=True))
             by_task[name] = (total, tokens)
     point = trainer.curves.add_validation(step, by_task)
     metrics = {"eval_loss": point["loss"]} | {f"eval_{name}_loss": p["loss"] for name, p in point["tasks"].items()}
@@ -370,37 +361,3 @@ def _validate(trainer: Trainer) -> dict[str, float]:
     trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
     model.train()
     return metrics
-
-
-def _save(trainer: Trainer) -> None:
-    import torch
-
-    job, step = trainer.job, trainer.state.global_step
-    for name, parameter in trainer.model.named_parameters():
-        if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise SlmbenchError(_stopped(job, step, f"{name} became NaN or infinite", taken=True))
-    job.memory.note()
-    times = {
-        "seconds": round(_seconds(trainer), 3),
-        "resumed_from": trainer.resumed_from,
-        "memory": dict(job.memory.found),
-    }
-    with writing(job.place, step, job.identity, keep=job.keep) as write:
-        write_weights(trainer.model, write)
-        write(OPTIMIZER, to_bytes(trainer.optimizer.state_dict()))
-        write(SCHEDULER, to_bytes(trainer.lr_scheduler.state_dict()))
-        if getattr(trainer.accelerator, "scaler", None) is not None:
-            write(SCALER, to_bytes(trainer.accelerator.scaler.state_dict()))
-        write(RANDOM, to_bytes(random_states()))
-        write(CURVES, json.dumps(trainer.curves.state()).encode())
-        write(TIMES, json.dumps(times).encode())
-        write(STATE, json.dumps(dataclasses.asdict(trainer.state), sort_keys=True).encode())
-    trainer.saved = time.perf_counter()
-
-
-def _restore(trainer: Trainer, checkpoint: str) -> None:
-    curves, times = read_progress(checkpoint, trainer.job.names, trainer.state.global_step)
-    trainer.curves.restore(curves.model_dump())
-    trainer.seconds_before = times.seconds
-    trainer.job.memory.add(times.memory.model_dump())
-    trainer.resumed_from = [*times.resumed_from, trainer.state.global_step]

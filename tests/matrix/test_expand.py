@@ -229,3 +229,11 @@ def test_an_adapter_is_on_its_own_base_and_a_change_of_it_is_another_cell(grid: 
     weights.write_bytes(bytes(data))
     changed = grid(text)
     assert changed.cells[0].key != made.cells[0].key and changed.cells[1].key == made.cells[1].key
+
+
+def test_the_job_of_a_training_by_several_processes_says_how_many_and_is_the_same_job(grid: MakeGrid) -> None:
+    text = "recipes: [{recipe: nano-quickstart, only: [note]%s}]\ntasks: [nano_note]\n"
+    one, two = (planned(grid(text % more))[0] for more in ("", ", set: {launch.processes: 2}"))
+    assert (one.forecast.processes, two.forecast.processes) == (1, 2)
+    assert two.makes == one.makes and "processes" not in two.work
+    assert training_of(two.work).overrides == ("launch.processes=2", "seed=0") or "launch.processes=2" in str(two.work)

@@ -14,7 +14,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.scheduling import EndedJob, Job, JobBook, JobState, LocalPool, in_order, run_jobs
+from slmbench.scheduling import EndedJob, Job, JobBook, JobState, LocalPool, in_order, job_from, run_jobs, slurm_script
 from slmbench.scheduling._waiting import LOOKED_AT
 
 MakeJob = Callable[..., Job]
@@ -273,3 +273,21 @@ def test_a_watcher_is_told_how_all_stand_at_the_end_however_long_it_takes(book: 
 
     run_jobs([make_job(f"job{n}") for n in range(20)], book, Counting(book), watch)
     assert 2 <= len(seen) < 20 and seen[0].count("running") == 1 and set(seen[-1]) == {"done"}
+
+
+def test_a_job_of_several_processes_takes_as_many_workers_and_the_cores_of_each(
+    book: JobBook, make_job: MakeJob, make_pool: MakePool
+) -> None:
+    one, two, many = make_job("one"), make_job("two"), make_job("many")
+    two, many = (evolve(job, forecast=evolve(job.forecast, processes=n)) for job, n in ((two, 2), (many, 9)))
+    pool = make_pool(workers=3)
+    try:
+        assert pool.fits(one) and pool.fits(two) and pool.fits(many)  # With nothing beside it even too many.
+        pool.start(two)
+        assert pool.fits(one) and not pool.fits(two) and not pool.fits(many)
+        pool.start(one)
+        assert not pool.fits(one)
+    finally:
+        pool.close()
+    assert job_from(json.loads(json.dumps(two.as_json())), "job.json").forecast.processes == 2
+    assert "--cpus-per-task=8 " in slurm_script([one, two], lambda key: ["do", key], cores=4)

@@ -75,9 +75,9 @@ def test_what_is_said_to_set_instead_is_let_through(overrides):
     _refuse(*overrides, way_out)
 
 
-def test_several_processes_are_refused(monkeypatch):
+def test_processes_that_others_start_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="WORLD_SIZE: is 2, but a training is one process on one device"):
+    with pytest.raises(UsageError, match="WORLD_SIZE: is 2, but slmbench starts the processes of a training itself"):
         _refuse()
     monkeypatch.setenv("WORLD_SIZE", "1")
     _refuse()
