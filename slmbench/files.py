@@ -155,6 +155,9 @@ def only_writer(path: str) -> Iterator[None]:
     with disk_errors(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         file = _open_linked(path)
+        if file is None:  # Whoever looks (`is_locked`) holds it for a moment.
+            time.sleep(0.05)
+            file = _open_linked(path)
     if file is None:
         raise SlmbenchError(f"{shown(path)}: another process is writing there; wait for it to end")
     with file:

@@ -77,7 +77,10 @@ LAYERS: dict[str, int] = {
     "__init__": 12,
     "__main__": 12,
 }
-HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes", "sklearn", "vllm"}
+HEAVY = {
+    *("torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes", "sklearn", "vllm"),
+    "ray",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -223,6 +226,7 @@ def test_progress_and_messages_go_through_the_console_and_not_from_call_to_call(
 # No parameter travels in the environment; what sets it all the same, and for whom.
 SETS_ENVIRON = {
     "sandbox/_worker.py": "in the sandbox: what a program's tests have set, for a call of the program",
+    "scheduling/_ray_node.py": "of a process that Ray began: what one of our own gets when it is begun",
     "workflow/quiet.py": "what libraries read when they are imported, and can't be told otherwise",
 }
 CHANGES = {"setdefault", "update", "pop", "popitem", "clear", "__setitem__", "__delitem__"}

@@ -50,6 +50,12 @@ def command() -> None:
 @command.command("run", help="Do what is missing of GRID.yaml (`slmbench matrix GRID.yaml` is the same), and rank it.")
 @click.argument("grid", type=click.Path(exists=True, dir_okay=False))
 @click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True, help=_OUT)
+@click.option(
+    "--on",
+    default="local",
+    show_default=True,
+    help="Where jobs are done: local, ray, or ray://HOST:PORT.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Jobs at once. [default: what cores and memory allow]")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Try again what failed.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Begin at most so many jobs, and leave the rest.")

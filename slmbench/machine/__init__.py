@@ -2,7 +2,7 @@
 
 from slmbench.machine.accelerator import Accelerator, accelerator, bitsandbytes_libraries
 from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
-from slmbench.machine.facts import code, gpus, hardware, packages, processors, usable_cores
+from slmbench.machine.facts import code, code_digest, gpus, hardware, packages, processors, usable_cores
 from slmbench.machine.memory import (
     available_bytes,
     is_out_of_memory,
@@ -19,6 +19,7 @@ __all__ = [
     "available_bytes",
     "bitsandbytes_libraries",
     "code",
+    "code_digest",
     "give_back_freed",
     "gpus",
     "hardware",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import platform
@@ -51,6 +52,21 @@ def code() -> JsonObject:
     commit = git("rev-parse", "HEAD")
     changed = git("status", "--porcelain", "--untracked-files=no") if commit else None
     return {"version": version, "commit": commit, "dirty": None if changed is None else bool(changed)}
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """The sha256 over slmbench's modules and what it declares, names and contents: equal where the same code is."""
+    digest = hashlib.sha256()
+    for top, folder in ((package_dir(), ""), (bundled_root(), "registry"), (bundled_root(), "tasks")):
+        for here, folders, names in os.walk(os.path.join(top, folder)):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "_bundled", "__pycache__")))
+            for name in sorted(name for name in names if not name.startswith(".")):
+                path = os.path.join(here, name)
+                with open(path, "rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                digest.update(f"{os.path.relpath(path, top)} {content}\n".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,8 @@ from slmbench.scheduling._emit import shell_script, slurm_script, waves_of
 from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of
 from slmbench.scheduling._pool import EndedJob, LocalPool, LocalResources
 from slmbench.scheduling._progress import STATES, JobsProgress, looked_up, progress_of
+from slmbench.scheduling._ray import RayBackend, RayResources
+from slmbench.scheduling._ray_node import node_facts
 from slmbench.scheduling._run import Backend, Watcher, run_jobs
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "Kind",
     "LocalPool",
     "LocalResources",
+    "RayBackend",
+    "RayResources",
     "Runner",
     "State",
     "TooManyStarts",
@@ -35,6 +39,7 @@ __all__ = [
     "job_of",
     "logged",
     "looked_up",
+    "node_facts",
     "progress_of",
     "run_jobs",
     "runner_of",

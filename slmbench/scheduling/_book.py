@@ -269,6 +269,10 @@ class JobBook:
         """
         self.plan(job)
         place = self.place(job.key)
+        starts = self.starts(job.key)
+        # Not every network's folder has locks that reach another machine.
+        if starts and starts[-1].host != socket.gethostname() and self.is_running(job.key):
+            raise SlmbenchError(f"{job.key}: {visible(starts[-1].host)} does it, or did {LOST_S:.0f} s ago")
         with only_writer(os.path.join(place, ".lock")):
             starts = self.starts(job.key)
             if self.outcome(job.key) is None and len(starts) >= MAX_STARTS:

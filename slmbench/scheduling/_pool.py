@@ -16,6 +16,7 @@ from attrs import define, frozen
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
 
+THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 GRACE_S = 10.0
 """So long a job that is stopped may take to put itself back."""
 
@@ -65,9 +66,7 @@ class LocalPool:
         self, book: JobBook, runner: str, resources: LocalResources, *, environment: Mapping[str, str]
     ) -> None:
         self._book, self._runner, self._resources = book, runner, resources
-        threads = str(resources.threads)
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-        self._environment = {**environment, **dict.fromkeys(names, threads)}
+        self._environment = {**environment, **dict.fromkeys(THREAD_NAMES, str(resources.threads))}
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 

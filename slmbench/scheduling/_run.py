@@ -47,12 +47,14 @@ def run_jobs(
     """Does all jobs that aren't done, and returns where each stands then, in the order of `in_order`.
 
     A job that failed never stops the others, but those that need it are blocked. One whose process died is begun once
-    more. most: how many are begun at all; those that it leaves stay planned. The backend is closed in any case,
+    more. One that another process does, perhaps for a caller that was killed, is waited for: it ends, or can be begun.
+    most: how many are begun at all; those that it leaves stay planned. The backend is closed in any case,
     KeyboardInterrupt included, which leaves what runs to the next call.
     """
     ordered = in_order(jobs)
     states = {state.job.key: state for state in book.states(ordered)}
     waiting = WaitingJobs(ordered, states)
+    elsewhere = [job for job in ordered if states[job.key].state == "running"]
     running: dict[str, Job] = {}
     begun: set[str] = set()
     tell = _told_now_and_then(watch)
@@ -71,17 +73,33 @@ def run_jobs(
                 backend.start(job)
                 running[job.key] = job
                 states[job.key] = JobState(job, "running", states[job.key].starts + 1, time.time())
-            tell(states, last=not running)
-            if not running:
+            tell(states, last=not running and not elsewhere)
+            if not running and not elsewhere:
                 break
-            for ended in backend.wait(POLL_S):
+            if not running:
+                time.sleep(POLL_S)
+            for job in list(elsewhere):
+                state = book.state(job)
+                if state.state == "running":
+                    continue
+                elsewhere.remove(job)
+                if state.state == "planned":
+                    waiting.again(job)
+                    states[job.key] = state
+                else:
+                    settle(state)
+            for ended in backend.wait(POLL_S) if running else ():
                 job = running.pop(ended.key)
                 state = book.state(job)
+                if state.state == "running":  # Another process was faster; or it died so far off that nothing tells.
+                    elsewhere.append(job)
+                    states[job.key] = state
+                    continue
                 if state.state == "planned" and ended.said is None and state.starts < MAX_STARTS:
                     waiting.again(job)  # Its process died: once more.
                     states[job.key] = state
                     continue
-                if state.state in ("planned", "running"):
+                if state.state == "planned":
                     said = ended.said or ended.died or "it ended without an outcome"
                     state = JobState(job, "failed", state.starts, said=said)
                 settle(state)

@@ -30,6 +30,7 @@ _LLAMA_CPP = ("llama-server", "llama-quantize", "llama-cli")
 # Beside what is always installed: package -> (what it brings, what is installed for it).
 _MORE = {
     "mergekit": ("merge methods `mergekit/...`", "mergekit"),
+    "ray": ("`slmbench matrix --on ray`", "'slmbench[ray]'"),
     "vllm": ("`--engine vllm`", "'slmbench[vllm]' (in an environment of its own, for a GPU)"),
 }
 _KNOWN = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "huggingface-hub")

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import UsageError
-from slmbench.machine import available_bytes, gpus
+from slmbench.machine import available_bytes, gpus, usable_cores
 from slmbench.matrix import Grid, PastCosts, jobs_of, load_grid, missing_of
 from slmbench.scheduling import (
     Backend,
@@ -20,28 +20,35 @@ from slmbench.scheduling import (
     JobState,
     LocalPool,
     LocalResources,
+    RayBackend,
+    RayResources,
     Watcher,
     run_jobs,
 )
 from slmbench.seal import canonical_sha256
+from slmbench.workflow.quiet import quiet_libraries
 
 if TYPE_CHECKING:  # A dry run needs neither, and their import takes half of its time.
     from slmbench.leaderboard import Leaderboard, RunProblems
 
 BOOK = "matrix"
+LOCAL, RAY, RAY_CLIENT = "local", "ray", "ray://"
+TOLD = ("SLMBENCH_", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""What other machines are told of this process's environment, by how names begin: no token, and no path of a cache."""
 RUNNER = "slmbench.workflow.matrix_jobs:run_matrix_job"
 
 
 @frozen(kw_only=True)
 class MatrixPlan:
     """What is asked for. workers: None for what fits. rerun: failed, so that they are tried again, or None.
-    max_jobs: begun in this call.
+    max_jobs: begun in this call. on: `local` for workers of this machine, `ray` or `ray://HOST:PORT` for a cluster.
 
     past: other output folders, whose runs tell what jobs take.
     """
 
     grid: str
     out: str
+    on: str = LOCAL
     workers: int | None = None
     rerun: str | None = None
     past: tuple[str, ...] = ()
@@ -80,6 +87,8 @@ def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
     """Raises DeclarationError with every problem of the matrix, UsageError."""
     if plan.rerun not in (None, "failed"):
         raise UsageError(f"--rerun {plan.rerun}: expected failed")
+    if plan.on not in (LOCAL, RAY) and not plan.on.startswith(RAY_CLIENT):
+        raise UsageError(f"--on {plan.on}: expected {LOCAL}, {RAY}, or {RAY_CLIENT}HOST:PORT")
     with phase("planning"):
         grid = load_grid(plan.grid, catalog)
         book = JobBook(os.path.join(plan.out, BOOK))
@@ -117,7 +126,7 @@ def run_matrix(
 ) -> MatrixResult:
     """Does what is missing, and ranks all that is there. A job that failed stops nothing but what needs it.
 
-    backend: where jobs are done; None for workers on this machine.
+    backend: where jobs are done; None for what the plan says.
     """
     from slmbench.workflow.rank import rank
 
@@ -127,7 +136,7 @@ def run_matrix(
         if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
             book.forget(job.key)
     write_down(ready)
-    backend = backend or local_pool(plan, book, len(ready.missing))
+    backend = backend or backend_of(plan, book, len(ready.missing))
     states = run_jobs(ready.missing, book, backend, watch, most=plan.max_jobs)
     worked = {state.job.key for state in states}
     done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
@@ -147,23 +156,33 @@ def run_matrix(
     return MatrixResult((*done, *states), board, page, faulty)
 
 
+def backend_of(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
+    """Where the jobs are done. Raises UsageError if there is no such cluster, or none of its nodes can do jobs."""
+    if plan.on == LOCAL or not jobs:
+        return local_pool(plan, book, jobs)
+    quiet_libraries()
+    return RayBackend(
+        book,
+        RUNNER,
+        RayResources(jobs=jobs, most=plan.workers),
+        environment={name: value for name, value in os.environ.items() if name.startswith(TOLD)},
+        address=None if plan.on == RAY else plan.on,
+    )
+
+
 def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
     """Workers on this machine: as many as there are cores and jobs, each with its share of the cores."""
     workers = max(1, min(workers_of(plan), jobs))
     resources = LocalResources(
-        workers=workers, threads=max(1, cores() // workers), memory_bytes=available_bytes("cpu"), gpus=gpus(os.environ)
+        workers=workers, threads=max(1, usable_cores() // workers), memory_bytes=available_bytes("cpu"), gpus=gpus(os.environ)
     )
     return LocalPool(book, RUNNER, resources, environment=os.environ)
 
 
 def workers_of(plan: MatrixPlan) -> int:
     """How many jobs may run at once: as many as asked for, else as there are GPUs, else cores."""
-    return plan.workers or len(gpus(os.environ)) or cores()
+    return plan.workers or len(gpus(os.environ)) or usable_cores()
 
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def matrix_states(out: str) -> list[JobState]:

@@ -25,6 +25,7 @@ def quiet_libraries() -> None:
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # vLLM writes to stdout, which is for data, and what it says of an error is all that can be known of it.
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
