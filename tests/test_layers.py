@@ -78,7 +78,16 @@ LAYERS: dict[str, int] = {
     "__main__": 12,
 }
 HEAVY = {
-    *("torch", "transformers", "trl", "peft", "lm_eval", "datasets", "evaluate", "bitsandbytes", "sklearn", "vllm"),
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "lm_eval",
+    "datasets",
+    "evaluate",
+    "bitsandbytes",
+    "sklearn",
+    "vllm",
     "ray",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

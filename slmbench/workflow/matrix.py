@@ -174,7 +174,10 @@ def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
     """Workers on this machine: as many as there are cores and jobs, each with its share of the cores."""
     workers = max(1, min(workers_of(plan), jobs))
     resources = LocalResources(
-        workers=workers, threads=max(1, usable_cores() // workers), memory_bytes=available_bytes("cpu"), gpus=gpus(os.environ)
+        workers=workers,
+        threads=max(1, usable_cores() // workers),
+        memory_bytes=available_bytes("cpu"),
+        gpus=gpus(os.environ),
     )
     return LocalPool(book, RUNNER, resources, environment=os.environ)
 
@@ -182,7 +185,6 @@ def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
 def workers_of(plan: MatrixPlan) -> int:
     """How many jobs may run at once: as many as asked for, else as there are GPUs, else cores."""
     return plan.workers or len(gpus(os.environ)) or usable_cores()
-
 
 
 def matrix_states(out: str) -> list[JobState]:
