@@ -7,6 +7,7 @@ attention, the head, checkpointing. What a kernel takes for itself while it runs
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
         def __init__(self) -> None:
             super().__init__()
             self.seen: dict[int, Any] = {}
+            self.made: dict[object, list[tuple[Any, ...]]] = {}
 
         def ignore(self, tensor: Tensor) -> None:
             self._add(tensor, counted=False)
@@ -146,10 +148,17 @@ def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
             self, func: OpOverload, types: Sequence[type], args: Sequence[object] = (), kwargs: JsonObject | None = None
         ) -> object:
             kwargs = kwargs or {}
+            if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
+                return args[0].fake_device
+            written = _written(func, args, kwargs)
+            if isinstance(written, FakeTensor) and written.numel():
+                return written
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             # Token ids, lengths and masks are real, as code that reads their values has to go its way.
             if tensors and not any(isinstance(tensor, FakeTensor) for tensor in tensors):
                 out = tree_map_only(torch.Tensor, self._as_fake_where_float, func(*args, **kwargs))
+            elif tensors and all(isinstance(tensor, FakeTensor) for tensor in tensors):
+                out = self._made(func, args, kwargs, tensors)
             else:
                 with fake_mode:
                     out = func(*args, **kwargs)
@@ -158,6 +167,30 @@ def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
             for leaf in tree_leaves(out):
                 if isinstance(leaf, FakeTensor):
                     self._add(leaf)
+            return out
+
+        def _made(self, func: OpOverload, args: Sequence[object], kwargs: JsonObject, tensors: list[Tensor]) -> object:
+            """What an operation makes; of equal shapes, as layers and pieces of the head have them, without it."""
+            key: object = func, _form(args), _form(tuple(kwargs.items()))
+            try:
+                made = self.made.get(key)
+            except TypeError:  # Of what has no hash.
+                key = made = None
+            if made is not None:
+                new = [_fake(fake_mode, *one) for one in made]
+                return new[0] if len(func._schema.returns) == 1 else tuple(new)
+            with fake_mode:
+                out = func(*args, **kwargs)
+            parts = out if isinstance(out, tuple) else (out,)
+            if (
+                key is not None
+                and len(parts) == len(func._schema.returns)
+                and all(type(p) is FakeTensor for p in parts)
+            ):
+                # What looks into another tensor's storage takes none of its own, and isn't made anew.
+                given = {id(tensor.untyped_storage()) for tensor in tensors}
+                if len(given | {id(part.untyped_storage()) for part in parts}) == len(given) + len(parts):
+                    self.made[key] = [(part.shape, part.stride(), part.dtype, part.fake_device) for part in parts]
             return out
 
         def _as_fake_where_float(self, tensor: Tensor) -> Tensor:
@@ -182,3 +215,51 @@ def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
             self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
     return Watch()
+
+
+def _written(func: OpOverload, args: Sequence[object], kwargs: JsonObject) -> object:
+    """The tensor that an operation writes its one result into, if it leaves its shape alone.
+
+    Such an operation takes nothing, and what it gives is known without going through its shapes, which is half of a
+    step's time.
+    """
+    place = _written_place(func)
+    if place is None:
+        return None
+    number, name = place
+    return kwargs.get(name, args[number] if number < len(args) else None)
+
+
+@functools.cache
+def _written_place(func: OpOverload) -> tuple[int, str] | None:
+    import torch
+
+    schema = func._schema
+    if not schema.is_mutable or len(schema.returns) != 1 or torch.Tag.inplace_view in func.tags:
+        return None
+    places = [
+        (number, given.name)
+        for number, given in enumerate(schema.arguments)
+        if given.alias_info is not None and given.alias_info.is_write
+    ]
+    return places[0] if len(places) == 1 else None
+
+
+def _form(value: object) -> object:
+    """All of an operation's argument that the shape of what it makes depends on. Tensors are fake ones."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    if isinstance(value, FakeTensor):
+        return value.shape, value.stride(), value.dtype, value.fake_device
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_form, value))
+    return type(value), value
+
+
+def _fake(
+    mode: FakeTensorMode, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: object
+) -> Tensor:
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return FakeTensor(mode, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
