@@ -64,6 +64,10 @@ class TrustError(SlmbenchError):
     exit_code = 3
 
 
+class EngineError(SlmbenchError):
+    """Nothing can be computed: no task is at fault, and another one would fail alike."""
+
+
 class OfflineError(SlmbenchError):
     """Something has to be fetched and can't be."""
 

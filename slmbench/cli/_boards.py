@@ -7,23 +7,23 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from slmbench.console import say, show, show_json
-from slmbench.errors import UsageError
+from slmbench.errors import SlmbenchError, UsageError
 
 if TYPE_CHECKING:
-    from slmbench.leaderboard import Leaderboard, RunProblems
+    from slmbench.leaderboard import Leaderboard
 
 
 def show_leaderboard(
     board: Leaderboard,
     page: str,
-    faulty: RunProblems | None = None,
+    faulty: SlmbenchError | None = None,
     *,
     as_json: bool,
     own: Collection[str] = (),
 ) -> None:
     """Prints a leaderboard, and says where its page is. own: ids of runs whose rows are shown however many there are.
 
-    Raises the faults of runs that were left out, if any were.
+    faulty: what failed, raised when all is shown: tasks, or runs that were left out for their faults.
     """
     from slmbench.leaderboard import render_text
 

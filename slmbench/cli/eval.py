@@ -110,6 +110,7 @@ BATCH = _Batch()
     plan="slmbench.workflow.evaluate:EvaluationPlan",
 )
 def command(plan: EvaluationPlan, as_json: bool) -> None:
+    from slmbench.evaluation import TasksFailed
     from slmbench.workflow.evaluate import evaluate_plan, ready_evaluation
     from slmbench.workflow.rank import rank
 
@@ -128,11 +129,21 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
         say_golden(None, tasks, catalog)
         say("--twin: a random model; these rows will be badged and not ranked")
     quiet_libraries()
-    runs = evaluate_plan(plan, tasks, catalog)
+    failed: TasksFailed | None = None
+    try:
+        runs = evaluate_plan(plan, tasks, catalog)
+    except TasksFailed as error:
+        runs, failed = error.runs, error
+        if not runs and not as_json:
+            raise
     if as_json:
         show_json([run.record | ({"decision": run.decision} if run.decision else {}) for run in runs])
+        if failed is not None:
+            raise failed
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]
     ranked = rank([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out)
     show_leaderboard(*ranked, as_json=False, own=[str(run.record["run_id"]) for run in runs])
+    if failed is not None:
+        raise failed

@@ -14,7 +14,7 @@ from slmbench.engines.protocol import ScoreAnswer, ScoreRequest, WriteAnswer, Wr
 from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.engines.sampling import stream_of
 from slmbench.engines.vllm_lm import RANKS, Finished, max_lora_rank, vllm_class
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import EngineError, UsageError
 from slmbench.models import LoadedModel, LoraShape, ModelApart
 from slmbench.values import JsonObject
 
@@ -186,11 +186,11 @@ class VLLMBatches:
         return "eos" if ended.stopped_at is None or ended.stopped_at in ends else "stop"
 
     def _asked(self, batch: Sequence[ScoreRequest] | Sequence[WriteRequest], ask: Any) -> Any:
-        """What lm-eval gives. Raises SlmbenchError for whatever vLLM raises."""
+        """What lm-eval gives. Raises EngineError for whatever vLLM raises."""
         try:
             return ask()
         except Exception as error:
-            raise SlmbenchError(
+            raise EngineError(
                 f"vLLM stopped at {len(batch)} requests from {name_of(batch[0].item)} on: {_said(error)}; answers "
                 "before them are kept, and the same command goes on from there; fewer at once may help (--batch N)"
             ) from error
@@ -231,7 +231,7 @@ class VLLMBatches:
                     **lora,
                 )
             except Exception as error:
-                raise SlmbenchError(
+                raise EngineError(
                     f"vLLM {metadata.version('vllm')} doesn't start with {self.loaded.source.name!r} in "
                     f"{self.loaded.dtype}, {self.window} tokens long: {_said(error)}; what it wrote above says more. "
                     "--engine shared does without it"

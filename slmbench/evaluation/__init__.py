@@ -1,7 +1,8 @@
 """Evaluation through lm-eval: the one package that imports it."""
 
 from slmbench.evaluation._encoding import Encoded
-from slmbench.evaluation._evaluate import evaluate_tasks
+from slmbench.evaluation._evaluate import evaluate_tasks, try_tasks
+from slmbench.evaluation._failed import TaskFailure, TasksFailed, settled
 from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions, require_engine
@@ -20,6 +21,8 @@ __all__ = [
     "Routed",
     "SavedAnswers",
     "SentRequest",
+    "TaskFailure",
+    "TasksFailed",
     "choose_format",
     "drawn",
     "evaluate_tasks",
@@ -33,6 +36,8 @@ __all__ = [
     "rows_answered",
     "saved_answers",
     "sent_requests",
+    "settled",
+    "try_tasks",
 ]
 
 register()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from attrs import evolve, frozen
 
 from slmbench.console import phase, say
-from slmbench.errors import DataError, UsageError
+from slmbench.errors import DataError, SlmbenchError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
+from slmbench.evaluation._failed import TaskFailure, is_of_a_task, settled
 from slmbench.evaluation._harness import Judge, build_harness_task
 from slmbench.evaluation._identity import TaskRun, prepare
 from slmbench.evaluation._journaled import JournaledEngine, build_engine, lm_of
@@ -62,9 +64,22 @@ def evaluate_tasks(
     adapters, so that each request is encoded once for all of them. routed: what chooses each item's adapter, of a bank
     whose base loaded is. against: task -> a run that it is compared with; it ends as soon as that is decided, in a run
     of its own, and the whole set's run keeps the answers in its journal.
-    Raises UsageError, DataError, OfflineError, HookError, TrustError before any model runs; SlmbenchError where lm-eval
-    fails.
+    Raises UsageError, OfflineError, TrustError before any model runs. A task that fails, by its rows, a hook or an
+    answer, ends none of the others: TasksFailed has their runs, and the reasons; of one task alone its error is raised.
     """
+    return settled(*try_tasks(loaded, tasks, options, encoded=encoded, routed=routed, against=against))
+
+
+def try_tasks(
+    loaded: LoadedModel,
+    tasks: Sequence[Task],
+    options: EvaluationOptions,
+    *,
+    encoded: Encoded | None = None,
+    routed: Routed | None = None,
+    against: Mapping[str, Opponent] = MappingProxyType({}),
+) -> tuple[list[Run | None], list[TaskFailure]]:
+    """(a run for each task, None for one that failed; why it failed), as `evaluate_tasks` does."""
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
         raise UsageError(f"a task is listed twice: {', '.join(names)}")
@@ -77,8 +92,12 @@ def evaluate_tasks(
     for remark in () if routed else format_remarks(loaded, style):
         say(f"note: {who}: {remark}")
     with phase(f"evaluate {who}", heads=True):
+        failed: dict[str, SlmbenchError] = {}
+        jobs = []
         with phase("importing lm_eval, writing prompts"):
-            jobs = [prepare(loaded, task, style, options, sandbox, routed) for task in tasks]
+            for task in tasks:
+                with _apart(task.name, failed):
+                    jobs.append(prepare(loaded, task, style, options, sandbox, routed))
         kept = {job.task.name: finished_run(job.folder, _pools(job.task).__getitem__, job.record) for job in jobs}
         races = {job.task.name: against[job.task.name] for job in jobs if job.task.name in against}
         for job in jobs:
@@ -89,8 +108,20 @@ def evaluate_tasks(
         }
         todo = [job for job in jobs if job.task.name not in finished]
         if todo:
-            finished |= _run(loaded, todo, style, options, sandbox, encoded, routed, races, who)
-    return [finished[name] for name in names]
+            finished |= _run(loaded, todo, style, options, sandbox, encoded, routed, races, who, failed)
+    failures = [TaskFailure(who, name, failed[name]) for name in names if name in failed]
+    return [finished.get(name) for name in names], failures
+
+
+@contextlib.contextmanager
+def _apart(name: str, failed: dict[str, SlmbenchError]) -> Iterator[None]:
+    """Notes what fails in the block, if it is of this task."""
+    try:
+        yield
+    except SlmbenchError as error:
+        if not is_of_a_task(error):
+            raise
+        failed[name] = error
 
 
 def _kept_race(who: str, style: Format, job: TaskRun, opponent: Opponent, whole: Run | None) -> Run | None:
@@ -120,7 +151,9 @@ def _run(
     routed: Routed | None,
     races: Mapping[str, Opponent],
     who: str,
+    failed: dict[str, SlmbenchError],
 ) -> dict[str, Run]:
+    """The runs of those that don't fail; failed gets the others."""
     reset_peak_memory()
     hardware()  # Asked for now, so that an unknown machine fails before the work and not after it.
     open_runs: dict[str, OpenRun] = {}
@@ -154,13 +187,15 @@ def _run(
         asking = _Asking(style, options, sandbox, engine, chosen)
         finished = {}
         if at_once := [job for job in jobs if job.task.name not in races]:
-            results = asking.ask(at_once)
+            asked = asking.ask_apart(at_once, failed)
             for job in at_once:
-                with phase(f"metrics of {job.task.name}"):
-                    finished[job.task.name] = asking.finish(job, open_runs[job.task.name], results)
+                with phase(f"metrics of {job.task.name}"), _apart(job.task.name, failed):
+                    if job.task.name in asked:
+                        finished[job.task.name] = asking.finish(job, open_runs[job.task.name], asked[job.task.name])
         for job in jobs:
             if (opponent := races.get(job.task.name)) is not None:
-                finished[job.task.name] = asking.race(who, job, open_runs[job.task.name], opponent)
+                with _apart(job.task.name, failed):
+                    finished[job.task.name] = asking.race(who, job, open_runs[job.task.name], opponent)
         return finished
     except KeyboardInterrupt:
         if kept := sum(len(run.journal.entries) for run in open_runs.values()):
@@ -215,6 +250,26 @@ class _Asking:
         except ValueError as error:
             raise DataError(f"scoring failed: {error}") from error
         return results
+
+    def ask_apart(self, jobs: Sequence[TaskRun], failed: dict[str, SlmbenchError]) -> dict[str, JsonObject]:
+        """lm-eval's results by task: of all at once, and if that fails of each by itself. failed: gets those that fail.
+
+        What was answered before is in the journals, and isn't computed again.
+        """
+        try:
+            results = self.ask(jobs)
+        except SlmbenchError as error:
+            if not is_of_a_task(error):
+                raise
+            if len(jobs) == 1:
+                failed[jobs[0].task.name] = error
+                return {}
+            say(f"note: a task fails ({str(error).splitlines()[0]}); now each is asked by itself")
+            each: dict[str, JsonObject] = {}
+            for job in jobs:
+                each |= self.ask_apart([job], failed)
+            return each
+        return {job.task.name: results for job in jobs}
 
     def finish(self, job: TaskRun, run: OpenRun, results: JsonObject, places: Sequence[int] | None = None) -> Run:
         """The finished run; places: of these items alone."""

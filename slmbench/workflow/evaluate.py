@@ -18,9 +18,11 @@ from slmbench.evaluation import (
     EvaluationOptions,
     Opponent,
     Routed,
+    TaskFailure,
     choose_format,
-    evaluate_tasks,
     format_remarks,
+    settled,
+    try_tasks,
 )
 from slmbench.formats import load_format
 from slmbench.machine import available_bytes, resident_bytes
@@ -184,7 +186,8 @@ def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[Evaluation
 def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog) -> list[Run]:
     """Runs of the base, unless the plan leaves it out, and of everything that is put on it, all on the same tasks.
 
-    The base is loaded once, and adapters are exchanged on it.
+    The base is loaded once, and adapters are exchanged on it. A task that fails ends no other: TasksFailed then, with
+    the runs that are there.
     """
     # An unknown engine, and one that isn't installed, is told before a model is looked for.
     apart = _check_engine(plan, tasks)
@@ -211,7 +214,14 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
     options = evolve(plan.options, format=choose_format(given, plan.adapters, plan.options.format, formats))
     style = load_format(str(options.format), formats_of(tasks))
     said: set[str] = set()
-    runs: list[Run] = []
+    placed: list[Run | None] = []
+    failures: list[TaskFailure] = []
+
+    def scored(model: LoadedModel, encoded: Encoded | None = None, routed: Routed | None = None) -> None:
+        made, failed = try_tasks(model, tasks, options, encoded=encoded, routed=routed, against=against)
+        placed.extend(made)
+        failures.extend(failed)
+
     if plan.base or adapters:
         loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held, apart=apart)
         with _let_go(loaded, ours), _adapters_over(loaded) as bank:
@@ -221,28 +231,27 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
             encoded: Encoded = {}  # Base and adapters are sent the same ids.
             if plan.base:
                 said |= set(format_remarks(loaded, style))
-                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded, against=against)
+                scored(loaded, encoded)
             for name in bank.names if plan.alone else ():
                 tuned = bank.swap(name)
                 said |= set(format_remarks(tuned, style))
-                shared = encoded if tuned.tokenizer is loaded.tokenizer else {}
-                runs += evaluate_tasks(tuned, tasks, options, encoded=shared, against=against)
+                scored(tuned, encoded if tuned.tokenizer is loaded.tokenizer else {})
             bank.swap(None)
             for routed in routes:
-                runs += evaluate_tasks(loaded, tasks, options, encoded=encoded, routed=routed, against=against)
+                scored(loaded, encoded, routed)
         del loaded, bank
     for folder, dtype in whole.items():
         assert isinstance(given, ModelSource)
         alone = _as_trained(given, folder, catalog, dtype, apart)
         said |= set(format_remarks(alone, style))
         with _let_go(alone, ours):
-            runs += evaluate_tasks(alone, tasks, options, against=against)
-    for run in runs:
+            scored(alone)
+    for run in filter(None, placed):
         n = run.record["dataset"]["n"]
         for remark, count in run.record.get("remarks", {}).items():
             if remark not in said:  # Told before the first of its runs.
                 say(f"{run.run_id}: {remark}: {count} of {n}")
-    return runs
+    return settled(placed, failures)
 
 
 def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, adapters: Sequence[str]) -> LoadedModel:

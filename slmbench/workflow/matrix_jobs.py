@@ -18,6 +18,7 @@ from slmbench.workflow.quiet import quiet_libraries
 if TYPE_CHECKING:
     from slmbench.evaluation import EvaluationOptions
     from slmbench.models import LoadedModel
+    from slmbench.runs import Run
 
 
 def run_matrix_job(job: Job, results: JobResults) -> None:
@@ -118,6 +119,7 @@ def _score(
     catalog: Catalog,
     results: JobResults,
 ) -> LoadedModel | None:
+    from slmbench.evaluation import TasksFailed
     from slmbench.models import is_apart, is_whole_model, resolve_model
     from slmbench.task import Settings
     from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, held_base, ready_evaluation
@@ -147,10 +149,18 @@ def _score(
             continue
         paths = tuple(path for path in group.values() if path)
         asked = evolve(plan, model=model, adapters=paths, base=None in group.values())
-        runs = iter(evaluate_plan(asked, tasks, catalog))
+        failed: TasksFailed | None = None
+        try:
+            placed: list[Run | None] = [*evaluate_plan(asked, tasks, catalog)]
+        except TasksFailed as error:
+            placed, failed = error.placed, error
+        runs = iter(placed)
         for subject in group:
             for cell in subjects[subject]:
-                results.made(cell.key, os.path.relpath(next(runs).folder, out))
+                if (run := next(runs)) is not None:
+                    results.made(cell.key, os.path.relpath(run.folder, out))
+        if failed is not None:
+            raise failed
     return loaded
 
 

@@ -9,9 +9,10 @@ from attrs import field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.evaluation import EvaluationOptions, refuse_unscorable, require_engine
+from slmbench.errors import SlmbenchError
+from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine
 from slmbench.formats import load_format
-from slmbench.leaderboard import Leaderboard, RunProblems
+from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
 from slmbench.task import Task, formats_of
@@ -64,9 +65,9 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))
 
 
-def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, RunProblems | None]:
-    """(the leaderboard, its page's path, the faults of runs that were left out). What is finished already is not done
-    again.
+def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchError | None]:
+    """(the leaderboard, its page's path, what failed: tasks, or runs that were left out for their faults). What is
+    finished already is not done again.
     """
     plan, spec = ready.plan, ready.recipe.spec
     folders = train_recipe(
@@ -80,8 +81,14 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, RunProblem
     )
     if spec.evaluation.limit is not None:
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged, and ranked among themselves")
-    runs = evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan)
-    return rank(
+    failed: TasksFailed | None = None
+    try:
+        runs = evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan)
+    except TasksFailed as error:
+        runs, failed = error.runs, error
+        if not runs:
+            raise
+    board, page, faulty = rank(
         [run.folder for run in runs],
         os.path.join(plan.out, "leaderboard"),
         catalog,
@@ -90,6 +97,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, RunProblem
         no_texts=plan.no_texts,
         whole=plan.out,
     )
+    return board, page, failed or faulty
 
 
 def evaluate_recipe(

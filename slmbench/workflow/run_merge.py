@@ -9,9 +9,10 @@ from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.evaluation import EvaluationOptions, refuse_unscorable, require_engine
+from slmbench.errors import SlmbenchError
+from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine
 from slmbench.formats import load_format
-from slmbench.leaderboard import Leaderboard, RunProblems
+from slmbench.leaderboard import Leaderboard
 from slmbench.merge_recipe import MergeRecipe
 from slmbench.runs import Run
 from slmbench.statistics.seeds import mean_over_seeds
@@ -67,8 +68,8 @@ def ready_merge_run(plan: RunPlan, catalog: Catalog) -> ReadyMergeRun:
     return ReadyMergeRun(plan=plan, merges=merges, adapters=adapters, tasks=tuple(tasks))
 
 
-def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str, RunProblems | None, list[MadeMerge]]:
-    """(the leaderboard, its page's path, the faults of runs that were left out, the merges). What is finished already
+def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchError | None, list[MadeMerge]]:
+    """(the leaderboard, its page's path, what failed, the merges). What is finished already
     is not done again.
     """
     plan, recipe = ready.plan, ready.recipe
@@ -89,7 +90,13 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
     used = [name for name in recipe.spec.inputs if any(name in recipe.inputs_of(one) for one in ready.merges.merges)]
     inputs = [ready.merges.folders[name] for name in used]
     folders = dict.fromkeys([*inputs, *trained, *(one.folder for one in made)])
-    runs = evaluate_plan(_evaluation(ready, tuple(folders)), ready.tasks, catalog)
+    failed: TasksFailed | None = None
+    try:
+        runs = evaluate_plan(_evaluation(ready, tuple(folders)), ready.tasks, catalog)
+    except TasksFailed as error:
+        runs, failed = error.runs, error
+        if not runs:
+            raise
     board, page, faulty = rank(
         [run.folder for run in runs],
         os.path.join(plan.out, "leaderboard"),
@@ -100,7 +107,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
         notices=spreads(made, runs),
         whole=plan.out,
     )
-    return board, page, faulty, made
+    return board, page, failed or faulty, made
 
 
 def spreads(made: Sequence[MadeMerge], runs: Sequence[Run]) -> list[str]:

@@ -1,0 +1,99 @@
+"""A task that fails ends no other: their runs are there, and what failed is told with its reason at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmbench.catalog import default_catalog
+from slmbench.cli import main
+from slmbench.errors import HookError, SlmbenchError
+from slmbench.evaluation import EvaluationOptions, TasksFailed, evaluate_tasks
+from slmbench.leaderboard import load_runs
+from slmbench.task import load_task, load_task_folder
+
+
+@pytest.fixture
+def broken(write_task: Any) -> Any:
+    """A task whose plugin fails on each row."""
+    plugin = "def example(row):\n    raise ValueError('this row has no question')\n"
+    return write_task("broken", plugin=plugin)
+
+
+def test_tasks_beside_one_whose_hook_fails_are_scored(nano: Any, broken: Path, tmp_path: Path) -> None:
+    tasks = [load_task("nano_choice"), load_task_folder(str(broken), default_catalog()), load_task("nano_note")]
+    with pytest.raises(TasksFailed) as caught:
+        evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "out"), limit=2))
+    assert [run and run.record["task"]["id"] for run in caught.value.placed] == ["nano_choice", None, "nano_note"]
+    [failure] = caught.value.failures
+    assert (failure.who, failure.task) == ("nano", "broken")
+    assert "this row has no question" in str(failure.error)
+    assert caught.value.exit_code == 1
+
+
+def test_of_one_task_alone_its_own_error_is_raised(nano: Any, broken: Path, tmp_path: Path) -> None:
+    with pytest.raises(HookError, match="this row has no question"):
+        task = load_task_folder(str(broken), default_catalog())
+        evaluate_tasks(nano, [task], EvaluationOptions(out=str(tmp_path / "out"), limit=2))
+
+
+def test_eval_ranks_what_is_there_and_says_last_what_failed(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    what = ["eval", "nano", "--tasks", "broken,nano_choice", "--limit", "2", "--out", str(tmp_path / "out")]
+    assert main(what) == 1
+    shown = capsys.readouterr()
+    assert "nano_choice" in shown.out
+    told = shown.err.splitlines()
+    assert any(line.startswith("error: broken of nano failed: ") and "no question" in line for line in told)
+    assert told[-1].startswith("error: 1 of 2 runs failed; the same command tries them again")
+    assert [run.record["task"]["id"] for run in load_runs(tmp_path / "out")[0]] == ["nano_choice"]
+    assert main([*what, "--json"]) == 1
+    assert [record["task"]["id"] for record in json.loads(capsys.readouterr().out)] == ["nano_choice"]
+
+
+def test_an_answer_that_is_none_fails_its_task_and_no_other(
+    nano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slmbench.engines.shared_prefix import SharedPrefix
+
+    write, asked = SharedPrefix.write, []
+
+    def broken(self: Any, requests: Any) -> Any:
+        asked.append([one.item for one in requests])
+        for at, answer in write(self, requests):
+            if requests[at].item[0] == "nano_note":
+                raise SlmbenchError("task 'nano_note', item 0: its weights are NaN")
+            yield at, answer
+
+    monkeypatch.setattr(SharedPrefix, "write", broken)
+    names = ("nano_note", "nano_arithmetic", "nano_choice")
+    with pytest.raises(TasksFailed) as caught:
+        evaluate_tasks(nano, [load_task(name) for name in names], EvaluationOptions(out=str(tmp_path), limit=2))
+    assert [run and run.record["task"]["id"] for run in caught.value.placed] == [None, "nano_arithmetic", "nano_choice"]
+    assert [(one.task, str(one.error)) for one in caught.value.failures] == [
+        ("nano_note", "task 'nano_note', item 0: its weights are NaN")
+    ]
+
+
+def test_a_full_disk_ends_all_as_no_task_is_at_fault(
+    nano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from slmbench.files import disk_errors
+    from slmbench.journal import Journal
+
+    def full(self: Any, key: str, value: object) -> None:
+        with disk_errors(str(tmp_path)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "append", full)
+    tasks = [load_task("nano_choice"), load_task("nano_note")]
+    with pytest.raises(SlmbenchError, match="the disk is full") as caught:
+        evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path), limit=2))
+    assert not isinstance(caught.value, TasksFailed)
