@@ -20,6 +20,7 @@ from slmbench.errors import DeclarationError, FileError, OfflineError, Problem, 
 from slmbench.machine import usable_cores
 from slmbench.models import ModelSource, resolve_model
 from slmbench.recipe import load_recipe
+from slmbench.training import prepare_training
 from slmbench.training._launch import Launched, TrainingCall, outcome_of
 from slmbench.training._mixing import plan_batches, shared_out
 
@@ -168,6 +169,24 @@ def test_a_number_of_processes_is_held_to_its_schema(tmp_path):
     recipe = load_recipe("nano-quickstart", default_catalog(), ["processes=3"])
     assert recipe.spec.launch.processes == 3
     assert recipe.digest_of("multi") == load_recipe("nano-quickstart", default_catalog()).digest_of("multi")
+
+
+@needs_two_cores
+def test_each_process_has_to_fit_into_its_share_of_the_memory():
+    catalog = default_catalog()
+
+    def prepare(*overrides):
+        recipe = load_recipe("nano-quickstart", catalog, (*RECIPE, "launch.processes=2", *overrides))
+        return prepare_training(recipe, "multi", catalog, resolve_model("nano", catalog))
+
+    forecast = prepare().forecast
+    largest = forecast.as_json()["largest_batch"]
+    assert (largest["rows"], forecast.total_bytes > 100_000_000) == (2, True)
+    with pytest.raises(UsageError) as raised:
+        prepare(f"memory_limit_gb={1.9 * forecast.total_bytes / 1e9}")
+    assert re.match(r"each of the 2 processes of this training needs 0\.\d+ GB \(", str(raised.value))
+    assert " are allowed (memory_limit_gb) for it; " in str(raised.value)
+    prepare(f"memory_limit_gb={2.5 * forecast.total_bytes / 1e9}")
 
 
 class _Row(NamedTuple):
