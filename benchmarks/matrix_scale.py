@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def compare(place: Path, adapters: int, rounds: int) -> None:
-    env, log = environment(place), place / "log.txt"
+    env, log = environment(), place / "log.txt"
     grid, out = place / "grid.yaml", place / "out"
     grid.write_text(GRID, encoding="utf-8")
 
@@ -87,7 +87,7 @@ def compare(place: Path, adapters: int, rounds: int) -> None:
     )
     if make_path := shutil.which("make"):
         (place / "Makefile").write_text(makefile(out / "runs"), encoding="utf-8")
-        peer, _ = best(rounds, [make_path, "-q", "-f", str(place / "Makefile"), "all"], env, log)
+        peer, _ = best(rounds, [make_path, "-r", "-q", "-f", str(place / "Makefile"), "all"], env, log)
         told("  GNU make -q of as many files", f"{peer}; ours over it {deciding.seconds / peer.seconds:.1f}")
     first = measured(matrix(), env, log)
     told("restart, the leaderboard written for the first time", str(first))
@@ -103,8 +103,7 @@ def told(what: str, value: str, held: bool | None = None) -> None:
 
 
 def makefile(runs: Path) -> str:
-    records = [str(path / "run.json") for path in sorted(runs.iterdir())]
-    return "all: " + " \\\n ".join(records) + "\n"
+    return f"all: $(wildcard {runs}/*/run.json)\n"
 
 
 def make_finished(place: Path) -> None:

@@ -13,7 +13,7 @@ from slmbench.runs._comparable import (
 )
 from slmbench.runs._folders import JOURNAL, located_runs, run_folders
 from slmbench.runs._frames import RunTable, SampleTable, open_runs, write_runs_parquet
-from slmbench.runs._hashes import SampleHashes
+from slmbench.runs._hashes import FileState, SampleHashes
 from slmbench.runs._ids import (
     digits_of,
     evaluated_digits,
@@ -81,6 +81,7 @@ __all__ = [
     "AdapterPart",
     "CostPart",
     "DatasetPart",
+    "FileState",
     "ImportedPart",
     "ItemScores",
     "MergePart",

@@ -26,6 +26,7 @@ from slmbench.scheduling import (
     run_jobs,
 )
 from slmbench.seal import canonical_sha256
+from slmbench.workflow.matrix_ranked import LEADERBOARD, MatrixRanking
 from slmbench.workflow.quiet import quiet_libraries
 
 if TYPE_CHECKING:  # A dry run needs neither, and their import takes half of its time.
@@ -35,6 +36,8 @@ BOOK = "matrix"
 LOCAL, RAY, RAY_CLIENT = "local", "ray", "ray://"
 TOLD = ("SLMBENCH_", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """What other machines are told of this process's environment, by how names begin: no token, and no path of a cache."""
+WORTH_WAITING = 1000
+"""Runs that take longer to rank again than the two seconds after which files are sure not to change unseen."""
 RUNNER = "slmbench.workflow.matrix_jobs:run_matrix_job"
 
 
@@ -71,7 +74,10 @@ class ReadyMatrix:
 
 @frozen
 class MatrixResult:
-    """Where every job stands, and the leaderboard of what is there; None if nothing is. faulty: runs left out of it."""
+    """Where every job stands, and the leaderboard, if it was made in this call; page: None if there is nothing to rank.
+
+    A leaderboard that is of all that is there isn't made a second time. faulty: runs left out of it.
+    """
 
     states: tuple[JobState, ...]
     board: Leaderboard | None
@@ -128,8 +134,6 @@ def run_matrix(
 
     backend: where jobs are done; None for what the plan says.
     """
-    from slmbench.workflow.rank import rank
-
     plan, book = ready.plan, ready.book
     for job in ready.missing:
         state = book.state(job)
@@ -144,15 +148,7 @@ def run_matrix(
     runs = [os.path.join(plan.out, made[cell.key]) for cell in ready.grid.cells if cell.key in made]
     if not runs:
         return MatrixResult((*done, *states), None, None)
-    board, page, faulty = rank(
-        runs,
-        os.path.join(plan.out, "leaderboard"),
-        catalog,
-        suite=ready.grid.spec.suites[0] if len(ready.grid.spec.suites) == 1 and not ready.grid.spec.tasks else None,
-        tasks=ready.grid.tasks,
-        no_texts=plan.no_texts,
-        whole=plan.out,
-    )
+    board, page, faulty = _ranked(ready, catalog, runs)
     return MatrixResult((*done, *states), board, page, faulty)
 
 
@@ -168,6 +164,29 @@ def backend_of(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
         environment={name: value for name, value in os.environ.items() if name.startswith(TOLD)},
         address=None if plan.on == RAY else plan.on,
     )
+
+
+def _ranked(
+    ready: ReadyMatrix, catalog: Catalog, runs: list[str]
+) -> tuple[Leaderboard | None, str, RunProblems | None]:
+    """(the leaderboard, its page, what is wrong with runs that were left out); None of what is there as it is."""
+    plan, spec, tasks = ready.plan, ready.grid.spec, ready.grid.tasks
+    place = os.path.join(plan.out, LEADERBOARD)
+    suite = spec.suites[0] if len(spec.suites) == 1 and not spec.tasks else None
+    with phase("looking at the leaderboard"):
+        ranking = MatrixRanking(
+            plan.out, BOOK, {"runs": runs, "suite": suite, "tasks": tasks, "no_texts": plan.no_texts}, catalog
+        )
+        if ranking.is_there():
+            return None, os.path.join(place, "index.html"), None
+    if len(runs) >= WORTH_WAITING:
+        ranking.settle()
+    from slmbench.workflow.rank import rank
+
+    found = rank(runs, place, catalog, suite=suite, tasks=tasks, no_texts=plan.no_texts, whole=plan.out)
+    if found[2] is None:  # What is wrong is told each time.
+        ranking.keep()
+    return found
 
 
 def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:

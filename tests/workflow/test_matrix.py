@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.scheduling import EndedJob, Job, JobBook, do_job
+from slmbench.workflow import matrix_ranked
 from slmbench.workflow.matrix import MatrixPlan, MatrixResult, ready_matrix, run_matrix
 from slmbench.workflow.matrix_jobs import run_matrix_job
 
@@ -58,7 +60,9 @@ class Here:
         pass
 
 
-def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
+    matrix: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     catalog, plan = default_catalog(), MatrixPlan(grid="grid.yaml", out="out")
 
     def run() -> MatrixResult:
@@ -79,6 +83,7 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(matrix: Path, capsys
     assert [one.state for one in run().states] == ["done", "done", "done"]
     board = json.loads((matrix / "out" / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
     assert {row["name"] for row in board["rows"]} == {"nano", "nano + note"}
+    held_to_what_is_there(matrix / "out", run, monkeypatch)
     [tuned] = [row for row in board["rows"] if row["name"] == "nano + note"]
     assert sorted(tuned["seeds"]) == [0, 1]
     runs = sorted((matrix / "out" / "runs").iterdir())
@@ -94,6 +99,31 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(matrix: Path, capsys
     assert [run.stat().st_mtime_ns for run in runs[1:]] == before[1:] and runs[0].is_dir()
     # What the job had made before is not forgotten by its second outcome, which is of one result.
     assert ready_matrix(plan, catalog).missing == ()
+
+
+def held_to_what_is_there(out: Path, run: Callable[[], MatrixResult], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leaderboard is made again if any file that it depends on, or that it is, was changed, and else it isn't."""
+    page = out / "leaderboard" / "index.html"
+    assert run().board is not None  # What was changed just now is noted in no cache.
+    monkeypatch.setattr(matrix_ranked, "_SETTLED_NS", 0)
+    assert run().board is not None
+    before = page.stat().st_mtime_ns
+    again = run()
+    assert again.board is None and again.page is not None and page.samefile(again.page)
+    assert page.stat().st_mtime_ns == before
+    samples = next(out.glob("runs/*/samples.jsonl"))
+    kept = samples.read_bytes()
+    for change in (
+        lambda: samples.write_bytes(kept.replace(b"0", b"1", 1)),  # Of the same size: it is left out, and told.
+        lambda: samples.write_bytes(kept),
+        lambda: page.write_text("nothing", encoding="utf-8"),
+        lambda: (out / "leaderboard" / "leaderboard.csv").unlink(),
+        lambda: (out / "matrix" / "ranked.json").write_text("{", encoding="utf-8"),
+    ):
+        change()
+        made = run()
+        assert made.board is not None and (made.faulty is None) == (samples.read_bytes() == kept)
+    assert "nano + note" in page.read_text(encoding="utf-8")
 
 
 def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
