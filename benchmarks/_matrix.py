@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
 
 
 def measured(command: Sequence[str], env: dict[str, str], log: Path) -> Measured:
-    """A process from its start to its end; of its children nothing. Its stderr goes to `log`. Ends all if it fails.
+    """A process from its start to its end, its workers' CPU included. Its stderr goes to `log`. Ends all if it fails.
 
     A child's peak memory is never less than its parent's when it was made, so whoever measures stays small.
     """

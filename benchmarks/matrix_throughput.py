@@ -180,21 +180,27 @@ def group(place: Path, items: int, every: int) -> None:
     one = measured(slmbench("matrix", str(grid), "--out", str(place / "matrix")), env, log)
     told(
         f"one matrix of {(ADAPTERS + 1) * len(TASKS)} runs of {items} items",
-        f"{one.seconds:.1f} s with its leaderboard; {idle:.0%} of the cores idle before",
+        f"{one.seconds:.1f} s ({one.cpu_s:.1f} s CPU) with its leaderboard; {idle:.0%} of the cores idle before",
     )
     idle = idle_share()
     subjects: list[str | None] = [None, *sorted(str(path) for path in (place / "adapters").iterdir())]
     asked = [(who, task) for who in subjects for task in TASKS]
-    seconds = []
+    seconds, cpu = [], []
     for number, (who, task) in enumerate(asked):
         # The bases' runs are there for the adapters' commands: without them each would make its own.
         if who is None or number % every == 0:
             adapter = ["--adapter", who] if who else []
             command = ["eval", "nano", *adapter, "--tasks", task, "--limit", str(items), "--out", str(place / "eval")]
-            seconds.append(measured(slmbench(*command), env, log).seconds)
+            alone = measured(slmbench(*command), env, log)
+            seconds.append(alone.seconds)
+            cpu.append(alone.cpu_s)
     whole = statistics.fmean(seconds) * len(asked)
+    whole_cpu = statistics.fmean(cpu) * len(asked)
     some = "" if len(seconds) == len(asked) else f", from the mean of {len(seconds)} of them"
-    told(f"{len(asked)} separate commands", f"{whole:.1f} s{some}; {idle:.0%} of the cores idle before")
+    told(
+        f"{len(asked)} separate commands",
+        f"{whole:.1f} s ({whole_cpu:.1f} s CPU){some}; {idle:.0%} of the cores idle before",
+    )
     ours, theirs = results(place / "matrix"), results(place / "eval")
     assert len(ours) == len(asked) and len(theirs) == len(seconds), (len(ours), len(theirs))
     odd = [key for key in theirs if ours[key] != theirs[key]]
