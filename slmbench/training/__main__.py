@@ -36,9 +36,12 @@ LONGEST_WAIT = timedelta(hours=12)
 """For the others: those that are gone are noticed at once, by their connection or by the parent."""
 
 
-def main(folder: str) -> int:
-    """Makes its part of the training. Returns the exit code: 0 if it came to its end, or was asked to end."""
-    _end_with(os.getppid())
+def main(folder: str, parent: int) -> int:
+    """Makes its part of the training. Returns the exit code: 0 if it came to its end, or was asked to end.
+
+    parent: the process that started it, by its number: it may be gone before this one can ask who it was.
+    """
+    _end_with(parent)
     os.dup2(2, 1)  # What a library prints is no data.
     said = read_word(folder, CALL)
     rank = int(os.environ["RANK"])
@@ -103,13 +106,18 @@ def _leave(folder: str, name: str, value: object) -> None:
 def _end_with(parent: int) -> None:
     """Ends this process when its parent is gone: nobody else would, and another one may begin the training again."""
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_POLL_S)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def end_if_gone() -> None:
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
 
+    def watch() -> None:
+        while True:
+            end_if_gone()
+            time.sleep(PARENT_POLL_S)
+
+    end_if_gone()
     threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

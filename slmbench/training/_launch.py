@@ -117,7 +117,7 @@ def launch_training(asked: TrainingCall) -> str:
         call = {**asked.as_json(), "processes": spec.launch.processes, "live": current().is_live}
         Path(folder, CALL).write_text(json.dumps(call), encoding="utf-8")
         with current().still():
-            command = ("-W", "ignore", "-m", "slmbench.training", folder)
+            command = ("-W", "ignore", "-m", "slmbench.training", folder, str(os.getpid()))
             Launched(asked.name, folder, spec.launch.processes, _device(), command).run()
         return str(read_word(folder, RESULT))
     finally:

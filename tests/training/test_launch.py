@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -183,7 +185,7 @@ def test_each_process_has_to_fit_into_its_share_of_the_memory():
     largest = forecast.as_json()["largest_batch"]
     assert (largest["rows"], forecast.total_bytes > 100_000_000) == (2, True)
     with pytest.raises(UsageError) as raised:
-        prepare(f"memory_limit_gb={1.9 * forecast.total_bytes / 1e9}")
+        prepare(f"memory_limit_gb={(2 * forecast.total_bytes - 1_000_000) / 1e9}")
     assert re.match(r"each of the 2 processes of this training needs 0\.\d+ GB \(", str(raised.value))
     assert " are allowed (memory_limit_gb) for it; " in str(raised.value)
     prepare(f"memory_limit_gb={2.5 * forecast.total_bytes / 1e9}")
@@ -286,3 +288,11 @@ def test_a_refusal_of_a_process_is_raised_as_it_is(tmp_path):
     unlike = outcome_of(FileError([Problem("a.json", 0, 0, "broken")]), 1.0)
     with pytest.raises(UsageError, match=r"^a.json: broken$"):
         _launch(tmp_path, f"leave({unlike!r})", "sys.exit(2)")
+
+
+def test_a_process_ends_when_the_one_that_started_it_is_gone_before_it_could_look(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    (tmp_path / "call.json").write_text("{}")
+    command = [sys.executable, "-m", "slmbench.training", str(tmp_path), gone.stdout.strip()]
+    ended = subprocess.run(command, env={**os.environ, "RANK": "0"}, capture_output=True, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
