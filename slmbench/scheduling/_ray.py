@@ -129,8 +129,10 @@ class RayBackend:
         found: list[tuple[float, _Given]] = []
         for node in nodes:
             here = [one for one in self._given.values() if one.node is node]
-            gpus = 1 if node.gpus else 0
-            cpus = max(1, node.cpus // node.gpus if gpus else min(self._cpus(nodes), node.cpus))
+            # One with more processes than there is room for gets the whole node as well.
+            gpus = min(node.gpus, job.forecast.processes)
+            each = node.cpus // node.gpus if gpus else self._cpus(nodes)
+            cpus = max(1, min(each * job.forecast.processes, node.cpus))
             left = node.cpus - sum(one.cpus for one in here)
             # A job that needs more than there is gets the whole node.
             memory = min(node.memory_bytes, self._memory(job, node, cpus))
@@ -160,6 +162,7 @@ class RayBackend:
         given = self._place(job)
         assert given is not None
         self._book.plan(job)
+        threads = max(1, given.cpus // job.forecast.processes)
         task = self._remote[given.gpus > 0].options(
             name=job.key,
             num_cpus=given.cpus,
@@ -167,7 +170,7 @@ class RayBackend:
             memory=given.memory_bytes,
             scheduling_strategy=self._nodes.only(given.node),
         )
-        reference = task.remote(self._book.folder, job.key, self._runner, given.cpus, self._environment)
+        reference = task.remote(self._book.folder, job.key, self._runner, threads, self._environment)
         self._given[reference] = given
 
     def wait(self, timeout_s: float) -> list[EndedJob]:
