@@ -22,8 +22,8 @@ from slmbench.scheduling._pool import THREAD_NAMES
 from slmbench.values import JsonObject
 
 LOOK_S = 0.5
-WAKE_S = 0.5
-"""So long after an interrupt a job that didn't hear of it is sent a signal."""
+WAKE_S = 1.5
+"""So long after an interrupt a job that goes on is sent a signal, and again."""
 
 
 def do_on_node(folder: str, key: str, runner: str, threads: int, environment: Mapping[str, str]) -> str | None:
@@ -56,8 +56,10 @@ def _woken() -> Iterator[None]:
     main, ended = threading.get_ident(), threading.Event()
 
     def pass_on() -> None:
-        if ours.recv(1) and not ended.wait(WAKE_S):
-            signal.pthread_kill(main, signal.SIGINT)
+        # More than once: an import that is interrupted may make another error of it, which somebody catches.
+        if ours.recv(1):
+            while not ended.wait(WAKE_S):
+                signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=pass_on, daemon=True)
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
