@@ -31,6 +31,7 @@ SCRIPTS = {
     "ranks.py": (),
     "planning.py": (),
     "matrix_throughput.py": (),
+    "matrix_throughput.py --only jobs --ray": (),
     "matrix_scale.py": (),
     "matrix_simulated.py": (),
     "leaderboard_scale.py": (),
