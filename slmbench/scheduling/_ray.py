@@ -237,7 +237,10 @@ class RayBackend:
                 for reference in left:
                     self._ray.cancel(reference, force=True)
                 if left:
-                    self._ray.wait(left, num_returns=len(left), timeout=KILL_S)
+                    for reference in self._ray.wait(left, num_returns=len(left), timeout=KILL_S)[0]:
+                        key = self._given[reference].job.key
+                        if self._book.outcome(key) is None:  # That it was killed says nothing of the job.
+                            self._book.forget(key)
         finally:
             self._given = {}
             self._life.close()

@@ -59,7 +59,7 @@ def _woken() -> Iterator[None]:
         # More than once: an import that is interrupted may make another error of it, which somebody catches.
         if ours.recv(1):
             while not ended.wait(WAKE_S):
-                signal.pthread_kill(main, signal.SIGINT)
+                signal.pthread_kill(main, signal.SIGTERM)  # Ray's processes are begun with SIGINT blocked.
 
     thread = threading.Thread(target=pass_on, daemon=True)
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
