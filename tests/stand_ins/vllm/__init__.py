@@ -1,4 +1,4 @@
-"""A stand-in for vLLM, which can't run here: it needs a GPU, and what PyPI has is its CUDA build.
+"""A stand-in for vLLM, which can't run here: what PyPI has is its CUDA build, and it pins other versions of packages.
 
 It takes what vLLM 0.33 takes of what is asked of it in tests, and nothing else; it notes all of it in `started` and
 `asked`, and answers with transformers and peft, as vLLM would: log-probabilities of a prompt's tokens and of the
