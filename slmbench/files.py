@@ -28,11 +28,16 @@ def disk_errors(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             message = f"{shown(path)}: the disk is full; free some space and run the same command again, it resumes"
         else:
             message = f"{shown(path)}: can't be written: {error.strerror}"
         raise SlmbenchError(message) from error
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error is the system's for a full disk, or a quota that is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager

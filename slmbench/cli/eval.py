@@ -112,7 +112,7 @@ BATCH = _Batch()
 def command(plan: EvaluationPlan, as_json: bool) -> None:
     from slmbench.evaluation import TasksFailed
     from slmbench.workflow.evaluate import evaluate_plan, ready_evaluation
-    from slmbench.workflow.rank import rank
+    from slmbench.workflow.rank import failed_of, rank
 
     if (plan.tasks is None) == (plan.suite is None):
         raise UsageError("give either --tasks a,b or --suite NAME; `slmbench list tasks` and `list suites` show them")
@@ -143,7 +143,8 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
         return
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]
-    ranked = rank([out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out)
-    show_leaderboard(*ranked, as_json=False, own=[str(run.record["run_id"]) for run in runs])
-    if failed is not None:
-        raise failed
+    board, page, faulty = rank(
+        [out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out
+    )
+    own = [str(run.record["run_id"]) for run in runs]
+    show_leaderboard(board, page, failed_of(failed, faulty), as_json=False, own=own)

@@ -134,11 +134,13 @@ class VLLMBatches:
         """Each request's text, and how it ended; one call of lm-eval's."""
         from lm_eval.api.instance import Instance
 
+        # By number, as two tasks may have one text, cut for each to what it leaves room for.
+        names = [f"{at:09}" for at in range(len(batch))]
         asked = [
-            Instance("generate_until", {}, (one.text, self._kwargs(one, how)), 0)
-            for one, how in zip(batch, wanted, strict=True)
+            Instance("generate_until", {}, (name, self._kwargs(one, how)), 0)
+            for name, one, how in zip(names, batch, wanted, strict=True)
         ]
-        lm.given = {one.text: prompt for one, prompt in zip(batch, prompts, strict=True)}
+        lm.given = dict(zip(names, prompts, strict=True))
         lm.finished = []
         try:
             texts = self._asked(batch, lambda: lm.generate_until(asked, disable_tqdm=True))

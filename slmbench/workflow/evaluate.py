@@ -189,6 +189,13 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
     The base is loaded once, and adapters are exchanged on it. A task that fails ends no other: TasksFailed then, with
     the runs that are there.
     """
+    return settled(*try_plan(plan, tasks, catalog))
+
+
+def try_plan(
+    plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog
+) -> tuple[list[Run | None], list[TaskFailure]]:
+    """(the runs as of `evaluate_plan`, None in the place of each that failed; why it failed)."""
     # An unknown engine, and one that isn't installed, is told before a model is looked for.
     apart = _check_engine(plan, tasks)
     against: dict[str, Opponent] = {}
@@ -251,7 +258,7 @@ def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog)
         for remark, count in run.record.get("remarks", {}).items():
             if remark not in said:  # Told before the first of its runs.
                 say(f"{run.run_id}: {remark}: {count} of {n}")
-    return settled(placed, failures)
+    return placed, failures
 
 
 def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, adapters: Sequence[str]) -> LoadedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from slmbench.values import JsonObject
 from slmbench.workflow.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from slmbench.evaluation import EvaluationOptions
+    from slmbench.evaluation import EvaluationOptions, TaskFailure
     from slmbench.models import LoadedModel
     from slmbench.runs import Run
 
@@ -81,23 +82,42 @@ def _merge(work: JsonObject, out: str, catalog: Catalog, results: JobResults) ->
 
 
 def _evaluate(job: Job, out: str, catalog: Catalog, results: JobResults) -> None:
-    """The job's cells that are still to be made; the base is loaded once for all of them."""
-    from slmbench.models import let_go
+    """The job's cells that are still to be made; the base is loaded once for all of them.
+
+    Raises TasksFailed when all is tried.
+    """
+    from slmbench.evaluation import settled
 
     work = EvaluationWork.of_json(job.work)
     wanted = set(job.makes)
     cells = [cell for cell in work.cells if cell.key in wanted]
     folders = {cell.subject: _folder(cell.subject, out) for cell in cells}
-    loaded: LoadedModel | None = None
-    for asking in dict.fromkeys(cell.asking for cell in cells):
-        own = [cell for cell in cells if cell.asking == asking]
-        by_subject = {
-            one: [cell for cell in own if cell.subject == one] for one in dict.fromkeys(c.subject for c in own)
-        }
-        for names, subjects in _alike(by_subject).items():
-            loaded = _score(work, asking, names, subjects, folders, loaded, out, catalog, results)
-    if loaded is not None:
-        let_go(loaded)
+    tried = _Tried()
+    # A worker does other jobs after this one, however it ends: what holds the base is ended with it.
+    with contextlib.closing(tried):
+        for asking in dict.fromkeys(cell.asking for cell in cells):
+            own = [cell for cell in cells if cell.asking == asking]
+            by_subject = {
+                one: [cell for cell in own if cell.subject == one] for one in dict.fromkeys(c.subject for c in own)
+            }
+            for names, subjects in _alike(by_subject).items():
+                _score(work, asking, names, subjects, folders, tried, out, catalog, results)
+    settled(tried.placed, tried.failures, again="`slmbench matrix` with `--rerun failed`")
+
+
+class _Tried:
+    """What came of a job's cells so far, and its base once it is loaded."""
+
+    def __init__(self) -> None:
+        self.loaded: LoadedModel | None = None
+        self.placed: list[Run | None] = []
+        self.failures: list[TaskFailure] = []
+
+    def close(self) -> None:
+        from slmbench.models import let_go
+
+        if self.loaded is not None:
+            let_go(self.loaded)
 
 
 def _alike(by_subject: dict[GridSubject, list[GridCell]]) -> dict[tuple[str, ...], dict[GridSubject, list[GridCell]]]:
@@ -114,15 +134,14 @@ def _score(
     names: Sequence[str],
     subjects: dict[GridSubject, list[GridCell]],
     folders: dict[GridSubject, str | None],
-    loaded: LoadedModel | None,
+    tried: _Tried,
     out: str,
     catalog: Catalog,
     results: JobResults,
-) -> LoadedModel | None:
-    from slmbench.evaluation import TasksFailed
+) -> None:
     from slmbench.models import is_apart, is_whole_model, resolve_model
     from slmbench.task import Settings
-    from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, held_base, ready_evaluation
+    from slmbench.workflow.evaluate import EvaluationPlan, held_base, ready_evaluation, try_plan
 
     plan = EvaluationPlan(
         model=work.model,
@@ -136,9 +155,10 @@ def _score(
     whole = {one: path for one, path in folders.items() if one in subjects and path and is_whole_model(path)}
     put_on = {one: path for one, path in folders.items() if one in subjects and path and one not in whole}
     bases = [one for one in subjects if folders[one] is None]
-    if (bases or put_on) and loaded is None:
+    if (bases or put_on) and tried.loaded is None:
         kept = [str(path) for path in folders.values() if path and not is_whole_model(path)]
-        loaded = held_base(plan, tasks, resolve_model(work.model, catalog, twin=work.twin), kept)
+        tried.loaded = held_base(plan, tasks, resolve_model(work.model, catalog, twin=work.twin), kept)
+    loaded = tried.loaded
     groups: list[dict[GridSubject, str | None]] = [dict.fromkeys(bases), {**put_on}]
     if loaded is not None and is_apart(loaded):
         groups = [groups[0] | groups[1]]  # What reads the base is begun once, and has to know of adapters then.
@@ -149,19 +169,14 @@ def _score(
             continue
         paths = tuple(path for path in group.values() if path)
         asked = evolve(plan, model=model, adapters=paths, base=None in group.values())
-        failed: TasksFailed | None = None
-        try:
-            placed: list[Run | None] = [*evaluate_plan(asked, tasks, catalog)]
-        except TasksFailed as error:
-            placed, failed = error.placed, error
+        placed, failures = try_plan(asked, tasks, catalog)
+        tried.placed += placed
+        tried.failures += failures
         runs = iter(placed)
         for subject in group:
             for cell in subjects[subject]:
                 if (run := next(runs)) is not None:
                     results.made(cell.key, os.path.relpath(run.folder, out))
-        if failed is not None:
-            raise failed
-    return loaded
 
 
 def _options(asking: GridAsking, out: str, work: EvaluationWork) -> EvaluationOptions:

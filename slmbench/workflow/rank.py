@@ -66,6 +66,16 @@ def rank(
     return board, str(Path(out) / "index.html"), faulty
 
 
+def failed_of(*errors: SlmbenchError | None) -> SlmbenchError | None:
+    """One error for all that went wrong, the first's own words last, as its exit code is the whole's; None for none."""
+    there = [error for error in errors if error is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    several = SlmbenchError("\n".join(str(error) for error in reversed(there)))
+    several.exit_code = there[0].exit_code
+    return several
+
+
 def _within(path: Path, folders: Collection[Path]) -> bool:
     """Whether a path is one of the folders, or lies in one."""
     place = path.resolve()

@@ -18,7 +18,7 @@ from slmbench.runs import Run
 from slmbench.task import Task, formats_of
 from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan
 from slmbench.workflow.quiet import quiet_libraries
-from slmbench.workflow.rank import rank
+from slmbench.workflow.rank import failed_of, rank
 from slmbench.workflow.recipes import RecipeOptions, evaluation_tasks, refuse_to_replace
 from slmbench.workflow.train import chosen_adapters, train_recipe
 
@@ -97,7 +97,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
         no_texts=plan.no_texts,
         whole=plan.out,
     )
-    return board, page, failed or faulty
+    return board, page, failed_of(failed, faulty)
 
 
 def evaluate_recipe(

@@ -20,7 +20,7 @@ from slmbench.task import Task, evaluation_needs, formats_of, left_out_notes, re
 from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan
 from slmbench.workflow.merge import MadeMerge, MergeAsked, ReadyMerges, asked_tasks, make_merges, ready_merges
 from slmbench.workflow.quiet import quiet_libraries
-from slmbench.workflow.rank import rank
+from slmbench.workflow.rank import failed_of, rank
 from slmbench.workflow.recipes import bind_tasks, refuse_to_replace, say_golden
 from slmbench.workflow.run import RunPlan
 from slmbench.workflow.train import train_recipe
@@ -107,7 +107,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
         notices=spreads(made, runs),
         whole=plan.out,
     )
-    return board, page, failed or faulty, made
+    return board, page, failed_of(failed, faulty), made
 
 
 def spreads(made: Sequence[MadeMerge], runs: Sequence[Run]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.errors import HookError, SlmbenchError
-from slmbench.evaluation import EvaluationOptions, TasksFailed, evaluate_tasks
+from slmbench.evaluation import EvaluationOptions, TaskFailure, TasksFailed, evaluate_tasks
 from slmbench.leaderboard import load_runs
 from slmbench.task import load_task, load_task_folder
 
@@ -34,6 +35,24 @@ def test_tasks_beside_one_whose_hook_fails_are_scored(nano: Any, broken: Path, t
     assert caught.value.exit_code == 1
 
 
+def test_a_hook_that_finds_no_file_is_its_tasks_affair_as_any_other(nano: Any, write_task: Any, tmp_path: Path) -> None:
+    folder = write_task("fileless", plugin="def example(row):\n    return {'x': open('/nowhere/x').read()}\n")
+    tasks = [load_task_folder(str(folder), default_catalog()), load_task("nano_choice")]
+    with pytest.raises(TasksFailed, match="FileNotFoundError") as caught:
+        evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "out"), limit=1))
+    assert [run and run.record["task"]["id"] for run in caught.value.placed] == [None, "nano_choice"]
+
+
+def test_what_is_wrong_with_a_model_is_told_once_and_not_for_each_of_its_tasks() -> None:
+    nan, other = SlmbenchError("the model computes NaN"), SlmbenchError("no such column")
+    failures = [TaskFailure("nano", "a", nan), TaskFailure("nano", "b", nan), TaskFailure("tuned", "b", other)]
+    assert str(TasksFailed([None, None, None], failures)).splitlines() == [
+        "a, b of nano failed: the model computes NaN",
+        "b of tuned failed: no such column",
+        "3 of 3 runs failed; the same command tries them again, and keeps the others",
+    ]
+
+
 def test_of_one_task_alone_its_own_error_is_raised(nano: Any, broken: Path, tmp_path: Path) -> None:
     with pytest.raises(HookError, match="this row has no question"):
         task = load_task_folder(str(broken), default_catalog())
@@ -44,13 +63,18 @@ def test_eval_ranks_what_is_there_and_says_last_what_failed(
     broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLMBENCH_PATH", str(tmp_path))
+    damaged = tmp_path / "out" / "runs" / "damaged"
+    damaged.mkdir(parents=True)
+    (damaged / "run.json").write_text("{}", encoding="utf-8")
     what = ["eval", "nano", "--tasks", "broken,nano_choice", "--limit", "2", "--out", str(tmp_path / "out")]
     assert main(what) == 1
     shown = capsys.readouterr()
     assert "nano_choice" in shown.out
     told = shown.err.splitlines()
     assert any(line.startswith("error: broken of nano failed: ") and "no question" in line for line in told)
+    assert any("run.json" in line and "damaged" in line for line in told)  # A run that is left out is told as well.
     assert told[-1].startswith("error: 1 of 2 runs failed; the same command tries them again")
+    shutil.rmtree(damaged)
     assert [run.record["task"]["id"] for run in load_runs(tmp_path / "out")[0]] == ["nano_choice"]
     assert main([*what, "--json"]) == 1
     assert [record["task"]["id"] for record in json.loads(capsys.readouterr().out)] == ["nano_choice"]

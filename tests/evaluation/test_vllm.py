@@ -245,6 +245,21 @@ def test_a_prompt_that_is_too_long_is_cut_on_its_left_and_counted(vllm: Any, wri
     assert run.samples()[0]["prompt"].endswith("Answer:")
 
 
+def test_two_tasks_of_one_long_text_are_cut_each_to_what_it_leaves_room_for(
+    vllm: Any, write_task: Any, task_yaml: str, tmp_path: Path
+) -> None:
+    from slmbench.task import load_task_folder
+
+    long = json.dumps({"question": "one two three " * 600, "answer": "2"}) + "\n"
+    folders = [write_task(f"up_to_{n}", f"{task_yaml}generation: {{max_tokens: {n}}}\n", test=long) for n in (3, 4)]
+    tasks = [load_task_folder(str(folder), default_catalog()) for folder in folders]
+    runs = evaluated(tmp_path, "vllm", tasks=tuple(tasks), limit=1)
+    assert [run.record["generation"]["max_gen_toks"] for run in runs] == [3, 4]
+    [(_, sent, hows)] = vllm.asked
+    room = sorted((len(ids), how.max_tokens) for ids, how in zip(sent, hows, strict=True))
+    assert room == [(1018, 4), (1019, 3)]
+
+
 @pytest.mark.parametrize(
     ("rank", "allowed"), [(1, 8), (8, 8), (9, 16), (64, 64), (65, 128), (257, 320), (321, 512), (512, 512)]
 )

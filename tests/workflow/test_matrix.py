@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
+from slmbench.leaderboard import load_runs
 from slmbench.scheduling import EndedJob, Job, JobBook, do_job
 from slmbench.workflow import matrix_ranked
 from slmbench.workflow.matrix import MatrixPlan, MatrixResult, ready_matrix, run_matrix
@@ -127,6 +129,25 @@ def held_to_what_is_there(out: Path, run: Callable[[], MatrixResult], monkeypatc
         made = run()
         assert made.board is not None and (made.faulty is None) == (samples.read_bytes() == kept)
     assert "nano + note" in page.read_text(encoding="utf-8")
+
+
+def test_a_task_that_fails_in_one_format_leaves_its_job_failed_and_all_other_runs_made(
+    matrix: Path, write_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLMBENCH_PATH", str(matrix))
+    plugin = "def example(row):\n    raise ValueError('this row has no question')\n"
+    write_task("broken", plugin=plugin, root=matrix)
+    grid = "summary: One task fails.\nmodels: [nano]\ntasks: [broken, nano_choice]\nformats: [plain, chat]\nlimit: 2\n"
+    (matrix / "grid.yaml").write_text(grid, encoding="utf-8")
+    catalog = default_catalog()
+    ready = ready_matrix(MatrixPlan(grid="grid.yaml", out="out"), catalog)
+    result = run_matrix(ready, catalog, backend=Here(ready.book))
+    [state] = result.failed
+    assert str(state.reason).count("this row has no question") == 1
+    assert "2 of 4 runs failed; `slmbench matrix` with `--rerun failed` tries them again" in str(state.reason)
+    made = {(run.record["task"]["id"], run.record["format"]) for run in load_runs(matrix / "out")[0]}
+    assert made == {("nano_choice", "plain"), ("nano_choice", "chat")}
+    assert result.board is not None
 
 
 def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
