@@ -173,13 +173,9 @@ KINDS: tuple[tuple[Callable[[random.Random], str], float, float], ...] = (
 EARLY_DOCUMENTS = 40_000
 
 
-def documents(seed: int, *, first: int = 0) -> Iterator[str]:
-    """An endless, reproducible stream of documents, each of one kind, drawn by the shares in `KINDS`.
-
-    first: the number of the first one, which decides the shares. Those before it aren't drawn, which is another stream
-    than what is left of the whole one when they are passed over, and takes no second.
-    """
-    rng = random.Random(f"nano-corpus/{seed}" + (f"/{first}" if first else ""))
+def documents(seed: int) -> Iterator[str]:
+    """An endless, reproducible stream of documents, each of one kind, drawn by the shares in `KINDS`."""
+    rng = random.Random(f"nano-corpus/{seed}")
     makers, early, late = zip(*KINDS, strict=True)
-    for number in count(first):
+    for number in count():
         yield rng.choices(makers, early if number < EARLY_DOCUMENTS else late)[0](rng)

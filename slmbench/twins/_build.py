@@ -13,9 +13,9 @@ from slmbench.console import say
 from slmbench.errors import FileError, UsageError
 from slmbench.files import built_once, disk_errors, file_sha256, write_json
 from slmbench.foreign import Foreign, SchemaOne, read_model
-from slmbench.nano import corpus, words
 from slmbench.paths import cache_dir, shown
 from slmbench.schema import ModelSpec
+from slmbench.twins._text import DOCUMENTS
 
 MANIFEST = "twin.json"
 
@@ -95,7 +95,7 @@ def _key(spec: ModelSpec) -> str:
     digest.update(json.dumps(declared, sort_keys=True).encode())
     here = os.path.dirname(os.path.abspath(__file__))
     sources = [os.path.join(here, name) for name in sorted(os.listdir(here)) if name.endswith(".py")]
-    for path in [*sources, str(corpus.__file__), str(words.__file__)]:
+    for path in [*sources, DOCUMENTS]:
         digest.update(bytes.fromhex(file_sha256(path)))
     for package in ("tokenizers", "transformers"):
         digest.update(f"{package} {version(package)}\n".encode())

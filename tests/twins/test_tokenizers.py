@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +12,19 @@ from hypothesis import strategies as st
 from slmbench.catalog import default_catalog
 from slmbench.errors import UsageError
 from slmbench.formats import load_format, training_ids
+from slmbench.nano.corpus import EARLY_DOCUMENTS, documents
 from slmbench.task import load_task
+from slmbench.twins._text import training_lines
 
 NAMES = sorted(set(default_catalog().files("models")) - {"nano"})
 BYTE_LEVEL = [name for name in NAMES if name.startswith(("llama", "qwen", "smollm"))]
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]
+
+
+def test_the_documents_that_are_kept_are_those_of_nanos_corpus():
+    late = list(islice(documents(0), EARLY_DOCUMENTS, EARLY_DOCUMENTS + 60))
+    assert list(training_lines())[-60:] == late
 
 
 def _model(tokenizer):
