@@ -54,7 +54,7 @@ def test_a_dry_run_of_a_matrix_imports_no_torch_also_where_past_runs_tell_what_i
     run.mkdir(parents=True)
     record = {
         "model": {"name": "nano"},
-        "dataset": {"n": 10},
+        "dataset": {"n": 200},
         "hardware": {"cpu": processors()[0], "gpu": None},
         "status": "ok",
         "cost": {"seconds": 20.0, "tokens_in": 500, "tokens_out": 130},

@@ -105,7 +105,7 @@ def test_a_signal_ends_a_training_after_its_step_with_a_checkpoint_of_it(train, 
 def test_a_second_signal_ends_at_once_and_what_is_said_is_what_is_kept(train, tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt), _signal_at(3, [signal.SIGINT, signal.SIGTERM]):
         train(tmp_path, "note", "checkpoint.every_steps=100")
-    assert list((tmp_path / "adapters").iterdir()) == []
+    assert not (tmp_path / "adapters").exists()
     assert "nothing of this training is kept" in capsys.readouterr().err
 
 

@@ -157,7 +157,7 @@ def test_adapter_of_numbers_that_are_none_is_never_written(train, tmp_path):
     # Shorter than a log interval.
     with pytest.raises(SlmbenchError, match=r"became (nan|inf)|no numbers? any more"):
         train(tmp_path, "note", "optim.lr=1e30", "optim.clip_norm=1e30", "adapters.note.steps=3")
-    assert list((tmp_path / "adapters").iterdir()) == []
+    assert not (tmp_path / "adapters").exists()
 
 
 def test_rows_seen_are_those_that_were_trained_on(train, tmp_path, monkeypatch):
