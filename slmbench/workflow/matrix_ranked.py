@@ -88,8 +88,18 @@ def _add(digest: hashlib._Hash, path: str) -> int:
 
 
 def _walked(folder: str, without: Collection[str] = ()) -> Iterator[str]:
-    """Every file in a folder and below, in an order. without: names in the folder itself that are left out."""
-    for place, folders, files in os.walk(folder):
+    """Every file in a folder and below, in an order. without: names in the folder itself that are left out.
+
+    Folders that are links are gone into, as runs may lie on another disk; each once, as a link may lead back.
+    """
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        with contextlib.suppress(OSError):
+            found = os.stat(place)
+            if (found.st_dev, found.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
         left = without if place == folder else ()
         folders[:] = sorted(name for name in folders if name not in left and name != "__pycache__")
         yield from (os.path.join(place, name) for name in sorted(files))
