@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 
@@ -9,6 +10,8 @@ from slmbench.scheduling._job import Job, in_order
 
 Command = Callable[[str], list[str]]
 """A job's key -> the words of the command that does it."""
+_KEY = "\0"
+"""Stands for the key of the array's job: no word of a command is that."""
 
 
 def waves_of(jobs: Iterable[Job]) -> list[list[Job]]:
@@ -34,6 +37,13 @@ def shell_script(jobs: Iterable[Job], command: Command) -> str:
         lines.append(f"# wave {number}")
         lines += [shlex.join(command(job.key)) for job in wave]
     return "\n".join(lines) + "\n"
+
+
+def _quoted_there(word: str) -> str:
+    """A word of a command as a script has it that bash writes out of a here-document."""
+    if word == _KEY:
+        return "\\${keys[\\$SLURM_ARRAY_TASK_ID]}"
+    return re.sub(r"([\\$`])", r"\\\1", shlex.quote(word))
 
 
 def slurm_script(jobs: Iterable[Job], command: Command, *, cores: int = 1) -> str:
@@ -62,7 +72,7 @@ def slurm_script(jobs: Iterable[Job], command: Command, *, cores: int = 1) -> st
             "#!/bin/bash",
             f"keys=(${{keys{number}[@]}})",
             # The array's own variable, which the script that submits must not fill in.
-            "exec " + shlex.join(command("KEY")).replace("KEY", "\\${keys[\\$SLURM_ARRAY_TASK_ID]}"),
+            " ".join(["exec", *map(_quoted_there, command(_KEY))]),
             "EOF",
             ")",
         ]

@@ -13,12 +13,15 @@ from collections.abc import Mapping, Sequence
 
 from attrs import define, frozen
 
+from slmbench.errors import SlmbenchError
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
 
 THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 GRACE_S = 10.0
 """So long a job that is stopped may take to put itself back."""
+LOST_BEFORE_BEGUN = 3
+"""After so many losses without a start in the book, as of a process that can't be begun, a job isn't given again."""
 
 
 @frozen(kw_only=True)
@@ -68,6 +71,7 @@ class LocalPool:
         self._book, self._runner, self._resources = book, runner, resources
         self._environment = {**environment, **dict.fromkeys(THREAD_NAMES, str(resources.threads))}
         self._workers: list[_Worker] = []
+        self._losses: dict[str, int] = {}
         self._selector = selectors.DefaultSelector()
 
     def fits(self, job: Job) -> bool:
@@ -142,11 +146,17 @@ class LocalPool:
         self._dismiss(worker)
         if worker.job is None:
             return []
-        code = worker.process.returncode
+        key, code = worker.job.key, worker.process.returncode
+        died = f"its process ended with code {code}"
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
-                return [EndedJob(worker.job.key, died=f"it was killed by {signal.Signals(-code).name}")]
-        return [EndedJob(worker.job.key, died=f"its process ended with code {code}")]
+                died = f"it was killed by {signal.Signals(-code).name}"
+        if not self._book.starts(key) and self._book.outcome(key) is None:
+            self._losses[key] = self._losses.get(key, 0) + 1
+            if self._losses[key] >= LOST_BEFORE_BEGUN:
+                said = f"it was given to {self._losses[key]} processes, each of which ended before it began: {died}"
+                return [EndedJob(key, said)]
+        return [EndedJob(key, died=died)]
 
     def _dismiss(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None and worker.process.stdin is not None
@@ -177,6 +187,8 @@ class LocalPool:
                 worker.process.wait(max(0.0, end - time.monotonic()))
             if worker.process.returncode is None:
                 _kill(worker.process)
+                if worker.job is not None:
+                    put_back(self._book, worker.job.key)
             for stream in (worker.process.stdin, worker.process.stdout):
                 if stream is not None:
                     with contextlib.suppress(OSError):
@@ -188,6 +200,13 @@ class LocalPool:
     def running(self) -> Sequence[str]:
         """Keys of the jobs under way."""
         return [worker.job.key for worker in self._workers if worker.job is not None]
+
+
+def put_back(book: JobBook, key: str) -> None:
+    """Of a job that was killed as it didn't stop in time, which says nothing of the job: as if it had never begun."""
+    with contextlib.suppress(SlmbenchError):
+        if book.outcome(key) is None:
+            book.forget(key)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -21,7 +21,7 @@ from slmbench.console import phase
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
-from slmbench.scheduling._pool import EndedJob
+from slmbench.scheduling._pool import LOST_BEFORE_BEGUN, EndedJob, put_back
 from slmbench.scheduling._ray_cluster import RayNode, RayNodes
 from slmbench.scheduling._ray_node import do_on_node
 
@@ -29,8 +29,6 @@ INSTALL = "pip install 'slmbench[ray]'"
 GRACE_S = 10.0
 """So long jobs that are stopped may take to put themselves back."""
 KILL_S = 5.0
-LOST_BEFORE_BEGUN = 3
-"""After so many losses without a start in the book, as of a process that can't be begun, a job isn't given again."""
 SEEN_S = 60.0
 """So long the end of a job may take to be seen here, on a network's folder."""
 NO_NODE_S = 60.0
@@ -238,9 +236,7 @@ class RayBackend:
                     self._ray.cancel(reference, force=True)
                 if left:
                     for reference in self._ray.wait(left, num_returns=len(left), timeout=KILL_S)[0]:
-                        key = self._given[reference].job.key
-                        if self._book.outcome(key) is None:  # That it was killed says nothing of the job.
-                            self._book.forget(key)
+                        put_back(self._book, self._given[reference].job.key)
         finally:
             self._given = {}
             self._life.close()

@@ -14,7 +14,19 @@ import pytest
 from attrs import evolve
 
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.scheduling import EndedJob, Job, JobBook, JobState, LocalPool, in_order, job_from, run_jobs, slurm_script
+from slmbench.scheduling import (
+    EndedJob,
+    Job,
+    JobBook,
+    JobState,
+    LocalPool,
+    LocalResources,
+    _pool,
+    in_order,
+    job_from,
+    run_jobs,
+    slurm_script,
+)
 from slmbench.scheduling._waiting import LOOKED_AT
 
 MakeJob = Callable[..., Job]
@@ -112,6 +124,33 @@ def test_a_stop_puts_what_runs_back_and_leaves_what_is_done(
         run_jobs([quick, slow], book, make_pool(), watch)
     assert book.state(quick).state == "done"
     assert (book.state(slow).state, book.state(slow).starts) == ("planned", 0)
+
+
+def test_a_job_that_has_to_be_killed_at_a_stop_counts_as_never_begun(
+    book: JobBook, make_job: MakeJob, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pool, "GRACE_S", 0.1)
+    job = make_job("deaf", sleeps_s=60, deaf=True)
+    pool = make_pool()
+    pool.start(job)
+    end = time.monotonic() + 30
+    while not book.last_lines(job.key)[1:] and time.monotonic() < end:
+        time.sleep(0.05)
+    assert book.state(job).state == "running"
+    pool.close()
+    assert (book.state(job).state, book.state(job).starts) == ("planned", 0)
+
+
+def test_a_worker_that_can_not_be_begun_is_not_begun_without_end(
+    tmp_path: Path, book: JobBook, make_job: MakeJob, runners: dict[str, str]
+) -> None:
+    (tmp_path / "modules" / "sitecustomize.py").write_text("import os\nos._exit(3)\n")
+    pool = LocalPool(book, "runners_of_tests:run", LocalResources(workers=1), environment=runners)
+    job = make_job("never")
+    [state] = run_jobs([job], book, pool)
+    assert (state.state, state.starts) == ("failed", 0)
+    assert "3 processes, each of which ended before it began: its process ended with code 3" in str(state.reason)
+    assert book.state(job).state == "planned"  # The next call tries it.
 
 
 def test_a_worker_ends_with_its_parent(tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool) -> None:
@@ -290,4 +329,6 @@ def test_a_job_of_several_processes_takes_as_many_workers_and_the_cores_of_each(
     finally:
         pool.close()
     assert job_from(json.loads(json.dumps(two.as_json())), "job.json").forecast.processes == 2
+    script = slurm_script([one], lambda key: ["do", key, "--out", "/MONKEYS/a $b"])
+    assert "exec do \\${keys[\\$SLURM_ARRAY_TASK_ID]} --out '/MONKEYS/a \\$b'\n" in script
     assert "--cpus-per-task=8 " in slurm_script([one, two], lambda key: ["do", key], cores=4)
