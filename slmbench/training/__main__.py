@@ -20,7 +20,6 @@ from slmbench.interrupts import interruptible
 from slmbench.training._launch import (
     CALL,
     PROGRESS,
-    RESULT,
     STARTED,
     TrainingCall,
     outcome_name,
@@ -53,9 +52,7 @@ def main(folder: str, parent: int) -> int:
             with contextlib.ExitStack() as stack:
                 if team.leads:
                     stack.enter_context(watching(_teller(folder)))
-                made = _train(TrainingCall.of_json(said), team, folder)
-            if team.leads:
-                _leave(folder, RESULT, made)
+                _train(TrainingCall.of_json(said), team, folder)
         except KeyboardInterrupt:
             _leave(folder, outcome_name(rank), {"interrupted": True})
         except Exception as error:
@@ -66,14 +63,14 @@ def main(folder: str, parent: int) -> int:
     return 0
 
 
-def _train(asked: TrainingCall, team: Team, folder: str) -> str:
+def _train(asked: TrainingCall, team: Team, folder: str) -> None:
     phases = Phases(asked.name)
     prepared = prepared_for(asked, team, phases)
 
     def started(checkpoints: str, steps: int) -> None:
         _leave(folder, STARTED, {"checkpoints": checkpoints, "steps": steps})
 
-    return train_prepared(asked, prepared, team, phases, started)
+    train_prepared(asked, prepared, team, phases, started)
 
 
 def _joined(rank: int, processes: int) -> Team:
@@ -90,7 +87,8 @@ def _joined(rank: int, processes: int) -> Team:
 
 def _teller(folder: str) -> Callable[[str, int], None]:
     def tell(what: str, n: int) -> None:
-        with open(os.path.join(folder, PROGRESS), "a", encoding="utf-8") as file:
+        # What is told of progress is worth no error, as of a full disk.
+        with contextlib.suppress(OSError), open(os.path.join(folder, PROGRESS), "a", encoding="utf-8") as file:
             file.write(f"{n} {what}\n")
 
     return tell

@@ -23,6 +23,7 @@ from slmbench import errors
 from slmbench.catalog import Catalog
 from slmbench.console import advanced, current
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.files import disk_errors
 from slmbench.installed import PluginModule
 from slmbench.machine import usable_cores
 from slmbench.models import ModelSource
@@ -36,7 +37,7 @@ from slmbench.values import JsonObject
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing import PContext, RunProcsResult
 
-CALL, STARTED, PROGRESS, RESULT = "call.json", "started.json", "progress.txt", "result.json"
+CALL, STARTED, PROGRESS = "call.json", "started.json", "progress.txt"
 POLL_S = 0.1
 LOG_LINES = 20
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
@@ -112,14 +113,16 @@ def launch_training(asked: TrainingCall) -> str:
     ends them at once.
     """
     spec = asked.recipe.spec
-    folder = tempfile.mkdtemp(prefix="slmbench-launch-")
+    with disk_errors(tempfile.gettempdir()):
+        folder = tempfile.mkdtemp(prefix="slmbench-launch-")
     try:
         call = {**asked.as_json(), "processes": spec.launch.processes, "live": current().is_live}
-        Path(folder, CALL).write_text(json.dumps(call), encoding="utf-8")
+        with disk_errors(folder):
+            Path(folder, CALL).write_text(json.dumps(call), encoding="utf-8")
         with current().still():
             command = ("-W", "ignore", "-m", "slmbench.training", folder, str(os.getpid()))
             Launched(asked.name, folder, spec.launch.processes, _device(), command).run()
-        return str(read_word(folder, RESULT))
+        return os.path.join(place_of(asked.recipe, asked.out), asked.name)
     finally:
         started = read_word(folder, STARTED)
         if started is not None and newest_step(started["checkpoints"]) is None:

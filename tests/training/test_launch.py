@@ -23,7 +23,7 @@ from slmbench.machine import usable_cores
 from slmbench.models import ModelSource, resolve_model
 from slmbench.recipe import load_recipe
 from slmbench.training import prepare_training
-from slmbench.training._launch import Launched, TrainingCall, outcome_of
+from slmbench.training._launch import Launched, TrainingCall, launch_training, outcome_of
 from slmbench.training._mixing import plan_batches, shared_out
 
 # 15 rows, 87 in all: the last of 15 steps has micro-batches of two rows and of one, of which one process has none.
@@ -225,6 +225,14 @@ def test_a_call_goes_to_other_processes_and_back():
     assert (back.recipe, back.source, back.name, back.out) == (recipe, source, "gsm8k", "o")
     assert (back.data, back.resume, back.catalog.roots) == ("samples", False, catalog.roots)
     assert back.catalog.plugin_modules == catalog.plugin_modules
+
+
+def test_the_result_is_known_also_if_no_word_of_it_could_be_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(Launched, "run", lambda self: None)  # As if the folder of words had been on a full disk.
+    catalog = default_catalog()
+    recipe = load_recipe("nano-quickstart", catalog, ["launch.processes=2"])
+    call = TrainingCall(recipe, "multi", catalog, ModelSource("a", "b", "c"), out=str(tmp_path))
+    assert launch_training(call) == str(tmp_path / "adapters" / "multi")
 
 
 # Stand-ins for the processes of a training: what these do is the launcher's to see, and takes no torch.
