@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -103,10 +104,12 @@ def run_command(plan: MatrixPlan, dry_run: bool, emit: str | None, as_json: bool
         say(f"page: {result.page}")
     for state in result.failed:
         _tell_failed(state, plan.out)
+    told = [] if result.faulty is None else [str(result.faulty)]
     if result.failed:
-        raise SlmbenchError(
-            f"{len(result.failed)} of {len(ready.jobs)} jobs are not done; --rerun failed tries those that failed again"
-        )
+        n, whole = len(result.failed), len(ready.jobs)
+        told.append(f"{n} of {whole} jobs are not done; --rerun failed tries those that failed again")
+    if told:
+        raise SlmbenchError("\n".join(told))
     return 0
 
 
@@ -187,7 +190,7 @@ def _tell_failed(state: JobState, out: str) -> None:
     say(f"failed: {state.job.key}: {state.reason}")
     for line in state.outcome.last_lines if state.outcome is not None else ():
         say(f"    {line}")
-    say(f"  alone: slmbench matrix run-job {state.job.key} --out {out}")
+    say(f"  alone: {shlex.join(['slmbench', 'matrix', 'run-job', state.job.key, '--out', out])}")
 
 
 def _states_json(states: Sequence[JobState], far: JobsProgress) -> dict[str, object]:

@@ -85,7 +85,7 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
     assert [one.state for one in run().states] == ["done", "done", "done"]
     board = json.loads((matrix / "out" / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
     assert {row["name"] for row in board["rows"]} == {"nano", "nano + note"}
-    held_to_what_is_there(matrix / "out", run, monkeypatch)
+    held_to_what_is_there(matrix / "out", run, monkeypatch, capsys)
     [tuned] = [row for row in board["rows"] if row["name"] == "nano + note"]
     assert sorted(tuned["seeds"]) == [0, 1]
     runs = sorted((matrix / "out" / "runs").iterdir())
@@ -103,7 +103,9 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
     assert ready_matrix(plan, catalog).missing == ()
 
 
-def held_to_what_is_there(out: Path, run: Callable[[], MatrixResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def held_to_what_is_there(
+    out: Path, run: Callable[[], MatrixResult], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A leaderboard is made again if any file that it depends on, or that it is, was changed, and else it isn't."""
     page = out / "leaderboard" / "index.html"
     note = out / "matrix" / "ranked.json"
@@ -129,6 +131,11 @@ def held_to_what_is_there(out: Path, run: Callable[[], MatrixResult], monkeypatc
         made = run()
         assert made.board is not None and (made.faulty is None) == (samples.read_bytes() == kept)
     assert "nano + note" in page.read_text(encoding="utf-8")
+    samples.write_bytes(kept.replace(b"0", b"1", 1))
+    capsys.readouterr()
+    assert main(["matrix", "grid.yaml", "--out", str(out)]) == 1
+    assert "these runs are left out" in capsys.readouterr().err
+    samples.write_bytes(kept)
 
 
 def test_a_task_that_fails_in_one_format_leaves_its_job_failed_and_all_other_runs_made(
