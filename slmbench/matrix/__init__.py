@@ -2,7 +2,7 @@
 
 from slmbench.matrix._expand import Grid, load_grid
 from slmbench.matrix._forecast import PastCost, PastCosts
-from slmbench.matrix._jobs import EvaluationWork, jobs_of, missing_of, training_of
+from slmbench.matrix._jobs import EvaluationWork, able_of, jobs_of, missing_of, training_of
 from slmbench.matrix._values import GridAsking, GridCell, GridSubject, GridTraining
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "GridTraining",
     "PastCost",
     "PastCosts",
+    "able_of",
     "jobs_of",
     "load_grid",
     "missing_of",

@@ -170,6 +170,16 @@ def _parts(cells: Sequence[GridCell], forecast: Forecaster, share_s: float | Non
     return [sorted(part, key=place.__getitem__) for part in parts if part]
 
 
+def able_of(job: Job, made: Mapping[str, str]) -> tuple[str, ...]:
+    """What a job that scores makes of what is there: keys of its base's cells, and of those of which all is made."""
+    wanted = set(job.makes)
+    return tuple(
+        cell.key
+        for cell in EvaluationWork.of_json(job.work).cells
+        if cell.key in wanted and (not cell.subject.made or cell.subject.identity in made)
+    )
+
+
 def missing_of(jobs: Sequence[Job], made: Mapping[str, str]) -> list[Job]:
     """The jobs that have something to make, of which only that is asked, and needs that are still to be done."""
     missing = {

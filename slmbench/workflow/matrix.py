@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.console import phase
+from slmbench.console import phase, say
 from slmbench.errors import UsageError
 from slmbench.machine import available_bytes, gpus, usable_cores
-from slmbench.matrix import Grid, PastCosts, jobs_of, load_grid, missing_of
+from slmbench.matrix import Grid, PastCosts, able_of, jobs_of, load_grid, missing_of
 from slmbench.scheduling import (
     Backend,
     Job,
@@ -140,8 +140,11 @@ def run_matrix(
         if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
             book.forget(job.key)
     write_down(ready)
-    backend = backend or backend_of(plan, book, len(ready.missing))
-    states = run_jobs(ready.missing, book, backend, watch, most=plan.max_jobs)
+    states = run_jobs(
+        ready.missing, book, backend or backend_of(plan, book, len(ready.missing)), watch, most=plan.max_jobs
+    )
+    if plan.max_jobs is None:
+        states = _parts_of_blocked(ready, states, watch, backend)
     worked = {state.job.key for state in states}
     done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
     made = made_of(book, plan.out)
@@ -150,6 +153,41 @@ def run_matrix(
         return MatrixResult((*done, *states), None, None)
     board, page, faulty = _ranked(ready, catalog, runs)
     return MatrixResult((*done, *states), board, page, faulty)
+
+
+def _parts_of_blocked(
+    ready: ReadyMatrix, states: list[JobState], watch: Watcher | None, backend: Backend | None
+) -> list[JobState]:
+    """Does of blocked jobs what needs nothing that failed: if one of eight adapters isn't there, the other seven.
+
+    Returns where all stand; those jobs stay blocked, unless what could be done of them failed as well.
+    """
+    plan, book = ready.plan, ready.book
+    made = made_of(book, plan.out)
+    whole: dict[str, JobState] = {}
+    parts: list[Job] = []
+    for state in states:
+        if state.state == "blocked" and state.job.kind == "evaluate":
+            able = able_of(state.job, made)
+            if able:
+                whole[state.job.key] = state
+                parts.append(evolve(state.job, makes=able, needs=()))
+    if not parts:
+        return states
+    say(f"note: of {len(parts)} blocked job{'s' * (len(parts) > 1)} what needs nothing that failed is done")
+    others = [state for state in states if state.job.key not in whole]
+
+    def told(now: Sequence[JobState]) -> None:
+        if watch is not None:
+            watch([*others, *now])
+
+    tried = {one.job.key: one for one in run_jobs(parts, book, backend or backend_of(plan, book, len(parts)), told)}
+    for key, one in tried.items():
+        book.plan(whole[key].job)
+        if one.state == "done":  # As far as it could be.
+            book.forget(key)
+    failed = {key: one for key, one in tried.items() if one.state == "failed"}
+    return [failed.get(state.job.key, state) for state in states]
 
 
 def backend_of(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:

@@ -15,7 +15,7 @@ from slmbench.cli import main
 from slmbench.leaderboard import load_runs
 from slmbench.scheduling import EndedJob, Job, JobBook, do_job
 from slmbench.workflow import matrix_ranked
-from slmbench.workflow.matrix import MatrixPlan, MatrixResult, ready_matrix, run_matrix
+from slmbench.workflow.matrix import MatrixPlan, MatrixResult, matrix_states, ready_matrix, run_matrix
 from slmbench.workflow.matrix_jobs import run_matrix_job
 
 GRID = """
@@ -71,8 +71,12 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
         ready = ready_matrix(plan, catalog)
         return run_matrix(ready, catalog, backend=Here(ready.book))
 
-    # One recipe learns so fast that its loss is NaN. What needs it is blocked, all else is done.
+    # One recipe learns so fast that its loss is NaN. What needs it is blocked, all else is done, of the same base too.
     first = run()
+    assert first.board is not None and {row.name for row in first.board.rows} == {"nano", "nano + note"}
+    assert len(list((matrix / "out" / "runs").iterdir())) == 6
+    [evaluation] = [one.job for one in first.states if one.state == "blocked"]
+    assert len(evaluation.makes) == 10 and JobBook("out/matrix").job(evaluation.key) == evaluation
     assert sorted(one.state for one in first.states) == ["blocked", "done", "done", "failed", "failed"]
     assert all("loss" in str(one.reason) for one in first.states if one.state == "failed")
     assert main(["matrix", "status", "out"]) == 0
@@ -155,6 +159,39 @@ def test_a_task_that_fails_in_one_format_leaves_its_job_failed_and_all_other_run
     made = {(run.record["task"]["id"], run.record["format"]) for run in load_runs(matrix / "out")[0]}
     assert made == {("nano_choice", "plain"), ("nano_choice", "chat")}
     assert result.board is not None
+
+
+class Told(Here):
+    """Jobs that are done in no time, of which one recipe's trainings fail."""
+
+    def start(self, job: Job) -> None:
+        with self.book.attempt(job) as attempt:
+            if job.work.get("only") == ["choice"]:
+                attempt.failed("no", {})
+            else:
+                if job.kind == "train":
+                    Path("out", job.key).mkdir(parents=True)
+                attempt.done(dict.fromkeys(job.makes, job.key))
+        self.ended.append(EndedJob(job.key))
+        self.begun.append(job)
+
+    def __init__(self, book: JobBook) -> None:
+        super().__init__(book)
+        self.begun: list[Job] = []
+
+
+def test_of_a_base_all_is_scored_that_needs_no_training_that_failed(matrix: Path) -> None:
+    catalog, plan = default_catalog(), MatrixPlan(grid="grid.yaml", out="out")
+    ready = ready_matrix(plan, catalog)
+    backend, seen = Told(ready.book), []
+    result = run_matrix(ready, catalog, lambda states: seen.append(len(states)), backend)
+    [whole] = [one.job for one in result.states if one.state == "blocked"]
+    [part] = [job for job in backend.begun if job.kind == "evaluate"]
+    # Two tasks of the base and of two seeds; the other recipe's two have none.
+    assert (part.key, len(part.makes), len(whole.makes)) == (whole.key, 6, 10) and set(seen) == {5}
+    # It is planned as it was, and nothing is there of it that looks like an end.
+    assert ready.book.job(whole.key) == whole and ready.book.outcome(whole.key) is None
+    assert sorted(one.state for one in matrix_states("out")) == ["blocked", "done", "done", "failed", "failed"]
 
 
 def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
