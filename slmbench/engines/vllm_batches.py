@@ -125,7 +125,7 @@ class VLLMBatches:
             )
             took_ms = (time.perf_counter() - started) * 1000
             for at, (text, ended) in zip(places, written, strict=True):
-                reason = self._reason(ended)
+                reason = self._reason(requests[at], ended)
                 yield at, WriteAnswer(text, len(ended.tokens), reason, took_ms, took_ms / len(places))
 
     def _written(
@@ -179,9 +179,14 @@ class VLLMBatches:
             made["seed"] = stream.getrandbits(31)
         return made
 
-    def _reason(self, ended: Finished) -> str:
+    def _reason(self, request: WriteRequest, ended: Finished) -> str:
         if ended.reason == "length":
             return "length"
+        if ended.reason != "stop":  # As abort: what there is of the text is no answer.
+            raise EngineError(
+                f"{name_of(request.item)}: vLLM gave its text up after {len(ended.tokens)} tokens ({ended.reason}); "
+                "answers before it are kept, and the same command goes on from there"
+            )
         if isinstance(ended.stopped_at, str):
             return "stop"
         ends = end_ids(self.apart, self.loaded.tokenizer)

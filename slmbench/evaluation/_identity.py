@@ -17,7 +17,7 @@ from attrs import frozen
 from slmbench.datasets import digest_rows
 from slmbench.engines.encoder_decoder import decoder_tokens, encoder_tokens
 from slmbench.engines.generation_config import surprises_of
-from slmbench.errors import FileError, UsageError
+from slmbench.errors import DataError, FileError
 from slmbench.evaluation._harness import Request, generation_kwargs, render_all
 from slmbench.evaluation._judge import sandbox_record
 from slmbench.evaluation._options import EvaluationOptions
@@ -233,10 +233,11 @@ def _variant(loaded: LoadedModel) -> JsonObject:
 
 
 def _check_room(loaded: LoadedModel, task: Task) -> None:
+    """Raises DataError if a model has no room for a task's answers: other tasks may fit it."""
     if loaded.architecture == "seq2seq":
         most = decoder_tokens(loaded)
         if task.kind != "choice" and most is not None and task.max_tokens > most:
-            raise UsageError(
+            raise DataError(
                 f"task {task.name!r} generates up to {task.max_tokens} tokens, but the decoder of "
                 f"{loaded.source.name!r} writes {most}; lower it (`--max-tokens`, or generation.max_tokens in "
                 "task.yaml) or take a model with more"
@@ -244,7 +245,7 @@ def _check_room(loaded: LoadedModel, task: Task) -> None:
         return
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     if task.kind != "choice" and context is not None and task.max_tokens >= context:
-        raise UsageError(
+        raise DataError(
             f"task {task.name!r} generates up to {task.max_tokens} tokens, but "
             f"{loaded.source.name!r} has a context of {context}; lower it (`--max-tokens`, or "
             "generation.max_tokens in task.yaml) or take a model with more"

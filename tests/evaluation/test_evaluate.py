@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from slmbench.console import watching
-from slmbench.errors import SlmbenchError, UsageError
-from slmbench.evaluation import EvaluationOptions, evaluate_tasks
+from slmbench.errors import SlmbenchError
+from slmbench.evaluation import EvaluationOptions, TasksFailed, evaluate_tasks
 from slmbench.evaluation import _evaluate as module
 from slmbench.metrics import load_metric
 from slmbench.task import load_task
@@ -172,14 +172,16 @@ def test_changed_samples_are_refused(nano, tmp_path):
         run.samples()
 
 
-def test_a_task_that_generates_more_than_the_context_is_refused(nano, tmp_path):
+def test_a_task_that_generates_more_than_the_context_is_refused_and_others_are_scored(nano, tmp_path):
     task = load_task("nano_note")
     longer = task.spec.generation.model_copy(update={"max_tokens": 2000})
     spec = task.spec.model_copy(update={"generation": longer})
     from attrs import evolve
 
-    with pytest.raises(UsageError, match=r"generates up to 2000 tokens, but 'nano' has a context of 1024"):
-        evaluate_tasks(nano, [evolve(task, spec=spec)], EvaluationOptions(out=str(tmp_path)))
+    tasks, options = [evolve(task, spec=spec), load_task("nano_choice")], EvaluationOptions(out=str(tmp_path), limit=1)
+    with pytest.raises(TasksFailed, match=r"generates up to 2000 tokens, but 'nano' has a context of 1024") as caught:
+        evaluate_tasks(nano, tasks, options)
+    assert [run.record["task"]["id"] for run in caught.value.runs] == ["nano_choice"]
 
 
 def test_disk_full_leaves_the_journal_and_says_what_to_do(nano, tmp_path):

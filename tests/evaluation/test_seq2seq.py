@@ -10,7 +10,7 @@ from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.console import watching
-from slmbench.errors import DataError, UsageError
+from slmbench.errors import DataError
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks, sent_requests
 from slmbench.evaluation._harness import generation_kwargs, render_all
 from slmbench.formats import encoder_decoder_ids, load_format
@@ -201,7 +201,7 @@ def test_the_answer_is_bounded_by_learnt_positions_alone(tiny_t5, t5, tmp_path) 
     config = t5.model.config
     config.max_position_embeddings = 40  # As BART's has it.
     try:
-        with pytest.raises(UsageError, match=r"generates up to 64 tokens, but the decoder of 'tiny-t5' writes 40"):
+        with pytest.raises(DataError, match=r"generates up to 64 tokens, but the decoder of 'tiny-t5' writes 40"):
             evaluate_tasks(t5, [task], EvaluationOptions(out=str(tmp_path / "bart"), limit=1))
     finally:
         del config.max_position_embeddings

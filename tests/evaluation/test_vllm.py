@@ -18,7 +18,7 @@ from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.engines.options import EngineOptions
 from slmbench.engines.vllm_lm import RANKS, max_lora_rank, vllm_class
-from slmbench.errors import UsageError
+from slmbench.errors import EngineError, UsageError
 from slmbench.evaluation import EvaluationOptions
 from slmbench.leaderboard import load_runs
 from slmbench.models import is_apart, let_go, load_apart, resolve_model
@@ -230,6 +230,19 @@ def test_a_call_that_was_cut_off_goes_on_with_what_is_left(
     assert sum(len(prompts) for _, prompts, _ in vllm.asked) == 2
     [run] = load_runs(tmp_path)[0]
     assert run.record["cost"]["n_resumed"] == 4
+
+
+def test_a_text_that_vllm_gives_up_is_no_answer(vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = vllm.LLM._one
+
+    def aborted(self: Any, *args: Any) -> Any:
+        output = one(self, *args)
+        output.outputs[0].finish_reason = "abort"
+        return output
+
+    monkeypatch.setattr(vllm.LLM, "_one", aborted)
+    with pytest.raises(EngineError, match=r"'nano_note', item 0: vLLM gave its text up after \d+ tokens \(abort\)"):
+        evaluated(tmp_path, "vllm", tasks=("nano_note",), limit=1)
 
 
 def test_a_prompt_that_is_too_long_is_cut_on_its_left_and_counted(vllm: Any, write_task: Any, tmp_path: Path) -> None:
