@@ -72,8 +72,10 @@ def write_together(contents: Mapping[str, bytes]) -> None:
 
     A kill in the middle of the renames leaves the first of them new. Raises SlmbenchError.
     """
+    # No process id: those of two machines, or of two containers, that share a disk may be equal.
+    mark = secrets.randbits(48)
     temporary = {
-        path: os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp") for path in contents
+        path: os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{mark}.tmp") for path in contents
     }
     try:
         for path, data in contents.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slmbench.engines.encoder_decoder import decode, encoder_tokens, ties_left_alone
 from slmbench.engines.generation_config import end_ids, tamed
+from slmbench.errors import SlmbenchError
 from slmbench.models import LoadedModel, core_model
 from slmbench.values import JsonObject, Tensor
 
@@ -35,6 +36,19 @@ def hflm_over(loaded: LoadedModel, rows: int | str) -> HFLM:
     )
     made.lengths_as_asked = True
     return made
+
+
+def refuse_nan(ids: Tensor, logits: Tensor) -> Tensor:
+    """The logits as they are. ids: (batch, seq); logits: (batch, vocab). Raises SlmbenchError if they are NaN.
+
+    `generate` would choose the token 0 of each, and a broken model's text is scored as a poor one's.
+    """
+    if bool(logits.isnan().any()) or not bool(logits.isfinite().any(-1).all()):
+        raise SlmbenchError(
+            "the model computes NaN or infinity, so no token can be chosen: its weights or its adapter's are such, or "
+            f"{str(logits.dtype).removeprefix('torch.')} is too narrow for it"
+        )
+    return logits
 
 
 @lru_cache(maxsize=1)
@@ -95,6 +109,7 @@ def hflm_class() -> type[HFLM]:
 
         def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: object) -> Tensor:
             core = core_model(self.model)
+            kwargs["logits_processor"] = [refuse_nan]
             # peft's wrapper has a config of its own.
             with tamed([self.model, core], sampled=bool(kwargs.get("do_sample"))):
                 if self.backend == "seq2seq" and self.lengths_as_asked:

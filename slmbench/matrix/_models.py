@@ -1,4 +1,4 @@
-"""The models of a matrix: names and paths beside its file, and what changes if their weights may have."""
+"""The models of a matrix: names and paths beside its file, and what changes if they may have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from slmbench.schema import QuantizationSpec
 from slmbench.seal import canonical_sha256
 from slmbench.yamlfile import read_yaml
 
-WEIGHTS = (".safetensors", ".gguf", ".bin")
+READ = (".safetensors", ".gguf", ".bin", ".json", ".jinja", ".model", ".txt")
+"""What names of files end in that a model is read from: weights, settings, its tokenizer and its chat template."""
 
 
 class GridModels:
@@ -37,7 +38,10 @@ class GridModels:
         return self._hub_ids.get(hub_id, hub_id)
 
     def identity(self, name: str) -> str:
-        """What changes if a model's weights may have. Raises SlmbenchError or OSError for what is no model."""
+        """What changes if a model, its tokenizer or its chat template may have.
+
+        Raises SlmbenchError or OSError for what is no model.
+        """
         if name not in self._identities:
             source = resolve_model(name, self._catalog, twin=self._twin, unpacked=False)
             place = "" if os.path.exists(source.location) else source.location
@@ -51,11 +55,11 @@ def held(packing: QuantizationSpec | None) -> str:
 
 
 def _stamps(path: str) -> list[list[object]]:
-    """Name, size and time of the weights in a folder, or of a file; nothing of what lies elsewhere."""
+    """Name, size and time of the files in a model's folder, or of a file; nothing of what lies elsewhere."""
     if os.path.isfile(path):
         files: Mapping[str, str] = {os.path.basename(path): path}
     elif os.path.isdir(path):
-        files = {name: os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(WEIGHTS)}
+        files = {name: os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(READ)}
     else:
         return []
     stamps = {name: os.stat(file) for name, file in files.items()}

@@ -220,7 +220,8 @@ class Launched:
 
     def _failure(self, ended: RunProcsResult, pids: Mapping[int, int]) -> Exception:
         """What ended the training: a process that was killed, else the first that failed by itself."""
-        words = self._words()
+        # One that was told to end, and then died of something else, left no word of that.
+        words = [word if word is not None and "ours" in word else None for word in self._words()]
 
         def order(rank: int) -> tuple[int, float]:
             word, code = words[rank], ended.failures[rank].exitcode

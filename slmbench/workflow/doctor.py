@@ -31,7 +31,7 @@ _LLAMA_CPP = ("llama-server", "llama-quantize", "llama-cli")
 _MORE = {
     "mergekit": ("merge methods `mergekit/...`", "mergekit"),
     "ray": ("`slmbench matrix --on ray`", "'slmbench[ray]'"),
-    "vllm": ("`--engine vllm`", "'slmbench[vllm]' (in an environment of its own, for a GPU)"),
+    "vllm": ("`--engine vllm`", "for a GPU, in another environment: pip install 'slmbench[vllm]'"),
 }
 _KNOWN = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "huggingface-hub")
 
@@ -184,7 +184,7 @@ def _programs() -> Iterator[Symptom]:
         try:
             yield Symptom(package, "ok", f"{metadata.version(package)}: {brings}")
         except metadata.PackageNotFoundError:
-            mend = f"{sys.executable} -m pip install {asked}"
+            mend = asked if " " in asked else f"{sys.executable} -m pip install {asked}"
             yield Symptom(package, "limited", f"isn't installed: no {brings}", mend)
 
 

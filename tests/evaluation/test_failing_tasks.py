@@ -53,6 +53,17 @@ def test_what_is_wrong_with_a_model_is_told_once_and_not_for_each_of_its_tasks()
     ]
 
 
+@pytest.mark.parametrize("engine", ["hf", "shared"])
+def test_a_model_of_nan_is_refused_by_every_engine_where_it_writes_too(engine: str, tmp_path: Path) -> None:
+    from slmbench.models import load_model, resolve_model
+
+    loaded = load_model(resolve_model("nano", default_catalog()))
+    loaded.model.model.norm.weight.data.fill_(float("nan"))
+    with pytest.raises(SlmbenchError, match="computes NaN"):
+        evaluate_tasks(loaded, [load_task("nano_note")], EvaluationOptions(out=str(tmp_path), limit=2, engine=engine))
+    assert load_runs(tmp_path)[0] == []
+
+
 def test_of_one_task_alone_its_own_error_is_raised(nano: Any, broken: Path, tmp_path: Path) -> None:
     with pytest.raises(HookError, match="this row has no question"):
         task = load_task_folder(str(broken), default_catalog())

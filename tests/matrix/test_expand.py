@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+import slmbench.nano
 from slmbench.catalog import default_catalog
 from slmbench.errors import DeclarationError
 from slmbench.matrix import EvaluationWork, Grid, GridCell, jobs_of, load_grid, missing_of, training_of
@@ -229,6 +231,20 @@ def test_an_adapter_is_on_its_own_base_and_a_change_of_it_is_another_cell(grid: 
     weights.write_bytes(bytes(data))
     changed = grid(text)
     assert changed.cells[0].key != made.cells[0].key and changed.cells[1].key == made.cells[1].key
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "chat_template.jinja", "tokenizer.json", "config.json"])
+def test_a_model_of_which_any_file_changed_that_is_read_is_another_cell(
+    grid: MakeGrid, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "models" / "own"
+    shutil.copytree(Path(slmbench.nano.__file__).parent / "model", folder)
+    text = f"models: ['{folder}']\ntasks: [nano_note]\n"
+    [before] = grid(text).cells
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    [after] = grid(text).cells
+    assert after.key != before.key
 
 
 def test_the_job_of_a_training_by_several_processes_says_how_many_and_is_the_same_job(grid: MakeGrid) -> None:
