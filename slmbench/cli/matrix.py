@@ -57,6 +57,12 @@ def command() -> None:
     show_default=True,
     help="Where jobs are done: local, ray, or ray://HOST:PORT.",
 )
+@click.option("--store", help="A URL, as s3://bucket/folder, for results of nodes that share no disk.")
+@click.option(
+    "--scratch",
+    type=click.Path(file_okay=False),
+    help="With --store: where each node works. [default: below the system's temp]",
+)
 @click.option("--workers", type=click.IntRange(1), help="Jobs at once. [default: what cores and memory allow]")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Try again what failed.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Begin at most so many jobs, and leave the rest.")

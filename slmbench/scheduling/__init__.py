@@ -9,6 +9,8 @@ from slmbench.scheduling._progress import STATES, JobsProgress, looked_up, progr
 from slmbench.scheduling._ray import RayBackend, RayResources
 from slmbench.scheduling._ray_node import node_facts
 from slmbench.scheduling._run import Backend, Watcher, run_jobs
+from slmbench.scheduling._store import JobCommit, ResultStore, StoredFile, StoredFolder
+from slmbench.scheduling._stored import StoredJobs, StoreOptions
 
 __all__ = [
     "KINDS",
@@ -18,6 +20,7 @@ __all__ = [
     "Job",
     "JobAttempt",
     "JobBook",
+    "JobCommit",
     "JobForecast",
     "JobOutcome",
     "JobResults",
@@ -29,8 +32,13 @@ __all__ = [
     "LocalResources",
     "RayBackend",
     "RayResources",
+    "ResultStore",
     "Runner",
     "State",
+    "StoreOptions",
+    "StoredFile",
+    "StoredFolder",
+    "StoredJobs",
     "TooManyStarts",
     "Watcher",
     "do_job",

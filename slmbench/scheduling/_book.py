@@ -252,6 +252,14 @@ class JobBook:
         with disk_errors(self.place(key)), contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.place(key), "starts.jsonl"))
 
+    def begun_elsewhere(self, key: str, times: int) -> None:
+        """Takes note of how often another book has seen a job begun, in place of what this one has."""
+        self.forget(key)
+        start = JobStart(time.time(), socket.gethostname(), os.getpid())
+        if times:
+            line = json.dumps(asdict(start)).encode() + b"\n"
+            write_atomically(os.path.join(self.place(key), "starts.jsonl"), line * times)
+
     def _take_back(self, key: str) -> None:
         """Removes how a job ended, not what it made."""
         outcome = self.outcome(key)
@@ -370,10 +378,14 @@ class JobAttempt:
             peak_memory_bytes=peaks.get("peak_memory_bytes"),
             peak_gpu_bytes=peaks.get("peak_gpu_bytes"),
         )
+        self.ended(outcome)
+        return outcome
+
+    def ended(self, outcome: JobOutcome) -> None:
+        """Writes down how it ended, as this process or the one that did it has found."""
         write_json(os.path.join(self.book.place(self.job.key), "outcome.json"), outcome.model_dump(by_alias=True))
         with contextlib.suppress(OSError):
             os.unlink(self._starts)
-        return outcome
 
 
 class _Made(Foreign):

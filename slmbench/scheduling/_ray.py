@@ -24,6 +24,7 @@ from slmbench.scheduling._job import Job
 from slmbench.scheduling._pool import LOST_BEFORE_BEGUN, EndedJob, put_back
 from slmbench.scheduling._ray_cluster import RayNode, RayNodes
 from slmbench.scheduling._ray_node import do_on_node
+from slmbench.scheduling._stored import StoredJobs, StoreOptions
 
 INSTALL = "pip install 'slmbench[ray]'"
 GRACE_S = 10.0
@@ -63,7 +64,7 @@ class _Given:
 
 
 class RayBackend:
-    """Jobs on a cluster's nodes, which share the book's folder with this process.
+    """Jobs on a cluster's nodes, which share the book's folder with this process, or a store.
 
     A job's memory is what past runs took and a quarter more, or, where nothing tells, its node's memory by its share of
     the CPUs; after a death that may have been for memory it is twice that. Where nodes have GPUs, every job gets one.
@@ -77,11 +78,14 @@ class RayBackend:
         *,
         environment: Mapping[str, str],
         address: str | None = None,
+        store: StoreOptions | None = None,
     ) -> None:
         """address: as `ray.init` takes it; None for RAY_ADDRESS, else a cluster of this machine, else one begun here.
 
-        environment: what jobs are told of this process's. Raises UsageError if Ray isn't installed, no cluster answers,
-        or none of its nodes can do jobs; why not is told of each.
+        environment: what jobs are told of this process's. store: None if nodes share the book's folder.
+
+        Raises UsageError if Ray isn't installed, no cluster answers, or none of its nodes can do jobs; why not is told
+        of each. Raises SlmbenchError if another process gives out jobs with the store.
         """
         self._book = JobBook(os.path.abspath(book.folder))
         self._runner, self._resources, self._environment = runner, resources, dict(environment)
@@ -90,9 +94,14 @@ class RayBackend:
         self._memory_bytes: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._life = contextlib.ExitStack()
+        self._stored = None if store is None else StoredJobs(self._book, store)
         try:
+            if self._stored is not None:
+                self._life.enter_context(self._stored.held())
             self._ray = self._life.enter_context(_connected(address, self._book.folder))
-            self._nodes = self._life.enter_context(RayNodes(self._ray, self._book.folder))
+            self._nodes = self._life.enter_context(
+                RayNodes(self._ray, self._book.folder, None if store is None else store.url)
+            )
             with phase("looking at the cluster's nodes"):
                 self._nodes.look_at_all()
             self._remote = {
@@ -159,8 +168,16 @@ class RayBackend:
         """Gives a job to a node that it fits on."""
         given = self._place(job)
         assert given is not None
-        self._book.plan(job)
         threads = max(1, given.cpus // job.forecast.processes)
+        where: tuple[str, str, str | None] | None = None
+        if self._stored is None:
+            self._book.plan(job)
+        else:
+            attempt = self._stored.begin(job)
+            if attempt is None:  # A process that was killed gave it out, and it is done.
+                self._unseen.append(given)
+                return
+            where = (self._stored.store.url, attempt, self._stored.scratch)
         task = self._remote[given.gpus > 0].options(
             name=job.key,
             num_cpus=given.cpus,
@@ -168,7 +185,8 @@ class RayBackend:
             memory=given.memory_bytes,
             scheduling_strategy=self._nodes.only(given.node),
         )
-        reference = task.remote(self._book.folder, job.key, self._runner, threads, self._environment)
+        folder = self._book.folder if where is None else ""
+        reference = task.remote(folder, job.key, self._runner, threads, self._environment, where)
         self._given[reference] = given
 
     def wait(self, timeout_s: float) -> list[EndedJob]:
@@ -183,6 +201,8 @@ class RayBackend:
                 given = self._given.pop(reference)
                 died = self._outcome(reference, given)
                 if died is not None:
+                    if self._stored is not None:
+                        self._stored.died(given.job.key)
                     ended.append(died)
                 else:
                     given.seen_by = time.monotonic() + SEEN_S
@@ -191,10 +211,16 @@ class RayBackend:
             time.sleep(min(timeout_s, 0.2))
         for given in list(self._unseen):
             # A folder of a network may not show yet what its node has written.
-            if given.said or self._book.outcome(given.job.key) is not None or time.monotonic() > given.seen_by:
+            if given.said or self._seen(given.job.key) or time.monotonic() > given.seen_by:
                 self._unseen.remove(given)
+                if self._stored is not None:
+                    self._stored.died(given.job.key)  # Unless it has an end.
                 ended.append(EndedJob(given.job.key, given.said))
         return ended
+
+    def _seen(self, key: str) -> bool:
+        """Whether the end of a job is to be seen here."""
+        return self._book.outcome(key) is not None if self._stored is None else self._stored.collect(key)
 
     def _outcome(self, reference: Any, given: _Given) -> EndedJob | None:
         """How a job's process ended, if it did not come to the job's own end."""
@@ -239,7 +265,11 @@ class RayBackend:
                         put_back(self._book, self._given[reference].job.key)
         finally:
             self._given = {}
-            self._life.close()
+            try:
+                if self._stored is not None:
+                    self._stored.close()
+            finally:
+                self._life.close()
 
     @property
     def running(self) -> Sequence[str]:

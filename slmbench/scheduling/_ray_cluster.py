@@ -12,9 +12,10 @@ from typing import Any, Literal
 from attrs import define
 
 from slmbench.console import say
-from slmbench.errors import UsageError
+from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import write_atomically
 from slmbench.scheduling._ray_node import facts_function, own_facts
+from slmbench.scheduling._store import ResultStore
 from slmbench.values import JsonObject
 
 REFRESH_S = 1.0
@@ -40,10 +41,10 @@ class RayNode:
 class RayNodes:
     """The nodes of a cluster, looked at before they are given jobs. Those that join later are too.
 
-    The probe is a file in the folder that all share; it is removed when the block ends.
+    The probe is a file in the folder, or the store by its URL, that all share; it is removed when the block ends.
     """
 
-    def __init__(self, ray: Any, folder: str) -> None:
+    def __init__(self, ray: Any, folder: str, store: str | None = None) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray, self._folder = ray, folder
@@ -52,17 +53,29 @@ class RayNodes:
         self._asked: dict[Any, tuple[RayNode, float]] = {}
         self._own = own_facts()
         self._facts = ray.remote(max_retries=0, num_cpus=0)(facts_function())
-        self._probe = os.path.join(folder, f".probe-{secrets.token_hex(8)}")
+        self._store = None if store is None else ResultStore(store)
+        name = f".probe-{secrets.token_hex(8)}"
+        self._probe = os.path.join(folder, name) if self._store is None else f"{self._store.url}/{name}"
         self._lost: set[str] = set()
         self._refreshed = 0.0
 
     def __enter__(self) -> RayNodes:
-        write_atomically(self._probe, os.path.basename(self._probe).encode())
+        name = os.path.basename(self._probe)
+        if self._store is None:
+            write_atomically(self._probe, name.encode())
+        else:
+            self._store.write(name, name.encode())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._probe)
+        self._remove(self._probe)
+
+    def _remove(self, probe: str) -> None:
+        with contextlib.suppress(OSError, SlmbenchError):
+            if self._store is None:
+                os.unlink(probe)
+            else:
+                self._store.remove(os.path.basename(probe))
 
     @property
     def for_jobs(self) -> list[RayNode]:
@@ -154,6 +167,11 @@ class RayNodes:
             return f"it has other packages: {'; '.join(other)}; install the same environment"
         if facts["digest"] != self._own["digest"]:
             return f"its slmbench {there['slmbench']} has other files than the one here; install the same there"
+        if not facts["sees"] and self._store is not None:
+            return (
+                f"it can't read {self._store.shown()}, which all nodes have to share: {facts['unread']}; it needs the "
+                "packages and the credentials that this store's URL asks for, on every node"
+            )
         if not facts["sees"]:
             return (
                 f"it doesn't see {self._folder}, which all nodes have to share: put --out on a folder that is mounted "
@@ -161,7 +179,7 @@ class RayNodes:
             )
         mark = f"{self._probe}-{node.id[:16]}"
         if facts["unwritable"]:
-            return f"it can't write to {self._folder}: {facts['unwritable']}"
-        with contextlib.suppress(OSError):
-            os.unlink(mark)
+            where = self._folder if self._store is None else self._store.shown()
+            return f"it can't write to {where}: {facts['unwritable']}"
+        self._remove(mark)
         return ""

@@ -19,6 +19,8 @@ from slmbench.machine import code, code_digest, packages
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._do import do_job, logged, runner_of
 from slmbench.scheduling._pool import THREAD_NAMES
+from slmbench.scheduling._store import facts_of_store
+from slmbench.scheduling._stored import do_stored
 from slmbench.values import JsonObject
 
 LOOK_S = 0.5
@@ -26,9 +28,17 @@ WAKE_S = 1.5
 """So long after an interrupt a job that goes on is sent a signal, and again."""
 
 
-def do_on_node(folder: str, key: str, runner: str, threads: int, environment: Mapping[str, str]) -> str | None:
+def do_on_node(
+    folder: str,
+    key: str,
+    runner: str,
+    threads: int,
+    environment: Mapping[str, str],
+    store: tuple[str, str, str | None] | None = None,
+) -> str | None:
     """Does a job in a Ray process. Returns why it couldn't be tried, or None; how it ended is in the book's folder.
 
+    store: (URL, attempt, where scratch folders go); how it ended is in that store then, and `folder` is not read.
     environment: of the process that gives out jobs; what the node itself has been told stays. An interrupt, as
     `ray.cancel` sends one, puts the job back.
     """
@@ -38,6 +48,10 @@ def do_on_node(folder: str, key: str, runner: str, threads: int, environment: Ma
     book = JobBook(folder)
     with using(Console()), interruptible(), _woken():
         try:
+            if store is not None:
+                url, attempt, scratch = store
+                do_stored(url, key, attempt, scratch, runner)
+                return None
             with logged(book, key):
                 do_job(book, book.job(key), runner_of(runner))
         except SlmbenchError as error:
@@ -86,8 +100,11 @@ def _use_threads(threads: int) -> None:
 def node_facts(probe: str, mark: str, wait_s: float) -> JsonObject:
     """What a node says of itself: its code and packages, and whether it reads `probe` and can write `mark` beside it.
 
-    wait_s: how long it looks for the probe, as a network's folder may show a new file only after a while.
+    wait_s: how long it looks for the probe, as a network's folder may show a new file only after a while. A probe
+    that is a URL lies in a store, which shows what is there at once.
     """
+    if "://" in probe:
+        return {**own_facts(), **facts_of_store(probe, mark), "host": socket.gethostname()}
     end = time.monotonic() + wait_s
     while not (sees := _reads(probe)) and time.monotonic() < end:
         time.sleep(LOOK_S)

@@ -22,10 +22,13 @@ from slmbench.scheduling import (
     LocalResources,
     RayBackend,
     RayResources,
+    ResultStore,
+    StoreOptions,
     Watcher,
     run_jobs,
 )
 from slmbench.seal import canonical_sha256
+from slmbench.workflow.matrix_jobs import places_read
 from slmbench.workflow.matrix_ranked import LEADERBOARD, MatrixRanking
 from slmbench.workflow.quiet import quiet_libraries
 
@@ -46,7 +49,8 @@ class MatrixPlan:
     """What is asked for. workers: None for what fits. rerun: failed, so that they are tried again, or None.
     max_jobs: begun in this call. on: `local` for workers of this machine, `ray` or `ray://HOST:PORT` for a cluster.
 
-    past: other output folders, whose runs tell what jobs take.
+    past: other output folders, whose runs tell what jobs take. store: the URL of where nodes put their results, if they
+    share no disk; scratch: where they keep their own output folders, or None for below the system's temp.
     """
 
     grid: str
@@ -58,6 +62,8 @@ class MatrixPlan:
     max_jobs: int | None = None
     allow_unsafe_code: bool = False
     no_texts: bool = False
+    store: str | None = None
+    scratch: str | None = None
 
 
 @frozen(kw_only=True)
@@ -95,6 +101,12 @@ def ready_matrix(plan: MatrixPlan, catalog: Catalog) -> ReadyMatrix:
         raise UsageError(f"--rerun {plan.rerun}: expected failed")
     if plan.on not in (LOCAL, RAY) and not plan.on.startswith(RAY_CLIENT):
         raise UsageError(f"--on {plan.on}: expected {LOCAL}, {RAY}, or {RAY_CLIENT}HOST:PORT")
+    if plan.store is None and plan.scratch is not None:
+        raise UsageError("--scratch is for --store")
+    if plan.store is not None:
+        if plan.on == LOCAL:
+            raise UsageError(f"--store is for --on {RAY}: workers of this machine share its disk")
+        ResultStore(plan.store)
     with phase("planning"):
         grid = load_grid(plan.grid, catalog)
         book = JobBook(os.path.join(plan.out, BOOK))
@@ -201,7 +213,15 @@ def backend_of(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
         RayResources(jobs=jobs, most=plan.workers),
         environment={name: value for name, value in os.environ.items() if name.startswith(TOLD)},
         address=None if plan.on == RAY else plan.on,
+        store=_store_of(plan),
     )
+
+
+def _store_of(plan: MatrixPlan) -> StoreOptions | None:
+    if plan.store is None:
+        return None
+    scratch = plan.scratch and os.path.abspath(plan.scratch)
+    return StoreOptions(url=plan.store, scratch=scratch, reads=lambda job: places_read(job, plan.out))
 
 
 def _ranked(

@@ -195,6 +195,19 @@ def _options(asking: GridAsking, out: str, work: EvaluationWork) -> EvaluationOp
     )
 
 
+def places_read(job: Job, out: str) -> list[str]:
+    """Places below the output folder, with / between their parts, that a job reads and another one made.
+
+    Raises SlmbenchError if one isn't there.
+    """
+    if job.kind != "evaluate":
+        return []
+    wanted = set(job.makes)
+    cells = [cell for cell in EvaluationWork.of_json(job.work).cells if cell.key in wanted and cell.subject.made]
+    folders = [_folder(subject, out) for subject in dict.fromkeys(cell.subject for cell in cells)]
+    return [os.path.relpath(folder, out).replace(os.sep, "/") for folder in folders if folder is not None]
+
+
 def _folder(subject: GridSubject, out: str) -> str | None:
     """Where what is on the base lies. Raises SlmbenchError if its making left nothing."""
     if subject.place is None:

@@ -19,7 +19,7 @@ import pytest
 
 from slmbench.cli import main
 from slmbench.errors import UsageError
-from slmbench.scheduling import Job, JobBook, RayBackend, RayResources, run_jobs
+from slmbench.scheduling import Job, JobBook, RayBackend, RayResources, StoreOptions, run_jobs
 from tests.scheduling.conftest import RUNNERS
 
 pytestmark = [
@@ -37,6 +37,15 @@ def run(job, results):
         context = ray.get_runtime_context()
         file.write(f"{context.get_assigned_resources().get('memory', 0):.0f} {context.get_node_id()}\\n")
     runners_of_tests.run(job, results)
+
+def run_below(job, results):
+    import os
+    out = os.path.dirname(results.folder)
+    read = [open(f"{out}/runs/{name}/where").read() for name in job.work["reads"]]
+    os.makedirs(f"{out}/runs/{job.name}")
+    with open(f"{out}/runs/{job.name}/where", "w") as file:
+        print(out, *read, file=file)
+    results.made(job.name, f"runs/{job.name}")
 """
 DRIVER = """
 import sys
@@ -75,7 +84,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         node = {"num_cpus": 1, "memory": MEMORY}
-        found = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False, "temp_dir": short})
+        head = {**node, "include_dashboard": False, "temp_dir": short}
+        found = Cluster(initialize_head=True, head_node_args=head)
+        # What a node has for itself lies below its TMPDIR: two nodes, as two machines, have two.
+        (Path(short) / "second").mkdir()
+        node["env_vars"] = {"TMPDIR": str(Path(short) / "second")}
         found.add_node(**node)
         found.driver = str(modules / "driver.py")
         found.more = node
@@ -238,6 +251,31 @@ def test_a_matrix_is_done_on_a_cluster(
     assert main(["matrix", "grid.yaml", "--on", "ray", "--out", "out", "--json"]) == 0
 
 
+def test_nodes_that_share_no_folder_hand_results_over_in_a_store(
+    tmp_path: Path, cluster: Any, make_job: MakeJob
+) -> None:
+    is_read = make_job("is_read", reads=[])
+    # Both begin when it is done, one on each node: one of them on another node than that which made it.
+    reading = [make_job(f"reads{n}", needs=[is_read], reads=["is_read"]) for n in range(2)]
+    book = JobBook(str(tmp_path / "out" / "matrix"))
+    options = StoreOptions(
+        url=f"file://{tmp_path}/store", reads=lambda job: [f"runs/{name}" for name in job.work["reads"]]
+    )
+    resources = RayResources(jobs=9)
+    backend = RayBackend(book, "ray_runners:run_below", resources, environment={}, store=options)
+    states = run_jobs([is_read, *reading], book, backend)
+    assert [state.reason for state in states] == [None] * 3
+    [made_in] = (tmp_path / "out" / "runs" / "is_read" / "where").read_text().split()
+    where = [(tmp_path / "out" / "runs" / job.name / "where").read_text().split() for job in reading]
+    assert [read for _, read in where] == [made_in] * 2
+    folders = {own for own, _ in where}
+    assert len(folders) == 2 and made_in in folders and not any(one.startswith(str(tmp_path)) for one in folders)
+    assert all(job.key in Path(book.log_path(job.key)).read_text() for job in reading)
+    assert sorted(os.listdir(tmp_path / "store")) == ["jobs"]
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
 def test_where_jobs_are_done_is_known_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,3 +283,10 @@ def test_where_jobs_are_done_is_known_or_refused(
     (tmp_path / "grid.yaml").write_text(GRID, encoding="utf-8")
     assert main(["matrix", "grid.yaml", "--on", "rya"]) == 2
     assert "--on rya: expected local, ray, or ray://HOST:PORT" in capsys.readouterr().err
+    for more, said in [
+        (["--store", "s3://a/b"], "--store is for --on ray: workers of this machine share its disk"),
+        (["--on", "ray", "--store", "a/b"], "--store a/b: expected a URL, as file:///shared/store"),
+        (["--scratch", "a"], "--scratch is for --store"),
+    ]:
+        assert main(["matrix", "grid.yaml", *more]) == 2
+        assert said in capsys.readouterr().err
