@@ -18,6 +18,7 @@ import contextlib
 import os
 import posixpath
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -289,7 +290,7 @@ class ResultStore:
             self.fetch_one(f"{_prefix(key, commit.attempt)}/log.txt", commit.log, path)
 
     def fetch_one(self, name: str, told: StoredFile, path: str) -> None:
-        beside = f"{path}.{os.getpid()}.tmp"
+        beside = f"{path}.{secrets.token_hex(6)}.tmp"
         try:
             self._fetch_file(name, told, beside)
             with disk_errors(path):
