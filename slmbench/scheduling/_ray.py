@@ -133,12 +133,16 @@ class RayBackend:
         if self._resources.most is not None and len(self._given) + len(self._unseen) >= self._resources.most:
             return None
         nodes = self._nodes.for_jobs
+        share = self._cpus(nodes)
+        given: dict[int, list[_Given]] = {}
+        for one in self._given.values():
+            given.setdefault(id(one.node), []).append(one)
         found: list[tuple[float, _Given]] = []
         for node in nodes:
-            here = [one for one in self._given.values() if one.node is node]
+            here = given.get(id(node), [])
             # One with more processes than there is room for gets the whole node as well.
             gpus = min(node.gpus, job.forecast.processes)
-            each = node.cpus // node.gpus if gpus else self._cpus(nodes)
+            each = node.cpus // node.gpus if gpus else share
             cpus = max(1, min(each * job.forecast.processes, node.cpus))
             left = node.cpus - sum(one.cpus for one in here)
             # A job that needs more than there is gets the whole node.
