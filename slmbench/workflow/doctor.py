@@ -27,10 +27,10 @@ HUB_WAIT_S = 1.0
 LITTLE_DISK_BYTES = 5_000_000_000
 LITTLE_MEMORY_BYTES = 2_000_000_000
 _LLAMA_CPP = ("llama-server", "llama-quantize", "llama-cli")
-# Beside what is always installed: package -> (what it brings, what is installed for it).
+# Beside what is always installed: package -> (what it brings, how it is installed).
 _MORE = {
-    "mergekit": ("merge methods `mergekit/...`", "mergekit"),
-    "ray": ("`slmbench matrix --on ray`", "'slmbench[ray]'"),
+    "mergekit": ("merge methods `mergekit/...`", "{python} -m pip install mergekit"),
+    "ray": ("`slmbench matrix --on ray`", "{python} -m pip install 'slmbench[ray]'"),
     "vllm": ("`--engine vllm`", "for a GPU, in another environment: pip install 'slmbench[vllm]'"),
 }
 _KNOWN = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "huggingface-hub")
@@ -184,7 +184,7 @@ def _programs() -> Iterator[Symptom]:
         try:
             yield Symptom(package, "ok", f"{metadata.version(package)}: {brings}")
         except metadata.PackageNotFoundError:
-            mend = asked if " " in asked else f"{sys.executable} -m pip install {asked}"
+            mend = asked.format(python=sys.executable)
             yield Symptom(package, "limited", f"isn't installed: no {brings}", mend)
 
 
