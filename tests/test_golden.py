@@ -271,7 +271,9 @@ def test_what_people_and_records_see_is_as_it_was(name: str, tmp_path: Path) -> 
     if name == "runs" and ENGINE not in (GOLDEN / "runs.json").read_text(encoding="utf-8"):
         pytest.skip(f"run ids are of the library versions in constraints.txt; here it is {ENGINE}")
     expected = (GOLDEN / f"{name}.json").read_text(encoding="utf-8").splitlines()
-    found = _but_for_rounding(expected, written(SEEN[name](str(tmp_path))).splitlines())
+    found = written(SEEN[name](str(tmp_path))).splitlines()
+    if name == "runs":  # The others have no number that a model computed.
+        found = _but_for_rounding(expected, found)
     changed = list(difflib.unified_diff(expected, found, "before", "now", n=1, lineterm=""))
     assert changed == [], "\n".join(changed[:80])
 

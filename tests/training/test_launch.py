@@ -188,6 +188,7 @@ def test_each_process_has_to_fit_into_its_share_of_the_memory():
         # Well above what one needs; how much this process itself holds by then differs between the two forecasts.
         prepare(f"memory_limit_gb={1.8 * forecast.total_bytes / 1e9}")
     assert re.match(r"each of the 2 processes of this training needs \d+\.\d+ GB \(", str(raised.value))
+    assert f" {0.9 * forecast.total_bytes / 1e9:.2f} GB are allowed" in str(raised.value)  # Its half.
     assert " are allowed (memory_limit_gb) for it; " in str(raised.value)
     prepare(f"memory_limit_gb={2.5 * forecast.total_bytes / 1e9}")
 
