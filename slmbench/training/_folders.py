@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -116,6 +117,22 @@ def refuse_unwritable(place: str) -> None:
     if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         why = "this user may not write there" if os.path.isdir(there) else "it is a file"
         raise SlmbenchError(f"{shown(there)}: {why}, and the adapters would go below it; give another --out")
+
+
+@contextlib.contextmanager
+def leaving_no_empty_folders(place: str) -> Iterator[None]:
+    """If the block fails, the folders on the way to `place` that it made go again, as far as they are empty."""
+    new, there = [], os.path.abspath(place)
+    while not os.path.exists(there):
+        new.append(there)
+        there = os.path.dirname(there)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in new:
+                os.rmdir(folder)
+        raise
 
 
 def is_finished(folder: str, identity: str) -> bool:

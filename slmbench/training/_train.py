@@ -25,7 +25,13 @@ from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256, write_training
 from slmbench.training._attention import prepare_model
 from slmbench.training._checkpoints import latest, newest_step, write_synced
-from slmbench.training._folders import TrainingFolders, is_finished, refuse_foreign, refuse_unwritable
+from slmbench.training._folders import (
+    TrainingFolders,
+    is_finished,
+    leaving_no_empty_folders,
+    refuse_foreign,
+    refuse_unwritable,
+)
 from slmbench.training._forecast import calibrate
 from slmbench.training._launch import TrainingCall, launch_training, place_of, refuse_launch
 from slmbench.training._methods import (
@@ -77,14 +83,9 @@ def train_adapter(
     asked = TrainingCall(recipe, name, catalog, source, out=out, data=data, resume=resume)
     phases = Phases(name)
     prepared = prepared_for(asked, Team(), phases) if recipe.spec.launch.processes == 1 else None
-    try:
-        with only_writer(os.path.join(place, f".{name}.lock")):
-            restore_swapped(os.path.join(place, name))
-            return launch_training(asked) if prepared is None else train_prepared(asked, prepared, Team(), phases)
-    except (Exception, KeyboardInterrupt):
-        with contextlib.suppress(OSError):  # Nothing is left of what the processes refused.
-            os.rmdir(place)
-        raise
+    with leaving_no_empty_folders(place), only_writer(os.path.join(place, f".{name}.lock")):
+        restore_swapped(os.path.join(place, name))
+        return launch_training(asked) if prepared is None else train_prepared(asked, prepared, Team(), phases)
 
 
 def prepared_for(asked: TrainingCall, team: Team, phases: Phases) -> Preparation:

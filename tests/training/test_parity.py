@@ -199,7 +199,7 @@ def test_training_stops_before_its_first_step_where_parity_fails(nano, trailing,
     with pytest.raises(ParityError, match="white space"), watching(lambda *step: steps.append(step)):
         train_adapter(recipe, "a", catalog, nano.source, out=str(tmp_path / "out"))
     assert steps == []
-    assert list((tmp_path / "out" / "adapters").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_loss_on_a_part_of_the_prompt_is_caught(nano):
