@@ -17,6 +17,7 @@ item by item. --every N does every Nth of the 36 commands alone and takes their 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -126,7 +127,8 @@ def done(place: Path, name: str, limit: int, workers: int, backend_of: Any) -> t
     while left:
         left -= len(backend.wait(1.0))
     begun = time.time()
-    states = run_jobs(real.missing, real.book, backend)
+    with contextlib.closing(backend):
+        states = run_jobs(real.missing, real.book, backend)
     outcomes = [state.outcome for state in states if state.outcome is not None and state.state == "done"]
     assert len(outcomes) == JOBS, [state.reason for state in states if state.state != "done"]
     overheads = []

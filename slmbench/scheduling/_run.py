@@ -48,8 +48,8 @@ def run_jobs(
 
     A job that failed never stops the others, but those that need it are blocked. One whose process died is begun once
     more. One that another process does, perhaps for a caller that was killed, is waited for: it ends, or can be begun.
-    most: how many are begun at all; those that it leaves stay planned. The backend is closed in any case,
-    KeyboardInterrupt included, which leaves what runs to the next call.
+    most: how many are begun at all; those that it leaves stay planned. The backend stays open for more jobs. Whoever
+    opened it closes it, also after a KeyboardInterrupt or another error, which leave jobs running.
     """
     ordered = in_order(jobs)
     states = {state.job.key: state for state in book.states(ordered)}
@@ -66,45 +66,42 @@ def run_jobs(
         states[state.job.key] = state
         states.update({job.key: JobState(job, "blocked") for job in waiting.ended(state)})
 
-    try:
-        while True:
-            for job in waiting.that_fit(backend.fits, may_begin):
-                begun.add(job.key)
-                backend.start(job)
-                running[job.key] = job
-                states[job.key] = JobState(job, "running", states[job.key].starts + 1, time.time())
-            tell(states, last=not running and not elsewhere)
-            if not running and not elsewhere:
-                break
-            if not running:
-                time.sleep(POLL_S)
-            for job in list(elsewhere):
-                state = book.state(job)
-                if state.state == "running":
-                    continue
-                elsewhere.remove(job)
-                if state.state == "planned":
-                    waiting.again(job)
-                    states[job.key] = state
-                else:
-                    settle(state)
-            for ended in backend.wait(POLL_S) if running else ():
-                job = running.pop(ended.key)
-                state = book.state(job)
-                if state.state == "running":  # Another process was faster; or it died so far off that nothing tells.
-                    elsewhere.append(job)
-                    states[job.key] = state
-                    continue
-                if state.state == "planned" and ended.said is None and state.starts < MAX_STARTS:
-                    waiting.again(job)  # Its process died: once more.
-                    states[job.key] = state
-                    continue
-                if state.state == "planned":
-                    said = ended.said or ended.died or "it ended without an outcome"
-                    state = JobState(job, "failed", state.starts, said=said)
+    while True:
+        for job in waiting.that_fit(backend.fits, may_begin):
+            begun.add(job.key)
+            backend.start(job)
+            running[job.key] = job
+            states[job.key] = JobState(job, "running", states[job.key].starts + 1, time.time())
+        tell(states, last=not running and not elsewhere)
+        if not running and not elsewhere:
+            break
+        if not running:
+            time.sleep(POLL_S)
+        for job in list(elsewhere):
+            state = book.state(job)
+            if state.state == "running":
+                continue
+            elsewhere.remove(job)
+            if state.state == "planned":
+                waiting.again(job)
+                states[job.key] = state
+            else:
                 settle(state)
-    finally:
-        backend.close()
+        for ended in backend.wait(POLL_S) if running else ():
+            job = running.pop(ended.key)
+            state = book.state(job)
+            if state.state == "running":  # Another process was faster; or it died so far off that nothing tells.
+                elsewhere.append(job)
+                states[job.key] = state
+                continue
+            if state.state == "planned" and ended.said is None and state.starts < MAX_STARTS:
+                waiting.again(job)  # Its process died: once more.
+                states[job.key] = state
+                continue
+            if state.state == "planned":
+                said = ended.said or ended.died or "it ended without an outcome"
+                state = JobState(job, "failed", state.starts, said=said)
+            settle(state)
     return [states[job.key] for job in ordered]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -144,7 +145,7 @@ def run_matrix(
 ) -> MatrixResult:
     """Does what is missing, and ranks all that is there. A job that failed stops nothing but what needs it.
 
-    backend: where jobs are done; None for what the plan says.
+    backend: where jobs are done, which stays open; None for what the plan says.
     """
     plan, book = ready.plan, ready.book
     for job in ready.missing:
@@ -152,11 +153,12 @@ def run_matrix(
         if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
             book.forget(job.key)
     write_down(ready)
-    states = run_jobs(
-        ready.missing, book, backend or backend_of(plan, book, len(ready.missing)), watch, most=plan.max_jobs
-    )
-    if plan.max_jobs is None:
-        states = _parts_of_blocked(ready, states, watch, backend)
+    with contextlib.ExitStack() as opened:
+        if backend is None:  # One that was given is its giver's to close.
+            backend = opened.enter_context(contextlib.closing(backend_of(plan, book, len(ready.missing))))
+        states = run_jobs(ready.missing, book, backend, watch, most=plan.max_jobs)
+        if plan.max_jobs is None:
+            states = _parts_of_blocked(ready, states, watch, backend)
     worked = {state.job.key for state in states}
     done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
     made = made_of(book, plan.out)
@@ -168,14 +170,14 @@ def run_matrix(
 
 
 def _parts_of_blocked(
-    ready: ReadyMatrix, states: list[JobState], watch: Watcher | None, backend: Backend | None
+    ready: ReadyMatrix, states: list[JobState], watch: Watcher | None, backend: Backend
 ) -> list[JobState]:
     """Does of blocked jobs what needs nothing that failed: if one of eight adapters isn't there, the other seven.
 
     Returns where all stand; those jobs stay blocked, unless what could be done of them failed as well.
     """
-    plan, book = ready.plan, ready.book
-    made = made_of(book, plan.out)
+    book = ready.book
+    made = made_of(book, ready.plan.out)
     whole: dict[str, JobState] = {}
     parts: list[Job] = []
     for state in states:
@@ -193,7 +195,7 @@ def _parts_of_blocked(
         if watch is not None:
             watch([*others, *now])
 
-    tried = {one.job.key: one for one in run_jobs(parts, book, backend or backend_of(plan, book, len(parts)), told)}
+    tried = {one.job.key: one for one in run_jobs(parts, book, backend, told)}
     for key, one in tried.items():
         book.plan(whole[key].job)
         if one.state == "done":  # As far as it could be.

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-from slmbench.scheduling import Job, JobBook, JobForecast, LocalPool, LocalResources, job_of
+from slmbench.scheduling import (
+    Backend,
+    Job,
+    JobBook,
+    JobForecast,
+    JobState,
+    LocalPool,
+    LocalResources,
+    Watcher,
+    job_of,
+    run_jobs,
+)
 
 RUNNERS = """
 import os, signal, time
@@ -37,6 +49,12 @@ def run(job, results):
 """
 
 MakeJob = Callable[..., Job]
+
+
+def run_alone(jobs: Iterable[Job], book: JobBook, backend: Backend, watch: Watcher | None = None) -> list[JobState]:
+    """What becomes of jobs on a backend that is closed after them, however they end."""
+    with contextlib.closing(backend):
+        return run_jobs(jobs, book, backend, watch)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import pytest
 
 from slmbench.cli import main
 from slmbench.errors import UsageError
-from slmbench.scheduling import Job, JobBook, RayBackend, RayResources, StoreOptions, run_jobs
-from tests.scheduling.conftest import RUNNERS
+from slmbench.scheduling import Job, JobBook, RayBackend, RayResources, StoreOptions
+from tests.scheduling.conftest import RUNNERS, run_alone
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,13 +48,14 @@ def run_below(job, results):
     results.made(job.name, f"runs/{job.name}")
 """
 DRIVER = """
-import sys
+import contextlib, sys
 from slmbench.scheduling import JobBook, RayBackend, RayResources, run_jobs
 
 if __name__ == "__main__":
     book = JobBook(sys.argv[1])
     backend = RayBackend(book, "ray_runners:run", RayResources(jobs=9), environment={}, address=sys.argv[2])
-    run_jobs(book.jobs(), book, backend)
+    with contextlib.closing(backend):
+        run_jobs(book.jobs(), book, backend)
 """
 GRID = """
 summary: An adapter, and its base.
@@ -131,7 +132,7 @@ def test_all_jobs_but_failed_ones_are_done_whatever_dies(
     blocked = make_job("blocked", needs=[dies])
     good = [make_job(f"good{n}") for n in range(3)]
     jobs = [raises, dies, once, goes_on, blocked, *good]
-    states = run_jobs(jobs, book, make_backend())
+    states = run_alone(jobs, book, make_backend())
     by_name = {state.job.name: state for state in states}
     assert {name: state.state for name, state in by_name.items()} == {
         **{"raises": "failed", "dies": "failed", "blocked": "blocked"},
@@ -148,7 +149,7 @@ def test_all_jobs_but_failed_ones_are_done_whatever_dies(
     assert len({made(tmp_path, job.name)[0].split()[0] for job in good}) <= 2
     first, second = (int(line.split()[0]) for line in made(tmp_path, "asked-once"))
     assert second == 2 * first
-    again = run_jobs(jobs, book, make_backend())
+    again = run_alone(jobs, book, make_backend())
     assert [state.state for state in again] == [state.state for state in states]
     assert len(made(tmp_path, "asked-once")) == 2
 
@@ -171,7 +172,7 @@ def test_a_job_whose_node_is_killed_is_done_on_another(
         return [line.split()[1] for line in made(tmp_path, f"asked-{job.name}")]
 
     try:
-        states = run_jobs(jobs, book, make_backend(), watch)
+        states = run_alone(jobs, book, make_backend(), watch)
     finally:
         cluster.add_node(**cluster.more)
     assert killed and [state.state for state in states] == ["done"] * 2
@@ -188,7 +189,7 @@ def test_a_stop_puts_what_runs_back(book: JobBook, make_job: MakeJob, make_backe
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([quick, slow], book, make_backend(), watch)
+        run_alone([quick, slow], book, make_backend(), watch)
     assert book.state(quick).state == "done"
     assert (book.state(slow).state, book.state(slow).starts) == ("planned", 0)
 
@@ -206,7 +207,7 @@ def test_a_driver_that_is_killed_and_begun_again_does_nothing_twice(
     until(lambda: any(book.is_running(job.key) for job in jobs))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    states = run_jobs(jobs, book, make_backend())
+    states = run_alone(jobs, book, make_backend())
     assert [state.state for state in states] == ["done"] * len(jobs)
     assert all(len(made(tmp_path, job.name)) == 1 for job in jobs)
     # A process died, which Ray tells in many words on the driver's stdout; here that is for data alone.
@@ -263,7 +264,7 @@ def test_nodes_that_share_no_folder_hand_results_over_in_a_store(
     )
     resources = RayResources(jobs=9)
     backend = RayBackend(book, "ray_runners:run_below", resources, environment={}, store=options)
-    states = run_jobs([is_read, *reading], book, backend)
+    states = run_alone([is_read, *reading], book, backend)
     assert [state.reason for state in states] == [None] * 3
     [made_in] = (tmp_path / "out" / "runs" / "is_read" / "where").read_text().split()
     where = [(tmp_path / "out" / "runs" / job.name / "where").read_text().split() for job in reading]

@@ -28,6 +28,7 @@ from slmbench.scheduling import (
     slurm_script,
 )
 from slmbench.scheduling._waiting import LOOKED_AT
+from tests.scheduling.conftest import run_alone
 
 MakeJob = Callable[..., Job]
 MakePool = Callable[..., LocalPool]
@@ -66,7 +67,7 @@ def test_all_jobs_but_failed_ones_and_those_that_need_them_are_done(
     goes_on = make_job("goes-on", ["g1", "g2", "g3"], dies_after="g2")
     blocked = make_job("blocked", needs=[dies])
     good = [make_job(f"good{n}") for n in range(4)]
-    states = run_jobs([raises, breaks, dies, once, goes_on, blocked, *good], book, make_pool())
+    states = run_alone([raises, breaks, dies, once, goes_on, blocked, *good], book, make_pool())
     by_name = {state.job.name: state for state in states}
     assert {name: state.state for name, state in by_name.items()} == {
         "raises": "failed",
@@ -85,7 +86,7 @@ def test_all_jobs_but_failed_ones_and_those_that_need_them_are_done(
     threads = {line.split()[1] for state in states for key in state.job.makes for line in made(tmp_path, key)}
     assert threads == {"1"}
     # The same again: nothing is done twice, and a failure stays one until somebody says so.
-    again = run_jobs([raises, breaks, dies, once, goes_on, blocked, *good], book, make_pool())
+    again = run_alone([raises, breaks, dies, once, goes_on, blocked, *good], book, make_pool())
     assert [state.state for state in again] == [state.state for state in states]
     assert all(len(made(tmp_path, f"good{n}")) == 1 for n in range(4))
     book.forget(dies.key)
@@ -96,7 +97,7 @@ def test_a_worker_that_is_free_does_the_next_job(
     tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool
 ) -> None:
     jobs = [make_job(f"job{n}") for n in range(5)]
-    run_jobs(jobs, book, make_pool(workers=1))
+    run_alone(jobs, book, make_pool(workers=1))
     assert len({made(tmp_path, job.name)[0] for job in jobs}) == 1
 
 
@@ -107,7 +108,7 @@ def test_jobs_run_together_as_far_as_there_is_memory(book: JobBook, make_job: Ma
     def watch(states: object) -> None:
         most[0] = max(most[0], sum(state.state == "running" for state in states))  # type: ignore[attr-defined]
 
-    run_jobs(jobs, book, make_pool(workers=4, memory_bytes=2), watch)
+    run_alone(jobs, book, make_pool(workers=4, memory_bytes=2), watch)
     assert most[0] == 2
 
 
@@ -121,7 +122,7 @@ def test_a_stop_puts_what_runs_back_and_leaves_what_is_done(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([quick, slow], book, make_pool(), watch)
+        run_alone([quick, slow], book, make_pool(), watch)
     assert book.state(quick).state == "done"
     assert (book.state(slow).state, book.state(slow).starts) == ("planned", 0)
 
@@ -147,7 +148,7 @@ def test_a_worker_that_can_not_be_begun_is_not_begun_without_end(
     (tmp_path / "modules" / "sitecustomize.py").write_text("import os\nos._exit(3)\n")
     pool = LocalPool(book, "runners_of_tests:run", LocalResources(workers=1), environment=runners)
     job = make_job("never")
-    [state] = run_jobs([job], book, pool)
+    [state] = run_alone([job], book, pool)
     assert (state.state, state.starts) == ("failed", 0)
     assert "3 processes, each of which ended before it began: its process ended with code 3" in str(state.reason)
     assert book.state(job).state == "planned"  # The next call tries it.

@@ -178,6 +178,14 @@ class Told(Here):
     def __init__(self, book: JobBook) -> None:
         super().__init__(book)
         self.begun: list[Job] = []
+        self.is_open = True
+
+    def fits(self, job: Job) -> bool:
+        assert self.is_open
+        return super().fits(job)
+
+    def close(self) -> None:
+        self.is_open = False
 
 
 def test_of_a_base_all_is_scored_that_needs_no_training_that_failed(matrix: Path) -> None:
@@ -185,6 +193,7 @@ def test_of_a_base_all_is_scored_that_needs_no_training_that_failed(matrix: Path
     ready = ready_matrix(plan, catalog)
     backend, seen = Told(ready.book), []
     result = run_matrix(ready, catalog, lambda states: seen.append(len(states)), backend)
+    assert backend.is_open  # It is its giver's: what is done at the end needs it as well.
     [whole] = [one.job for one in result.states if one.state == "blocked"]
     [part] = [job for job in backend.begun if job.kind == "evaluate"]
     # Two tasks of the base and of two seeds; the other recipe's two have none.
