@@ -1,6 +1,7 @@
 """Jobs: work as data, begun in order where it fits, and what became of it, kept where many processes see it."""
 
-from slmbench.scheduling._book import JobAttempt, JobBook, JobOutcome, JobStart, JobState, State, TooManyStarts
+from slmbench.scheduling._attempt import JobAttempt, JobOutcome, JobStart
+from slmbench.scheduling._book import JobBook, JobState, State, TooManyStarts
 from slmbench.scheduling._do import JobResults, Runner, do_job, logged, runner_of
 from slmbench.scheduling._emit import shell_script, slurm_script, waves_of
 from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of

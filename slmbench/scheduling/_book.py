@@ -14,76 +14,43 @@ machine), the time at which it last gave a sign of life, tell which.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from attrs import asdict, evolve, frozen
+from attrs import evolve, frozen
 from pydantic import Field
 
 from slmbench.errors import FileError, SlmbenchError, UsageError, did_you_mean
 from slmbench.files import disk_errors, is_locked, only_writer, write_atomically, write_json
-from slmbench.foreign import (
-    Amount,
-    Count,
-    Foreign,
-    SchemaOne,
-    decode_json,
-    parse,
-    plain_lines,
-    read_json,
-    read_model,
-)
+from slmbench.foreign import Foreign, SchemaOne, read_json, read_model
 from slmbench.paths import shown
+from slmbench.scheduling._attempt import (
+    LOST_S,
+    JobAttempt,
+    JobOutcome,
+    JobStart,
+    giving_signs,
+    last_lines,
+    lines_of,
+    start_now,
+    starts_in,
+    starts_path,
+)
 from slmbench.scheduling._job import Job, in_order, job_from
 from slmbench.visible import visible
 
 State = Literal["planned", "running", "done", "failed", "blocked"]
 MAX_STARTS = 2
-"""Of a job that was killed each time: the third would be killed as well, and a scheduler that retries would go on."""
-SIGN_S = 20.0
-LOST_S = 90.0
-"""After that long without a sign of life a job of another machine is taken for dead."""
-LAST_LINES = 20
-
-
-class JobOutcome(Foreign, extra="forbid"):
-    """How a job ended.
-
-    made: key of a result -> where it is; of a failed job too, as far as it came. reason: why it failed, one line.
-    last_lines: of what it said. seconds: of the whole job. peaks: None where they can't be known.
-    """
-
-    version: SchemaOne = Field(default=1, alias="schema")
-    status: Literal["done", "failed"]
-    made: dict[str, str]
-    reason: str | None = None
-    last_lines: list[str] = Field(default_factory=list)
-    seconds: Amount
-    started: Amount
-    ended: Amount
-    host: str
-    peak_memory_bytes: Count | None = None
-    peak_gpu_bytes: Count | None = None
-
-
-@frozen
-class JobStart:
-    """One start of a job: seconds since 1970, the machine's name, the process, and how many results it made so far."""
-
-    at: float
-    host: str
-    pid: int
-    made: int = 0
+"""Of a job that was killed each time and came no further: the third would be killed as well, and a scheduler that
+retries would go on."""
 
 
 @frozen
 class JobState:
-    """Where a job stands. starts: how often it was begun since it last made a result. since: when it was begun.
+    """Where a job stands. starts: how often it was begun since it last came further. since: when it was begun.
 
     said: why it isn't done, if no outcome tells. made: results so far of a job that runs.
     """
@@ -199,19 +166,8 @@ class JobBook:
             return {}
 
     def starts(self, key: str) -> list[JobStart]:
-        """Every start of a job that had no end. A line that is cut off counts: it was begun."""
-        try:
-            lines = list(plain_lines(os.path.join(self.place(key), "starts.jsonl")))
-        except OSError:
-            return []
-        found = []
-        for line in lines:
-            try:
-                read = parse(_StartLine, decode_json(line.rstrip(), self.place(key)), self.place(key))
-                found.append(JobStart(read.at, read.host, read.pid, read.made))
-            except FileError:
-                found.append(JobStart(0.0, "?", 0))
-        return found
+        """Every start of a job that had no end and that counts. A line that is cut off counts: it was begun."""
+        return starts_in(self.place(key))
 
     def is_running(self, key: str) -> bool:
         """Whether some process does the job now: its lock is held here, or it gave a sign of life from elsewhere."""
@@ -221,7 +177,7 @@ class JobBook:
             return False
         if starts[-1].host != socket.gethostname():
             with contextlib.suppress(OSError):
-                return time.time() - os.stat(os.path.join(self.place(key), "starts.jsonl")).st_mtime < LOST_S
+                return time.time() - os.stat(starts_path(self.place(key))).st_mtime < LOST_S
             return False
         return is_locked(lock_path)
 
@@ -250,15 +206,13 @@ class JobBook:
         """Takes back how a job ended and how often it was begun, so that it is done again; what it made stays."""
         self._take_back(key)
         with disk_errors(self.place(key)), contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.place(key), "starts.jsonl"))
+            os.unlink(starts_path(self.place(key)))
 
     def begun_elsewhere(self, key: str, times: int) -> None:
         """Takes note of how often another book has seen a job begun, in place of what this one has."""
         self.forget(key)
-        start = JobStart(time.time(), socket.gethostname(), os.getpid())
         if times:
-            line = json.dumps(asdict(start)).encode() + b"\n"
-            write_atomically(os.path.join(self.place(key), "starts.jsonl"), line * times)
+            write_atomically(starts_path(self.place(key)), lines_of([start_now()] * times))
 
     def _take_back(self, key: str) -> None:
         """Removes how a job ended, not what it made."""
@@ -272,8 +226,8 @@ class JobBook:
     def attempt(self, job: Job) -> Iterator[JobAttempt]:
         """One start of a job, by this process alone, with signs of life from a thread until the block ends.
 
-        A KeyboardInterrupt puts the job back. Raises TooManyStarts if it was killed at each of MAX_STARTS starts,
-        SlmbenchError if another process does it.
+        A KeyboardInterrupt puts the job back. Raises TooManyStarts if it was killed at each of MAX_STARTS starts
+        without coming further, SlmbenchError if another process does it.
         """
         self.plan(job)
         place = self.place(job.key)
@@ -286,20 +240,14 @@ class JobBook:
             if self.outcome(job.key) is None and len(starts) >= MAX_STARTS:
                 raise TooManyStarts(_said_killed(job.key, starts))
             self._take_back(job.key)
-            attempt = JobAttempt(self, job)
-            ended = threading.Event()
-            signs = threading.Thread(target=_give_signs, args=(os.path.join(place, "starts.jsonl"), ended), daemon=True)
+            attempt = JobAttempt(self.folder, place, job)
             try:
                 attempt.begin()
-                signs.start()
-                yield attempt
+                with giving_signs(starts_path(place)):
+                    yield attempt
             except KeyboardInterrupt:  # Somebody stopped the work: as if it had never begun.
                 self.forget(job.key)
                 raise
-            finally:
-                ended.set()
-                if signs.ident is not None:
-                    signs.join()
 
     def _killed(self, key: str, starts: list[JobStart]) -> JobOutcome:
         at = starts[-1].at
@@ -316,76 +264,7 @@ class JobBook:
 
     def last_lines(self, key: str) -> list[str]:
         """The last lines of what a job said, safe to show."""
-        try:
-            with open(self.log_path(key), "rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - 16_384))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return []
-        # A moving line is redrawn after a carriage return: what stood last is what was seen.
-        lines = [visible(line.rpartition("\r")[2])[:500] for line in text.rstrip().split("\n")]
-        return [line for line in lines if line.strip()][-LAST_LINES:]
-
-
-class JobAttempt:
-    """A start of a job. It ends with `done` or `failed`; one that ends with neither was killed, and counts as that."""
-
-    def __init__(self, book: JobBook, job: Job) -> None:
-        self.book, self.job = book, job
-        self.started = time.time()
-
-    def begin(self) -> None:
-        with disk_errors(self._starts), open(self._starts, "ab") as file:
-            file.write(self._line())
-            file.flush()
-            os.fsync(file.fileno())
-
-    def went_on(self, made: int) -> None:
-        """A result is there that wasn't, by now `made`: earlier starts weren't in vain, and don't count any more."""
-        write_atomically(self._starts, self._line(made))
-
-    @property
-    def _starts(self) -> str:
-        return os.path.join(self.book.place(self.job.key), "starts.jsonl")
-
-    def _line(self, made: int = 0) -> bytes:
-        return json.dumps(asdict(JobStart(self.started, socket.gethostname(), os.getpid(), made))).encode() + b"\n"
-
-    def done(self, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
-        return self._end("done", made, None, peaks)
-
-    def failed(self, reason: str, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
-        return self._end("failed", made, " ".join(visible(reason).split())[:2000], peaks)
-
-    def _end(
-        self,
-        status: Literal["done", "failed"],
-        made: Mapping[str, str],
-        reason: str | None,
-        peaks: Mapping[str, int | None],
-    ) -> JobOutcome:
-        ended = time.time()
-        outcome = JobOutcome(
-            status=status,
-            made=dict(made),
-            reason=reason,
-            last_lines=self.book.last_lines(self.job.key) if status == "failed" else [],
-            seconds=max(0.0, ended - self.started),
-            started=self.started,
-            ended=ended,
-            host=socket.gethostname(),
-            peak_memory_bytes=peaks.get("peak_memory_bytes"),
-            peak_gpu_bytes=peaks.get("peak_gpu_bytes"),
-        )
-        self.ended(outcome)
-        return outcome
-
-    def ended(self, outcome: JobOutcome) -> None:
-        """Writes down how it ended, as this process or the one that did it has found."""
-        write_json(os.path.join(self.book.place(self.job.key), "outcome.json"), outcome.model_dump(by_alias=True))
-        with contextlib.suppress(OSError):
-            os.unlink(self._starts)
+        return last_lines(self.log_path(key))
 
 
 class _Made(Foreign):
@@ -395,19 +274,6 @@ class _Made(Foreign):
 class _MatrixJobs(Foreign, extra="forbid"):
     version: SchemaOne = Field(alias="schema")
     jobs: list[str]
-
-
-class _StartLine(Foreign):
-    at: Amount
-    host: str
-    pid: Count
-    made: Count = 0
-
-
-def _give_signs(path: str, ended: threading.Event) -> None:
-    while not ended.wait(SIGN_S):
-        with contextlib.suppress(OSError):
-            os.utime(path)
 
 
 def _said_killed(key: str, starts: list[JobStart]) -> str:

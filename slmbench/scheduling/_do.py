@@ -14,20 +14,22 @@ from typing import Protocol
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
 from slmbench.machine import is_out_of_memory, peak_memory_bytes, reset_peak_memory
-from slmbench.scheduling._book import JobAttempt, JobBook, JobOutcome
+from slmbench.scheduling._attempt import JobAttempt, JobOutcome
+from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
 
 
 class JobResults:
     """What a runner is told, and tells. starts: how often the job was begun, this time included.
 
-    A start after the first means that the process before was killed, perhaps for memory. folder: of the bookkeeping.
+    A start after the first means that the process before was killed, perhaps for memory, and came no further than the
+    one before it. folder: of the bookkeeping.
     """
 
-    def __init__(self, attempt: JobAttempt, starts: int) -> None:
+    def __init__(self, attempt: JobAttempt) -> None:
         self._attempt = attempt
-        self.folder = attempt.book.folder
-        self.starts = starts
+        self.folder = attempt.folder
+        self.starts = attempt.starts
         self.places: dict[str, str] = {}
         self._wanted = frozenset(attempt.job.makes)
 
@@ -35,6 +37,13 @@ class JobResults:
         """A result is there, whole. key: one of those that the job makes; place: where, below the output folder."""
         self.places[key] = place
         self._attempt.went_on(len(self._wanted & self.places.keys()))
+
+    def goes_on_from(self, reached: int) -> None:
+        """The next result was begun by an earlier start. reached: how far it has come, as steps of a training.
+
+        A start that brought one further doesn't count towards those after which a job is given up.
+        """
+        self._attempt.goes_on_from(reached)
 
 
 class Runner(Protocol):
@@ -61,7 +70,7 @@ def do_job(book: JobBook, job: Job, runner: Runner) -> JobOutcome:
     Raises TooManyStarts, KeyboardInterrupt; SlmbenchError if another process does the job, or the disk is full.
     """
     with book.attempt(job) as attempt:
-        results = JobResults(attempt, len(book.starts(job.key)))
+        results = JobResults(attempt)
         reset_peak_memory()
         try:
             runner(job, results)

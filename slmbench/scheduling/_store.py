@@ -28,7 +28,7 @@ from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import built_once, disk_errors, file_sha256, json_bytes, write_atomically
 from slmbench.foreign import Count, Foreign, SchemaOne, decode_json, parse
 from slmbench.paths import shown
-from slmbench.scheduling._book import JobOutcome
+from slmbench.scheduling._attempt import JobOutcome
 from slmbench.scheduling._job import Job, job_from
 from slmbench.seal import canonical_sha256
 from slmbench.values import JsonObject

@@ -18,7 +18,8 @@ from slmbench.console import say
 from slmbench.errors import FileError, SlmbenchError
 from slmbench.files import json_bytes
 from slmbench.foreign import Amount, Count, Foreign, decode_json, parse
-from slmbench.scheduling._book import LOST_S, SIGN_S, JobAttempt, JobBook
+from slmbench.scheduling._attempt import LOST_S, SIGN_S, JobAttempt
+from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._do import do_job, logged, runner_of
 from slmbench.scheduling._job import Job
 from slmbench.scheduling._store import JobCommit, ResultStore, StoredFolder
@@ -125,7 +126,7 @@ class StoredJobs:
             if self._adopted(job):
                 return None
             reads = [self._given(place) for place in self._reads(job)]
-            self.store.ask(job, opened.name, len(self._book.starts(job.key)), reads)
+            self.store.ask(job, opened.name, opened.attempt.starts, reads)
         except BaseException:
             self._open.pop(job.key, None)
             life.close()

@@ -74,15 +74,30 @@ class TrainingFolders:
 
     def tell_others(self) -> None:
         """A line for each unfinished training of this name with other settings, which stays as it is."""
-        pattern = re.compile(rf"\.{re.escape(self.name)}-[0-9a-f]{{{_SHORT}}}\.partial")
-        for found in sorted(os.listdir(self.place) if os.path.isdir(self.place) else ()):
-            folder = os.path.join(self.place, found)
-            step = newest_step(os.path.join(folder, "checkpoints"))
-            if pattern.fullmatch(found) and folder != self.partial and step is not None:
+        for folder, step in _unfinished(self.place, self.name):
+            if folder != self.partial:
                 say(
                     f"a training of {self.name!r} with other settings, rows or weights was left at step {step}; its "
                     f"command goes on from there, so {shown(folder)} stays until you remove it"
                 )
+
+
+def _unfinished(place: str, name: str) -> Iterator[tuple[str, int]]:
+    """(folder, the step of its newest checkpoint) of each unfinished training of a name that has one."""
+    pattern = re.compile(rf"\.{re.escape(name)}-[0-9a-f]{{{_SHORT}}}\.partial")
+    for found in sorted(os.listdir(place) if os.path.isdir(place) else ()):
+        folder = os.path.join(place, found)
+        if pattern.fullmatch(found) and (step := newest_step(os.path.join(folder, "checkpoints"))) is not None:
+            yield folder, step
+
+
+def steps_kept(out: str, name: str) -> int:
+    """How many steps the checkpoints hold of what isn't finished of an adapter, whatever its settings; 0 without any.
+
+    out: the folder that `adapters/` and `models/` are in.
+    """
+    kinds = (os.path.join(out, kind) for kind in ("adapters", "models"))
+    return sum(step for place in kinds for _, step in _unfinished(place, name))
 
 
 def refuse_foreign(folder: str) -> None:

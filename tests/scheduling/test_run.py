@@ -18,9 +18,11 @@ from slmbench.scheduling import (
     EndedJob,
     Job,
     JobBook,
+    JobResults,
     JobState,
     LocalPool,
     LocalResources,
+    TooManyStarts,
     _pool,
     in_order,
     job_from,
@@ -333,3 +335,25 @@ def test_a_job_of_several_processes_takes_as_many_workers_and_the_cores_of_each(
     script = slurm_script([one], lambda key: ["do", key, "--out", "/MONKEYS/a $b"])
     assert "exec do \\${keys[\\$SLURM_ARRAY_TASK_ID]} --out '/MONKEYS/a \\$b'\n" in script
     assert "--cpus-per-task=8 " in slurm_script([one, two], lambda key: ["do", key], cores=4)
+
+
+def test_a_death_counts_only_if_the_job_came_no_further_since_the_one_before(book: JobBook, make_job: MakeJob) -> None:
+    job = make_job("far", ["a", "b"])
+
+    def dies(*made: str, at: int = 0) -> tuple[str, int]:
+        with contextlib.suppress(RuntimeError), book.attempt(job) as attempt:
+            results = JobResults(attempt)
+            for key in made:
+                results.made(key, key)
+            results.goes_on_from(at)
+            raise RuntimeError  # As if it were killed: it has no end.
+        state = book.state(job)
+        return state.state, state.starts
+
+    for step in (0, 40, 80):  # Each start finds newer checkpoints than the one before.
+        assert dies(at=step) == ("planned", 1)
+    assert dies("a") == ("planned", 1)  # A result, whose checkpoints are gone.
+    assert dies("a", at=10) == ("planned", 1)
+    assert dies("a", at=10) == ("failed", 2)  # What is found is no news, or it would go on without end.
+    with pytest.raises(TooManyStarts, match="begun 2 times and killed each time"):
+        dies("a", at=90)

@@ -12,6 +12,7 @@ import pytest
 from slmbench.console import watching
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.models import read_adapter
+from slmbench.training import steps_kept
 
 
 def test_finished_adapter_is_kept_and_a_changed_recipe_trains_anew(train, tmp_path):
@@ -69,11 +70,13 @@ def test_an_interrupted_training_says_from_where_it_goes_on(train, tmp_path, sai
         train(tmp_path, "note", "checkpoint.every_steps=2")
     assert "interrupted; the same command goes on from step 2" in said[-1]
     assert [path.match(".note-*.partial") for path in (tmp_path / "adapters").iterdir()] == [True]
+    assert (steps_kept(str(tmp_path), "note"), steps_kept(str(tmp_path), "not")) == (2, 0)
     said.clear()
     folder = train(tmp_path, "note")
     assert [line.split(" (")[0] for line in said if "going on" in line] == ["going on from step 2 of 4"]
     assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
     assert read_adapter(folder).sha256 == read_adapter(train(tmp_path / "whole", "note")).sha256
+    assert steps_kept(str(tmp_path), "note") == 0
 
 
 def _signal_at(step, signals):

@@ -1,0 +1,213 @@
+"""One start of a job: the line that says so, signs of life while it goes on, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from attrs import asdict, frozen
+from pydantic import Field
+
+from slmbench.errors import FileError
+from slmbench.files import disk_errors, write_atomically, write_json
+from slmbench.foreign import Amount, Count, Foreign, SchemaOne, decode_json, parse, plain_lines
+from slmbench.scheduling._job import Job
+from slmbench.visible import visible
+
+SIGN_S = 20.0
+LOST_S = 90.0
+"""After that long without a sign of life a job of another machine is taken for dead."""
+LAST_LINES = 20
+_STARTS = "starts.jsonl"
+
+
+class JobOutcome(Foreign, extra="forbid"):
+    """How a job ended.
+
+    made: key of a result -> where it is; of a failed job too, as far as it came. reason: why it failed, one line.
+    last_lines: of what it said. seconds: of the whole job. peaks: None where they can't be known.
+    """
+
+    version: SchemaOne = Field(default=1, alias="schema")
+    status: Literal["done", "failed"]
+    made: dict[str, str]
+    reason: str | None = None
+    last_lines: list[str] = Field(default_factory=list)
+    seconds: Amount
+    started: Amount
+    ended: Amount
+    host: str
+    peak_memory_bytes: Count | None = None
+    peak_gpu_bytes: Count | None = None
+
+
+@frozen
+class JobStart:
+    """One start of a job. at: seconds since 1970; host: the machine's name; pid: the process.
+
+    made: how many results it has by now, those that it found included. reached: how far the one that it makes had come
+    when this start found it, as steps of a training.
+    """
+
+    at: float
+    host: str
+    pid: int
+    made: int = 0
+    reached: int = 0
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What is more if a job has come further."""
+        return self.made, self.reached
+
+
+class _StartLine(Foreign):
+    at: Amount
+    host: str
+    pid: Count
+    made: Count = 0
+    reached: Count = 0
+
+
+def starts_path(place: str) -> str:
+    """The file of a job's starts. place: the job's folder."""
+    return os.path.join(place, _STARTS)
+
+
+def starts_in(place: str) -> list[JobStart]:
+    """Every start of a job that had no end and that counts. A line that is cut off counts: it was begun."""
+    try:
+        lines = list(plain_lines(starts_path(place)))
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(JobStart(**parse(_StartLine, decode_json(line.rstrip(), place), place).model_dump()))
+        except FileError:
+            found.append(JobStart(0.0, "?", 0))
+    return found
+
+
+def lines_of(starts: Sequence[JobStart]) -> bytes:
+    """Starts as their file has them."""
+    return b"".join(json.dumps(asdict(start)).encode() + b"\n" for start in starts)
+
+
+def start_now() -> JobStart:
+    """A start by this process at this moment."""
+    return JobStart(time.time(), socket.gethostname(), os.getpid())
+
+
+def last_lines(path: str) -> list[str]:
+    """The last lines of a log, safe to show."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 16_384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    # A moving line is redrawn after a carriage return: what stood last is what was seen.
+    lines = [visible(line.rpartition("\r")[2])[:500] for line in text.rstrip().split("\n")]
+    return [line for line in lines if line.strip()][-LAST_LINES:]
+
+
+@contextlib.contextmanager
+def giving_signs(path: str) -> Iterator[None]:
+    """For the length of the block a thread gives a sign of life every SIGN_S: a file's time of change."""
+    ended = threading.Event()
+
+    def give() -> None:
+        while not ended.wait(SIGN_S):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    signs = threading.Thread(target=give, daemon=True)
+    signs.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signs.join()
+
+
+class JobAttempt:
+    """A start of a job. It ends with `done` or `failed`; one that ends with neither was killed, and counts as that."""
+
+    def __init__(self, folder: str, place: str, job: Job) -> None:
+        """folder: of the bookkeeping. place: the job's folder."""
+        self.folder, self.place, self.job = folder, place, job
+        self._mine = start_now()
+        self._earlier = starts_in(place)
+
+    @property
+    def starts(self) -> int:
+        """How often the job was begun since it last came further, this time included."""
+        return len(self._earlier) + 1
+
+    def begin(self) -> None:
+        with disk_errors(self._path), open(self._path, "ab") as file:
+            file.write(lines_of([self._mine]))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def went_on(self, made: int) -> None:
+        """By now so many results are there, made or found."""
+        self._comes_to(made, 0)
+
+    def goes_on_from(self, reached: int) -> None:
+        """An unfinished result is there as far as that, as steps of a training."""
+        self._comes_to(self._mine.made, reached)
+
+    def _comes_to(self, made: int, reached: int) -> None:
+        """Writes down how far the job is. Starts that found it less far weren't in vain, and don't count any more."""
+        self._mine = JobStart(self._mine.at, self._mine.host, self._mine.pid, made, reached)
+        if self._mine.progress > max((one.progress for one in self._earlier), default=(0, 0)):
+            self._earlier = []
+        write_atomically(self._path, lines_of([*self._earlier, self._mine]))
+
+    @property
+    def _path(self) -> str:
+        return starts_path(self.place)
+
+    def done(self, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
+        return self._end("done", made, None, peaks)
+
+    def failed(self, reason: str, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
+        return self._end("failed", made, " ".join(visible(reason).split())[:2000], peaks)
+
+    def _end(
+        self,
+        status: Literal["done", "failed"],
+        made: Mapping[str, str],
+        reason: str | None,
+        peaks: Mapping[str, int | None],
+    ) -> JobOutcome:
+        ended = time.time()
+        outcome = JobOutcome(
+            status=status,
+            made=dict(made),
+            reason=reason,
+            last_lines=last_lines(os.path.join(self.place, "log.txt")) if status == "failed" else [],
+            seconds=max(0.0, ended - self._mine.at),
+            started=self._mine.at,
+            ended=ended,
+            host=socket.gethostname(),
+            peak_memory_bytes=peaks.get("peak_memory_bytes"),
+            peak_gpu_bytes=peaks.get("peak_gpu_bytes"),
+        )
+        self.ended(outcome)
+        return outcome
+
+    def ended(self, outcome: JobOutcome) -> None:
+        """Writes down how it ended, as this process or the one that did it has found."""
+        write_json(os.path.join(self.place, "outcome.json"), outcome.model_dump(by_alias=True))
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
