@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -103,27 +103,70 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> Iterator[tuple[str, int, bool, bool]]:
-    """(module, line, inside a function, for type checkers alone) of every import of a file."""
+def dotted(node: ast.AST | None) -> str:
+    """`os.environ` of `os.environ["A"]` and of itself; nothing of what is no chain of names."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return before and f"{before}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
-    def walk(node: ast.AST, inside: bool, typing: bool) -> Iterator[tuple[str, int, bool, bool]]:
+
+class Module:
+    """What the tests ask about a file, of one parse: trees of all files would take hundreds of megabytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # (module, line, inside a function, for type checkers alone)
+        self.imports: list[tuple[str, int, bool, bool]] = []
+        self.names_of_os: set[str] = set()
+        self.calls: list[tuple[str, int]] = []  # (function, line)
+        self.assigned: list[tuple[str, int]] = []  # (what is set or deleted, line)
+        self.declared: list[tuple[str, int]] = []  # (parameter, or name with a type, line)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+        self._walk(tree, False, False)
+
+    def _walk(self, node: ast.AST, inside: bool, typing: bool) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
-                yield from ((name.name, child.lineno, inside, typing) for name in child.names)
+                self.imports += [(name.name, child.lineno, inside, typing) for name in child.names]
             elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{path}:{child.lineno}: relative import"
+                assert child.level == 0, f"{self.path}:{child.lineno}: relative import"
                 module = child.module or ""
                 if module == "slmbench":
-                    yield from ((f"slmbench.{name.name}", child.lineno, inside, typing) for name in child.names)
+                    self.imports += [(f"slmbench.{name.name}", child.lineno, inside, typing) for name in child.names]
                 else:
-                    yield module, child.lineno, inside, typing
-            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-                yield from walk(child, inside, True)
+                    self.imports.append((module, child.lineno, inside, typing))
+                if module == "os":
+                    self.names_of_os.update(name.name for name in child.names)
             else:
+                self._note(child)
                 function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                yield from walk(child, inside or function, typing)
+                checking = isinstance(child, ast.If) and "TYPE_CHECKING" in dotted(child.test)
+                self._walk(child, inside or function, typing or checking)
 
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False, False)
+    def _note(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Call):
+            self.calls.append((dotted(node.func), node.lineno))
+        elif isinstance(node, ast.arg):
+            self.declared.append((node.arg, node.lineno))
+        elif isinstance(node, ast.AnnAssign):
+            self.declared.append((dotted(node.target), node.lineno))
+        if isinstance(node, ast.Assign | ast.Delete):
+            self.assigned += [(dotted(target), node.lineno) for target in node.targets]
+        elif isinstance(node, ast.AnnAssign | ast.AugAssign):
+            self.assigned.append((dotted(node.target), node.lineno))
+
+
+@functools.cache
+def module_of(path: Path) -> Module:
+    return Module(path)
+
+
+def imports(path: Path) -> list[tuple[str, int, bool, bool]]:
+    return module_of(path).imports
 
 
 def test_every_module_has_its_layer() -> None:
@@ -177,9 +220,9 @@ def test_private_modules_are_imported_by_their_own_package_alone() -> None:
 def test_one_name_means_one_class() -> None:
     defined: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                defined.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+        for name in module_of(path).classes:
+            if not name.startswith("_"):
+                defined.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
     twice = {name: paths for name, paths in defined.items() if len(paths) > 1}
     assert twice == {}
 
@@ -212,22 +255,21 @@ def test_nothing_in_the_tree_names_a_folder_of_one_machine() -> None:
 def test_nothing_is_written_to_a_terminal_but_by_the_console() -> None:
     own = {"print", "click.echo", "click.secho", "error.show", "sys.stdout.write", "sys.stderr.write"}
     writes = [
-        f"{path.relative_to(TOP)}:{node.lineno}: {ast.unparse(node.func)}"
+        f"{path.relative_to(TOP)}:{line}: {function}"
         for path in FILES
         if part_of(path) != "console"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in own
+        for function, line in module_of(path).calls
+        if function in own
     ]
     assert writes == []
 
 
 def test_progress_and_messages_go_through_the_console_and_not_from_call_to_call() -> None:
     handed = [
-        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        f"{path.relative_to(PACKAGE)}:{line}"
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if (isinstance(node, ast.arg) and node.arg in ("say", "progress"))
-        or (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in ("say", "progress"))
+        for name, line in module_of(path).declared
+        if name in ("say", "progress")
     ]
     assert handed == []
 
@@ -241,25 +283,17 @@ SETS_ENVIRON = {
 CHANGES = {"setdefault", "update", "pop", "popitem", "clear", "__setitem__", "__delitem__"}
 
 
-def _sets_environ(node: ast.AST) -> bool:
-    if isinstance(node, ast.Call):
-        function = ast.unparse(node.func)
-        return function in {"os.putenv", "os.unsetenv", *(f"os.environ.{name}" for name in CHANGES)}
-    targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [getattr(node, "target", None)]
-    return any(ast.unparse(target).startswith("os.environ") for target in targets if target is not None)
+def _sets_environ(module: Module) -> bool:
+    functions = {"os.putenv", "os.unsetenv", *(f"os.environ.{name}" for name in CHANGES)}
+    called = any(function in functions for function, _ in module.calls)
+    return called or any(name.startswith("os.environ") for name, _ in module.assigned)
 
 
 def test_no_parameter_travels_in_the_environment() -> None:
-    trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-    setting = {path for path, tree in trees.items() if any(map(_sets_environ, ast.walk(tree)))}
-    assert setting == SETS_ENVIRON.keys()
+    modules = {path.relative_to(PACKAGE).as_posix(): module_of(path) for path in FILES}
+    assert {path for path, module in modules.items() if _sets_environ(module)} == SETS_ENVIRON.keys()
     # By its full name alone, so that the test above sees it.
-    assert not [path for path, tree in trees.items() if "environ" in _imported_from_os(tree)]
-
-
-def _imported_from_os(tree: ast.AST) -> set[str]:
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "os")
-    return {alias.name for node in found for alias in node.names}
+    assert not [path for path, module in modules.items() if "environ" in module.names_of_os]
 
 
 # Whatever else reads JSON reads what it has made itself a moment ago, or what must not import the package.
@@ -282,10 +316,10 @@ PARSERS = {"json.load", "json.loads", "yaml.load", "yaml.safe_load", "json.JSOND
 
 def test_json_that_somebody_else_may_have_written_is_read_by_one_module() -> None:
     found = {
-        path.relative_to(PACKAGE).as_posix(): ast.unparse(node)
+        path.relative_to(PACKAGE).as_posix(): function
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in PARSERS
+        for function, _ in module_of(path).calls
+        if function in PARSERS
     }
     strangers = {path: call for path, call in found.items() if path not in OWN_JSON}
     assert strangers == {}, "read it by slmbench.foreign and a model, or say in OWN_JSON why it is our own"
