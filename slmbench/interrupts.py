@@ -61,6 +61,25 @@ def stoppable() -> Iterator[Interrupt]:
         yield made
 
 
+class NotingHandler:
+    """Of a signal: the first one is noted, and `first` is called; a second one raises KeyboardInterrupt at once."""
+
+    def __init__(self, noted: Interrupt, first: Callable[[], object]) -> None:
+        self.noted, self._first = noted, first
+
+    def __call__(self, *_: object) -> None:
+        self.noted.asked += 1
+        if self.noted.asked > 1:
+            raise KeyboardInterrupt
+        self._first()
+
+
+def is_noted(number: int) -> bool:
+    """Whether a signal, or one that counts as it, was noted by what is ending now: one more would end that at once."""
+    handler = signal.getsignal(number)
+    return isinstance(handler, NotingHandler) and bool(handler.noted)
+
+
 @contextlib.contextmanager
 def deferred(noted: Interrupt, told: str, numbers: Sequence[int] = SIGNALS) -> Iterator[None]:
     """For the length of the block the first signal is noted and `told`; a second one raises KeyboardInterrupt at once.
@@ -72,14 +91,11 @@ def deferred(noted: Interrupt, told: str, numbers: Sequence[int] = SIGNALS) -> I
     """
     console = current()
 
-    def note(*_: object) -> None:
-        noted.asked += 1
-        if noted.asked > 1:
-            raise KeyboardInterrupt
+    def tell() -> None:
         # Not from here: the signal may have come in the middle of a write.
         threading.Thread(target=console.say, args=(told,), daemon=True).start()
 
-    with _handled_by(note, numbers):
+    with _handled_by(NotingHandler(noted, tell), numbers):
         yield
     if noted:
         raise KeyboardInterrupt

@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 
 from attrs import define, frozen
 
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
 
 THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+STOP_S = 600.0
+"""So long a job that is stopped may take to finish a training's step and write its checkpoint."""
 GRACE_S = 10.0
-"""So long a job that is stopped may take to put itself back."""
+"""So long a worker that has no job may take to end."""
 LOST_BEFORE_BEGUN = 3
 """After so many losses without a start in the book, as of a process that can't be begun, a job isn't given again."""
 
@@ -173,33 +176,54 @@ class LocalPool:
             self._workers.remove(worker)
 
     def close(self) -> None:
-        """Ends all workers; a job that runs is asked to put itself back, and killed if it doesn't in time."""
+        """Ends all workers. Jobs that run are asked to put themselves back, and killed after STOP_S.
+
+        A training finishes its step and writes a checkpoint first. A KeyboardInterrupt meanwhile kills them at once.
+        """
+        try:
+            self._stop()
+        finally:
+            for worker in self._workers:
+                if worker.process.poll() is None:
+                    _kill(worker.process)
+                    if worker.job is not None:
+                        put_back(self._book, worker.job.key)
+                for stream in (worker.process.stdin, worker.process.stdout):
+                    if stream is not None:
+                        with contextlib.suppress(OSError):
+                            stream.close()
+            self._workers = []
+            self._selector.close()
+
+    def _stop(self) -> None:
+        """Asks all workers to end, and waits until they have, as long as what each does is worth."""
         for worker in self._workers:
-            if worker.job is not None:
-                with contextlib.suppress(OSError):
-                    worker.process.terminate()
-            elif worker.process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    worker.process.stdin.close()
-        end = time.monotonic() + GRACE_S
-        for worker in self._workers:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(0.0, end - time.monotonic()))
-            if worker.process.returncode is None:
-                _kill(worker.process)
+            with contextlib.suppress(OSError):
                 if worker.job is not None:
-                    put_back(self._book, worker.job.key)
-            for stream in (worker.process.stdin, worker.process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
-        self._workers = []
-        self._selector.close()
+                    worker.process.terminate()
+                elif worker.process.stdin is not None:
+                    worker.process.stdin.close()
+        begun = time.monotonic()
+        if running := len(self.running):
+            say(told_of_stop(running))
+        for worker in self._workers:
+            wait_s = GRACE_S if worker.job is None else STOP_S
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(0.0, begun + wait_s - time.monotonic()))
 
     @property
     def running(self) -> Sequence[str]:
         """Keys of the jobs under way."""
         return [worker.job.key for worker in self._workers if worker.job is not None]
+
+
+def told_of_stop(running: int) -> str:
+    """What a person who waits for a stop should know."""
+    jobs, each = ("job", "it") if running == 1 else ("jobs", "each")
+    return (
+        f"stopping {running} {jobs}: {each} keeps the answers it has, and a training its current step, within "
+        f"{STOP_S / 60:.0f} minutes; Ctrl-C again ends at once"
+    )
 
 
 def put_back(book: JobBook, key: str) -> None:

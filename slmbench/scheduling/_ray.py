@@ -17,18 +17,16 @@ from typing import Any, TextIO
 
 from attrs import define, field, frozen
 
-from slmbench.console import phase
+from slmbench.console import phase, say
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
-from slmbench.scheduling._pool import LOST_BEFORE_BEGUN, EndedJob, put_back
+from slmbench.scheduling._pool import LOST_BEFORE_BEGUN, STOP_S, EndedJob, put_back, told_of_stop
 from slmbench.scheduling._ray_cluster import RayNode, RayNodes
 from slmbench.scheduling._ray_node import do_on_node
 from slmbench.scheduling._stored import StoredJobs, StoreOptions
 
 INSTALL = "pip install 'slmbench[ray]'"
-GRACE_S = 10.0
-"""So long jobs that are stopped may take to put themselves back."""
 KILL_S = 5.0
 SEEN_S = 60.0
 """So long the end of a job may take to be seen here, on a network's folder."""
@@ -256,17 +254,10 @@ class RayBackend:
         return EndedJob(key, died=died)
 
     def close(self) -> None:
-        """Stops whatever still runs: it is asked to put itself back, and killed if it doesn't in time."""
+        """Stops whatever still runs, as `LocalPool.close` does."""
         try:
-            for reference in self._given:
-                self._ray.cancel(reference)
             if self._given:
-                _, left = self._ray.wait(list(self._given), num_returns=len(self._given), timeout=GRACE_S)
-                for reference in left:
-                    self._ray.cancel(reference, force=True)
-                if left:
-                    for reference in self._ray.wait(left, num_returns=len(left), timeout=KILL_S)[0]:
-                        put_back(self._book, self._given[reference].job.key)
+                self._stop()
         finally:
             self._given = {}
             try:
@@ -274,6 +265,20 @@ class RayBackend:
                     self._stored.close()
             finally:
                 self._life.close()
+
+    def _stop(self) -> None:
+        left = list(self._given)
+        try:
+            for reference in left:
+                self._ray.cancel(reference)
+            say(told_of_stop(len(left)))
+            _, left = self._ray.wait(left, num_returns=len(left), timeout=STOP_S)
+        finally:  # Also at a second Ctrl-C.
+            for reference in left:
+                self._ray.cancel(reference, force=True)
+            if left:
+                for reference in self._ray.wait(left, num_returns=len(left), timeout=KILL_S)[0]:
+                    put_back(self._book, self._given[reference].job.key)
 
     @property
     def running(self) -> Sequence[str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from slmbench.console import Console, using
 from slmbench.errors import SlmbenchError
-from slmbench.interrupts import interruptible
+from slmbench.interrupts import interruptible, is_noted
 from slmbench.machine import code, code_digest, packages
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._do import do_job, logged, runner_of
@@ -73,6 +73,8 @@ def _woken() -> Iterator[None]:
         # More than once: an import that is interrupted may make another error of it, which somebody catches.
         if ours.recv(1):
             while not ended.wait(WAKE_S):
+                if is_noted(signal.SIGTERM):  # It finishes its step, and would leave that at one more.
+                    continue
                 signal.pthread_kill(main, signal.SIGTERM)  # Ray's processes are begun with SIGINT blocked.
 
     thread = threading.Thread(target=pass_on, daemon=True)

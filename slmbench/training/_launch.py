@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, define, frozen
+from attrs import asdict, define, field, frozen
 
 from slmbench import errors
 from slmbench.catalog import Catalog
@@ -25,6 +25,7 @@ from slmbench.console import advanced, current
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
 from slmbench.installed import PluginModule
+from slmbench.interrupts import Interrupt, NotingHandler
 from slmbench.machine import usable_cores
 from slmbench.models import ModelSource
 from slmbench.paths import shown
@@ -134,7 +135,7 @@ def launch_training(asked: TrainingCall) -> str:
 class Launched:
     """The processes of one training. folder: where they leave word for this one. command: what Python is called with.
 
-    asked: how often an end was.
+    interrupt: whether an end was asked for.
     """
 
     name: str
@@ -142,7 +143,7 @@ class Launched:
     n: int
     device: str
     command: tuple[str, ...]
-    asked: int = 0
+    interrupt: Interrupt = field(factory=Interrupt)
 
     def run(self) -> None:
         """Raises SlmbenchError or KeyboardInterrupt unless all came to their end."""
@@ -155,7 +156,7 @@ class Launched:
             try:
                 self._wait(processes)
             except BaseException:
-                processes.close(signal.SIGKILL if self.asked > 1 else signal.SIGTERM, timeout=5)
+                processes.close(signal.SIGKILL if self.interrupt.asked > 1 else signal.SIGTERM, timeout=5)
                 raise
             finally:
                 processes.close(signal.SIGKILL, timeout=5)
@@ -191,23 +192,20 @@ class Launched:
     def _wait(self, processes: PContext) -> None:
         """Until all have ended. Raises as `run` does."""
 
-        def note(*_: object) -> None:
-            self.asked += 1
-            if self.asked > 1:
-                raise KeyboardInterrupt
+        def pass_on() -> None:
             for pid in processes.pids().values():
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signal.SIGINT)
 
         progress, pids = _Progress(os.path.join(self.folder, PROGRESS)), processes.pids()
-        with _handled(note):
+        with _handled(NotingHandler(self.interrupt, pass_on)):
             while (ended := processes.wait(0)) is None:
                 progress.tell()
                 threading.Event().wait(POLL_S)
         progress.tell()
         words = [word or {} for word in self._words()]
         # A library may have made another error of an interrupt, or Python a death.
-        if self.asked and not any(words[rank].get("ours") for rank in ended.failures):
+        if self.interrupt and not any(words[rank].get("ours") for rank in ended.failures):
             raise KeyboardInterrupt
         if ended.is_failed():
             raise self._failure(ended, pids)

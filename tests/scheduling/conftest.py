@@ -25,12 +25,20 @@ from slmbench.scheduling import (
 RUNNERS = """
 import os, signal, time
 from slmbench.errors import UsageError
+from slmbench.interrupts import Interrupt, deferred
 
 def run(job, results):
     work = job.work
     if work.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("begun", job.name, "for the", results.starts, ". time", flush=True)
+    if work.get("step_s"):
+        noted = Interrupt()
+        with deferred(noted, "the step is finished"):
+            while not noted:
+                time.sleep(0.01)
+            time.sleep(work["step_s"])
+            open(os.path.join(work["to"], "kept"), "w").close()
     for key in job.makes:
         if work.get("sleeps_s"):
             time.sleep(work["sleeps_s"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,7 +134,7 @@ def test_a_stop_puts_what_runs_back_and_leaves_what_is_done(
 def test_a_job_that_has_to_be_killed_at_a_stop_counts_as_never_begun(
     book: JobBook, make_job: MakeJob, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pool, "GRACE_S", 0.1)
+    monkeypatch.setattr(_pool, "STOP_S", 0.1)
     job = make_job("deaf", sleeps_s=60, deaf=True)
     pool = make_pool()
     pool.start(job)
@@ -142,6 +144,33 @@ def test_a_job_that_has_to_be_killed_at_a_stop_counts_as_never_begun(
     assert book.state(job).state == "running"
     pool.close()
     assert (book.state(job).state, book.state(job).starts) == ("planned", 0)
+
+
+def test_a_stop_waits_until_a_training_has_kept_its_step_and_a_second_one_for_nothing(
+    tmp_path: Path, book: JobBook, make_job: MakeJob, make_pool: MakePool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeps, deaf = make_job("keeps", step_s=0.3), make_job("deaf", sleeps_s=60, deaf=True)
+    pool = make_pool()
+    for job in (keeps, deaf):
+        pool.start(job)
+
+    def wait_for(what: Callable[[], object]) -> None:
+        end = time.monotonic() + 60
+        while not what() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    wait_for(lambda: all(book.last_lines(job.key)[1:] for job in (keeps, deaf)))
+
+    def stop_again() -> None:
+        wait_for((tmp_path / "made" / "kept").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop_again, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.close()
+    assert (tmp_path / "made" / "kept").exists()
+    assert {(book.state(job).state, book.state(job).starts) for job in (keeps, deaf)} == {("planned", 0)}
+    assert "stopping 2 jobs: each keeps the answers it has, and a training its current step" in capsys.readouterr().err
 
 
 def test_a_worker_that_can_not_be_begun_is_not_begun_without_end(
