@@ -110,8 +110,8 @@ BATCH = _Batch()
     plan="slmbench.workflow.evaluate:EvaluationPlan",
 )
 def command(plan: EvaluationPlan, as_json: bool) -> None:
-    from slmbench.evaluation import TasksFailed
-    from slmbench.workflow.evaluate import evaluate_plan, ready_evaluation
+    from slmbench.evaluation import TasksFailed, settled, told_if_cut_short
+    from slmbench.workflow.evaluate import ready_evaluation, try_plan
     from slmbench.workflow.rank import failed_of, rank
 
     if (plan.tasks is None) == (plan.suite is None):
@@ -129,22 +129,21 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
         say_golden(None, tasks, catalog)
         say("--twin: a random model; these rows will be badged and not ranked")
     quiet_libraries()
-    failed: TasksFailed | None = None
-    try:
-        runs = evaluate_plan(plan, tasks, catalog)
-    except TasksFailed as error:
-        runs, failed = error.runs, error
-        if not runs and not as_json:
-            raise
+    placed, failures = try_plan(plan, tasks, catalog)
+    runs = [run for run in placed if run is not None]
+    failed = TasksFailed(placed, failures) if failures else None
     if as_json:
         show_json([run.record | ({"decision": run.decision} if run.decision else {}) for run in runs])
         if failed is not None:
             raise failed
         return
+    if not runs:
+        settled(placed, failures)
     # With what other calls left there: models are compared by evaluating one after another into the same folder.
     page, names = os.path.join(out, "leaderboard"), [task.name for task in tasks]
-    board, page, faulty = rank(
-        [out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out
-    )
+    with told_if_cut_short(failures):
+        board, page, faulty = rank(
+            [out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out
+        )
     own = [str(run.record["run_id"]) for run in runs]
     show_leaderboard(board, page, failed_of(failed, faulty), as_json=False, own=own)

@@ -2,7 +2,7 @@
 
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._evaluate import evaluate_tasks, try_tasks
-from slmbench.evaluation._failed import TaskFailure, TasksFailed, settled
+from slmbench.evaluation._failed import TaskFailure, TasksFailed, settled, told_if_cut_short
 from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions, require_engine
@@ -37,6 +37,7 @@ __all__ = [
     "saved_answers",
     "sent_requests",
     "settled",
+    "told_if_cut_short",
     "try_tasks",
 ]
 

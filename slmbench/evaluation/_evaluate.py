@@ -13,7 +13,7 @@ from slmbench.console import phase, say
 from slmbench.errors import DataError, SlmbenchError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
-from slmbench.evaluation._failed import TaskFailure, is_of_a_task, settled
+from slmbench.evaluation._failed import TaskFailure, is_of_a_task, settled, told_if_cut_short
 from slmbench.evaluation._harness import Judge, build_harness_task
 from slmbench.evaluation._identity import TaskRun, prepare
 from slmbench.evaluation._journaled import JournaledEngine, build_engine, lm_of
@@ -91,8 +91,9 @@ def try_tasks(
     who = f"{loaded.source.name} + {on}" if on else loaded.source.name
     for remark in () if routed else format_remarks(loaded, style):
         say(f"note: {who}: {remark}")
-    with phase(f"evaluate {who}", heads=True):
-        failed: dict[str, SlmbenchError] = {}
+    failed: dict[str, SlmbenchError] = {}
+    noted = (TaskFailure(who, name, failed[name]) for name in names if name in failed)
+    with phase(f"evaluate {who}", heads=True), told_if_cut_short(noted):
         jobs = []
         with phase("importing lm_eval, writing prompts"):
             for task in tasks:
@@ -109,8 +110,7 @@ def try_tasks(
         todo = [job for job in jobs if job.task.name not in finished]
         if todo:
             finished |= _run(loaded, todo, style, options, sandbox, encoded, routed, races, who, failed)
-    failures = [TaskFailure(who, name, failed[name]) for name in names if name in failed]
-    return [finished.get(name) for name in names], failures
+    return [finished.get(name) for name in names], list(noted)
 
 
 @contextlib.contextmanager

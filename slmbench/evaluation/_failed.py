@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import frozen
 
+from slmbench.console import say
 from slmbench.errors import DataError, HookError, SlmbenchError
 from slmbench.files import is_disk_full
 from slmbench.runs import Run
@@ -32,11 +34,7 @@ class TasksFailed(SlmbenchError):
     ) -> None:
         self.placed = list(placed)
         self.failures = list(failures)
-        # What is wrong with a model fails all its tasks, and is told once.
-        alike: dict[tuple[str, str], list[str]] = {}
-        for one in self.failures:
-            alike.setdefault((one.who, str(one.error)), []).append(one.task)
-        lines = [f"{', '.join(tasks)} of {who} failed: {said}" for (who, said), tasks in alike.items()]
+        lines = _lines_of(self.failures)
         told = f"{len(self.failures)} of {len(self.placed)} runs failed; {again} tries them again, and keeps the others"
         super().__init__("\n".join([*lines, told]))
 
@@ -44,6 +42,25 @@ class TasksFailed(SlmbenchError):
     def runs(self) -> list[Run]:
         """Those that are finished."""
         return [run for run in self.placed if run is not None]
+
+
+def _lines_of(failures: Sequence[TaskFailure]) -> list[str]:
+    # What is wrong with a model fails all its tasks, and is told once.
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in failures:
+        alike.setdefault((one.who, str(one.error)), []).append(one.task)
+    return [f"{', '.join(tasks)} of {who} failed: {said}" for (who, said), tasks in alike.items()]
+
+
+@contextlib.contextmanager
+def told_if_cut_short(failures: Iterable[TaskFailure]) -> Iterator[None]:
+    """Tells of what has failed by then if something else ends the block, as nobody would hear of it after that."""
+    try:
+        yield
+    except BaseException:
+        for line in _lines_of(list(failures)):
+            say(line)
+        raise
 
 
 def is_of_a_task(error: SlmbenchError) -> bool:

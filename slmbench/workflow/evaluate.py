@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from slmbench.adapters import AdapterBank, AdaptersByRequest
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase, say
-from slmbench.errors import UsageError
+from slmbench.errors import FileError, UsageError
 from slmbench.evaluation import (
     AdapterChoice,
     Encoded,
@@ -20,9 +20,8 @@ from slmbench.evaluation import (
     Routed,
     TaskFailure,
     choose_format,
-    format_remarks,
     settled,
-    try_tasks,
+    told_if_cut_short,
 )
 from slmbench.formats import load_format
 from slmbench.machine import available_bytes, resident_bytes
@@ -45,6 +44,7 @@ from slmbench.runs import Run, read_merge, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
 from slmbench.workflow.decide import check_race, opponents_of
+from slmbench.workflow.placed import LostAdapters, PlacedRuns
 from slmbench.workflow.recipes import bertscore_by_twin, data_mode
 
 
@@ -186,16 +186,19 @@ def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[Evaluation
 def evaluate_plan(plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog) -> list[Run]:
     """Runs of the base, unless the plan leaves it out, and of everything that is put on it, all on the same tasks.
 
-    The base is loaded once, and adapters are exchanged on it. A task that fails ends no other: TasksFailed then, with
-    the runs that are there.
+    The base is loaded once, and adapters are exchanged on it. A task that fails ends no other, nor does an adapter that
+    can't be loaded if others can: TasksFailed then, with the runs that are there.
     """
     return settled(*try_plan(plan, tasks, catalog))
 
 
 def try_plan(
-    plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog
+    plan: EvaluationPlan, tasks: Sequence[Task], catalog: Catalog, *, more: bool = False
 ) -> tuple[list[Run | None], list[TaskFailure]]:
-    """(the runs as of `evaluate_plan`, None in the place of each that failed; why it failed)."""
+    """(the runs as of `evaluate_plan`, None in the place of each that failed; why it failed).
+
+    more: there is more to be done than this, so that not even an only adapter that can't be loaded ends it.
+    """
     # An unknown engine, and one that isn't installed, is told before a model is looked for.
     apart = _check_engine(plan, tasks)
     against: dict[str, Opponent] = {}
@@ -214,51 +217,70 @@ def try_plan(
     given: LoadedModel | ModelSource
     given = resolve_model(plan.model, catalog, twin=plan.twin) if isinstance(plan.model, str) else plan.model
     adapters = [folder for folder in plan.adapters if not (ours and is_whole_model(folder))]
-    whole = {folder: _held_whole(folder) for folder in plan.adapters if folder not in adapters}
+    base = given.name if isinstance(given, ModelSource) else given.source.name
+    # What chooses among adapters needs each of them.
+    lost = LostAdapters(base, () if plan.choices else plan.adapters, more)
+    whole = {}
+    for folder in plan.adapters:
+        if folder not in adapters:
+            with lost.held_apart(folder, (FileError,)):
+                whole[folder] = _held_whole(folder)
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
-    held = held_as(adapters if ours else [])
+    sound = lost.sound(adapters)
+    held = held_as(sound if ours else [])
     formats = formats_of(tasks, catalog)
-    options = evolve(plan.options, format=choose_format(given, plan.adapters, plan.options.format, formats))
-    style = load_format(str(options.format), formats_of(tasks))
-    said: set[str] = set()
-    placed: list[Run | None] = []
-    failures: list[TaskFailure] = []
+    options = evolve(plan.options, format=choose_format(given, [*sound, *whole], plan.options.format, formats))
+    rows = PlacedRuns(tasks, options, load_format(str(options.format), formats_of(tasks)), against, lost)
+    with told_if_cut_short(rows.failures):
+        if plan.base or sound:
+            loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held, apart=apart)
+            _score_over(loaded, plan, adapters, rows, ours)
+            del loaded
+        else:
+            for folder in adapters:
+                rows.miss(folder)
+        for folder in plan.adapters:
+            if folder not in adapters:
+                assert isinstance(given, ModelSource)
+                alone = None
+                if folder in whole:
+                    with lost.held_apart(folder):
+                        alone = _as_trained(given, folder, catalog, whole[folder], apart)
+                if alone is None:
+                    rows.miss(folder)
+                    continue
+                with _let_go(alone, ours):
+                    rows.score(alone)
+    rows.tell_remarks()
+    return rows.placed, rows.failures
 
-    def scored(model: LoadedModel, encoded: Encoded | None = None, routed: Routed | None = None) -> None:
-        made, failed = try_tasks(model, tasks, options, encoded=encoded, routed=routed, against=against)
-        placed.extend(made)
-        failures.extend(failed)
 
-    if plan.base or adapters:
-        loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held, apart=apart)
-        with _let_go(loaded, ours), _adapters_over(loaded) as bank:
-            for name, folder in _named(adapters, plan.choices).items():
-                bank.add(name, folder, force_base=plan.force_base)
-            routes = [Routed(bank, _on(loaded, choice)) for choice in plan.choices if isinstance(bank, AdapterBank)]
-            encoded: Encoded = {}  # Base and adapters are sent the same ids.
-            if plan.base:
-                said |= set(format_remarks(loaded, style))
-                scored(loaded, encoded)
-            for name in bank.names if plan.alone else ():
-                tuned = bank.swap(name)
-                said |= set(format_remarks(tuned, style))
-                scored(tuned, encoded if tuned.tokenizer is loaded.tokenizer else {})
-            bank.swap(None)
-            for routed in routes:
-                scored(loaded, encoded, routed)
-        del loaded, bank
-    for folder, dtype in whole.items():
-        assert isinstance(given, ModelSource)
-        alone = _as_trained(given, folder, catalog, dtype, apart)
-        said |= set(format_remarks(alone, style))
-        with _let_go(alone, ours):
-            scored(alone)
-    for run in filter(None, placed):
-        n = run.record["dataset"]["n"]
-        for remark, count in run.record.get("remarks", {}).items():
-            if remark not in said:  # Told before the first of its runs.
-                say(f"{run.run_id}: {remark}: {count} of {n}")
-    return placed, failures
+def _score_over(
+    loaded: LoadedModel, plan: EvaluationPlan, adapters: Sequence[str], rows: PlacedRuns, ours: bool
+) -> None:
+    """The rows of a base, of what is put on it, and of what chooses among that."""
+    lost, named = rows.lost, _named(adapters, plan.choices)
+    with _let_go(loaded, ours), _adapters_over(loaded) as bank:
+        for name, folder in named.items():
+            if folder not in lost.errors:
+                with lost.held_apart(folder):
+                    bank.add(name, folder, force_base=plan.force_base)
+        routes = [Routed(bank, _on(loaded, choice)) for choice in plan.choices if isinstance(bank, AdapterBank)]
+        encoded: Encoded = {}  # Base and adapters are sent the same ids.
+        if plan.base:
+            rows.score(loaded, encoded)
+        for name, folder in named.items() if plan.alone else ():
+            tuned = None
+            if folder not in lost.errors:
+                with lost.held_apart(folder):
+                    tuned = bank.swap(name)
+            if tuned is None:
+                rows.miss(folder)
+            else:
+                rows.score(tuned, encoded if tuned.tokenizer is loaded.tokenizer else {})
+        bank.swap(None)
+        for routed in routes:
+            rows.score(loaded, encoded, routed)
 
 
 def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, adapters: Sequence[str]) -> LoadedModel:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from slmbench.catalog import Catalog, default_catalog
+from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.matrix import EvaluationWork, GridAsking, GridCell, GridSubject, training_of
 from slmbench.scheduling import Job, JobResults
@@ -90,15 +91,16 @@ def _evaluate(job: Job, out: str, catalog: Catalog, results: JobResults) -> None
 
     Raises TasksFailed when all is tried.
     """
-    from slmbench.evaluation import settled
+    from slmbench.evaluation import settled, told_if_cut_short
 
     work = EvaluationWork.of_json(job.work)
     wanted = set(job.makes)
     cells = [cell for cell in work.cells if cell.key in wanted]
-    folders = {cell.subject: _folder(cell.subject, out) for cell in cells}
     tried = _Tried()
+    folders = _sound_folders(cells, out, tried)
+    cells = [cell for cell in cells if cell.subject in folders]
     # A worker does other jobs after this one, however it ends: what holds the base is ended with it.
-    with contextlib.closing(tried):
+    with contextlib.closing(tried), told_if_cut_short(tried.failures):
         for asking in dict.fromkeys(cell.asking for cell in cells):
             own = [cell for cell in cells if cell.asking == asking]
             by_subject = {
@@ -122,6 +124,26 @@ class _Tried:
 
         if self.loaded is not None:
             let_go(self.loaded)
+
+
+def _sound_folders(cells: Sequence[GridCell], out: str, tried: _Tried) -> dict[GridSubject, str | None]:
+    """Where what is on the base lies, None for the base itself; of those that can't be read, all cells have failed."""
+    from slmbench.evaluation import TaskFailure
+    from slmbench.models import is_whole_model, read_adapter
+
+    found: dict[GridSubject, str | None] = {}
+    for subject in dict.fromkeys(cell.subject for cell in cells):
+        try:
+            folder = _folder(subject, out)
+            if folder is not None and not is_whole_model(folder):
+                read_adapter(folder)
+            found[subject] = folder
+        except SlmbenchError as error:
+            say(f"{subject.shown} is left out: {error}")
+            own = [cell for cell in cells if cell.subject == subject]
+            tried.placed += [None] * len(own)
+            tried.failures += [TaskFailure(subject.shown, cell.task, error) for cell in own]
+    return found
 
 
 def _alike(by_subject: dict[GridSubject, list[GridCell]]) -> dict[tuple[str, ...], dict[GridSubject, list[GridCell]]]:
@@ -173,7 +195,7 @@ def _score(
             continue
         paths = tuple(path for path in group.values() if path)
         asked = evolve(plan, model=model, adapters=paths, base=None in group.values())
-        placed, failures = try_plan(asked, tasks, catalog)
+        placed, failures = try_plan(asked, tasks, catalog, more=True)
         tried.placed += placed
         tried.failures += failures
         runs = iter(placed)

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine
+from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine, told_if_cut_short
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
@@ -88,15 +88,16 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
         runs, failed = error.runs, error
         if not runs:
             raise
-    board, page, faulty = rank(
-        [run.folder for run in runs],
-        os.path.join(plan.out, "leaderboard"),
-        catalog,
-        suite=spec.evaluation.suite,
-        tasks=ready.recipe.evaluation_tasks(catalog),
-        no_texts=plan.no_texts,
-        whole=plan.out,
-    )
+    with told_if_cut_short(() if failed is None else failed.failures):
+        board, page, faulty = rank(
+            [run.folder for run in runs],
+            os.path.join(plan.out, "leaderboard"),
+            catalog,
+            suite=spec.evaluation.suite,
+            tasks=ready.recipe.evaluation_tasks(catalog),
+            no_texts=plan.no_texts,
+            whole=plan.out,
+        )
     return board, page, failed_of(failed, faulty)
 
 

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine
+from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine, told_if_cut_short
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
 from slmbench.merge_recipe import MergeRecipe
@@ -97,16 +97,17 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
         runs, failed = error.runs, error
         if not runs:
             raise
-    board, page, faulty = rank(
-        [run.folder for run in runs],
-        os.path.join(plan.out, "leaderboard"),
-        catalog,
-        suite=recipe.evaluation.suite,
-        tasks=recipe.evaluation_tasks(catalog),
-        no_texts=plan.no_texts,
-        notices=spreads(made, runs),
-        whole=plan.out,
-    )
+    with told_if_cut_short(() if failed is None else failed.failures):
+        board, page, faulty = rank(
+            [run.folder for run in runs],
+            os.path.join(plan.out, "leaderboard"),
+            catalog,
+            suite=recipe.evaluation.suite,
+            tasks=recipe.evaluation_tasks(catalog),
+            no_texts=plan.no_texts,
+            notices=spreads(made, runs),
+            whole=plan.out,
+        )
     return board, page, failed_of(failed, faulty), made
 
 

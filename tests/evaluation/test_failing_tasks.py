@@ -11,8 +11,15 @@ import pytest
 
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
-from slmbench.errors import HookError, SlmbenchError
-from slmbench.evaluation import EvaluationOptions, TaskFailure, TasksFailed, evaluate_tasks
+from slmbench.errors import EngineError, HookError, SlmbenchError
+from slmbench.evaluation import (
+    EvaluationOptions,
+    TaskFailure,
+    TasksFailed,
+    _evaluate,
+    evaluate_tasks,
+    told_if_cut_short,
+)
 from slmbench.leaderboard import load_runs
 from slmbench.task import load_task, load_task_folder
 
@@ -89,6 +96,67 @@ def test_eval_ranks_what_is_there_and_says_last_what_failed(
     assert [run.record["task"]["id"] for run in load_runs(tmp_path / "out")[0]] == ["nano_choice"]
     assert main([*what, "--json"]) == 1
     assert [record["task"]["id"] for record in json.loads(capsys.readouterr().out)] == ["nano_choice"]
+    what[3] = "broken"  # Alone: what was made is nothing, and nothing is an array too.
+    assert main([*what, "--json"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "[]\n" and "error: broken of nano failed: " in shown.err
+
+
+def test_what_failed_is_told_also_if_something_else_ends_the_call(
+    nano: Any,
+    broken: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_engine(*_: object, **__: object) -> None:
+        raise EngineError("the device is gone")
+
+    monkeypatch.setattr(_evaluate, "build_engine", no_engine)
+    tasks = [load_task_folder(str(broken), default_catalog()), load_task("nano_choice")]
+    with pytest.raises(EngineError, match="the device is gone"):
+        evaluate_tasks(nano, tasks, EvaluationOptions(out=str(tmp_path / "out"), limit=1))
+    assert "broken of nano failed: " in capsys.readouterr().err
+    failures = [TaskFailure("nano", "a", SlmbenchError("no such column"))]
+    with pytest.raises(KeyboardInterrupt), told_if_cut_short(failures):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "a of nano failed: no such column\n"
+
+
+def test_an_adapter_that_can_not_be_loaded_ends_no_other(
+    nano: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import peft
+
+    for name, rank in (("torn", 2), ("good", 2), ("misfit", 4)):
+        config = peft.LoraConfig(r=rank, target_modules=["q_proj"], task_type="CAUSAL_LM")
+        model = peft.get_peft_model(nano.model, config)
+        model.save_pretrained(tmp_path / name)
+        model.unload()
+    shutil.copy(tmp_path / "misfit" / "adapter_config.json", tmp_path / "torn")
+    shutil.copy(tmp_path / "good" / "adapter_config.json", tmp_path / "misfit")
+    weights = tmp_path / "torn" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+
+    def scored(*names: str) -> tuple[int, str, list[str]]:
+        given = [part for name in names for part in ("--adapter", str(tmp_path / name))]
+        what = ["--tasks", "nano_choice", "--limit", "1", "--out", str(tmp_path / "out"), "--json"]
+        code = main(["eval", "nano", *given, *what])
+        out, err = capsys.readouterr()
+        return code, out, err.splitlines()
+
+    code, out, told = scored("torn", "good", "misfit")
+    assert code == 1
+    assert [(record["adapter"] or {"name": None})["name"] for record in json.loads(out)] == [None, "good"]
+    for name in ("torn", "misfit"):  # At once, and at the end.
+        assert any(line.startswith(f"nano + {name} is left out: ") for line in told)
+        assert any(f"nano_choice of nano + {name} failed: " in line for line in told)
+    assert told[-1].startswith("error: 2 of 4 runs failed; the same command tries them again")
+    # One alone is as any wrong argument: nothing is scored before it comes to light.
+    shutil.rmtree(tmp_path / "out")
+    code, out, told = scored("torn")
+    assert (code, out) == (2, "") and "adapter_model.safetensors" in told[-1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_answer_that_is_none_fails_its_task_and_no_other(

@@ -161,6 +161,31 @@ def test_a_task_that_fails_in_one_format_leaves_its_job_failed_and_all_other_run
     assert result.board is not None
 
 
+def test_an_adapter_that_can_not_be_loaded_leaves_its_job_failed_and_all_other_runs_made(
+    matrix: Path, nano: Any
+) -> None:
+    import peft
+
+    for name in ("torn", "good"):
+        config = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+        model = peft.get_peft_model(nano.model, config)
+        model.save_pretrained(matrix / name)
+        model.unload()
+        path = matrix / name / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "nano"}))
+    grid = "summary: Two adapters.\nmodels: [nano]\nadapters: [torn, good]\ntasks: [nano_choice]\nlimit: 1\n"
+    (matrix / "grid.yaml").write_text(grid, encoding="utf-8")
+    catalog = default_catalog()
+    ready = ready_matrix(MatrixPlan(grid="grid.yaml", out="out"), catalog)
+    weights = matrix / "torn" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    [state] = run_matrix(ready, catalog, backend=Here(ready.book)).failed
+    assert "nano_choice of nano + torn failed: " in str(state.reason)
+    assert "1 of 3 runs failed" in str(state.reason)
+    made = {(run.record["adapter"] or {"name": None})["name"] for run in load_runs(matrix / "out")[0]}
+    assert made == {None, "good"}
+
+
 class Told(Here):
     """Jobs that are done in no time, of which one recipe's trainings fail."""
 
