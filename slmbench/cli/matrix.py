@@ -13,17 +13,24 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._matrix_table import COLORS, MatrixTable, progress_words, running_cells
 from slmbench.cli._options import gathered
-from slmbench.console import board, duration, moves, say, show, show_json
+from slmbench.console import Console, board, duration, moves, say, show, show_json, using
 from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.errors import SlmbenchError
 
 if TYPE_CHECKING:
-    from slmbench.scheduling import Job, JobsProgress, JobState
+    from slmbench.scheduling import Job, JobsProgress, JobState, State
     from slmbench.workflow.matrix import MatrixPlan, ReadyMatrix
 
 DEFAULT_MATRIX_OUT = "slmbench-matrix"
 SEEDS_SHOWN = 4
 """So many trainings of a recipe are a row each."""
+_NEED_WORDS: dict[State, str] = {
+    "planned": "isn't done yet",
+    "running": "another process does now",
+    "done": "is done, and whose results are gone",
+    "failed": "has failed",
+    "blocked": "isn't done yet",
+}
 _OUT = "Where runs, trainings, the leaderboard and the jobs' own folder go."
 
 
@@ -196,7 +203,12 @@ def _tell_failed(state: JobState, out: str) -> None:
     say(f"failed: {state.job.key}: {state.reason}")
     for line in state.outcome.last_lines if state.outcome is not None else ():
         say(f"    {line}")
-    say(f"  alone: {shlex.join(['slmbench', 'matrix', 'run-job', state.job.key, '--out', out])}")
+    say(f"  alone: {_alone(state.job.key, out)}")
+
+
+def _alone(key: str, out: str) -> str:
+    """The command that does one job."""
+    return shlex.join(["slmbench", "matrix", "run-job", key, "--out", out])
 
 
 def _states_json(states: Sequence[JobState], far: JobsProgress) -> dict[str, object]:
@@ -246,15 +258,19 @@ def status_command(out: str, as_json: bool) -> int:
 @click.argument("key")
 @click.option("--out", type=click.Path(file_okay=False), default=DEFAULT_MATRIX_OUT, show_default=True, help=_OUT)
 def run_job_command(key: str, out: str) -> int:
-    from slmbench.scheduling import JobBook, do_job
-    from slmbench.workflow.matrix import BOOK
+    from slmbench.scheduling import JobBook, do_job, logged
+    from slmbench.workflow.matrix import BOOK, open_needs
     from slmbench.workflow.matrix_jobs import run_matrix_job
 
     book = JobBook(os.path.join(out, BOOK))
     job = book.job(key)
+    if needs := open_needs(book, job, out):
+        told = [f"{need}, which {_NEED_WORDS[state]}; first: {_alone(need, out)}" for need, state in needs.items()]
+        raise SlmbenchError("\n".join(f"{key} needs {line}" for line in told))
     if book.state(job).state == "failed":
         book.forget(key)
-    outcome = do_job(book, job, run_matrix_job)
+    with using(Console()), logged(book, key, shown=True):  # As a worker does it.
+        outcome = do_job(book, job, run_matrix_job)
     if outcome.status == "failed":
         raise SlmbenchError(f"{key}: {outcome.reason}")
     say(f"{key}: done, {len(outcome.made)} results in {duration(outcome.seconds)}")

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from slmbench.machine import is_out_of_memory, peak_memory_bytes, reset_peak_mem
 from slmbench.scheduling._attempt import JobAttempt, JobOutcome
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._job import Job
+
+FOLLOW_S = 0.2
+"""So often a log that is shown is looked at."""
 
 
 class JobResults:
@@ -99,8 +103,11 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def logged(book: JobBook, key: str) -> Iterator[None]:
-    """For the length of the block all that this process writes, C libraries too, goes to the end of a job's log."""
+def logged(book: JobBook, key: str, *, shown: bool = False) -> Iterator[None]:
+    """For the length of the block all that this process writes, C libraries too, goes to the end of a job's log.
+
+    shown: and from there to stderr, for a person who waits for the job.
+    """
     path = book.log_path(key)
     with disk_errors(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -112,7 +119,8 @@ def logged(book: JobBook, key: str) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(log, 1)
         os.dup2(log, 2)
-        yield
+        with _followed(path, kept[1]) if shown else contextlib.nullcontext():
+            yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -120,3 +128,32 @@ def logged(book: JobBook, key: str) -> Iterator[None]:
             os.dup2(before, number)
             os.close(before)
         os.close(log)
+
+
+@contextlib.contextmanager
+def _followed(path: str, to: int) -> Iterator[None]:
+    """For the length of the block what is added to a file is written to a file descriptor as well."""
+    ended = threading.Event()
+    # The log comes first and is whole, even of a process that is killed; this is a copy.
+    with open(path, "rb") as log:
+        log.seek(0, os.SEEK_END)
+
+        def follow() -> None:
+            with contextlib.suppress(OSError):  # Nobody reads any more.
+                while True:
+                    last = ended.is_set()
+                    while data := log.read(65_536):
+                        os.write(to, data)
+                    if last:
+                        return
+                    ended.wait(FOLLOW_S)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            ended.set()
+            thread.join()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from slmbench.scheduling._job import Job, in_order
 
 Command = Callable[[str], list[str]]
 """A job's key -> the words of the command that does it."""
+ARRAY_JOBS = 1000
+"""Of one array: SLURM's MaxArraySize is 1001 unless a site sets it, and bounds the indices."""
 _KEY = "\0"
 """Stands for the key of the array's job: no word of a command is that."""
 
@@ -46,35 +48,45 @@ def _quoted_there(word: str) -> str:
     return re.sub(r"([\\$`])", r"\\\1", shlex.quote(word))
 
 
-def slurm_script(jobs: Iterable[Job], command: Command, *, cores: int = 1) -> str:
-    """A script that submits an array for each wave, each after the one before, whatever became of its jobs."""
+def slurm_script(jobs: Iterable[Job], command: Command, *, cores: int = 1, most: int = ARRAY_JOBS) -> str:
+    """A script that submits the jobs of each wave, in arrays of at most so many, whatever became of those before."""
     lines = [
         "#!/bin/bash",
-        "# Submits one SLURM array a wave: bash THIS_FILE. Options of your own go into SBATCH_* variables.",
+        "# Submits one SLURM array a wave, or several: bash THIS_FILE. Options of your own go into SBATCH_* variables.",
         "set -euo pipefail",
         "after=",
     ]
     for number, wave in enumerate(waves_of(jobs), 1):
-        memory = max((job.forecast.memory_bytes or 0 for job in wave), default=0)
-        processes = max((job.forecast.processes for job in wave), default=1)
-        gpu = any(job.forecast.gpu_bytes for job in wave)
-        options = [
-            f"--job-name=slmbench-{number}",
-            f"--array=0-{len(wave) - 1}",
-            f"--cpus-per-task={cores * processes}",
-            "--parsable",
-        ]
-        options += [f"--mem={-(-memory * 5 // 4 // 1_000_000)}M"] if memory else []
-        options += [f"--gres=gpu:{processes}"] if gpu else []
-        lines += [
-            f"keys{number}=({' '.join(shlex.quote(job.key) for job in wave)})",
-            f"after=$(sbatch {' '.join(options)} ${{after:+--dependency=afterany:$after}} <<EOF",
-            "#!/bin/bash",
-            f"keys=(${{keys{number}[@]}})",
-            # The array's own variable, which the script that submits must not fill in.
-            " ".join(["exec", *map(_quoted_there, command(_KEY))]),
-            "EOF",
-            ")",
-        ]
-    lines.append('echo "the last array is $after"')
+        lines.append("these=")
+        arrays = [wave[start : start + most] for start in range(0, len(wave), most)]
+        for part, array in enumerate(arrays, 1):
+            name = f"{number}" if len(arrays) == 1 else f"{number}_{part}"
+            lines += _array(array, name, command, cores)
+        lines.append("after=$these")
+    lines.append('echo "the last arrays are $after"')
     return "\n".join(lines) + "\n"
+
+
+def _array(jobs: Sequence[Job], name: str, command: Command, cores: int) -> list[str]:
+    """Lines that submit an array and add its number to those of its wave."""
+    memory = max((job.forecast.memory_bytes or 0 for job in jobs), default=0)
+    processes = max((job.forecast.processes for job in jobs), default=1)
+    gpu = any(job.forecast.gpu_bytes for job in jobs)
+    options = [
+        f"--job-name=slmbench-{name}",
+        f"--array=0-{len(jobs) - 1}",
+        f"--cpus-per-task={cores * processes}",
+        "--parsable",
+    ]
+    options += [f"--mem={-(-memory * 5 // 4 // 1_000_000)}M"] if memory else []
+    options += [f"--gres=gpu:{processes}"] if gpu else []
+    return [
+        f"keys{name}=({' '.join(shlex.quote(job.key) for job in jobs)})",
+        f"these=${{these:+$these:}}$(sbatch {' '.join(options)} ${{after:+--dependency=afterany:$after}} <<EOF",
+        "#!/bin/bash",
+        f"keys=(${{keys{name}[@]}})",
+        # The array's own variable, which the script that submits must not fill in.
+        " ".join(["exec", *map(_quoted_there, command(_KEY))]),
+        "EOF",
+        ")",
+    ]

@@ -24,6 +24,7 @@ from slmbench.scheduling import (
     RayBackend,
     RayResources,
     ResultStore,
+    State,
     StoreOptions,
     Watcher,
     run_jobs,
@@ -264,6 +265,13 @@ def local_pool(plan: MatrixPlan, book: JobBook, jobs: int) -> Backend:
 def workers_of(plan: MatrixPlan) -> int:
     """How many jobs may run at once: as many as asked for, else as there are GPUs, else cores."""
     return plan.workers or len(gpus(os.environ)) or usable_cores()
+
+
+def open_needs(book: JobBook, job: Job, out: str) -> dict[str, State]:
+    """Key -> state of each job that another one needs and of whose results one isn't there."""
+    needs = [book.job(need) for need in job.needs]
+    made = made_of(book, out) if needs else {}
+    return {need.key: book.state(need).state for need in needs if any(key not in made for key in need.makes)}
 
 
 def matrix_states(out: str) -> list[JobState]:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from slmbench.scheduling import (
     _pool,
     in_order,
     job_from,
+    logged,
     run_jobs,
     slurm_script,
 )
@@ -268,6 +270,53 @@ def test_a_log_shows_no_escapes_and_what_stood_last_on_a_moving_line(book: JobBo
     Path(book.log_path(job.key)).write_bytes(b"10%\r50%\rdone\n\x1b]0;title\x07\xff\n\n")
     assert book.last_lines(job.key)[0] == "done"
     assert "\x1b" not in "".join(book.last_lines(job.key))
+
+
+def test_a_log_that_is_shown_has_all_and_shows_it(book: JobBook, capfd: pytest.CaptureFixture[str]) -> None:
+    with logged(book, "before"):
+        os.write(1, b"not shown\n")
+    with logged(book, "key", shown=True):
+        os.write(1, b"of a library\n")
+        os.write(2, b"said")
+    os.write(2, b" and after\n")
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "of a library\nsaid and after\n")
+    assert Path(book.log_path("key")).read_text().partition("\n")[2] == "of a library\nsaid"
+
+
+SBATCH = """#!/bin/bash
+n=$(($(ls "$BATCHES" | wc -l) / 2 + 1))
+echo "$@" > "$BATCHES/options$n"
+cat > "$BATCHES/script$n"
+echo $n
+"""
+
+
+def test_a_wave_that_is_too_long_for_one_array_is_several_that_the_next_wave_waits_for(
+    tmp_path: Path, make_job: MakeJob
+) -> None:
+    for name, text in (("sbatch", SBATCH), ("do", '#!/bin/bash\necho "$@"\n')):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    batches = tmp_path / "batches"
+    batches.mkdir()
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "BATCHES": str(batches)}
+    first = [make_job(f"job{n}", s=9 - n) for n in range(5)]
+    jobs = [*first, make_job("last", needs=first)]
+
+    def run(script: str, **more: str) -> str:
+        command = ["bash", "-c", script]
+        return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=True).stdout
+
+    assert run(slurm_script(jobs, lambda key: ["do", key, "--out", "a b"], most=2)) == "the last arrays are 4\n"
+    options = [(batches / f"options{n}").read_text() for n in (1, 2, 3, 4)]
+    assert [line.split()[1] for line in options] == ["--array=0-1", "--array=0-1", "--array=0-0", "--array=0-0"]
+    assert ["--dependency" in line for line in options] == [False, False, False, True]
+    assert "--dependency=afterany:1:2:3" in options[3]
+    script = (batches / "script2").read_text()
+    assert [run(script, SLURM_ARRAY_TASK_ID=n) for n in "01"] == [f"{job.key} --out a b\n" for job in first[2:4]]
+    assert slurm_script(jobs, lambda key: ["do", key]).count("sbatch ") == 2
 
 
 class Counting:

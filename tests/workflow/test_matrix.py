@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -238,7 +240,13 @@ def test_a_matrix_as_a_script_has_a_line_a_job_by_waves(matrix: Path, capsys: py
     assert main(["matrix", "grid.yaml", "--emit", "slurm", "--out", "o"]) == 0
     script = capsys.readouterr().out
     assert "--array=0-3" in script and "--dependency=afterany:$after" in script
-    # What was written down there is done by its key alone.
+    # What was written down there is done by its key alone, and after what it needs.
+    key = next(name for name in os.listdir("o/matrix/jobs") if name.startswith("evaluate-"))
+    assert main(["matrix", "run-job", key, "--out", "o"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    first = re.escape("which isn't done yet; first: slmbench matrix run-job ")
+    assert [bool(re.search(rf"{key} needs (train-\S+), {first}\1 --out o$", line)) for line in told[-4:]] == [True] * 4
+    assert JobBook("o/matrix").outcome(key) is None
     assert main(["matrix", "run-job", "train-nothing", "--out", "o"]) == 2
     assert "no job 'train-nothing'" in capsys.readouterr().err
 
