@@ -3,6 +3,7 @@
 from slmbench.scheduling._attempt import JobAttempt, JobOutcome, JobStart
 from slmbench.scheduling._book import JobBook, JobState, State, TooManyStarts
 from slmbench.scheduling._do import JobResults, Runner, do_job, logged, runner_of
+from slmbench.scheduling._driver import only_driver
 from slmbench.scheduling._emit import shell_script, slurm_script, waves_of
 from slmbench.scheduling._job import KINDS, Job, JobForecast, Kind, in_order, job_from, job_of
 from slmbench.scheduling._pool import EndedJob, LocalPool, LocalResources
@@ -49,6 +50,7 @@ __all__ = [
     "logged",
     "looked_up",
     "node_facts",
+    "only_driver",
     "progress_of",
     "run_jobs",
     "runner_of",

@@ -22,7 +22,7 @@ from slmbench.visible import visible
 
 SIGN_S = 20.0
 LOST_S = 90.0
-"""After that long without a sign of life a job of another machine is taken for dead."""
+"""After that long without a sign of life a process of another machine is taken for dead."""
 LAST_LINES = 20
 _STARTS = "starts.jsonl"
 
@@ -52,7 +52,7 @@ class JobStart:
     """One start of a job. at: seconds since 1970; host: the machine's name; pid: the process.
 
     made: how many results it has by now, those that it found included. reached: how far the one that it makes had come
-    when this start found it, as steps of a training.
+    when this start found it, as steps of a training. lost: whether another machine has waited for a sign of it in vain.
     """
 
     at: float
@@ -60,6 +60,7 @@ class JobStart:
     pid: int
     made: int = 0
     reached: int = 0
+    lost: bool = False
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -73,6 +74,7 @@ class _StartLine(Foreign):
     pid: Count
     made: Count = 0
     reached: Count = 0
+    lost: bool = False
 
 
 def starts_path(place: str) -> str:

@@ -23,6 +23,7 @@ from typing import Literal
 from attrs import evolve, frozen
 from pydantic import Field
 
+from slmbench.console import say
 from slmbench.errors import FileError, SlmbenchError, UsageError, did_you_mean
 from slmbench.files import disk_errors, is_locked, only_writer, write_atomically, write_json
 from slmbench.foreign import Foreign, SchemaOne, read_json, read_model
@@ -43,6 +44,7 @@ from slmbench.scheduling._job import Job, in_order, job_from
 from slmbench.visible import visible
 
 State = Literal["planned", "running", "done", "failed", "blocked"]
+POLL_S = 0.5
 MAX_STARTS = 2
 """Of a job that was killed each time and came no further: the third would be killed as well, and a scheduler that
 retries would go on."""
@@ -81,6 +83,8 @@ class JobBook:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        # What was seen of jobs that other machines have begun: (when the last sign came by their clock, by ours).
+        self._signs: dict[str, tuple[int, float]] = {}
 
     def place(self, key: str) -> str:
         return os.path.join(self.folder, "jobs", key)
@@ -170,16 +174,65 @@ class JobBook:
         return starts_in(self.place(key))
 
     def is_running(self, key: str) -> bool:
-        """Whether some process does the job now: its lock is held here, or it gave a sign of life from elsewhere."""
+        """Whether some process does the job now: its lock is held here, or it gave a sign of life from elsewhere.
+
+        Of another machine that is as its clock tells; before a job is begun, `may_run_elsewhere` is asked.
+        """
         lock_path = os.path.join(self.place(key), ".lock")
         starts = self.starts(key)
-        if not starts or not os.path.exists(lock_path):
+        if not starts or starts[-1].lost or not os.path.exists(lock_path):
             return False
         if starts[-1].host != socket.gethostname():
             with contextlib.suppress(OSError):
                 return time.time() - os.stat(starts_path(self.place(key))).st_mtime < LOST_S
             return False
         return is_locked(lock_path)
+
+    def may_run_elsewhere(self, key: str) -> bool:
+        """Whether another machine may do the job now, also if that doesn't look so by its clock, which may be wrong.
+
+        It may until this book, asked now and then, has seen no sign of life for LOST_S, or somebody else has
+        (`take_for_lost`).
+        """
+        if not self._began_elsewhere(key) or not os.path.exists(os.path.join(self.place(key), ".lock")):
+            return False
+        try:
+            sign = os.stat(starts_path(self.place(key))).st_mtime_ns
+        except OSError:
+            return False
+        before = self._signs.get(key)
+        if before is None or before[0] != sign:
+            before = self._signs[key] = (sign, time.monotonic())
+        return time.monotonic() - before[1] < LOST_S
+
+    def take_for_lost(self, key: str) -> None:
+        """Writes down that a job isn't done any more by the machine that has begun it last."""
+        starts = self.starts(key)
+        if self._began_elsewhere(key):
+            lost = [*starts[:-1], evolve(starts[-1], lost=True)]
+            write_atomically(starts_path(self.place(key)), lines_of(lost))
+
+    def _began_elsewhere(self, key: str) -> bool:
+        """Whether another machine has begun a job last, has written down no end, and isn't taken for lost."""
+        starts = self.starts(key)
+        there = bool(starts) and starts[-1].host != socket.gethostname() and not starts[-1].lost
+        return there and self.outcome(key) is None
+
+    def _wait_for_a_sign(self, key: str) -> None:
+        """Until a job of another machine is taken for lost. Raises SlmbenchError if that gives a sign of life."""
+        starts = self.starts(key)
+        if not self.may_run_elsewhere(key):
+            return
+        who = f"{visible(starts[-1].host)} (process {starts[-1].pid})"
+        if self.is_running(key):
+            raise SlmbenchError(f"{key}: {who} does it, or did {LOST_S:.0f} s ago")
+        say(f"note: {key} was begun by {who}: it is begun here if that gives no sign of life for {LOST_S:.0f} s")
+        first = self._signs[key]
+        while self.may_run_elsewhere(key):
+            if self._signs[key] != first:
+                raise SlmbenchError(f"{key}: {who} does it")
+            time.sleep(POLL_S)
+        self.take_for_lost(key)
 
     def state(self, job: Job) -> JobState:
         """Where a job stands, whatever stands with those that it needs (`states` knows)."""
@@ -231,10 +284,8 @@ class JobBook:
         """
         self.plan(job)
         place = self.place(job.key)
-        starts = self.starts(job.key)
         # Not every network's folder has locks that reach another machine.
-        if starts and starts[-1].host != socket.gethostname() and self.is_running(job.key):
-            raise SlmbenchError(f"{job.key}: {visible(starts[-1].host)} does it, or did {LOST_S:.0f} s ago")
+        self._wait_for_a_sign(job.key)
         with only_writer(os.path.join(place, ".lock")):
             starts = self.starts(job.key)
             if self.outcome(job.key) is None and len(starts) >= MAX_STARTS:

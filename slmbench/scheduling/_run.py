@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from attrs import evolve
+
+from slmbench.console import say
+from slmbench.scheduling._attempt import LOST_S
 from slmbench.scheduling._book import MAX_STARTS, JobBook, JobState
 from slmbench.scheduling._job import Job, in_order
 from slmbench.scheduling._pool import EndedJob
@@ -53,6 +57,7 @@ def run_jobs(
     """
     ordered = in_order(jobs)
     states = {state.job.key: state for state in book.states(ordered)}
+    states |= _perhaps_elsewhere(states.values(), book)
     waiting = WaitingJobs(ordered, states)
     elsewhere = [job for job in ordered if states[job.key].state == "running"]
     running: dict[str, Job] = {}
@@ -78,6 +83,9 @@ def run_jobs(
         if not running:
             time.sleep(POLL_S)
         for job in list(elsewhere):
+            if book.may_run_elsewhere(job.key):
+                continue
+            book.take_for_lost(job.key)
             state = book.state(job)
             if state.state == "running":
                 continue
@@ -103,6 +111,16 @@ def run_jobs(
                 state = JobState(job, "failed", state.starts, said=said)
             settle(state)
     return [states[job.key] for job in ordered]
+
+
+def _perhaps_elsewhere(states: Iterable[JobState], book: JobBook) -> dict[str, JobState]:
+    """Those that another machine has begun and not ended, as running: its clock may be wrong, so they are watched."""
+    begun = [one for one in states if one.state == "planned" and one.starts]
+    found = {one.job.key: evolve(one, state="running") for one in begun if book.may_run_elsewhere(one.job.key)}
+    if found:
+        jobs = "a job" if len(found) == 1 else f"{len(found)} jobs"
+        say(f"note: another machine has begun {jobs}; what gives no sign of life for {LOST_S:.0f} s is begun here")
+    return found
 
 
 def _told_now_and_then(watch: Watcher | None) -> Callable[..., None]:

@@ -21,6 +21,7 @@ from slmbench.foreign import Amount, Count, Foreign, decode_json, parse
 from slmbench.scheduling._attempt import LOST_S, SIGN_S, JobAttempt
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._do import do_job, logged, runner_of
+from slmbench.scheduling._driver import gives_sign
 from slmbench.scheduling._job import Job
 from slmbench.scheduling._store import JobCommit, ResultStore, StoredFolder
 from slmbench.seal import canonical_sha256
@@ -78,7 +79,7 @@ class StoredJobs:
         """The store for this process alone, as one that gives out jobs. Raises SlmbenchError if another one does."""
         token, ended = secrets.token_hex(8), threading.Event()
         other = self._driver()
-        if other is not None and _is_alive(other):
+        if other is not None and self._is_alive(other):
             raise SlmbenchError(
                 f"{self.store.shown()}: another process gives out jobs with it ({visible(other.host)}, process "
                 f"{other.pid}); wait for it to end, or name another --store. If it is gone, {LOST_S:.0f} s after its "
@@ -113,6 +114,17 @@ class StoredJobs:
         with contextlib.suppress(FileError):
             return None if data is None else parse(_Driver, decode_json(data, name), name)
         return None
+
+    def _is_alive(self, driver: _Driver) -> bool:
+        import psutil
+
+        if driver.host == socket.gethostname():
+            return bool(psutil.pid_exists(driver.pid)) and abs(time.time() - driver.at) < LOST_S
+        say(
+            f"note: {visible(driver.host)} gave out jobs with {self.store.shown()} (process {driver.pid}), and has "
+            f"written down no end: if it gives no sign of life for {LOST_S:.0f} s, this process goes on"
+        )
+        return gives_sign(self._driver, LOST_S)
 
     def begin(self, job: Job) -> str | None:
         """Writes down an attempt, with what it reads, and returns its name; None if a former one has made all of it.
@@ -203,14 +215,6 @@ class StoredJobs:
             self._book.forget(key)
             opened.life.close()
         self._open = {}
-
-
-def _is_alive(driver: _Driver) -> bool:
-    import psutil
-
-    if driver.host == socket.gethostname() and not psutil.pid_exists(driver.pid):
-        return False
-    return abs(time.time() - driver.at) < LOST_S
 
 
 def scratch_of(scratch: str | None, url: str) -> str:

@@ -27,6 +27,7 @@ from slmbench.scheduling import (
     State,
     StoreOptions,
     Watcher,
+    only_driver,
     run_jobs,
 )
 from slmbench.seal import canonical_sha256
@@ -146,8 +147,24 @@ def run_matrix(
 ) -> MatrixResult:
     """Does what is missing, and ranks all that is there. A job that failed stops nothing but what needs it.
 
-    backend: where jobs are done, which stays open; None for what the plan says.
+    backend: where jobs are done, which stays open; None for what the plan says. Raises SlmbenchError if another process
+    gives out the jobs of the output folder.
     """
+    plan, book = ready.plan, ready.book
+    with only_driver(book):
+        states = _done(ready, watch, backend)
+        worked = {state.job.key for state in states}
+        done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
+        made = made_of(book, plan.out)
+        runs = [os.path.join(plan.out, made[cell.key]) for cell in ready.grid.cells if cell.key in made]
+        if not runs:
+            return MatrixResult((*done, *states), None, None)
+        board, page, faulty = _ranked(ready, catalog, runs)
+        return MatrixResult((*done, *states), board, page, faulty)
+
+
+def _done(ready: ReadyMatrix, watch: Watcher | None, backend: Backend | None) -> list[JobState]:
+    """Does the jobs of a matrix as far as they aren't done; returns where they stand then."""
     plan, book = ready.plan, ready.book
     for job in ready.missing:
         state = book.state(job)
@@ -160,14 +177,7 @@ def run_matrix(
         states = run_jobs(ready.missing, book, backend, watch, most=plan.max_jobs)
         if plan.max_jobs is None:
             states = _parts_of_blocked(ready, states, watch, backend)
-    worked = {state.job.key for state in states}
-    done = [JobState(job, "done", outcome=book.outcome(job.key)) for job in ready.jobs if job.key not in worked]
-    made = made_of(book, plan.out)
-    runs = [os.path.join(plan.out, made[cell.key]) for cell in ready.grid.cells if cell.key in made]
-    if not runs:
-        return MatrixResult((*done, *states), None, None)
-    board, page, faulty = _ranked(ready, catalog, runs)
-    return MatrixResult((*done, *states), board, page, faulty)
+    return states
 
 
 def _parts_of_blocked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,14 @@ from slmbench.scheduling import (
     LocalPool,
     LocalResources,
     TooManyStarts,
+    _book,
+    _driver,
     _pool,
+    _run,
     in_order,
     job_from,
     logged,
+    only_driver,
     run_jobs,
     slurm_script,
 )
@@ -246,6 +251,81 @@ def test_a_job_of_another_machine_runs_while_it_gives_signs_of_life(book: JobBoo
     assert book.state(job).state == "running"
     os.utime(place / "starts.jsonl", (time.time() - 1000,) * 2)
     assert (book.state(job).state, book.state(job).starts) == ("planned", 1)
+
+
+@contextlib.contextmanager
+def touched(path: Path, at: float) -> Iterator[None]:
+    """For the length of the block a file's time of change goes on, by a clock that is elsewhere."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        for n in itertools.count():
+            os.utime(path, (at + n,) * 2)
+            if ended.wait(0.05):
+                return
+
+    thread = threading.Thread(target=touch)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("clock_s", [-1000, 1000])
+def test_a_job_of_a_machine_with_a_wrong_clock_is_begun_once_no_sign_comes_any_more(
+    book: JobBook, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, clock_s: float
+) -> None:
+    for module in (_book, _run):
+        monkeypatch.setattr(module, "LOST_S", 0.4)
+        monkeypatch.setattr(module, "POLL_S", 0.05)
+    job = make_job("far")
+    book.plan(job)
+    starts = Path(book.place(job.key)) / "starts.jsonl"
+    starts.write_text(json.dumps({"at": 1.0, "host": "far-away", "pid": 7}) + "\n")
+    starts.with_name(".lock").touch()
+    with touched(starts, time.time() + clock_s):
+        with pytest.raises(SlmbenchError, match=r"far-away \(process 7\) does it"), JobBook(book.folder).attempt(job):
+            pass
+        seen: list[JobState] = []
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs([job], book, Counting(book), stopped_after(seen, 1.0))
+        assert {one.state for one in seen} == {"running"}
+    assert [one.state for one in run_jobs([job], book, Counting(book))] == ["done"]
+
+
+def stopped_after(seen: list[JobState], s: float) -> Callable[[Sequence[JobState]], None]:
+    """A watcher that notes what it sees, and stops the work after a while."""
+    end = time.monotonic() + s
+
+    def watch(states: Sequence[JobState]) -> None:
+        seen.extend(states)
+        if time.monotonic() > end:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_one_process_gives_out_jobs_and_one_that_was_killed_is_in_nobodys_way(
+    book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_driver, "LOST_S", 0.4)
+    path, here = Path(book.folder) / "driver.json", socket.gethostname()
+    with only_driver(book):
+        said = (
+            rf"another process gives out its jobs \({here}, process {os.getpid()}\); `slmbench matrix status \S+` tells"
+        )
+        with pytest.raises(SlmbenchError, match=said):
+            only_driver(book).__enter__()
+        left = json.loads(path.read_text())
+    assert not path.exists()
+    path.write_text(json.dumps({**left, "pid": 2**22 + 1}))  # Killed: its lock is gone.
+    with only_driver(book):
+        pass
+    path.write_text(json.dumps({**left, "host": "far-away", "pid": 7}))
+    with touched(path, 5000.0), pytest.raises(SlmbenchError, match=r"\(far-away, process 7\)"):
+        only_driver(book).__enter__()
+    with only_driver(book):  # It gives no sign any more.
+        assert json.loads(path.read_text())["host"] == here
 
 
 def test_damaged_bookkeeping_costs_a_job_done_again_and_no_more(book: JobBook, make_job: MakeJob) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import fsspec
 import pytest
 
 from slmbench.errors import FileError, SlmbenchError, UsageError
-from slmbench.scheduling import Job, JobBook, JobOutcome, ResultStore, StoredJobs, StoreOptions
+from slmbench.scheduling import Job, JobBook, JobOutcome, ResultStore, StoredJobs, StoreOptions, _stored
 
 MakeJob = Callable[..., Job]
 ONE, TWO = "0" * 16, "1" * 16
@@ -238,7 +239,9 @@ def test_a_damaged_result_is_a_failure_that_says_which_file(
     assert driver.begin(job) not in (None, attempt)  # What is damaged isn't taken, and is removed.
 
 
-def test_one_process_at_a_time_gives_out_jobs_with_a_store(stored: Callable[..., StoredJobs]) -> None:
+def test_one_process_at_a_time_gives_out_jobs_with_a_store(
+    stored: Callable[..., StoredJobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = r"store: another process gives out jobs with it \(.*, process \d+\)"
     with stored().held(), pytest.raises(SlmbenchError, match=said):
         stored("other").held().__enter__()
@@ -251,4 +254,15 @@ def test_one_process_at_a_time_gives_out_jobs_with_a_store(stored: Callable[...,
     assert kept is not None and store.read("driver.json") is None
     store.write("driver.json", json.dumps({**json.loads(kept), "pid": 2**22 + 1}).encode())
     with stored().held():
+        pass
+    # Of another machine, whose clock may be anything: what counts is whether a sign comes.
+    monkeypatch.setattr(_stored, "LOST_S", 0.4)
+    far = {**json.loads(kept), "host": "far-away", "at": 5.0}
+    store.write("driver.json", json.dumps(far).encode())
+    second = threading.Timer(0.15, store.write, ["driver.json", json.dumps({**far, "at": 6.0}).encode()])
+    second.start()
+    with pytest.raises(SlmbenchError, match=r"another process gives out jobs with it \(far-away, process"):
+        stored("other").held().__enter__()
+    second.join()
+    with stored("other").held():
         pass
