@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Collection, Iterator
 
 from pydantic import Field
 
-from slmbench.catalog import Catalog
+from slmbench.catalog import FILE_KINDS, Catalog
 from slmbench.errors import FileError, SlmbenchError
 from slmbench.files import write_json
 from slmbench.foreign import Foreign, SchemaOne, read_model
@@ -34,17 +35,21 @@ class _Note(Foreign, extra="forbid"):
 class MatrixRanking:
     """The ranking of an output folder, by a digest of all that it depends on.
 
-    These are what is asked for, this version's own files, tasks and suites with their plugins, and every file of the
-    output folder that isn't bookkeeping, by place, size and times; with it are noted the leaderboard's own files. One
-    that was changed, is gone or is new makes another digest. Where nothing is noted, or nobody can read it, one ranks.
+    These are what is asked for; by name and version all installed packages; what SLMBENCH_* says; and, by place, size
+    and times, this version's own files, all that is declared with everything beside its plugins, the mirror of data
+    sets, and every file of the output folder that isn't bookkeeping. With it are noted the leaderboard's own files. One
+    that was changed, is gone or is new makes another digest. Too much ranks once more, too little leaves a wrong
+    leaderboard. Where nothing is noted, or nobody can read it, one ranks.
     """
 
     def __init__(self, out: str, book: str, asked: JsonObject, catalog: Catalog) -> None:
         """book: the folder of bookkeeping in `out`, by its name. asked: what else the leaderboard depends on."""
         self._out, self._note = out, os.path.join(out, book, _NOTE)
         self._newest_ns = 0
-        digest = hashlib.sha256(canonical_json(asked).encode())
-        for paths in (_walked(out, {book, LEADERBOARD}), _walked(package_dir()), sorted(set(_declared(catalog)))):
+        said = {"asked": asked, "python": sys.version, "packages": _installed(), "environment": _environment()}
+        digest = hashlib.sha256(canonical_json(said).encode(errors="surrogateescape"))
+        places = [_walked(package_dir()), *(_walked(place, hidden=False, apart=out) for place in _declared(catalog))]
+        for paths in (_walked(out, {book, LEADERBOARD}), *places):
             for path in paths:
                 self._newest_ns = max(self._newest_ns, _add(digest, path))
         self._inputs, self._looked_ns = digest.hexdigest(), time.time_ns()
@@ -87,29 +92,59 @@ def _add(digest: hashlib._Hash, path: str) -> int:
     return found.changed_ns
 
 
-def _walked(folder: str, without: Collection[str] = ()) -> Iterator[str]:
-    """Every file in a folder and below, in an order. without: names in the folder itself that are left out.
+def _walked(
+    place: str, without: Collection[str] = (), *, hidden: bool = True, apart: str | None = None
+) -> Iterator[str]:
+    """Every file in a folder and below, in an order; a file is itself, whether it is there or not.
 
+    without: names in the folder itself that are left out. hidden: folders with a dot in front, too. apart: a folder
+    that is not gone into, as it is looked at by itself.
     Folders that are links are gone into, as runs may lie on another disk; each once, as a link may lead back.
     """
+    if not os.path.isdir(place):
+        yield place
+        return
     seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    if apart is not None:
         with contextlib.suppress(OSError):
-            found = os.stat(place)
+            found = os.stat(apart)
+            seen.add((found.st_dev, found.st_ino))
+    for here, folders, files in os.walk(place, followlinks=True):
+        with contextlib.suppress(OSError):
+            found = os.stat(here)
             if (found.st_dev, found.st_ino) in seen:
                 folders.clear()
                 continue
             seen.add((found.st_dev, found.st_ino))
-        left = without if place == folder else ()
-        folders[:] = sorted(name for name in folders if name not in left and name != "__pycache__")
-        yield from (os.path.join(place, name) for name in sorted(files))
+        left = without if here == place else ()
+        folders[:] = sorted(
+            name for name in folders if name not in left and name != "__pycache__" and (hidden or name[0] != ".")
+        )
+        yield from (os.path.join(here, name) for name in sorted(files))
 
 
-def _declared(catalog: Catalog) -> Iterator[str]:
-    for kind in ("tasks", "suites"):
-        for path in catalog.files(kind).values():
-            yield path
-            if kind == "tasks":
-                yield os.path.join(os.path.dirname(path), "plugin.py")
-    yield from catalog.plugin_files()
-    yield from (one.path for one in catalog.plugin_modules if one.path)
+def _declared(catalog: Catalog) -> list[str]:
+    """Files and folders of all that is declared: a task's with what its plugin imports and the rows that it has."""
+    found = [os.path.dirname(path) for path in catalog.files("tasks").values()]
+    found += [path for kind in FILE_KINDS for path in catalog.files(kind).values()]
+    found += [os.path.join(root, "plugins") for root in catalog.roots]
+    for module in catalog.plugin_modules:
+        # A package's whole folder, as its modules import each other. A module that is a file stands for itself.
+        inner = module.module.count(".") + (os.path.basename(module.path) == "__init__.py")
+        found.append(os.path.abspath(os.path.join(module.path, *[os.pardir] * inner)) if inner else module.path)
+    if mirror := os.environ.get("SLMBENCH_DATA"):
+        found.append(mirror)
+    return sorted(set(found))
+
+
+def _installed() -> list[str]:
+    """Names and versions of all packages that can be imported, as their folders of metadata are called."""
+    found = set()
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            found |= {name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))}
+    return sorted(found)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith("SLMBENCH_")}
