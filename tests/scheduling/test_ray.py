@@ -197,13 +197,14 @@ def test_a_stop_puts_what_runs_back(book: JobBook, make_job: MakeJob, make_backe
 def test_a_driver_that_is_killed_and_begun_again_does_nothing_twice(
     tmp_path: Path, book: JobBook, cluster: Any, make_job: MakeJob, make_backend: Callable[..., RayBackend]
 ) -> None:
-    jobs = [make_job("dies-once", dies=1, s=9), *(make_job(f"job{n}", sleeps_s=1.2) for n in range(5))]
+    dies = make_job("dies-once", dies=1, s=9)
+    jobs = [dies, *(make_job(f"job{n}", needs=[dies] if n else [], sleeps_s=1.2) for n in range(4))]
     for job in jobs:
         book.plan(job)
     command = [sys.executable, cluster.driver, book.folder, cluster.address]
     with open(tmp_path / "stdout", "wb") as stdout, open(tmp_path / "stderr", "wb") as stderr:
         driver = subprocess.Popen(command, stdout=stdout, stderr=stderr)
-    until(lambda: book.outcome(jobs[0].key) is not None)  # Before that, the driver's end would be its second death.
+    until(lambda: book.outcome(dies.key) is not None)  # Before that, the driver's end would be its second death.
     until(lambda: any(book.is_running(job.key) for job in jobs))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
