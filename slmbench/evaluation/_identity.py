@@ -174,6 +174,7 @@ def _adapter(loaded: LoadedModel) -> AdapterPart | None:
     training = adapter.record
     more: JsonObject = {"forced_base": adapter.forced} if adapter.forced else {}
     more |= {"setting_sha256": training.setting_sha256} if training.setting_sha256 else {}
+    more |= {"settings": settings} if training.recipe and (settings := training.told()) else {}
     return AdapterPart(
         name=adapter.name,
         sha256=adapter.sha256,

@@ -15,6 +15,8 @@ from slmbench.values import JsonObject
 _SEED_AT_END = re.compile(r"[-_. ]?(?:seed|s)[-_=]?\d+\Z", re.IGNORECASE)
 LONGEST = 40
 """Of a method that is a part of a name: one that lists what was merged is no name."""
+MOST_SETTINGS = 4
+"""Of a training that are a part of a name."""
 # In this order they tell adapters of one name apart.
 _VARIANTS = ("rank", "recipe", "method", "tasks", "seeds")
 
@@ -59,8 +61,8 @@ def rows_of(runs: Sequence[ScoredRun]) -> list[Who]:
 
     A model, its quantization and its adapter are a row. Trainings that differ in their seed alone are one row; if two
     of them have the same seed, the newer one is in it. Adapters of one name and different weights are rows of their
-    own, told apart by rank, recipe, method, tasks and seed as far as these differ, by their digests' first digits
-    otherwise.
+    own, told apart by rank, recipe, method, tasks and seed as far as these differ, then by how they were trained, by
+    their digests' first digits otherwise.
     """
     by_weights: dict[tuple[object, ...], list[ScoredRun]] = defaultdict(list)
     for run in runs:
@@ -119,6 +121,8 @@ def _variants(rows: Sequence[Who]) -> list[str]:
     told = [_attributes(row) for row in rows]
     differing = [name for name in _VARIANTS if len({one[name] for one in told}) > 1]
     texts = [", ".join(one[name] for name in differing if one[name]) for one in told]
+    if len(set(texts)) < len(rows):
+        texts = _with_settings(texts, rows)
     for digits in (6, 12, 64):
         if len(set(texts)) == len(rows):
             break
@@ -132,6 +136,24 @@ def _variants(rows: Sequence[Who]) -> list[str]:
     if len(set(texts)) < len(rows):
         return [", ".join(filter(None, (text, str(number)))) for number, text in enumerate(texts, 1)]
     return texts
+
+
+def _with_settings(texts: Sequence[str], rows: Sequence[Who]) -> list[str]:
+    """Names of rows, with what differs in how those of one name were trained."""
+    alike: dict[str, list[JsonObject]] = defaultdict(list)
+    for text, row in zip(texts, rows, strict=True):
+        alike[text].append(_settings(row))
+    found = []
+    for text, row in zip(texts, rows, strict=True):
+        same, own = alike[text], _settings(row)
+        differing = [key for key in own if any(other.get(key) != own[key] for other in same)]
+        found.append(", ".join(filter(None, (text, *(f"{key} {own[key]}" for key in differing[:MOST_SETTINGS])))))
+    return found
+
+
+def _settings(row: Who) -> JsonObject:
+    """What a row's training said of itself; {} in earlier records."""
+    return adapter_of(row.runs[0]).get("settings") or {}
 
 
 def _attributes(row: Who) -> dict[str, str]:

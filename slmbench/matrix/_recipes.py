@@ -19,6 +19,8 @@ from slmbench.schema import GridRecipeSpec, GridSpec, QuantizationSpec, RecipeSp
 from slmbench.seal import canonical_sha256
 from slmbench.yamlfile import read_yaml
 
+LONGEST_NAME = 60
+
 
 @frozen
 class AskedRecipe:
@@ -35,6 +37,14 @@ class AskedRecipe:
             return self
         return evolve(self, overrides=(*self.overrides, *(f"{key}={self.seed}" for key in keys)))
 
+    def _name(self, recipe: str) -> str:
+        """What people call it: the recipe with what the entry says of it, as `nano-quickstart+note(lr=0.001)`."""
+        entry = self.entry
+        named = "+".join(["-".join(filter(None, (recipe, entry.variant))), *(entry.only or ())])
+        said = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in (entry.set or {}).items())
+        whole = "".join((f"{named}({said})" if said else named).split())
+        return whole if len(whole) <= LONGEST_NAME else f"{whole[:LONGEST_NAME]}…"
+
     def training(self, kind: str, recipe: str, own_seed: int, products: Mapping[str, str]) -> GridTraining:
         """What it makes. recipe: its name. products: name -> what its weights depend on, by a digest."""
         parts = [recipe, *([self.entry.variant] if self.entry.variant else [])]
@@ -44,7 +54,7 @@ class AskedRecipe:
         return GridTraining(
             recipe=self.name,
             kind=kind,
-            name="-".join(parts),
+            name=self._name(recipe),
             place=os.path.join("trained", "-".join(parts), f"seed-{seed}"),
             overrides=self.overrides,
             variant=self.entry.variant,

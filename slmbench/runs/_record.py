@@ -73,6 +73,8 @@ class AdapterPart(Part):
     recipe_sha256: of what that recipe says
     setting_sha256: of what that recipe says, its seed apart: trainings that share it are seeds of one row; not there
         in earlier records
+    settings: what its training may differ in from another one of that name and recipe, as {"lr": "0.0002"}; not there
+        in earlier records
     train_seed: of its training
     train_s: seconds that its steps took
     tasks: what it was trained on
@@ -90,6 +92,7 @@ class AdapterPart(Part):
     recipe: AnyText | None = None
     recipe_sha256: AnyText | None = None
     setting_sha256: AnyText | None = None
+    settings: dict[AnyText, AnyText] | None = None
     train_seed: int | None = None
     train_s: Amount | None = None
     tasks: list[AnyText] | None = None

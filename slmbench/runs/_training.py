@@ -15,6 +15,7 @@ from slmbench.schema import QuantizationSpec
 from slmbench.seal import check_seal, sealed
 
 _LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
+_LONGEST_WORD = 24
 _AGAIN = f"{AGAIN[TRAINING]}, or {WITHOUT}"
 
 
@@ -42,14 +43,33 @@ class LoraSettings(Part):
     rslora: whether they are scaled by the square root of the rank
     dora: whether lengths and directions of weights were trained apart
     lr_ratio: how much faster B learned than A; null for as fast
+    alpha: what they are scaled by, over the rank or its square root
+    dropout: the share of their inputs that a step leaves out
     """
 
     model_config = ConfigDict(extra="allow")
 
     rank: Count | None = None
+    alpha: Number | None = None
+    dropout: Number | None = None
     rslora: bool = False
     dora: bool = False
     lr_ratio: Number | None = None
+
+
+class OptimSettings(Part):
+    """How fast a training learned, as far as it is read again.
+
+    lr: the highest rate
+    batch: rows of a step
+    schedule: how the rate falls
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    lr: Number | None = None
+    batch: Count | None = None
+    schedule: str | None = None
 
 
 class PackingSettings(Part):
@@ -76,6 +96,7 @@ class TrainedSettings(Part):
     format: how prompts were written down
     quantization: how the base was packed
     lora: how low-rank adapters were made
+    optim: how fast it learned
     shots: worked examples that a prompt began with; null for as many as the task declares
     cot: how a chain of thought was trained; null for as the task declares
     rows: the first so many of each task alone; null for all
@@ -88,6 +109,7 @@ class TrainedSettings(Part):
     format: str = "plain"
     quantization: PackingSettings | None = None
     lora: LoraSettings | None = None
+    optim: OptimSettings | None = None
     shots: Count | None = None
     cot: str | None = None
     rows: Count | None = None
@@ -410,6 +432,25 @@ class TrainingRecord(Part):
         kinds = [kind for kind, on in (("rslora", lora.rslora), ("dora", lora.dora), ("lora+", lora.lr_ratio)) if on]
         # Each of these is a LoRA; `lora` alone says that it is a plain one.
         return ", ".join(([] if kinds and method == "lora" else [method]) + kinds)
+
+    def told(self) -> dict[str, str]:
+        """What trainings of one name and recipe may differ in, by words for people; as far as it is said."""
+        said, optim = self.settings, self.settings.optim or OptimSettings()
+        lora = said.lora or LoraSettings()
+        found = {
+            "variant": self.variant,
+            "format": said.format,
+            "lr": optim.lr,
+            "steps": self.steps,
+            "batch": optim.batch,
+            "rows": said.rows,
+            "alpha": lora.alpha,
+            "dropout": lora.dropout,
+            "schedule": optim.schedule,
+        }
+        # Anybody may have written the file: a text of any length is no word.
+        told = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in found.items()}
+        return {key: told[key] for key, value in found.items() if value is not None and len(told[key]) <= _LONGEST_WORD}
 
 
 def read_training(folder: str | os.PathLike[str]) -> TrainingRecord:

@@ -52,6 +52,19 @@ def test_a_digest_tells_apart_what_nothing_else_does(write_run, tmp_path) -> Non
     assert names(tmp_path) == ["nano + note (rank 16, 000001)", "nano + note (rank 16, 000002)", "nano + note (rank 8)"]
 
 
+def test_how_they_were_trained_tells_apart_what_has_one_name_and_recipe(write_run, tmp_path) -> None:
+    told = {"lr": "0.001", "steps": "20", "batch": "8"}
+    given = [told, told | {"lr": "0.01"}, told | {"lr": "0.01", "variant": "long"}, {}]
+    adapters(write_run, **{f"r{n}": {"adapter.recipe": "mine", "adapter.settings": one} for n, one in enumerate(given)})
+    words = "steps 20, batch 8"
+    assert names(tmp_path) == [
+        "nano + note",
+        f"nano + note (lr 0.001, {words})",
+        f"nano + note (lr 0.01, {words})",
+        f"nano + note (lr 0.01, {words}, variant long)",
+    ]
+
+
 @pytest.fixture
 def seeds(write_run, tmp_path):
     write_run("base", [0] * 40)

@@ -77,6 +77,12 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
     first = run()
     assert first.board is not None and {row.name for row in first.board.rows} == {"nano", "nano + note"}
     assert len(list((matrix / "out" / "runs").iterdir())) == 6
+    settings = {
+        tuple(sorted(run.record["adapter"]["settings"].items()))
+        for run in load_runs(matrix / "out")[0]
+        if run.record["adapter"]
+    }
+    assert len(settings) == 1 and {("steps", "2"), ("rows", "8"), ("batch", "2"), ("lr", "0.004")} <= {*settings.pop()}
     [evaluation] = [one.job for one in first.states if one.state == "blocked"]
     assert len(evaluation.makes) == 10 and JobBook("out/matrix").job(evaluation.key) == evaluation
     assert sorted(one.state for one in first.states) == ["blocked", "done", "done", "failed", "failed"]
@@ -257,6 +263,8 @@ def test_a_dry_run_shows_many_seeds_of_a_recipe_as_one_row(matrix: Path, capsys:
     said = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in said if line.startswith("train ")]
     assert [row[2:5] for row in rows] == [["6", "seeds", "6"]] * 2
+    assert rows[0][1].startswith("nano-quickstart+choice(steps=2,rows=8,batch=2,lr=1e+30,")
+    assert rows[1][1] == "nano-quickstart+note(steps=2,rows=8,batch=2),"
     assert [line.split()[1:4] for line in said if line.startswith("evaluate ")] == [["nano", "26", "52"]]
     assert said[-2:] == ["13 of 13 jobs, 38 results to make", "no past run tells of 13 jobs"]
     assert not (matrix / "o").exists()
