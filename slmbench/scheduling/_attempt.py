@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import socket
@@ -11,11 +12,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from pydantic import Field
 
 from slmbench.errors import FileError
-from slmbench.files import disk_errors, write_atomically, write_json
+from slmbench.files import write_atomically, write_json
 from slmbench.foreign import Amount, Count, Foreign, SchemaOne, decode_json, parse, plain_lines
 from slmbench.scheduling._job import Job
 from slmbench.visible import visible
@@ -51,19 +52,21 @@ class JobOutcome(Foreign, extra="forbid"):
 class JobStart:
     """One start of a job. at: seconds since 1970; host: the machine's name; pid: the process.
 
-    made: how many results it has by now, those that it found included. reached: how far the one that it makes had come
-    when this start found it, as steps of a training. lost: whether another machine has waited for a sign of it in vain.
+    made: how many results it has by now, those that it found included. keeps: a pattern, below the output folder, of
+    what the next one leaves as it goes on, as a training's checkpoints; '' for nothing. reached: the last of that, by
+    name, that this start found. lost: whether another machine has waited for a sign of it in vain.
     """
 
     at: float
     host: str
     pid: int
     made: int = 0
-    reached: int = 0
+    keeps: str = ""
+    reached: str = ""
     lost: bool = False
 
     @property
-    def progress(self) -> tuple[int, int]:
+    def progress(self) -> tuple[int, str]:
         """What is more if a job has come further."""
         return self.made, self.reached
 
@@ -73,7 +76,8 @@ class _StartLine(Foreign):
     host: str
     pid: Count
     made: Count = 0
-    reached: Count = 0
+    keeps: str = ""
+    reached: str = ""
     lost: bool = False
 
 
@@ -95,6 +99,24 @@ def starts_in(place: str) -> list[JobStart]:
         except FileError:
             found.append(JobStart(0.0, "?", 0))
     return found
+
+
+def counting(folder: str, starts: Sequence[JobStart]) -> list[JobStart]:
+    """Those of a job's starts that count towards its being given up: of those before the last none if it came further.
+
+    folder: of the bookkeeping. A start that was killed can't say itself how far it came; what it has kept does.
+    """
+    if len(starts) < 2 or not starts[-1].keeps:
+        return list(starts)
+    now = _last_kept(folder, starts[-1].keeps)
+    further = (starts[-1].made, now) > max(one.progress for one in starts)
+    return [evolve(starts[-1], reached=now)] if further else list(starts)
+
+
+def _last_kept(folder: str, keeps: str) -> str:
+    """The last name of what a pattern finds; '' if that is nothing."""
+    out = os.path.dirname(os.path.abspath(folder))
+    return max((os.path.basename(path) for path in glob.iglob(os.path.join(glob.escape(out), keeps))), default="")
 
 
 def lines_of(starts: Sequence[JobStart]) -> bytes:
@@ -143,11 +165,10 @@ def giving_signs(path: str) -> Iterator[None]:
 class JobAttempt:
     """A start of a job. It ends with `done` or `failed`; one that ends with neither was killed, and counts as that."""
 
-    def __init__(self, folder: str, place: str, job: Job) -> None:
-        """folder: of the bookkeeping. place: the job's folder."""
+    def __init__(self, folder: str, place: str, job: Job, earlier: Sequence[JobStart] = ()) -> None:
+        """folder: of the bookkeeping. place: the job's folder. earlier: starts that count."""
         self.folder, self.place, self.job = folder, place, job
-        self._mine = start_now()
-        self._earlier = starts_in(place)
+        self._mine, self._earlier = start_now(), list(earlier)
 
     @property
     def starts(self) -> int:
@@ -155,23 +176,20 @@ class JobAttempt:
         return len(self._earlier) + 1
 
     def begin(self) -> None:
-        with disk_errors(self._path), open(self._path, "ab") as file:
-            file.write(lines_of([self._mine]))
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomically(self._path, lines_of([*self._earlier, self._mine]))
 
     def went_on(self, made: int) -> None:
         """By now so many results are there, made or found."""
-        self._comes_to(made, 0)
+        self._comes_to(evolve(self._mine, made=made, keeps="", reached=""))
 
-    def goes_on_from(self, reached: int) -> None:
-        """An unfinished result is there as far as that, as steps of a training."""
-        self._comes_to(self._mine.made, reached)
+    def goes_on_from(self, keeps: str) -> None:
+        """The next result may be there in part. keeps: as in `JobStart`."""
+        self._comes_to(evolve(self._mine, keeps=keeps, reached=_last_kept(self.folder, keeps)))
 
-    def _comes_to(self, made: int, reached: int) -> None:
+    def _comes_to(self, mine: JobStart) -> None:
         """Writes down how far the job is. Starts that found it less far weren't in vain, and don't count any more."""
-        self._mine = JobStart(self._mine.at, self._mine.host, self._mine.pid, made, reached)
-        if self._mine.progress > max((one.progress for one in self._earlier), default=(0, 0)):
+        self._mine = mine
+        if self._mine.progress > max((one.progress for one in self._earlier), default=(0, "")):
             self._earlier = []
         write_atomically(self._path, lines_of([*self._earlier, self._mine]))
 

@@ -33,6 +33,7 @@ from slmbench.scheduling._attempt import (
     JobAttempt,
     JobOutcome,
     JobStart,
+    counting,
     giving_signs,
     last_lines,
     lines_of,
@@ -242,6 +243,7 @@ class JobBook:
         starts = self.starts(job.key)
         if self.is_running(job.key):
             return JobState(job, "running", len(starts), starts[-1].at, made=starts[-1].made)
+        starts = counting(self.folder, starts)
         if len(starts) >= MAX_STARTS:
             return JobState(job, "failed", len(starts), starts[-1].at, self._killed(job.key, starts))
         return JobState(job, "planned", len(starts))
@@ -287,11 +289,11 @@ class JobBook:
         # Not every network's folder has locks that reach another machine.
         self._wait_for_a_sign(job.key)
         with only_writer(os.path.join(place, ".lock")):
-            starts = self.starts(job.key)
+            starts = counting(self.folder, self.starts(job.key))
             if self.outcome(job.key) is None and len(starts) >= MAX_STARTS:
                 raise TooManyStarts(_said_killed(job.key, starts))
             self._take_back(job.key)
-            attempt = JobAttempt(self.folder, place, job)
+            attempt = JobAttempt(self.folder, place, job, starts)
             try:
                 attempt.begin()
                 with giving_signs(starts_path(place)):

@@ -42,12 +42,13 @@ class JobResults:
         self.places[key] = place
         self._attempt.went_on(len(self._wanted & self.places.keys()))
 
-    def goes_on_from(self, reached: int) -> None:
-        """The next result was begun by an earlier start. reached: how far it has come, as steps of a training.
+    def goes_on_from(self, keeps: str) -> None:
+        """The next result may be there in part, and goes on from that.
 
-        A start that brought one further doesn't count towards those after which a job is given up.
+        keeps: a pattern, below the output folder, of what it leaves as it goes on, whose last name is what it goes on
+        from. A start that left more than it found doesn't count towards those after which a job is given up.
         """
-        self._attempt.goes_on_from(reached)
+        self._attempt.goes_on_from(keeps)
 
 
 class Runner(Protocol):

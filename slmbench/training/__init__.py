@@ -2,7 +2,7 @@
 
 from slmbench.runs import read_training
 from slmbench.training._answer_losses import answer_losses
-from slmbench.training._folders import steps_kept
+from slmbench.training._folders import checkpoint_pattern
 from slmbench.training._held_out import HeldOutRows, held_out_rows, without_evaluated
 from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Preparation, prepare_training
@@ -16,11 +16,11 @@ __all__ = [
     "TrainingRow",
     "answer_losses",
     "check_parity",
+    "checkpoint_pattern",
     "held_out_rows",
     "prepare_training",
     "read_training",
     "seconds_per_token",
-    "steps_kept",
     "train_adapter",
     "without_evaluated",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -91,13 +92,13 @@ def _unfinished(place: str, name: str) -> Iterator[tuple[str, int]]:
             yield folder, step
 
 
-def steps_kept(out: str, name: str) -> int:
-    """How many steps the checkpoints hold of what isn't finished of an adapter, whatever its settings; 0 without any.
+def checkpoint_pattern(out: str, name: str) -> str:
+    """What finds the checkpoints of an adapter that isn't finished, whatever its settings; names sort as steps do.
 
     out: the folder that `adapters/` and `models/` are in.
     """
-    kinds = (os.path.join(out, kind) for kind in ("adapters", "models"))
-    return sum(step for place in kinds for _, step in _unfinished(place, name))
+    partial = f".{glob.escape(name)}-{'[0-9a-f]' * _SHORT}.partial"
+    return os.path.join(glob.escape(out), "*", partial, "checkpoints", "step-*")
 
 
 def refuse_foreign(folder: str) -> None:

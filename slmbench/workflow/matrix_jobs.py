@@ -36,7 +36,7 @@ def run_matrix_job(job: Job, results: JobResults) -> None:
 
 
 def _train(work: JsonObject, out: str, catalog: Catalog, results: JobResults) -> None:
-    from slmbench.training import steps_kept
+    from slmbench.training import checkpoint_pattern
     from slmbench.workflow.recipes import RecipeOptions, data_mode
     from slmbench.workflow.train import train_recipe
 
@@ -46,7 +46,7 @@ def _train(work: JsonObject, out: str, catalog: Catalog, results: JobResults) ->
     )
     recipe = options.recipe(training.recipe, catalog)
     for name, key in training.products:
-        results.goes_on_from(steps_kept(os.path.join(out, training.place), name))
+        results.goes_on_from(checkpoint_pattern(training.place, name))
         [folder] = train_recipe(
             recipe,
             catalog,
@@ -59,7 +59,7 @@ def _train(work: JsonObject, out: str, catalog: Catalog, results: JobResults) ->
 
 
 def _merge(work: JsonObject, out: str, catalog: Catalog, results: JobResults) -> None:
-    from slmbench.training import steps_kept
+    from slmbench.training import checkpoint_pattern
     from slmbench.workflow.merge import MergeAsked, make_merges, ready_merges
     from slmbench.workflow.recipes import RecipeOptions, data_mode
     from slmbench.workflow.train import train_recipe
@@ -72,7 +72,7 @@ def _merge(work: JsonObject, out: str, catalog: Catalog, results: JobResults) ->
     keys = dict(training.products)
     if recipe.train is not None:
         for name in recipe.adapters:
-            results.goes_on_from(steps_kept(place, name))
+            results.goes_on_from(checkpoint_pattern(training.place, name))
             [folder] = train_recipe(
                 recipe.train,
                 catalog,

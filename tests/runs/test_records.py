@@ -322,7 +322,9 @@ def test_every_field_of_a_record_is_described_and_every_part_is_closed() -> None
         for part in [schema, *schema.get("$defs", {}).values()]:
             assert all(field["description"] for field in part["properties"].values())
             # A recipe's own schema closes its settings.
-            assert part["additionalProperties"] is (part["title"] in ("TrainedSettings", "LoraSettings", "OptimSettings"))
+            assert part["additionalProperties"] is (
+                part["title"] in ("TrainedSettings", "LoraSettings", "OptimSettings")
+            )
     for model in every(_part.Part):
         fields = {field.alias or name for name, field in model.model_fields.items()}
         assert described(model).keys() == fields, model

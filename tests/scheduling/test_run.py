@@ -39,6 +39,7 @@ from slmbench.scheduling import (
     slurm_script,
 )
 from slmbench.scheduling._waiting import LOOKED_AT
+from slmbench.training import checkpoint_pattern
 from tests.scheduling.conftest import run_alone
 
 MakeJob = Callable[..., Job]
@@ -497,21 +498,26 @@ def test_a_job_of_several_processes_takes_as_many_workers_and_the_cores_of_each(
 
 def test_a_death_counts_only_if_the_job_came_no_further_since_the_one_before(book: JobBook, make_job: MakeJob) -> None:
     job = make_job("far", ["a", "b"])
+    checkpoints = Path(book.folder).parent / "trained" / "adapters" / f".far-{'0' * 12}.partial" / "checkpoints"
 
     def dies(*made: str, at: int = 0) -> tuple[str, int]:
+        """What becomes of a job that finds results, goes on, and is killed when it has kept so many steps."""
         with contextlib.suppress(RuntimeError), book.attempt(job) as attempt:
             results = JobResults(attempt)
             for key in made:
                 results.made(key, key)
-            results.goes_on_from(at)
+            results.goes_on_from(checkpoint_pattern("trained", "far"))
+            if at:
+                (checkpoints / f"step-{at:08}").mkdir(parents=True)
             raise RuntimeError  # As if it were killed: it has no end.
         state = book.state(job)
         return state.state, state.starts
 
-    for step in (0, 40, 80):  # Each start finds newer checkpoints than the one before.
+    assert dies() == ("planned", 1)
+    for step in (20, 40, 60):  # Each keeps more than the one before.
         assert dies(at=step) == ("planned", 1)
-    assert dies("a") == ("planned", 1)  # A result, whose checkpoints are gone.
-    assert dies("a", at=10) == ("planned", 1)
-    assert dies("a", at=10) == ("failed", 2)  # What is found is no news, or it would go on without end.
+    assert dies("a") == ("planned", 1)  # A result.
+    assert dies("a", at=90) == ("planned", 1)
+    assert dies("a") == ("failed", 2)  # What is found is no news, or it would go on without end.
     with pytest.raises(TooManyStarts, match="begun 2 times and killed each time"):
-        dies("a", at=90)
+        dies("a", at=99)
