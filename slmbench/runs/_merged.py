@@ -10,14 +10,8 @@ from pydantic import Field
 
 from slmbench.foreign import Amount, Count, Limits, read_object
 from slmbench.runs._part import CodePart, MergePart, Part, Sha256
-from slmbench.runs._training import (
-    PackingSettings,
-    TrainedBase,
-    TrainedSettings,
-    TrainedTask,
-    TrainingRecord,
-    read_training,
-)
+from slmbench.runs._settings import PackingSettings, TrainedSettings
+from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training
 from slmbench.runs._versions import AGAIN, MERGE, READS, WITHOUT, read_as, write_as
 from slmbench.seal import check_seal, sealed
 

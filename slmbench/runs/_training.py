@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from slmbench.foreign import Amount, Count, Limits, Number, read_object
 from slmbench.runs._part import CodePart, Part, Sha256
+from slmbench.runs._settings import LoraSettings, OptimSettings, PackingSettings, TrainedSettings
 from slmbench.runs._versions import AGAIN, READS, TRAINING, WITHOUT, read_as, write_as
 from slmbench.schema import QuantizationSpec
 from slmbench.seal import check_seal, sealed
@@ -34,86 +35,6 @@ class TrainedBase(Part):
     location: str
     revision: str | None = None
     twin: bool = False
-
-
-class LoraSettings(Part):
-    """How low-rank adapters were made, as far as it is read again.
-
-    rank: of their matrices
-    rslora: whether they are scaled by the square root of the rank
-    dora: whether lengths and directions of weights were trained apart
-    lr_ratio: how much faster B learned than A; null for as fast
-    alpha: what they are scaled by, over the rank or its square root
-    dropout: the share of their inputs that a step leaves out
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    rank: Count | None = None
-    alpha: Number | None = None
-    dropout: Number | None = None
-    rslora: bool = False
-    dora: bool = False
-    lr_ratio: Number | None = None
-
-
-class OptimSettings(Part):
-    """How fast a training learned, as far as it is read again.
-
-    lr: the highest rate
-    batch: rows of a step
-    schedule: how the rate falls
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    lr: Number | None = None
-    batch: Count | None = None
-    schedule: str | None = None
-
-
-class PackingSettings(Part):
-    """How a QLoRA base was packed.
-
-    type: of the four bits
-    double: whether the scales were packed, too
-    compute: dtype of the products
-    """
-
-    type: Literal["nf4", "fp4"] = "nf4"
-    double: bool = True
-    compute: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-
-    def spec(self) -> QuantizationSpec:
-        """As a base is loaded by it."""
-        return QuantizationSpec(type=self.type, double=self.double, compute=self.compute)
-
-
-class TrainedSettings(Part):
-    """The recipe as it was run; beside what is read again, all other settings of it.
-
-    method: lora, qlora or full
-    format: how prompts were written down
-    quantization: how the base was packed
-    lora: how low-rank adapters were made
-    optim: how fast it learned
-    shots: worked examples that a prompt began with; null for as many as the task declares
-    cot: how a chain of thought was trained; null for as the task declares
-    rows: the first so many of each task alone; null for all
-    max_tokens: what a row was cut to
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    method: str | None = None
-    format: str = "plain"
-    quantization: PackingSettings | None = None
-    lora: LoraSettings | None = None
-    optim: OptimSettings | None = None
-    shots: Count | None = None
-    cot: str | None = None
-    rows: Count | None = None
-    max_tokens: Count | None = None
 
 
 class TrainedTask(Part):
