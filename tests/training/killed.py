@@ -7,7 +7,7 @@ A case: {"name", "model", "adapter", "out", "overrides": [...], "kills": [step, 
 turn and then let go to its end. at: where in a step it is killed, after the optimiser's step, or between the writing
 and the renaming of a checkpoint; interrupt: it is sent Ctrl-C's signal after the step. disk_kb: in place of kills, the
 second training is on a disk of that size, which is then made larger; needs root, without which the result is null.
-Everything heavy is imported once, before the forks, and the memory of a case's step is forecast once; no tensor of
+Everything heavy is imported once, before the forks, and the memory of a case's steps is forecast once; no tensor of
 numbers is computed there.
 """
 
@@ -85,16 +85,19 @@ def run(case: dict[str, Any], out: str, kill: int | None) -> None:
 
 
 def forecast(case: dict[str, Any]) -> None:
-    """Goes through a case's step for its memory here, so that none of the processes that are forked has to."""
+    """Goes through a case's steps for their memory here, so that none of the processes that are forked has to."""
     from slmbench.catalog import default_catalog
     from slmbench.models import resolve_model
     from slmbench.recipe import load_recipe
+    from slmbench.training._forecast import calibrate
     from slmbench.training._prepare import prepare_training
+    from slmbench.training._team import Team
 
     catalog = default_catalog()
     recipe = load_recipe("nano-quickstart", catalog, (f"model={case['model']}", *case["overrides"]))
     source = resolve_model(case["model"], catalog)
-    prepare_training(recipe, case["adapter"], catalog, source)
+    prepared = prepare_training(recipe, case["adapter"], catalog, source)
+    calibrate(prepared.forecast, 0, prepared.largest_batch(0, Team()))
 
 
 def train_on_full_disk(case: dict[str, Any], out: str) -> dict[str, Any] | None:
@@ -174,8 +177,9 @@ def main() -> None:
     wholes: dict[str, dict[str, Any]] = {}
     for case in json.load(sys.stdin):
         killed = os.path.join(case["out"], "killed")
-        # Cases that differ in their kills alone have one training without any.
-        key = json.dumps([case["model"], case["adapter"], case["overrides"]])
+        # Cases that differ in kills and checkpoints alone have one training without any kill.
+        changes = [one for one in case["overrides"] if not one.startswith("checkpoint.")]
+        key = json.dumps([case["model"], case["adapter"], changes])
         if key not in wholes:
             forecast(case)
             whole = os.path.join(case["out"], "whole")
