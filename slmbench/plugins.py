@@ -33,12 +33,13 @@ class Plugin:
 
     `example(row) -> dict`: fields to add to a row (or to put in place of its own) before templates see it.
     `generate(split, index, seed) -> dict`: row number index of a generated split.
-    registered: the metrics, formats and loaders that it brings for its task.
+    registered: the metrics, formats and loaders that it brings for its task. sha256: of the file's bytes.
     """
 
     path: str
     module: ModuleType
     registered: tuple[Registered, ...] = ()
+    sha256: str = ""
 
     def has(self, hook: str) -> bool:
         return callable(getattr(self.module, hook, None))
@@ -80,6 +81,7 @@ def load_plugin(folder: str) -> Plugin | None:
         path = inside_folder(folder, "plugin.py")
     except ValueError as error:
         raise DeclarationError([Problem(shown(given), 0, 0, str(error))]) from error
+    sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     module = _executed(path, given)
     unknown = [
         (key, value.__code__.co_firstlineno)
@@ -94,7 +96,7 @@ def load_plugin(folder: str) -> Plugin | None:
     ]
     if near:
         raise DeclarationError(near)
-    return Plugin(given, module, tuple(_own(module, given)))
+    return Plugin(given, module, tuple(_own(module, given)), sha256)
 
 
 def load_plugins(catalog: Catalog) -> Registry:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -201,6 +203,22 @@ def test_generated_rows_come_from_the_hook_by_split_index_and_seed(tmp_path: Pat
     rows = fetch_rows(made, "test")
     assert [row["x"] for row in rows.rows] == ["test-0-7", "test-1-7", "test-2-7"]
     assert (rows.source, rows.revision) == ("generated", "seed-7")
+
+
+def test_generated_rows_are_made_once_and_again_if_the_file_or_the_seed_is_another(tmp_path: Path) -> None:
+    def rows(seed: int = 7) -> list[Any]:
+        spec = DatasetSpec(generated={"test": 2}, seed=seed)
+        return fetch_rows(Dataset("g", spec, str(tmp_path), load_plugin(str(tmp_path))), "test").rows
+
+    plugin = "calls = []\ndef generate(split, index, seed):\n    print('made')\n    return {'x': [index, seed]}\n"
+    (tmp_path / "plugin.py").write_text(plugin)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        first = rows()
+        first[0]["x"].clear()  # As a hook may: it has no part in what the next task sees.
+        assert rows() == [{"x": [0, 7]}, {"x": [1, 7]}] and printed.getvalue().count("made") == 2
+        assert rows(8) == [{"x": [0, 8]}, {"x": [1, 8]}]
+        (tmp_path / "plugin.py").write_text(plugin.replace("index, seed]", "seed]"))
+        assert rows() == [{"x": [7]}, {"x": [7]}]
 
 
 def test_generated_rows_without_a_hook_are_an_error(tmp_path: Path) -> None:

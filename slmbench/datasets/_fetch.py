@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+
+from attrs import field, frozen
 
 from slmbench.datasets._declared import Dataset, Row, Rows
 from slmbench.datasets._files import ROW_ENDINGS, read_rows
@@ -16,9 +20,11 @@ from slmbench.datasets._parts import chosen, parted, with_columns
 from slmbench.datasets._types import with_types
 from slmbench.errors import DataError, MissingData, UsageError, did_you_mean
 from slmbench.paths import mirror_dir, shown
-from slmbench.plugins import inside_folder
+from slmbench.plugins import Plugin, inside_folder
 from slmbench.schema import DatasetSpec
 
+REMEMBERED_ROWS = 10_000
+"""A generated split of no more rows than this isn't made again by the same process."""
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 
 
@@ -116,10 +122,36 @@ def _generated(dataset: Dataset, split: str, limit: int | None = None) -> Rows:
         raise DataError(f"data set {dataset.name!r} is generated, but plugin.py has no generate(split, index, seed)")
     assert spec.generated is not None
     n = spec.generated[split] if limit is None else min(limit, spec.generated[split])
-    rows = [without_nan(dataset.plugin.call("generate", split, index, spec.seed, row=index)) for index in range(n)]
+    plugin = dataset.plugin
+    if limit is None and n <= REMEMBERED_ROWS:
+        made = _remembered(_Generator(plugin.path, plugin.sha256, plugin), split, spec.seed, n)
+        rows = copy.deepcopy([*made])  # A hook may change the lists of its row.
+    else:
+        rows = [_made(plugin, split, spec.seed, index) for index in range(n)]
     where = f"{shown(dataset.plugin.path)}: generate({split!r}, ...)"
     rows = with_types(with_columns(rows, spec, where), spec.types, where)
     return Rows(dataset.name, split, "generated", f"seed-{spec.seed}", rows)
+
+
+def _made(plugin: Plugin, split: str, seed: int, index: int) -> Row:
+    row: Row = without_nan(plugin.call("generate", split, index, seed, row=index))
+    return row
+
+
+@frozen
+class _Generator:
+    """A plugin's `generate`, known by its file's place and bytes."""
+
+    path: str
+    sha256: str
+    plugin: Plugin = field(eq=False)
+
+
+# A process asks for the same rows again and again: adapters of a recipe, tasks of each evaluation. Not where a few are
+# asked for: `check` makes those twice.
+@lru_cache(maxsize=16)
+def _remembered(generator: _Generator, split: str, seed: int, n: int) -> tuple[Row, ...]:
+    return tuple(_made(generator.plugin, split, seed, index) for index in range(n))
 
 
 def _mirror_file(dataset: Dataset, split: str) -> str | None:

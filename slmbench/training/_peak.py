@@ -140,6 +140,7 @@ def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
             super().__init__()
             self.seen: dict[int, Any] = {}
             self.made: dict[object, list[tuple[Any, ...]]] = {}
+            self.views: dict[object, tuple[Any, ...]] = {}
 
         def ignore(self, tensor: Tensor) -> None:
             self._add(tensor, counted=False)
@@ -179,18 +180,27 @@ def _watch(fake_mode: FakeTensorMode) -> TorchDispatchMode:
             if made is not None:
                 new = [_fake(fake_mode, *one) for one in made]
                 return new[0] if len(func._schema.returns) == 1 else tuple(new)
+            if key is not None and (views := self.views.get(key)) is not None:
+                seen = [_view(fake_mode, tensors[number], *one) for number, *one in views[1]]
+                return views[0](seen) if views[0] is not None else seen[0]
             with fake_mode:
                 out = func(*args, **kwargs)
-            parts = out if isinstance(out, tuple) else (out,)
-            if (
-                key is not None
-                and len(parts) == len(func._schema.returns)
-                and all(type(p) is FakeTensor for p in parts)
-            ):
-                # What looks into another tensor's storage takes none of its own, and isn't made anew.
-                given = {id(tensor.untyped_storage()) for tensor in tensors}
-                if len(given | {id(part.untyped_storage()) for part in parts}) == len(given) + len(parts):
-                    self.made[key] = [(part.shape, part.stride(), part.dtype, part.fake_device) for part in parts]
+            parts = out if isinstance(out, (tuple, list)) else (out,)
+            if key is None or not all(type(part) is FakeTensor for part in parts):
+                return out
+            given = [id(tensor.untyped_storage()) for tensor in tensors]
+            held = [id(part.untyped_storage()) for part in parts]
+            apart = len({*given, *held}) == len({*given}) + len(parts)
+            if apart and len(parts) == len(func._schema.returns) and not isinstance(out, list):
+                self.made[key] = [(part.shape, part.stride(), part.dtype, part.fake_device) for part in parts]
+            elif {*held} <= {*given} and not func._schema.is_mutable:
+                # What looks into another tensor's storage takes none of its own.
+                looks = [(given.index(storage), part) for storage, part in zip(held, parts, strict=True)]
+                if not any(tensors[number] is part or tensors[number].dtype != part.dtype for number, part in looks):
+                    self.views[key] = (
+                        type(out) if parts is out else None,
+                        [(n, p.shape, p.stride(), p.storage_offset() - tensors[n].storage_offset()) for n, p in looks],
+                    )
             return out
 
         def _as_fake_where_float(self, tensor: Tensor) -> Tensor:
@@ -254,6 +264,16 @@ def _form(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return tuple(map(_form, value))
     return type(value), value
+
+
+def _view(mode: FakeTensorMode, of: Tensor, shape: Sequence[int], stride: Sequence[int], after: int) -> Tensor:
+    """A fake tensor that looks into the storage of another, so many numbers after where that one begins."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor, in_kernel_invocation_manager
+
+    with in_kernel_invocation_manager(mode):
+        seen = torch.as_strided(of, shape, stride, of.storage_offset() + after)
+    return FakeTensor(mode, seen, of.fake_device)
 
 
 def _fake(
