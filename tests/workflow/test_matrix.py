@@ -82,7 +82,7 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
         for run in load_runs(matrix / "out")[0]
         if run.record["adapter"]
     }
-    assert len(settings) == 1 and {("steps", "2"), ("rows", "8"), ("batch", "2"), ("lr", "0.004")} <= {*settings.pop()}
+    assert len(settings) == 1 and {("steps", "2"), ("rows", "8"), ("batch", "2"), ("lr", "0.008")} <= {*settings.pop()}
     [evaluation] = [one.job for one in first.states if one.state == "blocked"]
     assert len(evaluation.makes) == 10 and JobBook("out/matrix").job(evaluation.key) == evaluation
     assert sorted(one.state for one in first.states) == ["blocked", "done", "done", "failed", "failed"]
