@@ -163,8 +163,15 @@ def _hold_packages(record: JsonObject, found: Derived) -> None:
     packages, told = record.get("packages") or {}, str(record.get("engine_version") or "")
     for name, version in packages.items():
         for part in told.split("/"):
-            if part.startswith(f"{(plain := name.replace('_', '-'))}-") and part != f"{plain}-{version}":
+            engine = part.removeprefix(f"{name.replace('_', '-')}-")
+            if engine != part and not _is_same_version(str(version), engine):
                 found.faults.append((f"packages.{name}", version, f"as engine_version says, {part!r}"))
+
+
+def _is_same_version(one: str, other: str) -> bool:
+    """Whether two versions are of one build, as far as both tell: a wheel's metadata may leave out `+cu130`."""
+    (public, _, local), (other_public, _, other_local) = one.partition("+"), other.partition("+")
+    return public == other_public and (local == other_local or not local or not other_local)
 
 
 def derive_metrics(

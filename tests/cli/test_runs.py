@@ -162,6 +162,28 @@ def test_what_a_record_says_beside_its_values_is_held_to_the_samples(
     assert said in faults(out, capsys)[0]
 
 
+@pytest.mark.parametrize(
+    ("package", "engine", "is_held"),
+    [
+        ("2.13.0", "2.13.0+cu130", True),  # torch's wheel for CUDA leaves its build out of its metadata.
+        ("2.13.0+cpu", "2.13.0+cpu", True),
+        ("2.13.0+cpu", "2.13.0+cu130", False),
+        ("2.13.1", "2.13.0+cu130", False),
+    ],
+)
+def test_a_package_is_of_the_version_that_the_engine_says_with_its_build_as_far_as_both_tell(
+    package: str, engine: str, is_held: bool, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {
+        "code": {"version": "0.1", "commit": None, "dirty": None},
+        "packages": {"torch": package},
+        "engine_version": f"lm-eval-0.4.13/torch-{engine}",
+    }
+    rewrite(out / "runs" / "nano__nano_note__0123456789", facts)
+    said = f"field packages.torch is \"{package}\", has to be as engine_version says, 'torch-{engine}'"
+    assert any(said in fault for fault in faults(out, capsys)) != is_held
+
+
 def test_item_scores_that_disagree_are_named_by_item(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = out / "runs" / "nano__nano_note__0123456789"
     path = folder / "item_scores.parquet"
