@@ -15,7 +15,8 @@ ROWS_MADE_TWICE = 3
 def check_generator(task: Task, found: Findings) -> None:
     """Finds a `generate` that makes other rows the second time."""
     # The hook may keep a random state of its own; then an item can't be named by its number.
-    twice = [fetch_rows(task.dataset, task.spec.split, limit=ROWS_MADE_TWICE).rows for _ in range(2)]
+    n = min(ROWS_MADE_TWICE, (task.dataset.spec.generated or {})[task.spec.split])
+    twice = [fetch_rows(task.dataset, task.spec.split, limit=n).rows for _ in range(2)]
     if twice[0] != twice[1]:
         message = (
             "generate() makes different rows when called again; draw from random.Random(f'{seed}/{split}/{index}')"

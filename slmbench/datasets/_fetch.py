@@ -123,7 +123,7 @@ def _generated(dataset: Dataset, split: str, limit: int | None = None) -> Rows:
     assert spec.generated is not None
     n = spec.generated[split] if limit is None else min(limit, spec.generated[split])
     plugin = dataset.plugin
-    if limit is None and n <= REMEMBERED_ROWS:
+    if (limit is None or n < limit) and n <= REMEMBERED_ROWS:
         made = _remembered(_Generator(plugin.path, plugin.sha256, plugin), split, spec.seed, n)
         rows = copy.deepcopy([*made])  # A hook may change the lists of its row.
     else:
@@ -147,8 +147,8 @@ class _Generator:
     plugin: Plugin = field(eq=False)
 
 
-# A process asks for the same rows again and again: adapters of a recipe, tasks of each evaluation. Not where a few are
-# asked for: `check` makes those twice.
+# A process asks for the same rows again and again: adapters of a recipe, tasks of each evaluation. Not where only some
+# are asked for: `check` makes those twice.
 @lru_cache(maxsize=16)
 def _remembered(generator: _Generator, split: str, seed: int, n: int) -> tuple[Row, ...]:
     return tuple(_made(generator.plugin, split, seed, index) for index in range(n))

@@ -193,7 +193,8 @@ def test_show_prints_real_prompts_and_the_answer(capsys):
 
 
 def test_dry_run_says_what_would_be_trained_and_writes_nothing(tmp_path, capsys):
-    assert main(["train", "nano-quickstart", "--dry-run", "--set", "rows=40", "--out", str(tmp_path / "x")]) == 0
+    few = ["--adapter", "note", "--set", "rows=40", "--out", str(tmp_path / "x")]
+    assert main(["train", "nano-quickstart", "--dry-run", *few]) == 0
     assert "nano_note, 240 steps" in capsys.readouterr().out
     assert not (tmp_path / "x").exists()
 
