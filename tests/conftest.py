@@ -74,6 +74,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.setdefault("SLMBENCH_CACHE", str(shared / "cache"))
 
 
+def pytest_collection() -> None:
+    gc.disable()  # Tests' modules import torch and what is built on it, as `large_imports` has it.
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+
+
 _FEW_MODULES = 100
 _frozen_at = pytest.StashKey[int]()
 

@@ -35,7 +35,7 @@ from slmbench.evaluation._routed import Chosen, Routed
 from slmbench.evaluation._trained_format import PLAIN, format_remarks
 from slmbench.files import disk_errors
 from slmbench.formats import Format, load_format
-from slmbench.machine import code, hardware, packages, reset_peak_memory
+from slmbench.machine import code, hardware, large_imports, packages, reset_peak_memory
 from slmbench.models import LoadedModel
 from slmbench.paths import shown
 from slmbench.runs import OpenRun, Pool, Run, StoppedPart, finished_run
@@ -219,8 +219,9 @@ class _Asking:
 
     def ask(self, jobs: Sequence[TaskRun], places: Sequence[int] | None = None) -> JsonObject:
         """lm-eval's results. places: of the only job's items, those that are asked, in this order; None for all."""
-        import lm_eval
-        from lm_eval.tasks import TaskManager
+        with large_imports():
+            import lm_eval.evaluator
+            from lm_eval.tasks import TaskManager
 
         self.engine.places = {} if places is None else {jobs[0].task.name: places}
         seed = self.options.seed

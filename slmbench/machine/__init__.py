@@ -3,6 +3,7 @@
 from slmbench.machine.accelerator import Accelerator, accelerator, bitsandbytes_libraries
 from slmbench.machine.allocator import Freed, give_back_freed, treat_freed
 from slmbench.machine.facts import code, code_digest, gpus, hardware, packages, processors, usable_cores
+from slmbench.machine.imports import large_imports
 from slmbench.machine.memory import (
     available_bytes,
     is_out_of_memory,
@@ -24,6 +25,7 @@ __all__ = [
     "gpus",
     "hardware",
     "is_out_of_memory",
+    "large_imports",
     "packages",
     "peak_memory_bytes",
     "peak_vram_bytes",

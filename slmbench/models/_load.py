@@ -14,6 +14,7 @@ from slmbench.console import phase
 from slmbench.errors import OfflineError, SlmbenchError, UsageError
 from slmbench.foreign import read_object
 from slmbench.hub import use_cache_alone
+from slmbench.machine import large_imports
 from slmbench.models._digest import config_sha256, weights_sha256
 from slmbench.models._files import asked_by, check_files, check_json
 from slmbench.models._settled import Settled, of_head, settle, take_ends
@@ -65,9 +66,12 @@ def load_model(
     on a CPU and bfloat16 or float16 on a GPU. quantization: the linear layers are packed by bitsandbytes, but not the
     head. Raises OfflineError, UsageError for a model that is packed already, or SlmbenchError.
     """
-    with phase("importing torch, transformers"):
+    with phase("importing torch, transformers"), large_imports():
         import torch
         import transformers
+
+        # Names that are imported when they are first asked for.
+        assert transformers.AutoTokenizer and transformers.GenerationMixin
 
     tokenizer, notices = _tokenizer_of(source)
     settled = settled_config(source)

@@ -16,6 +16,7 @@ from slmbench.catalog import Catalog
 from slmbench.contamination import apply, contamination_of
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format, dated, load_format
+from slmbench.machine import large_imports
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
@@ -129,7 +130,7 @@ def prepare_training(
     if name not in spec.adapters:
         raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, spec.adapters)}")
     optim = recipe.optim_of(name)
-    with phases.phase("imports"):
+    with phases.phase("imports"), large_imports():
         import datasets  # noqa: F401
         import peft  # noqa: F401
         import torch

@@ -160,6 +160,7 @@ def result(out: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    gc.disable()
     import bitsandbytes  # noqa: F401
     import lm_eval.evaluator
     import lm_eval.models.huggingface  # noqa: F401
@@ -172,6 +173,7 @@ def main() -> None:
     import slmbench.training  # noqa: F401
 
     transformers.logging.set_verbosity_error()
+    gc.enable()
     gc.freeze()  # Else every child goes through all that was imported, again and again.
     results = {}
     wholes: dict[str, dict[str, Any]] = {}
