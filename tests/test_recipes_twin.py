@@ -175,7 +175,8 @@ def test_a_variant_trains_an_encoder_decoder_on_a_packed_base(tmp_path: Path) ->
 
 @pytest.mark.realdata
 def test_a_twin_takes_the_mirror_where_it_has_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "phi35-multitask", "--twin", "--out", str(tmp_path)]) == 0
+    few = ["--set", "optim.steps=1", "--set", "evaluation.limit=1"]
+    assert main(["run", "phi35-multitask", "--twin", *few, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().err
     assert "twin: web_search_summarization: golden rows stand in for test and train" in said
     assert "twin: gsm8k" not in said and "twin: ropes" not in said
