@@ -7,6 +7,7 @@ import itertools
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
@@ -22,6 +23,12 @@ _GPU_SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/
 
 def packages() -> dict[str, str]:
     """name -> version of the packages that a number may depend on."""
+    return dict(_versions(tuple(sys.path)))
+
+
+@lru_cache(maxsize=4)
+def _versions(places: tuple[str, ...]) -> Mapping[str, str]:
+    """Of the packages that are found in these places: every run, checkpoint and adapter tells of them."""
     found = {}
     for name in PACKAGES:
         try:

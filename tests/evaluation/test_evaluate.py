@@ -105,7 +105,7 @@ from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.models import load_model, resolve_model
 from slmbench.task import load_task
 model = load_model(resolve_model("nano", default_catalog()))
-evaluate_tasks(model, [load_task("nano_arithmetic")], EvaluationOptions(out=sys.argv[1], limit=60, batch=1))
+evaluate_tasks(model, [load_task("nano_arithmetic")], EvaluationOptions(out=sys.argv[1], limit=30, batch=1))
 """
 
 
@@ -133,15 +133,15 @@ def test_killed_evaluation_computes_only_what_is_missing(nano, tmp_path):
 
     with watching(count):
         (run,) = evaluate_tasks(
-            nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path), limit=60, batch=1)
+            nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path), limit=30, batch=1)
         )
     assert (
         run.record["cost"]["n_resumed"] >= len(kept) - 1
     )  # The torn last line, if the kill left one, is computed anew.
     assert run.record["status"] == "ok"
-    assert len(run.samples()) == 60
+    assert len(run.samples()) == 30
     (whole,) = evaluate_tasks(
-        nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path / "whole"), limit=60, batch=1)
+        nano, [load_task("nano_arithmetic")], EvaluationOptions(out=str(tmp_path / "whole"), limit=30, batch=1)
     )
     assert _outputs(run) == _outputs(whole)
 
