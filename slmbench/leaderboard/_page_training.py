@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from attrs import frozen
 
 from slmbench.console import say
-from slmbench.errors import SlmbenchError
+from slmbench.errors import FileError, SlmbenchError
+from slmbench.foreign import read_bytes
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.texts import count, duration, number
 from slmbench.models import read_adapter
@@ -18,6 +21,8 @@ from slmbench.runs import TRAINING, TrainedTask, TrainingRecord
 from slmbench.values import JsonObject
 
 POINTS_SHOWN = 160
+MOST_BYTES = 200_000_000
+"""Of a training.json: curves of a million steps."""
 _WIDTH, _HEIGHT = 340, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 8, 24
 
@@ -37,8 +42,8 @@ class _Curve:
 def training(runs: Iterable[ScoredRun]) -> JsonObject | None:
     """What the page draws of how a row's adapter was trained; None if its own training.json isn't beside the runs.
 
-    runs: of the row. An adapter is looked for in `adapters/` beside `runs/`, and shown only if its digest is the one
-    that was evaluated.
+    runs: of the row. An adapter is looked for in `adapters/` beside `runs/`, and among a matrix's trainings there, and
+    shown only if its digest is the one that was evaluated.
     """
     seen = set()
     for run in runs:
@@ -58,9 +63,8 @@ def _training_of(run: ScoredRun) -> TrainingRecord | None:
     # A name from a record leads nowhere else.
     if not isinstance(name, str) or name in ("", ".", "..") or name != os.path.basename(name) or "\0" in name:
         return None
-    place = run.folder.resolve().parent.parent / "adapters"
-    # One that another training has taken the place of is set aside beside it.
-    for folder in (place / name, *sorted(place.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 12}"))):
+    out = run.folder.resolve().parent.parent
+    for folder in (*_places(out / "adapters", name), *_places_of_a_matrix(out, name, digest)):
         try:
             if not (folder / TRAINING).is_file():
                 continue
@@ -71,6 +75,23 @@ def _training_of(run: ScoredRun) -> TrainingRecord | None:
         if found.sha256 == digest:
             return found.training
     return None
+
+
+def _places(adapters: Path, name: str) -> list[Path]:
+    """Where an adapter of that name is; one that another training has taken the place of is set aside beside it."""
+    return [adapters / name, *sorted(adapters.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 12}"))]
+
+
+def _places_of_a_matrix(out: Path, name: str, digest: object) -> Iterator[Path]:
+    """Those among a matrix's trainings whose record names the digest: each of many has an adapter of that name."""
+    if not isinstance(digest, str) or len(digest) != 64:
+        return
+    for adapters in sorted(out.glob("trained/*/seed-*/adapters")):
+        for folder in _places(adapters, name):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, FileError):
+                # Not parsed, nor its weights read: rows times trainings are looked at.
+                if digest.encode() in read_bytes(folder / TRAINING, MOST_BYTES):
+                    yield folder
 
 
 def _shown(training: TrainingRecord, curves: Sequence[_Curve]) -> JsonObject:

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
+from slmbench.leaderboard import _page_training, build_leaderboard, load_runs, write_leaderboard
 from slmbench.leaderboard._page_training import POINTS_SHOWN, _thinned, _ticks
 from slmbench.models import read_adapter
 from tests.leaderboard.conftest import read_page
@@ -54,19 +54,27 @@ def record(steps=60, tasks=("gsm8k", "ropes"), validation=True, every=10):
 def write_adapter(tmp_path):
     """write_adapter(name, training) -> its digest; the folder is where a training puts it."""
 
-    def write(name, training, root=tmp_path):
+    def write(name, training, root=tmp_path, rank=4):
         import numpy as np
         from safetensors.numpy import save_file
 
         folder = root / "adapters" / name
         folder.mkdir(parents=True)
         save_file({"lora_A": np.ones((4, 8), np.float32)}, folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
         text = training if isinstance(training, str) else json.dumps(training)
         (folder / "training.json").write_text(text)
         return read_adapter(str(folder)).sha256
 
     return write
+
+
+@pytest.fixture
+def read_weights(monkeypatch):
+    """The folders whose weights the page has read."""
+    folders = []
+    monkeypatch.setattr(_page_training, "read_adapter", lambda folder: folders.append(folder) or read_adapter(folder))
+    return folders
 
 
 @pytest.fixture
@@ -218,3 +226,28 @@ def test_an_adapter_that_was_set_aside_keeps_its_figure(write_run, write_adapter
     write_run("base", [0, 1] * 10)
     write_run("tuned", [1, 1] * 10, adapter="mixed", changes={"adapter.sha256": digest})
     assert [made and "120 steps" in made["in_short"] for made in trained().values()] == [True, None]
+
+
+def test_the_trainings_of_a_matrix_have_their_figures(write_run, write_adapter, trained, tmp_path, read_weights):
+    digests = {}
+    for rank, place in enumerate(("a/seed-0", "a/seed-1", "b/seed-0"), 1):
+        root = tmp_path / "trained" / place
+        digests[rank] = write_adapter("mixed", "{}", root, rank)
+        (root / "adapters" / "mixed" / "training.json").write_text(
+            json.dumps(record(steps=rank * 20) | {"sha256": digests[rank]})
+        )
+    for rank in (1, 2, 3):
+        write_run(
+            f"tuned-{rank}",
+            [1, 1] * 10,
+            adapter="mixed",
+            changes={"adapter.sha256": digests[rank], "adapter.rank": rank},
+        )
+    read_weights.clear()
+    assert sorted(made["in_short"].split(", ")[2] for made in trained().values()) == [
+        "20 steps",
+        "40 steps",
+        "60 steps",
+    ]
+    # Of many with one name, only the one that was evaluated is read whole.
+    assert len(read_weights) == 3
