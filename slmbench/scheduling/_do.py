@@ -14,6 +14,7 @@ from typing import Protocol
 
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
+from slmbench.interrupts import interruptible
 from slmbench.machine import is_out_of_memory, peak_memory_bytes, reset_peak_memory
 from slmbench.scheduling._attempt import JobAttempt, JobOutcome
 from slmbench.scheduling._book import JobBook
@@ -78,8 +79,11 @@ def do_job(book: JobBook, job: Job, runner: Runner) -> JobOutcome:
         results = JobResults(attempt)
         reset_peak_memory()
         try:
-            runner(job, results)
+            with interruptible() as interrupt:
+                runner(job, results)
         except Exception as error:
+            if interrupt:  # A library made another error of it, which says nothing of the job.
+                raise KeyboardInterrupt from error
             if not isinstance(error, SlmbenchError):
                 traceback.print_exc()
             return attempt.failed(_reason(error), results.places, peak_memory_bytes=_peak())

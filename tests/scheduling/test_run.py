@@ -31,6 +31,7 @@ from slmbench.scheduling import (
     _driver,
     _pool,
     _run,
+    do_job,
     in_order,
     job_from,
     logged,
@@ -494,6 +495,22 @@ def test_a_job_of_several_processes_takes_as_many_workers_and_the_cores_of_each(
     script = slurm_script([one], lambda key: ["do", key, "--out", "/MONKEYS/a $b"])
     assert "exec do \\${keys[\\$SLURM_ARRAY_TASK_ID]} --out '/MONKEYS/a \\$b'\n" in script
     assert "--cpus-per-task=8 " in slurm_script([one, two], lambda key: ["do", key], cores=4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_that_makes_another_error_of_an_interrupt_has_not_failed(
+    book: JobBook, make_job: MakeJob, number: signal.Signals
+) -> None:
+    def imports(job: Job, results: JobResults) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as error:  # As half-done imports do.
+            raise ImportError("cannot load module more than once per process") from error
+
+    job = make_job("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        do_job(book, job, imports)
+    assert (book.state(job).state, book.state(job).starts) == ("planned", 0)
 
 
 def test_a_death_counts_only_if_the_job_came_no_further_since_the_one_before(book: JobBook, make_job: MakeJob) -> None:
