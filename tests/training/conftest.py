@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -42,19 +43,39 @@ def small_t5(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def train():
-    """train(out, adapter, *overrides, **options) -> the folder; of the quickstart's recipe, with `quick` overrides."""
+QUICK = ("adapters.note.steps=4", "adapters.choice.steps=4", "adapters.multi.steps=4", "optim.batch=4", "rows=40")
+
+
+def _train(out, name, *overrides, **options):
     from slmbench.recipe import load_recipe
     from slmbench.training import train_adapter
 
-    quick = ("adapters.note.steps=4", "adapters.choice.steps=4", "adapters.multi.steps=4", "optim.batch=4", "rows=40")
+    catalog = default_catalog()
+    recipe = load_recipe("nano-quickstart", catalog, (*QUICK, *overrides))
+    source = resolve_model(recipe.spec.model, catalog)
+    return train_adapter(recipe, name, catalog, source, out=str(out), **options)
+
+
+@pytest.fixture
+def train():
+    """train(out, adapter, *overrides, **options) -> the folder; of the quickstart's recipe, with `quick` overrides."""
 
     def make(out, name, *overrides, **options):
-        catalog = default_catalog()
-        recipe = load_recipe("nano-quickstart", catalog, (*quick, *overrides))
-        source = resolve_model(recipe.spec.model, catalog)
-        return train_adapter(recipe, name, catalog, source, out=str(out), **options)
+        return _train(out, name, *overrides, **options)
 
-    make.quick = quick
+    make.quick = QUICK
     return make
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    _train(out, "note")
+    return out
+
+
+@pytest.fixture
+def note(_trained, tmp_path):
+    """The folder of what `train(tmp_path, "note")` makes, a copy of one training for all tests."""
+    shutil.copytree(_trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "adapters" / "note"

@@ -16,8 +16,8 @@ from slmbench.models import read_adapter
 from slmbench.training import checkpoint_pattern
 
 
-def test_finished_adapter_is_kept_and_a_changed_recipe_trains_anew(train, tmp_path):
-    folder = Path(train(tmp_path, "note"))
+def test_finished_adapter_is_kept_and_a_changed_recipe_trains_anew(train, note, tmp_path):
+    folder = note
     first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
     train(tmp_path, "note")
     assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == first
@@ -36,8 +36,8 @@ WITHOUT_EFFECT = (
 )
 
 
-def test_what_changes_no_weight_trains_nothing_anew(train, tmp_path):
-    folder = Path(train(tmp_path, "note"))
+def test_what_changes_no_weight_trains_nothing_anew(train, note, tmp_path):
+    folder = note
     first = (folder / "adapter_model.safetensors").stat().st_mtime_ns
     train(tmp_path, "note", *WITHOUT_EFFECT)
     assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == first
@@ -57,8 +57,8 @@ def _interrupt_at(step):
     return watching(advance)
 
 
-def test_interrupted_training_leaves_nothing_half_written_and_keeps_the_old_adapter(train, tmp_path):
-    folder = Path(train(tmp_path, "note"))
+def test_interrupted_training_leaves_nothing_half_written_and_keeps_the_old_adapter(train, note, tmp_path):
+    folder = note
     before = read_adapter(str(folder)).sha256
     with pytest.raises(KeyboardInterrupt), _interrupt_at(1):
         train(tmp_path, "note", "optim.lr=1e-3")
@@ -147,8 +147,8 @@ def test_a_checkpoint_that_is_not_wanted_is_not_gone_on_from(train, tmp_path, ho
         assert json.loads((Path(folder) / "training.json").read_text())["resumed_from"] == [2]
 
 
-def test_a_training_with_other_settings_sets_an_adapter_aside_and_going_back_puts_it_back(train, tmp_path, said):
-    folder = Path(train(tmp_path, "note"))
+def test_a_training_with_other_settings_sets_an_adapter_aside_and_going_back_puts_it_back(train, note, tmp_path, said):
+    folder = note
     first, made = read_adapter(str(folder)).sha256, (folder / "adapter_model.safetensors").stat().st_mtime_ns
     said.clear()
     assert train(tmp_path, "note", "optim.lr=1e-3") == str(folder)
@@ -170,8 +170,8 @@ def test_a_place_that_can_not_be_written_is_told_before_rows_are_read(train, tmp
         train(tmp_path / "file", "note")
 
 
-def test_a_result_whose_record_says_nothing_is_set_aside_too(train, tmp_path, said):
-    folder = Path(train(tmp_path, "note"))
+def test_a_result_whose_record_says_nothing_is_set_aside_too(train, note, tmp_path, said):
+    folder = note
     before = read_adapter(str(folder))
     record = json.loads((folder / "training.json").read_text())
     (folder / "training.json").write_text(json.dumps(record | {"identity_sha256": None, "record_sha256": None}))
@@ -182,8 +182,8 @@ def test_a_result_whose_record_says_nothing_is_set_aside_too(train, tmp_path, sa
     assert sum("was made with other settings, and is kept as" in line for line in said) == 1
 
 
-def test_a_result_that_was_damaged_is_made_anew_and_told(train, tmp_path, said):
-    folder = Path(train(tmp_path, "note"))
+def test_a_result_that_was_damaged_is_made_anew_and_told(train, note, tmp_path, said):
+    folder = note
     before = read_adapter(str(folder)).sha256
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
@@ -230,8 +230,8 @@ def test_what_no_training_has_written_is_not_replaced(train, tmp_path, there):
     assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["note"]
 
 
-def test_an_adapter_killed_in_its_swap_is_restored(train, tmp_path):
-    folder = Path(train(tmp_path, "note"))
+def test_an_adapter_killed_in_its_swap_is_restored(train, note, tmp_path):
+    folder = note
     digest = read_adapter(str(folder)).sha256
     folder.rename(folder.with_name(".note.old"))
     train(tmp_path, "note")

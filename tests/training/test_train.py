@@ -126,8 +126,8 @@ def test_a_validation_loss_that_is_no_number_is_told_as_what_it_is(train, tmp_pa
         train(tmp_path, "note", *overrides)
 
 
-def test_adapter_of_other_weights_is_refused(train, tmp_path):
-    folder = train(tmp_path, "note")
+def test_adapter_of_other_weights_is_refused(note, tmp_path):
+    folder = note
     path = Path(folder) / "training.json"
     record = json.loads(path.read_text()) | {"base_weights_sha256": "0" * 64, "record_sha256": None}
     path.write_text(json.dumps(record))
@@ -209,17 +209,17 @@ def _damage(folder, name, change):
         ("adapter_config.json", lambda data: data.replace(b'"r": 16', b'"r": 8'), "doesn't fit 'nano'"),
     ],
 )
-def test_damaged_adapters_are_refused(train, tmp_path, name, change, said):
-    folder = train(tmp_path, "note")
+def test_damaged_adapters_are_refused(note, tmp_path, name, change, said):
+    folder = note
     _damage(folder, name, change)
     with pytest.raises((UsageError, FileError), match=said):
         attach_adapter(_nano(), folder)
 
 
-def test_adapter_whose_tensors_match_nothing_is_refused(train, tmp_path):
+def test_adapter_whose_tensors_match_nothing_is_refused(note, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    folder = train(tmp_path, "note")
+    folder = note
     path = Path(folder) / "adapter_model.safetensors"
     save_file({key.replace("layers", "blocks"): tensor for key, tensor in load_file(path).items()}, path)
     with pytest.raises(UsageError, match="tensors differ in name or shape"):
