@@ -168,7 +168,9 @@ def _done(ready: ReadyMatrix, watch: Watcher | None, backend: Backend | None) ->
     plan, book = ready.plan, ready.book
     for job in ready.missing:
         state = book.state(job)
-        if state.state == "done" or (state.state == "failed" and plan.rerun == "failed"):
+        # What was done since it was planned, perhaps while this process waited for another one's end, stays done.
+        gone = state.state == "done" and not _has_made(state, plan.out)
+        if gone or (state.state == "failed" and plan.rerun == "failed"):
             book.forget(job.key)
     write_down(ready)
     with contextlib.ExitStack() as opened:
@@ -178,6 +180,12 @@ def _done(ready: ReadyMatrix, watch: Watcher | None, backend: Backend | None) ->
         if plan.max_jobs is None:
             states = _parts_of_blocked(ready, states, watch, backend)
     return states
+
+
+def _has_made(state: JobState, out: str) -> bool:
+    """Whether all that a job that is done has to make is there."""
+    made = {} if state.outcome is None else state.outcome.made
+    return all(key in made and os.path.exists(os.path.join(out, made[key])) for key in state.job.makes)
 
 
 def _parts_of_blocked(

@@ -47,12 +47,14 @@ class Here:
 
     def __init__(self, book: JobBook) -> None:
         self.book = book
+        self.begun: list[str] = []
         self.ended: list[EndedJob] = []
 
     def fits(self, job: Job) -> bool:
         return not self.ended
 
     def start(self, job: Job) -> None:
+        self.begun.append(job.key)
         do_job(self.book, job, run_matrix_job)
         self.ended.append(EndedJob(job.key))
 
@@ -109,8 +111,13 @@ def test_a_matrix_is_done_as_far_as_it_can_be_and_only_once(
     shutil.rmtree(runs[0])
     [left] = ready_matrix(plan, catalog).missing
     assert len(left.makes) == 1 and left.forecast.seconds is not None and left.forecast.memory_bytes is not None
+    planned = ready_matrix(plan, catalog)
     assert [one.state for one in run().states] == ["done", "done", "done"]
     assert [run.stat().st_mtime_ns for run in runs[1:]] == before[1:] and runs[0].is_dir()
+    # Nor is what another process has made since it was planned.
+    late = Here(planned.book)
+    assert [one.state for one in run_matrix(planned, catalog, backend=late).states] == ["done", "done", "done"]
+    assert late.begun == []
     # What the job had made before is not forgotten by its second outcome, which is of one result.
     assert ready_matrix(plan, catalog).missing == ()
 
