@@ -201,7 +201,8 @@ class JobAttempt:
         return self._end("done", made, None, peaks)
 
     def failed(self, reason: str, made: Mapping[str, str], **peaks: int | None) -> JobOutcome:
-        return self._end("failed", made, " ".join(visible(reason).split())[:2000], peaks)
+        lines = [" ".join(line.split()) for line in reason.splitlines()]
+        return self._end("failed", made, visible("; ".join(filter(None, lines)))[:2000], peaks)
 
     def _end(
         self,

@@ -497,6 +497,12 @@ def test_a_job_of_several_processes_takes_as_many_workers_and_the_cores_of_each(
     assert "--cpus-per-task=8 " in slurm_script([one, two], lambda key: ["do", key], cores=4)
 
 
+def test_the_reason_of_a_failure_is_one_line_that_is_safe_to_show(book: JobBook, make_job: MakeJob) -> None:
+    with book.attempt(make_job("fails")) as attempt:
+        outcome = attempt.failed("torn:  9 bytes\n\n  1 of 3 runs\tfailed \x1b[2J", {})
+    assert outcome.reason == "torn: 9 bytes; 1 of 3 runs failed \u241b[2J"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_job_that_makes_another_error_of_an_interrupt_has_not_failed(
     book: JobBook, make_job: MakeJob, number: signal.Signals
