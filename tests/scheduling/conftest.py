@@ -11,6 +11,7 @@ import pytest
 
 from slmbench.scheduling import (
     Backend,
+    EndedJob,
     Job,
     JobBook,
     JobForecast,
@@ -57,6 +58,31 @@ def run(job, results):
 """
 
 MakeJob = Callable[..., Job]
+
+
+class Counting:
+    """One job at a time, done at once by this process; counts how often it is asked what fits."""
+
+    def __init__(self, book: JobBook, room: int = 1) -> None:
+        self.book, self.room = book, room
+        self.asked = 0
+        self.ended: list[EndedJob] = []
+
+    def fits(self, job: Job) -> bool:
+        self.asked += 1
+        return len(self.ended) < 1 and (job.forecast.memory_bytes or 0) <= self.room
+
+    def start(self, job: Job) -> None:
+        with self.book.attempt(job) as attempt:
+            attempt.failed("no", {}) if job.work.get("fails") else attempt.done(dict.fromkeys(job.makes, "here"))
+        self.ended.append(EndedJob(job.key))
+
+    def wait(self, timeout_s: float) -> list[EndedJob]:
+        ended, self.ended = self.ended, []
+        return ended
+
+    def close(self) -> None:
+        pass
 
 
 def run_alone(jobs: Iterable[Job], book: JobBook, backend: Backend, watch: Watcher | None = None) -> list[JobState]:
