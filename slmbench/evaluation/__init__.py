@@ -2,7 +2,7 @@
 
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._evaluate import evaluate_tasks, try_tasks
-from slmbench.evaluation._failed import TaskFailure, TasksFailed, settled, told_if_cut_short
+from slmbench.evaluation._failed import TaskFailure, TasksFailed, made_and_failed, settled, told_if_cut_short
 from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import refuse_unscorable
 from slmbench.evaluation._options import EvaluationOptions, require_engine
@@ -29,6 +29,7 @@ __all__ = [
     "format_remarks",
     "format_trained_in",
     "items_sha256",
+    "made_and_failed",
     "needs_rows",
     "refuse_unscorable",
     "require_engine",

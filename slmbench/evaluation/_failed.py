@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import frozen
 
@@ -50,6 +50,16 @@ def _lines_of(failures: Sequence[TaskFailure]) -> list[str]:
     for one in failures:
         alike.setdefault((one.who, str(one.error)), []).append(one.task)
     return [f"{', '.join(tasks)} of {who} failed: {said}" for (who, said), tasks in alike.items()]
+
+
+def made_and_failed(evaluate: Callable[[], Sequence[Run]]) -> tuple[list[Run], TasksFailed | None]:
+    """The runs of an evaluation, and what failed beside them. Raises TasksFailed if there is none."""
+    try:
+        return list(evaluate()), None
+    except TasksFailed as error:
+        if not error.runs:
+            raise
+        return error.runs, error
 
 
 @contextlib.contextmanager

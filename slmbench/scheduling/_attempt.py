@@ -9,13 +9,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from attrs import asdict, evolve, frozen
 from pydantic import Field
 
-from slmbench.errors import FileError
+from slmbench.errors import FileError, SlmbenchError
 from slmbench.files import write_atomically, write_json
 from slmbench.foreign import Amount, Count, Foreign, SchemaOne, decode_json, parse, plain_lines
 from slmbench.scheduling._job import Job
@@ -144,14 +144,14 @@ def last_lines(path: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def giving_signs(path: str) -> Iterator[None]:
-    """For the length of the block a thread gives a sign of life every SIGN_S: a file's time of change."""
+def giving_signs(sign: Callable[[], None]) -> Iterator[None]:
+    """For the length of the block a thread gives a sign of life every SIGN_S. One that can't be given is left out."""
     ended = threading.Event()
 
     def give() -> None:
         while not ended.wait(SIGN_S):
-            with contextlib.suppress(OSError):
-                os.utime(path)
+            with contextlib.suppress(OSError, SlmbenchError):
+                sign()
 
     signs = threading.Thread(target=give, daemon=True)
     signs.start()

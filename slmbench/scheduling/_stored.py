@@ -8,7 +8,6 @@ import secrets
 import socket
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,7 +17,7 @@ from slmbench.console import say
 from slmbench.errors import FileError, SlmbenchError
 from slmbench.files import json_bytes
 from slmbench.foreign import Amount, Count, Foreign, decode_json, parse
-from slmbench.scheduling._attempt import LOST_S, SIGN_S, JobAttempt
+from slmbench.scheduling._attempt import LOST_S, JobAttempt, giving_signs
 from slmbench.scheduling._book import JobBook
 from slmbench.scheduling._do import do_job, logged, runner_of
 from slmbench.scheduling._driver import gives_sign
@@ -77,7 +76,7 @@ class StoredJobs:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The store for this process alone, as one that gives out jobs. Raises SlmbenchError if another one does."""
-        token, ended = secrets.token_hex(8), threading.Event()
+        token = secrets.token_hex(8)
         other = self._driver()
         if other is not None and self._is_alive(other):
             raise SlmbenchError(
@@ -89,19 +88,10 @@ class StoredJobs:
         found = self._driver()
         if found is None or found.token != token:
             raise SlmbenchError(f"{self.store.shown()}: another process has begun to give out jobs with it just now")
-
-        def give_signs() -> None:
-            while not ended.wait(SIGN_S):
-                with contextlib.suppress(SlmbenchError):
-                    self._sign(token)
-
-        signs = threading.Thread(target=give_signs, daemon=True)
-        signs.start()
         try:
-            yield
+            with giving_signs(lambda: self._sign(token)):
+                yield
         finally:
-            ended.set()
-            signs.join()
             with contextlib.suppress(SlmbenchError):
                 self.store.remove(DRIVER)
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine, told_if_cut_short
+from slmbench.evaluation import EvaluationOptions, made_and_failed, refuse_unscorable, require_engine, told_if_cut_short
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
@@ -81,13 +81,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
     )
     if spec.evaluation.limit is not None:
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged, and ranked among themselves")
-    failed: TasksFailed | None = None
-    try:
-        runs = evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan)
-    except TasksFailed as error:
-        runs, failed = error.runs, error
-        if not runs:
-            raise
+    runs, failed = made_and_failed(lambda: evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan))
     with told_if_cut_short(() if failed is None else failed.failures):
         board, page, faulty = rank(
             [run.folder for run in runs],

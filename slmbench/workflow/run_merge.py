@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
-from slmbench.evaluation import EvaluationOptions, TasksFailed, refuse_unscorable, require_engine, told_if_cut_short
+from slmbench.evaluation import EvaluationOptions, made_and_failed, refuse_unscorable, require_engine, told_if_cut_short
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
 from slmbench.merge_recipe import MergeRecipe
@@ -90,13 +90,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
     used = [name for name in recipe.spec.inputs if any(name in recipe.inputs_of(one) for one in ready.merges.merges)]
     inputs = [ready.merges.folders[name] for name in used]
     folders = dict.fromkeys([*inputs, *trained, *(one.folder for one in made)])
-    failed: TasksFailed | None = None
-    try:
-        runs = evaluate_plan(_evaluation(ready, tuple(folders)), ready.tasks, catalog)
-    except TasksFailed as error:
-        runs, failed = error.runs, error
-        if not runs:
-            raise
+    runs, failed = made_and_failed(lambda: evaluate_plan(_evaluation(ready, tuple(folders)), ready.tasks, catalog))
     with told_if_cut_short(() if failed is None else failed.failures):
         board, page, faulty = rank(
             [run.folder for run in runs],
