@@ -39,6 +39,7 @@ FILES = {
     "merge": "registry/recipes/NAME.yaml, with kind: merge",
     "suite": "registry/suites/NAME.yaml",
     "matrix": "GRID.yaml, a file of your own",
+    "format": "registry/formats/NAME.yaml",
 }
 
 

@@ -50,17 +50,23 @@ class Catalog:
         return [path for root in self.roots for path in sorted(_files(os.path.join(root, "plugins"), ".py"))]
 
     def headers(self, kind: str) -> list[Header]:
-        """What plugins register of a kind, by their text alone: of roots, packages, and tasks, of each for itself."""
+        """What plugins register of a kind, by their text alone: of roots, packages, and tasks, of each for itself.
+
+        Formats that are declared as data stand before them.
+        """
         tasks = [os.path.join(os.path.dirname(path), "plugin.py") for path in self.files("tasks").values()]
         paths_there = [*self.plugin_files(), *(one.path for one in self.plugin_modules if one.path), *tasks]
-        return [header for path in paths_there for header in headers(path) if header.kind == kind]
+        declared = self.files("formats") if kind == "format" else {}
+        found = [Header(kind, name, summary_of(path), "", path, 1) for name, path in declared.items()]
+        return found + [header for path in paths_there for header in headers(path) if header.kind == kind]
 
     def origin(self, path: str) -> str:
         """Whose a registered thing is, for a person, by its file; '' stands for slmbench's own."""
         package = next((one for one in self.plugin_modules if one.path == path), None)
         if package is not None:
             return f"package {package.package} {package.version}"
-        return paths.shown(path) if path else "slmbench"
+        bundled = os.path.join(paths.bundled_root(), "")
+        return "slmbench" if not path or path.startswith(bundled) else paths.shown(path)
 
     def files(self, kind: str) -> dict[str, str]:
         """name -> YAML file, sorted by name. Raises DeclarationError if a name is defined twice."""
@@ -119,7 +125,7 @@ class Catalog:
                 inner, own = os.path.join(root, "tasks"), os.path.join(root, "task.yaml")
                 found += [own] if os.path.isfile(own) else []
                 found += _task_files(inner if os.path.isdir(inner) else root)
-        elif kind in FILE_KINDS:
+        elif kind in (*FILE_KINDS, "formats"):
             for root in roots:
                 found += _yaml_files(os.path.join(root, "registry", kind))
         else:

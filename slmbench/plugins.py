@@ -15,6 +15,7 @@ from types import ModuleType
 
 from attrs import frozen
 
+from slmbench.blocks import block_format, block_header
 from slmbench.catalog import Catalog
 from slmbench.console import say
 from slmbench.errors import DeclarationError, HookError, Problem, SlmbenchError, did_you_mean
@@ -100,12 +101,13 @@ def load_plugin(folder: str) -> Plugin | None:
 
 
 def load_plugins(catalog: Catalog) -> Registry:
-    """What the catalog's own plugin files and installed packages register; runs them, each once.
+    """What the catalog's own plugin files and installed packages register; runs them, each once. And formats of YAML.
 
     One that fails, is not Python, or has a name that is there already is said on stderr, and is in `refusals`: it stops
     what needs its names, and nothing else.
     """
-    there = (*catalog.plugin_files(), *(one.path for one in catalog.plugin_modules))
+    declared = catalog.files("formats").values()
+    there = (*declared, *catalog.plugin_files(), *(one.path for one in catalog.plugin_modules))
     stamps = tuple((path, os.stat(path).st_mtime_ns) for path in there if os.path.isfile(path))
     return _registry(stamps, tuple(catalog.plugin_modules))
 
@@ -118,6 +120,9 @@ def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, .
     for path, _ in files:
         try:
             package = of_packages.get(path)
+            if path.endswith(".yaml"):
+                good = good.joined([block_format(path)])
+                continue
             module = _imported(package) if package is not None else _executed(os.path.realpath(path), path)
             good = good.joined(_own(module, path))
         except SlmbenchError as error:
@@ -125,7 +130,8 @@ def _registry(files: tuple[tuple[str, int], ...], modules: tuple[PluginModule, .
             for line in first:
                 say(f"warning: {line}")
             say(f"warning: {last}; what {shown(path)} registers can't be used")
-            names = frozenset((header.kind, header.name) for header in headers(path))
+            promised = [block_header(path, "")] if path.endswith(".yaml") else headers(path)
+            names = frozenset((header.kind, header.name) for header in promised)
             refusals.append(Refusal(path, names, error))
     return Registry(good, refusals)
 

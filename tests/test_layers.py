@@ -40,6 +40,7 @@ LAYERS: dict[str, int] = {
     "prints": 1,
     "templates": 2,
     "nano": 3,
+    "blocks": 3,
     "plugins": 4,
     "twins": 4,
     "formats": 4,

@@ -12,7 +12,7 @@ from slmbench.values import JsonObject
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-DECLARED = ("recipe", "merge", "task", "model", "dataset", "suite", "matrix")
+DECLARED = ("recipe", "merge", "task", "model", "dataset", "suite", "matrix", "format")
 RECORDS = ("run", "sample", "training", "merged", "leaderboard")
 """What is written: `run.json`, a line of `samples.jsonl`, `training.json`, `merge.json`, `leaderboard.json`."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,6 +45,7 @@ def specs() -> dict[str, type[BaseModel]]:
         "dataset": schema.DatasetSpec,
         "suite": schema.SuiteSpec,
         "matrix": schema.GridSpec,
+        "format": schema.BlocksSpec,
         "run": runs.RunRecord,
         "sample": runs.SampleRecord,
         "training": runs.TrainingRecord,

@@ -51,7 +51,7 @@ def command(
     as_json: bool,
 ) -> None:
     catalog = default_catalog()
-    if kind in KINDS:
+    if kind in KINDS and not (kind == "format" and name in catalog.files("formats")):
         _show_registered(kind, name, catalog, as_json)
         return
     from slmbench.recipe import Recipe, dump_spec
@@ -157,6 +157,8 @@ def _spec(kind: str, path: str) -> object:
     document = read_yaml(path)
     if kind == "model":
         return schema.parse(schema.ModelSpec, document)
+    if kind == "format":
+        return schema.parse(schema.BlocksSpec, document)
     return schema.parse(schema.DatasetSpec if kind == "dataset" else schema.SuiteSpec, document)
 
 

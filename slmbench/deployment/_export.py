@@ -151,7 +151,7 @@ def _layout(trained: Trained, tokenizer: Tokenizer, tasks: list[Task]) -> tuple[
     turns = turns_of(trained.format, tokenizer, asking)
     if asking.system and turns.system is None:
         told.append("the model's chat template has no system message, and the tasks' one is left out")
-    if trained.format.turns and tokenizer.chat_template:
+    if trained.format.template_of is not None and tokenizer.chat_template:
         if "strftime_now" in tokenizer.chat_template:
             told.append(f"the chat template writes today's date; training, evaluation and TEMPLATE have {TODAY} there")
         spaced = trained.format.render(Prompt("  x  "), tokenizer).text
@@ -205,7 +205,8 @@ def _write(
     write_model(partial, merged.model, tokenizer)
     if to != "merged":
         copy_pieces(partial, trained)
-        chat = chat_template_of(tokenizer) if trained.format.turns else tokenizer.chat_template
+        by_template = trained.format.template_of is not None
+        chat = chat_template_of(tokenizer) if by_template else tokenizer.chat_template
         bos = _begins_with_bos(trained, tokenizer)
         make_readable_elsewhere(partial, tokenizer, chat_template=chat, begins_with_bos=bos)
     info = merged.base.adapter

@@ -2,6 +2,7 @@
 
 from slmbench.schema._base import Spec, parse, plain_name
 from slmbench.schema._dataset import ColumnType, DatasetSpec, HoldoutSpec, ReadSpec
+from slmbench.schema._format import BlocksSpec
 from slmbench.schema._grid import GridExclusionSpec, GridRecipeSpec, GridSpec
 from slmbench.schema._merge import (
     MergeInputSpec,
@@ -37,6 +38,7 @@ from slmbench.schema._task import (
 
 __all__ = [
     "AdapterSpec",
+    "BlocksSpec",
     "CheckpointSpec",
     "CodeSpec",
     "ColumnType",

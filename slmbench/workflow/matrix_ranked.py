@@ -126,7 +126,7 @@ def _walked(
 def _declared(catalog: Catalog) -> list[str]:
     """Files and folders of all that is declared: a task's with what its plugin imports and the rows that it has."""
     found = [os.path.dirname(path) for path in catalog.files("tasks").values()]
-    found += [path for kind in FILE_KINDS for path in catalog.files(kind).values()]
+    found += [path for kind in (*FILE_KINDS, "formats") for path in catalog.files(kind).values()]
     found += [os.path.join(root, "plugins") for root in catalog.roots]
     for module in catalog.plugin_modules:
         # A package's whole folder, as its modules import each other. A module that is a file stands for itself.

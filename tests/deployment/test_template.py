@@ -7,10 +7,12 @@ import itertools
 import pytest
 from transformers import AutoTokenizer
 
+from slmbench.catalog import default_catalog
 from slmbench.deployment import Asking, go_template, modelfile, turns_of
 from slmbench.errors import SlmbenchError
 from slmbench.formats import load_format
 from slmbench.formats.chat import TODAY
+from slmbench.plugins import load_plugins
 from tests.deployment.ollama import parse_modelfile, run_go_template
 
 CHATTED = ("llama-3.2-1b-instruct", "phi-3.5-mini-instruct", "tinyllama-1.1b-chat", "qwen2.5-0.5b", "nano")
@@ -47,6 +49,17 @@ def test_a_modelfile_carries_the_template_unchanged(model, tokenizer_of):
     assert dict(found)["template"] == go_template(turns)
     assert dict(found)["system"] == "Be\nkind."
     assert found[0] == ("from", ".")
+
+
+def test_blocks_that_are_declared_as_data_become_a_template_too(tokenizer_of):
+    instruction = load_format("instruction", load_plugins(default_catalog()))
+    turns = turns_of(instruction, tokenizer_of("tinyllama-1.1b-chat"), Asking())
+    template = go_template(turns)
+    said = [("user", "A?"), ("assistant", "B"), ("user", "C?")]
+    shown = [{"role": role, "content": content} for role, content in said]
+    assert run_go_template(template, shown) == (
+        "### Instruction:\nA?\n\n### Response:\nB\n\n### End\n\n### Instruction:\nC?\n\n### Response:\n"
+    )
 
 
 @pytest.fixture

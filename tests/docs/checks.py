@@ -25,6 +25,7 @@ from slmbench.formats import format_names
 from slmbench.merge_recipe import load_merge_recipe
 from slmbench.models._source import refuse_unknown
 from slmbench.paths import bundled_root
+from slmbench.plugins import load_plugins
 from slmbench.recipe import load_recipe
 from slmbench.schema import parse
 from slmbench.workflow.recipes import is_merge_recipe
@@ -94,7 +95,7 @@ class Page:
         # NAME, TASK, [PATHS...]: whoever reads has their own.
         if name.isupper() or name in self.made.get(kind, ()):
             return None
-        there = format_names() if kind == "formats" else list(self.catalog.files(kind))
+        there = format_names(load_plugins(self.catalog)) if kind == "formats" else list(self.catalog.files(kind))
         return None if name in there else f"no {name!r} among {kind}"
 
     def shell(self, block: Block) -> Iterator[str]:
