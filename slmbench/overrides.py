@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from slmbench.errors import DeclarationError, Problem
 from slmbench.values import JsonObject
 from slmbench.yamlfile import Document, Location, parse_yaml
+
+# Of each pair a recipe has one.
+_LENGTHS = ("optim.steps", "optim.epochs")
+_EITHER = (_LENGTHS, ("evaluation.suite", "evaluation.tasks"))
+_OWN_LENGTHS = ("steps", *_LENGTHS)
+"""How long an adapter of its own is trained."""
 
 
 def assign(data: JsonObject, path: Sequence[str], value: object) -> str | None:
@@ -40,6 +48,44 @@ def assignments_of(overrides: Sequence[str] | Mapping[str, object], blame: str) 
     if problems:
         raise DeclarationError(problems)
     return found
+
+
+def with_room(document: Document, changes: Mapping[str, object]) -> Document:
+    """A recipe without what changes, dotted path -> value, put something else in the place of.
+
+    Steps take the place of epochs, a suite that of tasks, and the other way round; what is given for all takes that of
+    what adapters have of their own.
+    """
+    data: Any = copy.deepcopy(document.data)
+    coming = {path for path, value in changes.items() if value is not None}
+    for pair in _EITHER:
+        if len(coming.intersection(pair)) == 1:
+            _take_out(data, pair)
+    of_all = {leaf for path, value in changes.items() for leaf in _leaves(path, value)}
+    if of_all.intersection(_LENGTHS):
+        of_all |= {*_OWN_LENGTHS}
+    adapters = data.get("adapters") if isinstance(data, dict) else None
+    for name, adapter in adapters.items() if isinstance(adapters, dict) else ():
+        own = {f"adapters.{name}.{path}" for path in _OWN_LENGTHS}
+        _take_out(adapter, of_all | ({*_OWN_LENGTHS} if coming.intersection(own) else set()))
+    return Document(document.path, data, document.marks)
+
+
+def _take_out(block: object, paths: Iterable[str]) -> None:
+    for path in paths:
+        outer, _, key = path.rpartition(".")
+        inner = block.get(outer) if isinstance(block, dict) and outer else block
+        if isinstance(inner, dict) and (outer or key == "steps"):
+            inner.pop(key, None)
+
+
+def _leaves(path: str, value: object) -> Iterator[str]:
+    """The dotted paths of the settings that a value at a path gives."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}", inner)
+    else:
+        yield path
 
 
 def told_of_overrides(data: object, assignments: Sequence[tuple[str, str, object]], blame: str) -> Document:

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.headers import own_headers
-from slmbench.overrides import assign, assignments_of, locations, told_of_overrides
+from slmbench.overrides import assign, assignments_of, locations, told_of_overrides, with_room
 from slmbench.runs import canonical_sha256
-from slmbench.schema import EvaluationSpec, OptimSpec, RecipeSpec, SuiteSpec, parse
+from slmbench.schema import EvaluationSpec, OptimSpec, RecipeSpec, RowsSpec, SuiteSpec, parse
 from slmbench.values import JsonObject
 from slmbench.yamlfile import Document, Location, read_yaml
 
@@ -28,8 +28,6 @@ _WITHOUT_EFFECT = {
 KINDS = ("train", "merge")
 _NOT_IN_VARIANTS = ("variants", "sweep", "kind")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
-# Of each pair a recipe has one.
-_EITHER = (("optim.steps", "optim.epochs"), ("evaluation.suite", "evaluation.tasks"))
 _LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoint", "launch", "evaluation")
 
 TWIN_ROWS = 24
@@ -50,13 +48,16 @@ class Recipe:
     spec: RecipeSpec
     variant: str | None = None
 
-    def optim_of(self, adapter: str) -> OptimSpec:
-        """The optimisation of one adapter: the recipe's, with the adapter's own number of steps.
+    def spec_of(self, adapter: str) -> RecipeSpec:
+        """The spec with what one adapter has of its own in `lora` and `optim`.
 
-        A number of steps or epochs that `--set`, a variant or a sweep gives for all takes the place of both.
+        What `--set`, a variant or a sweep gives for all takes the place of what adapters have.
         """
-        steps = self.spec.adapters[adapter].steps
-        return self.spec.optim if steps is None else self.spec.optim.model_copy(update={"steps": steps, "epochs": None})
+        return self.spec.for_adapter(adapter)
+
+    def optim_of(self, adapter: str) -> OptimSpec:
+        """The optimisation of one adapter."""
+        return self.spec_of(adapter).optim
 
     def digest_of(self, adapter: str, *, seed: bool = True) -> str:
         """sha256 of everything in the recipe that one adapter's weights depend on; seed: its seed, too.
@@ -64,14 +65,14 @@ class Recipe:
         Not of the other adapters, nor of the evaluation, nor of settings that only watch, save or guard a training.
         What `on_contamination` leaves of the rows is in the rows, which identify an adapter too.
         """
-        spec = self.spec
+        spec = self.spec_of(adapter)
         left_out = _WITHOUT_EFFECT | ({"lora"} if spec.method == "full" else set()) | (set() if seed else {"seed"})
         settings = spec.model_dump(mode="json", exclude=left_out)
         tasks = list(spec.adapters[adapter].tasks)
         if spec.mixing is not None:
             shares = settings["mixing"]["weights"]
             settings["mixing"]["weights"] = {task: shares[task] for task in tasks if task in shares}
-        return canonical_sha256([settings, self.optim_of(adapter).model_dump(mode="json"), tasks])
+        return canonical_sha256([settings, spec.optim.model_dump(mode="json"), tasks])
 
     def evaluation_tasks(self, catalog: Catalog) -> list[str]:
         """The names of the tasks that base and adapters are scored on."""
@@ -109,26 +110,33 @@ class Recipe:
         twin; if it is given, rows may be twice as long, as the twin's small vocabulary makes more tokens of a text.
         """
         spec, twin = self.spec, self.spec.model_dump(mode="json")
-        twin["rows"] = _at_most(TWIN_ROWS, spec.rows)
+        if isinstance(spec.rows, RowsSpec):
+            twin["rows"]["n"] = min(TWIN_ROWS, spec.rows.n)
+        else:
+            twin["rows"] = _at_most(TWIN_ROWS, spec.rows)
         twin["max_tokens"] = min(2 * spec.max_tokens, context_tokens or spec.max_tokens)
         twin["log_every_steps"] = min(2, spec.log_every_steps)
         twin["checkpoint"]["every_steps"] = min(3, spec.checkpoint.every_steps)
-        twin["optim"] |= {
-            "steps": _at_most(TWIN_STEPS, spec.optim.steps),
-            "epochs": None,
-            "batch": min(TWIN_BATCH, spec.optim.batch),
-            "warmup_steps": min(2, spec.optim.warmup_steps),
-            "plateau_patience": 0,
-        }
+        twin["optim"] = _twin_optim(twin["optim"])
+        twin["optim"]["steps"] = _at_most(TWIN_STEPS, spec.optim.steps)
         for name, adapter in spec.adapters.items():
             if adapter.steps is not None:
                 twin["adapters"][name]["steps"] = min(TWIN_STEPS, adapter.steps)
+            if adapter.optim is not None:
+                twin["adapters"][name]["optim"] = _twin_optim(twin["adapters"][name]["optim"])
         if spec.validation is not None:
             # Of a handful of golden rows, one can be spared.
             twin["validation"] = {"rows": 1, "every_steps": min(2, spec.validation.every_steps)}
         twin["evaluation"] |= twin_cuts(spec.evaluation)
         twin["sweep"] = {key: values[:2] for key, values in spec.sweep.items()}
         return evolve(self, spec=_sound(Document(self.path, twin, {}), None))
+
+
+def _twin_optim(optim: JsonObject) -> JsonObject:
+    """The keys of an `optim` that are there, as a twin has them: few steps instead of epochs, of few rows."""
+    most = {"steps": TWIN_STEPS, "batch": TWIN_BATCH, "warmup_steps": 2, "plateau_patience": 0}
+    cut = {key: min(most[key], value) for key, value in optim.items() if key in most and value is not None}
+    return optim | cut | ({"epochs": None} if "epochs" in optim else {})
 
 
 def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, variant: str | None = None) -> Recipe:
@@ -353,23 +361,7 @@ def no_setting(key: str) -> str | None:
 
 
 def _with_room(document: Document, changes: Mapping[str, object]) -> Document:
-    """The document without what changes put something else in the place of.
-
-    Steps take the place of epochs, a suite that of tasks, and the other way round; a length for all takes that of the
-    lengths that adapters have of their own.
-    """
-    data: Any = copy.deepcopy(document.data)
-    coming = {dotted_path(key) for key, value in changes.items() if value is not None}
-    for pair in _EITHER:
-        block = data.get(pair[0].partition(".")[0]) if isinstance(data, dict) else None
-        if len(coming.intersection(pair)) == 1 and isinstance(block, dict):
-            for path in pair:
-                block.pop(path.partition(".")[2], None)
-    if coming.intersection(_EITHER[0]) and isinstance(data, dict) and isinstance(data.get("adapters"), dict):
-        for adapter in data["adapters"].values():
-            if isinstance(adapter, dict):
-                adapter.pop("steps", None)
-    return Document(document.path, data, document.marks)
+    return with_room(document, {dotted_path(key): value for key, value in changes.items()})
 
 
 def _override(document: Document, assignments: Sequence[tuple[str, str, object]], blame: str) -> Document:

@@ -9,6 +9,7 @@ from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DeclarationError, UsageError
 from slmbench.models import resolve_model
 from slmbench.recipe import dotted_path, dump_spec, load_recipe, load_suite, suite_tasks
+from slmbench.schema import RowsSpec
 
 RECIPE = """\
 summary: s
@@ -44,6 +45,64 @@ def test_an_adapters_own_steps_take_the_place_of_the_recipes_length(recipe: str)
     loaded = load_recipe(recipe, default_catalog())
     assert (loaded.optim_of("a").steps, loaded.optim_of("a").epochs) == (7, None)
     assert (loaded.optim_of("b").steps, loaded.optim_of("b").epochs) == (None, 2)
+
+
+OWN = RECIPE.replace(
+    "b: {tasks: [nano_note, nano_choice]}",
+    "b: {tasks: [nano_note, nano_choice], optim: {lr: 2e-5, steps: 9}, lora: {targets: [q_proj]}}",
+)
+
+
+def test_an_adapter_has_settings_of_its_own_key_by_key(recipe: str) -> None:
+    Path(recipe).write_text(OWN + "lora: {rank: 4, targets: all-linear}\n")
+    loaded = load_recipe(recipe, default_catalog())
+    a, b = loaded.spec_of("a"), loaded.spec_of("b")
+    assert (a.optim.lr, a.lora.targets, a.optim.steps) == (5e-3, "all-linear", 7)
+    assert (b.optim.lr, b.lora.targets, b.lora.rank, b.optim.batch) == (2e-5, ["q_proj"], 4, 8)
+    # Its steps take the place of the recipe's epochs.
+    assert (b.optim.steps, b.optim.epochs) == (9, None)
+    assert yaml.safe_load(dump_spec(loaded.spec))["adapters"]["b"]["optim"] == {"lr": 2e-5, "steps": 9}
+    null = load_recipe(recipe, default_catalog(), ["adapters.b.lora.targets=null"])
+    assert (null.spec_of("b").lora.targets, null.spec_of("a").lora.targets) == (None, "all-linear")
+
+
+def test_what_is_given_for_all_takes_the_place_of_what_adapters_have(recipe: str) -> None:
+    Path(recipe).write_text(OWN + "variants: {v: {lora.targets: [v_proj]}}\n")
+    catalog = default_catalog()
+
+    def b(*overrides: str, variant: str | None = None):
+        return load_recipe(recipe, catalog, overrides, variant=variant).spec_of("b")
+
+    assert b("optim.lr=1e-3").optim.lr == b("optim={lr: 1e-3}").optim.lr == b("lr=1e-3").optim.lr == 1e-3
+    assert b("optim.lr=1e-3", "adapters.b.optim.lr=4e-3").optim.lr == 4e-3
+    assert b("optim.lr=1e-3").lora.targets == ["q_proj"]
+    assert b(variant="v").lora.targets == ["v_proj"]
+    assert b("optim.epochs=2").optim.epochs == 2
+    assert b("optim.epochs=2").optim.steps is None
+    # Its own length takes the place of its own, however it is said.
+    assert load_recipe(recipe, catalog, ["adapters.a.optim.steps=3"]).optim_of("a").steps == 3
+    assert b("adapters.b.steps=3").optim.steps == 3
+    # Replaced by the same for all, nothing of its own is left: it is the same training.
+    same = load_recipe(recipe, catalog, ["optim.lr=2e-5", "optim.steps=9", "lora.targets=[q_proj]"])
+    assert same.digest_of("b") == load_recipe(recipe, catalog).digest_of("b")
+
+
+def test_a_twin_cuts_what_adapters_have_of_their_own(recipe: str) -> None:
+    Path(recipe).write_text(
+        OWN.replace("steps: 9", "epochs: 3, batch: 64, warmup_steps: 50") + "rows: {n: 3000, seed: 42}\n"
+    )
+    twin = load_recipe(recipe, default_catalog()).for_twin()
+    optim = twin.optim_of("b")
+    assert (optim.steps, optim.epochs, optim.batch, optim.warmup_steps, optim.lr) == (6, None, 4, 2, 2e-5)
+    assert twin.spec.rows == RowsSpec(n=24, seed=42)
+
+
+def test_settings_of_their_own_change_the_digest_of_that_adapter_alone(recipe: str) -> None:
+    plain = load_recipe(recipe, default_catalog())
+    for override in ("adapters.b.optim.lr=1e-4", "adapters.b.lora.rank=2"):
+        other = load_recipe(recipe, default_catalog(), [override])
+        assert other.digest_of("a") == plain.digest_of("a")
+        assert other.digest_of("b") != plain.digest_of("b")
 
 
 def test_an_adapters_digest_depends_on_its_own_part_alone(recipe: str) -> None:

@@ -34,24 +34,28 @@ def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, plan: Ru
     from slmbench.training import prepare_training
 
     source = resolve_model(recipe.spec.model, catalog, twin=plan.options.twin)
-    rate: float | None = None
+    rates: dict[str, float | None] = {}
     loaded: dict[str, Task] = {}  # What several adapters are trained or held on is read once.
-    for number, name in enumerate(names):
+    for name in names:
         prepared = prepare_training(recipe, name, catalog, source, data=plan.options.data_mode, loaded=loaded)
-        if number == 0:
-            rate = _rate(recipe, prepared)
+        # What a token takes depends on little else, and each look loads the base.
+        lora = prepared.spec.lora
+        alike = repr((lora.targets, lora.dora, prepared.spec.optim.gradient_checkpointing))
+        if alike not in rates:
+            rates[alike] = _rate(prepared)
+        rate = rates[alike]
         _print_plan(recipe, name, prepared, plan.out)
         if rate is not None:
             seconds = rate * prepared.plan.realised(prepared.rows)["tokens"]
             show(f"  time, steps alone: about {duration(seconds)}, give or take a third (a few micro-batches measured)")
 
 
-def _rate(recipe: Recipe, prepared: Preparation) -> float | None:
+def _rate(prepared: Preparation) -> float | None:
     from slmbench.training import seconds_per_token
 
     try:
         with phase("time of a step"):
-            return seconds_per_token(recipe, prepared)
+            return seconds_per_token(prepared)
     except SlmbenchError as error:
         say(f"note: how long it takes was not measured: {error}")
         return None
@@ -59,7 +63,8 @@ def _rate(recipe: Recipe, prepared: Preparation) -> float | None:
 
 def _print_plan(recipe: Recipe, name: str, prepared: Preparation, out: str) -> None:
     plan = prepared.as_json()
-    spec, optim, mixed = recipe.spec, recipe.optim_of(name), plan["mixture"]
+    spec, mixed = prepared.spec, plan["mixture"]
+    optim = spec.optim
     tasks = ", ".join(spec.adapters[name].tasks)
     show(f"{shown(trained_folder(recipe, name, out))}: {plan['model']} on {tasks}, {plan['steps']} steps")
     rank = "all weights" if spec.method == "full" else f"{spec.method}, rank {spec.lora.rank}"

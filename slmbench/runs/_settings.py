@@ -64,6 +64,17 @@ class PackingSettings(Part):
         return QuantizationSpec(type=self.type, double=self.double, compute=self.compute)
 
 
+class RowsSettings(Part):
+    """Rows that were drawn of each task.
+
+    n: how many
+    seed: by which
+    """
+
+    n: Count
+    seed: Count
+
+
 class TrainedSettings(Part):
     """The recipe as it was run; beside what is read again, all other settings of it.
 
@@ -74,7 +85,7 @@ class TrainedSettings(Part):
     optim: how fast it learned
     shots: worked examples that a prompt began with; null for as many as the task declares
     cot: how a chain of thought was trained; null for as the task declares
-    rows: the first so many of each task alone; null for all
+    rows: the first so many of each task alone, or so many drawn by a seed; null for all
     max_tokens: what a row was cut to
     """
 
@@ -87,5 +98,5 @@ class TrainedSettings(Part):
     optim: OptimSettings | None = None
     shots: Count | None = None
     cot: str | None = None
-    rows: Count | None = None
+    rows: Count | RowsSettings | None = None
     max_tokens: Count | None = None

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from slmbench.foreign import Amount, Count, Limits, Number, read_object
 from slmbench.runs._part import CodePart, Part, Sha256
-from slmbench.runs._settings import LoraSettings, OptimSettings, PackingSettings, TrainedSettings
+from slmbench.runs._settings import LoraSettings, OptimSettings, PackingSettings, RowsSettings, TrainedSettings
 from slmbench.runs._versions import AGAIN, READS, TRAINING, WITHOUT, read_as, write_as
 from slmbench.schema import QuantizationSpec
 from slmbench.seal import check_seal, sealed
@@ -364,7 +364,7 @@ class TrainingRecord(Part):
             "lr": optim.lr,
             "steps": self.steps,
             "batch": optim.batch,
-            "rows": said.rows,
+            "rows": f"{said.rows.n} by seed {said.rows.seed}" if isinstance(said.rows, RowsSettings) else said.rows,
             "alpha": lora.alpha,
             "dropout": lora.dropout,
             "schedule": optim.schedule,

@@ -21,6 +21,7 @@ from slmbench.schema._recipe import (
     LoraSpec,
     QuantizationSpec,
     RecipeSpec,
+    RowsSpec,
     SuiteSpec,
     ValidationSpec,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "QuantizationSpec",
     "ReadSpec",
     "RecipeSpec",
+    "RowsSpec",
     "Spec",
     "SuiteSpec",
     "TaskSpec",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from slmbench.schema._base import Misfits, Name, Spec
+from slmbench.schema._changes import Changes, changed, changes_to
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._task import CotMode
 
@@ -40,17 +42,44 @@ class QuantizationSpec(Spec):
     compute: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 
+if TYPE_CHECKING:
+    LoraChanges = Changes
+    OptimChanges = Changes
+else:
+    LoraChanges = changes_to(LoraSpec, "What one adapter has in place of the recipe's `lora`, key by key.")
+    OptimChanges = changes_to(OptimSpec, "What one adapter has in place of the recipe's `optim`, key by key.")
+_LENGTHS = ("steps", "epochs")
+
+
 class AdapterSpec(Spec):
-    """One adapter: the tasks it is trained on together, and what differs from the recipe's `optim`."""
+    """One adapter: the tasks it is trained on together, and what differs from the recipe's `lora` and `optim`.
+
+    steps: the same as `optim: {steps: N}`.
+    """
 
     tasks: list[Name] = Field(min_length=1)
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    lora: LoraChanges | None = None
+    optim: OptimChanges | None = None
 
     @model_validator(mode="after")
-    def _no_repeats(self) -> AdapterSpec:
+    def _fitting(self) -> AdapterSpec:
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("a task is listed twice")
+        given: dict[str, Any] = {} if self.optim is None else self.optim.given()
+        lengths = [f"optim.{key}" for key in _LENGTHS if given.get(key) is not None]
+        lengths = (["steps"] if self.steps is not None else []) + lengths
+        if len(lengths) > 1:
+            said = " and ".join(map(repr, lengths))
+            raise ValueError(f"{said} both say how long to train; keep one")
         return self
+
+
+class RowsSpec(Spec):
+    """n rows of each task's train split, drawn by a seed: those of datasets' `shuffle(seed=seed).select(range(n))`."""
+
+    n: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=2**63)
 
 
 class ValidationSpec(Spec):
@@ -108,10 +137,11 @@ class RecipeSpec(Spec):
     """A recipe. shots: worked examples in every prompt; cot: chain of thought; None for what each task declares.
 
     method: what is trained; full is all weights, for models of a few million. quantization: of `qlora`, NF4 by default.
-    rows: at most so many training rows a task. max_tokens: longer rows are cut, counted and shown. packing: batches are
-    filled to `batch * max_tokens` tokens with whole rows that don't see each other. variants: named overrides, as
-    `--set` takes them, chosen with `--variant`. sweep: key -> values that `slmbench sweep` tries, all with all; a key
-    is a dotted path, or a setting's own name where that is one setting's alone.
+    rows: the first so many training rows of a task, or so many drawn by a seed. max_tokens: longer rows are cut,
+    counted and shown. packing: batches are filled to `batch * max_tokens` tokens with whole rows that don't see each
+    other. variants: named overrides, as `--set` takes them, chosen with `--variant`. sweep: key -> values that
+    `slmbench sweep` tries, all with all; a key is a dotted path, or a setting's own name where that is one setting's
+    alone.
     """
 
     # Not written out: what recipes said before there were two kinds of them stays as it was.
@@ -130,7 +160,7 @@ class RecipeSpec(Spec):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     shots: int | None = Field(default=None, ge=0, le=100)
     cot: CotMode | None = None
-    rows: int | None = Field(default=None, ge=1)
+    rows: Annotated[int, Field(ge=1)] | RowsSpec | None = None
     max_tokens: int = Field(default=512, ge=8)
     validation: ValidationSpec | None = None
     checkpoint: CheckpointSpec = CheckpointSpec()
@@ -143,6 +173,13 @@ class RecipeSpec(Spec):
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
     evaluation: EvaluationSpec
 
+    def for_adapter(self, name: str) -> RecipeSpec:
+        """The recipe as it is for one adapter: `lora` and `optim` with what the adapter has of its own in them."""
+        own = self.adapters[name]
+        optim = self.optim if own.steps is None else self.optim.model_copy(update={"steps": own.steps, "epochs": None})
+        settings = {"lora": changed(self.lora, own.lora), "optim": changed(optim, own.optim, _LENGTHS)}
+        return self.model_copy(update=settings)
+
     @model_validator(mode="after")
     def _fitting(self) -> RecipeSpec:
         faults: list[tuple[tuple[str | int, ...], str]] = []
@@ -150,13 +187,23 @@ class RecipeSpec(Spec):
         for task in self.mixing.weights if self.mixing else ():
             if task not in trained:
                 faults.append((("mixing", "weights", task), f"no adapter is trained on {task!r}"))
-        if self.optim.schedule == "plateau" and self.validation is None:
-            faults.append((("optim", "schedule"), "'plateau' follows the validation loss; declare `validation`"))
+        faults += self._unvalidated()
         if self.method != "qlora" and self.quantization is not None:
             faults.append((("quantization",), f"goes with `method: qlora`; this one is {self.method!r}"))
         if faults:
             raise Misfits(faults)
         return self
+
+    def _unvalidated(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Where a plateau is asked for that nothing shows."""
+        if self.validation is not None:
+            return
+        said = "'plateau' follows the validation loss; declare `validation`"
+        if self.optim.schedule == "plateau":
+            yield ("optim", "schedule"), said
+        for name, adapter in self.adapters.items():
+            if adapter.optim is not None and adapter.optim.given().get("schedule") == "plateau":
+                yield ("adapters", name, "optim", "schedule"), said
 
 
 class SuiteSpec(Spec):

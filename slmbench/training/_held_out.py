@@ -96,19 +96,25 @@ def held_out_rows(
         said = "has" if len(unknown) == 1 else "have"
         say(f"note: {', '.join(unknown)} {said} no training.json: that it has not seen these rows is taken on trust")
 
-    def rows_of(split: str, limit: int | None) -> list[TrainingRow]:
+    def rows_of(split: str, limit: int | None, seed: int | None = None) -> list[TrainingRow]:
         require_rows([(task, split)])
         there = evolve(task, spec=task.spec.model_copy(update={"train_split": split}))
-        taken = take_rows(there, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture)
+        taken = take_rows(
+            there, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture, seed=seed
+        )
         return taken.rows
 
+    def seen_in(split: str) -> set[str]:
+        return {row.prompt_sha256 for limit, seed in read for row in rows_of(split, limit, seed)}
+
     enough = _ENOUGH * wanted
-    read = [_read_rows(record) for record in own.values()]
-    most = None if None in read else max([0, *(n for n in read if n is not None)])
+    read = {_read_rows(record) for record in own.values()}
+    # Rows that were drawn lie anywhere.
+    most = None if any(n is None or seed is not None for n, seed in read) else max([0, *(n or 0 for n, _ in read)])
     for split in VALIDATION_SPLITS:
         apart = split in task.dataset.spec.split_names and split not in (task.spec.split, train)
         if apart and not _golden(task, split):
-            seen = {row.prompt_sha256 for row in rows_of(train, most)} if own and train is not None else set[str]()
+            seen = seen_in(train) if train is not None else set[str]()
             rows = [row for row in rows_of(split, enough) if row.prompt_sha256 not in seen]
             return _held(task, split, rows, f"split {split!r}")
     if train is None or train == task.spec.split:
@@ -119,9 +125,10 @@ def held_out_rows(
     rows = rows_of(train, None if most is None else most + enough)
     if not own:
         return _held(task, train, rows, f"split {train!r}, on which nothing here was trained")
-    seen = {row.prompt_sha256 for row in (rows_of(train, most) if most is not None else rows)}
+    seen = {row.prompt_sha256 for row in rows} if (None, None) in read else seen_in(train)
     if kept := [row for row in rows if row.prompt_sha256 not in seen]:
-        return _held(task, train, kept, f"split {train!r} after the first {most:,} rows, which are all that was read")
+        first = "without the rows that were drawn" if most is None else f"after the first {most:,} rows"
+        return _held(task, train, kept, f"split {train!r} {first}, which are all that was read")
     aside = [set(record.tasks[task.name].validation_prompts) for record in own.values()]
     kept = [row for row in rows if all(prompt_digest(row) in prompts for prompts in aside)]
     if kept:
@@ -141,13 +148,15 @@ def held_out_rows(
     )
 
 
-def _read_rows(record: TrainingRecord) -> int | None:
-    """How many rows of each task a training read at most; None for all."""
-    if record.settings.rows is None:
-        return None
+def _read_rows(record: TrainingRecord) -> tuple[int | None, int | None]:
+    """(how many rows of each task a training read at most, None for all; the seed that drew them, None if none did)."""
+    said = record.settings.rows
+    if said is None:
+        return None, None
+    n, seed = (said, None) if isinstance(said, int) else (said.n, said.seed)
     validation = (record.settings.model_extra or {}).get("validation")
     aside = validation.get("rows") if isinstance(validation, dict) else 0
-    return record.settings.rows + (aside if type(aside) is int else 0)
+    return n + (aside if type(aside) is int else 0), seed
 
 
 def _golden(task: Task, split: str) -> bool:

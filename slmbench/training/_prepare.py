@@ -20,13 +20,13 @@ from slmbench.machine import large_imports
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
-from slmbench.schema import LoraSpec, RecipeSpec
+from slmbench.schema import LoraSpec, RecipeSpec, RowsSpec
 from slmbench.task import Settings, Task, formats_of, load_task, require_rows, training_needs
 from slmbench.training._budget import check_budget
 from slmbench.training._forecast import forecast_memory
 from slmbench.training._mixing import Plan, plan_batches
 from slmbench.training._refusals import refuse_impossible
-from slmbench.training._rows import TrainingRow, mixture, split_validation, take_rows
+from slmbench.training._rows import TrainingRow, mixture, refuse_too_few, split_validation, take_rows
 from slmbench.training._team import Team
 from slmbench.values import Config, JsonObject, Tokenizer
 
@@ -68,12 +68,14 @@ class Phases:
 
 @frozen(eq=False)
 class Preparation:
-    """A training before its model is loaded. rows: those trained on; validation: those kept aside, in no step.
+    """A training before its model is loaded. spec: with what the adapter has of its own.
 
+    rows: those trained on; validation: those kept aside, in no step.
     dropped: task -> reason -> rows left out. identity: sha256 of the settings that matter and of the rows, not of the
     base's weights. forecast: of each process; None in those beside the first.
     """
 
+    spec: RecipeSpec
     source: ModelSource
     style: Format
     tokenizer: Any
@@ -126,10 +128,11 @@ def prepare_training(
     team: None if this process isn't one of several that train together.
     Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError if rows are evaluated too.
     """
-    spec, phases = recipe.spec, phases or Phases(name)
-    if name not in spec.adapters:
-        raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, spec.adapters)}")
-    optim = recipe.optim_of(name)
+    phases = phases or Phases(name)
+    if name not in recipe.spec.adapters:
+        raise UsageError(f"recipe {recipe.name!r} has no adapter {name!r}{did_you_mean(name, recipe.spec.adapters)}")
+    spec = recipe.spec_of(name)
+    optim = spec.optim
     with phases.phase("imports"), large_imports():
         import datasets  # noqa: F401
         import peft  # noqa: F401
@@ -165,6 +168,10 @@ def prepare_training(
         require_rows(training_needs(tasks), compared)
         tasks = [task.in_format(style) for task in tasks]
         aside = spec.validation.rows if spec.validation is not None else 0
+        drawn = spec.rows if isinstance(spec.rows, RowsSpec) else None
+        wanted = spec.rows if not isinstance(spec.rows, RowsSpec) else spec.rows.n
+        if drawn is not None and not source.twin:
+            refuse_too_few(tasks, drawn, aside)
         rows: list[TrainingRow] = []
         dropped: dict[str, dict[str, int]] = {}
         for task in tasks:
@@ -172,9 +179,10 @@ def prepare_training(
                 task,
                 style,
                 tokenizer,
-                limit=None if spec.rows is None else spec.rows + aside,
+                limit=None if wanted is None else wanted + aside,
                 max_tokens=spec.max_tokens,
                 architecture=source.architecture,
+                seed=None if drawn is None else drawn.seed,
             )
             rows += taken.rows
             dropped[task.name] = dict(taken.dropped)
@@ -191,7 +199,7 @@ def prepare_training(
     validation: list[TrainingRow] = []
     if aside:
         rows, validation = split_validation(rows, aside)
-        rows = _at_most(rows, spec.rows)
+        rows = _at_most(rows, wanted)
     if spec.method == "full" and spec.lora != LoraSpec():
         console.say(f"{name}: method: full trains all weights, so `lora` has no effect")
     for told in (*dated(style, tokenizer), *_remarks(spec, rows, validation, dropped)):
@@ -226,7 +234,7 @@ def prepare_training(
     targets = None if spec.method == "full" else spec.lora.targets or source.lora_targets
     identity = canonical_sha256([recipe.digest_of(name), tokenizer_sha256(tokenizer), fed, targets])
     return Preparation(
-        source, style, tokenizer, tasks, rows, validation, dropped, report.as_json(), plan, forecast, identity
+        spec, source, style, tokenizer, tasks, rows, validation, dropped, report.as_json(), plan, forecast, identity
     )
 
 

@@ -63,7 +63,7 @@ def training_record(
     """
     import torch
 
-    spec, plan = recipe.spec, prepared.plan
+    spec, plan = prepared.spec, prepared.plan
     rows, validation = prepared.rows, prepared.validation
     steps = trainer.state.global_step
     realised = plan.realised(rows, steps * plan.accumulate)

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, training_ids
+from slmbench.schema import RowsSpec
 from slmbench.task import Task
 from slmbench.values import Example, JsonObject, Tokenizer
 
@@ -60,9 +61,11 @@ def training_rows(
     limit: int | None,
     max_tokens: int,
     architecture: str = "causal",
+    seed: int | None = None,
 ) -> list[TrainingRow]:
     """`take_rows` without the counts of what was left out."""
-    return take_rows(task, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture).rows
+    taken = take_rows(task, format, tokenizer, limit=limit, max_tokens=max_tokens, architecture=architecture, seed=seed)
+    return taken.rows
 
 
 def take_rows(
@@ -73,9 +76,11 @@ def take_rows(
     limit: int | None,
     max_tokens: int,
     architecture: str = "causal",
+    seed: int | None = None,
 ) -> TaskRows:
     """The rows of a task's train split, the first `limit` of them that are not shots.
 
+    seed: the first of them in the order that datasets' `shuffle(seed=seed)` gives the split; None for their own.
     A row that is too long loses the front of its prompt, as evaluation's would, and keeps its answer and its end.
     max_tokens: of prompt and answer together; for architecture 'seq2seq', of the encoder's side and of the decoder's,
     each. A row without an answer is left out and counted.
@@ -84,7 +89,8 @@ def take_rows(
     if task.spec.train_split is None or task.spec.train_split not in task.dataset.spec.split_names:
         raise UsageError(f"task {task.name!r} has no train split, so nothing can be trained on it")
     task = task.in_format(format)
-    examples = _without_shots(task, limit)
+    there = task.examples(str(task.spec.train_split))
+    examples = [there[place] for place in _places(task, seed)[:limit]]
     rows = []
     for example in examples:
         answer_text = format.write(task.target(example))
@@ -115,20 +121,47 @@ def take_rows(
     return TaskRows(task.name, rows, left_out | ({"no answer": empty} if empty else {}))
 
 
-def _without_shots(task: Task, limit: int | None) -> list[Example]:
-    """The first `limit` train rows that are in no prompt: a row that is its own worked example would teach copying."""
+def _places(task: Task, seed: int | None = None) -> list[int]:
+    """Where train rows lie that are in no prompt: a row that is its own worked example would teach copying."""
     split = str(task.spec.train_split)
+    order = list(range(len(task.rows(split).rows)))
+    if seed is not None:
+        import numpy
+
+        # As datasets' Dataset.shuffle has it.
+        order = numpy.random.default_rng(seed).permutation(len(order)).tolist()
     first = task.spec.fewshot.skip + task.shot_count if task.shot_split == split else 0
     if not task.spec.fewshot.same or not first:
-        return list(task.examples(split, None if limit is None else limit + first)[first:])
+        return [place for place in order if place >= first]
     seen: Counter[str] = Counter()
-    kept = []
-    for example in task.examples(split):
+    kept = set()
+    for place, example in enumerate(task.examples(split)):
         group = task.shot_group(example)
         seen[group] += 1
         if seen[group] > first:  # Shots are the first rows of each group.
-            kept.append(example)
-    return kept[:limit]
+            kept.add(place)
+    return [place for place in order if place in kept]
+
+
+def refuse_too_few(tasks: Sequence[Task], rows: RowsSpec, aside: int = 0) -> None:
+    """Raises UsageError if some task's train split has fewer rows than are to be drawn from it, with what it has.
+
+    aside: rows that are drawn to be kept aside, too. Golden rows, which stand in for others, are as many as they are.
+    """
+    lacking: dict[str, int] = {}
+    for task in tasks:
+        split = str(task.spec.train_split)
+        if split in task.dataset.spec.split_names and task.rows(split).source != "samples":
+            there = len(_places(task))
+            if there < rows.n + aside:
+                lacking[f"task {task.name!r} has {there:,} in its split {split!r}"] = there
+    if not lacking:
+        return
+    most = min(lacking.values()) - aside
+    beside = f", and {aside:,} more are to be kept aside" if aside else ""
+    todo = f"`--set rows.n={most}`" if most > 0 else "keep fewer aside"
+    said = f"rows.n: {rows.n:,} rows are to be drawn{beside}, but {'; '.join(lacking)}"
+    raise UsageError(f"{said}; {todo}, or `--set rows=null` for all")
 
 
 def split_validation(rows: Sequence[TrainingRow], n: int) -> tuple[list[TrainingRow], list[TrainingRow]]:

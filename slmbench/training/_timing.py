@@ -7,7 +7,6 @@ import math
 import time
 
 from slmbench.models import LoadedModel
-from slmbench.recipe import Recipe
 from slmbench.training._attention import prepare_model
 from slmbench.training._forward import collate, row_losses
 from slmbench.training._methods import compute_dtype, load_base, trainable_model
@@ -19,14 +18,14 @@ ENOUGH_S = 3.0
 MEASURED = 5
 
 
-def seconds_per_token(recipe: Recipe, prepared: Preparation) -> float:
+def seconds_per_token(prepared: Preparation) -> float:
     """Seconds that a token of a micro-batch takes, forward and backward; nothing is trained, nothing is written.
 
     Measured on the smallest micro-batch, which warms up, and on one of middle size, a few times; what the optimiser,
     validation and checkpoints take comes on top. Raises SlmbenchError if the base can't be loaded.
     """
-    loaded = load_base(prepared.source, recipe.spec)
-    spec = recipe.spec
+    spec = prepared.spec
+    loaded = load_base(prepared.source, spec)
     autocast = compute_dtype(loaded, spec)
     model = trainable_model(loaded, spec)
     flat = prepare_model(model)

@@ -113,12 +113,12 @@ def train_prepared(
     team: the processes that make it together, each of which calls this. told: where the checkpoints go, and of how many
     steps. Raises what `train_adapter` does.
     """
-    recipe, name, place = asked.recipe, asked.name, place_of(asked.recipe, asked.out)
+    recipe, name, place, spec = asked.recipe, asked.name, place_of(asked.recipe, asked.out), prepared.spec
     # Checkpointing and a packed base trade time for memory.
-    spares = recipe.optim_of(name).gradient_checkpointing or recipe.spec.method == "qlora"
+    spares = spec.optim.gradient_checkpointing or spec.method == "qlora"
     treat_freed(Freed.GIVEN_BACK if spares else Freed.KEPT)
     with phases.phase("load"):
-        loaded = load_base(prepared.source, recipe.spec)
+        loaded = load_base(prepared.source, spec)
     for notice in loaded.notices:
         say(f"{loaded.source.name}: {notice}")
     identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
@@ -165,7 +165,7 @@ def _train(
     import torch
     import transformers
 
-    spec, names = recipe.spec, prepared.names
+    spec, names = prepared.spec, prepared.names
     dataset = as_dataset(prepared.rows, names, loaded.architecture)
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
@@ -184,7 +184,7 @@ def _train(
         plan=prepared.plan,
         batches=prepared.plan.part(prepared.rows, team.rank, team.size),
         team=team,
-        optim=recipe.optim_of(name),
+        optim=spec.optim,
         names=names,
         architecture=loaded.architecture,
         pad_id=loaded.tokenizer.pad_token_id or 0,

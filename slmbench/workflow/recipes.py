@@ -200,9 +200,9 @@ def refuse_to_replace(recipe: Recipe, names: Sequence[str], out: str) -> None:
             record = read_training(folder)
         except (OSError, FileError):  # Whatever it is, a training sets it aside.
             continue
-        model, rows = record.model or "", record.settings.rows
+        model, said = record.model or "", record.settings.model_dump(mode="json", include={"rows"})
         # The embedded model is its own twin: what its adapter was cut to tells the two apart.
-        if not model.endswith("-twin") and rows != recipe.spec.rows:
+        if not model.endswith("-twin") and said != recipe.spec.model_dump(mode="json", include={"rows"}):
             raise UsageError(
                 f"{shown(folder)} is an adapter of {model!r}, and a twin would replace it; give another --out"
             )

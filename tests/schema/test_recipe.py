@@ -33,6 +33,11 @@ def faults(text: str) -> list[str]:
         ("lora: {targets: q_proj}", "r.yaml:5:8: lora.targets: expected a list or 'all-linear', got str 'q_proj'"),
         ("lora: {rank: 0}", "r.yaml:5:8: lora.rank: input should be greater than or equal to 1, got int 0"),
         ("cot: maybe", "r.yaml:5:1: cot: expected 'off', 'zero' or 'few', got str 'maybe'"),
+        ("rows: 0", "r.yaml:5:1: rows: input should be greater than or equal to 1, got int 0"),
+        ("rows: {n: 5}", "r.yaml:5:1: missing key 'seed'"),
+        ("rows: {n: 0, seed: 1}", "r.yaml:5:8: rows.n: input should be greater than or equal to 1, got int 0"),
+        ("rows: {n: 5, sed: 1, seed: 1}", "r.yaml:5:14: unknown key 'sed'; did you mean 'seed'?"),
+        ("rows: many", "r.yaml:5:1: rows: expected a whole number or keys and values, got str 'many'"),
         ("shots: -1", "r.yaml:5:1: shots: input should be greater than or equal to 0, got int -1"),
         ("lora: {dropuot: 0.1}", "r.yaml:5:8: unknown key 'dropuot'; did you mean 'dropout'?"),
     ],
@@ -49,6 +54,31 @@ def test_one_wrong_setting_is_one_message(line: str, message: str) -> None:
         ("{a: {tasks: [x]}}", "{../a: {tasks: [x]}}", "r.yaml:3:12: a name has letters"),
         ("{a: {tasks: [x]}}", "{}", "adapters: dictionary should have at least 1 item"),
         ("{a: {tasks: [x]}}", "{a: {tasks: [x], stps: 3}}", "r.yaml:3:28: unknown key 'stps'; did you mean 'steps'?"),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], optim: {lrr: 1}}}",
+            "r.yaml:3:36: unknown key 'lrr'; did you mean 'lr'?",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], optim: {lr: 0}}}",
+            "r.yaml:3:36: adapters.a.optim.lr: input should be greater than 0, got int 0",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], lora: {rank: null}}}",
+            "r.yaml:3:35: adapters.a.lora.rank: expected a whole number, got NoneType None",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], optim: {schedule: plateau}}}",
+            "r.yaml:3:36: 'plateau' follows the validation loss; declare `validation`",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], steps: 4, optim: {epochs: 1}}}",
+            "r.yaml:3:12: 'steps' and 'optim.epochs' both say how long to train; keep one",
+        ),
         (
             "evaluation: {tasks: [x]}",
             "evaluation: {}",

@@ -102,6 +102,16 @@ def test_a_task_that_nothing_was_trained_on_gives_its_train_split() -> None:
     assert "nothing here was trained" in held(sealed(validation=False), choice=other).origin
 
 
+def test_rows_that_no_training_drew_are_rows_that_nobody_saw() -> None:
+    task = sealed(validation=False)
+    drawn = {"n": 20, "seed": 5}
+    found = held(task, note=record(rows=drawn, validation={"rows": 4}), other=record(rows=6))
+    read = take_rows(task, PLAIN, TOKENIZER, limit=24, max_tokens=256, seed=5).rows
+    read += take_rows(task, PLAIN, TOKENIZER, limit=6, max_tokens=256).rows
+    assert found.rows
+    assert {row.prompt_sha256 for row in found.rows}.isdisjoint(row.prompt_sha256 for row in read)
+
+
 def test_without_rows_that_nobody_saw_the_way_to_get_them_is_told() -> None:
     with pytest.raises(UsageError, match=r"note was trained on all of its rows.*validation: \{rows: 64\}"):
         held(sealed(validation=False), note=record())

@@ -6,14 +6,23 @@ import copy
 import json
 import re
 
+import datasets
 import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import load_format
+from slmbench.schema import RowsSpec
 from slmbench.task import load_task, load_task_folder
-from slmbench.training._rows import as_dataset, mixture, split_validation, take_rows, training_rows
+from slmbench.training._rows import (
+    as_dataset,
+    mixture,
+    refuse_too_few,
+    split_validation,
+    take_rows,
+    training_rows,
+)
 
 
 def test_long_rows_lose_the_front_of_the_prompt_and_keep_answer_and_end(nano_tokenizer):
@@ -81,14 +90,45 @@ ROWS = [{"question": f"{n} and {n}?", "answer": f"{2 * n}", "group": "ab"[n % 2]
 def rows_of(nano_tokenizer, write_task, tmp_path_factory):
     """rows_of(yaml, format, rows, cot) -> (task, its training rows)."""
 
-    def make(yaml, format="plain", rows=ROWS, cot=None, limit=None, max_tokens=1024):
+    def make(yaml, format="plain", rows=ROWS, cot=None, limit=None, max_tokens=1024, seed=None):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         test = '{"question": "?", "answer": "0", "group": "a"}\n'
         folder = write_task("t", yaml, train=lines, test=test, root=tmp_path_factory.mktemp("root"))
         task = load_task_folder(str(folder), default_catalog()).with_cot(cot)
-        return task, training_rows(task, load_format(format), nano_tokenizer, limit=limit, max_tokens=max_tokens)
+        options = {"limit": limit, "max_tokens": max_tokens, "seed": seed}
+        return task, training_rows(task, load_format(format), nano_tokenizer, **options)
 
     return make
+
+
+@pytest.mark.parametrize("seed", [0, 42, 3407])
+def test_rows_drawn_by_a_seed_are_those_that_datasets_draws(rows_of, seed):
+    rows = [{"question": f"{n} and {n}?", "answer": f"{2 * n}", "group": "a"} for n in range(100)]
+    drawn = datasets.Dataset.from_list(rows).shuffle(seed=seed).select(range(30))
+    _, made = rows_of(GENERATE, rows=rows, limit=30, seed=seed)
+    assert [row.example.fields["answer"] for row in made] == drawn["answer"]
+
+
+def test_a_draw_passes_over_rows_that_are_shots(rows_of):
+    rows = [{"question": f"{n} and {n}?", "answer": f"{2 * n}", "group": "a"} for n in range(20)]
+    _, of_all = rows_of(GENERATE, rows=rows, seed=1)
+    _, made = rows_of(GENERATE + "fewshot: {n: 5}\n", rows=rows, limit=8, seed=1)
+    shots = {f"train-{n}" for n in range(5)}
+    assert [row.example.id for row in made] == [row.example.id for row in of_all if row.example.id not in shots][:8]
+
+
+def test_more_rows_than_there_are_can_not_be_drawn(rows_of):
+    task, _ = rows_of(GENERATE + "fewshot: {n: 2}\n")
+    refuse_too_few([task], RowsSpec(n=7, seed=0))
+    refuse_too_few([task], RowsSpec(n=4, seed=0), aside=3)
+    with pytest.raises(UsageError) as told:
+        refuse_too_few([task], RowsSpec(n=7, seed=0), aside=3)
+    assert str(told.value) == (
+        "rows.n: 7 rows are to be drawn, and 3 more are to be kept aside, but task 't' has 7 in its split 'train'; "
+        "`--set rows.n=4`, or `--set rows=null` for all"
+    )
+    # Golden rows are as many as they are, and stand in for as many as are asked for.
+    refuse_too_few([load_task("gsm8k", data="samples")], RowsSpec(n=3000, seed=0))
 
 
 def test_skipped_rows_and_shots_are_not_trained_on(rows_of):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
@@ -13,6 +15,7 @@ from slmbench.console import watching
 from slmbench.errors import DataError, FileError, SlmbenchError, UsageError
 from slmbench.models import attach_adapter, load_model, read_adapter, resolve_model
 from slmbench.recipe import load_recipe
+from slmbench.runs import read_training
 from slmbench.training import prepare_training
 
 
@@ -47,6 +50,19 @@ def test_adapter_folder_holds_peft_files_and_an_honest_record(train, tmp_path, s
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (16, 32)
     assert config["base_model_name_or_path"] == "slmbench/nano"
+
+
+def test_an_adapters_own_settings_and_drawn_rows_are_those_it_is_trained_with(train, tmp_path):
+    own = ("adapters.note.optim={lr: 1e-3}", "adapters.note.steps=2", "adapters.note.lora={rank: 2, targets: [q_proj]}")
+    folder = train(tmp_path, "note", *own, "rows={n: 12, seed: 7}")
+    tensors = safetensors.torch.load_file(os.path.join(folder, "adapter_model.safetensors"))
+    assert {(name.split(".")[-3], tensor.shape[0]) for name, tensor in tensors.items() if "lora_A" in name} == {
+        ("q_proj", 2)
+    }
+    record = read_training(folder)
+    assert record.told() | {"lr": "0.001", "steps": "2", "rows": "12 by seed 7"} == record.told()
+    assert record.settings.lora.rank == 2
+    assert record.tasks["nano_note"].rows == 12
 
 
 def test_same_seed_gives_the_same_adapter_and_another_seed_another(train, tmp_path):
