@@ -25,6 +25,8 @@ _WITHOUT_EFFECT = {
     *("adapters", "checkpoint", "evaluation", "launch", "log_every_steps", "memory_limit_gb", "on_contamination"),
     *("kind", "optim", "source", "summary", "sweep", "variants"),
 }
+# Settings that weren't there always: where they say what held before, a digest is what it was.
+_LATER = {"loss": "answer"}
 KINDS = ("train", "merge")
 _NOT_IN_VARIANTS = ("variants", "sweep", "kind")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
@@ -68,6 +70,7 @@ class Recipe:
         spec = self.spec_of(adapter)
         left_out = _WITHOUT_EFFECT | ({"lora"} if spec.method == "full" else set()) | (set() if seed else {"seed"})
         settings = spec.model_dump(mode="json", exclude=left_out)
+        settings = {key: value for key, value in settings.items() if _LATER.get(key, ...) != value}
         tasks = list(spec.adapters[adapter].tasks)
         if spec.mixing is not None:
             shares = settings["mixing"]["weights"]

@@ -413,6 +413,7 @@ def test_settings_that_only_watch_save_or_guard_leave_an_adapters_digest_alone(r
         assert (other.digest_of("b") == loaded.digest_of("b")) is same, override
     for override in (
         "method=qlora",
+        "loss=all",
         "packing=true",
         "dtype=bfloat16",
         "mixing={by: equal}",

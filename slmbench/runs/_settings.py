@@ -79,6 +79,7 @@ class TrainedSettings(Part):
     """The recipe as it was run; beside what is read again, all other settings of it.
 
     method: lora, qlora or full
+    loss: what its loss was of: answers, or all tokens; not there in earlier records, which are of answers
     format: how prompts were written down
     quantization: how the base was packed
     lora: how low-rank adapters were made
@@ -92,6 +93,7 @@ class TrainedSettings(Part):
     model_config = ConfigDict(extra="allow")
 
     method: str | None = None
+    loss: str | None = None
     format: str = "plain"
     quantization: PackingSettings | None = None
     lora: LoraSettings | None = None

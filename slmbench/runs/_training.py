@@ -73,7 +73,7 @@ class TrainedTask(Part):
 class TaskLoss(Part):
     """A task's part of a point.
 
-    loss: mean over answer tokens, in nats; null if it was NaN
+    loss: mean over answer tokens (with `loss: all` over prompts too), in nats; null if it was NaN
     tokens: that it is the mean of
     rows: that these are of
     """
@@ -88,7 +88,7 @@ class CurvePoint(Part):
 
     step: from 1
     lr: learning rate
-    loss: mean over all tasks' answer tokens, in nats; null if it was NaN
+    loss: mean over all tasks' answer tokens (with `loss: all` over prompts too), in nats; null if it was NaN
     grad_norm: length of the gradient before it was clipped
     seconds: since the steps began, over all attempts
     tasks: task -> its part
@@ -180,7 +180,7 @@ class LargestBatch(Part):
 
     rows: in it
     tokens: in it
-    answer_tokens: of these, those of answers
+    answer_tokens: of these, those whose loss is taken: of answers, or with `loss: all` all but each row's first
     """
 
     rows: Count | None = None
@@ -361,6 +361,7 @@ class TrainingRecord(Part):
         found = {
             "variant": self.variant,
             "format": said.format,
+            "loss": said.loss if said.loss != "answer" else None,
             "lr": optim.lr,
             "steps": self.steps,
             "batch": optim.batch,

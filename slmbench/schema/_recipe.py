@@ -137,11 +137,11 @@ class RecipeSpec(Spec):
     """A recipe. shots: worked examples in every prompt; cot: chain of thought; None for what each task declares.
 
     method: what is trained; full is all weights, for models of a few million. quantization: of `qlora`, NF4 by default.
-    rows: the first so many training rows of a task, or so many drawn by a seed. max_tokens: longer rows are cut,
-    counted and shown. packing: batches are filled to `batch * max_tokens` tokens with whole rows that don't see each
-    other. variants: named overrides, as `--set` takes them, chosen with `--variant`. sweep: key -> values that
-    `slmbench sweep` tries, all with all; a key is a dotted path, or a setting's own name where that is one setting's
-    alone.
+    loss: of the answer's tokens and its end, or of the prompt's too. rows: the first so many training rows of a task,
+    or so many drawn by a seed. max_tokens: longer rows are cut, counted and shown. packing: batches are filled to
+    `batch * max_tokens` tokens with whole rows that don't see each other. variants: named overrides, as `--set` takes
+    them, chosen with `--variant`. sweep: key -> values that `slmbench sweep` tries, all with all; a key is a dotted
+    path, or a setting's own name where that is one setting's alone.
     """
 
     # Not written out: what recipes said before there were two kinds of them stays as it was.
@@ -150,6 +150,7 @@ class RecipeSpec(Spec):
     source: str = ""
     model: str
     method: Literal["lora", "qlora", "full"] = "lora"
+    loss: Literal["answer", "all"] = "answer"
     format: FormatName = "plain"
     adapters: dict[Name, AdapterSpec] = Field(min_length=1)
     lora: LoraSpec = LoraSpec()

@@ -18,13 +18,19 @@ _BOUNDARY = "a token spans the boundary between prompt and answer; end the promp
 
 
 def check_parity(
-    loaded: LoadedModel, task: Task, format: Format, rows: Sequence[TrainingRow], fed: Sequence[JsonObject]
+    loaded: LoadedModel,
+    task: Task,
+    format: Format,
+    rows: Sequence[TrainingRow],
+    fed: Sequence[JsonObject],
+    *,
+    loss: str = "answer",
 ) -> int:
     """Compares rows of one task with what evaluation would send for the same examples; returns how many were compared.
 
     rows: the task's training rows. fed: the same rows as the trainer holds them, with `input_ids` and `labels`: of a
-    causal model prompt and answer, the labels -100 on the prompt; of an encoder-decoder the encoder's ids, and the
-    answer's as labels.
+    causal model prompt and answer, the labels -100 on the prompt unless the loss is of `all`; of an encoder-decoder
+    the encoder's ids, and the answer's as labels.
     Raises ParityError with both decoded strings where they differ.
     """
     step = max(1, len(rows) // ROWS_A_TASK)
@@ -32,29 +38,38 @@ def check_parity(
     sent = sent_requests(loaded, task, [rows[i].example for i in picked], format)
     for index, request in zip(picked, sent, strict=True):
         if request.decoder is None:
-            compare(task.name, loaded.tokenizer, rows[index], fed[index], request)
+            compare(task.name, loaded.tokenizer, rows[index], fed[index], request, loss=loss)
         else:
             end = format.ends_turn(loaded.tokenizer)
             compare_encoder_decoder(task.name, loaded.tokenizer, rows[index], fed[index], request, end)
     return len(picked)
 
 
-def compare(task: str, tokenizer: Tokenizer, row: TrainingRow, fed: JsonObject, request: SentRequest) -> None:
+def compare(
+    task: str,
+    tokenizer: Tokenizer,
+    row: TrainingRow,
+    fed: JsonObject,
+    request: SentRequest,
+    *,
+    loss: str = "answer",
+) -> None:
     """One row against one request. Raises ParityError naming the task, the example and the first difference.
 
-    Three things have to hold: the prompt's ids are those that evaluation sends; the labels begin where the prompt ends;
-    prompt and answer encoded together begin with the prompt, and it ends in no blank, so that no token lies over the
-    boundary.
+    Three things have to hold: the prompt's ids are those that evaluation sends; the labels begin where the prompt ends,
+    or are all ids where the loss is of `all`; prompt and answer encoded together begin with the prompt, and it ends in
+    no blank, so that no token lies over the boundary.
     """
     where = f"task {task!r}, example {row.example.id!r}"
     ids, labels = list(fed["input_ids"]), list(fed["labels"])
-    start = next((i for i, label in enumerate(labels) if label != -100), len(labels))
+    whole = loss == "all"
+    start = len(row.prompt) if whole else next((i for i, label in enumerate(labels) if label != -100), len(labels))
     trained, sent = ids[:start], request.prompt[row.cut :]
     if trained != sent:
         hint = _hint(request, trained, sent, tokenizer)
         raise ParityError(_difference(where, "training", tokenizer, trained, "evaluation", sent, hint))
-    if labels[start:] != ids[start:] or start == len(labels):
-        raise ParityError(f"{where}: the loss is not on exactly the answer")
+    if labels[0 if whole else start :] != ids[0 if whole else start :] or start == len(labels):
+        raise ParityError(f"{where}: the loss is not on exactly {'prompt and' if whole else 'the'} answer")
     over = request.joint[: len(request.prompt)] != request.prompt
     if over or (request.delimiter and request.text != request.text.rstrip()):
         hint = _WHITE_SPACE if request.text != request.text.rstrip() else _BOUNDARY

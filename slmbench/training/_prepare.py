@@ -93,10 +93,11 @@ class Preparation:
         return [task.name for task in self.tasks]
 
     def largest_batch(self, step: int, team: Team) -> list[tuple[int, int]]:
-        """(prompt, answer) tokens of each row of what a process has of a step's largest micro-batch. step: from 0."""
+        """Tokens of each row of what a process has of a step's largest micro-batch, as `_sizes`. step: from 0."""
         batches = self.plan.part(self.rows, team.rank, team.size)
         batches = batches[step * self.plan.accumulate : (step + 1) * self.plan.accumulate]
-        return _sizes(self.rows, max(batches, key=lambda batch: sum(self.rows[i].length for i in batch)))
+        largest = max(batches, key=lambda batch: sum(self.rows[i].length for i in batch))
+        return _sizes(self.rows, largest, self.spec.loss)
 
     def as_json(self) -> JsonObject:
         """What `--dry-run` shows: steps, tasks, the mixture that the steps will see, contamination, forecast."""
@@ -225,7 +226,7 @@ def prepare_training(
     forecast = None
     if team is None or team.leads:  # It is the same for the others.
         with phases.phase("forecast"):
-            longest = _sizes(rows, plan.largest(rows, spec.launch.processes))
+            longest = _sizes(rows, plan.largest(rows, spec.launch.processes), spec.loss)
             forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)
             limit = None if spec.memory_limit_gb is None else int(spec.memory_limit_gb * 1e9)
             check_budget(forecast, limit)
@@ -274,7 +275,10 @@ def _check_known(rows: Sequence[TrainingRow], source: ModelSource, config: Confi
             )
 
 
-def _sizes(rows: list[TrainingRow], batch: Sequence[int]) -> list[tuple[int, int]]:
+def _sizes(rows: list[TrainingRow], batch: Sequence[int], loss: str) -> list[tuple[int, int]]:
+    """(prompt, answer) tokens of each row; of a loss of `all` (first, others), as of the others each is scored."""
+    if loss == "all":
+        return [(1, rows[i].length - 1) for i in batch]
     return [(len(rows[i].prompt), len(rows[i].answer)) for i in batch]
 
 

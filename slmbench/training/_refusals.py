@@ -172,6 +172,11 @@ def _of_text(
         yield (
             f"packing: {source.name!r} is an encoder-decoder, whose rows can't lie end to end; `--set packing=false`"
         )
+    if source.architecture == "seq2seq" and spec.loss == "all":
+        yield (
+            f"loss: {source.name!r} is an encoder-decoder, whose prompt is read and never written, so it has no loss; "
+            "`--set loss=answer`"
+        )
     try:
         format.ends_turn(tokenizer)
     except UsageError as error:

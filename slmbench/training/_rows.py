@@ -219,11 +219,13 @@ def mixture(
     return parts
 
 
-def as_dataset(rows: Sequence[TrainingRow], names: Sequence[str], architecture: str = "causal") -> HubDataset:
+def as_dataset(
+    rows: Sequence[TrainingRow], names: Sequence[str], architecture: str = "causal", *, loss: str = "answer"
+) -> HubDataset:
     """The rows as a trainer takes them: `input_ids`, `labels` and `task_id`, an index into names.
 
-    causal: both as long as prompt and answer together, the labels -100 on the prompt. seq2seq: the encoder's ids and
-    the decoder's labels.
+    causal: both as long as prompt and answer together, the labels -100 on the prompt, unless loss is `all`. seq2seq:
+    the encoder's ids and the decoder's labels.
     """
     import datasets
 
@@ -233,10 +235,14 @@ def as_dataset(rows: Sequence[TrainingRow], names: Sequence[str], architecture: 
     return datasets.Dataset.from_dict(
         {
             "input_ids": [row.prompt + row.answer if joint else row.prompt for row in rows],
-            "labels": [[-100] * len(row.prompt) + row.answer if joint else row.answer for row in rows],
+            "labels": [_labels(row, loss) if joint else row.answer for row in rows],
             "task_id": [names.index(row.task) for row in rows],
         }
     )
+
+
+def _labels(row: TrainingRow, loss: str) -> list[int]:
+    return (row.prompt if loss == "all" else [-100] * len(row.prompt)) + row.answer
 
 
 def _fit(row: TrainingRow, max_tokens: int) -> TrainingRow:

@@ -37,7 +37,7 @@ def seconds_per_token(prepared: Preparation) -> float:
     middle, rate, began = order[len(order) // 2], math.inf, time.perf_counter()
     for number, which in enumerate((order[0], *[middle] * MEASURED)):
         rows = [prepared.rows[i] for i in prepared.plan.batches[which]]
-        dataset = as_dataset(rows, prepared.names, loaded.architecture)
+        dataset = as_dataset(rows, prepared.names, loaded.architecture, loss=spec.loss)
         batch = collate(dataset.to_list(), loaded.tokenizer.pad_token_id or 0, loaded.architecture, flat=flat)
         batch = {key: value.to(loaded.model.device) for key, value in batch.items()}
         started = time.perf_counter()

@@ -166,7 +166,7 @@ def _train(
     import transformers
 
     spec, names = prepared.spec, prepared.names
-    dataset = as_dataset(prepared.rows, names, loaded.architecture)
+    dataset = as_dataset(prepared.rows, names, loaded.architecture, loss=spec.loss)
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
     known = {field.name for field in dataclasses.fields(transformers.TrainerState)}
@@ -294,14 +294,15 @@ def _hold_parity(prepared: Preparation, loaded: LoadedModel, dataset: HubDataset
         part = [prepared.rows[i] for i in places]
         fed = dataset.select(places)
         assert not part or fed[0]["task_id"] == number
-        compared[task.name] = check_parity(loaded, task, prepared.style, part, fed)
+        compared[task.name] = check_parity(loaded, task, prepared.style, part, fed, loss=prepared.spec.loss)
     return compared
 
 
 def _validation_rows(prepared: Preparation, architecture: str) -> dict[str, list[JsonObject]]:
     if not prepared.validation:
         return {}
-    fed = as_dataset(prepared.validation, prepared.names, architecture).to_list()
+    loss = prepared.spec.loss
+    fed = as_dataset(prepared.validation, prepared.names, architecture, loss=loss).to_list()
     found: dict[str, list[JsonObject]] = {}
     for row, made in zip(prepared.validation, fed, strict=True):
         found.setdefault(row.task, []).append(made)

@@ -38,6 +38,7 @@ def faults(text: str) -> list[str]:
         ("rows: {n: 0, seed: 1}", "r.yaml:5:8: rows.n: input should be greater than or equal to 1, got int 0"),
         ("rows: {n: 5, sed: 1, seed: 1}", "r.yaml:5:14: unknown key 'sed'; did you mean 'seed'?"),
         ("rows: many", "r.yaml:5:1: rows: expected a whole number or keys and values, got str 'many'"),
+        ("loss: prompt", "r.yaml:5:1: loss: expected 'answer' or 'all', got str 'prompt'"),
         ("shots: -1", "r.yaml:5:1: shots: input should be greater than or equal to 0, got int -1"),
         ("lora: {dropuot: 0.1}", "r.yaml:5:8: unknown key 'dropuot'; did you mean 'dropout'?"),
     ],

@@ -85,6 +85,11 @@ def token_rows(lengths=LENGTHS):
     return rows
 
 
+def of_all(rows):
+    """The rows with a loss on every token."""
+    return [row | {"labels": list(row["input_ids"])} for row in rows]
+
+
 def plainly(model, rows):
     """(mean loss, summed losses by row, gradients) by transformers' own forward and torch's own loss, row by row."""
     import torch
@@ -154,14 +159,33 @@ def test_all_weights_trained_a_tied_head_too(family):
     assert_same(fast(copy.deepcopy(model), rows), plainly(model, rows))
 
 
-def test_the_adapter_is_trained_as_trl_trains_it(tmp_path):
+def test_a_loss_on_all_tokens_of_rows_end_to_end_is_that_of_each_row_alone():
+    rows = of_all(token_rows())
+    model = adapted(build())
+    got = fast(copy.deepcopy(model), rows)
+    assert_same(got, plainly(model, rows))
+    # Nothing comes before a row's first token, and the row before it is no part of it.
+    assert len(rows) < sum(len(row["labels"]) for row in rows)
+    import torch
+
+    means = []
+    for row in rows:
+        ids = torch.tensor([row["input_ids"]])
+        means.append(float(model(input_ids=ids, labels=ids).loss.detach()) * (ids.shape[1] - 1))
+    assert got[1] == pytest.approx(means, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["answer", "all"])
+def test_the_adapter_is_trained_as_trl_trains_it(tmp_path, loss):
     import datasets
     import trl
 
-    rows = token_rows()
+    rows = token_rows() if loss == "answer" else of_all(token_rows())
     model = adapted(build())
     got = fast(copy.deepcopy(model), rows)
-    given = [{key: row[key] for key in ("input_ids", "labels")} for row in rows]
+    # Of rows without labels trl takes the loss on all of their tokens.
+    keys = ("input_ids", "labels") if loss == "answer" else ("input_ids",)
+    given = [{key: row[key] for key in keys} for row in rows]
     settings = dict(use_cpu=True, bf16=False, report_to="none", gradient_checkpointing=False, max_length=None)
     trainer = trl.SFTTrainer(
         model=model,

@@ -50,7 +50,8 @@ def _by_plain_trainer(recipe, out, *, adapter=None, optimizer=None):
     optim = recipe.optim_of("note")
     architecture = prepared.source.architecture
     order = [row for batch in prepared.plan.batches for row in batch]
-    dataset = as_dataset(prepared.rows, prepared.names, architecture).select(order).remove_columns("task_id")
+    dataset = as_dataset(prepared.rows, prepared.names, architecture, loss=recipe.spec.loss)
+    dataset = dataset.select(order).remove_columns("task_id")
     loaded = load_model(source)
     options = {
         "output_dir": str(out),
@@ -125,8 +126,9 @@ def _moved(ours, recipe):
         (("optim.accumulate=3", "optim.weight_decay=0.1", "optim.clip_norm=0.5"), {}),
         (("lora.rslora=true", "lora.rank=9", "lora.alpha=4"), {"use_rslora": True, "r": 9, "lora_alpha": 4}),
         (("lora.dora=true", "optim.schedule=cosine"), {"use_dora": True}),
+        (("loss=all",), {}),
     ],
-    ids=["accumulated, decayed, clipped", "rslora", "dora"],
+    ids=["accumulated, decayed, clipped", "rslora", "dora", "all tokens"],
 )
 def test_adapter_is_that_of_plain_trl_on_the_same_batches(tmp_path, overrides, options):
     recipe = _recipe("optim.lr=1e-3", *overrides)

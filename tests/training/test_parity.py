@@ -18,7 +18,7 @@ from slmbench.recipe import Recipe, load_recipe
 from slmbench.task import load_task, load_task_folder
 from slmbench.training import check_parity, train_adapter
 from slmbench.training._parity import compare
-from slmbench.training._rows import training_rows
+from slmbench.training._rows import as_dataset, training_rows
 
 TASKS = ("nano_arithmetic", "nano_note", "nano_choice")
 
@@ -27,9 +27,9 @@ def _rows(task, format, tokenizer, n=8):
     return training_rows(task, format, tokenizer, limit=n, max_tokens=512)
 
 
-def _fed(rows):
+def _fed(rows, loss="answer"):
     """The rows as the trainer holds them."""
-    return [{"input_ids": row.prompt + row.answer, "labels": [-100] * len(row.prompt) + row.answer} for row in rows]
+    return as_dataset(rows, [rows[0].task], loss=loss).to_list()
 
 
 @pytest.mark.parametrize("format_name", ["plain", "chat", "toon"])
@@ -38,6 +38,7 @@ def test_parity_holds_for_every_nano_task_in_every_format(nano, name, format_nam
     task, style = load_task(name), load_format(format_name)
     rows = _rows(task, style, nano.tokenizer)
     assert check_parity(nano, task, style, rows, _fed(rows)) == 8
+    assert check_parity(nano, task, style, rows, _fed(rows, "all"), loss="all") == 8
 
 
 HEAD = """\
@@ -210,6 +211,23 @@ def test_loss_on_a_part_of_the_prompt_is_caught(nano):
     fed["labels"] = list(fed["input_ids"])
     with pytest.raises(ParityError, match="differ from token 0 on"):
         compare(task.name, nano.tokenizer, rows[0], fed, request)
+
+
+def test_a_loss_on_all_tokens_is_held_to_all_tokens(nano):
+    task, style = load_task("nano_note"), load_format("plain")
+    rows = _rows(task, style, nano.tokenizer, 1)
+    (request,) = sent_requests(nano, task, [rows[0].example], style)
+    (fed,) = _fed(rows, "all")
+    compare(task.name, nano.tokenizer, rows[0], fed, request, loss="all")
+    for place in (0, -1):
+        odd = fed | {
+            "labels": [-100 if i == place % len(fed["labels"]) else one for i, one in enumerate(fed["labels"])]
+        }
+        with pytest.raises(ParityError, match="not on exactly prompt and answer"):
+            compare(task.name, nano.tokenizer, rows[0], odd, request, loss="all")
+    other = fed | {"input_ids": [5, *fed["input_ids"][1:]], "labels": [5, *fed["labels"][1:]]}
+    with pytest.raises(ParityError, match="differ from token 0 on"):
+        compare(task.name, nano.tokenizer, rows[0], other, request, loss="all")
 
 
 def test_a_part_of_the_answer_without_loss_is_caught(nano):

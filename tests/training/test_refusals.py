@@ -105,6 +105,7 @@ def test_all_faults_are_told_at_once():
         ("lora.targets=[q_proj, self_attn.v_proj]", "lora.rank=128", "max_tokens=1024"),
         ("format=chat",),
         ("format=toon",),
+        ("format=toon", "loss=all", "packing=true"),
     ],
     ids=" ".join,
 )
@@ -116,9 +117,10 @@ def test_encoder_decoder_is_not_packed_and_takes_its_own_targets(small_t5):
     source = resolve_model(str(small_t5), default_catalog())
     _refuse("lora.targets=[q, v, wo]", "lora.rank=8", source=source)
     with pytest.raises(UsageError) as raised:
-        _refuse("packing=true", "lora.targets=[q_proj]", "lora.rank=8", source=source)
-    first, second = str(raised.value).splitlines()
+        _refuse("packing=true", "loss=all", "lora.targets=[q_proj]", "lora.rank=8", source=source)
+    first, of_loss, second = str(raised.value).splitlines()
     assert "is an encoder-decoder, whose rows can't lie end to end; `--set packing=false`" in first
+    assert "whose prompt is read and never written, so it has no loss; `--set loss=answer`" in of_loss
     assert re.search(r"has no 'q_proj'.* it has k, o, q, v, wi, wo;", second)
 
 

@@ -65,6 +65,30 @@ def test_an_adapters_own_settings_and_drawn_rows_are_those_it_is_trained_with(tr
     assert record.tasks["nano_note"].rows == 12
 
 
+def test_a_loss_on_all_tokens_is_taken_of_rows_trained_on_and_kept_aside_and_is_in_the_forecast(train, tmp_path):
+    options = (
+        *("adapters.note.steps=2", "loss=all", "format=toon", "packing=true", "log_every_steps=1"),
+        "validation={rows: 4, every_steps: 2}",
+    )
+    record = read_training(train(tmp_path, "note", *options))
+    assert (record.settings.loss, record.told()["loss"]) == ("all", "all")
+    # Each row's first token has none before it.
+    task = record.tasks["nano_note"]
+    seen = sum(point.tasks["nano_note"].tokens for point in record.curves.train)
+    assert seen == task.tokens_seen - task.rows_seen
+    catalog = default_catalog()
+    recipe = load_recipe("nano-quickstart", catalog, (*train.quick, *options))
+    prepared = prepare_training(recipe, "note", catalog, resolve_model("nano", catalog))
+    (held,) = record.curves.validation
+    assert held.tasks["nano_note"].tokens == sum(row.length - 1 for row in prepared.validation)
+    batch = record.memory.forecast.largest_batch
+    assert batch.answer_tokens == batch.tokens - batch.rows
+    answers = prepare_training(
+        recipe.with_overrides({"loss": "answer"}), "note", catalog, resolve_model("nano", catalog)
+    )
+    assert prepared.forecast.parts["head"] > answers.forecast.parts["head"]
+
+
 def test_same_seed_gives_the_same_adapter_and_another_seed_another(train, tmp_path):
     digests = [
         read_adapter(train(tmp_path / out, "note", f"seed={seed}")).sha256
