@@ -14,6 +14,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
 from slmbench.headers import own_headers
 from slmbench.overrides import assign, assignments_of, told_of_overrides
+from slmbench.published import PublishedNumber, published_numbers, published_problems
 from slmbench.recipe import Recipe, find_recipe, kind_of, load_recipe, suite_tasks, twin_cuts
 from slmbench.schema import EvaluationSpec, MergeRecipeSpec, MergeSpec, parse, result_name
 from slmbench.yamlfile import Document, Location, read_yaml
@@ -55,6 +56,12 @@ class MergeRecipe:
         if self.spec.evaluation is None and self.train is None:
             raise UsageError(f"recipe {self.name!r} says nothing of what is scored: declare `evaluation`")
         return self.spec.evaluation or self._trained.spec.evaluation
+
+    @property
+    def published(self) -> tuple[PublishedNumber, ...]:
+        """The numbers that others gave for what it makes, and for what its train recipe does."""
+        entries = [*self.spec.published, *(self.train.spec.published if self.train is not None else ())]
+        return published_numbers(entries, self.model)
 
     @property
     def _trained(self) -> Recipe:
@@ -185,6 +192,10 @@ def _sound(name: str, path: str, document: Document, catalog: Catalog) -> MergeR
     problems += more
     if train is not None:
         problems += _adapter_problems(document, spec, train)
+    results = [result_name(merge, seed) for merge, one in spec.merges.items() for seed in one.seeds or (None,)]
+    names = {*spec.inputs, *spec.beside, *results, *(train.spec.adapters if train is not None else ())}
+    own = {model for model in (spec.model, None if train is None else train.spec.model) if model is not None}
+    problems += published_problems(document, spec.published, catalog, adapters=names, own=own)
     if problems:
         raise DeclarationError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
     return MergeRecipe(name, path, spec, train)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -15,6 +15,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.headers import own_headers
 from slmbench.overrides import assign, assignments_of, locations, told_of_overrides, with_room
+from slmbench.published import PublishedNumber, owners, published_numbers, published_problems
 from slmbench.runs import canonical_sha256
 from slmbench.schema import EvaluationSpec, OptimSpec, RecipeSpec, RowsSpec, SuiteSpec, parse
 from slmbench.values import JsonObject
@@ -23,12 +24,12 @@ from slmbench.yamlfile import Document, Location, read_yaml
 # Neither changes a weight: what a recipe is called, how it is scored, shared out, watched, saved and guarded.
 _WITHOUT_EFFECT = {
     *("adapters", "checkpoint", "evaluation", "launch", "log_every_steps", "memory_limit_gb", "on_contamination"),
-    *("kind", "optim", "source", "summary", "sweep", "variants"),
+    *("kind", "optim", "published", "source", "summary", "sweep", "variants"),
 }
 # Settings that weren't there always: where they say what held before, a digest is what it was.
 _LATER = {"loss": "answer"}
 KINDS = ("train", "merge")
-_NOT_IN_VARIANTS = ("variants", "sweep", "kind")
+_NOT_IN_VARIANTS = ("variants", "sweep", "kind", "published")
 _NOT_SWEPT = (*_NOT_IN_VARIANTS, "summary", "source")
 _LEAVES_OF = ("lora", "quantization", "optim", "mixing", "validation", "checkpoint", "launch", "evaluation")
 
@@ -76,6 +77,11 @@ class Recipe:
             shares = settings["mixing"]["weights"]
             settings["mixing"]["weights"] = {task: shares[task] for task in tasks if task in shares}
         return canonical_sha256([settings, spec.optim.model_dump(mode="json"), tasks])
+
+    @property
+    def published(self) -> tuple[PublishedNumber, ...]:
+        """The numbers that others gave for what it makes."""
+        return published_numbers(self.spec.published, self.spec.model)
 
     def evaluation_tasks(self, catalog: Catalog) -> list[str]:
         """The names of the tasks that base and adapters are scored on."""
@@ -149,7 +155,7 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     Raises UsageError or DeclarationError, with all of the file's and the overrides' problems.
     """
     path, stem = find_recipe(name, catalog)
-    document = read_yaml(path)
+    document = _with_owners(read_yaml(path))
     if kind_of(document) == "merge":
         raise UsageError(
             f"recipe {stem!r} is of kind merge: `slmbench merge {stem}` makes its merges, and `slmbench run {stem}` "
@@ -160,6 +166,9 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     told = {(problem.line, problem.column) for problem in problems}  # Variants inherit them.
     variants, more = _variants(document, spec, catalog)
     more += _sweep_problems(document, spec, catalog)
+    adapters = {name for one in (spec, *(changed for _, changed in variants.values())) for name in one.adapters}
+    models = owners(spec.model, spec.variants)
+    problems += published_problems(document, spec.published, catalog, adapters=adapters, own=models)
     problems += [problem for problem in more if (problem.line, problem.column) not in told]
     if problems:
         raise DeclarationError(problems)
@@ -235,9 +244,22 @@ def dotted_path(key: str) -> str:
     return found[0] if len(found) == 1 else key
 
 
-def dump_spec(spec: BaseModel) -> str:
-    """A spec as YAML, with every default written out."""
-    return str(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
+def dump_spec(spec: BaseModel, *, without: Collection[str] = ()) -> str:
+    """A spec as YAML, with every default written out. without: keys at its top to leave out."""
+    told = spec.model_dump(mode="json", exclude=set(without))
+    return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _with_owners(document: Document) -> Document:
+    """The document, its published numbers that name no model told to be of the file's own: a variant has another."""
+    told = document.data.get("published") if isinstance(document.data, dict) else None
+    if not isinstance(told, list) or not isinstance(document.data.get("model"), str):
+        return document
+    named = [
+        {**one, "model": document.data["model"]} if isinstance(one, dict) and one.get("model") is None else one
+        for one in told
+    ]
+    return Document(document.path, {**document.data, "published": named}, document.marks)
 
 
 def _sound(document: Document, catalog: Catalog | None) -> RecipeSpec:

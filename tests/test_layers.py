@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "adapters": 6,
     "task": 6,
     "runs": 4,
+    "published": 6,
     "recipe": 7,
     "merge_recipe": 8,
     "contamination": 7,

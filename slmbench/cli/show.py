@@ -6,6 +6,7 @@ Of a metric, format and the like: what its decorator says and what its function 
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,9 @@ from slmbench.paths import shown
 from slmbench.values import JsonObject
 
 if TYPE_CHECKING:
+    from slmbench.leaderboard import BesideLine
+    from slmbench.merge_recipe import MergeRecipe
+    from slmbench.recipe import Recipe
     from slmbench.task import Task
 
 
@@ -36,6 +40,12 @@ if TYPE_CHECKING:
 @data_option
 @click.option("--variant", metavar="NAME", help="Of a recipe: with this variant applied.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of a recipe: as `train` takes it.")
+@click.option(
+    "--runs",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Of a recipe: what these runs measured, beside published numbers; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout, and nothing else.")
 def command(
     kind: str,
@@ -48,6 +58,7 @@ def command(
     data: str,
     variant: str | None,
     overrides: tuple[str, ...],
+    runs: tuple[str, ...],
     as_json: bool,
 ) -> None:
     catalog = default_catalog()
@@ -58,8 +69,8 @@ def command(
     from slmbench.schema import QuantizationSpec
     from slmbench.workflow.check_recipe import load_either
 
-    if kind != "recipe" and (variant is not None or overrides):
-        raise UsageError(f"--variant and --set are for recipes; a {kind} is shown as it is declared")
+    if kind != "recipe" and (variant is not None or overrides or runs):
+        raise UsageError(f"--variant, --set and --runs are for recipes; a {kind} is shown as it is declared")
     recipe = load_either(name, catalog, overrides, variant=variant) if kind == "recipe" else None
     if kind == "model" and name not in catalog.files("models") and (told := _of_file(name)) is not None:
         _show_file(name, told, as_json)
@@ -80,18 +91,51 @@ def command(
             spec = spec.model_copy(update={"quantization": QuantizationSpec()})
     else:
         spec = _spec(kind, path)
+    beside = _beside(recipe, runs, catalog) if recipe is not None else ()
     if as_json:
         value = {"kind": kind, "name": name, "path": path, "spec": spec.model_dump(mode="json")}
-        show_json(value | ({"prompts": shown_prompts} if kind == "task" else {}))
+        value |= {"prompts": shown_prompts} if kind == "task" else {}
+        value |= {"published": _beside_json(beside)} if recipe is not None else {}
+        show_json(value)
         return
     show(paint(f"# {shown(path)}", "dim"), painted=True)
-    show(dump_spec(spec).removesuffix("\n"), keep="\n\t")
+    show(dump_spec(spec, without=("published",) if beside else ()).removesuffix("\n"), keep="\n\t")
+    if beside:
+        _show_beside(beside)
     for one in shown_prompts:
         show()
         counted = f"# {one['id']}: {one['prompt_tokens']} tokens of prompt, {one['answer_tokens']} of answer"
         show(paint(counted, "dim"), painted=True)
         prompt = paint(one["prompt"], keep="\n\t")
         show(prompt + paint(one["delimiter"] + one["answer"], "green", keep="\n\t"), keep="\n\t", painted=True)
+
+
+def _beside(recipe: Recipe | MergeRecipe, runs: tuple[str, ...], catalog: Catalog) -> tuple[BesideLine, ...]:
+    from slmbench.workflow.published import published_beside
+
+    if runs and not recipe.published:
+        raise UsageError(f"--runs: recipe {recipe.name!r} declares no published numbers that they could stand beside")
+    return published_beside(recipe.published, runs, catalog) if recipe.published else ()
+
+
+def _beside_json(beside: tuple[BesideLine, ...]) -> list[JsonObject]:
+    from slmbench.leaderboard.content import beside_content
+    from slmbench.leaderboard.texts import json_ready
+
+    made = json_ready([beside_content(line) for line in beside])
+    assert isinstance(made, list)
+    return made
+
+
+def _show_beside(beside: tuple[BesideLine, ...]) -> None:
+    from slmbench.leaderboard import beside_text
+
+    def painted(text: str, color: str | None) -> str:
+        return paint(text, color) if color and text else text
+
+    width = shutil.get_terminal_size((100, 24)).columns
+    for line in beside_text(beside, max(width, 24), painted, whole=True):
+        show(line, painted=True)
 
 
 def _show_registered(kind: str, name: str, catalog: Catalog, as_json: bool) -> None:

@@ -8,16 +8,19 @@ from slmbench.leaderboard._build import build_leaderboard
 from slmbench.leaderboard._conditions import conditions_of
 from slmbench.leaderboard._loading import LoadedRuns, load_runs, read_runs
 from slmbench.leaderboard._pooled import pool_of
+from slmbench.leaderboard._published import set_beside
+from slmbench.leaderboard._published_forms import beside_text
 from slmbench.leaderboard._records import RunProblems, ScoredRun
 from slmbench.leaderboard._routes import Routing, routings
 from slmbench.leaderboard._rows import Who, rows_of
 from slmbench.leaderboard._samples import read_samples, without_texts
-from slmbench.leaderboard.table import Leaderboard
+from slmbench.leaderboard.table import BesideLine, Leaderboard
 from slmbench.leaderboard.terminal import render_text
 from slmbench.leaderboard.writers import write_leaderboard
 
 __all__ = [
     "Audit",
+    "BesideLine",
     "Leaderboard",
     "LoadedRuns",
     "Routing",
@@ -25,6 +28,7 @@ __all__ = [
     "ScoredRun",
     "Who",
     "audit",
+    "beside_text",
     "build_leaderboard",
     "conditions_of",
     "load_runs",
@@ -34,6 +38,7 @@ __all__ = [
     "render_text",
     "routings",
     "rows_of",
+    "set_beside",
     "without_texts",
     "write_leaderboard",
 ]

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from slmbench.foreign import Amount, AnyText, Count, Number
 from slmbench.leaderboard.table import (
+    BesideLine,
     Leaderboard,
     LeaderboardCell,
     LeaderboardColumn,
@@ -252,6 +253,62 @@ class RunContent(Part):
     cost: dict[AnyText, Amount | None]
 
 
+class InFilesContent(Part):
+    """What a publisher's own files say in place of a published number.
+
+    written: the number, as people read it
+    source: where it is
+    """
+
+    written: AnyText
+    source: AnyText
+
+
+class PublishedContent(Part):
+    """A number that somebody published, and the score here that is its row's.
+
+    task: that it is of
+    metric: a value of the task's; latency, or other of what isn't measured here
+    called: the publication's own word for it; empty if it is the metric's
+    model: whose it is
+    adapter: whose it is; null of a model alone
+    under: how it was made, as far as ours may be made otherwise
+    low: the number at the metric's own scale, or where a range begins
+    high: where a range ends; low again of a number
+    written: the number, as people read it
+    source: where it was published
+    counted: how it was counted
+    in_files: what the publisher's files say instead; null if nothing is known
+    fault: why it can't be what it says; null if nobody says so
+    remarks: what shows in the published numbers themselves
+    row: the name of the row that was measured; null if none was
+    condition: how the task was asked, if it was in several ways
+    measured: the score of that row; null if none was measured
+    verdict: whether the number is in, above or below the interval of that score; null if the two aren't compared
+    why_not: why they aren't; null if they are
+    """
+
+    task: AnyText
+    metric: AnyText
+    called: AnyText
+    model: AnyText
+    adapter: AnyText | None
+    under: dict[AnyText, Number | AnyText]
+    low: Number
+    high: Number
+    written: AnyText
+    source: AnyText
+    counted: AnyText
+    in_files: InFilesContent | None
+    fault: AnyText | None
+    remarks: list[AnyText]
+    row: AnyText | None
+    condition: AnyText
+    measured: EstimateContent | None
+    verdict: AnyText | None
+    why_not: AnyText | None
+
+
 class LeaderboardContent(Part):
     """A leaderboard's `leaderboard.json`.
 
@@ -264,6 +321,7 @@ class LeaderboardContent(Part):
     rows: the best first
     runs: run_id -> a run that a score is of
     notices: what a reader has to know
+    published: what others gave for its rows, beside what was measured; empty if nobody did, or no recipe says so
     """
 
     version: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
@@ -275,6 +333,7 @@ class LeaderboardContent(Part):
     rows: list[RowContent]
     runs: dict[AnyText, RunContent]
     notices: list[NoticeContent]
+    published: list[PublishedContent] = Field(default_factory=list)
 
 
 def content_of(leaderboard: Leaderboard) -> JsonObject:
@@ -291,10 +350,23 @@ def content_of(leaderboard: Leaderboard) -> JsonObject:
         "rows": [_row(row) for row in leaderboard.rows],
         "runs": {run_id: _run(run) for run_id, run in leaderboard.runs.items()},
         "notices": [{"kind": n.kind, "text": n.text, "details": list(n.details)} for n in leaderboard.notices],
+        "published": [beside_content(line) for line in leaderboard.published],
     }
     ready = json_ready(content)
     assert isinstance(ready, dict)
     return ready
+
+
+def beside_content(line: BesideLine) -> JsonObject:
+    """A published number and what is measured beside it, as leaderboard.json has them."""
+    return {
+        **line.number.as_json(),
+        "row": line.row or None,
+        "condition": line.condition,
+        "measured": None if line.measured is None else _estimate(line.measured),
+        "verdict": line.verdict or None,
+        "why_not": line.why_not or None,
+    }
 
 
 def _known(parts: dict[str, Any]) -> dict[str, Any]:

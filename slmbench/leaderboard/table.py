@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from slmbench.published import PublishedNumber
 from slmbench.values import Estimate, JsonObject
 
 MIXED_WEIGHTS = "mixed weights"
@@ -192,12 +193,39 @@ class ShownRun:
 
 
 @frozen
+class BesideLine:
+    """A published number and one score that is its own row's, or none.
+
+    row: the leaderboard's name of the measured row, '' without one. condition: what its column says of how the task was
+    asked; '' if there is one way. measured: the score; written: as people read it, with its interval and n, or why it
+    isn't there. verdict: `in our interval`, `above` or `below` it: where the published number is; '' if the two aren't
+    compared, and why_not says why.
+    """
+
+    number: PublishedNumber
+    row: str
+    condition: str
+    measured: Estimate | None
+    written: str
+    verdict: str
+    why_not: str
+
+    @property
+    def told(self) -> str:
+        """The verdict, or why there is none; '' if nothing is there to be compared, which is all there is to say."""
+        if self.measured is not None:
+            return self.verdict or f"not compared: {self.why_not}"
+        return "" if self.why_not == self.written else self.why_not
+
+
+@frozen
 class Leaderboard:
     """What `leaderboard.json`, the CSV, the Markdown, the page and the terminal all show.
 
     columns: by task (0, 1, 2, 10), the task's most common condition first. rows: in the order of the aggregate; those
     that have none below, by where they stand in the columns that they have. notices: what a reader has to know. runs:
     by run id, those of the cells. cost_tasks: the tasks that all rows have, which seconds and tokens are summed over.
+    published: what others gave for its rows, beside what is measured.
     """
 
     suite: str | None
@@ -207,6 +235,7 @@ class Leaderboard:
     runs: Mapping[str, ShownRun] = field(factory=dict)
     aggregate: Aggregate | None = None
     cost_tasks: tuple[str, ...] = ()
+    published: tuple[BesideLine, ...] = ()
 
     @property
     def averages(self) -> bool:

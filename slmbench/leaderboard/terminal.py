@@ -9,6 +9,7 @@ from attrs import frozen
 from slmbench.console import paint
 from slmbench.console.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
 from slmbench.leaderboard._notices import ALL
+from slmbench.leaderboard._published_forms import beside_text
 from slmbench.leaderboard.table import (
     BEST,
     NOT_TOLD_APART,
@@ -102,6 +103,7 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool, own: Collecti
                 continue
             who = "all rows" if 2 < len(names) == len(leaderboard.rows) else _some(names)
             lines.extend(painted(line, "yellow") for line in wrapped(f"! {who}: {badges}", width))
+    lines.extend(beside_text(leaderboard.published, width, painted, whole=False))
     for notice in leaderboard.notices:
         lines.extend(
             painted(line, "yellow") for line in wrapped(f"! {visible(notice.text)}{MORE * bool(notice.details)}", width)

@@ -13,6 +13,7 @@ from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.files import unbroken
 from slmbench.leaderboard._page_files import DataFolder
+from slmbench.leaderboard._published_forms import beside_markdown
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard.page import render_page
 from slmbench.leaderboard.spreadsheets import render_csv, render_notices
@@ -94,6 +95,7 @@ def render_markdown(leaderboard: Leaderboard) -> str:
         lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
         lines += ["", *_markdown_legend(leaderboard), ""]
         lines += [*_markdown_costs(leaderboard), ""]
+    lines += beside_markdown(leaderboard.published, markdown_text)
     if leaderboard.notices:
         lines += ["Notices:", ""]
         for notice in leaderboard.notices:

@@ -108,7 +108,9 @@ class GridRecipes:
         results = [result_name(merge, one) for merge in only for one in recipe.spec.merges[merge].seeds or (None,)]
         # Trained inputs, with what their weights depend on.
         inputs = {} if recipe.train is None else {name: recipe.train.digest_of(name) for name in recipe.adapters}
-        whole = canonical_sha256([recipe.spec.model_dump(mode="json"), self.models.identity(model), inputs])
+        whole = canonical_sha256(
+            [recipe.spec.model_dump(mode="json", exclude={"published"}), self.models.identity(model), inputs]
+        )
         products = {one: canonical_sha256([whole, one]) for one in [*inputs, *results]}
         training = asked.training("merge", recipe.name, recipe.spec.seed, products)
         if recipe.train is not None:

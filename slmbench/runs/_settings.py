@@ -20,6 +20,7 @@ class LoraSettings(Part):
     lr_ratio: how much faster B learned than A; null for as fast
     alpha: what they are scaled by, over the rank or its square root
     dropout: the share of their inputs that a step leaves out
+    targets: the modules that they are on; null for those that the model declares
     """
 
     model_config = ConfigDict(extra="allow")
@@ -27,6 +28,7 @@ class LoraSettings(Part):
     rank: Count | None = None
     alpha: Number | None = None
     dropout: Number | None = None
+    targets: list[str] | str | None = None
     rslora: bool = False
     dora: bool = False
     lr_ratio: Number | None = None

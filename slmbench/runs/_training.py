@@ -12,7 +12,7 @@ from slmbench.foreign import Amount, Count, Limits, Number, read_object
 from slmbench.runs._part import CodePart, Part, Sha256
 from slmbench.runs._settings import LoraSettings, OptimSettings, PackingSettings, RowsSettings, TrainedSettings
 from slmbench.runs._versions import AGAIN, READS, TRAINING, WITHOUT, read_as, write_as
-from slmbench.schema import QuantizationSpec
+from slmbench.schema import QuantizationSpec, targets_label
 from slmbench.seal import check_seal, sealed
 
 _LIMITS = Limits(bytes=200_000_000)  # Curves of a million steps.
@@ -369,6 +369,7 @@ class TrainingRecord(Part):
             "alpha": lora.alpha,
             "dropout": lora.dropout,
             "schedule": optim.schedule,
+            "targets": None if lora.targets is None else targets_label(lora.targets),
         }
         # Anybody may have written the file: a text of any length is no word.
         told = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in found.items()}

@@ -14,6 +14,7 @@ from slmbench.schema._merge import (
 )
 from slmbench.schema._model import ModelSpec, TwinSpec
 from slmbench.schema._optim import MixingSpec, OptimSpec
+from slmbench.schema._published import LATENCY, OTHER, UNITS, Figure, InFilesSpec, PublishedSpec, UnderSpec
 from slmbench.schema._recipe import (
     AdapterSpec,
     CheckpointSpec,
@@ -25,6 +26,7 @@ from slmbench.schema._recipe import (
     SuiteSpec,
     ValidationSpec,
 )
+from slmbench.schema._targets import targets_label
 from slmbench.schema._task import (
     CodeSpec,
     CotMode,
@@ -38,6 +40,9 @@ from slmbench.schema._task import (
 )
 
 __all__ = [
+    "LATENCY",
+    "OTHER",
+    "UNITS",
     "AdapterSpec",
     "BlocksSpec",
     "CheckpointSpec",
@@ -48,6 +53,7 @@ __all__ = [
     "DatasetSpec",
     "EvaluationSpec",
     "FewshotSpec",
+    "Figure",
     "FormPromptSpec",
     "FormSpec",
     "GenerationSpec",
@@ -55,6 +61,7 @@ __all__ = [
     "GridRecipeSpec",
     "GridSpec",
     "HoldoutSpec",
+    "InFilesSpec",
     "LoraSpec",
     "MergeInputSpec",
     "MergeRecipeSpec",
@@ -65,6 +72,7 @@ __all__ = [
     "ModelSpec",
     "OptimSpec",
     "PromptSpec",
+    "PublishedSpec",
     "QuantizationSpec",
     "ReadSpec",
     "RecipeSpec",
@@ -73,8 +81,10 @@ __all__ = [
     "SuiteSpec",
     "TaskSpec",
     "TwinSpec",
+    "UnderSpec",
     "ValidationSpec",
     "parse",
     "plain_name",
     "result_name",
+    "targets_label",
 ]

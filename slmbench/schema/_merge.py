@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from slmbench.errors import did_you_mean
 from slmbench.schema._base import Misfits, Name, Spec
+from slmbench.schema._published import PublishedSpec
 from slmbench.schema._recipe import EvaluationSpec, FormatName
 from slmbench.yamlfile import Location
 
@@ -153,6 +154,7 @@ class MergeRecipeSpec(Spec):
     format: FormatName | None = None
     seed: Seed = 0
     evaluation: EvaluationSpec | None = None
+    published: list[PublishedSpec] = Field(default=[])
 
     @model_validator(mode="after")
     def _fitting(self) -> MergeRecipeSpec:

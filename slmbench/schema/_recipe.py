@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._changes import Changes, changed, changes_to
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
+from slmbench.schema._published import PublishedSpec
 from slmbench.schema._task import CotMode
 
 EngineName = Annotated[str, Field(min_length=1, examples=["shared", "hf", "vllm"])]
@@ -142,6 +143,8 @@ class RecipeSpec(Spec):
     `batch * max_tokens` tokens with whole rows that don't see each other. variants: named overrides, as `--set` takes
     them, chosen with `--variant`. sweep: key -> values that `slmbench sweep` tries, all with all; a key is a dotted
     path, or a setting's own name where that is one setting's alone.
+
+    published: numbers that others gave for what it makes, which are shown beside what is measured.
     """
 
     # Not written out: what recipes said before there were two kinds of them stays as it was.
@@ -173,6 +176,7 @@ class RecipeSpec(Spec):
     variants: dict[Name, dict[str, Any]] = Field(default={})
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
     evaluation: EvaluationSpec
+    published: list[PublishedSpec] = Field(default=[])
 
     def for_adapter(self, name: str) -> RecipeSpec:
         """The recipe as it is for one adapter: `lora` and `optim` with what the adapter has of its own in them."""

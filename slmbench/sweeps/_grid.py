@@ -148,7 +148,7 @@ def _axis(where: str, key: str, values: Iterable[object]) -> Axis:
     first = path.split(".")[0]
     if first not in RecipeSpec.model_fields:
         raise UsageError(f"{where} {key}: {no_setting(first)}")
-    if first in ("summary", "source", "variants", "sweep"):
+    if first in ("summary", "source", "variants", "sweep", "published"):
         raise UsageError(f"{where} {key}: it changes nothing of what is trained or scored")
     values = list(values)
     if not values or any(value is None for value in values):

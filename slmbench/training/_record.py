@@ -78,7 +78,8 @@ def training_record(
         "variant": recipe.variant,
         "recipe_sha256": recipe.digest_of(name),
         "setting_sha256": recipe.digest_of(name, seed=False),
-        "settings": spec.model_dump(mode="json") | {"adapters": {name: spec.adapters[name].model_dump(mode="json")}},
+        "settings": spec.model_dump(mode="json", exclude={"published"})
+        | {"adapters": {name: spec.adapters[name].model_dump(mode="json")}},
         "method": spec.method,
         "model": loaded.source.name,
         "base": _base(loaded.source),

@@ -6,10 +6,21 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from attrs import evolve
+
 from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.errors import DeclarationError, SlmbenchError
-from slmbench.leaderboard import Leaderboard, RunProblems, ScoredRun, build_leaderboard, read_runs, write_leaderboard
+from slmbench.leaderboard import (
+    Leaderboard,
+    RunProblems,
+    ScoredRun,
+    build_leaderboard,
+    read_runs,
+    set_beside,
+    write_leaderboard,
+)
+from slmbench.published import PublishedNumber
 from slmbench.recipe import load_suite
 from slmbench.schema import TaskSpec, parse
 from slmbench.visible import visible
@@ -28,6 +39,7 @@ def rank(
     strict: bool = False,
     whole: str | None = None,
     without: Collection[str] = (),
+    published: Sequence[PublishedNumber] = (),
 ) -> tuple[Leaderboard, str, RunProblems | None]:
     """(the leaderboard of runs, its page's path, the faults of runs that were left out, to be raised after).
 
@@ -35,7 +47,7 @@ def rank(
     reader has to know beside what the runs say. strict: nothing is ranked if one has a fault.
     whole: an output folder that the runs are in, whose files in `out` are of all its runs: what is returned is the view
     of these runs and tasks, which doesn't replace what others have there.
-    without: names of rows that are left out.
+    without: names of rows that are left out. published: what others gave for these rows, which is set beside them.
     Raises RunProblems if nothing was ranked because of faults, SlmbenchError if there is no finished run.
     """
     with phase("leaderboard"):
@@ -50,7 +62,8 @@ def rank(
 
         def build(of: Sequence[ScoredRun], named: str | None, only: Sequence[str] | None) -> Leaderboard:
             counted = averaged if named is not None else None
-            return build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted, without=without)
+            board = build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted, without=without)
+            return evolve(board, published=set_beside(board, {run.run_id: run for run in of}, published))
 
         wanted = list(tasks) if tasks else None
         if whole is None:

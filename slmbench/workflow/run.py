@@ -91,6 +91,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
             tasks=ready.recipe.evaluation_tasks(catalog),
             no_texts=plan.no_texts,
             whole=plan.out,
+            published=ready.recipe.published,
         )
     return board, page, failed_of(failed, faulty)
 

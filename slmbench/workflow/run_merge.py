@@ -101,6 +101,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
             no_texts=plan.no_texts,
             notices=spreads(made, runs),
             whole=plan.out,
+            published=recipe.published,
         )
     return board, page, failed_of(failed, faulty), made
 

@@ -112,8 +112,8 @@ def test_show_takes_a_recipes_file_and_its_output_is_a_recipe_again(
     [
         (["recipe", "task-adapters", "--variant", "qlra"], "has no variant 'qlra'; did you mean 'qlora'?"),
         (["recipe", "task-adapters", "--set", "lora.rnk=8"], "unknown key 'rnk'; did you mean 'rank'?"),
-        (["task", "gsm8k", "--variant", "qlora"], "--variant and --set are for recipes"),
-        (["model", "nano", "--set", "x=1"], "--variant and --set are for recipes"),
+        (["task", "gsm8k", "--variant", "qlora"], "--variant, --set and --runs are for recipes"),
+        (["model", "nano", "--set", "x=1"], "--variant, --set and --runs are for recipes"),
     ],
 )
 def test_show_refuses_what_a_declaration_does_not_have(
