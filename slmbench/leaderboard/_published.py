@@ -7,7 +7,14 @@ from typing import Any
 
 from slmbench.leaderboard._records import TWIN, ScoredRun
 from slmbench.leaderboard._rows import adapter_of
-from slmbench.leaderboard.table import BesideLine, Leaderboard, LeaderboardCell, LeaderboardColumn, LeaderboardRow
+from slmbench.leaderboard.table import (
+    INSIDE,
+    BesideLine,
+    Leaderboard,
+    LeaderboardCell,
+    LeaderboardColumn,
+    LeaderboardRow,
+)
 from slmbench.leaderboard.texts import duration, interval, number
 from slmbench.published import PublishedNumber, same_model
 from slmbench.schema import LATENCY, OTHER
@@ -152,4 +159,4 @@ def _text(value: object) -> str:
 def _verdict(one: PublishedNumber, low: float, high: float) -> str:
     if one.low > high:
         return "above our interval"
-    return "below our interval" if one.high < low else "in our interval"
+    return "below our interval" if one.high < low else INSIDE

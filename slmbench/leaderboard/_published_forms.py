@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from slmbench.console.columns import GAP, display_width, fit, wrapped
-from slmbench.leaderboard.table import BesideLine
+from slmbench.leaderboard.table import INSIDE, BesideLine
+from slmbench.schema import OTHER
+from slmbench.values import JsonObject
 from slmbench.visible import visible
 
 TITLE = "published beside measured"
@@ -76,7 +78,7 @@ def _below(line: BesideLine, whole: bool) -> Iterator[tuple[str, str | None]]:
     for mark in one.marks:
         yield f"! {mark}", "yellow"
     if whole:
-        called = f"{one.called}; " if one.called and one.metric != "other" else ""
+        called = f"{one.called}; " if one.called and one.metric != OTHER else ""
         yield f"counted: {called}{one.counted}", "dim"
         yield f"source: {one.source}", "dim"
         if one.found:
@@ -89,25 +91,26 @@ def _whose(line: BesideLine) -> str:
     return f"{line.number.whose}; here {here}" if here and here != line.number.whose else line.number.whose
 
 
-def beside_rows(lines: Sequence[BesideLine]) -> list[tuple[str, str, str, str, str, str, str, str, tuple[str, ...]]]:
-    """(what, whose, published, in the files, measured, told, counted, source, marks) of each, as people read them."""
+def beside_views(lines: Sequence[BesideLine]) -> list[JsonObject]:
+    """What published.html.j2 draws, of each line."""
     made = []
     for line in lines:
         one = line.number
-        called = f"{one.called}: " if one.called and one.metric != "other" else ""
-        source = f"{one.source}; files: {one.found_source}" if one.found else one.source
+        called = f"{one.called}: " if one.called and one.metric != OTHER else ""
         made.append(
-            (
-                one.key,
-                _whose(line),
-                one.written,
-                one.found or NO_NUMBER,
-                line.written,
-                line.told,
-                called + one.counted,
-                source,
-                one.marks,
-            )
+            {
+                "key": one.key,
+                "whose": _whose(line),
+                "published": one.written,
+                "source": one.source,
+                "found": one.found or NO_NUMBER,
+                "found_source": one.found_source,
+                "measured": line.written,
+                "told": line.told,
+                "stands": "out" if line.verdict and line.verdict != INSIDE else "",
+                "marks": one.marks,
+                "counted": called + one.counted,
+            }
         )
     return made
 
@@ -119,7 +122,9 @@ def beside_markdown(lines: Sequence[BesideLine], text: Callable[[str], str]) -> 
     heads = ["of", "whose", *HEADS, "compared", "counted", "source", "marks"]
     made = [f"## {TITLE.capitalize()}", "", ABOUT, ""]
     made += [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    for *cells, marks in beside_rows(lines):
-        told = [text(str(cell)) for cell in cells] + ["; ".join(f"**{text(mark)}**" for mark in marks)]
-        made.append(f"| {' | '.join(told)} |")
+    for one in beside_views(lines):
+        source = f"{one['source']}; files: {one['found_source']}" if one["found_source"] else one["source"]
+        keys = ("key", "whose", "published", "found", "measured", "told", "counted")
+        told = [*(text(one[key]) for key in keys), text(source)]
+        made.append(f"| {' | '.join([*told, '; '.join(f'**{text(mark)}**' for mark in one['marks'])])} |")
     return [*made, ""]

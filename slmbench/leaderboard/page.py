@@ -11,6 +11,7 @@ from slmbench.leaderboard._page_files import Put, put_data, shown_json
 from slmbench.leaderboard._page_items import PagedItems, paged_items, samples_of_a_run
 from slmbench.leaderboard._page_routing import choices_among, routing_views
 from slmbench.leaderboard._page_rows import row_file
+from slmbench.leaderboard._published_forms import ABOUT, beside_views
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
 from slmbench.leaderboard.pages import bundle, render
@@ -71,6 +72,8 @@ def render_page(
         names={"mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
         routers=routing_views(run for run in runs if run.run_id in shown),
         choices=choices_among(by_id.values()),
+        published=beside_views(leaderboard.published),
+        published_about=ABOUT,
         mean_about=mean_about(leaderboard) if leaderboard.averages else None,
     )
 

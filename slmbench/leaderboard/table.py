@@ -14,6 +14,7 @@ FORCED_BASE = "forced base"
 IMPORTED = "imported"
 BEST = "best"
 NOT_TOLD_APART = "not told apart"
+INSIDE = "in our interval"
 
 
 @frozen

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from slmbench.leaderboard import build_leaderboard, load_runs, write_leaderboard
+from slmbench.leaderboard import build_leaderboard, load_runs, set_beside, write_leaderboard
+from slmbench.published import published_numbers
+from slmbench.schema import PublishedSpec
 from tests.leaderboard.conftest import make_run
 
 ATTACK = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"><!--<script>"
@@ -104,7 +106,21 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         odd.append({"output": "\ud800\u2028\u202e" + "long " * 300_000})
         make_run(run_id=f"odd-{place}", scores=draw(share, 3), task="__proto__", samples=odd, limit=3, **common)
     runs, notices = load_runs(out)
-    write_leaderboard(build_leaderboard(runs, "few", notices=notices), runs, out / "leaderboard")
+    board = build_leaderboard(runs, "few", notices=notices)
+    said = {
+        "source": "owner/name at 0123abc, README",
+        "counted": "five samples an item, the best of them",
+        "task": "sums",
+    }
+    wrong = {"fault": ATTACK, "in_files": {"value": 52.5, "source": "the same, notebook.ipynb"}}
+    entries = [
+        {"value": 0.75, "metric": "exact_match/strict", "adapter": "tuned"},
+        {"value": 91.51, "unit": "percent", "metric": "exact_match/strict", **wrong},
+        {"value": [90, 94], "unit": "percent", "metric": "other", "called": "accuracy", "model": "a larger one"},
+    ]
+    numbers = published_numbers([PublishedSpec.model_validate({**said, **entry}) for entry in entries], "base")
+    board = evolve(board, published=set_beside(board, {run.run_id: run for run in runs}, numbers))
+    write_leaderboard(board, runs, out / "leaderboard")
     return out / "leaderboard"
 
 

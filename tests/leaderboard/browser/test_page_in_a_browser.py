@@ -338,6 +338,40 @@ def test_what_an_address_names_wrongly_is_said_until_the_reader_goes_on(visit, f
     until(tab, "!document.querySelector('[role=alert]')")
 
 
+def test_published_numbers_stand_below_the_table_beside_what_was_measured(visit, few, picture) -> None:
+    tab = ready(visit(few), "table")
+    section = tab.locator("#published")
+    section.scroll_into_view_if_needed()
+    picture(tab, "few-published")
+    heads = section.locator("thead th").all_inner_texts()
+    assert heads[1:5] == ["Published", "In their files", "Measured here", "Compared"]
+    rows = [[cell.inner_text() for cell in row.locator("th, td").all()] for row in section.locator("tbody tr").all()]
+    assert len(rows) == 3
+    first, second, third = rows
+    assert first[0] == "sums/exact_match/strict\nbase + tuned" and first[4] == "in our interval"
+    assert second[1].startswith("91.51%\nowner/name at 0123abc") and second[2] == "52.5%\nthe same, notebook.ipynb"
+    assert second[4].startswith("not compared: the published number can't be what it says\n") and "onerror" in second[4]
+    assert third[3:5] == ["not measured here", "slmbench has no such metric"]
+    box = section.locator(".scroll")
+    assert box.evaluate("one => one.scrollWidth - one.clientWidth") == 0  # All of it is in sight on a laptop.
+    # A filter is of rows alone; other views are about something else, and paper has it.
+    tab.get_by_label("Filter").fill("nothing of this name")
+    assert section.is_visible()
+    tab.evaluate("location.hash = '#runs'")
+    ready(tab, "runs")
+    assert section.is_hidden()
+    tab.evaluate("location.hash = '#table'")
+    ready(tab, "table")
+    tab.emulate_media(media="print")
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    tab.set_viewport_size({"width": 718, "height": 1000})
+    assert section.is_visible() and box.evaluate("one => one.scrollWidth") <= 718
+    phone = ready(visit(few, viewport={"width": 390, "height": 800}), "table")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.locator("#published").scroll_into_view_if_needed()
+    picture(phone, "few-published-phone")
+
+
 def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) -> None:
     columns = json.loads((few / "leaderboard.json").read_text(encoding="utf-8"))["columns"]
     chat = next(

@@ -22,6 +22,8 @@ function start() {
   const notes = document.getElementById("notes");
   const how = document.getElementById("how");
   const title = document.title;
+  // Of all rows alike, so that it stays below the table whatever is filtered.
+  const beside = document.getElementById("beside");
   notes?.remove();
   const tabs = h("nav.tabs", { "aria-label": "Views" });
   const stage = h("div.stage");
@@ -55,6 +57,7 @@ function start() {
     current = MADE[view](page, params, { notes, signal: life.signal });
     fill(stage, unknown(["view", wrong]), current.element);
     if (at >= 0) stage.querySelectorAll("select")[at]?.focus();
+    beside.hidden = view !== "table";
     if (current.shown) current.shown();
     if (moved && at < 0) window.scrollTo(0, 0);
   }
@@ -84,7 +87,7 @@ function start() {
     document.body.classList.remove("onpaper");
     stage.querySelectorAll(".chosen").forEach((one) => one.remove());
   });
-  fill(app, tabs, stage, printed, how && h("details.how", {}, h("summary", {}, "How to read this"), how));
+  fill(app, tabs, stage, printed, beside, how && h("details.how", {}, h("summary", {}, "How to read this"), how));
   // It says less than the views do, and is as long as a page may be.
   document.querySelector(".fallback")?.remove();
   show(false);
