@@ -24,7 +24,7 @@ from slmbench.yamlfile import Document, Location, read_yaml
 # Neither changes a weight: what a recipe is called, how it is scored, shared out, watched, saved and guarded.
 _WITHOUT_EFFECT = {
     *("adapters", "checkpoint", "evaluation", "launch", "log_every_steps", "memory_limit_gb", "on_contamination"),
-    *("kind", "optim", "published", "source", "summary", "sweep", "variants"),
+    *("kind", "optim", "prompts", "published", "source", "summary", "sweep", "variants"),
 }
 # Settings that weren't there always: where they say what held before, a digest is what it was.
 _LATER = {"loss": "answer"}

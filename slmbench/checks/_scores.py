@@ -49,6 +49,8 @@ def check_scores(task: Task, rows: Sequence[Written], where: str, mode: str, fou
     least. A wrong answer scores 0; of a metric with a model of its own, less than gold. What is scored are the gold
     answer's readings, each text once; of code tasks, what a sample that passed and one that failed would score.
 
+    A metric that describes (`Scorer.describes`) is only computed: there is nothing that it would have to say of gold.
+
     mode: what to say of the chain of thought. where: the split, '' for golden rows. Up to half of a split may have a
     quirk that comes with the data and published settings, and is a notice then: an answer that a stop string cuts
     (nq_open stops at commas), or that the metric reads nothing in (SQuAD's drops the word A).
@@ -80,6 +82,8 @@ def check_scores(task: Task, rows: Sequence[Written], where: str, mode: str, fou
 
 
 def _faults(task: Task, scorer: Scorer, row: Written) -> Iterable[_Fault]:
+    if scorer.describes:
+        return _fault_of_describing(task, scorer, row.example)
     if scorer.kind == "text":
         return _text_faults(task, scorer, row.example, distinct(row.readings))
     return _choice_faults(task, scorer, row.example) if scorer.kind == "choice" else _code_faults(scorer, row.example)
@@ -99,6 +103,12 @@ def _text_faults(task: Task, scorer: Scorer, example: Example, readings: Mapping
             elif scorer.ready is None and value:
                 message = f"of {what} is {value:g}, not 0: the answer is {short(answer)}"
                 yield _Fault(message, "" if wrong else quirk)
+
+
+def _fault_of_describing(task: Task, scorer: Scorer, example: Example) -> Iterable[_Fault]:
+    for text in (task.answer(example), *WRONG_ANSWERS):
+        _score(task, scorer, example, text)  # Raises ValueError where it can't be computed.
+    return ()
 
 
 def _score(task: Task, scorer: Scorer, example: Example, text: str) -> dict[str, float]:

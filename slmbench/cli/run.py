@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slmbench.catalog import Catalog, default_catalog
-from slmbench.cli._boards import show_leaderboard
+from slmbench.cli._boards import show_leaderboard, show_prompts
 from slmbench.cli._options import gathered, names_of, out_option, recipe_options
 from slmbench.errors import UsageError
 
@@ -46,7 +46,10 @@ def command(plan: RunPlan, dry_run: bool, as_json: bool) -> None:
         print_plans(ready.recipe, ready.adapters, catalog, plan)
         print_evaluation(ready, catalog)
         return
-    show_leaderboard(*run(ready, catalog), as_json=as_json)
+    board, page, faulty = run(ready, catalog)
+    if ready.recipe.spec.prompts and not as_json:
+        show_prompts(board, plan.out, no_texts=plan.no_texts)
+    show_leaderboard(board, page, faulty, as_json=as_json)
 
 
 def _run_merge(plan: RunPlan, catalog: Catalog, *, dry_run: bool, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from slmbench.leaderboard._published_forms import ABOUT, beside_views
 from slmbench.leaderboard._records import ScoredRun
 from slmbench.leaderboard._samples import withheld
 from slmbench.leaderboard.pages import bundle, render
+from slmbench.leaderboard.side_by_side import answered_prompts
 from slmbench.leaderboard.table import BEST, FORCED_BASE, MIXED_WEIGHTS, NOT_TOLD_APART, Leaderboard, LeaderboardCell
 from slmbench.leaderboard.texts import interval_text, number, rank_range
 from slmbench.values import Estimate
@@ -70,6 +71,11 @@ def render_page(
         columns=leaderboard.columns,
         badges={"limit" if badge.startswith("limit ") else badge for badge in badges},
         names={"mixed_weights": MIXED_WEIGHTS, "forced_base": FORCED_BASE},
+        prompts=answered_prompts(
+            leaderboard,
+            {run_id: run.folder for run_id, run in by_id.items()},
+            [run_id for run_id, run in by_id.items() if run.no_texts],
+        ),
         routers=routing_views(run for run in runs if run.run_id in shown),
         choices=choices_among(by_id.values()),
         published=beside_views(leaderboard.published),

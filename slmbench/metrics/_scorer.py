@@ -20,7 +20,8 @@ class Scorer:
     value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest and highest value of an item, which
     no interval leaves; None if there is none. reads_choices: the options' texts are needed, not only their
     log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
-    samples: how many samples an item needs, the k of pass@k.
+    samples: how many samples an item needs, the k of pass@k. describes: it reads what was written and nothing that it
+    ought to be, and has no best value: it judges no answer.
 
     parts and pool, both or neither: the metric of a run isn't the mean over its items. parts(example, output) is what
     one item adds, a JSON value; pool(parts of all items) are the run's values; `score` is the pool of one item alone.
@@ -44,6 +45,7 @@ class Scorer:
     reads_choices: bool = False
     reads_whole: bool = False
     samples: int = 1
+    describes: bool = False
     parts: Callable[[Example, Output], Any] | None = None
     pool: Callable[[Sequence[Any]], dict[str, float]] | None = None
     score_all: Callable[[Sequence[tuple[Example, Output]]], list[dict[str, float]]] | None = None

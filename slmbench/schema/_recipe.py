@@ -116,6 +116,9 @@ class EvaluationSpec(Spec):
     batch: how many rows' memory may be taken; auto, what is free. engine: hf is lm-eval's own.
 
     samples: an item, of code tasks; metrics: only these; max_tokens: an answer's; None for what the tasks declare.
+
+    adapters_on: own, if each adapter is scored on those of the tasks alone that it was trained on, and the base on all;
+    it is for `slmbench run`, as a sweep and a matrix cross everything.
     """
 
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
@@ -126,6 +129,7 @@ class EvaluationSpec(Spec):
     samples: int | None = Field(default=None, ge=1, le=1000)
     metrics: Annotated[list[str], Field(min_length=1)] | None = None
     max_tokens: int | None = Field(default=None, ge=1)
+    adapters_on: Literal["all", "own"] = "all"
 
     @model_validator(mode="after")
     def _one_list(self) -> EvaluationSpec:
@@ -144,7 +148,8 @@ class RecipeSpec(Spec):
     them, chosen with `--variant`. sweep: key -> values that `slmbench sweep` tries, all with all; a key is a dotted
     path, or a setting's own name where that is one setting's alone.
 
-    published: numbers that others gave for what it makes, which are shown beside what is measured.
+    published: numbers that others gave for what it makes, which are shown beside what is measured. prompts: texts
+    that base and adapters answer beside the evaluation; the page shows their answers side by side.
     """
 
     # Not written out: what recipes said before there were two kinds of them stays as it was.
@@ -177,6 +182,7 @@ class RecipeSpec(Spec):
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
     evaluation: EvaluationSpec
     published: list[PublishedSpec] = Field(default=[])
+    prompts: list[Annotated[str, Field(min_length=1, max_length=20_000)]] = Field(default=[], max_length=200)
 
     def for_adapter(self, name: str) -> RecipeSpec:
         """The recipe as it is for one adapter: `lora` and `optim` with what the adapter has of its own in them."""

@@ -3,12 +3,14 @@
 from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
+from slmbench.task._prompts import PROMPTS, prompts_task
 from slmbench.task._settings import Settings, engines_of, formats_of
 from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task, extracted
 from slmbench.task._typed import Blank, blanks_of, typed_example
 
 __all__ = [
+    "PROMPTS",
     "Blank",
     "Settings",
     "Task",
@@ -22,6 +24,7 @@ __all__ = [
     "load_task",
     "load_task_folder",
     "program_of",
+    "prompts_task",
     "require_rows",
     "templates_of",
     "training_needs",

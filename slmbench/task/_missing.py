@@ -56,7 +56,8 @@ def _missing(needs: Iterable[Need]) -> list[MissingData]:
     for task, split in needs:
         key = (task.dataset.name, split)
         # Golden rows are always there, and what lies on this machine is read when it is used.
-        if key in asked or task.data != "auto" or split not in task.dataset.spec.split_names:
+        at_hand = task.data != "auto" or task.has_rows(split)
+        if key in asked or at_hand or split not in task.dataset.spec.split_names:
             continue
         asked.add(key)
         if local_source(task.dataset, split) is None:

@@ -92,6 +92,10 @@ class Task:
                 self._rows[split] = fetch_rows(self.dataset, split)
         return self._rows[split]
 
+    def has_rows(self, split: str) -> bool:
+        """Whether a split's rows are at hand already."""
+        return split in self._rows
+
     def _golden_stand_in(self, split: str) -> bool:
         return self.data == "twin" and local_source(self.dataset, split) is None
 

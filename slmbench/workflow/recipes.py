@@ -127,10 +127,18 @@ def evaluation_tasks(
 def bound_tasks(
     recipe: Recipe, catalog: Catalog, options: RecipeOptions, loaded: Loaded
 ) -> tuple[list[Task], list[str]]:
-    """(the tasks that a recipe is scored on, as it wants them; what to tell of that). loaded: read and filled."""
+    """(the tasks that a recipe is scored on, its prompts last, as it wants them; what to tell of that).
+
+    loaded: read and filled.
+    """
     spec = recipe.spec
     asked = AskedTasks(recipe.evaluation_tasks(catalog), spec.model, spec.evaluation, spec.shots, spec.cot)
-    return bind_tasks(asked, catalog, options, loaded)
+    tasks, notices = bind_tasks(asked, catalog, options, loaded)
+    if spec.prompts:
+        from slmbench.task import prompts_task
+
+        tasks.append(prompts_task(spec.prompts, catalog).with_max_tokens(spec.evaluation.max_tokens))
+    return tasks, notices
 
 
 class AskedTasks(NamedTuple):

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.errors import SlmbenchError
-from slmbench.evaluation import EvaluationOptions, made_and_failed, refuse_unscorable, require_engine, told_if_cut_short
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.evaluation import (
+    EvaluationOptions,
+    made_and_failed,
+    refuse_unscorable,
+    require_engine,
+    settled,
+    told_if_cut_short,
+)
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
-from slmbench.task import Task, formats_of
-from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan
+from slmbench.task import PROMPTS, Task, formats_of
+from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, try_plan
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.rank import failed_of, rank
 from slmbench.workflow.recipes import RecipeOptions, evaluation_tasks, refuse_to_replace
@@ -60,6 +67,7 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     # A format of a plugin has to be one that the evaluated tasks bring, and that comes to light before a training.
     load_format(recipe.spec.format, formats_of(tasks, catalog))
     quiet_libraries()
+    _check_own(recipe, adapters, tasks)
     refuse_unscorable(tasks, allow_unsafe_code=plan.allow_unsafe_code)
     require_engine(recipe.spec.evaluation.engine, tasks)
     return ReadyRun(plan=plan, recipe=recipe, adapters=tuple(adapters), tasks=tuple(tasks))
@@ -81,14 +89,15 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
     )
     if spec.evaluation.limit is not None:
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged, and ranked among themselves")
-    runs, failed = made_and_failed(lambda: evaluate_recipe(ready.recipe, folders, ready.tasks, catalog, plan))
+    score = evaluate_own if spec.evaluation.adapters_on == "own" else evaluate_recipe
+    runs, failed = made_and_failed(lambda: score(ready.recipe, folders, ready.tasks, catalog, plan))
     with told_if_cut_short(() if failed is None else failed.failures):
         board, page, faulty = rank(
             [run.folder for run in runs],
             os.path.join(plan.out, "leaderboard"),
             catalog,
             suite=spec.evaluation.suite,
-            tasks=ready.recipe.evaluation_tasks(catalog),
+            tasks=[task.name for task in ready.tasks],
             no_texts=plan.no_texts,
             whole=plan.out,
             published=ready.recipe.published,
@@ -107,6 +116,44 @@ def evaluate_recipe(
     limit: int | None = None,
 ) -> list[Run]:
     """Runs of a recipe's base, and of what was trained of it, as it says. seed, limit: in place of its own."""
+    asked = _asked(recipe, plan, seed, limit)
+    return evaluate_plan(evolve(asked, adapters=tuple(folders)), tasks, catalog)
+
+
+def evaluate_own(
+    recipe: Recipe, folders: Sequence[str], tasks: Sequence[Task], catalog: Catalog, plan: RunPlan
+) -> list[Run]:
+    """Runs of a recipe's base on all tasks, and of what was trained of it on its own tasks and the recipe's prompts.
+
+    Raises TasksFailed, with the runs that are there, after all is tried.
+    """
+    asked = _asked(recipe, plan, None, None)
+    own = {folder: _own(recipe, os.path.basename(folder), tasks) for folder in folders}
+    made, failures = try_plan(asked, tasks, catalog, more=True)
+    for scored in dict.fromkeys(own.values()):
+        alike = tuple(folder for folder in folders if own[folder] == scored)
+        there = [task for task in tasks if task.name in scored]
+        more, failed = try_plan(evolve(asked, base=False, adapters=alike), there, catalog, more=True)
+        made, failures = [*made, *more], [*failures, *failed]
+    return settled(made, failures)
+
+
+def _own(recipe: Recipe, adapter: str, tasks: Sequence[Task]) -> tuple[str, ...]:
+    own = recipe.spec.adapters[adapter].tasks
+    return tuple(task.name for task in tasks if task.name in own or task.name == PROMPTS)
+
+
+def _check_own(recipe: Recipe, adapters: Sequence[str], tasks: Sequence[Task]) -> None:
+    """Raises UsageError for adapters that would be scored on nothing."""
+    nothing = [name for name in adapters if not set(recipe.spec.adapters[name].tasks) & {task.name for task in tasks}]
+    if recipe.spec.evaluation.adapters_on == "own" and nothing:
+        raise UsageError(
+            f"evaluation.adapters_on: is 'own', and no task that {', '.join(nothing)} is trained on is evaluated; "
+            "`--set evaluation.adapters_on=all`"
+        )
+
+
+def _asked(recipe: Recipe, plan: RunPlan, seed: int | None, limit: int | None) -> EvaluationPlan:
     spec = recipe.spec
     options = EvaluationOptions(
         out=plan.out,
@@ -118,5 +165,4 @@ def evaluate_recipe(
         allow_unsafe_code=plan.allow_unsafe_code,
         no_texts=plan.no_texts,
     )
-    asked = EvaluationPlan(model=spec.model, options=options, adapters=tuple(folders), twin=plan.options.twin)
-    return evaluate_plan(asked, tasks, catalog)
+    return EvaluationPlan(model=spec.model, options=options, twin=plan.options.twin)

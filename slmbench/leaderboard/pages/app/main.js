@@ -12,13 +12,21 @@ import { runsView } from "./runs.js";
 import { tableView } from "./table.js";
 import { unpeek } from "./peek.js";
 
-const MADE = { table: tableView, plot: plotView, compare: compareView, items: itemsView, runs: runsView };
-const NAMES = { table: "Table", plot: "Plot", compare: "Compare", items: "Items", runs: "Runs and notices" };
+const MADE = { table: tableView, plot: plotView, compare: compareView, items: itemsView, prompts: promptsView, runs: runsView };
+const NAMES = { table: "Table", plot: "Plot", compare: "Compare", items: "Items", prompts: "Prompts", runs: "Runs and notices" };
+
+// What was written to free prompts is in the page as it is read without a script, where there is any.
+function promptsView(page, params, { asked }) {
+  return { element: asked };
+}
 
 function start() {
   const page = readPage();
   const app = document.getElementById("app");
   if (!page.rows.length) return;
+  const asked = document.getElementById("prompts");
+  asked?.remove();
+  const views = Object.keys(MADE).filter((view) => view !== "prompts" || asked);
   const notes = document.getElementById("notes");
   const how = document.getElementById("how");
   const title = document.title;
@@ -42,7 +50,7 @@ function start() {
   }
 
   function show(moved) {
-    const { view, params, wrong } = readRoute(location.hash);
+    const { view, params, wrong } = readRoute(location.hash, views);
     unpeek();
     life.abort();
     life = new AbortController();
@@ -54,7 +62,7 @@ function start() {
     keep();
     // What had the focus has it again where the same view comes up anew, as after a choice of another model.
     const at = Array.from(stage.querySelectorAll("select")).indexOf(document.activeElement);
-    current = MADE[view](page, params, { notes, signal: life.signal });
+    current = MADE[view](page, params, { notes, asked, signal: life.signal });
     fill(stage, unknown(["view", wrong]), current.element);
     if (at >= 0) stage.querySelectorAll("select")[at]?.focus();
     beside.hidden = view !== "table";
@@ -68,7 +76,7 @@ function start() {
   }
 
   const said = page.notices.reduce((sum, [, texts]) => sum + texts.length, 0);
-  fill(tabs, Object.keys(MADE).map((name) => h("a", { href: address(name), "data-view": name }, name === "runs" && said > 0 ? "Runs and " : NAMES[name],
+  fill(tabs, views.map((name) => h("a", { href: address(name), "data-view": name }, name === "runs" && said > 0 ? "Runs and " : NAMES[name],
     name === "runs" && said > 0 && h("span.count", {}, plural(said, "notice")))));
   window.addEventListener("hashchange", () => show(true));
   document.addEventListener("amended", () => {

@@ -2,14 +2,15 @@
 
 import { h } from "./dom.js";
 
-export const VIEWS = ["table", "plot", "compare", "items", "runs"];
+export const VIEWS = ["table", "plot", "compare", "items", "prompts", "runs"];
 
-export function readRoute(hash) {
+// views: those that the page has.
+export function readRoute(hash, views = VIEWS) {
   const text = hash.replace(/^#/, "");
   // Of a run by itself, as other files and older pages link to it.
   if (text.startsWith("run-")) return { view: "runs", params: new URLSearchParams({ run: decoded(text.slice(4)) }) };
   const [view, query = ""] = splitOnce(text, "?");
-  const known = VIEWS.includes(view);
+  const known = views.includes(view);
   return { view: known ? view : "table", params: new URLSearchParams(query), wrong: known ? "" : view };
 }
 
