@@ -61,7 +61,7 @@ class PublishedNumber:
     def whose(self) -> str:
         """`llama + python (rank 128)`."""
         named = self.model if self.adapter is None else f"{self.model} + {self.adapter}"
-        told = ", ".join(f"{key} {value}" for key, value in self.conditions.items())
+        told = ", ".join(f"{key} {shown_setting(value)}" for key, value in self.conditions.items())
         return f"{named} ({told})" if told else named
 
     @property
@@ -168,6 +168,11 @@ def published_numbers(entries: Iterable[PublishedSpec], model: str) -> tuple[Pub
             )
         )
     return tuple(evolve(one, remarks=tuple(_remarks(one, made))) for one in made)
+
+
+def shown_setting(value: object) -> str:
+    """A setting as a training's record writes it: 16 of 16.0, 0.0002 of 2e-4."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def same_model(published: str, measured: str) -> bool:

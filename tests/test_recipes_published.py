@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 
 from slmbench.catalog import default_catalog
@@ -162,3 +165,29 @@ def test_the_medical_merges_are_those_of_the_project() -> None:
     assert any(merge.greedy for merge in recipe.spec.merges.values())
     assert [merge.seeds for merge in recipe.spec.merges.values() if merge.seeds] == [[0, 1, 2]]
     assert len(recipe.candidates("task-arithmetic")) == 11
+
+
+def test_published_numbers_of_bundled_recipes_say_which_commit_of_which_repository_they_are_of() -> None:
+    catalog = default_catalog()
+    found = {name: load_recipe(name, catalog).published for name in of_kind("train")}
+    having = {name: numbers for name, numbers in found.items() if numbers}
+    assert set(having) == {"phi35-multitask", "task-adapters", "tinyllama-discharge-toon"}
+    for number in itertools.chain.from_iterable(having.values()):
+        assert re.match(r"[A-Za-z0-9]+/[A-Za-z0-9-]+ at [0-9a-f]{7}, ", number.source), number
+        assert number.counted
+
+
+def test_known_faults_of_published_numbers_are_marked_and_show_in_the_numbers_themselves() -> None:
+    numbers = load_recipe("task-adapters", default_catalog()).published
+    marked = {(one.key, one.model, one.written): one.marks for one in numbers if one.fault}
+    first, second = "llama-3.2-1b-instruct", "Llama-3.2-3B-Instruct"
+    assert "pass@10 of the report" in marked["human_eval/pass@1", first, "0.1124"][0]
+    assert marked["human_eval/pass@1", first, "0.1124"][1].startswith("the same digits as human_eval/pass@10 of")
+    borrowed = marked["gsm8k/exact_match/flexible", second, "64.56%"]
+    assert "of the 1B" in borrowed[0] and borrowed[1].startswith(
+        f"the same digits as gsm8k/exact_match/flexible of {first}"
+    )
+    plain = [one for one in numbers if not one.fault]
+    assert plain and not any(one.marks for one in plain)
+    printed = load_recipe("tinyllama-discharge-toon", default_catalog()).published
+    assert printed and all("prints" in one.fault or "no output was scored" in one.fault for one in printed)

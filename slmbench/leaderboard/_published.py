@@ -16,7 +16,7 @@ from slmbench.leaderboard.table import (
     LeaderboardRow,
 )
 from slmbench.leaderboard.texts import duration, interval, number
-from slmbench.published import PublishedNumber, same_model
+from slmbench.published import PublishedNumber, same_model, shown_setting
 from slmbench.schema import LATENCY, OTHER
 from slmbench.values import Estimate
 
@@ -142,18 +142,14 @@ def _differing(asked: Mapping[str, Any], column: LeaderboardColumn, run: ScoredR
             ours = getattr(column.condition, key)
         else:
             ours = adapter.get("rank") if key == "rank" else settings.get(key)
-        text = f"{wanted:g}" if isinstance(wanted, float) else str(wanted)
+        text = shown_setting(wanted)
         if ours is None:
             if key not in _OF_TASKS:
                 yield f"{key} {text} there, unknown here"
             elif key != "cot" or wanted != "off":
                 yield f"{key} {text} there, none here"
-        elif _text(ours).casefold() != text.casefold():
-            yield f"{key} {text} there, {_text(ours)} here"
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        elif shown_setting(ours).casefold() != text.casefold():
+            yield f"{key} {text} there, {shown_setting(ours)} here"
 
 
 def _verdict(one: PublishedNumber, low: float, high: float) -> str:
