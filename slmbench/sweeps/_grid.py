@@ -15,10 +15,11 @@ from attrs import frozen
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError
 from slmbench.recipe import Recipe, dotted_path, no_setting
-from slmbench.schema import RecipeSpec
+from slmbench.schema import RecipeSpec, targets_label
 from slmbench.yamlfile import parse_yaml
 
 MAX_POINTS = 10_000
+TARGETS = "lora.targets"
 _LONGEST_NAME = 80
 
 
@@ -28,6 +29,11 @@ class Axis:
 
     key: str
     values: tuple[Any, ...]
+
+    @property
+    def shown(self) -> str:
+        """Its values in short, as people read them."""
+        return ", ".join(str(_shown(self.key, value)) for value in self.values)
 
 
 @frozen
@@ -108,7 +114,7 @@ def points_of(recipe: Recipe, axes: Sequence[Axis], catalog: Catalog) -> list[Po
     names: set[str] = set()
     for values in itertools.product(*(axis.values for axis in axes)):
         changed = {axis.key: value for axis, value in zip(axes, values, strict=True)}
-        parts = [f"{labels[key]}-{_slug(value)}" for key, value in changed.items()]
+        parts = [f"{labels[key]}-{_slug(_shown(key, value))}" for key, value in changed.items()]
         setting = _named([part for key, part in zip(changed, parts, strict=True) if key != "seed"], changed)
         name = _named(parts, changed)
         if name in names:  # Two values that read alike, as 1 and "1".
@@ -167,6 +173,15 @@ def _labels(axes: Sequence[Axis]) -> dict[str, str]:
         others = [other.key for other in axes if other is not axis]
         labels[axis.key] = next(end for end in ends if not any(f".{key}".endswith(f".{end}") for key in others))
     return labels
+
+
+def _shown(key: str, value: Any) -> object:
+    """A value in short: lists of target modules by what people call them."""
+    return targets_label(value) if key == TARGETS and _are_targets(value) else value
+
+
+def _are_targets(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
 def _slug(value: object) -> str:

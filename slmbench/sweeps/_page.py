@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from slmbench.leaderboard.pages import render
 from slmbench.leaderboard.texts import number
 from slmbench.statistics.seeds import spread_of
-from slmbench.sweeps._panel import Dot, panel
+from slmbench.sweeps._panel import SHAPES, Dot, corners, panel
 from slmbench.sweeps._summary import COSTS, OF_ITEMS, Sweep, SweepColumn, SweepRow
 from slmbench.values import Estimate, JsonObject
 
@@ -25,16 +25,42 @@ def render_page(sweep: Sweep, forms: Mapping[str, Callable[[float], str]], data:
         notices=sweep.notices,
         data=data,
         recipe=sweep.recipe,
-        axes="; ".join(f"{axis.key}: {', '.join(map(str, axis.values))}" for axis in sweep.axes),
+        axes="; ".join(f"{axis.key}: {axis.shown}" for axis in sweep.axes),
         failures=sweep.failures,
-        adapters=[(adapter, _hue(i)) for i, adapter in enumerate(sweep.adapters)],
+        keys=_keys(sweep),
+        layers=bool(sweep.targets),
         figures=[(column, _panels(sweep, column, forms)) for column in sweep.columns] if sweep.rows else [],
-        heads=["Setting", "Adapter", "Seeds", *(column.key for column in sweep.columns)]
+        heads=[
+            "Setting",
+            "Adapter",
+            *(["Targets"] if sweep.targets else []),
+            "Seeds",
+            *(column.key for column in sweep.columns),
+        ]
         + [label.capitalize() for label in COSTS.values()],
         rows=_rows(sweep, forms) if sweep.rows else [],
         spreads=sweep.spreads,
         mark=OF_ITEMS,
     )
+
+
+def _keys(sweep: Sweep) -> list[tuple[str, str, str]]:
+    """(what a dot is of, its hue, its corners) of each adapter, and of each set of layers if rows differ in it.
+
+    Layers have shapes; a hue of their own, too, if there is one adapter alone.
+    """
+    several = len(sweep.adapters) > 1
+    adapters = (
+        [(adapter, _hue(i), "") for i, adapter in enumerate(sweep.adapters)] if several or not sweep.targets else []
+    )
+    layers = [
+        (name, "any" if several else _hue(i), corners(_shape(i), 7.0, 7.0)) for i, name in enumerate(sweep.targets)
+    ]
+    return adapters + layers
+
+
+def _shape(position: int) -> int:
+    return position % len(SHAPES)
 
 
 def _panels(sweep: Sweep, column: SweepColumn, forms: Mapping[str, Callable[[float], str]]) -> list[JsonObject]:
@@ -56,7 +82,11 @@ def _dot(sweep: Sweep, row: SweepRow, column: SweepColumn, cost: str, form: Call
     told = f"{row.setting}, {row.adapter}: {_written(score)}; {COSTS[cost]} {form(row.costs[cost])}"
     whisker = None if score.method == "none" else (score.ci_low, score.ci_high)
     leads = cost in row.fronts.get(column.key, ())
-    return Dot(row.costs[cost], score.value, whisker, row.label, told, leads, _hue(sweep.adapters.index(row.adapter)))
+    adapter, layers = sweep.adapters.index(row.adapter), sweep.targets.index(row.targets) if row.targets else 0
+    hue = _hue(adapter if len(sweep.adapters) > 1 or not row.targets else layers)
+    # Of one adapter on one set of layers, the line is what its other settings buy.
+    line = f"{row.adapter} {row.targets}" if row.targets else ""
+    return Dot(row.costs[cost], score.value, whisker, row.label, told, leads, hue, _shape(layers), line)
 
 
 def _base_dot(sweep: Sweep, model: str, column: SweepColumn, cost: str) -> Dot:
@@ -72,8 +102,8 @@ def _hue(position: int) -> str:
 
 def _rows(
     sweep: Sweep, forms: Mapping[str, Callable[[float], str]]
-) -> list[tuple[str, str, str, list[tuple[str, bool]], list[str]]]:
-    """(setting, adapter, seeds, scores and whether they lead, costs) of each line, the bases' first."""
+) -> list[tuple[str, str, str, str, list[tuple[str, bool]], list[str]]]:
+    """(setting, adapter, layers, seeds, scores and whether they lead, costs) of each line, the bases' first."""
     mixed = len(sweep.spreads) > 1
 
     def shown(scores: Mapping[str, Estimate], fronts: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
@@ -81,13 +111,14 @@ def _rows(
         return [(_written(score, mixed), bool(fronts.get(key))) if score else (_NONE, False) for key, score in made]
 
     bases = [
-        (model, "none", _NONE, shown(scores, sweep.base_fronts.get(model, {})), ["0"] * len(COSTS))
+        (model, "none", "none", _NONE, shown(scores, sweep.base_fronts.get(model, {})), ["0"] * len(COSTS))
         for model, scores in sweep.bases.items()
     ]
     return bases + [
         (
             row.setting,
             row.adapter,
+            row.targets,
             str(len(row.seeds)),
             shown(row.scores, row.fronts),
             [forms[cost](row.costs[cost]) if cost in row.costs else _NONE for cost in COSTS],

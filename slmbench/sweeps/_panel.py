@@ -16,13 +16,24 @@ WIDTH, HEIGHT = 340, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 16, 26
 _CHARACTER = 6.8
 _LOG_FROM = 4.0
+SHAPES: tuple[tuple[tuple[float, float], ...], ...] = (
+    (),  # A circle.
+    ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+    ((0, -5), (4.8, 3.6), (-4.8, 3.6)),
+    ((0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)),
+    ((0, 5), (4.8, -3.6), (-4.8, -3.6)),
+)
+"""Corners around a dot's place."""
 _NONE = 36
 """The room of what costs nothing."""
 
 
 @frozen
 class Dot:
-    """One row in a panel. interval: (low, high) of its value; told: what pointing at it says; hue: a class."""
+    """One row in a panel. interval: (low, high) of its value; told: what pointing at it says; hue: a class.
+
+    shape: which of SHAPES it is drawn as. line: dots of one line are joined, '' joins nothing.
+    """
 
     cost: float
     value: float
@@ -31,6 +42,8 @@ class Dot:
     told: str
     leads: bool
     hue: str
+    shape: int = 0
+    line: str = ""
 
 
 def panel(
@@ -62,7 +75,12 @@ def panel(
     front = sorted({(dot.cost, dot.value) for dot in dots if dot.leads})
     if len(front) > 1:
         points = " ".join(f"{at_x(cost):.1f},{at_y(value):.1f}" for cost, value in front)
-        parts.append({"points": points})
+        parts.append({"points": points, "kind": "front"})
+    for name in dict.fromkeys(dot.line for dot in dots if dot.line):
+        joined = sorted((dot for dot in dots if dot.line == name), key=lambda dot: (dot.cost, dot.value))
+        if len(joined) > 1:
+            points = " ".join(f"{at_x(dot.cost):.1f},{at_y(dot.value):.1f}" for dot in joined)
+            parts.append({"points": points, "kind": f"line {joined[0].hue}"})
     for dot in dots:
         if dot.interval is not None:
             x, (start, end) = at_x(dot.cost), dot.interval
@@ -72,11 +90,17 @@ def panel(
         x, y = at_x(dot.cost), at_y(dot.value)
         taken.append((x - 5, y - 5, x + 5, y + 5))
         kind = f"dot {dot.hue}{' on' if dot.leads else ''}"
-        parts.append({"told": dot.told, "x": f"{x:.1f}", "y": f"{y:.1f}", "kind": kind})
+        place = {"corners": corners(dot.shape, x, y)} if SHAPES[dot.shape] else {"x": f"{x:.1f}", "y": f"{y:.1f}"}
+        parts.append({"told": dot.told, "kind": kind, **place})
     for dot in sorted(dots, key=lambda dot: not dot.leads):
         label = _placed(dot.label, at_x(dot.cost), at_y(dot.value), taken)
         parts += [label] if label is not None else []
     return parts
+
+
+def corners(shape: int, x: float, y: float) -> str:
+    """The points of a polygon around (x, y), as SVG takes them; '' of a circle."""
+    return " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in SHAPES[shape])
 
 
 def _cost_scale(costs: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:

@@ -59,6 +59,7 @@ def sweep_json(sweep: Sweep) -> JsonObject:
                 "adapter": row.adapter,
                 "model": row.model,
                 "changed": dict(row.changed),
+                **({"targets": row.targets} if row.targets else {}),
                 "seeds": list(row.seeds),
                 "scores": {key: _score(score) for key, score in row.scores.items()},
                 "costs": dict(row.costs),
@@ -93,12 +94,13 @@ def render_csv(sweep: Sweep) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     keys = [axis.key for axis in sweep.axes if axis.key != "seed"]
-    head = ["setting", "model", "adapter", *keys, "seeds", "column", "higher_is_better"]
+    layers = ["targets"] if sweep.targets else []
+    head = ["setting", "model", "adapter", *layers, *keys, "seeds", "column", "higher_is_better"]
     writer.writerow([*head, "value", "ci_low", "ci_high", "n", "method", *COSTS, "front"])
     for model, scores in sweep.bases.items():
         for column in sweep.columns:
             if column.key in scores:
-                names: list[object] = [csv_text("base"), csv_text(model), "", *("" for _ in keys), ""]
+                names: list[object] = [csv_text("base"), csv_text(model), "", *("" for _ in (*layers, *keys)), ""]
                 front = " ".join(sweep.base_fronts.get(model, {}).get(column.key, ()))
                 writer.writerow([*names, *_csv_score(column, scores[column.key]), *(0 for _ in COSTS), front])
     for row in sweep.rows:
@@ -106,7 +108,8 @@ def render_csv(sweep: Sweep) -> str:
             if column.key in row.scores:
                 values = [_csv_value(row.changed.get(key)) for key in keys]
                 seeds = " ".join(map(str, row.seeds))
-                names = [csv_text(row.setting), csv_text(row.model), csv_text(row.adapter), *values, seeds]
+                names = [csv_text(row.setting), csv_text(row.model), csv_text(row.adapter)]
+                names += [*(csv_text(row.targets) for _ in layers), *values, seeds]
                 costs = [row.costs.get(cost) for cost in COSTS]
                 front = " ".join(row.fronts.get(column.key, ()))
                 writer.writerow([*names, *_csv_score(column, row.scores[column.key]), *costs, front])
@@ -117,7 +120,8 @@ def render_markdown(sweep: Sweep) -> str:
     """The table as GitHub-flavoured Markdown."""
     lines = [f"# Sweep: {markdown_text(sweep.recipe)}", ""]
     head, rows = _table(sweep, markdown_text)
-    lines += [f"| {' | '.join(head)} |", f"| {' | '.join('---' if i < 2 else '---:' for i in range(len(head)))} |"]
+    texts = 3 if sweep.targets else 2
+    lines += [f"| {' | '.join(head)} |", f"| {' | '.join('---' if i < texts else '---:' for i in range(len(head)))} |"]
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     lines += ["", _legend(sweep)]
     if sweep.notices:
@@ -137,17 +141,18 @@ def table_of(sweep: Sweep) -> tuple[list[str], list[list[str]], str]:
 def _table(sweep: Sweep, safe: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
     names = [safe(column.task if _alone(sweep, column) else column.key) for column in sweep.columns]
     costs = [cost for cost in COSTS if any(cost in row.costs for row in sweep.rows)]
-    head = ["setting", "adapter", *names, *(HEADS[cost] for cost in costs)]
+    layers = ["targets"] if sweep.targets else []
+    head = ["setting", "adapter", *layers, *names, *(HEADS[cost] for cost in costs)]
     rows = []
     mixed = len(sweep.spreads) > 1
     for model, scores in sweep.bases.items():
         fronts = sweep.base_fronts.get(model, {})
         shown = [_shown(scores.get(column.key), mixed) + _star(fronts, column) for column in sweep.columns]
-        rows.append([safe(model), "none", *shown, *("0" for _ in costs)])
+        rows.append([safe(model), "none", *("none" for _ in layers), *shown, *("0" for _ in costs)])
     for row in sweep.rows:
         shown = [_shown(row.scores.get(column.key), mixed) + _star(row.fronts, column) for column in sweep.columns]
         amounts = [FORMS[cost](row.costs[cost]) if cost in row.costs else "" for cost in costs]
-        rows.append([safe(row.setting), safe(row.adapter), *shown, *amounts])
+        rows.append([safe(row.setting), safe(row.adapter), *(safe(row.targets) for _ in layers), *shown, *amounts])
     return head, rows
 
 

@@ -10,9 +10,10 @@ from attrs import evolve, field, frozen
 
 from slmbench.errors import UsageError
 from slmbench.runs import Run
+from slmbench.schema import targets_label
 from slmbench.statistics.pareto import pareto_front
 from slmbench.statistics.seeds import mean_over_seeds, spread_of
-from slmbench.sweeps._grid import Axis
+from slmbench.sweeps._grid import TARGETS, Axis
 from slmbench.sweeps._run import Outcome
 from slmbench.values import Estimate, JsonObject
 
@@ -47,7 +48,8 @@ class SweepColumn:
 class SweepRow:
     """One adapter under one setting, over its seeds. costs: means, by the keys of COSTS.
 
-    fronts: column key -> the costs against which no other row, and no base, is better on that column.
+    fronts: column key -> the costs against which no other row, and no base, is better on that column. targets: what
+    people call the layers that the adapter is on, if rows differ in it; '' otherwise.
     """
 
     setting: str
@@ -59,11 +61,13 @@ class SweepRow:
     costs: Mapping[str, float]
     folders: tuple[str, ...]
     fronts: Mapping[str, tuple[str, ...]]
+    targets: str = ""
 
     @property
     def label(self) -> str:
         """The values that the sweep varied, in short."""
-        return ", ".join(str(value) for value in self.changed.values()) or self.setting
+        values = (self.targets or value if key == TARGETS else value for key, value in self.changed.items())
+        return ", ".join(str(value) for value in values) or self.setting
 
 
 @frozen
@@ -92,6 +96,11 @@ class Sweep:
     @property
     def adapters(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.adapter for row in self.rows))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What the rows' layers are called, in the rows' order; () if they don't differ."""
+        return tuple(dict.fromkeys(row.targets for row in self.rows if row.targets))
 
 
 def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], metrics: Sequence[str] = ()) -> Sweep:
@@ -126,11 +135,21 @@ def summarise(recipe: str, axes: Sequence[Axis], outcomes: Sequence[Outcome], me
                 costs,
                 tuple(part.folder for _, part in members),
                 {},
+                _targets(first, adapter),
             )
         )
+    if len({row.targets for row in rows}) < 2:
+        rows = [evolve(row, targets="") for row in rows]
     failures = {outcome.point.name: outcome.reason for outcome in outcomes if outcome.reason is not None}
     led, base_fronts = _with_fronts(rows, columns, bases)
     return Sweep(recipe, tuple(axes), tuple(columns), bases, led, failures, _notices(outcomes), base_fronts)
+
+
+def _targets(outcome: Outcome, adapter: str) -> str:
+    """What people call the layers that a point's adapter is on; '' of a whole model."""
+    spec = outcome.point.recipe.spec
+    own = spec.for_adapter(adapter) if adapter in spec.adapters else spec
+    return "" if spec.method == "full" else targets_label(own.lora.targets)
 
 
 def _columns(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SweepColumn]:

@@ -149,3 +149,13 @@ def test_a_sweep_of_steps_reaches_adapters_with_steps_of_their_own(recipe):
     points = points_of(recipe, axes_of(recipe, ["optim.steps=2,4"]), default_catalog())
     for point, steps in zip(points, (2, 4), strict=True):
         assert {point.recipe.optim_of(name).steps for name in recipe.spec.adapters} == {steps}
+
+
+def test_lists_of_target_modules_are_named_by_what_people_call_them(recipe):
+    attention, mlp = "[q_proj, k_proj, v_proj, o_proj]", "[gate_proj, up_proj, down_proj]"
+    axes = axes_of(recipe, [f"targets={attention},{mlp},{attention[:-1]}, {mlp[1:]},[q_proj, v_proj],all-linear"])
+    names = [point.name for point in points_of(recipe, axes, default_catalog())]
+    assert names == [
+        f"targets-{name}" for name in ("attention", "MLP", "both", "attention-q-proj-v-proj", "all-linear")
+    ]
+    assert axes[0].shown == "attention, MLP, both, attention: q_proj, v_proj, all-linear"

@@ -192,3 +192,55 @@ def test_a_sweep_without_a_result_still_says_why(sweep, tmp_path):
     page = page_of(evolve(sweep, rows=(), columns=(), bases={}), tmp_path)
     words = " ".join(page.words)
     assert "No point has a result." in words and "out of memory" in words
+
+
+@pytest.fixture
+def layered(sweep):
+    """Two ranks on attention, the MLP and both."""
+    rows = tuple(
+        evolve(
+            row(rank, value + 0.01 * place),
+            setting=f"rank-{rank}_targets-{name}",
+            changed={"lora.rank": rank, "lora.targets": [name.lower()]},
+            targets=name,
+        )
+        for rank, value in ((4, 0.4), (16, 0.5))
+        for place, name in enumerate(("attention", "MLP", "both"))
+    )
+    return evolve(sweep, rows=rows)
+
+
+def test_layers_have_a_column_and_each_set_of_them_a_mark_and_a_line_of_its_own(layered, tmp_path):
+    write_sweep(layered, str(tmp_path))
+    markup = (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = Page(markup)
+    elements = [(tag, dict(attributes)) for tag, attributes in page.elements]
+    panels = markup.count('class="panel"')
+    dots = {
+        tag: sum(tag == one and "dot" in (told.get("class") or "") for one, told in elements)
+        for tag in ("circle", "polygon")
+    }
+    # Attention is round; of the key there is one mark each, and the base has its circle.
+    assert dots == {"circle": panels * 3 + 2, "polygon": panels * 4 + 2}
+    lines = [told["class"] for tag, told in elements if tag == "polyline" and told["class"].startswith("line")]
+    assert sorted(set(lines)) == ["line s0", "line s1", "line s2"] and len(lines) == panels * 3
+    head, rows, _ = table_of(layered)
+    assert [line[head.index("targets")] for line in rows] == ["none", *("attention", "MLP", "both") * 2]
+    assert "| attention |" in (tmp_path / "sweep.md").read_text(encoding="utf-8")
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "sweep.csv").read_text(encoding="utf-8"))))
+    assert [line["targets"] for line in lines] == ["", *("attention", "MLP", "both") * 2]
+    assert [one["targets"] for one in sweep_json(layered)["rows"]] == ["attention", "MLP", "both"] * 2
+    assert ">16, attention</text>" in markup or ">4, attention</text>" in markup
+
+
+def test_of_several_adapters_colours_are_the_adapters_and_marks_the_layers(layered, tmp_path):
+    other = tuple(evolve(one, adapter="words") for one in layered.rows)
+    write_sweep(evolve(layered, rows=layered.rows + other), str(tmp_path))
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    polygons = {told["class"].removesuffix(" on") for tag, told in page.elements if tag == "polygon"}
+    assert polygons == {"dot s0", "dot s1", "dot any"}
+
+
+def test_a_sweep_on_one_set_of_layers_has_no_such_column(sweep):
+    assert "targets" not in table_of(sweep)[0]
+    assert all("targets" not in one for one in sweep_json(sweep)["rows"])

@@ -117,6 +117,15 @@ def test_adapters_of_a_recipe_are_rows_of_their_own(summary):
     assert made.adapters == ("sums", "notes")
 
 
+def test_rows_say_their_layers_if_they_differ_and_only_then(summary):
+    over = "targets=[q_proj, k_proj, v_proj, o_proj],[gate_proj, up_proj, down_proj]"
+    made = summary("rank=4", over, score=lambda *_: {"acc": 0.5}, adapters=("note",))
+    assert [(row.targets, row.label) for row in made.rows] == [("attention", "4, attention"), ("MLP", "4, MLP")]
+    assert made.targets == ("attention", "MLP")
+    alike = summary("rank=4,8", score=lambda *_: {"acc": 0.5})
+    assert {row.targets for row in alike.rows} == {""}
+
+
 def test_the_base_is_there_once_a_model(summary):
     made = summary("rank=4,8", score=lambda recipe, adapter: {"acc": 0.5 if adapter else 0.2})
     assert {model: scores["sums/acc"].value for model, scores in made.bases.items()} == {"nano": 0.2}
