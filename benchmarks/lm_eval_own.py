@@ -18,6 +18,7 @@ Row = dict[str, Any]
 UNSAID = {"do_sample": False, "temperature": 0.0, "max_gen_toks": 256}
 # Where a mirror has no rows to take shots from, so many of the evaluated ones are set apart.
 HELD_OUT = 40
+GOLDEN = Path(__file__).resolve().parent.parent / "tasks"
 
 
 @frozen
@@ -62,6 +63,8 @@ STANDARD = {
     # The text of squadv2. With shots lm-eval 0.4.13 fails there (its doc_to_text takes one argument and gets two).
     "squad": Standard("squadv2/squadv2.yaml", "validation", shots=0, scored=False),
     "nq_open": Standard("nq_open/nq_open.yaml", "validation"),
+    # Its shots come from the evaluated split, as it names no other; ours come from train.
+    "cnn_dailymail": Standard("cnn_dailymail/cnn_dailymail.yaml", "test", shots=0, scored=False),
     "human_eval": Standard("humaneval/humaneval.yaml", "test", None, shots=0, scored=False),
     "mbpp": Standard("mbpp/mbpp.yaml", "test", None, shots=3, scored=False),
 }
@@ -70,13 +73,16 @@ STANDARD = {
 def lay_out(source: Path, target: Path) -> None:
     """A mirror with every split that the standard tasks name, of one that has less. Both sides then read its files.
 
-    Rows are copied as they stand. Where the evaluated split is missing, validation stands in for it; where the one for
-    shots is, the last rows of the evaluated one are set apart for it.
+    Rows are copied as they stand; of a task that the mirror lacks they are our golden ones. Where the evaluated split
+    is missing, validation stands in for it; where the one for shots is, the last rows of the evaluated one are set
+    apart for it, if there are enough.
     """
     for name, standard in STANDARD.items():
         there = {path.stem: path.read_bytes().splitlines(keepends=True) for path in (source / name).glob("*.jsonl")}
+        there = there or {standard.split: (GOLDEN / name / "samples.jsonl").read_bytes().splitlines(keepends=True)}
         there.setdefault(standard.split, there.get("validation", []))
-        if standard.shot_split is not None and standard.shot_split not in there:
+        few = len(there[standard.split]) <= HELD_OUT
+        if standard.shot_split is not None and standard.shot_split not in there and not few:
             lines = there[standard.split]
             there[standard.shot_split], there[standard.split] = lines[-HELD_OUT:], lines[:-HELD_OUT]
         (target / name).mkdir(parents=True)

@@ -14,7 +14,7 @@ from slmbench.errors import DataError, SlmbenchError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._failed import TaskFailure, is_of_a_task, settled, told_if_cut_short
-from slmbench.evaluation._harness import Judge, build_harness_task
+from slmbench.evaluation._harness import Judge, OfSamples, add_of_samples, build_harness_task
 from slmbench.evaluation._identity import TaskRun, prepare
 from slmbench.evaluation._journaled import JournaledEngine, build_engine, lm_of
 from slmbench.evaluation._judge import judge_code, refuse_unscorable
@@ -224,6 +224,7 @@ class _Asking:
             from lm_eval.tasks import TaskManager
 
         self.engine.places = {} if places is None else {jobs[0].task.name: places}
+        of_samples: dict[str, OfSamples] = {job.task.name: {} for job in jobs}
         seed = self.options.seed
         try:
             with quiet_harness():
@@ -237,6 +238,7 @@ class _Asking:
                             self.style,
                             _judge(job, self.style, self.sandbox),
                             places,
+                            of_samples[job.task.name],
                         )
                         for job in jobs
                     ],
@@ -250,6 +252,8 @@ class _Asking:
                 )
         except ValueError as error:
             raise DataError(f"scoring failed: {error}") from error
+        for name, scores in of_samples.items():
+            add_of_samples(results, name, scores)
         return results
 
     def ask_apart(self, jobs: Sequence[TaskRun], failed: dict[str, SlmbenchError]) -> dict[str, JsonObject]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -16,6 +17,10 @@ from slmbench.task import Task
 from slmbench.values import Example, JsonObject, Output, Target, Tokenizer
 
 FILTER = "none"
+OF_SAMPLES = "of_samples"
+"""What lm-eval's samples have of an item with several texts, once `add_of_samples` has been called: their scores."""
+OfSamples = dict[int, list[dict[str, float]]]
+"""Number of an item -> what each of its texts scores, metric by metric."""
 Judge = Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[ReadAnswer]]]
 """(the outputs of each item, the items' indices) -> what each output was worth."""
 
@@ -74,11 +79,12 @@ def build_harness_task(
     format: Format,
     judge: Judge | None = None,
     places: Sequence[int] | None = None,
+    of_samples: OfSamples | None = None,
 ) -> Any:
     """An lm-eval ConfigurableTask over these examples, whose prompts are exactly the rendered texts.
 
     judge: runs the outputs of a code task; None where nothing will be scored. places: which of the examples are asked,
-    in that order; None for all.
+    in that order; None for all. of_samples: gets the scores of each text of items that have several.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     import datasets
@@ -90,7 +96,8 @@ def build_harness_task(
     rows = datasets.Dataset.from_list(
         [{"index": index} for index in (range(len(examples)) if places is None else places)]
     )
-    ahead: dict[int, dict[str, float]] = {}
+    ahead: dict[int, list[dict[str, float]]] = {}
+    each: OfSamples = {} if of_samples is None else of_samples
     config: dict[str, Any] = {
         "task": task.name,
         "custom_dataset": lambda **_: {"test": rows},
@@ -98,7 +105,7 @@ def build_harness_task(
         "target_delimiter": delimiters.pop(),
         "num_fewshot": 0,
         "process_results": lambda doc, results: _scores(
-            task, examples[doc["index"]], results, format, ahead.get(doc["index"], {})
+            task, examples[doc["index"]], results, format, ahead.get(doc["index"], []), doc["index"], each
         ),
         "metric_list": [
             {"metric": value, "aggregation": _aggregation(scorer, value), "higher_is_better": scorer.higher_is_better}
@@ -128,14 +135,14 @@ def build_harness_task(
             "doc_to_target": lambda doc: task.answer(examples[doc["index"]]),
             "generation_kwargs": generation_kwargs(task, format),
         }
-    if task.kind == "generate" and any(scorer.score_all is not None for scorer in task.scorers):
+    if task.kind == "generate":
+        # The default filter keeps the first of an item's samples and drops the others; so does `take_first`.
         batched = _score_ahead(task, examples, format, ahead)
-        filters = [{"function": "custom", "filter_fn": batched}, {"function": "take_first"}]
-        config["filter_list"] = [{"name": FILTER, "filter": filters}]
+        config["repeats"] = task.spec.generation.samples
+        config["filter_list"] = [{"name": FILTER, "filter": [{"function": "custom", "filter_fn": batched}]}]
     if task.kind == "code":
         config["repeats"] = task.spec.generation.samples
         if judge is not None:
-            # The default filter keeps the first of an item's samples and drops the others.
             judged = _on_documents(judge)
             config["filter_list"] = [{"name": FILTER, "filter": [{"function": "custom", "filter_fn": judged}]}]
     return ConfigurableTask(config=config)
@@ -146,23 +153,24 @@ def _on_documents(judge: Judge) -> Callable[[Any, Any], list[list[ReadAnswer]]]:
 
 
 def _score_ahead(
-    task: Task, examples: Sequence[Example], format: Format, ahead: dict[int, dict[str, float]]
+    task: Task, examples: Sequence[Example], format: Format, ahead: OfSamples
 ) -> Callable[[Any, Any], Any]:
     """A filter that changes nothing: it is where all outputs are at hand, for metrics that score them in batches."""
 
     def scored(responses: Any, docs: Any) -> Any:
         responses = [list(one) for one in responses]
         indices = [doc["index"] for doc in docs]
-        outputs = [
-            Output(text=read_answer(format, examples[index], samples[0]).text)
-            for index, samples in zip(indices, responses, strict=True)
-        ]
-        for scorer in task.scorers:
-            if scorer.score_all is not None:
-                pairs = zip(indices, outputs, strict=True)
-                found = scorer.scores([task.judged(scorer, examples[index], output) for index, output in pairs])
-                for index, values in zip(indices, found, strict=True):
-                    ahead.setdefault(index, {}).update(values)
+        scorers = [scorer for scorer in task.scorers if scorer.score_all is not None]
+        texts = [(index, text) for index, samples in zip(indices, responses, strict=True) for text in samples]
+        made = [(index, Output(text=read_answer(format, examples[index], text).text)) for index, text in texts]
+        values: list[dict[str, float]] = [{} for _ in made]
+        for scorer in scorers:
+            found = scorer.scores([task.judged(scorer, examples[index], output) for index, output in made])
+            for value, more in zip(values, found, strict=True):
+                value.update(more)
+        ahead.update((index, []) for index in indices)
+        for (index, _), value in zip(made, values, strict=True):
+            ahead[index].append(value)
         return responses
 
     return scored
@@ -176,16 +184,50 @@ def _aggregation(scorer: Scorer, value: str) -> object:
     return lambda parts: pool(parts)[value]
 
 
+def add_of_samples(results: JsonObject, task: str, of_samples: OfSamples) -> None:
+    """Puts the scores of an item's texts, as `build_harness_task` found them, to lm-eval's sample of it."""
+    for sample in results["samples"][task]:
+        if (scores := of_samples.get(sample["doc"]["index"])) is not None:
+            sample[OF_SAMPLES] = scores
+
+
+def mean_scores(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metric by metric, the mean of what an item's samples score."""
+    return {name: math.fsum(one[name] for one in samples) / len(samples) for name in samples[0]}
+
+
+def most_remarks(samples: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Remark by remark, the most that is said of one of an item's samples: an item counts once."""
+    found: dict[str, int] = {}
+    for one in samples:
+        found |= {remark: max(n, found.get(remark, 0)) for remark, n in one.items()}
+    return found
+
+
 def _scores(
-    task: Task, example: Example, results: Sequence[Any], format: Format, ahead: dict[str, float]
+    task: Task,
+    example: Example,
+    results: Sequence[Any],
+    format: Format,
+    ahead: Sequence[dict[str, float]],
+    index: int,
+    of_samples: OfSamples,
 ) -> JsonObject:
     if task.kind == "choice":
         loglikelihoods = tuple(float(loglikelihood) for loglikelihood, _ in results)
-        output = scored_choices(example, loglikelihoods, format)
-    elif task.kind == "code":
+        return _values(task, example, scored_choices(example, loglikelihoods, format), {})
+    if task.kind == "code":
         output = Output(text=results[0][0].text, verdicts=tuple(answer.verdict for answer in results[0]))
-    else:
-        output = Output(text=read_answer(format, example, results[0]).text)
+        return _values(task, example, output, {})
+    texts = [Output(text=read_answer(format, example, text).text) for text in results[0]]
+    found = [_values(task, example, text, known) for text, known in zip(texts, ahead, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    of_samples[index] = found
+    return mean_scores(found)
+
+
+def _values(task: Task, example: Example, output: Output, ahead: Mapping[str, float]) -> JsonObject:
     values: dict[str, Any] = {}
     for scorer in task.scorers:
         if scorer.score_all is not None and set(scorer.values) <= set(ahead):

@@ -84,7 +84,7 @@ def prepare(
     adapter = _adapter(loaded) if routed is None else routed.part()
     template = style.template_of(loaded.tokenizer) if style.template_of is not None else None
     generation = {} if task.kind == "choice" else generation_kwargs(task, style)
-    if task.kind == "code":
+    if task.kind == "code" or task.spec.generation.samples > 1:
         generation |= {"samples": task.spec.generation.samples}
     more: dict[str, Any] = {"latency": "single stream"} if engine.latency else {}
     more |= {} if engine.kv_budget_bytes is None else {"kv_budget_B": engine.kv_budget_bytes}

@@ -7,13 +7,14 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.errors import DataError, FileError, Problem
 from slmbench.evaluation._estimates import metric_parts
-from slmbench.evaluation._harness import scored_choices
+from slmbench.evaluation._harness import mean_scores, most_remarks, scored_choices
 from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import ReadAnswer, judge_code, read_answer, sandbox_record
 from slmbench.files import disk_errors
@@ -22,6 +23,7 @@ from slmbench.machine import code, packages
 from slmbench.metrics import Scorer, own_scorer
 from slmbench.paths import shown
 from slmbench.runs import (
+    NOT_IN_FORMAT,
     SAMPLES,
     OpenRun,
     Run,
@@ -256,15 +258,20 @@ def _scored(
     task: Task | None,
 ) -> tuple[list[JsonObject], dict[str, int]]:
     """(the rows with their new scores, the run's remarks)."""
-    outputs = [
-        scored_choices(example, tuple(map(float, rows[0].get("loglikelihoods") or ())), style)
-        if saved.kind == "choice"
-        else Output(text=one[0].text, verdicts=tuple(answer.verdict for answer in one if answer.verdict))
-        for example, rows, one in zip(examples, saved.items.values(), answers, strict=True)
-    ]
+    several = saved.kind == "generate" and saved.epochs > 1
+    if several:  # Each text has a score of its own, and an item the mean of its texts'.
+        outputs = [Output(text=answer.text) for one in answers for answer in one]
+        examples = [example for example, one in zip(examples, answers, strict=True) for _ in one]
+    else:
+        outputs = [
+            scored_choices(example, tuple(map(float, rows[0].get("loglikelihoods") or ())), style)
+            if saved.kind == "choice"
+            else Output(text=one[0].text, verdicts=tuple(answer.verdict for answer in one if answer.verdict))
+            for example, rows, one in zip(examples, saved.items.values(), answers, strict=True)
+        ]
     scores: list[dict[str, float]] = [{} for _ in examples]
     parts: list[JsonObject] = [{} for _ in examples]
-    not_in_format = f"not in format {style.name}"
+    not_in_format = f"{NOT_IN_FORMAT} {style.name}"
     remarks: Counter[str] = Counter(saved.run.record.get("remarks") or {})
     remarks[not_in_format] = sum(answer.fault != "" for one in answers for answer in one)
     for scorer in scorers:
@@ -282,16 +289,20 @@ def _scored(
             raise DataError(f"{saved.run.run_id}: {scorer.name}: {error}") from error
         if scorer.remarks is not None:
             counted: Counter[str] = Counter()
-            for pair in judged:
-                counted.update(scorer.remarks(*pair))
+            each = saved.epochs if several else 1
+            for at in range(0, len(judged), each):
+                counted.update(most_remarks(starmap(scorer.remarks, judged[at : at + each])))
             for kind, n in counted.items():
                 remarks[kind] = n
+    alone = [scores[at : at + saved.epochs] for at in range(0, len(scores), saved.epochs)] if several else None
+    scores = scores if alone is None else [mean_scores(one) for one in alone]
     rows = []
-    for of_item, one, score, part in zip(saved.items.values(), answers, scores, parts, strict=True):
-        for row, answer in zip(of_item, one, strict=True):
-            kept = {key: value for key, value in row.items() if key not in ("scores", "parts")}
+    for at, (of_item, one, score) in enumerate(zip(saved.items.values(), answers, scores, strict=True)):
+        for epoch, (row, answer) in enumerate(zip(of_item, one, strict=True)):
+            kept = {key: value for key, value in row.items() if key not in ("scores", "sample_scores", "parts")}
             if saved.kind != "choice":
                 kept |= {"format_fault": answer.fault or None, "verdict": answer.verdict or None}
                 kept |= {"verdict_detail": answer.detail or None}
-            rows.append(kept | {"scores": score} | ({"parts": part} if part else {}))
+            kept |= {"scores": score} | ({"parts": parts[at]} if parts[at] else {})
+            rows.append(kept if alone is None else kept | {"sample_scores": alone[at][epoch]})
     return rows, {name: n for name, n in sorted(remarks.items()) if n}

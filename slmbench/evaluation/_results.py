@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import starmap
 from statistics import quantiles
 from typing import Any
 
 from slmbench.engines.encoder_decoder import can_write
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._estimates import metric_parts
-from slmbench.evaluation._harness import FILTER, Request
+from slmbench.evaluation._harness import FILTER, OF_SAMPLES, Request, most_remarks
 from slmbench.evaluation._journaled import JournaledEngine
 from slmbench.evaluation._judge import ReadAnswer, read_answer
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
-from slmbench.runs import AT_LIMIT, AT_STOP, CUT, MEAN_TOLERANCE, CostPart, OpenRun, Run, SampleRecord
+from slmbench.runs import (
+    AT_LIMIT,
+    AT_STOP,
+    CUT,
+    MEAN_TOLERANCE,
+    NOT_IN_FORMAT,
+    CostPart,
+    OpenRun,
+    Run,
+    SampleRecord,
+)
 from slmbench.task import Task, is_among_its_shots
 from slmbench.values import Example, JsonObject, Output
 
@@ -53,13 +64,13 @@ def finish(
         made = _samples(task, examples[index], requests[index], format, engine, by_place[index])
         rows += made
         for row in made:
-            remarks[f"not in format {format.name}"] += row["format_fault"] is not None
+            remarks[f"{NOT_IN_FORMAT} {format.name}"] += row["format_fault"] is not None
             remarks[AT_LIMIT] += row["finish_reason"] == "length"
             # An object's end is a stop string, too.
             remarks[AT_STOP] += row["finish_reason"] == "stop" and format.kind != "object"
             if why := row.pop("plain"):
                 remarks[why] += row["epoch"] == 0
-        remarks.update(_remarks(task, examples[index], made[0], format))
+        remarks.update(_remarks(task, examples[index], made if task.kind == "generate" else made[:1], format))
         remarks[OWN_SHOT] += is_among_its_shots(task, examples[index])
         remarks[CUT] += made[0]["truncated"]
     if engine.encoder.encoder_decoder and task.kind != "choice":
@@ -84,10 +95,10 @@ def finish(
 def _samples(
     task: Task, example: Example, request: Request, format: Format, engine: JournaledEngine, logged: JsonObject
 ) -> list[JsonObject]:
-    """The records of one item: one, or one a sample of a code task."""
+    """The records of one item: one, or one a sample."""
     kind = "loglikelihood" if example.choices else "generate_until"
     arguments, index = [tuple(args) for args in logged["arguments"]], logged["doc"]["index"]
-    epochs = task.spec.generation.samples if task.kind == "code" else 1
+    epochs = task.spec.generation.samples if task.kind != "choice" else 1
     answers: list[ReadAnswer] = logged["filtered_resps"][0] if task.kind == "code" else []
     made = []
     for epoch in range(epochs):
@@ -125,14 +136,14 @@ def _samples(
             }
             | ({} if engine.chosen is None else {"adapter": engine.chosen.of[task.name, index]})
         )
-    scores, parts = _scores(task, example, made, format, logged)
+    scores, parts = _scores(task, logged)
     # Of an item, not of a sample: the unbiased estimate of pass@k is made of all its samples.
-    return [row | {"scores": scores} | ({"parts": parts} if parts else {}) for row in made]
+    made = [row | {"scores": scores} | ({"parts": parts} if parts else {}) for row in made]
+    alone = logged.get(OF_SAMPLES)
+    return made if alone is None else [row | {"sample_scores": one} for row, one in zip(made, alone, strict=True)]
 
 
-def _scores(
-    task: Task, example: Example, rows: list[JsonObject], format: Format, logged: JsonObject
-) -> tuple[dict[str, float], JsonObject]:
+def _scores(task: Task, logged: JsonObject) -> tuple[dict[str, float], JsonObject]:
     scores: dict[str, float] = {}
     parts: dict[str, Any] = {}
     for scorer in task.scorers:
@@ -145,13 +156,14 @@ def _scores(
     return scores, parts
 
 
-def _remarks(task: Task, example: Example, row: JsonObject, format: Format) -> Counter[str]:
-    """What scorers want a reader to know of one item."""
+def _remarks(task: Task, example: Example, rows: Sequence[JsonObject], format: Format) -> Counter[str]:
+    """What scorers want a reader to know of one item: of several samples, what is to be said of the one with most."""
     found: Counter[str] = Counter()
     for scorer in task.scorers:
         if scorer.remarks is not None:
-            output = Output(text=read_answer(format, example, row["output"]).text)
-            found.update(scorer.remarks(*task.judged(scorer, example, output)))
+            outputs = [Output(text=read_answer(format, example, row["output"]).text) for row in rows]
+            judged = [task.judged(scorer, example, output) for output in outputs]
+            found.update(most_remarks(starmap(scorer.remarks, judged)))
     return found
 
 

@@ -180,6 +180,9 @@ def _written(sample: JsonObject) -> list[object]:
     tokens = [sample.get("tokens_in"), sample.get("tokens_out")]
     if None not in tokens:
         scored.append(["tokens", f"{tokens[0]} in, {tokens[1]} out"])
+    if alone := sample.get("sample_scores"):
+        said = (f"{name} {value:.3f}" for name, value in alone.items() if value is not None)
+        scored.append(["this sample alone", ", ".join(said)])
     if "adapter" in sample:
         scored.append(["answered by", str(sample["adapter"] or "the base")])
     output = _clipped(sample.get("output"))

@@ -23,6 +23,7 @@ OPEN = frozenset(
         "finish_reason",
         "latency_ms",
         "loglikelihoods",
+        "sample_scores",
         "scores",
         "tokens_in",
         "tokens_out",

@@ -6,7 +6,7 @@ import hashlib
 from statistics import quantiles
 
 from slmbench.formats import format_names, load_format
-from slmbench.runs import AT_LIMIT, AT_STOP, CUT, SAMPLES, canonical_sha256
+from slmbench.runs import AT_LIMIT, AT_STOP, CUT, NOT_IN_FORMAT, SAMPLES, canonical_sha256
 from slmbench.values import JsonObject
 
 Fault = tuple[str, object, str]
@@ -112,7 +112,7 @@ class Sums:
         remarks = record.get("remarks") or {}
         name = str(record.get("format"))
         kind = load_format(name).kind if name in format_names() else None
-        counts = {f"not in format {name}": self._faults_of_format}
+        counts = {f"{NOT_IN_FORMAT} {name}": self._faults_of_format}
         if None not in self._ended:
             counts[AT_LIMIT] = self._ended.get("length", 0)
             if kind is not None:  # An object's end is a stop string, too.

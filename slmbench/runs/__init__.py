@@ -40,6 +40,7 @@ from slmbench.runs._record import (
     AT_STOP,
     CUT,
     LEFT_OUT,
+    NOT_IN_FORMAT,
     AdapterPart,
     CostPart,
     DatasetPart,
@@ -48,14 +49,13 @@ from slmbench.runs._record import (
     PackagePart,
     RunIdentity,
     RunRecord,
-    SampleRecord,
     SandboxPart,
     ScorerPart,
     ShotsPart,
     TaskPart,
     read_record,
-    read_sample,
 )
+from slmbench.runs._sample import SampleRecord, read_sample
 from slmbench.runs._stopped import PAUSED, StoppedPart
 from slmbench.runs._store import OpenRun, Run, finished_run, identity_faults, now, sample_line
 from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
@@ -73,6 +73,7 @@ __all__ = [
     "LEFT_OUT",
     "MEAN_TOLERANCE",
     "MERGE",
+    "NOT_IN_FORMAT",
     "PAUSED",
     "READS",
     "RECORD",

@@ -67,6 +67,7 @@ _SAMPLE_COLUMNS = {
     **{"verdict_detail": "string", "choices": "texts", "loglikelihoods": "numbers", "gold": "int64"},
     **{"finish_reason": "string", "tokens_in": "int64", "tokens_out": "int64", "truncated": "bool"},
     **{"latency_ms": "double", "compute_ms": "double", "answered_by": "string", "parts": "json"},
+    "sample_scores": "json",
 }
 
 

@@ -1,4 +1,4 @@
-"""What `run.json` and a line of `samples.jsonl` hold: the models that every reader of a run goes through."""
+"""What `run.json` holds: the models that every reader of a run goes through."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from slmbench.errors import FileError, Problem
-from slmbench.foreign import Amount, AnyText, Count, Limits, Number, decode_json, faults, read_object
+from slmbench.foreign import Amount, AnyText, Count, Limits, Number, faults, read_object
 from slmbench.paths import shown
 from slmbench.runs._part import CodePart, Filled, ImportedPart, MergePart, Part, Range, RescoredPart, Time
 from slmbench.runs._stopped import PAUSED, StoppedPart
-from slmbench.runs._versions import READS, RECORD, SAMPLES, read_as, refuse_other
+from slmbench.runs._versions import READS, RECORD, read_as, refuse_other
 from slmbench.seal import SEAL, check_seal
 from slmbench.values import JsonObject
 
@@ -20,13 +20,13 @@ LEFT_OUT = ("started", PAUSED, "error", "invalidated")
 """What the status of a run may be that has no result."""
 AT_LIMIT, AT_STOP = "cut at max_tokens", "ended by a stop string"
 """Remarks on answers that are not whole."""
+NOT_IN_FORMAT = "not in format"
+"""How a remark on answers begins, before the format's name."""
 CUT = "prompt longer than the model's window: cut at its beginning, the question's end and the answer's place kept"
 """A remark on prompts."""
 
-# A sample's choices and its prompt's shots may be long; a line of more is none of ours.
 # A model's or adapter's name is its folder's, which need not be UTF-8.
 _RECORD_LIMITS = Limits(bytes=8_000_000, surrogates=True)
-_SAMPLE_LIMITS = Limits(surrogates=True)
 
 
 class ModelPart(Part):
@@ -365,62 +365,6 @@ class RunRecord(RunIdentity):
     record_sha256: AnyText | None = None
 
 
-class SampleRecord(Part):
-    """A line of `samples.jsonl`: an item, or one of the samples of an item of a code task.
-
-    schema: version of this layout; 1 if it is not there
-    item_id: of the item, unique in its split
-    epoch: which sample of the item, from 0
-    cluster_id: items of one cluster are not independent; null for an item on its own
-    prompt: what the model was asked
-    prompt_sha256: of the prompt
-    target: what it was to write
-    references: every text that counts as right
-    output: what it wrote, or the choice that it took
-    format_fault: why the output is not in its format; null if it is
-    verdict: of a program: passed, failed, timed out or died
-    verdict_detail: what the verdict comes from
-    choices: the options of a choice task
-    loglikelihoods: of each option, summed over its tokens, in nats
-    gold: which option is right, from 0
-    finish_reason: stop, eos or length; scored of a choice task
-    tokens_in: of the prompt; of all options' prompts
-    tokens_out: of the answer; of all options
-    truncated: whether the prompt was cut to the model's window
-    latency_ms: milliseconds of the passes that the item was in
-    compute_ms: the item's share of the model's time, in milliseconds
-    scores: metric's value -> score of the item; null if an error kept it from being scored
-    parts: pooled metric -> what the item adds to it
-    adapter: that answered, null for the base alone; not there if all items have the same
-    """
-
-    version: int = Field(default=1, alias="schema", ge=READS[SAMPLES][0], le=READS[SAMPLES][-1])
-    item_id: AnyText
-    epoch: Count = 0
-    cluster_id: AnyText | None = None
-    prompt: AnyText | None = None
-    prompt_sha256: AnyText | None = None
-    target: AnyText | None = None
-    references: list[AnyText] | None = None
-    output: AnyText | None = None
-    format_fault: AnyText | None = None
-    verdict: AnyText | None = None
-    verdict_detail: AnyText | None = None
-    choices: list[AnyText] | None = None
-    loglikelihoods: list[Number] | None = None
-    gold: int | None = None
-    finish_reason: AnyText | None = None
-    tokens_in: Count | None = None
-    tokens_out: Count | None = None
-    truncated: bool | None = None
-    latency_ms: Amount | None = None
-    compute_ms: Amount | None = None
-    # Sums of larger scores would overflow.
-    scores: dict[AnyText, Number | None]
-    parts: dict[AnyText, Any] | None = None
-    adapter: AnyText | None = None
-
-
 def read_record(folder: str | os.PathLike[str]) -> JsonObject:
     """A run folder's record: that of a finished run holds what `RunRecord` says, another one its status alone.
 
@@ -440,11 +384,3 @@ def read_record(folder: str | os.PathLike[str]) -> JsonObject:
     else:
         refuse_other(record, RECORD, path)
     return record
-
-
-def read_sample(line: bytes, path: str | os.PathLike[str], number: int) -> JsonObject:
-    """A line of samples.jsonl. Raises FileError, with every fault of the line."""
-    sample = decode_json(line.rstrip(b"\r\n"), path, _SAMPLE_LIMITS, line=number)
-    read_as(SampleRecord, sample, SAMPLES, path, line=number)
-    assert isinstance(sample, dict)
-    return sample

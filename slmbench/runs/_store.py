@@ -26,7 +26,8 @@ from slmbench.runs._item_scores import (
     metric_faults,
     read_item_scores,
 )
-from slmbench.runs._record import MetricPart, RunRecord, SampleRecord, read_record, read_sample
+from slmbench.runs._record import MetricPart, RunRecord, read_record
+from slmbench.runs._sample import SampleRecord, read_sample
 from slmbench.runs._stopped import PAUSED
 from slmbench.runs._verify import Pool, verify
 from slmbench.runs._versions import ITEM_SCORES, READS, RECORD, SAMPLES, NewerRecord, write_as

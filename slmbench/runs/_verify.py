@@ -16,7 +16,8 @@ from slmbench.errors import FileError, Problem, SlmbenchError
 from slmbench.foreign import plain_lines
 from slmbench.runs._hashes import changed
 from slmbench.runs._item_scores import MEAN_TOLERANCE, interval_faults
-from slmbench.runs._record import MetricPart, read_sample
+from slmbench.runs._record import MetricPart
+from slmbench.runs._sample import read_sample
 from slmbench.runs._versions import RECORD, SAMPLES, OtherSchema
 from slmbench.values import JsonObject
 

@@ -77,7 +77,10 @@ class FewshotSpec(Spec):
 
 
 class GenerationSpec(Spec):
-    """Decoding up to max_tokens, cut at the first of the stop strings. temperature 0 is greedy; samples a prompt."""
+    """Decoding up to max_tokens, cut at the first of the stop strings. temperature 0 is greedy; samples a prompt.
+
+    Of several texts an item's score is the mean of theirs; of several programs it is what pass@k makes of them.
+    """
 
     max_tokens: int = Field(default=256, ge=1, le=32768)
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
@@ -193,9 +196,9 @@ class TaskSpec(Spec):
             (is_code and has_cot, ("cot",), "a code task has no 'cot': what it writes is run as it stands"),
             (not is_code and self.code is not None, ("code",), "'code' belongs to a task of kind code"),
             (
-                self.kind != "code" and self.generation.samples > 1,
+                is_choice and self.generation.samples > 1,
                 ("generation", "samples"),
-                "several samples an item are for tasks of kind code",
+                "a choice task scores its choices and writes nothing, so it has no samples",
             ),
             (len(set(self.metrics)) != len(self.metrics), ("metrics",), "a metric is listed twice"),
         ]

@@ -1,12 +1,13 @@
 """Tasks: a declaration, its hooks and its metrics bound into the one object that training and evaluation both ask."""
 
+from slmbench.task._judging import extracted, scores_samples
 from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
 from slmbench.task._prompts import PROMPTS, prompts_task
 from slmbench.task._settings import Settings, engines_of, formats_of
 from slmbench.task._shown import is_among_its_shots
-from slmbench.task._task import Task, extracted
+from slmbench.task._task import Task
 from slmbench.task._typed import Blank, blanks_of, typed_example
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "program_of",
     "prompts_task",
     "require_rows",
+    "scores_samples",
     "templates_of",
     "training_needs",
     "typed_example",

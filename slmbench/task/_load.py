@@ -162,6 +162,12 @@ def _metric_problems(
                 f"{spec.generation.samples}"
             )
             problems.append(document.problem(("metrics", i), message))
+        if spec.kind == "generate" and spec.generation.samples > 1 and scorer.pooled:
+            message = (
+                f"metric {name!r} is pooled over items, each with one answer; generation.samples is "
+                f"{spec.generation.samples}"
+            )
+            problems.append(document.problem(("metrics", i), message))
         if scorer.kind != wanted:
             message = f"metric {name!r} scores {scorer.kind} outputs; a task of kind {spec.kind} has {wanted} outputs"
             problems.append(document.problem(("metrics", i), message))

@@ -18,7 +18,8 @@ from slmbench.task._task import Task
 class Settings:
     """In place of what tasks declare; None leaves that.
 
-    cot: off, zero or few. samples: an item, of code tasks. max_tokens: generated at most, where a task declares more.
+    cot: off, zero or few. samples: an item, of tasks that draw some. max_tokens: generated
+    at most, where a task declares more.
     """
 
     shots: int | None = None
@@ -42,14 +43,15 @@ class Settings:
             notices += _left_alone("--cot", "declares a chain of thought", able, tasks)
             adjusted = [task.with_cot(self.cot) if task.name in able else task for task in adjusted]
         if self.samples is not None:
-            able = [task.name for task in tasks if task.kind == "code"]
-            notices += _left_alone("--samples", "is of kind code", able, tasks)
+            able = [task.name for task in tasks if task.kind == "code" or task.spec.generation.temperature > 0]
+            notices += _left_alone("--samples", "draws samples (of kind code, or with a temperature)", able, tasks)
             before = {task.name: task.scorers for task in adjusted}
             adjusted = [task.with_samples(self.samples) if task.name in able else task for task in adjusted]
             for task in adjusted:
                 gone = [scorer.name for scorer in before[task.name] if scorer not in task.scorers]
                 if gone:
-                    notices.append(f"{task.name}: {', '.join(gone)} left out: --samples {self.samples} are too few")
+                    why = "too few" if task.kind == "code" else "too many for what is pooled over items"
+                    notices.append(f"{task.name}: {', '.join(gone)} left out: --samples {self.samples} are {why}")
         if self.metrics is not None:
             known = {scorer.name for task in adjusted for scorer in task.scorers}
             strange = [name for name in self.metrics if name not in known]

@@ -21,11 +21,10 @@ from slmbench.registry import Registry
 from slmbench.schema import CotSpec, FormPromptSpec, FormSpec, TaskSpec
 from slmbench.task._choices import gold_of, options_of
 from slmbench.task._fields import field_at, inputs_of, texts_at
+from slmbench.task._judging import extracted, scores_samples
 from slmbench.task._twin_rows import part_of_golden
 from slmbench.templates import Template
 from slmbench.values import Example, JsonObject, Output, Prompt, Score, Shot, Target, Tokenizer
-
-EXTRACT_S = 5.0
 
 
 @frozen(eq=False)
@@ -388,17 +387,17 @@ class Task:
     def with_samples(self, n: int | None) -> Task:
         """The same task with n samples an item; 1 is greedy. None leaves it as declared.
 
-        Metrics that need more samples than that are left out. Raises UsageError if none is left, or if the task
-        declares no temperature to sample at.
+        Metrics that need more samples than that are left out, and of several texts those that are pooled over items.
+        Raises UsageError if none is left, or if the task declares no temperature to sample at.
         """
         generation = self.spec.generation
         if n is None or n == generation.samples:
             return self
-        if self.kind != "code":
-            raise UsageError(f"task {self.name!r} is of kind {self.kind}: several samples are for tasks of kind code")
+        if self.kind == "choice":
+            raise UsageError(f"task {self.name!r} is of kind choice: it writes nothing, so it has no samples")
         if n > 1 and generation.temperature == 0:
             raise UsageError(f"task {self.name!r} declares no generation.temperature, so its samples would be alike")
-        kept = tuple(scorer for scorer in self.scorers if scorer.samples <= n)
+        kept = tuple(scorer for scorer in self.scorers if scores_samples(scorer, self.kind, n))
         if not kept:
             raise UsageError(f"task {self.name!r}: no metric can be computed from {n} samples")
         changes: dict[str, Any] = {"samples": n} | ({"temperature": 0.0, "top_p": 1.0} if n == 1 else {})
@@ -426,21 +425,6 @@ class Task:
             there = ", ".join(scorer.name for scorer in self.scorers)
             raise UsageError(f"task {self.name!r} has none of the metrics {', '.join(names)}; it has {there}")
         return evolve(self, scorers=kept)
-
-
-def extracted(pattern: str, text: str) -> str | None:
-    """Group 1 of the pattern's last match, without outer white space; None if nothing matches.
-
-    Raises ValueError for a pattern that takes longer than EXTRACT_S.
-    """
-    import regex
-
-    try:
-        # The standard library's re has no time limit, and the pattern is from a file that somebody sent.
-        found = list(regex.finditer(pattern, text, timeout=EXTRACT_S))
-    except TimeoutError as error:
-        raise ValueError(f"cot.extract {pattern!r} takes longer than {EXTRACT_S:g} s on a text; simplify it") from error
-    return (found[-1][1] or "").strip() if found else None
 
 
 def _reasoning_of(cot: CotSpec, fields: JsonObject) -> str:

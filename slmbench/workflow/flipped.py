@@ -136,7 +136,7 @@ def _samples_of(
             item = item_hash(sample["item_id"])
             if item in named:
                 ids[item] = str(sample["item_id"])
-            if item in rises and (score := sample["scores"].get(metric)) is not None:
+            if item in rises and (score := (sample.get("sample_scores") or sample["scores"]).get(metric)) is not None:
                 signed = score if rises[item] == (which == 1) else -score
                 if signed > best.get(item, -math.inf):
                     best[item] = signed

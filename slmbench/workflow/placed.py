@@ -21,7 +21,7 @@ from slmbench.evaluation import (
 )
 from slmbench.formats import Format
 from slmbench.models import LoadedModel, read_adapter
-from slmbench.runs import Run
+from slmbench.runs import AT_LIMIT, AT_STOP, NOT_IN_FORMAT, Run
 from slmbench.task import Task
 
 
@@ -96,7 +96,9 @@ class PlacedRuns:
     def tell_remarks(self) -> None:
         """What the runs' records say beside their numbers, unless it was told before the first of its runs."""
         for run in filter(None, self.placed):
-            n = run.record["dataset"]["n"]
+            n, samples = run.record["dataset"]["n"], (run.record.get("generation") or {}).get("samples", 1)
             for remark, count in run.record.get("remarks", {}).items():
                 if remark not in self._said:
-                    say(f"{run.run_id}: {remark}: {count} of {n}")
+                    of_each = remark in (AT_LIMIT, AT_STOP) or remark.startswith(NOT_IN_FORMAT)
+                    of = f"{n * samples} answers" if of_each and samples > 1 else f"{n}"
+                    say(f"{run.run_id}: {remark}: {count} of {of}")

@@ -19,7 +19,7 @@ from slmbench.metrics import Scorer, load_scorer
 from slmbench.paths import shown
 from slmbench.runs import LEFT_OUT, Run, read_record, run_folders, verify
 from slmbench.sandbox import Sandbox, open_sandbox
-from slmbench.task import Task, formats_of, load_task, require_rows
+from slmbench.task import Task, formats_of, load_task, require_rows, scores_samples
 from slmbench.visible import visible
 
 
@@ -164,7 +164,7 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
     """The metrics that score a run. Raises UsageError for unknown ones, and for those that can't score its answers."""
     if plan.metrics is None:
         assert task is not None
-        return [scorer for scorer in task.scorers if scorer.samples <= saved.epochs]
+        return [scorer for scorer in task.scorers if scores_samples(scorer, saved.kind, saved.epochs)]
     wanted = "text" if saved.kind == "generate" else saved.kind
     scorers = []
     problems = []
@@ -179,6 +179,9 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
             problems.append(f"metric {scorer.name!r} scores {scorer.kind} outputs, and these are {wanted} outputs")
         elif scorer.samples > saved.epochs:
             problems.append(f"metric {scorer.name!r} needs {scorer.samples} samples an item; there are {saved.epochs}")
+        elif not scores_samples(scorer, saved.kind, saved.epochs):
+            said = f"is pooled over items, each with one answer; there are {saved.epochs}"
+            problems.append(f"metric {scorer.name!r} {said}")
         for value in scorer.values:
             if (other := named.setdefault(value, scorer.name)) != scorer.name:
                 problems.append(f"metrics {other!r} and {scorer.name!r} both give a value {value!r}")

@@ -182,7 +182,7 @@ def test_an_extract_that_never_matches_is_a_problem_even_if_the_metric_finds_the
 def test_an_extract_that_takes_too_long_is_a_problem_and_tried_no_further(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slmbench.task._task.EXTRACT_S", 0.05)
+    monkeypatch.setattr("slmbench.task._judging.EXTRACT_S", 0.05)
     rows = [row | {"why": "a" * 60 + "!"} for row in _reasoned(90)]
     (problem,) = _check_reasoned(check, REASONED.replace('"So (.+)"', "'((?:a|aa)+)$'"), samples=rows).problems
     assert problem.line == 8

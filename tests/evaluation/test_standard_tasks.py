@@ -35,6 +35,7 @@ REQUESTS = [
     ("gsm8k", 200, (0, 5)),
     ("squad", 200, (0,)),  # lm-eval's squadv2 fails with shots.
     ("nq_open", 160, (0, 5)),
+    ("cnn_dailymail", 4, (0,)),  # Our golden rows: the mirror has none.
     ("human_eval", 164, (0,)),
     ("mbpp", 200, (0, 3)),
 ]
@@ -56,6 +57,7 @@ ANSWERS = [
     ("gsm8k", 0, 3, None),
     ("squad", 0, 4, None),
     ("nq_open", 5, 5, None),
+    ("cnn_dailymail", 0, 2, None),
     ("human_eval", 0, 3, 64),
     ("mbpp", 3, 3, None),
 ]
@@ -201,9 +203,25 @@ def test_nq_opens_scores_of_right_answers_are_lm_evals_own(lm_eval_own, mirror):
     assert 0.1 < sum(seen) / len(seen) < 0.9
 
 
+def test_rouge_of_articles_is_lm_evals_own(lm_eval_own, mirror):
+    ((_, own),) = lm_eval_own.own_tasks("cnn_dailymail", mirror, shots=0)
+    task = load_task("cnn_dailymail").with_metrics(["rouge/stemmed"])
+    seen = []
+    for example, doc in zip(task.examples("test"), own.eval_docs, strict=True):
+        words = example.answer.split()
+        for text in (example.answer, " ".join(words[::2]), "\n".join(reversed(words)), doc["article"], " nothing"):
+            theirs = own.config.process_results.__globals__["calculate_rouge_scores"]([text], [doc["highlights"]])
+            scores = {score.metric: score.value for score in task.score(example, Output(text=text))}
+            for name, value in theirs.items():
+                assert scores[f"{name}/stemmed"] == pytest.approx(value, abs=1e-12)
+                seen.append(value)
+    assert len(seen) == 4 * 5 * 3 and 0.2 < sum(seen) / len(seen) < 0.9
+
+
 @pytest.mark.parametrize(("name", "shots", "limit", "max_tokens"), ANSWERS)
 def test_answers_and_scores_are_lm_evals_own(lm_eval_own, stories, mirror, tmp_path, name, shots, limit, max_tokens):
     task = load_task(name).with_shots(shots)
+    task = task.with_metrics([scorer.name for scorer in task.scorers if scorer.ready is None])  # Without bertscore.
     if task.kind == "code":
         task = task.with_samples(1)
     if max_tokens is not None:

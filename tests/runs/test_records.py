@@ -31,6 +31,7 @@ from slmbench.runs import (
     StoppedPart,
     _part,
     _record,
+    _sample,
     finished_run,
     read_record,
     read_training,
@@ -140,7 +141,7 @@ def test_a_run_as_it_was_written_holds_what_the_models_say_and_nothing_else(writ
             assert record[part].keys() == getattr(checked, part).model_fields_set, part
         assert all(m.keys() == c.model_fields_set for m, c in zip(record["metrics"], checked.metrics, strict=True))
         for line in (folder / "samples.jsonl").read_bytes().splitlines():
-            assert json.loads(line).keys() == _record.SampleRecord.model_validate(json.loads(line)).model_fields_set
+            assert json.loads(line).keys() == _sample.SampleRecord.model_validate(json.loads(line)).model_fields_set
 
 
 def test_anything_in_any_place_of_a_record_is_refused_or_changes_no_number(unsealed: Path) -> None:
@@ -181,7 +182,7 @@ def test_anything_in_any_place_of_a_sample_is_refused_or_changes_no_number(unsea
     run = unsealed
     path, record = run / "samples.jsonl", json.loads((run / "run.json").read_text())
     lines = path.read_bytes().splitlines(keepends=True)
-    sample, refused = filled(_record.SampleRecord, json.loads(lines[1])), 0
+    sample, refused = filled(_sample.SampleRecord, json.loads(lines[1])), 0
 
     def write(changed: Any) -> None:
         data = lines[0] + json.dumps(changed).encode() + b"\n" + b"".join(lines[2:])

@@ -122,10 +122,6 @@ def test_a_declaration_cannot_be_changed_after_reading() -> None:
             "task.yaml:8:11: fewshot.delimiter: string should have at least 1 character, got str ''",
         ),
         (
-            "generation: {samples: 2, temperature: 0.5}",
-            "task.yaml:8:14: several samples an item are for tasks of kind code",
-        ),
-        (
             "generation: {samples: 0}",
             "task.yaml:8:14: generation.samples: input should be greater than or equal to 1, got int 0",
         ),
@@ -244,7 +240,7 @@ def test_everything_that_does_not_fit_together_is_told_at_its_own_line() -> None
         ("cot: {answer: x}", "task.yaml:9:1: a choice task has no 'cot': its answer is the gold choice"),
         (
             "generation: {samples: 2, temperature: 1}",
-            "task.yaml:9:14: several samples an item are for tasks of kind code",
+            "task.yaml:9:14: a choice task scores its choices and writes nothing, so it has no samples",
         ),
     ],
 )

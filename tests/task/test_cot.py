@@ -221,7 +221,7 @@ def test_a_match_is_what_the_standard_library_takes_for_one(pattern: str, text: 
 
 
 def test_a_pattern_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slmbench.task._task.EXTRACT_S", 0.2)
+    monkeypatch.setattr("slmbench.task._judging.EXTRACT_S", 0.2)
     with pytest.raises(ValueError, match=r"^cot\.extract '\(a\|aa\)\+\$' takes longer than 0\.2 s on a text; simplify"):
         extracted("(a|aa)+$", "a" * 60 + "b")
 

@@ -8,7 +8,7 @@ import pytest
 
 from slmbench.errors import UsageError
 from slmbench.formats import load_format
-from slmbench.task import Settings, Task
+from slmbench.task import Settings, Task, load_task
 
 MakeTask = Callable[..., Task]
 
@@ -67,10 +67,12 @@ def test_samples_that_no_metric_can_use_or_that_would_be_alike_are_refused(make_
     assert greedy.with_samples(1) is greedy
     with pytest.raises(UsageError, match=r"declares no generation\.temperature, so its samples would be alike"):
         greedy.with_samples(2)
-    with pytest.raises(
-        UsageError, match="task 'plain' is of kind generate: several samples are for tasks of kind code"
-    ):
+    with pytest.raises(UsageError, match=r"^task 'plain' declares no generation\.temperature"):
         plain.with_samples(2)
+    with pytest.raises(
+        UsageError, match="task 'nano_choice' is of kind choice: it writes nothing, so it has no samples"
+    ):
+        load_task("nano_choice").with_samples(2)
 
 
 def test_outputs_are_cut_only_where_the_task_declares_more(make_task: MakeTask, code: Task) -> None:
@@ -110,7 +112,8 @@ def test_a_setting_reaches_the_tasks_that_know_it_and_the_others_are_named(
     assert adjusted[:2] == [plain, worked]
     assert adjusted[2].spec.generation.samples == 1
     assert notices == [
-        "--samples leaves plain, worked alone: only a task that is of kind code heeds it",
+        "--samples leaves plain, worked alone: only a task that draws samples (of kind code, or with a temperature) "
+        "heeds it",
         "code: pass@5, pass@10 left out: --samples 1 are too few",
     ]
 
@@ -122,7 +125,7 @@ def test_a_setting_that_all_tasks_know_needs_no_notice(worked: Task, code: Task)
 
 
 def test_a_setting_that_no_task_knows_is_refused(plain: Task, worked: Task) -> None:
-    with pytest.raises(UsageError, match=r"^--samples: none of these tasks is of kind code: plain, worked$"):
+    with pytest.raises(UsageError, match=r"^--samples: none of these tasks draws samples .*: plain, worked$"):
         Settings(samples=2).of([plain, worked])
     with pytest.raises(UsageError, match=r"^--cot: none of these tasks declares a chain of thought: plain$"):
         Settings(cot="off").of([plain])

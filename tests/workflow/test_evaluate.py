@@ -168,7 +168,10 @@ def test_evaluate_takes_what_is_asked_in_place_of_the_declared(write_task, tmp_p
     ("option", "message"),
     [
         ({"cot": "few"}, "--cot: none of these tasks declares a chain of thought: nano_choice"),
-        ({"samples": 2}, "--samples: none of these tasks is of kind code: nano_choice"),
+        (
+            {"samples": 2},
+            "--samples: none of these tasks draws samples (of kind code, or with a temperature): nano_choice",
+        ),
         ({"format": "tone"}, "unknown format 'tone'; did you mean 'toon'?"),
     ],
 )

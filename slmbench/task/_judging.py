@@ -1,0 +1,27 @@
+"""What a metric is handed of an answer, and which metrics score items of several answers."""
+
+from __future__ import annotations
+
+from slmbench.metrics import Scorer
+
+EXTRACT_S = 5.0
+
+
+def scores_samples(scorer: Scorer, kind: str, n: int) -> bool:
+    """Whether a metric scores items of n samples: it needs no more, and of several texts it has a value for each."""
+    return scorer.samples <= n and not (n > 1 and kind == "generate" and scorer.pooled)
+
+
+def extracted(pattern: str, text: str) -> str | None:
+    """Group 1 of the pattern's last match, without outer white space; None if nothing matches.
+
+    Raises ValueError for a pattern that takes longer than EXTRACT_S.
+    """
+    import regex
+
+    try:
+        # The standard library's re has no time limit, and the pattern is from a file that somebody sent.
+        found = list(regex.finditer(pattern, text, timeout=EXTRACT_S))
+    except TimeoutError as error:
+        raise ValueError(f"cot.extract {pattern!r} takes longer than {EXTRACT_S:g} s on a text; simplify it") from error
+    return (found[-1][1] or "").strip() if found else None
