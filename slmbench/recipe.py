@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.headers import own_headers
+from slmbench.initial import files_sha256, initial_folder
 from slmbench.overrides import assign, assignments_of, locations, told_of_overrides, with_room
 from slmbench.published import PublishedNumber, owners, published_numbers, published_problems
 from slmbench.runs import canonical_sha256
@@ -22,9 +23,11 @@ from slmbench.values import JsonObject
 from slmbench.yamlfile import Document, Location, read_yaml
 
 # Neither changes a weight: what a recipe is called, how it is scored, shared out, watched, saved and guarded.
+# What an adapter goes on from is told apart by what it holds.
 _WITHOUT_EFFECT = {
     *("adapters", "checkpoint", "evaluation", "launch", "log_every_steps", "memory_limit_gb", "on_contamination"),
-    *("kind", "optim", "prompts", "published", "source", "summary", "sweep", "variants"),
+    *("init_adapter", "keep_optimizer", "kind", "optim", "prompts", "published", "source", "summary", "sweep"),
+    "variants",
 }
 # Settings that weren't there always: where they say what held before, a digest is what it was.
 _LATER = {"loss": "answer"}
@@ -76,7 +79,12 @@ class Recipe:
         if spec.mixing is not None:
             shares = settings["mixing"]["weights"]
             settings["mixing"]["weights"] = {task: shares[task] for task in tasks if task in shares}
-        return canonical_sha256([settings, spec.optim.model_dump(mode="json"), tasks])
+        told = [settings, spec.optim.model_dump(mode="json"), tasks]
+        if (initial := self.spec.initial_of(adapter)) is None:
+            return canonical_sha256(told)
+        first = initial.adapter
+        before = files_sha256(initial_folder(initial, self.path)) if first is None else self.digest_of(first, seed=seed)
+        return canonical_sha256([*told, initial.optimizer, before])
 
     @property
     def published(self) -> tuple[PublishedNumber, ...]:
@@ -129,10 +137,19 @@ class Recipe:
         twin["optim"] = _twin_optim(twin["optim"])
         twin["optim"]["steps"] = _at_most(TWIN_STEPS, spec.optim.steps)
         for name, adapter in spec.adapters.items():
+            own = twin["adapters"][name]
             if adapter.steps is not None:
-                twin["adapters"][name]["steps"] = min(TWIN_STEPS, adapter.steps)
+                own["steps"] = min(TWIN_STEPS, adapter.steps)
             if adapter.optim is not None:
-                twin["adapters"][name]["optim"] = _twin_optim(twin["adapters"][name]["optim"])
+                own["optim"] = _twin_optim(own["optim"])
+            if (initial := spec.initial_of(name)) is not None and initial.path is not None:
+                # It is the model's, and no twin's.
+                own["init_adapter"] = twin["init_adapter"] = None
+                if self.optim_of(name).steps == 0:
+                    own |= {
+                        "steps": 1,
+                        "optim": {key: value for key, value in (own["optim"] or {}).items() if key != "steps"},
+                    }
         if spec.validation is not None:
             # Of a handful of golden rows, one can be spared.
             twin["validation"] = {"rows": 1, "every_steps": min(2, spec.validation.every_steps)}

@@ -58,6 +58,7 @@ LAYERS: dict[str, int] = {
     "task": 6,
     "runs": 4,
     "published": 6,
+    "initial": 6,
     "recipe": 7,
     "merge_recipe": 8,
     "contamination": 7,

@@ -97,6 +97,32 @@ def test_a_twin_cuts_what_adapters_have_of_their_own(recipe: str) -> None:
     assert twin.spec.rows == RowsSpec(n=24, seed=42)
 
 
+def test_a_twin_goes_on_from_no_adapter_of_its_model(recipe: str) -> None:
+    Path(recipe).write_text(
+        RECIPE.replace("steps: 7", "steps: 0, init_adapter: {path: made, optimizer: true}").replace(
+            "[nano_note, nano_choice]", "[nano_choice], init_adapter: {adapter: a}"
+        )
+    )
+    loaded = load_recipe(recipe, default_catalog())
+    twin = loaded.for_twin()
+    assert (loaded.spec.initial_of("a").path, twin.spec.initial_of("a")) == ("made", None)
+    assert (loaded.optim_of("a").steps, twin.optim_of("a").steps) == (0, 1)
+    assert twin.spec.initial_of("b").adapter == "a"
+
+
+def test_what_an_adapter_goes_on_from_is_part_of_what_it_is(recipe: str) -> None:
+    Path(recipe).write_text(RECIPE.replace("[nano_note, nano_choice]}", "[nano_choice], init_adapter: {adapter: a}}"))
+    loaded, catalog = load_recipe(recipe, default_catalog()), default_catalog()
+    changed = load_recipe(recipe, catalog, ["adapters.a.steps=8"])
+    with_state = load_recipe(recipe, catalog, ["adapters.b.init_adapter.optimizer=true"])
+    kept = load_recipe(recipe, catalog, ["keep_optimizer=true"])
+    nothing = load_recipe(recipe, catalog, ["adapters.b.init_adapter=null"])
+    assert len({one.digest_of("b") for one in (loaded, changed, with_state, nothing)}) == 4
+    assert kept.digest_of("b") == loaded.digest_of("b")
+    assert with_state.digest_of("a") == loaded.digest_of("a")
+    assert (loaded.spec.keeps_optimizer("a"), with_state.spec.keeps_optimizer("a")) == (False, True)
+
+
 def test_settings_of_their_own_change_the_digest_of_that_adapter_alone(recipe: str) -> None:
     plain = load_recipe(recipe, default_catalog())
     for override in ("adapters.b.optim.lr=1e-4", "adapters.b.lora.rank=2"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import duration, phase, say, show
 from slmbench.console.columns import Cell, print_lines, table_lines
 from slmbench.errors import SlmbenchError
+from slmbench.initial import initial_folder
 from slmbench.paths import shown
 from slmbench.workflow.recipes import trained_folder
 from slmbench.workflow.run import ReadyRun, RunPlan, evaluate_recipe
@@ -36,14 +38,17 @@ def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, plan: Ru
     source = resolve_model(recipe.spec.model, catalog, twin=plan.options.twin)
     rates: dict[str, float | None] = {}
     loaded: dict[str, Task] = {}  # What several adapters are trained or held on is read once.
-    for name in names:
-        prepared = prepare_training(recipe, name, catalog, source, data=plan.options.data_mode, loaded=loaded)
+    place = os.path.dirname(trained_folder(recipe, "", plan.out))
+    for name in recipe.spec.in_order(names):
+        prepared = prepare_training(
+            recipe, name, catalog, source, data=plan.options.data_mode, loaded=loaded, place=place, planned=True
+        )
         # What a token takes depends on little else, and each look loads the base.
         lora = prepared.spec.lora
         alike = repr((lora.targets, lora.dora, prepared.spec.optim.gradient_checkpointing))
-        if alike not in rates:
+        if alike not in rates and prepared.plan.steps:
             rates[alike] = _rate(prepared)
-        rate = rates[alike]
+        rate = rates.get(alike)
         _print_plan(recipe, name, prepared, plan.out)
         if rate is not None:
             seconds = rate * prepared.plan.realised(prepared.rows)["tokens"]
@@ -72,6 +77,9 @@ def _print_plan(recipe: Recipe, name: str, prepared: Preparation, out: str) -> N
     if spec.packing:
         a_step = f"{optim.accumulate} x {optim.batch * spec.max_tokens:,} tokens, packed"
     show(f"  {rank}; {a_step} a step; {mixed['rows']:,} rows and {mixed['tokens']:,} tokens in all")
+    if (initial := recipe.spec.initial_of(name)) is not None:
+        state = " with its optimiser's state" if initial.optimizer else ""
+        show(f"  goes on from {initial.adapter or shown(initial_folder(initial, recipe.path))}{state}")
     header = ("task", "rows", "tokens", "cut", "left out", "kept aside", "trained on", "share")
     rows = []
     for task, part in plan["tasks"].items():

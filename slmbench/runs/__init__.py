@@ -58,7 +58,14 @@ from slmbench.runs._record import (
 from slmbench.runs._sample import SampleRecord, read_sample
 from slmbench.runs._stopped import PAUSED, StoppedPart
 from slmbench.runs._store import OpenRun, Run, finished_run, identity_faults, now, sample_line
-from slmbench.runs._training import TrainedBase, TrainedTask, TrainingRecord, read_training, write_training
+from slmbench.runs._training import (
+    TrainedBase,
+    TrainedFrom,
+    TrainedTask,
+    TrainingRecord,
+    read_training,
+    write_training,
+)
 from slmbench.runs._verify import Pool, VerifiedScores, pooling, verify
 from slmbench.runs._versions import ITEM_SCORES, MERGE, READS, RECORD, SAMPLES, TRAINING, NewerRecord
 from slmbench.seal import canonical_sha256
@@ -110,6 +117,7 @@ __all__ = [
     "StoppedPart",
     "TaskPart",
     "TrainedBase",
+    "TrainedFrom",
     "TrainedTask",
     "TrainingRecord",
     "VerifiedScores",

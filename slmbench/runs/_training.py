@@ -37,6 +37,21 @@ class TrainedBase(Part):
     twin: bool = False
 
 
+class TrainedFrom(Part):
+    """The adapter that a training went on from.
+
+    folder: where it was
+    sha256: of it with its config
+    optimizer: whether its optimiser's state was gone on with
+    tasks: that it, and those before it, had been trained on
+    """
+
+    folder: str | None = None
+    sha256: Sha256 | None = None
+    optimizer: bool = False
+    tasks: list[str] = Field(default=[])
+
+
 class TrainedTask(Part):
     """A task's rows in the training.
 
@@ -265,6 +280,7 @@ class TrainingRecord(Part):
     base: where the base was
     architecture: causal or seq2seq
     base_weights_sha256: of the base's weights
+    init_adapter: what was gone on from; not there if nothing was
     base_parameters: weights of the base
     quantization: how the base was packed, as nf4+double; null for a whole one
     dtype: of the base's weights in memory
@@ -272,6 +288,7 @@ class TrainingRecord(Part):
     trainable_parameters: weights that were trained
     bytes: of the file that was written
     sha256: of what came out: an adapter with its config, or a model's weights
+    optimizer_sha256: of what was kept to go on with the optimiser's state; not there if nothing was
     seed: of what is drawn
     steps: of the optimizer
     resumed_from: steps whose checkpoints it went on from
@@ -307,6 +324,7 @@ class TrainingRecord(Part):
     base: TrainedBase | None = None
     architecture: str | None = None
     base_weights_sha256: Sha256 | None = None
+    init_adapter: TrainedFrom | None = None
     base_parameters: Count | None = None
     quantization: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
@@ -314,6 +332,7 @@ class TrainingRecord(Part):
     trainable_parameters: Count | None = None
     bytes: Count | None = None
     sha256: Sha256 | None = None
+    optimizer_sha256: Sha256 | None = None
     seed: Count | None = None
     steps: Count | None = None
     resumed_from: list[Count] | None = None
@@ -360,6 +379,7 @@ class TrainingRecord(Part):
         lora = said.lora or LoraSettings()
         found = {
             "variant": self.variant,
+            "init_adapter": os.path.basename((self.init_adapter or TrainedFrom()).folder or "") or None,
             "format": said.format,
             "loss": said.loss if said.loss != "answer" else None,
             "lr": optim.lr,

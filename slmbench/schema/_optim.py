@@ -14,6 +14,8 @@ MAX_STEPS = 1_000_000
 class OptimSpec(Spec):
     """How long and how fast. Exactly one of steps and epochs rules; batch counts rows, over accumulation steps.
 
+    steps: 0 leaves an adapter that is gone on from (`init_adapter`) as it is.
+
     schedule plateau: the rate is multiplied by plateau_factor whenever the validation loss has not fallen for
     plateau_patience looks.
     """
@@ -21,7 +23,7 @@ class OptimSpec(Spec):
     lr: float = Field(default=2e-4, gt=0, le=1e30)
     batch: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    steps: int | None = Field(default=None, ge=0, le=MAX_STEPS)
     epochs: float | None = Field(default=None, gt=0, le=10_000)
     warmup_steps: int = Field(default=10, ge=0)
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"

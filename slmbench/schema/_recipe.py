@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from slmbench.errors import did_you_mean
 from slmbench.schema._base import Misfits, Name, Spec
 from slmbench.schema._changes import Changes, changed, changes_to
 from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
@@ -50,18 +51,43 @@ else:
     LoraChanges = changes_to(LoraSpec, "What one adapter has in place of the recipe's `lora`, key by key.")
     OptimChanges = changes_to(OptimSpec, "What one adapter has in place of the recipe's `optim`, key by key.")
 _LENGTHS = ("steps", "epochs")
+_SHAPED_BY = ("rank", "alpha", "rslora", "dora", "targets")
+"""What an adapter's weights mean nothing without."""
+
+
+class InitialAdapterSpec(Spec):
+    """An adapter that a training goes on from. path: its folder; adapter: another one of the recipe.
+
+    optimizer: as if its training had not ended, with its optimiser's state, where it was in the order of rows, if those
+    are the same, and what dropout draws next.
+    """
+
+    path: Annotated[str, Field(min_length=1)] | None = None
+    adapter: Name | None = None
+    optimizer: bool = False
+
+    @model_validator(mode="after")
+    def _one_place(self) -> InitialAdapterSpec:
+        if (self.path is None) == (self.adapter is None):
+            raise ValueError("give one of 'path' (a folder) and 'adapter' (another one of this recipe)")
+        return self
+
+
+InitialAdapter = Annotated[str, Field(min_length=1)] | InitialAdapterSpec
+"""A folder alone, or which adapter and how."""
 
 
 class AdapterSpec(Spec):
     """One adapter: the tasks it is trained on together, and what differs from the recipe's `lora` and `optim`.
 
-    steps: the same as `optim: {steps: N}`.
+    steps: the same as `optim: {steps: N}`. init_adapter: an adapter that it goes on from, in place of the recipe's.
     """
 
     tasks: list[Name] = Field(min_length=1)
-    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    steps: int | None = Field(default=None, ge=0, le=MAX_STEPS)
     lora: LoraChanges | None = None
     optim: OptimChanges | None = None
+    init_adapter: InitialAdapter | None = None
 
     @model_validator(mode="after")
     def _fitting(self) -> AdapterSpec:
@@ -142,7 +168,9 @@ class RecipeSpec(Spec):
     """A recipe. shots: worked examples in every prompt; cot: chain of thought; None for what each task declares.
 
     method: what is trained; full is all weights, for models of a few million. quantization: of `qlora`, NF4 by default.
-    loss: of the answer's tokens and its end, or of the prompt's too. rows: the first so many training rows of a task,
+    loss: of the answer's tokens and its end, or of the prompt's too. init_adapter: the folder of an adapter that all go
+    on from. keep_optimizer: what a later training needs to go on with the optimiser's state, twice the adapter's size.
+    rows: the first so many training rows of a task,
     or so many drawn by a seed. max_tokens: longer rows are cut, counted and shown. packing: batches are filled to
     `batch * max_tokens` tokens with whole rows that don't see each other. variants: named overrides, as `--set` takes
     them, chosen with `--variant`. sweep: key -> values that `slmbench sweep` tries, all with all; a key is a dotted
@@ -161,6 +189,8 @@ class RecipeSpec(Spec):
     loss: Literal["answer", "all"] = "answer"
     format: FormatName = "plain"
     adapters: dict[Name, AdapterSpec] = Field(min_length=1)
+    init_adapter: InitialAdapter | None = None
+    keep_optimizer: bool = False
     lora: LoraSpec = LoraSpec()
     quantization: QuantizationSpec | None = None
     optim: OptimSpec = OptimSpec()
@@ -188,8 +218,31 @@ class RecipeSpec(Spec):
         """The recipe as it is for one adapter: `lora` and `optim` with what the adapter has of its own in them."""
         own = self.adapters[name]
         optim = self.optim if own.steps is None else self.optim.model_copy(update={"steps": own.steps, "epochs": None})
+        initial = own.init_adapter or self.init_adapter
+        initial = InitialAdapterSpec(path=initial) if isinstance(initial, str) else initial
         settings = {"lora": changed(self.lora, own.lora), "optim": changed(optim, own.optim, _LENGTHS)}
-        return self.model_copy(update=settings)
+        return self.model_copy(update=settings | {"init_adapter": initial})
+
+    def initial_of(self, name: str) -> InitialAdapterSpec | None:
+        """What an adapter goes on from; None if from nothing."""
+        initial = self.for_adapter(name).init_adapter
+        assert not isinstance(initial, str)
+        return initial
+
+    def keeps_optimizer(self, name: str) -> bool:
+        """Whether an adapter's training leaves its optimiser's state: as told, or as another one goes on with it."""
+        others = (self.initial_of(other) for other in self.adapters)
+        return self.keep_optimizer or any(one and one.optimizer and one.adapter == name for one in others)
+
+    def in_order(self, names: Sequence[str]) -> list[str]:
+        """Adapters and those of the recipe that they go on from, each after the one that it goes on from."""
+        found: dict[str, None] = {}
+        for name in names:
+            way = [name]
+            while (initial := self.initial_of(way[-1])) is not None and initial.adapter is not None:
+                way.append(initial.adapter)
+            found |= dict.fromkeys(reversed(way))
+        return list(found)
 
     @model_validator(mode="after")
     def _fitting(self) -> RecipeSpec:
@@ -198,7 +251,9 @@ class RecipeSpec(Spec):
         for task in self.mixing.weights if self.mixing else ():
             if task not in trained:
                 faults.append((("mixing", "weights", task), f"no adapter is trained on {task!r}"))
-        faults += self._unvalidated()
+        faults += [*self._unvalidated(), *self._unbegun()]
+        if self.method == "full" and self.keep_optimizer:
+            faults.append((("keep_optimizer",), "goes with adapters, which `init_adapter` goes on from"))
         if self.method != "qlora" and self.quantization is not None:
             faults.append((("quantization",), f"goes with `method: qlora`; this one is {self.method!r}"))
         if faults:
@@ -215,6 +270,49 @@ class RecipeSpec(Spec):
         for name, adapter in self.adapters.items():
             if adapter.optim is not None and adapter.optim.given().get("schedule") == "plateau":
                 yield ("adapters", name, "optim", "schedule"), said
+
+    def _unbegun(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What is wrong with what adapters go on from."""
+        whole = isinstance(self.init_adapter, InitialAdapterSpec) and self.init_adapter.adapter is not None
+        if whole:
+            said = "is said of the adapter that goes on from it: adapters.NAME.init_adapter"
+            yield ("init_adapter", "adapter"), f"an adapter of this recipe {said}"
+        for name, own in self.adapters.items():
+            spec, initial = self.for_adapter(name), self.initial_of(name)
+            place: tuple[str | int, ...] = ("init_adapter",)
+            if own.init_adapter is not None:
+                place = ("adapters", name, "init_adapter")
+            if initial is None and spec.optim.steps == 0:
+                told = own.optim is not None and own.optim.given().get("steps") == 0
+                at = ("steps",) if own.steps == 0 else ("optim", "steps") if told else None
+                at = ("optim", "steps") if at is None else ("adapters", name, *at)
+                yield at, "0 steps train nothing; they go with `init_adapter`, and leave that one as it is"
+            elif initial is not None and self.method == "full":
+                yield place, "goes with adapters; `method: full` trains a model, which is named as `model`"
+            elif initial is not None and initial.adapter is not None and not whole:
+                yield from ((place, said) for said in self._no_beginning(name, initial.adapter))
+
+    def _no_beginning(self, name: str, first: str) -> Iterator[str]:
+        """Why an adapter can't go on from another one of the recipe."""
+        if first not in self.adapters:
+            yield f"this recipe has no adapter {first!r}{did_you_mean(first, self.adapters)}"
+            return
+        way, there = [name], first
+        while there not in way:
+            way.append(there)
+            initial = self.initial_of(there) if there in self.adapters else None
+            if initial is None or initial.adapter is None:
+                break
+            there = initial.adapter
+        else:
+            yield f"{' goes on from '.join([*way, there])}, so none of them can be first"
+            return
+        one, other = self.for_adapter(name).lora, self.for_adapter(first).lora
+        differing = [key for key in _SHAPED_BY if getattr(one, key) != getattr(other, key)]
+        if differing:
+            parts = (f"lora.{key}: {getattr(other, key)!r} there, {getattr(one, key)!r} here" for key in differing)
+            said = "; ".join(parts)
+            yield f"{first!r} has another shape or scale ({said}), which a training can't change; give both the same"
 
 
 class SuiteSpec(Spec):

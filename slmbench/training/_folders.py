@@ -52,11 +52,18 @@ class TrainingFolders:
     def finished(self) -> str:
         return os.path.join(self.partial, "finished")
 
-    def is_there(self) -> bool:
-        """Whether this training's result is in its place; one that was set aside is put back."""
+    def is_there(self, beside: str | None = None) -> bool:
+        """Whether this training's result is in its place; one that was set aside is put back.
+
+        beside: a file that has to be there, too. A result without it was kept from a training that wasn't to leave it.
+        """
         if is_finished(self.result, self.identity):
-            return True
-        if not is_finished(self.aside, self.identity):
+            if beside is None or os.path.isfile(os.path.join(self.result, beside)):
+                return True
+            say(f"{shown(self.result)} has no {beside}, so it is trained again")
+            return False
+        lacks = beside is not None and not os.path.isfile(os.path.join(self.aside, beside))
+        if lacks or not is_finished(self.aside, self.identity):
             return False
         say(f"{shown(self.aside)} is what this training makes; it is put back")
         self.put(self.aside)

@@ -91,6 +91,12 @@ def held_out_rows(
     Raises UsageError if there are none to be had, OfflineError if a split isn't available.
     """
     own = {name: record for name, record in trained.items() if record is not None and task.name in record.tasks}
+    for name, record in trained.items():
+        if record is not None and record.init_adapter is not None and task.name in record.init_adapter.tasks:
+            raise UsageError(
+                f"task {task.name!r}: {name} goes on from an adapter that was trained on it, and which of its rows "
+                "that had read isn't known; name other tasks in `search.tasks`"
+            )
     train = task.spec.train_split if task.spec.train_split in task.dataset.spec.split_names else None
     if unknown := [name for name, record in trained.items() if record is None]:
         said = "has" if len(unknown) == 1 else "have"

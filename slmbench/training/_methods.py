@@ -12,7 +12,7 @@ from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import disk_errors
 from slmbench.models import LoadedModel, ModelSource, load_model
 from slmbench.schema import QuantizationSpec, RecipeSpec
-from slmbench.values import JsonObject, Model, Tokenizer
+from slmbench.values import JsonObject, Model, Tensor, Tokenizer
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -146,7 +146,6 @@ def read_weights(model: Model, folder: str) -> None:
     """Puts the weights of a checkpoint into the model, bit for bit. Raises SlmbenchError if they don't fit."""
     import safetensors.torch
     import torch
-    from peft import set_peft_model_state_dict
 
     if not has_adapter(model):
         tensors = safetensors.torch.load_file(os.path.join(folder, MODEL_WEIGHTS))
@@ -155,18 +154,37 @@ def read_weights(model: Model, folder: str) -> None:
             for name, tensor in tensors.items():
                 parameters[name].copy_(tensor)
         return
-    tensors = safetensors.torch.load_file(os.path.join(folder, ADAPTER_WEIGHTS))
-    set_peft_model_state_dict(model, tensors)
-    there = trainable_tensors(model)
-    odd = sorted(
-        name
-        for name in {*there, *tensors}
-        if name not in there or name not in tensors or not torch.equal(there[name], tensors[name])
-    )
-    if odd:
+    if odd := _put(model, safetensors.torch.load_file(os.path.join(folder, ADAPTER_WEIGHTS))):
         raise SlmbenchError(
             f"{len(odd)} tensors of the checkpoint don't fit the adapter, such as {odd[0]}; train again"
         )
+
+
+def put_weights(model: Model, path: str) -> None:
+    """Puts the weights of an adapter's file into the model's own, in float32. Raises UsageError if they don't fit."""
+    import safetensors.torch
+
+    tensors = {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
+    if odd := _put(model, tensors):
+        raise UsageError(f"{len(odd)} of its tensors don't fit the adapter that is trained here, such as {odd[0]}")
+
+
+def _put(model: Model, tensors: JsonObject) -> list[str]:
+    """Sets an adapter's tensors; the names of those that aren't what was to be set, as they are of another shape."""
+    import torch
+    from peft import set_peft_model_state_dict
+
+    there = trainable_tensors(model)
+    odd = sorted(name for name in {*there, *tensors} if _shape(there.get(name)) != _shape(tensors.get(name)))
+    if not odd:
+        set_peft_model_state_dict(model, tensors)
+        there = trainable_tensors(model)
+        odd = sorted(name for name in tensors if not torch.equal(there[name], tensors[name]))
+    return odd
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
 
 
 def save_model(model: Model, tokenizer: Tokenizer, folder: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, groupby, islice, pairwise
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.errors import DataError, UsageError
 from slmbench.schema import MixingSpec
@@ -52,8 +52,19 @@ class Plan:
     def steps(self) -> int:
         return len(self.batches) // self.accumulate
 
+    def after(self, steps: int) -> Plan:
+        """What is left of it when so many steps have been made."""
+        batches = self.batches[steps * self.accumulate :]
+        drawn = sum(map(len, self.batches[: steps * self.accumulate]))
+        return evolve(self, batches=batches, epoch_rows=tuple(end - drawn for end in self.epoch_rows if end > drawn))
+
     def largest(self, rows: Sequence[Sized], processes: int = 1) -> tuple[int, ...]:
-        """The micro-batch with the most tokens, padding apart: of several processes, the largest share of one."""
+        """The micro-batch with the most tokens, padding apart: of several processes, the largest share of one.
+
+        Of a plan of no steps it is the longest row.
+        """
+        if not self.batches:
+            return (max(range(len(rows)), key=lambda i: rows[i].length),)
         parts = (part for batch in self.batches for part in shared_out(batch, rows, processes))
         return max(parts, key=lambda part: sum(rows[i].length for i in part))
 

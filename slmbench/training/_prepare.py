@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,12 +19,14 @@ from slmbench.errors import UsageError, did_you_mean
 from slmbench.formats import Format, dated, load_format
 from slmbench.machine import large_imports
 from slmbench.models import ModelSource, load_config, load_tokenizer, tokenizer_sha256
+from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.runs import canonical_sha256
-from slmbench.schema import LoraSpec, RecipeSpec, RowsSpec
+from slmbench.schema import LoraSpec, MixingSpec, RecipeSpec, RowsSpec
 from slmbench.task import Settings, Task, formats_of, load_task, require_rows, training_needs
 from slmbench.training._budget import check_budget
 from slmbench.training._forecast import forecast_memory
+from slmbench.training._initial import FirstAdapter, first_adapter
 from slmbench.training._mixing import Plan, plan_batches
 from slmbench.training._refusals import refuse_impossible
 from slmbench.training._rows import TrainingRow, mixture, refuse_too_few, split_validation, take_rows
@@ -72,7 +75,8 @@ class Preparation:
 
     rows: those trained on; validation: those kept aside, in no step.
     dropped: task -> reason -> rows left out. identity: sha256 of the settings that matter and of the rows, not of the
-    base's weights. forecast: of each process; None in those beside the first.
+    base's weights. forecast: of each process; None in those beside the first. first: what it goes on from. order: the
+    digest of all that the order of rows depends on; done: how many steps of it were made before.
     """
 
     spec: RecipeSpec
@@ -87,6 +91,9 @@ class Preparation:
     plan: Plan
     forecast: Any
     identity: str
+    first: FirstAdapter | None = None
+    order: str = ""
+    done: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -122,11 +129,14 @@ def prepare_training(
     phases: Phases | None = None,
     loaded: dict[str, Task] | None = None,
     team: Team | None = None,
+    place: str = "",
+    planned: bool = False,
 ) -> Preparation:
     """Everything that can be known of a training without its weights, and every refusal that needs none.
 
     loaded: tasks by name that needn't be loaded again, with rows that are at hand; those of this training are added.
-    team: None if this process isn't one of several that train together.
+    team: None if this process isn't one of several that train together. place: where adapters of the recipe that this
+    one may go on from are; planned: one that isn't there yet will be.
     Raises UsageError, DataError or OfflineError; with `on_contamination: fail`, DataError if rows are evaluated too.
     """
     phases = phases or Phases(name)
@@ -156,6 +166,7 @@ def prepare_training(
     style = load_format(spec.format, formats_of([loaded[named] for named in spec.adapters[name].tasks], catalog))
     with phases.phase("checks"):
         refuse_impossible(spec, optim, source, config, tokenizer, device=device, format=style, team=team)
+        first = first_adapter(recipe, name, place, source, config, planned=planned)
     with phases.phase("rows"):
         for named in (*spec.adapters[name].tasks, *recipe.evaluation_tasks(catalog)):
             if named not in loaded:
@@ -210,18 +221,26 @@ def prepare_training(
             f"optim.schedule: 'plateau' follows the validation loss, but of {len(rows)} rows none can be kept aside (a "
             "quarter of a task's at most, and never a part of those with one prompt); `--set optim.schedule=linear`"
         )
+    fed = [[[row.prompt, row.answer] for row in part] for part in (rows, validation)]
     with phases.phase("plan"):
-        plan = plan_batches(
+        lay_out = partial(
+            plan_batches,
             rows,
             mixing=spec.mixing,
             batch=optim.batch,
             accumulate=optim.accumulate,
-            steps=optim.steps,
-            epochs=optim.epochs,
             seed=spec.seed,
             pack_tokens=optim.batch * spec.max_tokens if spec.packing else None,
         )
-    if plan.steps <= optim.warmup_steps and optim.schedule != "constant":
+        plan, order, done = lay_out(steps=optim.steps, epochs=optim.epochs), "", 0
+        if recipe.spec.keeps_optimizer(name) or (first is not None and first.kept is not None):
+            order = canonical_sha256([fed[0], {key: _plain(value) for key, value in lay_out.keywords.items()}])
+        if first is not None and first.kept is not None and first.kept.order == order:
+            done = first.kept.steps
+            plan = lay_out(steps=done + plan.steps, epochs=None).after(done)
+    if first is not None:
+        console.say(f"{name}: {_goes_on(first, done)}")
+    if 0 < plan.steps <= optim.warmup_steps and optim.schedule != "constant":
         console.say(f"{name}: all {plan.steps:,} steps are warm-up (optim.warmup_steps is {optim.warmup_steps:,})")
     forecast = None
     if team is None or team.leads:  # It is the same for the others.
@@ -230,13 +249,40 @@ def prepare_training(
             forecast = forecast_memory(spec, optim, config, source, device=device, longest_batch=longest)
             limit = None if spec.memory_limit_gb is None else int(spec.memory_limit_gb * 1e9)
             check_budget(forecast, limit)
-    fed = [[[row.prompt, row.answer] for row in part] for part in (rows, validation)]
     # Where a recipe names no targets the model's declaration does, which may change while its weights don't.
     targets = None if spec.method == "full" else spec.lora.targets or source.lora_targets
-    identity = canonical_sha256([recipe.digest_of(name), tokenizer_sha256(tokenizer), fed, targets])
+    made_of = [recipe.digest_of(name), tokenizer_sha256(tokenizer), fed, targets]
     return Preparation(
-        spec, source, style, tokenizer, tasks, rows, validation, dropped, report.as_json(), plan, forecast, identity
+        spec,
+        source,
+        style,
+        tokenizer,
+        tasks,
+        rows,
+        validation,
+        dropped,
+        report.as_json(),
+        plan,
+        forecast,
+        canonical_sha256(made_of if first is None else [*made_of, first.identity]),
+        first,
+        order,
+        done,
     )
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, MixingSpec) else value
+
+
+def _goes_on(first: FirstAdapter, done: int) -> str:
+    """What a person should know of how a training goes on from an adapter."""
+    said = f"goes on from {shown(first.info.folder)}"
+    if first.kept is None:
+        return said
+    if done:
+        return f"{said} with its optimiser's state, after step {done:,} of the same order of rows"
+    return f"{said} with its optimiser's state; its rows, or their order, were others: these begin at their first"
 
 
 def _remarks(

@@ -13,6 +13,7 @@ from slmbench.models import LoadedModel, ModelSource, read_adapter
 from slmbench.recipe import Recipe
 from slmbench.runs import READS, TRAINING, TrainedBase, now
 from slmbench.training._held_out import prompt_digest
+from slmbench.training._kept import OPTIMIZER
 from slmbench.training._methods import ADAPTER_WEIGHTS, MODEL_WEIGHTS
 from slmbench.training._prepare import Preparation
 from slmbench.training._rows import TrainingRow, mixture
@@ -67,10 +68,11 @@ def training_record(
     rows, validation = prepared.rows, prepared.validation
     steps = trainer.state.global_step
     realised = plan.realised(rows, steps * plan.accumulate)
-    train_s = trainer.seconds_before + seconds["steps"]
+    train_s = trainer.seconds_before + seconds.get("steps", 0.0)
     weights = MODEL_WEIGHTS if spec.method == "full" else ADAPTER_WEIGHTS
     made_of = mixture(rows, prepared.dropped)
     curves = trainer.curves.as_json()
+    optimizer = os.path.join(folder, OPTIMIZER)
     most = {key: max(one[key] for one in memory) for key in memory[0]}
     return {
         "schema": READS[TRAINING][-1],
@@ -85,6 +87,7 @@ def training_record(
         "base": _base(loaded.source),
         "architecture": loaded.architecture,
         "base_weights_sha256": loaded.weights_sha256,
+        **({"init_adapter": prepared.first.as_record().model_dump()} if prepared.first is not None else {}),
         "base_parameters": loaded.parameters,
         **({"notices": notices} if (notices := [*loaded.notices, *dated(prepared.style, loaded.tokenizer)]) else {}),
         "quantization": loaded.quantization,
@@ -93,6 +96,7 @@ def training_record(
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "bytes": os.path.getsize(os.path.join(folder, weights)),
         "sha256": result_sha256(folder, spec.method),
+        **({"optimizer_sha256": file_sha256(optimizer)} if os.path.isfile(optimizer) else {}),
         "seed": spec.seed,
         "steps": steps,
         "resumed_from": list(trainer.resumed_from),

@@ -33,6 +33,7 @@ from slmbench.training._folders import (
     refuse_unwritable,
 )
 from slmbench.training._forecast import calibrate
+from slmbench.training._kept import OPTIMIZER, kept_bytes, random_bytes
 from slmbench.training._launch import TrainingCall, launch_training, place_of, refuse_launch
 from slmbench.training._methods import (
     compute_dtype,
@@ -47,7 +48,7 @@ from slmbench.training._progress import progress_check
 from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
 from slmbench.training._team import Team
-from slmbench.training._trainer import TrainerJob, build_trainer
+from slmbench.training._trainer import TrainerJob, begin_with_nothing, build_trainer
 from slmbench.values import JsonObject
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def prepared_for(asked: TrainingCall, team: Team, phases: Phases) -> Preparation
     among = team if team.size > 1 else None
     try:
         return prepare_training(
-            asked.recipe, name, asked.catalog, asked.source, data=asked.data, phases=phases, team=among
+            asked.recipe, name, asked.catalog, asked.source, data=asked.data, phases=phases, team=among, place=place
         )
     except KeyboardInterrupt:
         say(f"{name}: interrupted before its training began; {shown(place)} is unchanged")
@@ -124,7 +125,8 @@ def train_prepared(
     identity = canonical_sha256([prepared.identity, loaded.weights_sha256, loaded.config_sha256])
     team.agree("recipe, base or rows", identity)
     folders = TrainingFolders(place, name, identity)
-    if team.shared(team.leads and asked.resume and folders.is_there()):
+    keeps = OPTIMIZER if recipe.spec.keeps_optimizer(name) else None
+    if team.shared(team.leads and asked.resume and folders.is_there(keeps)):
         if team.leads:
             shutil.rmtree(folders.partial, ignore_errors=True)
         return folders.result
@@ -178,6 +180,8 @@ def _train(
         transformers.set_seed(spec.seed)
         autocast = compute_dtype(loaded, spec)
         model = trainable_model(loaded, spec)
+        if prepared.first is not None:
+            prepared.first.put_on(model, loaded)
         flat = prepare_model(model)
     before = 0 if checkpoint is None else checkpoint.step
     job = TrainerJob(
@@ -199,6 +203,7 @@ def _train(
         validation=_validation_rows(prepared, loaded.architecture),
         validation_steps=spec.validation.every_steps if spec.validation is not None else 0,
         lr_ratio=spec.lora.lr_ratio if spec.method != "full" else None,
+        kept=prepared.first.kept if prepared.first is not None else None,
     )
     with phases.phase("trainer"):
         fp16 = autocast == "float16" and torch.cuda.is_available()
@@ -211,15 +216,19 @@ def _train(
     told = f"{name}: the current step is finished and kept; Ctrl-C again ends at once"
     # Among several SIGTERM comes from the one that started them: another has died, and there is nothing to wait for.
     with deferred(job.interrupted, told, SIGNALS if team.size == 1 else (signal.SIGINT,)):
-        with phases.timed("steps"), bar(f"train {name}", prepared.plan.steps, "steps", before=before):
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
+        if prepared.plan.steps:
+            with phases.timed("steps"), bar(f"train {name}", prepared.plan.steps, "steps", before=before):
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
+        else:
+            begin_with_nothing(trainer)
         if trainer.state.global_step < prepared.plan.steps:
             raise KeyboardInterrupt
         job.memory.note()
         memory = team.gathered(dict(job.memory.found))
+        random = team.gathered(random_bytes()) if recipe.spec.keeps_optimizer(name) else []
         if not team.leads:
             return
-        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases, memory)
+        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases, memory, random)
         with disk_errors(folders.result):
             folders.put(folders.finished)
         shutil.rmtree(folders.partial, ignore_errors=True)
@@ -235,8 +244,12 @@ def _write(
     compared: Mapping[str, int],
     phases: Phases,
     memory: Sequence[Mapping[str, int]],
+    random: Sequence[bytes],
 ) -> None:
-    """Writes `folders.finished`: what was trained, and its record. memory: of each process."""
+    """Writes `folders.finished`: what was trained, and its record.
+
+    memory: of each process; random: what each would draw next, empty if nothing is kept to go on from.
+    """
     import torch
 
     job, model = trainer.job, trainer.model
@@ -253,8 +266,13 @@ def _write(
             save_model(model, loaded.tokenizer, folders.finished)
         else:
             write_weights(model, lambda file, data: write_synced(os.path.join(folders.finished, file), data))
+        if random:
+            steps = prepared.done + prepared.plan.steps
+            kept = kept_bytes(trainer, job.optim.optimizer, prepared.order, steps, random)
+            write_synced(os.path.join(folders.finished, OPTIMIZER), kept)
     forecast = prepared.forecast
-    forecast = calibrate(forecast, job.memory.found["first_step_bytes"], prepared.largest_batch(0, job.team))
+    if prepared.plan.steps:
+        forecast = calibrate(forecast, job.memory.found["first_step_bytes"], prepared.largest_batch(0, job.team))
     record = training_record(
         recipe,
         name,

@@ -17,6 +17,7 @@ from slmbench.interrupts import Interrupt
 from slmbench.schema import OptimSpec
 from slmbench.training._curves import Curves, line
 from slmbench.training._forward import collate, row_losses
+from slmbench.training._kept import KeptOptimizer, restore_kept, restore_kept_random
 from slmbench.training._measured import PeakMemory
 from slmbench.training._methods import loraplus_optimizer
 from slmbench.training._mixing import Plan
@@ -49,6 +50,7 @@ class TrainerJob:
     names: the tasks, in the order of their ids. validation: task -> its rows kept aside, as fed. flat: whether rows lie
     end to end. autocast: the dtype of products where it isn't the weights' own. place: where checkpoints are.
     checkpoint_steps, checkpoint_s: one is made when either has passed; interrupted: when it is asked to end, too.
+    kept: the optimiser's state that an earlier training left, which this one goes on with.
     """
 
     plan: Plan
@@ -68,6 +70,7 @@ class TrainerJob:
     validation: Mapping[str, Sequence[Mapping[str, Any]]] = field(factory=dict)
     validation_steps: int = 0
     lr_ratio: float | None = None
+    kept: KeptOptimizer | None = None
     interrupted: Interrupt = field(factory=Interrupt)
     memory: PeakMemory = field(factory=PeakMemory)
     team: Team = field(factory=Team)
@@ -275,10 +278,14 @@ def _watch(trainer: Trainer) -> TrainerCallback:
 
         def on_train_begin(self, args: Arguments, state: State, control: Control, **_: object) -> None:
             trainer.started = trainer.saved = time.perf_counter()
+            if job.kept is not None and state.global_step == 0:
+                restore_kept(job.kept, trainer.model, trainer.optimizer)
             if job.team.rank:  # Until here all had drawn the same; what they drop has to differ.
                 transformers.set_seed((args.seed + job.team.rank * 1_000_003) % 2**32)
 
         def on_step_begin(self, args: Arguments, state: State, control: Control, **_: object) -> None:
+            if job.kept is not None and state.global_step == 0:
+                restore_kept_random(job.kept, job.team.rank)
             if job.optim.schedule == "plateau" and state.global_step <= args.warmup_steps:
                 part = state.global_step / args.warmup_steps if args.warmup_steps else 1.0
                 for group, rate in zip(trainer.optimizer.param_groups, trainer.full_rates, strict=True):
@@ -312,6 +319,14 @@ def _watch(trainer: Trainer) -> TrainerCallback:
                 say(line(trainer.curves.log(state.global_step, rate, norm, seconds_of(trainer)), job.plan.steps))
 
     return Watch()
+
+
+def begin_with_nothing(trainer: Trainer) -> None:
+    """What a training of no steps has of optimiser and draws: those that it would begin with."""
+    trainer.create_optimizer()
+    if trainer.job.kept is not None:
+        restore_kept(trainer.job.kept, trainer.model, trainer.optimizer)
+        restore_kept_random(trainer.job.kept, trainer.job.team.rank)
 
 
 def _take_losses(trainer: Trainer, step: int) -> None:

@@ -22,13 +22,17 @@ def train_recipe(
     twin: bool = False,
     resume: bool = True,
 ) -> list[str]:
-    """Trains a recipe's adapters, each on a base loaded anew; returns their folders."""
+    """Trains a recipe's adapters, each on a base loaded anew; returns their folders.
+
+    Those that others go on from are trained first, also if only the others are asked for.
+    """
     source = resolve_model(recipe.spec.model, catalog, twin=twin)
-    options: dict[str, Any] = {"out": out, "data": data, "resume": resume}
-    folders = []
-    for name in chosen_adapters(recipe, only):
-        folders.append(train_adapter(recipe, name, catalog, source, **options))
-    return folders
+    options: dict[str, Any] = {"out": out, "data": data}
+    chosen = chosen_adapters(recipe, only)
+    made = {}
+    for name in recipe.spec.in_order(chosen):
+        made[name] = train_adapter(recipe, name, catalog, source, resume=resume or name not in chosen, **options)
+    return [made[name] for name in chosen]
 
 
 def chosen_adapters(recipe: Recipe, only: Sequence[str]) -> list[str]:

@@ -39,6 +39,23 @@ def faults(text: str) -> list[str]:
         ("rows: {n: 5, sed: 1, seed: 1}", "r.yaml:5:14: unknown key 'sed'; did you mean 'seed'?"),
         ("rows: many", "r.yaml:5:1: rows: expected a whole number or keys and values, got str 'many'"),
         ("loss: prompt", "r.yaml:5:1: loss: expected 'answer' or 'all', got str 'prompt'"),
+        (
+            "optim: {steps: 0}",
+            "r.yaml:5:9: 0 steps train nothing; they go with `init_adapter`, and leave that one as it is",
+        ),
+        (
+            "init_adapter: {adapter: a}",
+            "r.yaml:5:16: an adapter of this recipe is said of the adapter that goes on from it: "
+            "adapters.NAME.init_adapter",
+        ),
+        (
+            "init_adapter: p\nmethod: full",
+            "r.yaml:5:1: goes with adapters; `method: full` trains a model, which is named as `model`",
+        ),
+        (
+            "keep_optimizer: true\nmethod: full",
+            "r.yaml:5:1: goes with adapters, which `init_adapter` goes on from",
+        ),
         ("shots: -1", "r.yaml:5:1: shots: input should be greater than or equal to 0, got int -1"),
         ("lora: {dropuot: 0.1}", "r.yaml:5:8: unknown key 'dropuot'; did you mean 'dropout'?"),
     ],
@@ -81,6 +98,31 @@ def test_one_wrong_setting_is_one_message(line: str, message: str) -> None:
             "r.yaml:3:12: 'steps' and 'optim.epochs' both say how long to train; keep one",
         ),
         (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], init_adapter: {adapter: bb}}, b: {tasks: [x]}}",
+            "r.yaml:3:28: this recipe has no adapter 'bb'; did you mean 'b'?",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], init_adapter: {adapter: a}}}",
+            "r.yaml:3:28: a goes on from a, so none of them can be first",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], init_adapter: {adapter: b}, lora: {rank: 4}}, b: {tasks: [x]}}",
+            "r.yaml:3:28: 'b' has another shape or scale (lora.rank: 16 there, 4 here), which a training can't change",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], init_adapter: {path: p, adapter: b}}}",
+            "give one of 'path' (a folder) and 'adapter' (another one of this recipe)",
+        ),
+        (
+            "{a: {tasks: [x]}}",
+            "{a: {tasks: [x], steps: 0}}",
+            "r.yaml:3:28: 0 steps train nothing; they go with `init_adapter`",
+        ),
+        (
             "evaluation: {tasks: [x]}",
             "evaluation: {}",
             "r.yaml:4:1: an evaluation has exactly one of 'tasks' and 'suite'",
@@ -102,6 +144,19 @@ def test_one_wrong_setting_is_one_message(line: str, message: str) -> None:
 def test_adapters_and_evaluation_name_what_they_need(line: str, wrong: str, message: str) -> None:
     (fault,) = faults(RECIPE.replace(line, wrong))
     assert message in fault
+
+
+def test_adapters_that_go_on_from_each_other_are_all_told() -> None:
+    text = RECIPE.replace(
+        "{a: {tasks: [x]}}",
+        "\n  a: {tasks: [x], init_adapter: {adapter: b}}\n  b: {tasks: [x], init_adapter: {adapter: a}}"
+        "\n  c: {tasks: [x], init_adapter: {adapter: b}}",
+    )
+    assert faults(text) == [
+        "r.yaml:4:19: a goes on from b goes on from a, so none of them can be first",
+        "r.yaml:5:19: b goes on from a goes on from b, so none of them can be first",
+        "r.yaml:6:19: c goes on from b goes on from a goes on from b, so none of them can be first",
+    ]
 
 
 def test_a_learning_rate_in_powers_of_ten_is_a_number() -> None:
