@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.datasets import Row, fetch_rows, local_source, sample_rows
 from slmbench.errors import UsageError
@@ -23,7 +23,8 @@ class TokenCosts:
 
     plain, chat, toon: as the formats write it; chat is None if the tokenizer allows none. json: a compact object of
     the same inputs and target. json_array, toon_table: a record's share in a batch of all `rows`, which are records as
-    `data export` writes them, options included. source: of the rows: mirror, file, generated or golden.
+    `data export` writes them, options included. declared: by the formats that are data, by name. source: of the rows:
+    mirror, file, generated or golden.
     """
 
     task: str
@@ -36,6 +37,7 @@ class TokenCosts:
     toon: float
     json_array: float
     toon_table: float
+    declared: Mapping[str, float] = field(factory=dict)
 
     @property
     def toon_against_json(self) -> float:
@@ -61,7 +63,7 @@ class TokenCosts:
             "model": self.model,
             "rows": self.rows,
             "source": self.source,
-            "tokens_per_record": per_record,
+            "tokens_per_record": per_record | {name: round(mean, 2) for name, mean in self.declared.items()},
             "toon_against_json": round(self.toon_against_json, 4),
             "toon_against_plain": round(self.toon_against_plain, 4),
             "toon_table_against_json_array": round(self.table_against_array, 4),
@@ -92,7 +94,16 @@ def token_costs(task: Task, ruler: Ruler, n: int = BATCH) -> TokenCosts:
         toon=_mean(ruler, [_written(bare, example, "toon", ruler) for example in examples]),
         json_array=_mean(ruler, [compact_json(records)], len(records)),
         toon_table=_mean(ruler, [toon_table(records)], len(records)),
+        declared={
+            name: _mean(ruler, [_written(bare, example, name, ruler) for example in examples])
+            for name in declared_formats(task)
+        },
     )
+
+
+def declared_formats(task: Task) -> list[str]:
+    """The formats that are declared as data, as the task knows them."""
+    return [entry.name for entry in task.plugins if entry.kind == "format" and entry.path.endswith(".yaml")]
 
 
 def _rows_at_hand(task: Task, n: int) -> tuple[list[Row], str]:
@@ -103,13 +114,17 @@ def _rows_at_hand(task: Task, n: int) -> tuple[list[Row], str]:
 
 
 def _written(task: Task, example: Example, format: str, ruler: Ruler) -> str:
-    style = load_format(format)
+    style = load_format(format, task.plugins)
     task = task.in_format(style)
     example = task.rebound(example)
     # System text is the task's, the same for every record, and JSON has no place for it.
     prompt = evolve(task.prompt(example), system="")
     rendered = style.render(prompt, ruler.tokenizer)
-    closing = ruler.tokenizer.decode(style.ends_turn(ruler.tokenizer)) if style.turns else ""
+    closing = ""
+    if style.turns:
+        ends, eos = style.ends_turn(ruler.tokenizer), ruler.tokenizer.eos_token_id
+        # EOS counts where it is a part of the layout, as a chat's turn; behind an end mark it is training's own.
+        closing = ruler.tokenizer.decode(ends if style.template_of or ends[-1] != eos else ends[:-1])
     return rendered.text + rendered.delimiter + style.write(task.target(example)) + closing
 
 

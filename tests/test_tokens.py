@@ -50,6 +50,14 @@ def test_the_chat_form_is_the_tokenizers_own_template(nano_tokenizer: Any) -> No
     assert token_costs(task, Ruler("nano", nano_tokenizer)).chat == _count(nano_tokenizer, *texts) / len(texts)
 
 
+def test_a_declared_format_is_counted_with_its_end_mark_and_without_trainings_eos(nano_tokenizer: Any) -> None:
+    task = load_task("prompts", data="samples")
+    costs = token_costs(task, Ruler("nano", nano_tokenizer))
+    texts = [f"### Instruction:\n{e.fields['prompt']}\n\n### Response:\n\n\n### End" for e in task.examples("test")]
+    assert costs.declared == {"instruction": _count(nano_tokenizer, *texts) / len(texts)}
+    assert costs.as_json()["tokens_per_record"]["instruction"] == round(costs.declared["instruction"], 2)
+
+
 def test_options_are_in_the_batches_as_in_an_export_and_in_no_record_alone(nano_tokenizer: Any) -> None:
     task = load_task("arc_easy", data="samples").with_shots(0)
     examples = task.examples("test")

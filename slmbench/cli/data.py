@@ -203,13 +203,17 @@ def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
     """The table of `data tokens`, and below it where Toon costs more."""
     from slmbench.console.columns import Cell, print_lines, table_lines
 
-    header = ("task", "rows", "from", "plain", "chat", "json", "toon", "v json", "v plain", "array", "table", "v array")
+    declared = tuple(dict.fromkeys(name for one in costs for name in one.declared))
+    header = ("task", "rows", "from", "plain", "chat", *declared, "json", "toon", "v json", "v plain")
+    header += ("array", "table", "v array")
     rows = [
         [
             Cell(one.task),
             Cell(str(one.rows)),
             Cell(one.source),
-            *(Cell("-" if x is None else f"{x:.1f}") for x in (one.plain, one.chat, one.json, one.toon)),
+            *(Cell("-" if x is None else f"{x:.1f}") for x in (one.plain, one.chat)),
+            *(Cell(f"{one.declared[name]:.1f}" if name in one.declared else "-") for name in declared),
+            *(Cell(f"{x:.1f}") for x in (one.json, one.toon)),
             *(_percent(x) for x in (one.toon_against_json, one.toon_against_plain)),
             *(Cell(f"{x:.1f}") for x in (one.json_array, one.toon_table)),
             _percent(one.table_against_array),
@@ -217,7 +221,8 @@ def print_costs(costs: Sequence[TokenCosts], model: str, n: int) -> None:
         for one in costs
     ]
     show(f"Mean tokens a record, prompt and answer without shots, in the tokenizer of {model}.")
-    show(f"plain, chat, json, toon: one record alone. array, table: its share in JSON and Toon of up to {n} at once.")
+    alone = ", ".join(header[3 : 7 + len(declared)])
+    show(f"{alone}: one record alone. array, table: its share in JSON and Toon of up to {n} at once.")
     print_lines(table_lines(header, rows, right=header[1:2] + header[3:]))
     comparisons = (
         ("JSON, a record alone", lambda one: one.toon_against_json),

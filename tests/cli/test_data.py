@@ -160,7 +160,7 @@ def test_tokens_prints_a_table_and_says_where_toon_costs_more() -> None:
     assert result.exit_code == 0, result.output
     caption, forms, header, first, second, *said = result.stdout.splitlines()
     assert caption.endswith("in the tokenizer of nano.") and "20 at once" in forms
-    assert header.split()[:7] == ["task", "rows", "from", "plain", "chat", "json", "toon"]
+    assert header.split()[:8] == ["task", "rows", "from", "plain", "chat", "instruction", "json", "toon"]
     assert first.split()[:3] == ["commonsense_qa", "5", "golden"] and second.split()[0] == "openbookqa"
     assert max(map(len, (header, first, second))) <= 120
     assert "toon never costs more than JSON, many at once" in said
