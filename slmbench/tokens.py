@@ -106,6 +106,21 @@ def declared_formats(task: Task) -> list[str]:
     return [entry.name for entry in task.plugins if entry.kind == "format" and entry.path.endswith(".yaml")]
 
 
+def format_costs(task: Task, ruler: Ruler, format: str, n: int = BATCH) -> tuple[float, float, float, int]:
+    """(mean tokens a record in a format, as compact JSON, as plain text; rows), of the rows that `token_costs` takes.
+
+    Nothing is downloaded. Raises DataError for rows that can't be written as records, UsageError for a format that the
+    tokenizer doesn't allow.
+    """
+    rows, _ = _rows_at_hand(task, n)
+    bare = task.with_shots(0)
+    examples = [bare.example(row, number, task.spec.split) for number, row in enumerate(rows)]
+    tokens, plain = (
+        _mean(ruler, [_written(bare, example, one, ruler) for example in examples]) for one in (format, "plain")
+    )
+    return tokens, _mean(ruler, [compact_json(asked_of(bare, example)) for example in examples]), plain, len(examples)
+
+
 def _rows_at_hand(task: Task, n: int) -> tuple[list[Row], str]:
     split = task.spec.split
     if task.data != "samples" and (source := local_source(task.dataset, split)) is not None:

@@ -9,7 +9,7 @@ import pytest
 
 from slmbench.lengths import Ruler
 from slmbench.task import load_task
-from slmbench.tokens import token_costs
+from slmbench.tokens import format_costs, token_costs
 
 
 def _count(tokenizer: Any, *texts: str) -> int:
@@ -107,3 +107,10 @@ def test_tables_of_short_cells_are_where_toon_saves_most(nano_tokenizer: Any) ->
     short, long = (token_costs(load_task(name), ruler) for name in ("commonsense_qa", "sumpubmed"))
     assert short.source == long.source == "mirror"
     assert short.table_against_array < -0.2 < -0.05 < long.table_against_array
+
+
+@pytest.mark.parametrize("name", ["plain", "toon", "chat"])
+def test_costs_in_one_format_are_those_of_all_of_them(nano_tokenizer: Any, name: str) -> None:
+    task, ruler = load_task("medical_qa", data="samples"), Ruler("nano", nano_tokenizer)
+    costs = token_costs(task, ruler)
+    assert format_costs(task, ruler, name) == (getattr(costs, name), costs.json, costs.plain, costs.rows)

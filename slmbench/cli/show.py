@@ -119,7 +119,7 @@ def _beside(recipe: Recipe | MergeRecipe, runs: tuple[str, ...], catalog: Catalo
 
 
 def _beside_json(beside: tuple[BesideLine, ...]) -> list[JsonObject]:
-    from slmbench.leaderboard.content import beside_content
+    from slmbench.leaderboard import beside_content
     from slmbench.leaderboard.texts import json_ready
 
     made = json_ready([beside_content(line) for line in beside])

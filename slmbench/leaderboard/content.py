@@ -8,8 +8,15 @@ from attrs import asdict
 from pydantic import Field
 
 from slmbench.foreign import Amount, AnyText, Count, Number
+from slmbench.leaderboard._beside_content import (
+    EstimateContent,
+    MeasureContent,
+    PublishedContent,
+    beside_content,
+    estimate_content,
+    measure_content,
+)
 from slmbench.leaderboard.table import (
-    BesideLine,
     Leaderboard,
     LeaderboardCell,
     LeaderboardColumn,
@@ -18,7 +25,7 @@ from slmbench.leaderboard.table import (
 )
 from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import Part
-from slmbench.values import Estimate, JsonObject
+from slmbench.values import JsonObject
 
 SCHEMA = 2
 
@@ -85,25 +92,6 @@ class ColumnContent(Part):
     ranked: Count
     detectable: Amount | None = None
     in_process: bool | None = None
-
-
-class EstimateContent(Part):
-    """A number with its 95% interval.
-
-    value: the mean, or the pooled value
-    stderr: its standard error; null if there is no interval
-    ci_low: lower end of the interval; null if there is none
-    ci_high: upper end of it; null if there is none
-    method: how the interval was made; none if there is none
-    n: items
-    """
-
-    value: Number
-    stderr: Amount | None
-    ci_low: Number | None
-    ci_high: Number | None
-    method: AnyText
-    n: Count
 
 
 class CellContent(EstimateContent):
@@ -253,62 +241,6 @@ class RunContent(Part):
     cost: dict[AnyText, Amount | None]
 
 
-class InFilesContent(Part):
-    """What a publisher's own files say in place of a published number.
-
-    written: the number, as people read it
-    source: where it is
-    """
-
-    written: AnyText
-    source: AnyText
-
-
-class PublishedContent(Part):
-    """A number that somebody published, and the score here that is its row's.
-
-    task: that it is of
-    metric: a value of the task's; latency, or other of what isn't measured here
-    called: the publication's own word for it; empty if it is the metric's
-    model: whose it is
-    adapter: whose it is; null of a model alone
-    under: how it was made, as far as ours may be made otherwise
-    low: the number at the metric's own scale, or where a range begins
-    high: where a range ends; low again of a number
-    written: the number, as people read it
-    source: where it was published
-    counted: how it was counted
-    in_files: what the publisher's files say instead; null if nothing is known
-    fault: why it can't be what it says; null if nobody says so
-    remarks: what shows in the published numbers themselves
-    row: the name of the row that was measured; null if none was
-    condition: how the task was asked, if it was in several ways
-    measured: the score of that row; null if none was measured
-    verdict: whether the number is in, above or below the interval of that score; null if the two aren't compared
-    why_not: why they aren't; null if they are
-    """
-
-    task: AnyText
-    metric: AnyText
-    called: AnyText
-    model: AnyText
-    adapter: AnyText | None
-    under: dict[AnyText, Number | AnyText]
-    low: Number
-    high: Number
-    written: AnyText
-    source: AnyText
-    counted: AnyText
-    in_files: InFilesContent | None
-    fault: AnyText | None
-    remarks: list[AnyText]
-    row: AnyText | None
-    condition: AnyText
-    measured: EstimateContent | None
-    verdict: AnyText | None
-    why_not: AnyText | None
-
-
 class LeaderboardContent(Part):
     """A leaderboard's `leaderboard.json`.
 
@@ -322,6 +254,7 @@ class LeaderboardContent(Part):
     runs: run_id -> a run that a score is of
     notices: what a reader has to know
     published: what others gave for its rows, beside what was measured; empty if nobody did, or no recipe says so
+    measures: quality, waiting, tokens and memory of rows by format and task; empty unless the suite asks for it
     """
 
     version: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
@@ -334,6 +267,7 @@ class LeaderboardContent(Part):
     runs: dict[AnyText, RunContent]
     notices: list[NoticeContent]
     published: list[PublishedContent] = Field(default_factory=list)
+    measures: list[MeasureContent] = Field(default_factory=list)
 
 
 def content_of(leaderboard: Leaderboard) -> JsonObject:
@@ -351,22 +285,11 @@ def content_of(leaderboard: Leaderboard) -> JsonObject:
         "runs": {run_id: _run(run) for run_id, run in leaderboard.runs.items()},
         "notices": [{"kind": n.kind, "text": n.text, "details": list(n.details)} for n in leaderboard.notices],
         "published": [beside_content(line) for line in leaderboard.published],
+        "measures": [measure_content(line) for line in leaderboard.measures],
     }
     ready = json_ready(content)
     assert isinstance(ready, dict)
     return ready
-
-
-def beside_content(line: BesideLine) -> JsonObject:
-    """A published number and what is measured beside it, as leaderboard.json has them."""
-    return {
-        **line.number.as_json(),
-        "row": line.row or None,
-        "condition": line.condition,
-        "measured": None if line.measured is None else _estimate(line.measured),
-        "verdict": line.verdict or None,
-        "why_not": line.why_not or None,
-    }
 
 
 def _known(parts: dict[str, Any]) -> dict[str, Any]:
@@ -380,24 +303,18 @@ def _column(column: LeaderboardColumn) -> dict[str, Any]:
     return _known(parts | more)
 
 
-def _estimate(made: Estimate) -> dict[str, Any]:
-    if made.method == "none":
-        return {"value": made.value, "stderr": None, "ci_low": None, "ci_high": None, "method": "none", "n": made.n}
-    return asdict(made)
-
-
 def _cell(cell: LeaderboardCell) -> dict[str, Any]:
     several = len(cell.run_ids) > 1
     placed = {"rank_low": cell.rank_low, "rank_high": cell.rank_high, "claim": cell.claim}
     runs = {"run_ids": cell.run_ids, "seeds": cell.seeds, "values": cell.values} if several else {}
-    return {**_estimate(cell.estimate), **_known(placed), "badges": cell.badges, "run_id": cell.run_id, **runs}
+    return {**estimate_content(cell.estimate), **_known(placed), "badges": cell.badges, "run_id": cell.run_id, **runs}
 
 
 def _row(row: LeaderboardRow) -> dict[str, Any]:
     aggregate = None
     if row.aggregate is not None:
         placed = {"rank_low": row.mean_rank_low, "rank_high": row.mean_rank_high, "claim": row.mean_claim}
-        aggregate = _estimate(row.aggregate) | _known(placed)
+        aggregate = estimate_content(row.aggregate) | _known(placed)
     who = {key: getattr(row, key) for key in ("name", "model", "adapter", "quantization", "method", "rank", "recipe")}
     more = {"variant": row.variant or None, "seeds": row.seeds or None}
     return {

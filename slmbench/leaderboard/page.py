@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from slmbench.leaderboard._measures_forms import measure_views
 from slmbench.leaderboard._page_data import mean_about, page_data
 from slmbench.leaderboard._page_files import Put, put_data, shown_json
 from slmbench.leaderboard._page_items import PagedItems, paged_items, samples_of_a_run
@@ -78,6 +79,7 @@ def render_page(
         ),
         routers=routing_views(run for run in runs if run.run_id in shown),
         choices=choices_among(by_id.values()),
+        measures=measure_views(leaderboard.measures) if leaderboard.measures else None,
         published=beside_views(leaderboard.published),
         published_about=ABOUT,
         mean_about=mean_about(leaderboard) if leaderboard.averages else None,

@@ -220,13 +220,72 @@ class BesideLine:
 
 
 @frozen
+class Waiting:
+    """What an item alone takes, in milliseconds: median with its 95% interval (None if it has none), mean; n items."""
+
+    median: float
+    low: float | None
+    high: float | None
+    mean: float
+    n: int
+
+
+@frozen
+class Economy:
+    """Mean tokens a record, prompt and answer without shots: in a format, as compact JSON, as plain text; of rows."""
+
+    tokens: float
+    json_tokens: float
+    plain_tokens: float
+    rows: int
+
+    @property
+    def against_json(self) -> float:
+        """How much more it costs than JSON, as a share: -0.1 is 10% less."""
+        return self.tokens / self.json_tokens - 1
+
+    @property
+    def against_plain(self) -> float:
+        return self.tokens / self.plain_tokens - 1
+
+
+@frozen
+class MeasureLine:
+    """What a row is and takes in one format on one task, or over its tasks.
+
+    row: its name in the leaderboard. task: '' over all. condition: if the task was asked in several ways. waiting: of
+    runs one item after another alone. rouge, bert: ROUGE-L and BERTScore F1. other: (metric, score) of a task without
+    ROUGE-L. answer_tokens: mean of an answer. why_no_economy: '' if it wasn't asked for. memory_of: GPU or process.
+    adapter_bytes: None of a model alone. tasks, scored: how many a line over tasks is of, and how many have a ROUGE-L.
+    """
+
+    row: str
+    format: str
+    task: str
+    condition: str
+    waiting: Waiting | None
+    rouge: Estimate | None
+    bert: Estimate | None
+    other: tuple[str, Estimate] | None
+    answer_tokens: float | None
+    economy: Economy | None
+    why_no_economy: str
+    memory_bytes: float | None
+    memory_of: str
+    adapter_bytes: float | None
+    badges: tuple[str, ...] = ()
+    tasks: int = 1
+    scored: int = 1
+
+
+@frozen
 class Leaderboard:
     """What `leaderboard.json`, the CSV, the Markdown, the page and the terminal all show.
 
     columns: by task (0, 1, 2, 10), the task's most common condition first. rows: in the order of the aggregate; those
     that have none below, by where they stand in the columns that they have. notices: what a reader has to know. runs:
     by run id, those of the cells. cost_tasks: the tasks that all rows have, which seconds and tokens are summed over.
-    published: what others gave for its rows, beside what is measured.
+    published: what others gave for its rows, beside what is measured. measures: of a suite that asks for that table.
     """
 
     suite: str | None
@@ -237,6 +296,7 @@ class Leaderboard:
     aggregate: Aggregate | None = None
     cost_tasks: tuple[str, ...] = ()
     published: tuple[BesideLine, ...] = ()
+    measures: tuple[MeasureLine, ...] = ()
 
     @property
     def averages(self) -> bool:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from slmbench.console import paint
 from slmbench.console.columns import GAP, column_blocks, display_width, fit, shortened, wrapped
+from slmbench.leaderboard._measures_forms import measure_lines
 from slmbench.leaderboard._notices import ALL
 from slmbench.leaderboard._published_forms import beside_text
 from slmbench.leaderboard.table import (
@@ -103,6 +104,7 @@ def render_text(leaderboard: Leaderboard, width: int, color: bool, own: Collecti
                 continue
             who = "all rows" if 2 < len(names) == len(leaderboard.rows) else _some(names)
             lines.extend(painted(line, "yellow") for line in wrapped(f"! {who}: {badges}", width))
+    lines.extend(measure_lines(leaderboard.measures, width, painted))
     lines.extend(beside_text(leaderboard.published, width, painted, whole=False))
     for notice in leaderboard.notices:
         lines.extend(

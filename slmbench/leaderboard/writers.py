@@ -12,6 +12,7 @@ from pathlib import Path
 from slmbench.console import say
 from slmbench.errors import SlmbenchError
 from slmbench.files import unbroken
+from slmbench.leaderboard._measures_forms import measure_markdown
 from slmbench.leaderboard._page_files import DataFolder
 from slmbench.leaderboard._published_forms import beside_markdown
 from slmbench.leaderboard._records import ScoredRun
@@ -95,6 +96,7 @@ def render_markdown(leaderboard: Leaderboard) -> str:
         lines += _markdown_table(["model", *heads], [[name, *line] for name, line in zip(names, scores, strict=True)])
         lines += ["", *_markdown_legend(leaderboard), ""]
         lines += [*_markdown_costs(leaderboard), ""]
+    lines += measure_markdown(leaderboard.measures, markdown_text)
     lines += beside_markdown(leaderboard.published, markdown_text)
     if leaderboard.notices:
         lines += ["Notices:", ""]

@@ -319,13 +319,14 @@ class SuiteSpec(Spec):
     """A named list of tasks that are scored together.
 
     aggregate: the tasks whose mean a leaderboard of the suite is ordered by; those that all its rows have if it isn't
-    there.
+    there. table: `measures` adds a table of quality, waiting, tokens and memory to that leaderboard.
     """
 
     summary: str = Field(min_length=1)
     tasks: list[Name] = Field(min_length=1)
     format: FormatName | None = None
     aggregate: list[Name] | None = Field(default=None, min_length=1)
+    table: Literal["measures"] | None = None
 
     @model_validator(mode="after")
     def _averages_its_tasks(self) -> SuiteSpec:

@@ -16,6 +16,7 @@ from slmbench.leaderboard import (
     RunProblems,
     ScoredRun,
     build_leaderboard,
+    measures_of,
     read_runs,
     set_beside,
     write_leaderboard,
@@ -24,6 +25,7 @@ from slmbench.published import PublishedNumber
 from slmbench.recipe import load_suite
 from slmbench.schema import TaskSpec, parse
 from slmbench.visible import visible
+from slmbench.workflow.measures import economies_of
 from slmbench.yamlfile import read_yaml
 
 
@@ -57,13 +59,17 @@ def rank(
         faulty = RunProblems(list(found.problems), left_out=True) if found.problems else None
         told = [f"{visible(folder.name)}: left out, as it is not what it claims" for folder in found.left_out]
         there = list(dict.fromkeys(run.task for run in found.runs))
-        primary, averaged = primaries(there, catalog), load_suite(catalog, suite).aggregate if suite else None
+        asked = load_suite(catalog, suite) if suite else None
+        primary, averaged = primaries(there, catalog), asked.aggregate if asked is not None else None
+        measured = asked.tasks if asked is not None and asked.table == "measures" else []
+        economies = economies_of(found.runs, measured, catalog) if measured else {}
         everything = [*told, *found.notices, *notices]
 
         def build(of: Sequence[ScoredRun], named: str | None, only: Sequence[str] | None) -> Leaderboard:
             counted = averaged if named is not None else None
             board = build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted, without=without)
-            return evolve(board, published=set_beside(board, {run.run_id: run for run in of}, published))
+            beside = set_beside(board, {run.run_id: run for run in of}, published)
+            return evolve(board, published=beside, measures=measures_of(board, of, measured, economies))
 
         wanted = list(tasks) if tasks else None
         if whole is None:

@@ -9,7 +9,10 @@ import pytest
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.errors import DeclarationError
 from slmbench.leaderboard import RunProblems, build_leaderboard, load_runs
+from slmbench.lengths import open_ruler
 from slmbench.schema import SuiteSpec, parse
+from slmbench.task import load_task
+from slmbench.tokens import token_costs
 from slmbench.workflow.rank import rank
 from slmbench.yamlfile import read_yaml
 
@@ -26,6 +29,26 @@ def test_a_call_for_one_task_shows_that_task_and_leaves_the_page_of_all(write_ru
     )
     assert [column.task for column in board.columns] == ["nano_code"]
     assert [column["task"] for column in read(tmp_path / "page")["columns"]] == ["nano_code", "nano_note"]
+
+
+def test_a_suite_that_asks_for_measures_has_them_with_tokens_by_the_model_s_own_tokenizer(write_run, tmp_path) -> None:
+    samples = {"format": "toon", "dataset.source": "samples"}
+    write_run("qa", {"rougeL": [0.5, 0.7]}, task="medical_qa", changes=samples)
+    write_run(
+        "far", {"rougeL": [0.5, 0.7]}, task="medical_qa", model="of-nobody", changes=samples | {"model.id": "no/one"}
+    )
+    place = str(tmp_path / "page")
+    board, _, _ = rank([str(tmp_path)], place, default_catalog(), suite="healthcare-toon", tasks=None)
+    lines = {line["row"]: line for line in read(tmp_path / "page")["measures"]}
+    assert len(lines) == len(board.measures) == 2
+    economy = lines["nano"]["economy"]
+    task = load_task("medical_qa", data="samples")
+    costs = token_costs(task, open_ruler("nano", default_catalog()))
+    expected = {"tokens": costs.toon, "json_tokens": costs.json, "plain_tokens": costs.plain, "rows": costs.rows}
+    assert economy == pytest.approx(expected)
+    assert (lines["of-nobody"]["economy"], lines["of-nobody"]["why_no_economy"]) == (None, "its tokenizer isn't here")
+    other, _, _ = rank([str(tmp_path)], place, default_catalog(), suite="medical", tasks=None)
+    assert other.measures == ()
 
 
 def test_a_suite_names_the_page_only_if_it_has_no_other_tasks(write_run, tmp_path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from slmbench.leaderboard import build_leaderboard, load_runs, set_beside, write_leaderboard
+from slmbench.leaderboard import build_leaderboard, load_runs, measures_of, set_beside, write_leaderboard
 from slmbench.published import published_numbers
 from slmbench.schema import PublishedSpec
 from tests.leaderboard.conftest import make_run
@@ -119,7 +119,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"value": [90, 94], "unit": "percent", "metric": "other", "called": "accuracy", "model": "a larger one"},
     ]
     numbers = published_numbers([PublishedSpec.model_validate({**said, **entry}) for entry in entries], "base")
-    board = evolve(board, published=set_beside(board, {run.run_id: run for run in runs}, numbers))
+    beside = set_beside(board, {run.run_id: run for run in runs}, numbers)
+    board = evolve(board, published=beside, measures=measures_of(board, runs, ["sums", "code"], {}))
     write_leaderboard(board, runs, out / "leaderboard")
     return out / "leaderboard"
 

@@ -372,6 +372,18 @@ def test_published_numbers_stand_below_the_table_beside_what_was_measured(visit,
     picture(phone, "few-published-phone")
 
 
+def test_measures_stand_below_the_table_a_line_over_all_tasks_then_one_each(visit, few, picture) -> None:
+    tab = ready(visit(few), "table")
+    section = tab.locator("#measures")
+    section.scroll_into_view_if_needed()
+    picture(tab, "few-measures")
+    rows = [[cell.inner_text() for cell in row.locator("th, td").all()] for row in section.locator("tbody tr").all()]
+    assert [row[1] for row in rows] == ["all 2 tasks", "code", "sums", "sums", "all 2 tasks", "code", "sums"]
+    assert section.locator("tr.over").count() == 2
+    assert "latency: not measured; run with --latency" in section.locator("li").all_inner_texts()
+    assert section.locator(".scroll").evaluate("one => one.scrollWidth - one.clientWidth") == 0
+
+
 def test_paper_has_every_row_and_column_within_its_width(visit, few, picture) -> None:
     columns = json.loads((few / "leaderboard.json").read_text(encoding="utf-8"))["columns"]
     chat = next(
