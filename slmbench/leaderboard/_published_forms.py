@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from slmbench.console.columns import GAP, display_width, fit, wrapped
@@ -27,11 +28,11 @@ Painted = Callable[[str, str | None], str]
 def beside_text(lines: Sequence[BesideLine], width: int, painted: Painted, *, whole: bool) -> list[str]:
     """Lines of at most `width` cells (but for a long number), without anything if there is nothing to show.
 
-    whole: those without a measured score too, and how each was counted, and where it was published.
+    whole: how each was counted, too, and where it was published; otherwise those alone that are compared with a score,
+    or stand beside one and can't be what they say, and how many there are of the others.
     painted(text, colour): the text in a colour of the console's, or as it is.
     """
-    told = [line for line in lines if whole or line.measured is not None]
-    rest = len({id(line.number) for line in lines}) - len({id(line.number) for line in told})
+    told = [line for line in lines if whole or line.verdict or (line.measured is not None and line.number.fault)]
     if not lines:
         return []
     numbers = [_numbers(line) for line in told]
@@ -52,14 +53,20 @@ def beside_text(lines: Sequence[BesideLine], width: int, painted: Painted, *, wh
             made += [f"  {head}: {text}" for head, text in zip(HEADS, texts, strict=True)]
         for text, colour in _below(line, whole):
             made += [painted(f"  {part}", colour) for part in wrapped(visible(text), width - 2)]
-    if rest:
-        said = "1 published number has" if rest == 1 else f"{rest} published numbers have"
-        more = " more" if told else ""
-        made += [
-            painted(part, "dim")
-            for part in wrapped(said.replace(" published", f"{more} published") + " nothing beside: on the page", width)
-        ]
+    for said in _others([line for line in lines if line not in told], bool(told)):
+        made += [painted(part, "dim") for part in wrapped(visible(said), width)]
     return made
+
+
+def _others(lines: Sequence[BesideLine], more: bool) -> Iterator[str]:
+    """How many published numbers are not shown, a sentence a reason. more: beside some that are."""
+    reasons = Counter("" if line.measured is None else line.why_not for line in lines)
+    for reason, count in reasons.items():
+        noun = f"{count} {'more ' if more else ''}published number{'' if count == 1 else 's'}"
+        if reason:
+            yield f"{noun} not compared ({reason}): on the page"
+        else:
+            yield f"{noun} with nothing measured beside: on the page"
 
 
 def _row(key: str, texts: Sequence[str], widths: Sequence[int]) -> str:

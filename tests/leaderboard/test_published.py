@@ -118,13 +118,16 @@ def test_the_terminal_shows_what_is_measured_with_its_marks_and_counts_the_rest(
         tmp_path,
         {"fault": "pass@10 printed\x1b[2J", "in_files": {"value": 0.25, "source": "a notebook"}},
         {"task": "elsewhere"},
+        *({"under": {"shots": shots}} for shots in (5, 5, 0)),
     )
     text = render_text(board, 100, color=False)
+    assert "2 more published numbers not compared (shots 5 there, 0 here): on the page" in text
     assert "published beside measured" in text and "\x1b" not in text
-    [line] = [one for one in text.splitlines() if one.startswith("nano_note/exact_match/strict ")]
+    line, other = [one for one in text.splitlines() if one.startswith("nano_note/exact_match/strict ")]
+    assert "nano + note (shots 0); here nano + note: in our interval" in text and other.split()[1] == "0.9"
     assert line.split()[1:4] == ["0.9", "0.25", "0.900"]
     assert "  ! pass@10 printed\u241b[2J" in text
-    assert "1 more published number has nothing beside: on the page" in text
+    assert "1 more published number with nothing measured beside: on the page" in text
     for width in (24, 60, 72, 100):
         shown = beside_text(board.published, width, lambda said, color: said, whole=True)
         assert any("counted: by hand" in one for one in shown)
