@@ -67,10 +67,10 @@ def merge_adapter(
         evaluated = _logits(tuned.model, probes)
     packing = base.quantization
     if packing is not None:
-        if packing.partition("+")[0] not in ("nf4", "fp4"):
+        if packing.partition("+")[0] not in ("nf4", "fp4", "int8"):
             raise UsageError(
                 f"{source.name!r} is packed as {packing}, which can't be unpacked here: an adapter is merged into "
-                "whole weights or into those that bitsandbytes packed into 4 bits; serve base and adapter apart"
+                "whole weights or into those that bitsandbytes packed; serve base and adapter apart"
             )
         unpack(base.model)
     tuned = attach_adapter(evolve(base, quantization=None), adapter, strict=False)
@@ -145,15 +145,18 @@ def written_in(model: Model, dtype: str) -> Tensor:
 
 
 def unpack(model: Model) -> None:
-    """Puts plain layers in the place of a model's four-bit ones, with the weights that those stand for."""
+    """Puts plain layers in the place of a model's packed ones, with the weights that those stand for."""
     import bitsandbytes as bnb
     import torch
 
     for name, module in list(model.named_modules()):
-        if not isinstance(module, bnb.nn.Linear4bit):
+        if isinstance(module, bnb.nn.Linear8bitLt):
+            scales = module.weight.SCB if module.weight.SCB is not None else module.state.SCB
+            weight = module.weight.data.float() * (scales.float() / 127)[:, None]
+        elif isinstance(module, bnb.nn.Linear4bit):
+            weight = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state).float()
+        else:
             continue
-        state = module.weight.quant_state
-        weight = bnb.functional.dequantize_4bit(module.weight.data, state).float()
         plain = torch.nn.Linear(
             module.in_features, module.out_features, bias=module.bias is not None, device=weight.device
         )
@@ -163,7 +166,7 @@ def unpack(model: Model) -> None:
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, plain)
     # What transformers looks at before it saves or moves a model; none of it holds any more.
-    for attribute in ("quantization_method", "is_loaded_in_4bit", "is_quantized", "hf_quantizer"):
+    for attribute in ("quantization_method", "is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "hf_quantizer"):
         if attribute in vars(model):
             delattr(model, attribute)
     if hasattr(model.config, "quantization_config"):

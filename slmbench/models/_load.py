@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from types import ModuleType
@@ -255,6 +256,10 @@ def _bitsandbytes(spec: QuantizationSpec, weights_dtype: object) -> object:
     import torch
     import transformers
 
+    if spec.type == "int8":
+        # Each product says that its inputs are cast to float16 for it.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=spec.type,

@@ -52,12 +52,12 @@ class OptimSettings(Part):
 class PackingSettings(Part):
     """How a QLoRA base was packed.
 
-    type: of the four bits
-    double: whether the scales were packed, too
-    compute: dtype of the products
+    type: of the four bits, or int8
+    double: whether the scales of four bits were packed, too
+    compute: dtype of the products of four bits
     """
 
-    type: Literal["nf4", "fp4"] = "nf4"
+    type: Literal["nf4", "fp4", "int8"] = "nf4"
     double: bool = True
     compute: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 

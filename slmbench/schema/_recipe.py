@@ -37,11 +37,26 @@ class LoraSpec(Spec):
 
 
 class QuantizationSpec(Spec):
-    """How the frozen base is held under `method: qlora` (Dettmers et al. 2023). double: its constants too."""
+    """How the frozen base is held under `method: qlora`: in four bits (Dettmers et al. 2023) or in eight (2022).
 
-    type: Literal["nf4", "fp4"] = "nf4"
+    double: of four bits, the constants too. compute: of four bits, what they are unpacked to; int8 is multiplied as it
+    is, and what is beyond it by itself.
+    """
+
+    type: Literal["nf4", "fp4", "int8"] = "nf4"
     double: bool = True
     compute: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _fitting(self) -> QuantizationSpec:
+        if self.type == "int8" and self.compute != "auto":
+            raise Misfits([(("compute",), "goes with four bits; int8 is multiplied as it is: leave it out, or auto")])
+        return self
+
+    @property
+    def label(self) -> str:
+        """What records call it, as nf4+double."""
+        return f"{self.type}+double" if self.double and self.type != "int8" else self.type
 
 
 if TYPE_CHECKING:

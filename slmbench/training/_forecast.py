@@ -238,8 +238,8 @@ def _training_model(plan: TrainingPlan) -> tuple[Model, _Sizes]:
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if spec.method == "qlora":
         # DoRA unpacks a layer for its norms, and keeps what it unpacked: as good as layers that aren't packed.
-        double = (spec.quantization or QuantizationSpec()).double
-        weights -= pack_layers(model, double=double, compute=dtype, replace=not spec.lora.dora)
+        packing = spec.quantization or QuantizationSpec()
+        weights -= pack_layers(model, packing, compute=dtype, replace=not spec.lora.dora)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of peft's and of transformers' next version; the training itself says it.
         with torch.device("meta"):

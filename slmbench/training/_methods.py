@@ -36,7 +36,8 @@ def load_base(source: ModelSource, spec: RecipeSpec) -> LoadedModel:
 def compute_dtype(loaded: LoadedModel, spec: RecipeSpec) -> str:
     """What the products of a step are made in, as `bfloat16`; if it isn't float32, they are made under autocast."""
     packed = getattr(loaded.model.config, "quantization_config", None)
-    compute = getattr(packed, "bnb_4bit_compute_dtype", None)  # Other ways of packing say nothing of it.
+    # Other ways of packing say nothing of it, but for a default that they don't read.
+    compute = getattr(packed, "bnb_4bit_compute_dtype", None) if getattr(packed, "load_in_4bit", False) else None
     if compute is not None:
         return str(compute).removeprefix("torch.")
     if spec.method == "full":

@@ -116,7 +116,8 @@ def _of_machine(spec: RecipeSpec, optim: OptimSpec, source: ModelSource, device:
                 "`--set optim.optimizer=adamw_torch`"
             )
     if spec.method == "qlora":
-        reason = _why_not(_try_packing, device)
+        eight = spec.quantization is not None and spec.quantization.type == "int8"
+        reason = _why_not(_try_eight_bits if eight else _try_packing, device)
         if reason is not None:
             yield f"method: 'qlora' needs bitsandbytes, which doesn't run here: {reason}; `--set method=lora`"
 
@@ -157,6 +158,28 @@ def _try_packing(device: str) -> None:
     packed, state = quantize_4bit(numbers, quant_type="nf4", compress_statistics=True)
     if float((dequantize_4bit(packed, state) - numbers).abs().max()) > 0.5:
         raise RuntimeError("what it packs comes out otherwise")
+
+
+def _try_eight_bits(device: str) -> None:
+    import bitsandbytes as bnb
+    import torch
+
+    numbers = torch.linspace(-1, 1, 64 * 64).view(64, 64)
+    layer = bnb.nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False, threshold=6.0)
+    layer.weight = bnb.nn.Int8Params(numbers.clone(), requires_grad=False, has_fp16_weights=False).to(device)
+    given = torch.eye(64, device=device, requires_grad=True)
+    made = layer(given)
+    made.sum().backward()
+    slope = given.grad
+    if (
+        slope is None
+        or max(
+            float((made.detach().T.cpu() - numbers).abs().max()),
+            float((slope.cpu() - numbers.sum(dim=0)).abs().max()) / 64,
+        )
+        > 0.05
+    ):
+        raise RuntimeError("what it multiplies comes out otherwise")
 
 
 def _of_text(

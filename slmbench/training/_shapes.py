@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from slmbench.schema import QuantizationSpec
 from slmbench.values import Config, Model
 
 BLOCK_NUMBERS = 64
@@ -80,14 +81,19 @@ def packed_layers(model: Model) -> set[str]:
     return {name for name in linear_layers(model) if should_convert_module(name, kept)}
 
 
+def eight_bit_bytes(rows: int, numbers: int) -> int:
+    """What a layer of so many numbers takes in eight bits, with a scale for each of its rows."""
+    return numbers + 4 * rows
+
+
 def packed_bytes(numbers: int, *, double: bool) -> int:
-    """What a packed layer of so many numbers takes, with its scales and its tables."""
+    """What a layer of so many numbers takes in four bits, with its scales and its tables."""
     scales = -(-numbers // BLOCK_NUMBERS)
     constants = scales + 4 * -(-scales // SCALE_BLOCK) + 1024 + 4 if double else 4 * scales
     return -(-numbers // 2) + constants + 64
 
 
-def pack_layers(model: Model, *, double: bool, compute: object, replace: bool = True) -> int:
+def pack_layers(model: Model, packing: QuantizationSpec, *, compute: object, replace: bool = True) -> int:
     """How many bytes less a model on the meta device takes when bitsandbytes packs it.
 
     replace: also puts in the place of each such layer one whose weight takes what the packed one does, and which
@@ -95,14 +101,18 @@ def pack_layers(model: Model, *, double: bool, compute: object, replace: bool = 
     """
     import torch
 
-    from slmbench.training._packed import packed_linear
+    from slmbench.training._packed import eight_bit_linear, packed_linear
 
     saved = 0
     for name in packed_layers(model):
         layer = model.get_submodule(name)
-        size = packed_bytes(layer.weight.numel(), double=double)
+        if packing.type == "int8":
+            size = eight_bit_bytes(layer.weight.shape[0], layer.weight.numel())
+        else:
+            size = packed_bytes(layer.weight.numel(), double=packing.double)
         saved += layer.weight.numel() * layer.weight.element_size() - size
         if replace:
             with torch.device("meta"):
-                model.set_submodule(name, packed_linear(layer, size, compute))
+                eight = packing.type == "int8"
+                model.set_submodule(name, eight_bit_linear(layer) if eight else packed_linear(layer, size, compute))
     return saved

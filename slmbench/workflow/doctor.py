@@ -160,7 +160,9 @@ def _packed(gpu: bool) -> Symptom:
         has = ", ".join(libraries) or "none"
         return Symptom(name, "limited", f"bitsandbytes has no library for this machine (it has: {has})", mend)
     slow = "" if gpu else "; on a CPU it saves memory and costs time"
-    return Symptom(name, "ok", f"bitsandbytes {metadata.version('bitsandbytes')}: QLoRA works{slow}")
+    return Symptom(
+        name, "ok", f"bitsandbytes {metadata.version('bitsandbytes')}: QLoRA works, in 4 bits and in 8{slow}"
+    )
 
 
 def _sandbox() -> Iterator[Symptom]:

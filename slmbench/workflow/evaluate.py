@@ -407,12 +407,12 @@ def _load_held(
     if apart:
         if quantization is not None:
             raise UsageError(
-                f"these adapters were trained on a base packed as {quantization.type}, as this engine holds none; take "
-                "--engine shared, or merge each into its base (`slmbench export ADAPTER --to merged`)"
+                f"these adapters were trained on a base packed as {quantization.label}, as this engine holds none; "
+                "take --engine shared, or merge each into its base (`slmbench export ADAPTER --to merged`)"
             )
         with phase(f"reading {source.name}"):
             return load_apart(source, dtype=dtype)
     if quantization is not None:
-        say(f"the base is held as its adapters were trained on it: {quantization.type}, double={quantization.double}")
+        say(f"the base is held as its adapters were trained on it: {quantization.label}")
     with phase(f"loading {source.name}"):
         return load_model(source, dtype=dtype, quantization=quantization)

@@ -14,6 +14,7 @@ from slmbench.catalog import default_catalog
 from slmbench.deployment import export_adapter
 from slmbench.errors import FileError, OfflineError, SlmbenchError, UsageError
 from slmbench.models import attach_adapter, load_model, resolve_model
+from slmbench.schema import QuantizationSpec
 
 PROMPT = "Question: 12 + 7?\nAnswer:"
 
@@ -80,6 +81,28 @@ def test_weights_are_base_plus_scaled_product(make_adapter, source_of, out):
     a, b = (tensors[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
     wanted = base[f"{name}.weight"] + 16 / 4 * (b.double() @ a.double()).float()
     torch.testing.assert_close(merged[f"{name}.weight"], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_base_of_eight_bits_is_merged_as_it_was_packed(make_adapter, source_of, out):
+    import torch
+    from safetensors.torch import load_file
+
+    folder = make_adapter("nano", quantization=QuantizationSpec(type="int8"))
+    made = export(folder, "merged", out)
+    merged, tensors = (
+        load_file(Path(made.folder) / "model.safetensors"),
+        load_file(Path(folder) / "adapter_model.safetensors"),
+    )
+    base = load_model(source_of("nano")).model.state_dict()
+    name = "model.layers.1.mlp.up_proj"
+    a, b = (tensors[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+    whole = base[f"{name}.weight"]
+    # Half a step of each row's scale, of weights that were cast to float16 first.
+    off = (merged[f"{name}.weight"] - 16 / 4 * (b.double() @ a.double()).float() - whole).abs()
+    most = whole.abs().amax(dim=1, keepdim=True)
+    assert torch.all(off <= most * (0.5 / 127 + 2**-10))
+    assert float((off / most).max()) > 0.3 / 127, "packing changes nothing, so nothing is tested"
+    assert made.record["merge"]["as_evaluated"]["quantization"] == {"type": "int8", "double": False}
 
 
 def test_a_packed_base_is_merged_as_it_was_packed(make_adapter, source_of, nf4, out):

@@ -56,6 +56,14 @@ def faults(text: str) -> list[str]:
             "keep_optimizer: true\nmethod: full",
             "r.yaml:5:1: goes with adapters, which `init_adapter` goes on from",
         ),
+        (
+            "method: qlora\nquantization: {type: int8, compute: bfloat16}",
+            "r.yaml:6:28: goes with four bits; int8 is multiplied as it is: leave it out, or auto",
+        ),
+        (
+            "method: qlora\nquantization: {type: int4}",
+            "r.yaml:6:16: quantization.type: expected 'nf4', 'fp4' or 'int8', got str 'int4'",
+        ),
         ("shots: -1", "r.yaml:5:1: shots: input should be greater than or equal to 0, got int -1"),
         ("lora: {dropuot: 0.1}", "r.yaml:5:8: unknown key 'dropuot'; did you mean 'dropout'?"),
     ],

@@ -73,6 +73,7 @@ def _allocated_peak(step):
         ("optim.gradient_checkpointing=true",),
         ("method=full",),
         ("method=qlora",),
+        ("method=qlora", "quantization={type: int8}"),
     ],
     ids=" ".join,
 )
@@ -119,8 +120,8 @@ def _agrees(spec, source, forecast, rows=FEW):
 
 
 def test_packed_weights_are_as_large_as_bitsandbytes_makes_them():
-    for double in ("true", "false"):
-        spec = _spec("method=qlora", f"quantization.double={double}")
+    for packing in ("{double: true}", "{double: false}", "{type: int8}"):
+        spec = _spec("method=qlora", f"quantization={packing}")
         model = trainable_model(load_base(_nano(), spec), spec)
         size = 0
         for parameter in model.parameters():
@@ -128,7 +129,9 @@ def test_packed_weights_are_as_large_as_bitsandbytes_makes_them():
             state = getattr(parameter, "quant_state", None)
             if state is not None:
                 size += sum(t.numel() * t.element_size() for t in state.as_dict(packed=True).values() if t.dim())
-        forecast = _forecast("method=qlora", f"quantization.double={double}")
+            scales = getattr(parameter, "SCB", None)
+            size += 0 if scales is None else scales.numel() * scales.element_size()
+        forecast = _forecast("method=qlora", f"quantization={packing}")
         assert forecast.parts["weights"] == pytest.approx(size, rel=0.02)
 
 

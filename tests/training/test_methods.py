@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from slmbench.catalog import default_catalog
-from slmbench.models import attach_adapter, load_model, resolve_model
+from slmbench.errors import UsageError
+from slmbench.models import attach_adapter, held_as, load_model, resolve_model
 from slmbench.recipe import load_recipe
-from slmbench.schema import QuantizationSpec
 from slmbench.training import prepare_training, train_adapter
 from slmbench.training._rows import as_dataset
 
@@ -216,20 +217,29 @@ def _watched(monkeypatch):
     return built
 
 
-def test_qlora_trains_float32_adapters_on_a_packed_base(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("packing", "layer", "label"), [("nf4", "Linear4bit", "nf4+double"), ("int8", "Linear8bitLt", "int8")]
+)
+def test_qlora_trains_float32_adapters_on_a_packed_base(tmp_path, monkeypatch, packing, layer, label):
     import torch
 
     built = _watched(monkeypatch)
-    folder = _train(tmp_path, _recipe("method=qlora"))
+    folder = _train(tmp_path, _recipe("method=qlora", f"quantization.type={packing}"))
     (trainer,) = built
     kinds = {type(module).__name__ for module in trainer.model.modules()}
-    assert "Linear4bit" in kinds
+    assert layer in kinds
+    assert trainer.job.flat
     assert not trainer.model.get_base_model().is_gradient_checkpointing
     assert {tensor.dtype for tensor in _tensors(folder).values()} == {torch.float32}
     record = _record(folder)
-    assert (record["method"], record["quantization"]) == ("qlora", "nf4+double")
-    loaded = load_model(resolve_model("nano", default_catalog()), quantization=QuantizationSpec())
-    attach_adapter(loaded, str(folder))
+    assert (record["method"], record["quantization"]) == ("qlora", label)
+    dtype, held = held_as([str(folder)])
+    assert (held.type, held.label) == (packing, label)
+    nano = resolve_model("nano", default_catalog())
+    attach_adapter(load_model(nano, dtype=dtype, quantization=held), str(folder))
+    said = f"was trained on 'nano' packed as {re.escape(label)}, but 'nano' is here unpacked"
+    with pytest.raises(UsageError, match=said):
+        attach_adapter(load_model(nano), str(folder))
 
 
 def test_updates_on_a_bfloat16_base_are_not_lost(tmp_path):

@@ -100,6 +100,7 @@ def test_all_faults_are_told_at_once():
         (),
         ("method=full", "lora.rank=512"),
         ("method=qlora", "lora.dora=true"),
+        ("method=qlora", "quantization={type: int8}", "dtype=bfloat16"),
         ("optim.optimizer=adamw_8bit", "lora.rslora=true", "lora.lr_ratio=16"),
         ("dtype=bfloat16", "packing=true", "optim.gradient_checkpointing=true"),
         ("lora.targets=[q_proj, self_attn.v_proj]", "lora.rank=128", "max_tokens=1024"),
@@ -193,6 +194,11 @@ def test_machine_on_which_bitsandbytes_is_there_and_fails_is_told_why(monkeypatc
     monkeypatch.setattr(bitsandbytes.functional, "quantize_4bit", fails)
     with pytest.raises(UsageError, match=r"doesn't run here: Native library not available; `--set method=lora`"):
         _refuse("method=qlora")
+    # Eight bits are tried by themselves.
+    _refuse("method=qlora", "quantization.type=int8")
+    monkeypatch.setattr(bitsandbytes.nn, "Linear8bitLt", fails)
+    with pytest.raises(UsageError, match=r"doesn't run here: Native library not available; `--set method=lora`"):
+        _refuse("method=qlora", "quantization.type=int8")
 
 
 def test_gpu_without_bfloat16(monkeypatch):
