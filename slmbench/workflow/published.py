@@ -1,15 +1,27 @@
-"""A recipe's published numbers beside what given runs measured; nothing is written."""
+"""A recipe's published numbers beside what given runs measured, and those of the recipes that adapters are of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.leaderboard import BesideLine, Leaderboard, RunProblems, build_leaderboard, read_runs, set_beside
+from slmbench.errors import SlmbenchError
+from slmbench.leaderboard import (
+    BesideLine,
+    Leaderboard,
+    RunProblems,
+    ScoredRun,
+    build_leaderboard,
+    read_runs,
+    set_beside,
+)
 from slmbench.published import PublishedNumber
+from slmbench.recipe import load_recipe
 from slmbench.visible import visible
+from slmbench.yamlfile import read_yaml
 
 
 def published_beside(
@@ -30,3 +42,19 @@ def published_beside(
     of_these = [run for run in found.runs if run.task in tasks]
     board = build_leaderboard(of_these, tasks=tasks)
     return set_beside(board, {run.run_id: run for run in of_these}, numbers)
+
+
+def published_of(runs: Sequence[ScoredRun], catalog: Catalog) -> tuple[PublishedNumber, ...]:
+    """The published numbers of the registry's recipes that the runs' adapters were trained by.
+
+    Of a recipe that isn't sound nothing: it says so where it is asked for.
+    """
+    files = catalog.files("recipes")
+    names = {str((run.record.get("adapter") or {}).get("recipe")) for run in runs}
+    found: list[PublishedNumber] = []
+    for name in sorted(names & set(files)):
+        with suppress(SlmbenchError, OSError):
+            declared = read_yaml(files[name]).data
+            if isinstance(declared, dict) and declared.get("published"):
+                found += load_recipe(name, catalog).published
+    return tuple(found)

@@ -26,6 +26,7 @@ from slmbench.recipe import load_suite
 from slmbench.schema import TaskSpec, parse
 from slmbench.visible import visible
 from slmbench.workflow.measures import economies_of
+from slmbench.workflow.published import published_of
 from slmbench.yamlfile import read_yaml
 
 
@@ -41,7 +42,7 @@ def rank(
     strict: bool = False,
     whole: str | None = None,
     without: Collection[str] = (),
-    published: Sequence[PublishedNumber] = (),
+    published: Sequence[PublishedNumber] | None = None,
 ) -> tuple[Leaderboard, str, RunProblems | None]:
     """(the leaderboard of runs, its page's path, the faults of runs that were left out, to be raised after).
 
@@ -49,7 +50,8 @@ def rank(
     reader has to know beside what the runs say. strict: nothing is ranked if one has a fault.
     whole: an output folder that the runs are in, whose files in `out` are of all its runs: what is returned is the view
     of these runs and tasks, which doesn't replace what others have there.
-    without: names of rows that are left out. published: what others gave for these rows, which is set beside them.
+    without: names of rows that are left out. published: what others gave for these rows, which is set beside them;
+    left out: that of the registry's recipes which the runs' adapters were trained by.
     Raises RunProblems if nothing was ranked because of faults, SlmbenchError if there is no finished run.
     """
     with phase("leaderboard"):
@@ -62,13 +64,20 @@ def rank(
         asked = load_suite(catalog, suite) if suite else None
         primary, averaged = primaries(there, catalog), asked.aggregate if asked is not None else None
         measured = asked.tasks if asked is not None and asked.table == "measures" else []
+        followed = published_of(found.runs, catalog)
+        numbers = followed if published is None else tuple(published)
         economies = economies_of(found.runs, measured, catalog) if measured else {}
         everything = [*told, *found.notices, *notices]
 
-        def build(of: Sequence[ScoredRun], named: str | None, only: Sequence[str] | None) -> Leaderboard:
+        def build(
+            of: Sequence[ScoredRun],
+            named: str | None,
+            only: Sequence[str] | None,
+            numbers: Sequence[PublishedNumber] = numbers,
+        ) -> Leaderboard:
             counted = averaged if named is not None else None
             board = build_leaderboard(of, named, only, everything, primary=primary, aggregate=counted, without=without)
-            beside = set_beside(board, {run.run_id: run for run in of}, published)
+            beside = set_beside(board, {run.run_id: run for run in of}, numbers)
             return evolve(board, published=beside, measures=measures_of(board, of, measured, economies))
 
         wanted = list(tasks) if tasks else None
@@ -78,7 +87,8 @@ def rank(
             own = {Path(run).resolve() for run in runs}
             board = build([run for run in found.runs if _within(run.folder, own)], suite, wanted)
             named = suite if wanted is not None and set(there) <= set(wanted) else None
-            written = build(found.runs, named, wanted if named is not None else None)
+            every = tuple(dict.fromkeys((*numbers, *followed)))
+            written = build(found.runs, named, wanted if named is not None else None, every)
         if not board.rows:
             raise SlmbenchError("no finished run to rank; see `slmbench eval`")
         write_leaderboard(written, list(found.runs), Path(out), no_texts=no_texts)

@@ -31,6 +31,20 @@ def test_a_call_for_one_task_shows_that_task_and_leaves_the_page_of_all(write_ru
     assert [column["task"] for column in read(tmp_path / "page")["columns"]] == ["nano_code", "nano_note"]
 
 
+def test_published_numbers_of_a_registry_s_recipe_follow_its_adapters_to_any_leaderboard(write_run, tmp_path) -> None:
+    by_recipe = {"adapter.recipe": "phi35-multitask", "format": "chat"}
+    write_run(
+        "tuned", [0.0, 1.0] * 20, task="ropes", model="phi-3.5-mini-instruct", adapter="multitask", changes=by_recipe
+    )
+    place = str(tmp_path / "page")
+    board, _, _ = rank([str(tmp_path)], place, default_catalog(), suite=None, tasks=None)
+    assert [line.row for line in board.published if line.number.written == "75%"] == [""]  # It has no squad_em.
+    assert {line.number.model for line in board.published} == {"phi-3.5-mini-instruct"}
+    assert len(read(tmp_path / "page")["published"]) == len(board.published)
+    none, _, _ = rank([str(tmp_path)], place, default_catalog(), suite=None, tasks=None, published=())
+    assert none.published == ()
+
+
 def test_a_suite_that_asks_for_measures_has_them_with_tokens_by_the_model_s_own_tokenizer(write_run, tmp_path) -> None:
     samples = {"format": "toon", "dataset.source": "samples"}
     write_run("qa", {"rougeL": [0.5, 0.7]}, task="medical_qa", changes=samples)
