@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, did_you_mean
-from slmbench.metrics import own_scorer
+from slmbench.metrics import metric_names, own_scorer
 from slmbench.schema import LATENCY, OTHER, UNITS, Figure, PublishedSpec, TaskSpec, UnderSpec, parse
 from slmbench.values import JsonObject
 from slmbench.yamlfile import Document, Location, read_yaml
+
+if TYPE_CHECKING:
+    from slmbench.metrics import Scorer
 
 Bounds = tuple[float, float] | None
 
@@ -31,7 +36,8 @@ class PublishedNumber:
 
     low, high: in the metric's own scale (a share, or seconds of a latency), equal but for a range; written: as people
     read it. metric: `latency` and `other` included; called: the publication's own word for it. model, adapter: whose it
-    is. under: how it was made, as far as that is said. found, found_source: what the publisher's files say instead, as
+    is. under: how it was made, as far as that is said. stderr, n: the standard error that is given with it, in that
+    scale, and the items that it is of. found, found_source: what the publisher's files say instead, as
     people read it; '' if nothing is known. fault: why it can't be what it says, as somebody declared it. remarks: what
     shows in the numbers themselves, as that the same digits stand for something else.
     """
@@ -47,6 +53,8 @@ class PublishedNumber:
     under: UnderSpec
     source: str
     counted: str
+    stderr: float | None = None
+    n: int | None = None
     found: str = ""
     found_source: str = ""
     fault: str = ""
@@ -87,6 +95,8 @@ class PublishedNumber:
             "written": self.written,
             "source": self.source,
             "counted": self.counted,
+            "stderr": self.stderr,
+            "n": self.n,
             "in_files": {"written": self.found, "source": self.found_source} if self.found else None,
             "fault": self.fault or None,
             "remarks": list(self.remarks),
@@ -162,6 +172,8 @@ def published_numbers(entries: Iterable[PublishedSpec], model: str) -> tuple[Pub
                 under=entry.under,
                 source=entry.source,
                 counted=counted,
+                stderr=None if entry.stderr is None else _own_scale(entry.stderr, entry.unit)[0],
+                n=entry.n,
                 found="" if found is None else _written(found.value, entry.unit),
                 found_source="" if found is None else found.source,
                 fault=entry.fault,
@@ -224,6 +236,8 @@ def _written(figure: Figure, unit: str | None) -> str:
 
 def _remarks(one: PublishedNumber, every: Sequence[PublishedNumber]) -> Iterator[str]:
     """What shows in the numbers alone: the same digits elsewhere, and an order that can't be."""
+    if (said := _of_stderr(one)) is not None:
+        yield said
     told = set()
     for other in every:
         mine, its = (one.model, one.adapter, one.conditions), (other.model, other.adapter, other.conditions)
@@ -241,6 +255,34 @@ def _remarks(one: PublishedNumber, every: Sequence[PublishedNumber]) -> Iterator
         alike = mine == its and (one.task, one.source) == (other.task, other.source)
         if alike and _at_most(one.metric, other.metric) and one.low > other.high:
             yield f"above {other.key} of the same row ({other.written}), which no outputs can give"
+
+
+def _of_stderr(one: PublishedNumber) -> str | None:
+    """What is wrong with a standard error: that of right or wrong items follows from their mean, and none is larger."""
+    scorer = _scorer_of(one.metric)
+    if one.stderr is None or one.n is None or scorer is None or scorer.range != (0.0, 1.0) or one.low != one.high:
+        return None
+    if not 0 < one.low < 1:
+        return None
+    largest = math.sqrt(one.low * (1 - one.low) / (one.n - 1))
+    # Half of the last digit that is given, and what rounding of the mean does to the other one.
+    decimals = -int(Decimal(str(one.stderr)).normalize().as_tuple().exponent)
+    near = 0.51 * 10.0**-decimals + largest * 0.001
+    given, of = f"its standard error, {one.stderr:g}, is", f"of this mean, {largest:.4f}"
+    if one.stderr > largest + near:
+        return f"{given} above the largest of {one.n} items {of}"
+    if scorer.binary and one.stderr < largest - near:
+        return f"{given} not that of {one.n} items, right or wrong, {of}"
+    return None
+
+
+def _scorer_of(value: str) -> Scorer | None:
+    """slmbench's own metric that gives a value, as `rouge` gives rouge1; None without one."""
+    for name in sorted((name for name in metric_names() if value.startswith(name)), key=len, reverse=True):
+        scorer = own_scorer(name)
+        if scorer is not None and value in scorer.values:
+            return scorer
+    return own_scorer(value)
 
 
 def _telling(value: float) -> bool:

@@ -191,3 +191,30 @@ def test_a_merge_recipe_has_them_too_and_those_of_its_training(tmp_path) -> None
     path.write_text(merge.replace("ADAPTER", "soap"))
     with pytest.raises(DeclarationError, match=r"8:.*no adapter 'soap'; did you mean 'soup'"):
         load_merge_recipe(str(path), default_catalog())
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "said"),
+    [
+        ("0.6", "0.0155", None),  # sqrt(.6 * .4 / 999) is .01550.
+        ("0.6", "0.016", None),  # Rounded.
+        ("60, unit: percent", "1.55", None),
+        ("0.6", "0.0119", "0.0119, is not that of 1000 items, right or wrong, of this mean, 0.0155"),
+        ("0.6", "0.0201", "0.0201, is above the largest of 1000 items of this mean, 0.0155"),
+        ("0.6", "0.02", None),  # Of two digits, as .0155 is.
+        ("1.0", "0.02", None),
+    ],
+)
+def test_a_standard_error_that_right_or_wrong_items_can_t_have_is_told(tmp_path, value, stderr, said) -> None:
+    entry = "metric: exact_match/strict, task: nano_arithmetic, source: a, counted: b"
+    [found] = numbers(tmp_path, f"value: {value}, stderr: {stderr}, n: 1000, {entry}")
+    assert [mark.removeprefix("its standard error, ") for mark in found.marks] == ([said] if said else [])
+
+
+def test_a_standard_error_of_scores_between_may_be_small_and_not_too_large(tmp_path) -> None:
+    small, large = numbers(
+        tmp_path, ENTRY + ", stderr: 0.001, n: 100", ENTRY.replace("0.5", "0.51") + ", stderr: 0.0901, n: 100"
+    )
+    assert small.marks == () and "is above the largest of 100 items" in large.marks[0]
+    [(line, message)] = faults(tmp_path, ENTRY + ", stderr: 0.1")
+    assert (line, message) == (12, "a standard error needs `n`, the number of items that it is of")

@@ -56,6 +56,8 @@ class PublishedContent(Part):
     written: the number, as people read it
     source: where it was published
     counted: how it was counted
+    stderr: the standard error that is given with it, at the metric's own scale; null if none is
+    n: items that it is of; null if that isn't said
     in_files: what the publisher's files say instead; null if nothing is known
     fault: why it can't be what it says; null if nobody says so
     remarks: what shows in the published numbers themselves
@@ -77,6 +79,8 @@ class PublishedContent(Part):
     written: AnyText
     source: AnyText
     counted: AnyText
+    stderr: Amount | None = None
+    n: Count | None = None
     in_files: InFilesContent | None
     fault: AnyText | None
     remarks: list[AnyText]

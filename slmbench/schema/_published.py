@@ -59,7 +59,8 @@ class PublishedSpec(Spec):
     `latency`, of one item alone; or `other`, of what slmbench doesn't measure, which is shown and never compared.
     called: what the publication calls it, if not so. model: the recipe's own if left out; of one that the recipe does
     not have it is shown alone. adapter: one of the recipe's, left out of a model without one. source: repository,
-    commit and file, or whatever leads there. counted: how, in words. in_files: what the publisher's files say instead.
+    commit and file, or whatever leads there. counted: how, in words. stderr: the standard error that is given with it,
+    in the same unit; n: of how many items, which a stderr needs. in_files: what the publisher's files say instead.
     fault: why it can't be what it says; such a number is never compared.
     """
 
@@ -73,6 +74,8 @@ class PublishedSpec(Spec):
     under: UnderSpec = UnderSpec()
     source: Text
     counted: Text
+    stderr: float | None = Field(default=None, gt=0)
+    n: int | None = Field(default=None, ge=2)
     in_files: InFilesSpec | None = None
     fault: str = ""
 
@@ -80,6 +83,8 @@ class PublishedSpec(Spec):
     def _says_what_it_is(self) -> PublishedSpec:
         if self.metric == OTHER and not self.called:
             raise Misfits([(("metric",), "`metric: other` needs `called`, what the publication calls it")])
+        if self.stderr is not None and self.n is None:
+            raise Misfits([(("stderr",), "a standard error needs `n`, the number of items that it is of")])
         if self.metric == LATENCY and self.unit == "percent":
             raise Misfits([(("unit",), "a latency is in seconds or milliseconds, not in percent")])
         if self.metric not in (OTHER, LATENCY) and self.unit in ("seconds", "milliseconds"):
