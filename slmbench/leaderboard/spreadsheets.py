@@ -54,9 +54,9 @@ def render_csv(leaderboard: Leaderboard) -> str:
 
     A line has all that leaderboard.json has of the score, and of its row, the row's mean, its column, its condition and
     its runs; lists are joined by blanks (NA in them is not known), badges by `; `. Only leaderboard.json has each run's
-    own cost, and the list of tasks that could count in the mean. What isn't known is empty. `in_mean` and `in_cost`:
-    whether the column counts in the mean, and its task in seconds and tokens. `ranked`: whether this score is. Notices
-    are in `render_notices`.
+    own cost, the list of tasks that could count in the mean, published numbers and measures. What isn't known is empty.
+    `in_mean` and `in_cost`: whether the column counts in the mean, and its task in seconds and tokens. `ranked`:
+    whether this score is. Notices are in `render_notices`.
     """
     content = leaderboard.as_json()
     conditions = {one["key"]: one for one in content["conditions"]}

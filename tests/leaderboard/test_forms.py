@@ -116,6 +116,8 @@ def test_every_fact_of_the_json_is_in_the_csv_or_in_a_list_of_what_is_not(writte
     inner = {"rows[].aggregate", "rows[].scores", "rows[].cost"}
     leaves = [name for name, holds, _ in walked if (name not in inner and "." in name) or "object" not in holds]
     leaves = [name for name in leaves if name not in ("conditions", "columns", "rows", "runs", "notices", "aggregate")]
+    # They are no scores of a row and a column: a line of the CSV is one.
+    leaves = [name for name in leaves if name.partition("[]")[0] not in ("published", "measures")]
     assert {*NAMES, *ALONE, *TWICE, *NOTICES} <= set(leaves)
     assert len(lines) == sum(len(row["scores"]) for row in content["rows"])
     filled = set()

@@ -185,7 +185,7 @@ def test_one_condition_stands_beside_the_other_and_columns_can_be_chosen(visit, 
     # Name, mean and scores: no cost, as the models' parameters don't differ.
     assert places == [str(at) for at in range(len(heads) + 3)]
     tab = visit(few, "#table?costs=parameters")
-    assert "Parameters" in tab.locator("thead").inner_text()
+    assert "Parameters" in tab.locator(".frame thead").inner_text()
 
 
 def test_far_rows_are_there_when_they_are_scrolled_to(visit, many) -> None:
