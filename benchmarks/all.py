@@ -26,6 +26,7 @@ SCRIPTS = {
     "nano_gains.py": (),
     "standard_equality.py": ("SLMBENCH_DATA", "SLMBENCH_STORIES260K"),
     "metrics.py": ("SLMBENCH_DATA",),
+    "math_equal.py": (),
     "intervals.py": (),
     "decisions.py": (),
     "ranks.py": (),

@@ -65,6 +65,8 @@ STANDARD = {
     "nq_open": Standard("nq_open/nq_open.yaml", "validation"),
     # Its shots come from the evaluated split, as it names no other; ours come from train.
     "cnn_dailymail": Standard("cnn_dailymail/cnn_dailymail.yaml", "test", shots=0, scored=False),
+    # Seven alike, a subject each; of its two metrics one needs sympy's LaTeX parser. Its four shots are fixed ones.
+    "hendrycks_math": Standard("minerva_math/minerva_math_algebra.yaml", "test", shots=0, scored=False),
     "human_eval": Standard("humaneval/humaneval.yaml", "test", None, shots=0, scored=False),
     "mbpp": Standard("mbpp/mbpp.yaml", "test", None, shots=3, scored=False),
 }

@@ -78,8 +78,16 @@ def _in_cache(dataset: Dataset, split: str) -> int | None:
         return None
     home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
     cache = os.environ.get("HF_DATASETS_CACHE") or os.path.join(home, "datasets")
-    pattern = os.path.join(glob.escape(cache), spec.hub.replace("/", "___"), spec.config or "default", "*", "*")
+    place = os.path.join(glob.escape(cache), spec.hub.replace("/", "___"))
+    counted = [
+        _of_config(os.path.join(place, config or "default", "*", "*"), spec.splits[split]) for config in spec.configs
+    ]
+    known = [n for n in counted if n is not None]
+    return sum(known) if len(known) == len(counted) else None
+
+
+def _of_config(pattern: str, split: str) -> int | None:
     for path in sorted(glob.glob(os.path.join(pattern, "dataset_info.json"))):
         with contextlib.suppress(FileError, OSError, KeyError):
-            return read_model(path, _Info).splits[spec.splits[split]].num_examples
+            return read_model(path, _Info).splits[split].num_examples
     return None

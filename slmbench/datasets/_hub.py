@@ -24,12 +24,15 @@ def hub_rows(dataset: Dataset, split: str) -> list[Row]:
     # Read once, at import; set here, the cache is asked at once instead of after half a minute of retries.
     datasets.config.HF_HUB_OFFLINE = offline or asked_offline
     try:
-        loaded = datasets.load_dataset(
-            spec.hub, spec.config, split=split, revision=spec.revision, download_config=download
-        )
-        features = getattr(loaded, "features", None)
-        mend = shortened(features.arrow_schema) if features is not None else lambda row: row
-        return [mend(without_nan(dict(row))) for row in loaded]
+        rows: list[Row] = []
+        for config in spec.configs:
+            loaded = datasets.load_dataset(
+                spec.hub, config, split=split, revision=spec.revision, download_config=download
+            )
+            features = getattr(loaded, "features", None)
+            mend = shortened(features.arrow_schema) if features is not None else lambda row: row
+            rows += [mend(without_nan(dict(row))) for row in loaded]
+        return rows
     except Exception as error:  # httpx, aiohttp, fsspec, pyarrow and hub errors come through; they share no base.
         said = f"{type(error).__name__}: {str(error)[:200]}"
         if isinstance(error, ValueError) and ("split" in str(error).lower() or "BuilderConfig" in str(error)):

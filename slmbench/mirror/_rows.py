@@ -48,7 +48,7 @@ class _Checksums(Foreign):
     version: SchemaOne = Field(alias="schema")
     dataset: str
     hub: str | None
-    config: str | None
+    config: str | list[str] | None
     revision: str | None
     declaration: str | None = None
     files: dict[str, _Listed]
