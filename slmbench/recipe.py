@@ -162,6 +162,8 @@ def _twin_optim(optim: JsonObject) -> JsonObject:
     """The keys of an `optim` that are there, as a twin has them: few steps instead of epochs, of few rows."""
     most = {"steps": TWIN_STEPS, "batch": TWIN_BATCH, "warmup_steps": 2, "plateau_patience": 0}
     cut = {key: min(most[key], value) for key, value in optim.items() if key in most and value is not None}
+    if "optimizer" in optim:  # The same arithmetic; pages are a GPU's, and a twin runs anywhere.
+        cut["optimizer"] = optim["optimizer"].removeprefix("paged_")
     return optim | cut | ({"epochs": None} if "epochs" in optim else {})
 
 
