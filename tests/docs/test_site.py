@@ -56,7 +56,7 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
 def test_every_page_is_in_one_part_of_the_site_and_named_on_its_first_page() -> None:
     site = yaml.safe_load((TOP / "mkdocs.yml").read_text(encoding="utf-8"))
     first, *parts = site["nav"]
-    assert [next(iter(part)) for part in parts] == ["Tutorials", "How-to", "Reference", "Explanation"]
+    assert [next(iter(part)) for part in parts] == ["Tutorials", "How-to", "Reference", "Projects", "Explanation"]
     listed = [path for part in parts for pages in part.values() for page in pages for path in page.values()]
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert sorted([*listed, *first.values()]) == sorted(there)
