@@ -185,7 +185,9 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     told = {(problem.line, problem.column) for problem in problems}  # Variants inherit them.
     variants, more = _variants(document, spec, catalog)
     more += _sweep_problems(document, spec, catalog)
-    adapters = {name for one in (spec, *(changed for _, changed in variants.values())) for name in one.adapters}
+    # Those of a variant that isn't sound, too: what is wrong with it is told at its own place.
+    named = [spec.adapters, *(changes.get("adapters") for changes in spec.variants.values())]
+    adapters = {name for one in named if isinstance(one, dict) for name in one}
     models = owners(spec.model, spec.variants)
     problems += published_problems(document, spec.published, catalog, adapters=adapters, own=models)
     problems += [problem for problem in more if (problem.line, problem.column) not in told]
