@@ -74,7 +74,7 @@ def test_a_sound_task_has_no_problems(check: Check) -> None:
     report = check()
     assert report.problems == () and report.ok
     assert (report.task, report.kind, report.source, report.rows) == ("sums", "generate", "file", 12)
-    assert report.formats == {"plain": "ok", "chat": "ok", "toon": "ok"} and report.metrics == {"exact_match": "ok"}
+    assert set(report.formats.values()) == {"ok"} and report.metrics == {"exact_match": "ok"}
     assert report.splits == {"test": 4, "train": 4, "golden": 4} and report.license == "mit"
     value = report.as_json()
     assert {key: value[key] for key in ("task", "ok", "problems")} == {"task": "sums", "ok": True, "problems": []}
@@ -285,7 +285,8 @@ def test_a_tokenizer_without_eos_is_a_problem_of_every_format(check: Check, nano
     tokenizer.chat_template = None
     tokenizer.eos_token = None
     report = check(ruler=Ruler("mute", tokenizer))
-    assert set(report.formats.values()) == {"failed"}
+    # Blocks have an end mark that stops a generation by itself.
+    assert {name for name, state in report.formats.items() if state == "failed"} == {"plain", "chat", "toon"}
     assert [name for name in report.formats if any(f"format '{name}'" in str(one) for one in report.problems)] == [
         "plain",
         "chat",
@@ -552,7 +553,7 @@ def test_answers_are_held_against_max_tokens_in_the_tokens_of_a_model_that_was_a
     report = check(yaml, test=rows, name="asked", ruler=asked)
     notices = [one for one in report.notices if "more tokens of nano" in one]
     assert report.ok and notices[0] == (
-        "1 of 4 gold answers of split 'test' (plain, chat, toon) have more tokens of nano than "
+        "1 of 4 gold answers of split 'test' (plain, chat, toon, instruction) have more tokens of nano than "
         f"generation.max_tokens (6) allows, the largest {n}"
     )
     rows = [{"question": row["question"], "answer": longest} for row in rows]
