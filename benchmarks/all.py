@@ -53,6 +53,7 @@ SCRIPTS = {
     "memory_forecast.py": (),
     "smollm2_gsm8k.py": ("SLMBENCH_DATA", REAL),
     "smollm2_merge.py": ("SLMBENCH_DATA", REAL),
+    "as_built.py": (),
     "smollm2_tour.py": ("SLMBENCH_DATA", REAL),
     "decided_early.py": ("SLMBENCH_DATA", REAL),
     "decided_early.py --task arc_easy": ("SLMBENCH_DATA", REAL),
