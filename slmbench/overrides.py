@@ -15,6 +15,8 @@ _LENGTHS = ("optim.steps", "optim.epochs")
 _EITHER = (_LENGTHS, ("evaluation.suite", "evaluation.tasks"))
 _OWN_LENGTHS = ("steps", *_LENGTHS)
 """How long an adapter of its own is trained."""
+_INITIAL = "init_adapter"
+"""What is gone on from: one thing, whichever of its keys is given."""
 
 
 def assign(data: JsonObject, path: Sequence[str], value: object) -> str | None:
@@ -64,6 +66,8 @@ def with_room(document: Document, changes: Mapping[str, object]) -> Document:
     of_all = {leaf for path, value in changes.items() for leaf in _leaves(path, value)}
     if of_all.intersection(_LENGTHS):
         of_all |= {*_OWN_LENGTHS}
+    if any(path.partition(".")[0] == _INITIAL for path in changes):
+        of_all.add(_INITIAL)
     adapters = data.get("adapters") if isinstance(data, dict) else None
     for name, adapter in adapters.items() if isinstance(adapters, dict) else ():
         own = {f"adapters.{name}.{path}" for path in _OWN_LENGTHS}
@@ -75,7 +79,7 @@ def _take_out(block: object, paths: Iterable[str]) -> None:
     for path in paths:
         outer, _, key = path.rpartition(".")
         inner = block.get(outer) if isinstance(block, dict) and outer else block
-        if isinstance(inner, dict) and (outer or key == "steps"):
+        if isinstance(inner, dict) and (outer or key in ("steps", _INITIAL)):
             inner.pop(key, None)
 
 

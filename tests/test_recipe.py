@@ -123,6 +123,25 @@ def test_what_an_adapter_goes_on_from_is_part_of_what_it_is(recipe: str) -> None
     assert (loaded.spec.keeps_optimizer("a"), with_state.spec.keeps_optimizer("a")) == (False, True)
 
 
+def test_what_is_gone_on_from_can_be_taken_away_from_all_and_from_one(recipe: str) -> None:
+    catalog = default_catalog()
+
+    def firsts(*overrides: str) -> list[str | None]:
+        spec = load_recipe(recipe, catalog, overrides).with_overrides(["seed=3"]).spec  # Written out and read again.
+        found = map(spec.initial_of, spec.adapters)
+        return [one and (one.path or one.adapter) for one in found]
+
+    Path(recipe).write_text(RECIPE.replace("[nano_note, nano_choice]}", "[nano_choice], init_adapter: {adapter: a}}"))
+    assert firsts() == [None, "a"]
+    assert firsts("init_adapter=null") == [None, None]
+    assert firsts("init_adapter=p") == firsts("init_adapter={path: p}") == firsts("init_adapter.path=p") == ["p", "p"]
+    assert firsts("init_adapter=p", "adapters.a.init_adapter=null") == [None, "p"]
+    assert firsts("init_adapter=p", "adapters.b.init_adapter={adapter: a}") == ["p", "a"]
+    Path(recipe).write_text(RECIPE.replace("nano_choice]}", "nano_choice], init_adapter: null}") + "init_adapter: p\n")
+    assert firsts() == ["p", None]
+    assert firsts("init_adapter=q") == ["q", "q"]
+
+
 def test_settings_of_their_own_change_the_digest_of_that_adapter_alone(recipe: str) -> None:
     plain = load_recipe(recipe, default_catalog())
     for override in ("adapters.b.optim.lr=1e-4", "adapters.b.lora.rank=2"):

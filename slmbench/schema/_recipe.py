@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from slmbench.errors import did_you_mean
 from slmbench.schema._base import Misfits, Name, Spec
@@ -95,7 +95,8 @@ InitialAdapter = Annotated[str, Field(min_length=1)] | InitialAdapterSpec
 class AdapterSpec(Spec):
     """One adapter: the tasks it is trained on together, and what differs from the recipe's `lora` and `optim`.
 
-    steps: the same as `optim: {steps: N}`. init_adapter: an adapter that it goes on from, in place of the recipe's.
+    steps: the same as `optim: {steps: N}`. init_adapter: an adapter that it goes on from, in place of the recipe's;
+    null if it goes on from none, whatever the recipe says.
     """
 
     tasks: list[Name] = Field(min_length=1)
@@ -103,6 +104,16 @@ class AdapterSpec(Spec):
     lora: LoraChanges | None = None
     optim: OptimChanges | None = None
     init_adapter: InitialAdapter | None = None
+
+    @model_serializer(mode="wrap")
+    def _null_if_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Null is said of this adapter alone; one that says nothing of it has the recipe's, read again too.
+        return {key: value for key, value in dump(self).items() if key != "init_adapter" or self.says_initial}
+
+    @property
+    def says_initial(self) -> bool:
+        """Whether it says itself what it goes on from, if only that it is from nothing."""
+        return "init_adapter" in self.model_fields_set
 
     @model_validator(mode="after")
     def _fitting(self) -> AdapterSpec:
@@ -118,7 +129,11 @@ class AdapterSpec(Spec):
 
 
 class RowsSpec(Spec):
-    """n rows of each task's train split, drawn by a seed: those of datasets' `shuffle(seed=seed).select(range(n))`."""
+    """n rows of each task's train split, drawn by a seed: those of datasets' `shuffle(seed=seed).select(range(n))`.
+
+    Of the split as the data set declares it, after its `where`, `filled` and `holdout`; if one of them leaves rows out,
+    the rule is that of a shuffle of the hub's whole split, and the rows are others.
+    """
 
     n: int = Field(ge=1)
     seed: int = Field(ge=0, lt=2**63)
@@ -233,7 +248,7 @@ class RecipeSpec(Spec):
         """The recipe as it is for one adapter: `lora` and `optim` with what the adapter has of its own in them."""
         own = self.adapters[name]
         optim = self.optim if own.steps is None else self.optim.model_copy(update={"steps": own.steps, "epochs": None})
-        initial = own.init_adapter or self.init_adapter
+        initial = own.init_adapter if own.says_initial else self.init_adapter
         initial = InitialAdapterSpec(path=initial) if isinstance(initial, str) else initial
         settings = {"lora": changed(self.lora, own.lora), "optim": changed(optim, own.optim, _LENGTHS)}
         return self.model_copy(update=settings | {"init_adapter": initial})
