@@ -30,7 +30,7 @@ FACTS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
     "metric": {
         "values": (lambda value: _are_names(value), "a list of names, each once"),
         "range": (lambda value: value is None or _is_range(value), "(lowest, highest) or None"),
-        **dict.fromkeys(("higher_is_better", "binary", "at_once", "reads_choices", "reads_whole"), _FLAG),
+        **dict.fromkeys(("higher_is_better", "binary", "at_once", "reads_choices", "reads_whole", "describes"), _FLAG),
         **dict.fromkeys(("pool", "remarks"), _FUNCTION),
         "samples": (lambda value: type(value) is int and value > 0, "a whole number from 1 on"),
         "citation": (lambda value: isinstance(value, str), "a text"),
@@ -173,6 +173,7 @@ def metric(name: str, *, summary: str, version: str, **facts: object) -> Callabl
 
     It returns a float, or a dict with the keys `values`. Facts: values (the names of a dict's values); range (lowest
     and highest value, (0, 1) unless told; None for none); higher_is_better; binary (each value is an end of the range);
+    describes (it says what a text is like and judges none: no rank, no part in means, no gold answer held to it);
     at_once (it takes lists of all items and returns a list); pool (makes a run's values of what the function returned
     for all items, where a mean won't do); samples (of a code task, how many it needs); citation.
     """

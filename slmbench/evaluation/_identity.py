@@ -43,7 +43,7 @@ from slmbench.runs import (
     sandbox_told,
 )
 from slmbench.sandbox import Sandbox
-from slmbench.task import Task
+from slmbench.task import Task, limit_for
 from slmbench.values import Example, JsonObject
 
 TWIN_MARK = "slmbench_twin"
@@ -73,7 +73,7 @@ def prepare(
 
     routed: what chooses each item's adapter; loaded is then the base.
     """
-    engine, limit, seed = options.chosen([task]), options.limit, options.seed
+    engine, limit, seed = options.chosen([task]), limit_for(task, options.limit), options.seed
     examples = task.examples(task.spec.split, limit)
     requests = render_all(task, examples, style, loaded.tokenizer)
     _check_room(loaded, task)

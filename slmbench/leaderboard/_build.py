@@ -206,7 +206,7 @@ def _column(asked: TaskCondition, metric: Metric) -> tuple[LeaderboardColumn, di
     up = part.higher_is_better
     worst = part.chance if part.chance is not None else None if part.bounds is None else part.bounds[0 if up else 1]
     best = None if part.bounds is None else part.bounds[1 if up else 0]
-    if best is None or worst == best:
+    if best is None or worst == best or part.describes:
         worst = best = None
     flat = [run for runs in metric.runs.values() for run in runs]
     every, clusters = stacked(flat, metric.name)
@@ -221,7 +221,7 @@ def _column(asked: TaskCondition, metric: Metric) -> tuple[LeaderboardColumn, di
             values = [float(np.nanmean(one)) for one in scores]
             cell = evolve(cell, seeds=tuple(_seed(run, runs) for run in runs), values=tuple(values))
         by_row[number] = cell
-        if all(badge.startswith("limit ") for badge in badges):
+        if all(badge.startswith("limit ") for badge in badges) and not part.describes:
             ranked.append(number)
             rows.append(scores.mean(axis=0))
             seeds.append(scores)

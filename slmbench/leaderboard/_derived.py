@@ -240,6 +240,7 @@ def _hold_declared(
     of = f"as {part.scorer} says"
     found.hold(f"{at}.pooled", bool(part.pooled), scorer.pooled, of)
     found.hold(f"{at}.higher_is_better", part.higher_is_better, scorer.higher_is_better, of)
+    found.hold(f"{at}.describes", part.describes, scorer.describes, of)
     found.hold(f"{at}.range", part.range, None if scorer.range is None else list(scorer.range), of)
     guesses = sums.guesses if scorer.kind == "choice" and scorer.range is not None else []
     chance = math.fsum(guesses) / len(guesses) if guesses else None

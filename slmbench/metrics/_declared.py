@@ -64,7 +64,7 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
         reads_choices=facts.get("reads_choices", entry.plugin and "choices" in names),
         reads_whole=facts.get("reads_whole", False),
         samples=facts.get("samples", 1),
-        describes=set(names) <= {"output", "prediction"} and _range_of(entry) is None,
+        describes=facts.get("describes", False),
         parts=measure.part if pooled is not None else None,
         pool=pooled,
         score_all=measure.scores if at_once else None,

@@ -20,8 +20,7 @@ class Scorer:
     value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest and highest value of an item, which
     no interval leaves; None if there is none. reads_choices: the options' texts are needed, not only their
     log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
-    samples: how many samples an item needs, the k of pass@k. describes: it reads what was written and nothing that it
-    ought to be, and has no best value: it judges no answer.
+    samples: how many samples an item needs, the k of pass@k. describes: it says what a text is like, and judges none.
 
     parts and pool, both or neither: the metric of a run isn't the mean over its items. parts(example, output) is what
     one item adds, a JSON value; pool(parts of all items) are the run's values; `score` is the pool of one item alone.

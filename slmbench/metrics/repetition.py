@@ -14,7 +14,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
     summary="Different words, and pairs of words, of a text over all of them; no reference is read.",
     version="1",
     values=("distinct_1", "distinct_2"),
-    range=None,
+    describes=True,
     citation="Li et al. 2016, A Diversity-Promoting Objective Function for Conversation Models, arXiv:1510.03055",
 )
 def distinct(prediction: str) -> dict[str, float]:
@@ -32,7 +32,7 @@ def distinct(prediction: str) -> dict[str, float]:
     "repeated_4grams",
     summary="The share of a text's runs of four words that it has said before; no reference is read.",
     version="1",
-    range=None,
+    describes=True,
     higher_is_better=False,
     citation="Welleck et al. 2020, Neural Text Generation With Unlikelihood Training, arXiv:1908.04319",
 )

@@ -4,7 +4,7 @@ from slmbench.task._judging import extracted, scores_samples
 from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
-from slmbench.task._prompts import PROMPTS, prompts_task
+from slmbench.task._prompts import PROMPTS, limit_for, prompts_task
 from slmbench.task._settings import Settings, engines_of, formats_of
 from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task
@@ -22,6 +22,7 @@ __all__ = [
     "formats_of",
     "is_among_its_shots",
     "left_out_notes",
+    "limit_for",
     "load_task",
     "load_task_folder",
     "program_of",

@@ -225,7 +225,9 @@ def _compared_task(pair: TaskPair, chosen: Sequence[tuple[str, bool]], plan: Com
         if len(runs) > 1:
             notes.setdefault(f"{which} is the mean of {len(runs)} seeds; intervals and p count their spread", [])
     metrics, items = [], DifferingItems()
-    for name, primary in chosen:
+    describing = {metric.name for metric in first.metrics if metric.describes}
+    for name, stands in chosen:
+        primary = stands and name not in describing
         columns = [[aligned(both, run.items)[1].scores[name] for run in runs] for runs in (pair.a, pair.b)]
         found = _compared_metric(name, primary, pair, columns, both, notes)
         if found is None:

@@ -47,7 +47,7 @@ def test_a_text_in_a_loop_is_told_from_one_that_is_not() -> None:
     assert distinct(LOOP)["distinct_2"] < 0.3 < distinct(said_once)["distinct_2"]
 
 
-def test_a_metric_without_gold_and_best_value_describes_and_others_judge() -> None:
+def test_repetition_describes_and_other_metrics_judge() -> None:
     assert load_scorer("distinct").describes and load_scorer("repeated_4grams").describes
     assert not any(load_scorer(name).describes for name in ("rouge", "exact_match/strict", "accuracy", "bits_per_byte"))
     assert load_scorer("repeated_4grams").higher_is_better is False

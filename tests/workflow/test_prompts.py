@@ -11,6 +11,7 @@ from slmbench.catalog import default_catalog
 from slmbench.cli import main
 from slmbench.errors import DeclarationError, UsageError
 from slmbench.recipe import load_recipe
+from slmbench.workflow.compare import compare
 from slmbench.workflow.run import RunPlan, ready_run, run
 
 RECIPE = """\
@@ -20,7 +21,7 @@ format: instruction
 adapters: {note: {tasks: [nano_note], steps: 1}, choice: {tasks: [nano_choice], steps: 1}}
 optim: {batch: 2, warmup_steps: 0}
 rows: 4
-evaluation: {tasks: [nano_note, nano_choice], adapters_on: own, limit: 2, max_tokens: 8, metrics: [rouge, accuracy]}
+evaluation: {tasks: [nano_note, nano_choice], adapters_on: own, limit: 1, max_tokens: 8, metrics: [rouge, accuracy]}
 prompts: ["Explain AGI in simple terms?", "Say <b>hello</b>.\\nTwice."]
 """
 
@@ -90,6 +91,17 @@ def test_a_command_prints_the_answers_before_the_table(place: Path, capsys: pyte
     assert main(["run", str(place / "mine.yaml"), "--out", str(place / "out")]) == 0
     out = capsys.readouterr().out
     assert out.index("Explain AGI") < out.index("nano + choice") < out.index("leaderboard")
+
+
+def test_all_prompts_are_asked_whatever_the_limit_and_none_is_ranked(place: Path) -> None:
+    assert {record["limit"] for key, record in records(place).items() if key[1] == "prompts"} == {None}
+    board = json.loads((place / "out" / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
+    cells = {key: cell for row in board["rows"] for key, cell in row["scores"].items() if key.startswith("prompts/")}
+    assert set(cells) == {"prompts/distinct_1", "prompts/distinct_2", "prompts/repeated_4grams"}
+    assert all("rank_low" not in cell and 0 <= cell["ci_low"] <= cell["ci_high"] <= 1 for cell in cells.values())
+    runs = {key: str(place / "out" / "runs" / str(record["run_id"])) for key, record in records(place).items()}
+    made = compare(runs["base", "prompts"], runs["note", "prompts"])
+    assert made.gate == "not worse" and not any(metric.primary for metric in made.tasks[0].metrics)
 
 
 def test_prompts_change_no_adapter(place: Path) -> None:
