@@ -65,32 +65,57 @@ SURPRISES = (
     "force_words_ids",
     "renormalize_logits",
 )
+DEFAULT_TOP_K = 50
+"""From how many tokens transformers' `generate` draws, and with it lm-eval, if neither task nor file says it."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (1.0,),
     "temperature": (1.0, 0.0),
     "top_k": (0,),
     "top_p": (1.0,),
+    "min_p": (0.0,),
     "typical_p": (1.0,),
     "min_length": (0,),
+    "min_new_tokens": (0,),
     "num_beams": (1,),
     "num_beam_groups": (1,),
     "diversity_penalty": (0.0,),
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1.0,),
+    "guidance_scale": (1.0,),
+    "penalty_alpha": (0.0,),
     "epsilon_cutoff": (0.0,),
     "eta_cutoff": (0.0,),
     "renormalize_logits": (False,),
 }
 
 
-def surprises_of(generation_config: object) -> JsonObject:
-    """What a model's `generation_config.json` says that changes which token comes next."""
+def surprises_of(generation_config: object, *, drawn: bool = False) -> JsonObject:
+    """What a model's `generation_config.json` says that changes which token comes next.
+
+    drawn: of texts that are drawn, from so many tokens as is usual if nothing is said: `top_k: 0`, all, is a change.
+    """
+    neutral = NEUTRAL | ({"top_k": (DEFAULT_TOP_K,)} if drawn else {})
     found = {}
     for name in SURPRISES:
         value = getattr(generation_config, name, None)
-        if value is not None and value not in NEUTRAL.get(name, ()):
+        if value is not None and value not in neutral.get(name, ()):
             found[name] = value
     return found
+
+
+def own_say(generation_config: object, given: JsonObject) -> JsonObject:
+    """What a model's file says of the next token, and whether that counts (`counts`); {} if it says nothing.
+
+    given: how the texts are asked for, as lm-eval has it; what it sets itself the file has no say in. If anything
+    counts, it alone is named.
+    """
+    found = surprises_of(generation_config)
+    if not given.get("do_sample"):
+        return {"counts": False, **found} if found else {}
+    drawn = surprises_of(generation_config, drawn=True)
+    counting = {name: value for name, value in drawn.items() if given.get(name) is None}
+    return {"counts": bool(counting), **(counting or found)} if counting or found else {}
 
 
 def end_ids(model: Model, tokenizer: Tokenizer) -> frozenset[int]:

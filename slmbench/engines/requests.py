@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from slmbench.engines.generation_config import NEUTRAL
+from slmbench.engines.generation_config import DEFAULT_TOP_K, NEUTRAL
 from slmbench.engines.protocol import Engine, Item, WriteRequest
 from slmbench.engines.sampling import WARPERS, SamplingSettings
 from slmbench.errors import DataError, UsageError
@@ -18,8 +18,6 @@ from slmbench.values import JsonObject
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-DEFAULT_TOP_K = 50
-"""From how many tokens transformers' `generate` draws, and with it lm-eval, if neither task nor file says it."""
 KNOWN = {"until", "do_sample", "max_gen_toks", *WARPERS}
 
 

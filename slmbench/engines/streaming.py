@@ -13,13 +13,12 @@ from typing import Any
 from attrs import define, frozen
 
 from slmbench.engines.encoder_decoder import NO_LIMIT, encoder_tokens
-from slmbench.engines.generation_config import end_ids, surprises_of
+from slmbench.engines.generation_config import DEFAULT_TOP_K, NEUTRAL, end_ids, surprises_of
 from slmbench.engines.sampling import WARPERS, Answer, SamplingSettings, is_over, next_tokens, stream_of
 from slmbench.errors import SlmbenchError
 from slmbench.models import LoadedModel, core_model
 from slmbench.values import Model, Tensor
 
-DEFAULT_TOP_K = 50
 _LENGTHS = ("n_positions", "max_position_embeddings", "n_ctx")
 _CUT = "\ufffd"
 """What a tokenizer writes for the first bytes of a character whose others are still to come."""
@@ -178,9 +177,10 @@ def _settings(core: Model, wish: Wish) -> SamplingSettings:
     """As evaluation draws: what the model's file says of drawing counts, but for the temperature."""
     if wish.temperature <= 0:
         return SamplingSettings()
-    said = {name: value for name, value in surprises_of(core.generation_config).items() if name in WARPERS}
+    said = {name: value for name, value in surprises_of(core.generation_config, drawn=True).items() if name in WARPERS}
     values = {"top_k": DEFAULT_TOP_K} | said | {"temperature": wish.temperature}
-    return SamplingSettings(True, tuple((name, float(values[name])) for name in WARPERS if name in values))
+    used = ((name, float(values[name])) for name in WARPERS if name in values)
+    return SamplingSettings(True, tuple((name, value) for name, value in used if value not in NEUTRAL.get(name, ())))
 
 
 def _text(answer: Answer, tokenizer: Any, shown: str) -> str:

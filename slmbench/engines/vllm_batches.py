@@ -153,7 +153,7 @@ class VLLMBatches:
         return [(text, of_prompt[tuple(prompt)].pop()) for prompt, text in zip(prompts, texts, strict=True)]
 
     def _wanted(self, request: WriteRequest) -> Wanted:
-        where, surprises = name_of(request.item), surprises_of(self.apart.generation_config)
+        where, surprises = name_of(request.item), surprises_of(self.apart.generation_config, drawn=True)
         wanted = wanted_by(where, request.kwargs, None, DEFAULT_TOKENS, surprises)
         if wanted.plain:
             raise UsageError(f"{where}: {wanted.plain}, which vLLM isn't asked for; take --engine hf")

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from slmbench.datasets import digest_rows
 from slmbench.engines.encoder_decoder import decoder_tokens, encoder_tokens
-from slmbench.engines.generation_config import surprises_of
+from slmbench.engines.generation_config import own_say
 from slmbench.errors import DataError, FileError
 from slmbench.evaluation._harness import Request, generation_kwargs, render_all
 from slmbench.evaluation._judge import sandbox_record
@@ -130,7 +130,7 @@ def prepare(
         engine_version=engine.version,
         batch_size=engine.rows,
         **more,
-        **_generation_config(loaded, task),
+        **_generation_config(loaded, task, generation),
     )
     record = identified.as_json()
     # Two models are compared on the same items, asked the same way, in any metric that both have (`metric_key`). Where
@@ -208,13 +208,15 @@ def _item(task: Task, example: Example) -> list[Any]:
     return [example.id, *asked, list(example.references), list(example.choices), example.gold, example.cluster]
 
 
-def _generation_config(loaded: LoadedModel, task: Task) -> JsonObject:
-    """What the model's own `generation_config.json` says of the next token, and whether it counts; {} if nothing."""
-    found = surprises_of(getattr(core_model(loaded.model), "generation_config", None))
-    if task.kind == "choice" or not found:
+def _generation_config(loaded: LoadedModel, task: Task, given: JsonObject) -> JsonObject:
+    """What the model's own `generation_config.json` says of the next token, and whether it counts; {} if nothing.
+
+    given: how texts are asked for.
+    """
+    if task.kind == "choice":
         return {}
-    counts = task.spec.generation.temperature > 0
-    return {"generation_config": {"counts": counts, **found}}
+    found = own_say(getattr(core_model(loaded.model), "generation_config", None), given)
+    return {"generation_config": found} if found else {}
 
 
 def _variant(loaded: LoadedModel) -> JsonObject:

@@ -13,6 +13,8 @@ import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.errors import UsageError
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
+from slmbench.evaluation._identity import prepare
+from slmbench.formats import load_format
 from slmbench.leaderboard import pool_of
 from slmbench.metrics.rouge import rouge_stemmed
 from slmbench.runs import read_item_scores, verify
@@ -58,6 +60,18 @@ def test_every_text_is_there_with_its_own_scores_and_those_of_its_item(run: Any)
             assert value == pytest.approx(sum(row["sample_scores"][name] for row in own) / SAMPLES, abs=1e-12)
         assert all(row["scores"] == own[0]["scores"] for row in own)
     assert any(row["sample_scores"] != row["scores"] for row in rows)
+
+
+def test_a_models_file_has_no_say_in_what_the_task_sets_itself(nano: Any, tmp_path: Path) -> None:
+    def told(**file: float) -> tuple[Any, list[str]]:
+        for name, value in file.items():
+            setattr(nano.model.generation_config, name, value)
+        made = prepare(nano, sampled(), load_format("plain"), EvaluationOptions(out=str(tmp_path), limit=1), None)
+        return made.record["generation_config"], [one for one in made.remarks if "generation_config" in one]
+
+    assert told(temperature=0.6, top_p=0.9) == ({"counts": False, "temperature": 0.6, "top_p": 0.9}, [])
+    said = "the model's generation_config.json has a say in the texts that are drawn (top_k)"
+    assert told(top_k=20) == ({"counts": True, "top_k": 20}, [said])
 
 
 def test_the_record_has_the_mean_over_items_and_verifies(run: Any) -> None:

@@ -164,7 +164,7 @@ class SharedPrefix:
     def _wanted(self, requests: Sequence[WriteRequest]) -> list[Wanted]:
         end, hflm = self.hflm.eot_token_id, self.hflm
         eos = None if end is None else hflm.tok_decode(end, skip_special_tokens=False)
-        surprises = surprises_of(self.core.generation_config)
+        surprises = surprises_of(self.core.generation_config, drawn=True)
         return [wanted_by(name_of(one.item), one.kwargs, eos, hflm.max_gen_toks, surprises) for one in requests]
 
     def _prompts(self, requests: Sequence[WriteRequest], wanted: Sequence[Wanted]) -> list[Array]:

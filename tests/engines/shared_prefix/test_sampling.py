@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slmbench.engines.generation_config import own_say
+
 DRAWN = {"do_sample": True, "temperature": 0.9, "max_gen_toks": 8, "until": []}
 SHOTS = "Question: What is 2 + 2? Answer: 4.\nQuestion: What is red? Answer: the red one.\n"
 PROMPTS = ["Note:", SHOTS + "Question:", SHOTS + "Note:", "Answer: the"]
@@ -118,6 +120,32 @@ def test_one_candidate_is_the_greedy_one(nano, drawn, ours, instances) -> None:
     assert drawn(nano.model, PROMPTS, {"top_p": 1e-6}) == greedy
     assert drawn(nano.model, PROMPTS, {"min_p": 1.0}) == greedy
     assert drawn(nano.model, PROMPTS, {"temperature": 1e-4}) == greedy
+
+
+@pytest.mark.parametrize(
+    ("file", "counting"),
+    [
+        ({"temperature": 0.6, "top_p": 0.9}, {}),
+        ({"top_k": 50, "min_p": 0.0}, {}),
+        ({"temperature": 0.6, "top_k": 2}, {"top_k": 2}),
+        ({"top_k": 0}, {"top_k": 0}),
+        ({"repetition_penalty": 4.0}, {"repetition_penalty": 4.0}),
+    ],
+)
+def test_a_models_file_is_said_to_count_just_if_it_changes_what_is_drawn(nano, drawn, file, counting) -> None:
+    given = DRAWN | {"top_p": 1.0}
+    usual = drawn(nano.model, four_of_each(), given)
+    for name, value in file.items():
+        setattr(nano.model.generation_config, name, value)
+    told = own_say(nano.model.generation_config, given)
+    assert {name: value for name, value in told.items() if name != "counts"} == (counting or told_of(file))
+    assert (drawn(nano.model, four_of_each(), given) != usual) == told.get("counts", False) == bool(counting)
+    assert own_say(nano.model.generation_config, {"do_sample": False}).get("counts", False) is False
+
+
+def told_of(file: dict[str, float]) -> dict[str, float]:
+    """What a record names though it doesn't count."""
+    return {name: value for name, value in file.items() if value}
 
 
 @pytest.fixture
