@@ -61,7 +61,13 @@ class MergeRecipe:
     def published(self) -> tuple[PublishedNumber, ...]:
         """The numbers that others gave for what it makes, and for what its train recipe does."""
         entries = [*self.spec.published, *(self.train.spec.published if self.train is not None else ())]
-        return published_numbers(entries, self.model)
+        makers = [] if self.train is None else [*self.train.makers, self.train]
+        merged = {
+            result_name(name, seed): (merge.method, tuple(self.inputs_of(name)))
+            for name, merge in self.spec.merges.items()
+            for seed in merge.seeds or (None,)
+        }
+        return published_numbers(entries, self.model, makers, merged)
 
     @property
     def _trained(self) -> Recipe:

@@ -7,12 +7,15 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, did_you_mean
+from slmbench.headers import own_headers
+from slmbench.makings import Maker, Making, making_of
 from slmbench.metrics import metric_names, own_scorer
 from slmbench.schema import LATENCY, OTHER, UNITS, Figure, PublishedSpec, TaskSpec, UnderSpec, parse
 from slmbench.values import JsonObject
@@ -25,6 +28,16 @@ Bounds = tuple[float, float] | None
 
 # Of the same texts, each of these is at most the one behind it.
 _AT_MOST = (("rouge2", "rouge1"), ("rougeL", "rouge1"), ("squad_em", "squad_f1"))
+# Names so like another one that they are hardly of something else, if all their digits are the same.
+_NEARLY = 0.85
+# Of those whose intervals need no bounds, what no mean can be outside of.
+_BOUNDS: dict[str, Bounds] = {
+    "bertscore": (-math.inf, 1.0),
+    "bits_per_byte": (0.0, math.inf),
+    "distinct_1": (0.0, 1.0),
+    "distinct_2": (0.0, 1.0),
+    "repeated_4grams": (0.0, 1.0),
+}
 _PASS_AT = re.compile(r"pass@([1-9][0-9]*)")
 # Numbers of fewer digits meet by chance.
 _TELLING_DIGITS = 3
@@ -39,7 +52,8 @@ class PublishedNumber:
     is. under: how it was made, as far as that is said. stderr, n: the standard error that is given with it, in that
     scale, and the items that it is of. found, found_source: what the publisher's files say instead, as
     people read it; '' if nothing is known. fault: why it can't be what it says, as somebody declared it. remarks: what
-    shows in the numbers themselves, as that the same digits stand for something else.
+    shows in the numbers themselves, as that the same digits stand for something else. making: how the recipe makes what
+    it is of; None of a model alone.
     """
 
     low: float
@@ -59,6 +73,7 @@ class PublishedNumber:
     found_source: str = ""
     fault: str = ""
     remarks: tuple[str, ...] = ()
+    making: Making | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
@@ -117,10 +132,17 @@ def published_problems(
     model an adapter may have any name.
     """
     known = catalog.files("tasks")
+    formats = {header.name for header in (*own_headers("format"), *catalog.headers("format"))} if entries else set()
     values: dict[str, dict[str, Bounds] | None] = {}
     problems = []
     for number, entry in enumerate(entries):
         at: Location = ("published", number)
+        if entry.model is not None and (meant := _misspelt(entry.model, own)) is not None:
+            said = f"no model {entry.model!r} here; did you mean {meant!r}? Another one is named in full, as owner/name"
+            problems.append(document.problem((*at, "model"), said))
+        if entry.under.format is not None and entry.under.format not in formats:
+            said = f"unknown format {entry.under.format!r}{did_you_mean(entry.under.format, formats)}"
+            problems.append(document.problem((*at, "under", "format"), said))
         ours = entry.model is None or entry.model in own
         if entry.adapter is not None and ours and entry.adapter not in adapters:
             said = f"no adapter {entry.adapter!r}{did_you_mean(entry.adapter, adapters)}"
@@ -152,10 +174,27 @@ def published_problems(
     return problems
 
 
-def published_numbers(entries: Iterable[PublishedSpec], model: str) -> tuple[PublishedNumber, ...]:
-    """The entries as values, with what shows in the numbers themselves. model: of those that name none."""
+def published_numbers(
+    entries: Iterable[PublishedSpec],
+    model: str,
+    makers: Sequence[Maker] = (),
+    merged: Mapping[str, tuple[str, tuple[str, ...]]] | None = None,
+) -> tuple[PublishedNumber, ...]:
+    """The entries as values, with what shows in the numbers themselves. model: of those that name none.
+
+    makers: what trains their adapters, each variant included. merged: name of a merge's result -> (method, inputs).
+    """
     made = []
+    known: dict[tuple[str, str, UnderSpec], Making] = {}
     for entry in entries:
+        making = None
+        if entry.adapter is not None and merged is not None and entry.adapter in merged:
+            making = Making(merged=frozenset({merged[entry.adapter]}))
+        elif entry.adapter is not None:
+            asked = (entry.adapter, entry.model or model, entry.under)
+            if asked not in known:
+                known[asked] = making_of(makers, *asked)
+            making = known[asked]
         low, high = _own_scale(entry.value, entry.unit)
         found = entry.in_files
         counted = f"{entry.counted}; in the files: {found.counted}" if found and found.counted else entry.counted
@@ -177,6 +216,7 @@ def published_numbers(entries: Iterable[PublishedSpec], model: str) -> tuple[Pub
                 found="" if found is None else _written(found.value, entry.unit),
                 found_source="" if found is None else found.source,
                 fault=entry.fault,
+                making=making,
             )
         )
     return tuple(evolve(one, remarks=tuple(_remarks(one, made))) for one in made)
@@ -192,6 +232,19 @@ def same_model(published: str, measured: str) -> bool:
     return published == measured or os.path.basename(os.path.normpath(published)) == measured
 
 
+def _misspelt(model: str, own: Collection[str]) -> str | None:
+    """The model of a recipe that is written almost so; None without one. Another size is another model."""
+    if model in own:
+        return None
+    ratios = {
+        one: SequenceMatcher(None, model.casefold(), one.casefold()).ratio()
+        for one in own
+        if re.findall(r"\d", one) == re.findall(r"\d", model)
+    }
+    nearest = max(ratios, key=lambda one: ratios[one], default=None)
+    return nearest if nearest is not None and ratios[nearest] >= _NEARLY else None
+
+
 def _values_of(path: str) -> dict[str, Bounds] | None:
     """A task's metric values and their bounds, as its file declares them; None if it isn't sound.
 
@@ -204,7 +257,9 @@ def _values_of(path: str) -> dict[str, Bounds] | None:
     found: dict[str, Bounds] = {}
     for name in spec.metrics:
         scorer = own_scorer(name)
-        found.update({name: None} if scorer is None else dict.fromkeys(scorer.values, scorer.range))
+        values = (name,) if scorer is None else scorer.values
+        range_there = None if scorer is None else scorer.range
+        found.update({value: range_there or _BOUNDS.get(re.split(r"[/ @(]", value)[0]) for value in values})
     if spec.primary is not None:
         found.setdefault(spec.primary, None)
     return found
@@ -215,8 +270,11 @@ def _out_of(bounds: Bounds, figure: Figure, entry: PublishedSpec) -> str | None:
     low, high = _own_scale(figure, entry.unit)
     if bounds is None or entry.fault or bounds[0] <= low <= high <= bounds[1]:
         return None
-    said = f"{entry.metric} is from {bounds[0]:g} to {bounds[1]:g}, got {_written(figure, entry.unit)}"
-    if entry.unit is None and bounds == (0.0, 1.0) and 1 < high <= 100 and low >= 0:
+    reach = f"from {bounds[0]:g} to {bounds[1]:g}"
+    if math.inf in bounds or -math.inf in bounds:
+        reach = f"at least {bounds[0]:g}" if bounds[1] == math.inf else f"at most {bounds[1]:g}"
+    said = f"{entry.metric} is {reach}, got {_written(figure, entry.unit)}"
+    if entry.unit is None and bounds[1] == 1 and 1 < high <= 100 and low >= 0:
         return f"{said}; if that is percent, say `unit: percent`"
     return f"{said}; if it was published so, say why it can't be in `fault`"
 
@@ -298,6 +356,21 @@ def _at_most(one: str, other: str) -> bool:
         return int(few[1]) < int(many[1])
     (one, _, kind), (other, _, its) = one.partition("/"), other.partition("/")
     return kind == its and (one, other) in _AT_MOST
+
+
+def with_owners(document: Document) -> Document:
+    """A recipe's document, its published numbers that name no model told to be of the file's own.
+
+    A variant has another.
+    """
+    told = document.data.get("published") if isinstance(document.data, dict) else None
+    if not isinstance(told, list) or not isinstance(document.data.get("model"), str):
+        return document
+    named = [
+        {**one, "model": document.data["model"]} if isinstance(one, dict) and one.get("model") is None else one
+        for one in told
+    ]
+    return Document(document.path, {**document.data, "published": named}, document.marks)
 
 
 def owners(spec_model: str, variants: Mapping[str, Mapping[str, object]]) -> set[str]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from pydantic import BaseModel
 
 from slmbench.catalog import Catalog
@@ -16,7 +16,7 @@ from slmbench.errors import DeclarationError, Problem, UsageError, did_you_mean
 from slmbench.headers import own_headers
 from slmbench.initial import files_sha256, initial_folder
 from slmbench.overrides import assign, assignments_of, locations, told_of_overrides, with_room
-from slmbench.published import PublishedNumber, owners, published_numbers, published_problems
+from slmbench.published import PublishedNumber, owners, published_numbers, published_problems, with_owners
 from slmbench.runs import canonical_sha256
 from slmbench.schema import EvaluationSpec, OptimSpec, RecipeSpec, RowsSpec, SuiteSpec, parse
 from slmbench.values import JsonObject
@@ -47,12 +47,16 @@ TWIN_SAMPLES = 10
 
 @frozen
 class Recipe:
-    """A validated recipe. variant: the one that was chosen, already applied."""
+    """A validated recipe. variant: the one that was chosen, already applied.
+
+    declared: what its file says, without a variant and with each, whatever else was set since; () if nobody read it.
+    """
 
     name: str
     path: str
     spec: RecipeSpec
     variant: str | None = None
+    declared: tuple[RecipeSpec, ...] = field(default=(), repr=False, eq=False)
 
     def spec_of(self, adapter: str) -> RecipeSpec:
         """The spec with what one adapter has of its own in `lora` and `optim`.
@@ -89,7 +93,13 @@ class Recipe:
     @property
     def published(self) -> tuple[PublishedNumber, ...]:
         """The numbers that others gave for what it makes."""
-        return published_numbers(self.spec.published, self.spec.model)
+        return published_numbers(self.spec.published, self.spec.model, self.makers)
+
+    @property
+    def makers(self) -> list[Recipe]:
+        """The recipe as its file says it, without a variant and with each: what trains, and no published numbers."""
+        alone: dict[str, Any] = {"published": [], "variants": {}, "sweep": {}}
+        return [evolve(self, spec=spec.model_copy(update=alone)) for spec in self.declared or (self.spec,)]
 
     def evaluation_tasks(self, catalog: Catalog) -> list[str]:
         """The names of the tasks that base and adapters are scored on."""
@@ -174,7 +184,7 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     Raises UsageError or DeclarationError, with all of the file's and the overrides' problems.
     """
     path, stem = find_recipe(name, catalog)
-    document = _with_owners(read_yaml(path))
+    document = with_owners(read_yaml(path))
     if kind_of(document) == "merge":
         raise UsageError(
             f"recipe {stem!r} is of kind merge: `slmbench merge {stem}` makes its merges, and `slmbench run {stem}` "
@@ -193,13 +203,14 @@ def load_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = (), *, v
     problems += [problem for problem in more if (problem.line, problem.column) not in told]
     if problems:
         raise DeclarationError(problems)
+    declared = (spec, *(changed for _, changed in variants.values()))
     if variant is not None:
         if variant not in variants:
             raise UsageError(f"recipe {stem!r} has no variant {variant!r}{did_you_mean(variant, variants)}")
         document, spec = variants[variant]
     if overrides:
         spec = _sound(_override(document, assignments_of(overrides, "--set"), "--set"), catalog)
-    return Recipe(stem, path, spec, variant)
+    return Recipe(stem, path, spec, variant, declared)
 
 
 def twin_cuts(evaluation: EvaluationSpec) -> JsonObject:
@@ -269,18 +280,6 @@ def dump_spec(spec: BaseModel, *, without: Collection[str] = ()) -> str:
     """A spec as YAML, with every default written out. without: keys at its top to leave out."""
     told = spec.model_dump(mode="json", exclude=set(without))
     return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110))
-
-
-def _with_owners(document: Document) -> Document:
-    """The document, its published numbers that name no model told to be of the file's own: a variant has another."""
-    told = document.data.get("published") if isinstance(document.data, dict) else None
-    if not isinstance(told, list) or not isinstance(document.data.get("model"), str):
-        return document
-    named = [
-        {**one, "model": document.data["model"]} if isinstance(one, dict) and one.get("model") is None else one
-        for one in told
-    ]
-    return Document(document.path, {**document.data, "published": named}, document.marks)
 
 
 def _sound(document: Document, catalog: Catalog | None) -> RecipeSpec:

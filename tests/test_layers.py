@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "adapters": 6,
     "task": 6,
     "runs": 4,
+    "makings": 5,
     "published": 6,
     "initial": 6,
     "recipe": 7,

@@ -10,6 +10,7 @@ import pytest
 from slmbench.catalog import default_catalog
 from slmbench.errors import DeclarationError
 from slmbench.merge_recipe import load_merge_recipe
+from slmbench.metrics import own_scorer
 from slmbench.published import PublishedNumber
 from slmbench.recipe import Recipe, load_recipe
 
@@ -26,6 +27,7 @@ variants:
 evaluation: {suite: nano}
 published:
 """
+BERT = own_scorer("bertscore").values[0]
 ENTRY = "value: 0.5, metric: rouge1, task: nano_note, adapter: notes, source: README, counted: by rouge_score"
 
 
@@ -83,12 +85,39 @@ def test_a_number_needs_its_source_and_how_it_was_counted(tmp_path) -> None:
         (ENTRY.replace("0.5", "[0.5, 0.4]"), "a range goes from a number to a larger one, got 0.5 and 0.4"),
         (ENTRY.replace("0.5", "about half"), "expected a number"),
         (ENTRY + ", under: {ranks: 4}", "unknown key 'ranks'; did you mean 'rank'?"),
+        (ENTRY.replace("README", '"  "'), "source: string should have at least 1 character"),
+        (ENTRY.replace("by rouge_score", '" "'), "counted: string should have at least 1 character"),
+        (ENTRY.replace("README", "a" * 2001), "source: string should have at most 2000 characters"),
+        (ENTRY + f", fault: {'a' * 2001}", "fault: string should have at most 2000 characters"),
+        (ENTRY.replace("0.5", "-3").replace("rouge1", "latency"), "a latency is longer than nothing, got -3"),
+        (
+            ENTRY.replace("rouge1", "latency") + ", in_files: {value: [-1, 2], source: a}",
+            "longer than nothing, got [-1",
+        ),
+        (ENTRY + ", under: {format: chatt}", "unknown format 'chatt'; did you mean 'chat'?"),
+        (ENTRY + ", under: {targets: atention}", "no layers are called 'atention'; did you mean 'attention'?"),
+        (ENTRY.replace("nano_note", "arc_easy").replace("rouge1", "bits_per_byte").replace("0.5", "-1"), "at least 0"),
+        (ENTRY.replace("nano_note", "aci_bench").replace("rouge1", BERT).replace("0.5", "87"), "unit: percent"),
+        (ENTRY + ", model: nanno", "no model 'nanno' here; did you mean 'nano'?"),
+        (ENTRY + ", model: smollm2-135n", "no model 'smollm2-135n' here; did you mean 'smollm2-135m'?"),
         (ENTRY.replace("rouge1", "accuracy"), "what slmbench doesn't measure is `metric: other`, with `called`"),
     ],
 )
 def test_what_an_entry_can_t_be_is_refused_with_a_way_out(tmp_path, entry, said) -> None:
     [(line, message)] = faults(tmp_path, entry)
     assert line == 12 and said in message
+
+
+def test_layers_are_listed_or_called_as_people_do_and_another_size_is_another_model(tmp_path) -> None:
+    listed, called, own = numbers(
+        tmp_path,
+        ENTRY + ", under: {targets: [v_proj, q_proj, o_proj, k_proj], format: plain}",
+        ENTRY + ", under: {targets: mlp}, model: smollm2-360m",
+        ENTRY + ", under: {targets: [q_proj, v_proj]}",
+    )
+    assert listed.under.targets == "attention" and called.under.targets == "mlp"
+    assert own.under.targets == "attention: q_proj, v_proj"
+    assert called.model == "smollm2-360m"
 
 
 def test_percent_ranges_and_seconds_are_turned_into_the_metric_s_own_scale(tmp_path) -> None:

@@ -11,6 +11,7 @@ from slmbench.catalog import default_catalog
 from slmbench.merge_recipe import load_merge_recipe
 from slmbench.models import resolve_model
 from slmbench.recipe import kind_of, load_recipe, suite_tasks
+from slmbench.schema import LATENCY, OTHER
 from slmbench.yamlfile import read_yaml
 
 
@@ -175,6 +176,28 @@ def test_published_numbers_of_bundled_recipes_say_which_commit_of_which_reposito
     for number in itertools.chain.from_iterable(having.values()):
         assert re.match(r"[A-Za-z0-9]+/[A-Za-z0-9-]+ at [0-9a-f]{7}, ", number.source), number
         assert number.counted
+
+
+def test_every_bundled_number_that_could_be_compared_says_in_which_format_it_was_asked() -> None:
+    catalog = default_catalog()
+    numbers = [one for name in of_kind("train") for one in load_recipe(name, catalog).published]
+    comparable = [one for one in numbers if one.metric not in (OTHER, LATENCY) and not one.fault]
+    asked = {(one.task, one.under.format) for one in comparable}
+    assert asked == {
+        ("human_eval", "chat"),
+        ("gsm8k", "plain"),
+        ("hellaswag", "plain"),
+        ("cnn_dailymail_sampled", "chat"),
+    }
+
+
+def test_adapters_of_bundled_numbers_are_those_that_their_recipe_trains_at_the_ranks_that_they_say() -> None:
+    recipe = load_recipe("task-adapters", default_catalog())
+    made = load_recipe("task-adapters", default_catalog(), variant="as-built").with_overrides(["lora.rank=64"])
+    found = [one for one in recipe.published if one.adapter == "math" and one.under.rank == 64]
+    assert found and all(one.making and made.digest_of("math") in one.making.digests for one in found)
+    others = [one for one in recipe.published if one.adapter and one not in found]
+    assert others and not any(one.making and made.digest_of("math") in one.making.digests for one in others)
 
 
 def test_known_faults_of_published_numbers_are_marked_and_show_in_the_numbers_themselves() -> None:

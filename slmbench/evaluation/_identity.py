@@ -41,6 +41,7 @@ from slmbench.runs import (
     evaluated_digits,
     read_merge,
     sandbox_told,
+    trained_as,
 )
 from slmbench.sandbox import Sandbox
 from slmbench.task import Task, limit_for
@@ -141,6 +142,7 @@ def prepare(
     own = record.get("generation_config", {})
     identity = evaluated_digits(record, beside, version=code()["version"], device=str(loaded.model.device))
     record["comparability_key"] = comparability_keys(record, [*beside, *sandbox_told(record["sandbox"])])[0]
+    record["model"] |= _made_on(loaded)  # Its weights identify a model: this is for people, and no part of an id.
     who = loaded.source.name + (f"+{adapter.name}" if adapter else "")
     run_id = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', who)}__{task.name}__{identity}"
     told = [*loaded.notices, *dated(style, loaded.tokenizer), *format_remarks(loaded, style)]
@@ -233,6 +235,19 @@ def _variant(loaded: LoadedModel) -> JsonObject:
     with contextlib.suppress(OSError, FileError):
         found["merge"] = read_merge(loaded.source.location).part()
     return found
+
+
+def _made_on(loaded: LoadedModel) -> JsonObject:
+    """What a whole model was trained or merged on, and by which recipe; {} if its folder doesn't say."""
+    with contextlib.suppress(OSError, FileError):
+        training = trained_as(loaded.source.location)
+        told = {
+            "base": training.base.name if training.base is not None and training.base.name else training.model,
+            "recipe_sha256": training.recipe_sha256,
+            "setting_sha256": training.setting_sha256,
+        }
+        return {key: value for key, value in told.items() if value is not None}
+    return {}
 
 
 def _check_room(loaded: LoadedModel, task: Task) -> None:

@@ -22,7 +22,9 @@ from slmbench.values import Estimate
 
 NOT_MEASURED = "not measured here"
 _TWINS = "-twin"
+_MERGED = "merged: "
 _OF_TASKS = ("shots", "format", "cot")
+_OF_MODELS = "quantization"
 
 
 def set_beside(
@@ -41,13 +43,13 @@ def _lines(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun], one: Publish
         return
     found = False
     for row in leaderboard.rows:
-        kind = _of_row(row, one)
-        if kind is None:
-            continue
         seen = set()
         for column in leaderboard.columns:
             cell = row.cells.get(column.key)
             if cell is None or column.task != one.task or cell.run_id not in runs:
+                continue
+            kind = _of_row(row, runs[cell.run_id], one)
+            if kind is None:
                 continue
             if one.metric == LATENCY:
                 if cell.run_id in seen:
@@ -65,11 +67,15 @@ def _lines(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun], one: Publish
         yield BesideLine(one, "", "", None, NOT_MEASURED, "", NOT_MEASURED)
 
 
-def _of_row(row: LeaderboardRow, one: PublishedNumber) -> str | None:
+def _of_row(row: LeaderboardRow, run: ScoredRun, one: PublishedNumber) -> str | None:
     """'' if a number is of this row, TWIN if it is of the model that this row has a twin of; None of any other one."""
     adapter, model = row.adapter, row.model
     if one.adapter is not None and adapter is None and model == one.adapter:  # A whole model, trained or merged.
-        return ""
+        base = run.record["model"].get("base")
+        # If its record doesn't say what it was made of, nothing else says that it is another one; it isn't compared.
+        if base is None or same_model(one.model, base):
+            return ""
+        return TWIN if base.endswith(_TWINS) and same_model(one.model, base.removesuffix(_TWINS)) else None
     if adapter != one.adapter:
         return None
     if same_model(one.model, model):
@@ -130,7 +136,64 @@ def _why_not(one: PublishedNumber, column: LeaderboardColumn, cell: LeaderboardC
     if TWIN in badges:  # Nothing of it is of that model.
         return f"ours is of a {TWIN}"
     reasons = [f"ours is of {', '.join(badges)}"] if badges else []
-    return "; ".join([*reasons, *_differing(one.conditions, column, run)])
+    conditions = one.conditions
+    of_adapters = {key: value for key, value in conditions.items() if key not in (*_OF_TASKS, _OF_MODELS)}
+    of_adapter = [*_differing(of_adapters, column, run)]
+    reasons += _differing({key: conditions[key] for key in _OF_TASKS if key in conditions}, column, run)
+    reasons += of_adapter
+    reasons += _held(one.under.quantization, run.quantization)
+    # A setting that is told to differ makes other digests by itself.
+    reasons += _made_otherwise(one, run, told=bool(of_adapter))
+    return "; ".join(reasons)
+
+
+def _held(wanted: str | None, ours: str | None) -> Iterator[str]:
+    """What is wrong with how a base is held; of `nf4`, whether its constants are packed too is left open."""
+    if wanted is None:
+        if ours is not None:
+            yield f"ours is held in {ours}"
+    elif ours is None:
+        yield f"held in {wanted} there, whole here"
+    elif wanted.casefold() not in (ours.casefold(), ours.partition("+")[0].casefold()):
+        yield f"held in {wanted} there, in {ours} here"
+
+
+def _made_otherwise(one: PublishedNumber, run: ScoredRun, *, told: bool) -> Iterator[str]:
+    """Why what was measured isn't what the recipe makes, though it is called so. told: how its settings differ is."""
+    making, adapter, model = one.making, adapter_of(run), run.record["model"]
+    if making is None:
+        return
+    if making.merged:
+        made = _merged(adapter, model)
+        if made is None:
+            yield "nothing says what ours was merged of"
+        elif not any(made[0] == method and set(made[1]) <= set(inputs) for method, inputs in making.merged):
+            yield f"ours is {made[0]} of {', '.join(made[1])}"
+        elif not adapter and model.get("base") is None:
+            yield "nothing says what ours was made of"
+        return
+    record = adapter or model
+    if {record.get("recipe_sha256"), record.get("setting_sha256")} & making.digests:
+        return
+    tasks = record.get("tasks") or []
+    if not making.tasks:
+        yield "the recipe trains no such adapter"
+    elif adapter and tasks and not any(set(tasks) == set(its) for its in making.tasks):
+        yield f"ours was trained on {', '.join(tasks)}"
+    elif record.get("recipe_sha256") is None:
+        yield "nothing says how ours was trained"
+    elif not told:
+        yield "ours was trained with other settings than the recipe's"
+
+
+def _merged(adapter: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """(method, names of inputs) of what was merged, by a run's record; None if it wasn't, or nothing says so."""
+    if not adapter:
+        merge = model.get("merge")
+        return None if merge is None else (merge["method"], list(merge["inputs"]))
+    told = adapter.get("method") or ""
+    method, _, inputs = told.removeprefix(_MERGED).partition(" of ")
+    return (method, inputs.split(", ")) if told.startswith(_MERGED) and inputs else None
 
 
 def _differing(asked: Mapping[str, Any], column: LeaderboardColumn, run: ScoredRun) -> Iterator[str]:

@@ -44,6 +44,9 @@ class ModelPart(Part):
     architecture: seq2seq of an encoder-decoder model; not there for a causal one
     encoder_tokens: how many tokens the encoder takes
     merge: what it was merged of; not there if it wasn't merged
+    base: the model that it was trained or merged on; not there if nothing says so, and in earlier records
+    recipe_sha256: of what the recipe says that all its weights were trained by; not there if they weren't
+    setting_sha256: of the same, its seed apart
     """
 
     name: Filled
@@ -58,6 +61,9 @@ class ModelPart(Part):
     architecture: AnyText | None = None
     encoder_tokens: Count | None = None
     merge: MergePart | None = None
+    base: AnyText | None = None
+    recipe_sha256: AnyText | None = None
+    setting_sha256: AnyText | None = None
 
 
 class AdapterPart(Part):

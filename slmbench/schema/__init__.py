@@ -27,7 +27,7 @@ from slmbench.schema._recipe import (
     SuiteSpec,
     ValidationSpec,
 )
-from slmbench.schema._targets import targets_label
+from slmbench.schema._targets import TARGETS_OF_LABELS, targets_label
 from slmbench.schema._task import (
     CodeSpec,
     CotMode,
@@ -43,6 +43,7 @@ from slmbench.schema._task import (
 __all__ = [
     "LATENCY",
     "OTHER",
+    "TARGETS_OF_LABELS",
     "UNITS",
     "AdapterSpec",
     "BlocksSpec",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from slmbench.errors import did_you_mean
 from slmbench.schema._base import Misfits, Name, Spec
+from slmbench.schema._targets import TARGET_LABELS, targets_label
 from slmbench.schema._task import CotMode
 
 OTHER = "other"
@@ -21,7 +23,23 @@ def _rising(ends: list[float | int]) -> list[float | int]:
     return ends
 
 
-Text = Annotated[str, Field(min_length=1)]
+def _label(targets: object) -> object:
+    """A list of modules as people call it; anything else as it is."""
+    if isinstance(targets, list) and targets and all(isinstance(one, str) and one.strip() for one in targets):
+        return targets_label([one.strip() for one in targets])
+    if not isinstance(targets, str) or targets.casefold() in map(str.casefold, TARGET_LABELS):
+        return targets
+    if not targets.strip() or ", " in targets or ": " in targets:  # As a list's own label is.
+        return targets
+    raise ValueError(
+        f"no layers are called {targets!r}{did_you_mean(targets, TARGET_LABELS)}; or list modules: [q_proj]"
+    )
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
+"""Text that may be left out."""
+Targets = Annotated[Text, BeforeValidator(_label, json_schema_input_type=str | list[str])]
 Figure = float | int | Annotated[list[float | int], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 """A number, or from where to where."""
 
@@ -31,14 +49,15 @@ class InFilesSpec(Spec):
 
     value: Figure
     source: Text
-    counted: str = ""
+    counted: Words = ""
 
 
 class UnderSpec(Spec):
     """How a published number was made, as far as what is measured here may be made otherwise.
 
     Only what has all of it is compared. shots, format, cot: how the task was asked. rank, alpha, lr, steps: of the
-    adapter; targets: which layers it is on, as attention, MLP, both or all-linear.
+    adapter; targets: which layers it is on, as attention, MLP, both, all-linear, or a list of modules. quantization:
+    how the base was held, as nf4, nf4+double or int8; left out: whole, and nothing held in fewer bits is compared.
     """
 
     shots: int | None = Field(default=None, ge=0)
@@ -48,7 +67,8 @@ class UnderSpec(Spec):
     alpha: float | None = Field(default=None, gt=0)
     lr: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
-    targets: Text | None = None
+    targets: Targets | None = None
+    quantization: Text | None = None
 
 
 class PublishedSpec(Spec):
@@ -67,7 +87,7 @@ class PublishedSpec(Spec):
     value: Figure
     unit: Literal["percent", "seconds", "milliseconds"] | None = None
     metric: Text
-    called: str = ""
+    called: Words = ""
     task: Name
     model: Text | None = None
     adapter: Text | None = None
@@ -77,7 +97,7 @@ class PublishedSpec(Spec):
     stderr: float | None = Field(default=None, gt=0)
     n: int | None = Field(default=None, ge=2)
     in_files: InFilesSpec | None = None
-    fault: str = ""
+    fault: Words = ""
 
     @model_validator(mode="after")
     def _says_what_it_is(self) -> PublishedSpec:
@@ -87,6 +107,14 @@ class PublishedSpec(Spec):
             raise Misfits([(("stderr",), "a standard error needs `n`, the number of items that it is of")])
         if self.metric == LATENCY and self.unit == "percent":
             raise Misfits([(("unit",), "a latency is in seconds or milliseconds, not in percent")])
+        if self.metric == LATENCY:
+            told = [
+                (("value",), self.value),
+                *([(("in_files", "value"), self.in_files.value)] if self.in_files else []),
+            ]
+            early = [(at, found) for at, found in told if (min(found) if isinstance(found, list) else found) <= 0]
+            if early:
+                raise Misfits([(at, f"a latency is longer than nothing, got {found}") for at, found in early])
         if self.metric not in (OTHER, LATENCY) and self.unit in ("seconds", "milliseconds"):
             raise Misfits([(("unit",), f"{self.unit} go with `metric: latency` or `other`, not with {self.metric!r}")])
         return self

@@ -22,6 +22,18 @@ _MLP = (
 )
 
 
+_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj"]
+_FORWARD = ["gate_proj", "up_proj", "down_proj"]
+TARGETS_OF_LABELS: dict[str, list[str] | str] = {
+    "attention": _PROJECTIONS,
+    "mlp": _FORWARD,
+    "both": [*_PROJECTIONS, *_FORWARD],
+    "all-linear": "all-linear",
+}
+"""label in small letters -> the layers that it stands for in most families."""
+TARGET_LABELS = ("attention", "MLP", "both", "all-linear")
+
+
 def targets_label(targets: Sequence[str] | str | None) -> str:
     """`attention`, `MLP` or `both` of all projections of either kind, by the names of families that are known.
 

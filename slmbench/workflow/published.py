@@ -18,8 +18,8 @@ from slmbench.leaderboard import (
     read_runs,
     set_beside,
 )
-from slmbench.published import PublishedNumber
-from slmbench.recipe import load_recipe
+from slmbench.published import PublishedNumber, same_model
+from slmbench.recipe import Recipe, load_recipe
 from slmbench.visible import visible
 from slmbench.yamlfile import read_yaml
 
@@ -47,7 +47,8 @@ def published_beside(
 def published_of(runs: Sequence[ScoredRun], catalog: Catalog) -> tuple[PublishedNumber, ...]:
     """The published numbers of the registry's recipes that the runs' adapters were trained by.
 
-    Of a recipe that isn't sound nothing: it says so where it is asked for.
+    Somebody's own recipe may have the name of one: the adapter has to be one of that recipe's, on one of its models and
+    its tasks. Of a recipe that isn't sound nothing: it says so where it is asked for.
     """
     files = catalog.files("recipes")
     names = {str((run.record.get("adapter") or {}).get("recipe")) for run in runs}
@@ -56,5 +57,18 @@ def published_of(runs: Sequence[ScoredRun], catalog: Catalog) -> tuple[Published
         with suppress(SlmbenchError, OSError):
             declared = read_yaml(files[name]).data
             if isinstance(declared, dict) and declared.get("published"):
-                found += load_recipe(name, catalog).published
+                recipe = load_recipe(name, catalog)
+                if any(_is_of(run, recipe) for run in runs):
+                    found += recipe.published
     return tuple(found)
+
+
+def _is_of(run: ScoredRun, recipe: Recipe) -> bool:
+    """Whether a run's adapter may be one that a recipe, or a variant, or a twin of either makes, whatever was set."""
+    adapter = run.record.get("adapter") or {}
+    model = run.model.removesuffix("-twin")
+    made = [maker.spec for maker in recipe.makers]
+    if adapter.get("recipe") != recipe.name or not any(same_model(spec.model, model) for spec in made):
+        return False
+    declared = [set(spec.adapters[run.adapter].tasks) for spec in made if run.adapter in spec.adapters]
+    return set(adapter.get("tasks") or ()) in declared

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 
 import jsonschema
+import pytest
 from attrs import evolve
 
+from slmbench.catalog import default_catalog
 from slmbench.cli.schema import json_schema
 from slmbench.leaderboard import beside_text, build_leaderboard, load_runs, render_text, set_beside
 from slmbench.leaderboard.writers import render_markdown
+from slmbench.makings import Making
 from slmbench.published import published_numbers
+from slmbench.recipe import load_recipe
 from slmbench.schema import PublishedSpec
 
+RECIPE = "e" * 64
+MADE = Making(frozenset({RECIPE}), frozenset({("nano_note",)}))
 GOOD, BAD = [1] * 90 + [0] * 10, [0] * 100
 ENTRY = {
     "value": 0.9,
@@ -24,12 +30,29 @@ ENTRY = {
 }
 
 
-def beside(path, *entries):
-    """The leaderboard of a store, with entries beside it that differ from ENTRY."""
+@pytest.fixture
+def write_run(write_run):
+    """The runs of a store, their adapters by a recipe unless a test says otherwise."""
+
+    def write(run_id, scores, **options):
+        trained = {"adapter.recipe_sha256": RECIPE} if options.get("adapter") else {}
+        changes = trained | options.pop("changes", {})
+        return write_run(run_id, scores, **options, changes=changes)
+
+    return write
+
+
+def beside(path, *entries, making=MADE):
+    """The leaderboard of a store, with entries beside it that differ from ENTRY. making: how the recipe makes all."""
     runs, _ = load_runs(path)
     board = build_leaderboard(runs)
-    numbers = published_numbers([PublishedSpec.model_validate({**ENTRY, **entry}) for entry in entries], "nano")
+    found = published_numbers([PublishedSpec.model_validate({**ENTRY, **entry}) for entry in entries], "nano")
+    numbers = [evolve(one, making=making if one.adapter is not None else None) for one in found]
     return evolve(board, published=set_beside(board, {run.run_id: run for run in runs}, numbers))
+
+
+SOUP = {"method": "soup", "inputs": ["a", "b"]}
+OF_TWO = Making(merged=frozenset({("soup", ("a", "b"))}))
 
 
 def test_a_number_is_beside_its_own_row_and_told_where_it_is_against_the_interval(write_run, tmp_path) -> None:
@@ -100,9 +123,102 @@ def test_seconds_are_those_of_runs_one_item_after_another_and_not_judged(write_r
 
 
 def test_a_whole_model_that_was_merged_or_trained_is_matched_by_its_own_name(write_run, tmp_path) -> None:
-    write_run("merged", GOOD, model="soup")
-    [line] = beside(tmp_path, {"adapter": "soup"}).published
+    write_run("merged", GOOD, model="soup", changes={"model.base": "nano", "model.merge": SOUP})
+    write_run("trained", GOOD, model="whole", changes={"model.base": "nano", "model.recipe_sha256": RECIPE})
+    [line] = beside(tmp_path, {"adapter": "soup"}, making=OF_TWO).published
     assert (line.row, line.verdict) == ("soup", "in our interval")
+    [line] = beside(tmp_path, {"adapter": "whole"}).published
+    assert (line.row, line.verdict) == ("whole", "in our interval")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model.base": "big", "model.merge": SOUP}, ""),
+        ({"model.base": "nano-twin", "model.merge": SOUP}, "not compared: ours is of a twin"),
+        ({"model.base": "nano"}, "not compared: nothing says what ours was merged of"),
+        ({"model.merge": SOUP}, "not compared: nothing says what ours was made of"),
+        ({"model.base": "nano", "model.merge": {"method": "ties", "inputs": ["a"]}}, "not compared: ours is ties of a"),
+    ],
+)
+def test_a_whole_model_that_is_only_called_so_is_not_compared(write_run, tmp_path, changes, told) -> None:
+    write_run("merged", GOOD, model="soup", changes=changes)
+    [line] = beside(tmp_path, {"adapter": "soup"}, making=OF_TWO).published
+    assert (line.told, line.row) == (told, "soup" if told else "")
+
+
+def test_a_merged_adapter_is_matched_by_what_it_was_merged_of(write_run, tmp_path) -> None:
+    for name, method in (("soup", "merged: soup of a, b"), ("broth", "merged: ties of a, c")):
+        changes = {"adapter.method": method, "adapter.recipe": None, "adapter.recipe_sha256": None}
+        write_run(name, GOOD, adapter=name, changes=changes)
+    lines = beside(tmp_path, {"adapter": "soup"}, {"adapter": "broth"}, making=OF_TWO).published
+    assert [line.told for line in lines] == ["in our interval", "not compared: ours is ties of a, c"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adapter.tasks": ["nano_choice"]}, "ours was trained on nano_choice"),
+        ({}, "ours was trained with other settings than the recipe's"),
+        ({"adapter.recipe_sha256": None}, "nothing says how ours was trained"),
+        ({"adapter.setting_sha256": RECIPE}, None),  # Another seed.
+    ],
+)
+def test_an_adapter_of_that_name_that_the_recipe_does_not_make_is_not_compared(
+    write_run, tmp_path, changes, told
+) -> None:
+    write_run("tuned", GOOD, adapter="note", changes={"adapter.recipe_sha256": "f" * 64, **changes})
+    [line] = beside(tmp_path, {}).published
+    assert line.told == ("in our interval" if told is None else f"not compared: {told}")
+    [line] = beside(tmp_path, {}, making=Making()).published
+    assert line.told == "not compared: the recipe trains no such adapter"
+
+
+def test_a_recipe_s_own_adapters_are_those_of_its_file_and_of_sweeps_over_what_the_number_says(
+    write_run, tmp_path
+) -> None:
+    path = tmp_path / "pub.yaml"
+    entries = [
+        {**ENTRY, "metric": "rouge1", "under": under} for under in ({}, {"rank": 128, "alpha": 16}, {"steps": 7})
+    ]
+    adapters = "adapters: {note: {tasks: [nano_note]}}\noptim: {steps: 200}\nevaluation: {suite: nano}"
+    path.write_text(f"summary: s\nmodel: nano\n{adapters}\npublished: {json.dumps(entries)}\n")
+    recipe = load_recipe(str(path), default_catalog(), ["optim.steps=1"])
+    swept = ([], ["lora.rank=128", "lora.alpha=16", "seed=3"], ["optim.steps=7"], ["optim.steps=1"])
+    settings = ({"alpha": "8"}, {"alpha": "16"}, {"steps": "7"}, {})
+    told = []
+    for number, (overrides, own) in enumerate(zip(swept, settings, strict=True)):
+        made = load_recipe(str(path), default_catalog(), overrides)
+        digests = {"recipe_sha256": made.digest_of("note"), "setting_sha256": made.digest_of("note", seed=False)}
+        facts = {**digests, "rank": made.spec.lora.rank, "settings": own}
+        out = tmp_path / str(number)
+        write_run(
+            "run", {"rouge1": GOOD}, adapter="note", out=out, changes={f"adapter.{key}": facts[key] for key in facts}
+        )
+        runs, _ = load_runs(out)
+        lines = set_beside(build_leaderboard(runs), {run.run_id: run for run in runs}, recipe.published)
+        told.append([bool(line.verdict) for line in lines])
+    assert told == [[True, False, False], [False, True, False], [False, False, True], [False] * 3]
+
+
+def test_what_is_held_in_fewer_bits_is_compared_with_what_was_held_so_alone(write_run, tmp_path) -> None:
+    write_run("packed", GOOD, adapter="note", changes={"model.quantization": "nf4+double"})
+    write_run("whole", GOOD, adapter="whole")
+    lines = beside(
+        tmp_path,
+        {},
+        {"under": {"quantization": "nf4"}},
+        {"under": {"quantization": "nf4+double"}},
+        {"under": {"quantization": "int8"}},
+        {"adapter": "whole", "under": {"quantization": "nf4"}},
+    ).published
+    assert [line.told for line in lines] == [
+        "not compared: ours is held in nf4+double",
+        "in our interval",
+        "in our interval",
+        "not compared: held in int8 there, in nf4+double here",
+        "not compared: held in nf4 there, whole here",
+    ]
 
 
 def test_each_way_that_a_task_was_asked_in_has_its_own_line(write_run, tmp_path) -> None:

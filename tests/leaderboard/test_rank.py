@@ -16,6 +16,8 @@ from slmbench.tokens import token_costs
 from slmbench.workflow.rank import rank
 from slmbench.yamlfile import read_yaml
 
+MULTITASK = ["ropes", "web_search_summarization", "gsm8k"]
+
 
 def read(path):
     return json.loads((path / "leaderboard.json").read_text())
@@ -31,8 +33,21 @@ def test_a_call_for_one_task_shows_that_task_and_leaves_the_page_of_all(write_ru
     assert [column["task"] for column in read(tmp_path / "page")["columns"]] == ["nano_code", "nano_note"]
 
 
+@pytest.mark.parametrize(
+    ("model", "tasks"), [("nano", MULTITASK), ("phi-3.5-mini-instruct", ["ropes"])], ids=["model", "tasks"]
+)
+def test_somebody_s_own_recipe_of_a_registry_s_name_has_none_of_its_published_numbers(
+    write_run, tmp_path, model, tasks
+) -> None:
+    by_recipe = {"adapter.recipe": "phi35-multitask", "adapter.tasks": tasks}
+    write_run("tuned", [0.0, 1.0], task="ropes", model=model, adapter="multitask", changes=by_recipe)
+    place = str(tmp_path / "page")
+    board, _, _ = rank([str(tmp_path)], place, default_catalog(), suite=None, tasks=None)
+    assert board.published == ()
+
+
 def test_published_numbers_of_a_registry_s_recipe_follow_its_adapters_to_any_leaderboard(write_run, tmp_path) -> None:
-    by_recipe = {"adapter.recipe": "phi35-multitask", "format": "chat"}
+    by_recipe = {"adapter.recipe": "phi35-multitask", "format": "chat", "adapter.tasks": MULTITASK}
     write_run(
         "tuned", [0.0, 1.0] * 20, task="ropes", model="phi-3.5-mini-instruct", adapter="multitask", changes=by_recipe
     )
