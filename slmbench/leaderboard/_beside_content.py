@@ -123,6 +123,19 @@ class EconomyContent(Part):
     rows: Count
 
 
+class PartlyContent(Part):
+    """What a line over tasks has no value of, as some of them lack it.
+
+    measure: latency, rouge_l, bertscore, answer_tokens, economy or memory
+    tasks: that have it
+    of: tasks that would have to
+    """
+
+    measure: AnyText
+    tasks: Count
+    of: Count
+
+
 class MeasureContent(Part):
     """What a row is and takes in one format on one task, or over its tasks.
 
@@ -143,7 +156,9 @@ class MeasureContent(Part):
     adapter_bytes: of the adapter's file; null of a model alone
     badges: what limits the scores
     tasks: that a line over all tasks is of
-    scored: those of them that have ROUGE-L
+    tasks_of: tasks that the table has
+    scored: of its own tasks, those that have ROUGE-L
+    partly: over tasks, what some of them lack and so has no value
     """
 
     row: AnyText
@@ -163,7 +178,9 @@ class MeasureContent(Part):
     adapter_bytes: Amount | None
     badges: list[AnyText]
     tasks: Count
+    tasks_of: Count
     scored: Count
+    partly: list[PartlyContent]
 
 
 def estimate_content(made: Estimate) -> dict[str, Any]:
@@ -213,5 +230,7 @@ def measure_content(line: MeasureLine) -> JsonObject:
         "adapter_bytes": line.adapter_bytes,
         "badges": list(line.badges),
         "tasks": line.tasks,
+        "tasks_of": line.tasks_of,
         "scored": line.scored,
+        "partly": [asdict(one) for one in line.partly],
     }

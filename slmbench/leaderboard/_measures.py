@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from slmbench.errors import FileError
 from slmbench.leaderboard._records import ScoredRun
@@ -16,11 +17,13 @@ from slmbench.leaderboard.table import (
     LeaderboardColumn,
     LeaderboardRow,
     MeasureLine,
+    PartlyMeasured,
     Waiting,
 )
 from slmbench.statistics.aggregate import aggregate_estimate
 from slmbench.values import Estimate
 
+_T = TypeVar("_T")
 ROUGE = "rougeL"
 BERT = "bertscore"
 _Z = 1.959963984540054
@@ -42,16 +45,19 @@ def measures_of(
     if not tasks:
         return ()
     by_id = {run.run_id: run for run in runs}
-    made: list[MeasureLine] = []
+    blocks: list[list[MeasureLine]] = []
     for row in leaderboard.rows:
         by_format: dict[str, list[MeasureLine]] = {}
         for condition, columns in _conditions(leaderboard, row, tasks):
             line = _line(row, condition, columns, by_id, runs, economies)
             if line is not None:
                 by_format.setdefault(line.format, []).append(line)
-        for lines in by_format.values():
-            several = len({line.task for line in lines}) > 1
-            made += [*([_over_tasks(lines)] if several else []), *lines]
+        blocks += by_format.values()
+    whole = _tasks_of([line for lines in blocks for line in lines])
+    made: list[MeasureLine] = []
+    for lines in blocks:
+        several = len({line.task for line in lines}) > 1
+        made += [*([_over_tasks(lines, whole)] if several else []), *lines]
     return tuple(made)
 
 
@@ -150,31 +156,62 @@ def waiting_of(taken: Sequence[float]) -> Waiting:
     return Waiting(median, low, high, sum(taken) / n, n)
 
 
-def _over_tasks(lines: Sequence[MeasureLine]) -> MeasureLine:
-    """Means in which each task counts the same, of the tasks that have the measure; the largest of memories."""
-    first = lines[0]
-    waits = [line.waiting for line in lines if line.waiting is not None]
-    economies = [line.economy for line in lines if line.economy is not None]
-    tokens = [line.answer_tokens for line in lines if line.answer_tokens is not None]
-    memory = [line.memory_bytes for line in lines if line.memory_bytes is not None]
+def _tasks_of(every: Sequence[MeasureLine]) -> dict[str, set[str]]:
+    """measure -> the tasks of the table that a mean of it has to be of; '' -> all of them.
+
+    All, but for what is of some kinds of tasks alone, as scores are: those on which some row has it.
+    """
+    tasks = {line.task for line in every}
+    scored = {line.task for line in every if line.rouge is not None}
+    bert = scored | {line.task for line in every if line.bert is not None}
+    written = {line.task for line in every if line.answer_tokens is not None}
+    of_all = dict.fromkeys(("", "latency", "economy", "memory"), tasks)
+    return of_all | {"rouge_l": scored, "bertscore": bert, "answer_tokens": written}
+
+
+def _over_tasks(lines: Sequence[MeasureLine], whole: Mapping[str, set[str]]) -> MeasureLine:
+    """Means in which each task counts the same, and the largest of memories, of what all tasks of `whole` have.
+
+    whole: measure -> tasks. Of other tasks, two rows' numbers could not be compared.
+    """
+    first, tasks = lines[0], {line.task for line in lines}
+    memory_of = next((line.memory_of for line in lines if line.memory_of), "")
+    partly: list[PartlyMeasured] = []
+
+    def of_all(measure: str, values: Sequence[_T | None]) -> list[_T]:
+        there = tasks - {line.task for line, value in zip(lines, values, strict=True) if value is None}
+        if whole[measure] <= there:
+            return [value for value in values if value is not None]
+        if there:
+            partly.append(PartlyMeasured(measure, len(there), len(whole[measure])))
+        return []
+
+    waits = of_all("latency", [line.waiting for line in lines])
+    rouge = of_all("rouge_l", [line.rouge for line in lines])
+    bert = of_all("bertscore", [line.bert for line in lines])
+    tokens = of_all("answer_tokens", [line.answer_tokens for line in lines])
+    economies = of_all("economy", [line.economy for line in lines])
+    memory = of_all("memory", [line.memory_bytes if line.memory_of == memory_of else None for line in lines])
     return MeasureLine(
         row=first.row,
         format=first.format,
         task="",
         condition="",
         waiting=_mean_waiting(waits) if waits else None,
-        rouge=_mean_score([line.rouge for line in lines if line.rouge is not None]),
-        bert=_mean_score([line.bert for line in lines if line.bert is not None]),
+        rouge=_mean_score(rouge),
+        bert=_mean_score(bert),
         other=None,
         answer_tokens=_mean(tokens) if tokens else None,
         economy=_mean_economy(economies) if economies else None,
         why_no_economy=next((line.why_no_economy for line in lines if line.why_no_economy), ""),
         memory_bytes=max(memory) if memory else None,
-        memory_of=next((line.memory_of for line in lines if line.memory_of), ""),
+        memory_of=memory_of if memory else "",
         adapter_bytes=first.adapter_bytes,
         badges=tuple(dict.fromkeys(badge for line in lines for badge in line.badges)),
-        tasks=len({line.task for line in lines}),
+        tasks=len(tasks),
         scored=len({line.task for line in lines if line.rouge is not None}),
+        tasks_of=len(whole[""]),
+        partly=tuple(partly),
     )
 
 

@@ -29,7 +29,8 @@ ABOUT = (
     "Latency: the median of items one after another, each alone, with its 95% interval of 6 items or more, and "
     "the mean. Tokens a record: prompt and answer in this format, without worked examples, in the model's own "
     "tokenizer, of the task's first 20 rows at most; beside it how much more or less that is than the same as compact "
-    "JSON and as plain text. Over all tasks each counts the same; memory is the largest."
+    "JSON and as plain text. Over all tasks each counts the same; memory is the "
+    "largest. What some of the tasks lack has no number over all of them, but says of how many tasks it is."
 )
 # The columns that each block of a terminal's table repeats.
 _KEPT = 2
@@ -129,21 +130,22 @@ def _whose(line: MeasureLine) -> str:
 
 def _task(line: MeasureLine) -> str:
     if not line.task:
-        return f"all {line.tasks} tasks"
+        return f"all {line.tasks} tasks" if line.tasks == line.tasks_of else f"{line.tasks} of {line.tasks_of} tasks"
     return f"{line.task} ({line.condition})" if line.condition and line.condition != line.format else line.task
 
 
 def _texts(line: MeasureLine) -> tuple[str, ...]:
-    economy = line.economy
+    economy, partly = line.economy, {one.measure: f"{one.tasks} of {one.of} tasks" for one in line.partly}
+    without = {name: partly.get(name, NOTHING) for name in ("answer_tokens", "economy", "memory")}
     return (
-        _wait(line.waiting),
-        _score(line.rouge) if line.other is None else f"{_score(line.other[1])} ({line.other[0]})",
-        _score(line.bert),
-        NOTHING if line.answer_tokens is None else f"{line.answer_tokens:.1f}",
-        NOTHING if economy is None else f"{economy.tokens:.1f}",
-        NOTHING if economy is None else _signed(economy.against_json),
-        NOTHING if economy is None else _signed(economy.against_plain),
-        NOTHING if line.memory_bytes is None else f"{size(line.memory_bytes)} ({line.memory_of})",
+        partly.get("latency") or _wait(line.waiting),
+        partly.get("rouge_l") or (_score(line.rouge) if line.other is None else _named_score(*line.other)),
+        partly.get("bertscore") or _score(line.bert),
+        without["answer_tokens"] if line.answer_tokens is None else f"{line.answer_tokens:.1f}",
+        without["economy"] if economy is None else f"{economy.tokens:.1f}",
+        without["economy"] if economy is None else _signed(economy.against_json),
+        without["economy"] if economy is None else _signed(economy.against_plain),
+        without["memory"] if line.memory_bytes is None else f"{size(line.memory_bytes)} ({line.memory_of})",
         NOTHING if line.adapter_bytes is None else size(line.adapter_bytes),
     )
 
@@ -162,6 +164,10 @@ def _wait(made: Waiting | None) -> str:
 
 def _score(made: Estimate | None) -> str:
     return NOTHING if made is None else number(made.value) + interval(made.ci_low, made.ci_high, made.method)
+
+
+def _named_score(metric: str, made: Estimate) -> str:
+    return f"{_score(made)} ({metric})"
 
 
 def _signed(share: float) -> str:

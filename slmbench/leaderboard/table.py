@@ -250,6 +250,18 @@ class Economy:
 
 
 @frozen
+class PartlyMeasured:
+    """A measure that a line over tasks has no value of, as some of the tasks lack it: how many have it, of how many.
+
+    measure: as leaderboard.json calls it.
+    """
+
+    measure: str
+    tasks: int
+    of: int
+
+
+@frozen
 class MeasureLine:
     """What a row is and takes in one format on one task, or over its tasks.
 
@@ -257,6 +269,7 @@ class MeasureLine:
     runs one item after another alone. rouge, bert: ROUGE-L and BERTScore F1. other: (metric, score) of a task without
     ROUGE-L. answer_tokens: mean of an answer. why_no_economy: '' if it wasn't asked for. memory_of: GPU or process.
     adapter_bytes: None of a model alone. tasks, scored: how many a line over tasks is of, and how many have a ROUGE-L.
+    tasks_of: how many the table has. partly: over tasks, what has no value as it is of some of them alone.
     """
 
     row: str
@@ -276,6 +289,8 @@ class MeasureLine:
     badges: tuple[str, ...] = ()
     tasks: int = 1
     scored: int = 1
+    tasks_of: int = 1
+    partly: tuple[PartlyMeasured, ...] = ()
 
 
 @frozen

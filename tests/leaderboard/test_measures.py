@@ -11,7 +11,7 @@ from attrs import evolve
 from slmbench.cli.schema import json_schema
 from slmbench.leaderboard import Economy, build_leaderboard, load_runs, measures_of, render_text
 from slmbench.leaderboard._measures import waiting_of
-from slmbench.leaderboard._measures_forms import measure_texts
+from slmbench.leaderboard._measures_forms import measure_texts, measure_views
 from slmbench.leaderboard.writers import render_markdown
 
 TASKS = ["notes", "codes"]
@@ -54,7 +54,39 @@ def test_each_measure_is_that_of_its_own_runs_and_what_is_not_known_is_blank(mea
     assert (codes.economy, codes.why_no_economy) == (None, "no rows")
     assert lines["nano", "notes"].adapter_bytes is None and lines["nano", "notes"].waiting is None
     over = lines["nano + note", ""]
-    assert over.rouge.value == pytest.approx(0.4) and over.scored == 1 and over.economy.tokens == 90
+    assert over.rouge.value == pytest.approx(0.4) and over.scored == 1 and over.bert.value == pytest.approx(0.8)
+
+
+def test_over_all_tasks_a_number_is_of_all_of_them_or_the_cell_says_of_how_many(measured) -> None:
+    over = next(line for line in measured.measures if (line.row, line.task) == ("nano + note", ""))
+    assert (over.waiting, over.economy) == (None, None) and over.answer_tokens == 9 and over.memory_of == "process"
+    assert [(one.measure, one.tasks, one.of) for one in over.partly] == [("latency", 1, 2), ("economy", 1, 2)]
+    content = next(line for line in measured.as_json()["measures"] if line["row"] == "nano + note")
+    assert content["latency"] is content["economy"] is None
+    assert content["partly"][0] == {"measure": "latency", "tasks": 1, "of": 2}
+    page = [one for one in measure_views(measured.measures)["rows"] if one["over"] and "note" in one["whose"]]
+    assert [[(at, text) for at, text in enumerate(one["texts"]) if "of" in text] for one in page] == [
+        [(at, "1 of 2 tasks") for at in (0, 4, 5, 6)]
+    ]
+    for form in (render_text(measured, 400, color=False), render_markdown(measured)):
+        [line] = [one for one in form.splitlines() if "nano + note" in one and "all 2 tasks" in one]
+        assert line.count("1 of 2 tasks") == 4 and " ms" not in line
+
+
+def test_a_row_that_lacks_a_task_or_a_score_that_others_have_says_so(write_run, tmp_path) -> None:
+    for task in ("notes", "letters", "codes"):
+        write_run(f"base-{task}", SCORES if task == "notes" else [0.0, 1.0, 1.0], task=task)
+    write_run("tuned-notes", {"rougeL": SCORES["rougeL"]}, task="notes", adapter="note")
+    write_run("tuned-letters", [0.0, 1.0, 1.0], task="letters", adapter="note")
+    runs, _ = load_runs(tmp_path)
+    board = build_leaderboard(runs)
+    lines = {line.row: line for line in measures_of(board, runs, [*TASKS, "letters"], {}) if not line.task}
+    told = {row: (task, texts) for row, line in lines.items() for _, task, texts in measure_texts([line])}
+    (task, texts), (all_tasks, whole) = told["nano + note"], told["nano"]
+    assert (all_tasks, task) == ("all 3 tasks", "2 of 3 tasks")
+    assert whole[1] == texts[1] and whole[1].startswith("0.4"), "ROUGE-L is of the one task that has it, in both"
+    assert whole[2].startswith("0.8") and texts[2] == "\u2013"
+    assert (texts[3], texts[7]) == ("2 of 3 tasks", "2 of 3 tasks") and whole[3] == "9.0"
 
 
 def test_a_median_has_an_interval_of_order_statistics_from_six_items_on() -> None:
