@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import DeclarationError, Problem, SlmbenchError, UsageError, did_you_mean
@@ -33,12 +33,16 @@ class Candidate:
 
 @frozen
 class MergeRecipe:
-    """A validated merge recipe. train: the recipe whose adapters go in, with its overrides; None without one."""
+    """A validated merge recipe. train: the recipe whose adapters go in, with its overrides; None without one.
+
+    declared: the recipe as its file says it, if something was set since.
+    """
 
     name: str
     path: str
     spec: MergeRecipeSpec
     train: Recipe | None = None
+    declared: MergeRecipe | None = field(default=None, repr=False, eq=False)
 
     @property
     def model(self) -> str:
@@ -61,10 +65,11 @@ class MergeRecipe:
     def published(self) -> tuple[PublishedNumber, ...]:
         """The numbers that others gave for what it makes, and for what its train recipe does."""
         entries = [*self.spec.published, *(self.train.spec.published if self.train is not None else ())]
-        makers = [] if self.train is None else [*self.train.makers, self.train]
+        told = self.declared or self
+        makers = [] if told.train is None else [*told.train.makers, told.train]
         merged = {
-            result_name(name, seed): (merge.method, tuple(self.inputs_of(name)))
-            for name, merge in self.spec.merges.items()
+            result_name(name, seed): (merge.method, tuple(told.inputs_of(name)))
+            for name, merge in told.spec.merges.items()
             for seed in merge.seeds or (None,)
         }
         return published_numbers(entries, self.model, makers, merged)
@@ -180,7 +185,7 @@ def load_merge_recipe(name: str, catalog: Catalog, overrides: Sequence[str] = ()
             problems.append(Problem("--set", 0, 0, f"{text!r}: {fault}"))
     if problems:
         raise DeclarationError(problems)
-    return _sound(stem, path, told_of_overrides(data, assignments, "--set"), catalog)
+    return evolve(_sound(stem, path, told_of_overrides(data, assignments, "--set"), catalog), declared=recipe)
 
 
 def _path_of(key: str) -> list[str]:

@@ -217,6 +217,12 @@ def test_a_merge_recipe_has_them_too_and_those_of_its_training(tmp_path) -> None
     path.write_text(merge.replace("ADAPTER", "soup"))
     recipe = load_merge_recipe(str(path), default_catalog())
     assert [one.whose for one in recipe.published] == ["nano + soup", "nano + notes"]
+    soup, notes = (one.making for one in recipe.published)
+    assert soup and notes and recipe.train and soup.merged == {("soup", ("sums", "notes"))}
+    assert recipe.train.digest_of("notes") in notes.digests
+    changed = load_merge_recipe(str(path), default_catalog(), ["merges.soup.method=ties", "train.set.optim.steps=1"])
+    assert changed.published == recipe.published and changed.train
+    assert changed.train.digest_of("notes") not in notes.digests
     path.write_text(merge.replace("ADAPTER", "soap"))
     with pytest.raises(DeclarationError, match=r"8:.*no adapter 'soap'; did you mean 'soup'"):
         load_merge_recipe(str(path), default_catalog())
