@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -70,8 +71,10 @@ def _lines(leaderboard: Leaderboard, runs: Mapping[str, ScoredRun], one: Publish
 def _of_row(row: LeaderboardRow, run: ScoredRun, one: PublishedNumber) -> str | None:
     """'' if a number is of this row, TWIN if it is of the model that this row has a twin of; None of any other one."""
     adapter, model = row.adapter, row.model
-    if one.adapter is not None and adapter is None and model == one.adapter:  # A whole model, trained or merged.
-        base = run.record["model"].get("base")
+    base = run.record["model"].get("base")
+    # A whole model, trained or merged: by its folder's name, with that of what it stands beside in a recipe's run.
+    beside = base or os.path.basename(os.path.normpath(one.model))
+    if one.adapter is not None and adapter is None and model in (one.adapter, f"{beside}-{one.adapter}"):
         # If its record doesn't say what it was made of, nothing else says that it is another one; it isn't compared.
         if base is None or same_model(one.model, base):
             return ""

@@ -15,7 +15,7 @@ from slmbench.evaluation._journaled import build_engine
 from slmbench.formats import load_format
 from slmbench.leaderboard import build_leaderboard, load_runs
 from slmbench.models import load_model, resolve_model
-from slmbench.runs import TrainingRecord
+from slmbench.runs import READS, TRAINING, TrainingRecord, write_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Task, load_task, load_task_folder
 
@@ -130,3 +130,14 @@ def test_settings_of_a_recipe_name_their_method() -> None:
 
     spec = load_recipe("nano-quickstart", default_catalog()).spec
     assert TrainingRecord.model_validate({"settings": json.loads(spec.model_dump_json())}).how() == "lora"
+
+
+def test_a_whole_model_says_what_it_was_trained_on_by_which_recipe_and_keeps_its_run_s_id(nano, sums, tmp_path) -> None:
+    trained = {"recipe": "r", "recipe_sha256": "a" * 64, "setting_sha256": "b" * 64, "model": "nano"}
+    (tmp_path / "whole").mkdir()
+    write_training(tmp_path / "whole", {"schema": READS[TRAINING][-1], **trained})
+    whole = evolve(nano, source=evolve(nano.source, location=str(tmp_path / "whole")))
+    (told,) = evaluate_tasks(whole, [sums], EvaluationOptions(out=str(tmp_path / "told"), batch=2))
+    (none,) = evaluate_tasks(nano, [sums], EvaluationOptions(out=str(tmp_path / "none"), batch=2))
+    known = {"base": "nano", "recipe_sha256": "a" * 64, "setting_sha256": "b" * 64}
+    assert told.record["model"] == {**none.record["model"], **known} and told.record["run_id"] == none.record["run_id"]

@@ -127,8 +127,12 @@ def test_a_whole_model_that_was_merged_or_trained_is_matched_by_its_own_name(wri
     write_run("trained", GOOD, model="whole", changes={"model.base": "nano", "model.recipe_sha256": RECIPE})
     [line] = beside(tmp_path, {"adapter": "soup"}, making=OF_TWO).published
     assert (line.row, line.verdict) == ("soup", "in our interval")
-    [line] = beside(tmp_path, {"adapter": "whole"}).published
-    assert (line.row, line.verdict) == ("whole", "in our interval")
+    by_recipe = {"model.base": "nano", "model.setting_sha256": RECIPE}
+    write_run("beside", GOOD, model="nano-full", changes=by_recipe)  # As `slmbench run` calls it.
+    lines = beside(tmp_path, {"adapter": "whole"}, {"adapter": "full"}).published
+    assert [(line.row, line.verdict) for line in lines] == [
+        (name, "in our interval") for name in ("whole", "nano-full")
+    ]
 
 
 @pytest.mark.parametrize(
