@@ -33,13 +33,16 @@ def print_plans(recipe: Recipe, names: Sequence[str], catalog: Catalog, plan: Ru
     Raises whatever the trainings themselves would raise before they load weights.
     """
     from slmbench.models import resolve_model
-    from slmbench.training import prepare_training
+    from slmbench.training import prepare_training, refuse_small_splits
 
     source = resolve_model(recipe.spec.model, catalog, twin=plan.options.twin)
     rates: dict[str, float | None] = {}
     loaded: dict[str, Task] = {}  # What several adapters are trained or held on is read once.
     place = os.path.dirname(trained_folder(recipe, "", plan.out))
-    for name in recipe.spec.in_order(names):
+    ordered = recipe.spec.in_order(names)
+    if not source.twin:
+        refuse_small_splits(recipe, ordered, catalog, plan.options.data_mode, loaded)
+    for name in ordered:
         prepared = prepare_training(
             recipe, name, catalog, source, data=plan.options.data_mode, loaded=loaded, place=place, planned=True
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from slmbench.errors import DataError, UsageError
+from slmbench.catalog import Catalog
+from slmbench.errors import DataError, OfflineError, UsageError
 from slmbench.formats import Format, encoder_decoder_ids, training_ids
+from slmbench.recipe import Recipe
 from slmbench.schema import RowsSpec
-from slmbench.task import Task
+from slmbench.task import Settings, Task, load_task
 from slmbench.values import Example, JsonObject, Tokenizer
 
 if TYPE_CHECKING:
@@ -162,6 +165,30 @@ def refuse_too_few(tasks: Sequence[Task], rows: RowsSpec, aside: int = 0) -> Non
     todo = f"`--set rows.n={most}`" if most > 0 else "keep fewer aside"
     said = f"rows.n: {rows.n:,} rows are to be drawn{beside}, but {'; '.join(lacking)}"
     raise UsageError(f"{said}; {todo}, or `--set rows=null` for all")
+
+
+def refuse_small_splits(
+    recipe: Recipe, names: Iterable[str], catalog: Catalog, data: str, loaded: dict[str, Task] | None = None
+) -> None:
+    """`refuse_too_few` for all these adapters of a recipe at once, without a tokenizer or a library of training.
+
+    loaded: tasks by name that needn't be loaded again; those of these adapters are added. Splits that this machine
+    lacks are passed over: what is missing is told with all else that is. Raises UsageError, and what `load_task` does.
+    """
+    spec, loaded = recipe.spec, {} if loaded is None else loaded
+    if not isinstance(spec.rows, RowsSpec):
+        return
+    trained = list(dict.fromkeys(task for name in names for task in spec.adapters[name].tasks))
+    for name in trained:
+        if name not in loaded:
+            loaded[name] = load_task(name, catalog, data=data)
+    tasks, _ = Settings(shots=spec.shots, cot=spec.cot).of([loaded[name] for name in trained])
+    there = []
+    for task in tasks:
+        with contextlib.suppress(OfflineError):
+            task.rows(str(task.spec.train_split))
+            there.append(task)
+    refuse_too_few(there, spec.rows, spec.validation.rows if spec.validation is not None else 0)
 
 
 def split_validation(rows: Sequence[TrainingRow], n: int) -> tuple[list[TrainingRow], list[TrainingRow]]:

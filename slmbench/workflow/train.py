@@ -9,7 +9,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.models import resolve_model
 from slmbench.recipe import Recipe
-from slmbench.training import train_adapter
+from slmbench.training import refuse_small_splits, train_adapter
 
 
 def train_recipe(
@@ -29,8 +29,11 @@ def train_recipe(
     source = resolve_model(recipe.spec.model, catalog, twin=twin)
     options: dict[str, Any] = {"out": out, "data": data}
     chosen = chosen_adapters(recipe, only)
+    ordered = recipe.spec.in_order(chosen)
+    if not source.twin:
+        refuse_small_splits(recipe, ordered, catalog, data)
     made = {}
-    for name in recipe.spec.in_order(chosen):
+    for name in ordered:
         made[name] = train_adapter(recipe, name, catalog, source, resume=resume or name not in chosen, **options)
     return [made[name] for name in chosen]
 

@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from slmbench.catalog import default_catalog
+from slmbench.cli import main
 from slmbench.errors import DataError, UsageError
 from slmbench.formats import load_format
 from slmbench.schema import RowsSpec
@@ -129,6 +130,22 @@ def test_more_rows_than_there_are_can_not_be_drawn(rows_of):
     )
     # Golden rows are as many as they are, and stand in for as many as are asked for.
     refuse_too_few([load_task("gsm8k", data="samples")], RowsSpec(n=3000, seed=0))
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_too_large_a_draw_is_refused_for_all_adapters_before_any_is_prepared(dry, tmp_path, capsys):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "summary: s\nmodel: nano\nadapters: {a: {tasks: [nano_note]}, b: {tasks: [nano_choice]}}\n"
+        "evaluation: {tasks: [nano_note]}\nrows: {n: 9000000, seed: 1}\nvalidation: {rows: 8}\n"
+    )
+    assert main(["train", str(recipe), "--out", str(tmp_path / "out"), *dry]) == 2
+    said = capsys.readouterr().err
+    assert "task 'nano_note' has 4,000" in said and "task 'nano_choice' has 4,000" in said
+    assert "`--set rows.n=3992`" in said and not (tmp_path / "out").exists()
+    # Adapters that aren't asked for are none of it.
+    assert main(["train", str(recipe), "--adapter", "b", "--out", str(tmp_path / "out"), *dry]) == 2
+    assert "nano_note" not in capsys.readouterr().err
 
 
 def test_skipped_rows_and_shots_are_not_trained_on(rows_of):
