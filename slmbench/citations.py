@@ -23,24 +23,32 @@ _SIGNS = {
 _RAW = ("doi", "eprint", "archiveprefix", "url")
 """Fields that BibTeX styles print as they are, or make an address of."""
 _PARTICLES = {"al", "da", "de", "den", "der", "di", "el", "la", "le", "van", "von"}
-_SMALL = {"a", "an", "are", "can", "do", "does", "is", "of", "on", "the", "to"}
+# Measuring: two works of one year and author begin so.
+_SMALL = {"a", "an", "are", "can", "do", "does", "is", "measuring", "of", "on", "the", "to"}
 
 TITLES = {
+    "arXiv:1510.03055": "A Diversity-Promoting Objective Function for Neural Conversation Models",
     "arXiv:1606.05250": "SQuAD: 100,000+ Questions for Machine Comprehension of Text",
+    "arXiv:1704.04368": "Get To The Point: Summarization with Pointer-Generator Networks",
     "arXiv:1803.05457": "Think you have Solved Question Answering? Try ARC, the AI2 Reasoning Challenge",
     "arXiv:1804.05685": "A Discourse-Aware Attention Model for Abstractive Summarization of Long Documents",
+    "arXiv:1808.08745": "Don't Give Me the Details, Just the Summary! Topic-Aware Convolutional Neural Networks for "
+    "Extreme Summarization",
     "arXiv:1809.02789": "Can a Suit of Armor Conduct Electricity? A New Dataset for Open Book Question Answering",
     "arXiv:1811.00937": "CommonsenseQA: A Question Answering Challenge Targeting Commonsense Knowledge",
     "arXiv:1905.07830": "HellaSwag: Can a Machine Really Finish Your Sentence?",
     "arXiv:1905.10044": "BoolQ: Exploring the Surprising Difficulty of Natural Yes/No Questions",
     "arXiv:1906.00300": "Latent Retrieval for Weakly Supervised Open Domain Question Answering",
     "arXiv:1907.10641": "WinoGrande: An Adversarial Winograd Schema Challenge at Scale",
+    "arXiv:1908.04319": "Neural Text Generation With Unlikelihood Training",
     "arXiv:1908.05852": "Reasoning Over Paragraph Effects in Situations",
+    "arXiv:1909.00277": "Cosmos QA: Machine Reading Comprehension with Contextual Commonsense Reasoning",
     "arXiv:1909.06146": "PubMedQA: A Dataset for Biomedical Research Question Answering",
     "arXiv:1910.00523": "BillSum: A Corpus for Automatic Summarization of US Legislation",
     "arXiv:1911.11641": "PIQA: Reasoning about Physical Commonsense in Natural Language",
     "arXiv:2009.03300": "Measuring Massive Multitask Language Understanding",
     "arXiv:2101.00027": "The Pile: An 800GB Dataset of Diverse Text for Language Modeling",
+    "arXiv:2103.03874": "Measuring Mathematical Problem Solving With the MATH Dataset",
     "arXiv:2106.09685": "LoRA: Low-Rank Adaptation of Large Language Models",
     "arXiv:2107.03374": "Evaluating Large Language Models Trained on Code",
     "arXiv:2108.07732": "Program Synthesis with Large Language Models",

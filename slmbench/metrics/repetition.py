@@ -15,7 +15,8 @@ _WORD = re.compile(r"\w+|[^\w\s]")
     version="1",
     values=("distinct_1", "distinct_2"),
     describes=True,
-    citation="Li et al. 2016, A Diversity-Promoting Objective Function for Conversation Models, arXiv:1510.03055",
+    citation="Li et al. 2016, A Diversity-Promoting Objective Function for Neural Conversation Models, "
+    "arXiv:1510.03055",
 )
 def distinct(prediction: str) -> dict[str, float]:
     """distinct_n in [0, 1]: different n-grams over all n-grams of one text; 1.0 of a text with none.
@@ -29,19 +30,20 @@ def distinct(prediction: str) -> dict[str, float]:
 
 
 @metric(
-    "repeated_4grams",
+    "repetition",
     summary="The share of a text's runs of four words that it has said before; no reference is read.",
     version="1",
+    values=("repeated_4grams",),
     describes=True,
     higher_is_better=False,
     citation="Welleck et al. 2020, Neural Text Generation With Unlikelihood Training, arXiv:1908.04319",
 )
-def repeated_4grams(prediction: str) -> float:
-    """1 - different 4-grams / 4-grams of one text, in [0, 1]; 0.0 of fewer than four words.
+def repetition(prediction: str) -> dict[str, float]:
+    """repeated_4grams: 1 - different 4-grams / 4-grams of one text, in [0, 1]; 0.0 of fewer than four words.
 
     Words as of `distinct`. Source: Welleck et al. 2020, section 6.1 (seq-rep-4, there of tokens).
     """
-    return 1.0 - _different(_words(prediction), 4)
+    return {"repeated_4grams": 1.0 - _different(_words(prediction), 4)}
 
 
 def _words(text: str) -> list[str]:

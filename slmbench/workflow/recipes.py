@@ -48,7 +48,7 @@ class RecipeOptions(NamedTuple):
         if self.twin:
             initials = map(recipe.spec.initial_of, recipe.spec.adapters)
             for path in dict.fromkeys(one.path for one in initials if one is not None and one.path is not None):
-                say(f"twin: init_adapter: {shown(path)} is the model's, so nothing is gone on from")
+                say(f"twin: init_adapter: {shown(path)} is the model's; the twin starts without it")
             model = recipe.with_overrides(self.overrides, catalog).spec.model
             context_tokens = resolve_model(model, catalog, twin=True).context_tokens
             recipe = recipe.for_twin(context_tokens).with_overrides(self.overrides, catalog)

@@ -98,7 +98,7 @@ def test_the_check_finds_the_answer_in_the_prompt_of_a_format(
         "format 'toon': the prompt shows the gold answer, which the plain one doesn't: 'drug 10 of 20' "
         "(test-0; 11 more rows alike)"
     ]
-    assert report.formats == {"plain": "ok", "chat": "ok", "toon": "failed"}
+    assert report.formats == {"plain": "ok", "chat": "ok", "toon": "failed", "instruction": "ok"}
 
 
 def test_an_answer_in_every_format_is_the_authors_own_and_is_said(

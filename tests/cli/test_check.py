@@ -48,7 +48,7 @@ def test_one_task_alone_is_told_in_detail(own_task: Path) -> None:
     lines = CliRunner().invoke(command, [str(own_task)]).stdout.splitlines()
     assert lines[3:6] == [
         "rows      20 test, 40 train, 4 golden",
-        "formats   plain, chat, toon",
+        "formats   plain, chat, toon, instruction",
         "metrics   exact_match",
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slmbench.catalog import default_catalog
+from slmbench.datasets import local_source
 from slmbench.evaluation import EvaluationOptions, evaluate_tasks
 from slmbench.task import load_task
 from tests.nearly import check_scores, values_of
@@ -53,6 +54,9 @@ def test_a_choice_task_is_scored_as_by_lm_evals_own_engine(name, nano, tmp_path)
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", [name for name in choice_tasks() if not name.startswith("nano_")])
 def test_real_records_are_scored_as_by_lm_evals_own_engine(name, stories, tmp_path) -> None:
+    declared = load_task(name)
+    if local_source(declared.dataset, declared.spec.split) is None:
+        pytest.skip("the mirror has no rows of it")
     rows = compare(stories, load_task(name), tmp_path, batch=8)
     assert all(value < 0 for row in rows for value in row["loglikelihoods"])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nltk import ngrams
 
 from slmbench.metrics import load_scorer
-from slmbench.metrics.repetition import distinct, repeated_4grams
+from slmbench.metrics.repetition import distinct, repetition
 from slmbench.values import Example, Output
 
 # What the README of a public project quotes of SmolLM2-360M, shortened, and calls repetitive.
@@ -29,7 +29,7 @@ LOOP = "A. AGI is a measure of the ability of a machine to perform a task. " * 4
 )
 def test_counts_by_hand(text: str, one: float, two: float, repeated: float) -> None:
     assert distinct(text) == pytest.approx({"distinct_1": one, "distinct_2": two})
-    assert repeated_4grams(text) == pytest.approx(repeated)
+    assert repetition(text)["repeated_4grams"] == pytest.approx(repeated)
 
 
 @given(st.lists(st.sampled_from("abcde"), min_size=4, max_size=60))
@@ -38,18 +38,18 @@ def test_they_are_shares_of_nltks_n_grams(words: list[str]) -> None:
     found = {n: list(ngrams(words, n)) for n in (1, 2, 4)}
     assert distinct(text)["distinct_1"] == pytest.approx(len(set(found[1])) / len(found[1]))
     assert distinct(text)["distinct_2"] == pytest.approx(len(set(found[2])) / len(found[2]))
-    assert repeated_4grams(text) == pytest.approx(1 - len(set(found[4])) / len(found[4]))
+    assert repetition(text)["repeated_4grams"] == pytest.approx(1 - len(set(found[4])) / len(found[4]))
 
 
 def test_a_text_in_a_loop_is_told_from_one_that_is_not() -> None:
     said_once = "AGI would do any task that a person can do. AI of today does single ones, such as reading a photo."
-    assert repeated_4grams(LOOP) > 0.7 > 0.0 == repeated_4grams(said_once)
+    assert repetition(LOOP)["repeated_4grams"] > 0.7 > 0.0 == repetition(said_once)["repeated_4grams"]
     assert distinct(LOOP)["distinct_2"] < 0.3 < distinct(said_once)["distinct_2"]
 
 
 def test_repetition_describes_and_other_metrics_judge() -> None:
-    assert load_scorer("distinct").describes and load_scorer("repeated_4grams").describes
+    assert load_scorer("distinct").describes and load_scorer("repetition").describes
     assert not any(load_scorer(name).describes for name in ("rouge", "exact_match/strict", "accuracy", "bits_per_byte"))
-    assert load_scorer("repeated_4grams").higher_is_better is False
+    assert load_scorer("repetition").higher_is_better is False
     example = Example("x", {}, "", references=("",))
     assert load_scorer("distinct").score(example, Output(text="a a")) == {"distinct_1": 0.5, "distinct_2": 1.0}
