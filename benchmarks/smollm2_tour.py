@@ -27,6 +27,7 @@ from smollm2_gsm8k import lines_of
 
 from slmbench.catalog import default_catalog
 from slmbench.models import resolve_model
+from slmbench.task import PROMPTS
 from slmbench.workflow.compare import compare
 
 MODEL, RECIPE = "smollm2-135m-instruct", "smollm2-tour"
@@ -70,7 +71,7 @@ def against_base(runs: Path) -> list[str]:
     records = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*/run.json"))}
     bases = {record["task"]["id"]: folder for folder, record in records.items() if not record.get("adapter")}
     for folder, record in records.items():
-        if record.get("adapter"):
+        if record.get("adapter") and record["task"]["id"] != PROMPTS:
             made = compare(str(bases[record["task"]["id"]]), str(folder), catalog=default_catalog())
             metric = next(one for one in made.tasks[0].metrics if one.primary)
             pair = metric.pair
