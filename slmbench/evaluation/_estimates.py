@@ -37,7 +37,7 @@ def metric_parts(
                 higher_is_better=scorer.higher_is_better,
                 range=None if scorer.range is None else list(scorer.range),
                 chance=sum(guesses) / len(guesses) if guesses else None,
-                **({"describes": True} if scorer.describes else {}),
+                describes=scorer.describes,
             )
             metrics.append(metric)
     return metrics, pseudo

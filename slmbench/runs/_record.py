@@ -212,7 +212,7 @@ class MetricPart(Part):
     higher_is_better: which way is up
     range: the lowest and the highest score of an item; null if there is none
     chance: the expected value of a guess; null if guessing means nothing
-    describes: true if it says what a text is like and judges none, so that it isn't ranked; else not there
+    describes: whether it says what a text is like and judges none, so that it has no rank; not in earlier records
     """
 
     name: Filled
