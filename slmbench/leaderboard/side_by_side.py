@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 
 from attrs import frozen
@@ -61,7 +62,9 @@ def answered_prompts(
 def _samples(folder: Path, withheld: bool) -> list[JsonObject]:
     path = folder / SAMPLES
     try:
-        read = [read_sample(line, path, place) for place, line in enumerate(plain_lines(path), 1)]
+        # A file of somebody's own may have any number of prompts.
+        lines = islice(plain_lines(path), MOST_PROMPTS)
+        read = [read_sample(line, path, place) for place, line in enumerate(lines, 1)]
     except (OSError, FileError):
         return []
     return [without_texts(one) for one in read] if withheld else read
