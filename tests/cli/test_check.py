@@ -38,8 +38,8 @@ def test_sound_tasks_print_a_table_with_its_caption_and_end_with_0(own_task: Pat
     caption, header, choice, findings, summary = result.stdout.splitlines()
     assert caption.endswith("in tokens of nano, which reads 1,024; > is longer than that.")
     assert header.split() == ("task kind rows from formats metrics p50 p99 max answer licence result").split()
-    assert _columns(choice)[:6] == ["nano_choice", "choice", "404", "generated", "3/3", "3/3"]
-    assert _columns(findings)[:6] == ["findings", "generate", "64", "file", "3/3", "1/1"]
+    assert _columns(choice)[:6] == ["nano_choice", "choice", "404", "generated", "4/4", "3/3"]
+    assert _columns(findings)[:6] == ["findings", "generate", "64", "file", "4/4", "1/1"]
     assert _columns(findings)[-2:] == ["apache-2.0", "ok"]
     assert re.fullmatch(r"2 tasks, 468 rows in \d+\.\d s: 2 ok", summary)
 

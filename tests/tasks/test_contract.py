@@ -190,6 +190,8 @@ def test_the_gold_answer_scores_the_most_and_a_wrong_one_nothing(
     in_modes: list[Task], weights: Callable[[Task], Task]
 ) -> None:
     for task in map(weights, in_modes):
+        if all(scorer.describes for scorer in task.scorers):
+            pytest.skip("its metrics describe a text and judge none")
         lower = {value for scorer in task.scorers if not scorer.higher_is_better for value in scorer.values}
         of_model = {value for scorer in task.scorers if scorer.ready is not None for value in scorer.values}
         gold = values(task, outputs(task, lambda example, task=task: as_it_comes(task, example), True))
