@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from slmbench.models import dispatches_attention
-from slmbench.training._attention import take_rows
+from slmbench.training._attention import may_lie_flat, take_rows
 from slmbench.training._forward import IGNORED, collate, row_losses
 from slmbench.training._fused import fuse_parts
 from slmbench.values import JsonObject, Model, Tensor
@@ -86,7 +85,7 @@ def _row(prompt: int, answer: int, architecture: str) -> JsonObject:
 def _lay_rows(core: Model) -> bool:
     """As `prepare_model` does it, which tries numbers: here it is taken for granted that they come out right."""
     fuse_parts(core)
-    can = dispatches_attention(core)
+    can = may_lie_flat(core)
     if can:
         take_rows(core)
     return can
