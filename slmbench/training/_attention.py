@@ -95,8 +95,9 @@ def prepare_model(model: Model) -> bool:
 
     Whether the model can is tried on it: three short rows end to end have to give the hidden states that each gives
     alone. Returns False, with the model as it was, where they don't: layers that carry a state from token to token,
-    positions of its own, attention that transformers doesn't dispatch, weights in eight bits. For encoder-decoders it returns False, with
-    their parts fused. Call it before a quantised model is evaluated; raises UsageError if that came first.
+    positions of its own, attention that transformers doesn't dispatch, weights in eight bits. For encoder-decoders it
+    returns False, with their parts fused. Call it before a quantised model is evaluated; raises UsageError if that came
+    first.
     """
     import torch
 
