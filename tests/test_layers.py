@@ -47,6 +47,7 @@ LAYERS: dict[str, int] = {
     "machine": 3,
     "statistics": 3,
     "metrics": 4,
+    "gguf_files": 4,
     "sandbox": 4,
     "models": 5,
     "datasets": 5,
