@@ -115,5 +115,5 @@ def pack_layers(model: Model, packing: QuantizationSpec, *, compute: object, rep
             with torch.device("meta"):
                 eight = packing.type == "int8"
                 model.set_submodule(name, eight_bit_linear(layer) if eight else packed_linear(layer, size, compute))
-    vars(model)["is_loaded_in_8bit"] = packing.type == "int8"  # As transformers says it.
+    model.__dict__["is_loaded_in_8bit"] = packing.type == "int8"  # As transformers says it.
     return saved
