@@ -71,6 +71,7 @@ LAYERS: dict[str, int] = {
     "evaluation": 7,
     "leaderboard": 7,
     "deployment": 7,
+    "cards": 8,
     "tokens": 8,
     "training": 8,
     "routing": 8,

@@ -27,6 +27,7 @@ COMMANDS = {
     "sweep": "Train and evaluate a recipe over several settings: quality against cost.",
     "matrix": "Models, adapters and recipes crossed with tasks, formats and seeds: one leaderboard.",
     "export": "An adapter for where people run small models: merged weights, Ollama, ready for GGUF.",
+    "card": "A model card of an adapter, model or run: scores with intervals, recipe, contamination, licence.",
     "cite": "BibTeX of what a recipe, task or model rests on, and of slmbench.",
     "completion": "The lines that make bash, zsh or fish complete commands, flags and names.",
     "doctor": "What works on this machine, what doesn't, and how to mend it.",

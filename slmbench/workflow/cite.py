@@ -30,14 +30,18 @@ _PAPERS = {
 _PAPER = re.compile(r"(?:[A-Z][\w-]+ and )?[A-Z][\w-]+(?: et al\.)? \d{4}, (?:[^,;.]+, )?arXiv:\d{4}\.\d{4,5}")
 
 
-def cite(names: Sequence[str], catalog: Catalog) -> list[Reference]:
+def cite(names: Sequence[str], catalog: Catalog, *, methods: Sequence[str] = ()) -> list[Reference]:
     """The references of what is named, each once, slmbench last. Of a name that several kinds have, KINDS' first.
+
+    methods: of training, whose papers are cited too.
 
     Raises UsageError for a name that nothing has, DeclarationError for a file that doesn't hold.
     """
     found: list[Reference] = []
     for name in names:
         found += _of(name, catalog)
+    for method in methods:
+        found += references(_PAPERS.get(method, ""), f"method {method}", method)
     return gathered(sorted([*found, _us()], key=lambda one: one.key == _us().key))
 
 

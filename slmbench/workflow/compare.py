@@ -11,7 +11,7 @@ from attrs import asdict, evolve, field, frozen
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase
 from slmbench.errors import Problem, UsageError
-from slmbench.leaderboard import ScoredRun
+from slmbench.leaderboard import LoadedRuns, ScoredRun
 from slmbench.leaderboard.texts import json_ready
 from slmbench.runs import ItemScores, Run, aligned
 from slmbench.statistics.aggregate import aggregate_pair
@@ -163,6 +163,13 @@ def compare_plan(plan: ComparePlan, catalog: Catalog) -> Comparison:
     """Compares two results. Raises UsageError if a side isn't there, is several, or shares no task with the other."""
     with phase("reading runs"):
         (a, b), loaded = sides_of(plan, catalog)
+    return compare_sides(a, b, plan, catalog, loaded)
+
+
+def compare_sides(
+    a: ComparedSide, b: ComparedSide, plan: ComparePlan, catalog: Catalog, loaded: LoadedRuns
+) -> Comparison:
+    """Compares two results that were read already. loaded: what else was. Raises UsageError if they share no task."""
     notices = list(loaded.notices)
     pairs = pairs_of(a, b, plan, notices)
     chosen = chosen_metrics(pairs, plan.metrics, catalog)

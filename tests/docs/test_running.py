@@ -41,6 +41,7 @@ ALSO = (
     "slmbench compare nano nano+note --in slmbench-out",
     "slmbench export slmbench-out/adapters/arithmetic --to merged",
     "slmbench export slmbench-out/adapters/arithmetic --to ollama",
+    "slmbench card slmbench-out/adapters/arithmetic  ",
     "slmbench score slmbench-out  ",
     "slmbench runs export slmbench-out --format",
 )
