@@ -3,6 +3,7 @@
 from slmbench.cards._facts import CardBase, CardData, CardFacts, CardScore, Kind, Relation
 from slmbench.cards._head import is_hub_id
 from slmbench.cards._licence import Licensed, strictest
+from slmbench.cards._push import Upload, planned_upload, push, refuse_push
 from slmbench.cards._trained import hardware_words
 from slmbench.cards._write import CardFiles, write_card
 
@@ -15,8 +16,12 @@ __all__ = [
     "Kind",
     "Licensed",
     "Relation",
+    "Upload",
     "hardware_words",
     "is_hub_id",
+    "planned_upload",
+    "push",
+    "refuse_push",
     "strictest",
     "write_card",
 ]

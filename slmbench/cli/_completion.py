@@ -43,7 +43,7 @@ PATHS = ("a", "adapter", "adapters", "against", "b", "model", "names", "recipe",
 """Parameters that take a file or a folder as well, or alone: where no name fits, the shell completes those."""
 FREE = (
     *("answer", "delimiter", "developer", "encoding", "group", "head", "item", "key", "on", "only", "organization"),
-    *("over", "overrides", "question", "seeds", "split", "store", "system", "text", "variant", "without"),
+    *("over", "overrides", "push", "question", "seeds", "split", "store", "system", "text", "variant", "without"),
 )
 """Texts that are a person's own: there is nothing to complete."""
 

@@ -17,6 +17,9 @@ from slmbench.cards import (
     Licensed,
     Relation,
     is_hub_id,
+    planned_upload,
+    push,
+    refuse_push,
     strictest,
     write_card,
 )
@@ -49,6 +52,16 @@ class CardPlan:
     out: str | None = None
     runs: tuple[str, ...] = ()
     force: bool = False
+
+
+@frozen(kw_only=True)
+class PushPlan:
+    """Where a card goes. records: training.json and its like go along. dry: it is only said."""
+
+    repo: str
+    public: bool = False
+    records: bool = False
+    dry: bool = False
 
 
 @frozen
@@ -84,13 +97,18 @@ class WrittenCard:
         }
 
 
-def write_cards(plan: CardPlan, catalog: Catalog) -> list[WrittenCard]:
+def write_cards(plan: CardPlan, catalog: Catalog, upload: PushPlan | None = None) -> list[WrittenCard]:
     """Writes the card of each adapter, model or run that the place means, and returns them.
 
+    upload: where the cards go afterwards; nothing is written if that can't be.
     All facts are gathered before the first file is written. Raises UsageError if the place means nothing, or if
     somebody else wrote a README.md there; FileError for records that don't hold; SlmbenchError for a full disk.
     """
     subjects = subjects_of(plan.place)
+    if upload is not None and len(subjects) > 1:
+        raise UsageError(f"--push takes one card, and {shown(plan.place)} has {len(subjects)}; name one of them")
+    if upload is not None and not upload.dry:
+        refuse_push(upload.repo)
     if plan.out is None and (lost := next((one for one in subjects if one.folder is None), None)) is not None:
         raise UsageError(f"{plan.place} is of {visible(lost.name)!r}, which doesn't lie beside it; give --out DIR")
     read: dict[tuple[str, ...], LoadedRuns] = {}
@@ -110,6 +128,20 @@ def write_cards(plan: CardPlan, catalog: Catalog) -> list[WrittenCard]:
         out = os.path.join(out, subject.name) if plan.out is not None and len(subjects) > 1 else out
         made.append(WrittenCard(subject, facts, write_card(facts, out, force=plan.force), runs))
     return made
+
+
+def push_card(card: WrittenCard, plan: PushPlan) -> JsonObject:
+    """Says what goes to the hub, then uploads it unless the plan is dry; {repo, files, bytes, commit} for `--json`."""
+    names, place = card.files.names, card.files.folder
+    upload = planned_upload(plan.repo, card.subject.folder, names, place, public=plan.public, records=plan.records)
+    for line in upload.lines():
+        say(line)
+    given = card.subject.info.config.base_model_name_or_path if card.subject.info is not None else None
+    if given is not None and not is_hub_id(given):
+        say(f"note: adapter_config.json names the base as {given}, where nobody else has it; the card names the hub's")
+    commit = None if plan.dry else push(upload)
+    files = {one.name: one.bytes for one in upload.files}
+    return {"repo": plan.repo, "public": plan.public, "files": files, "bytes": upload.bytes, "commit": commit}
 
 
 def gather(subject: Subject, loaded: LoadedRuns, catalog: Catalog) -> tuple[CardFacts, int]:
