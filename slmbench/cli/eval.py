@@ -99,6 +99,9 @@ BATCH = _Batch()
 @click.option(
     "--latency", is_flag=True, help="One item after another, each alone: how long a single user waits for it."
 )
+@click.option(
+    "--speed", is_flag=True, help="Measure one stream, too: tokens read and written a second, loading (some seconds)."
+)
 @click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
 @data_option
 @out_option

@@ -74,9 +74,10 @@ class EngineOptions:
         return "/".join([own, libraries, *(f"{name}-{there}" for name, there, _, _ in self._needs() if there)])
 
     @property
-    def apart(self) -> bool:
-        """Whether the engine reads a model's files itself, and is given a `slmbench.models.ModelApart`."""
-        return bool(self.registered.facts.get("apart"))
+    def apart(self) -> str:
+        """What the engine reads itself in place of a model in memory: `files`, `gguf`; '' if nothing."""
+        said = self.registered.facts.get("apart")
+        return "files" if said is True else str(said or "")
 
     def require(self) -> None:
         """Raises UsageError, with how to have it, if a package that the engine needs isn't installed or is too old."""

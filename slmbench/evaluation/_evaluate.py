@@ -32,6 +32,7 @@ from slmbench.evaluation._race import (
 )
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._routed import Chosen, Routed
+from slmbench.evaluation._speed import measured_speed
 from slmbench.evaluation._trained_format import PLAIN, format_remarks
 from slmbench.files import disk_errors
 from slmbench.formats import Format, load_format
@@ -184,6 +185,8 @@ def _run(
             bank=routed.bank if routed else None,
             chosen=chosen,
         )
+        if options.speed and chosen is None:
+            engine.speed = measured_speed(engine.engine, loaded)
         asking = _Asking(style, options, sandbox, engine, chosen)
         finished = {}
         if at_once := [job for job in jobs if job.task.name not in races]:

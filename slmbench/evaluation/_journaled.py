@@ -29,6 +29,7 @@ from slmbench.engines.requests import check_known, check_pair, item_of, most_tok
 from slmbench.errors import DataError, SlmbenchError
 from slmbench.evaluation._encoding import Encoded, Encoder
 from slmbench.evaluation._routed import Chosen, RoutedEngine
+from slmbench.evaluation._speed import Speed
 from slmbench.formats import Format
 from slmbench.journal import Journal
 from slmbench.models import LoadedModel, tokenizer_sha256
@@ -76,6 +77,8 @@ class JournaledEngine:
         self.journals = journals
         self.chosen = chosen
         self.records: dict[tuple[str, str], JsonObject] = {}
+        self.speed: Speed | None = None
+        """Of one stream, if it was measured."""
         self.places: Mapping[str, Sequence[int]] = {}
         """Task -> which of its items lm-eval is given, in that order; all of a task that isn't there."""
         self._keys: dict[str, tuple[str, JsonObject]] = {}

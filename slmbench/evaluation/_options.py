@@ -17,9 +17,10 @@ class EvaluationOptions:
     """How tasks are asked, and where the runs go.
 
     out: runs are `<out>/runs/<run_id>`. format: a format's name; None for that of the training, else plain. engine,
-    batch, kv_budget_bytes, latency: see `EngineOptions`. limit: the first so many items of each task alone; None for
-    all. seed: of what is drawn. allow_unsafe_code: run the programs of code tasks without a sandbox if the machine has
-    none. no_texts: the runs, those that are there already too, say that pages show digests in place of their texts.
+    batch, kv_budget_bytes, latency: see `EngineOptions`. speed: one stream is measured, too. limit: the first so many
+    items of each task alone; None for all. seed: of what is drawn. allow_unsafe_code: run the programs of code tasks
+    without a sandbox if the machine has none. no_texts: the runs, those that are there already too, say that pages show
+    digests in place of their texts.
     Raises UsageError for what doesn't go together.
     """
 
@@ -29,6 +30,7 @@ class EvaluationOptions:
     batch: int | str = AUTO
     kv_budget_bytes: float | None = None
     latency: bool = False
+    speed: bool = False
     limit: int | None = None
     seed: int = 0
     allow_unsafe_code: bool = False

@@ -9,6 +9,8 @@ from itertools import starmap
 from statistics import quantiles
 from typing import Any
 
+from attrs import asdict
+
 from slmbench.engines.encoder_decoder import can_write
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._estimates import metric_parts
@@ -190,6 +192,7 @@ def _cost(
         # What an automatic batch came to, halvings included.
         batch_rows=engine.engine.computed_rows,
         **({} if choice_ms is None else {"choice_ms": round(choice_ms, 3)}),
+        **({} if engine.speed is None else asdict(engine.speed)),
     )
 
 

@@ -27,6 +27,10 @@ COSTS = (
     ("seconds", "Evaluation", "duration", 1.0, "time over the tasks that all models have"),
     ("ram_peak_B", "Peak memory", "bytes", 1.0, "of the process, the largest of all runs"),
     ("vram_peak_B", "Peak GPU memory", "bytes", 1.0, "the largest of all runs"),
+    ("model_B", "Model file", "bytes", 1.0, "of the weights' files on disk"),
+    ("load_s", "Loading", "duration", 1.0, "time that the weights took to load"),
+    ("prefill_tokens_per_s", "Reads a second", "count", 1.0, "tokens of a prompt, one stream alone (--speed)"),
+    ("decode_tokens_per_s", "Writes a second", "count", 1.0, "tokens of a text, one stream alone (--speed)"),
     ("tokens_in", "Tokens in", "count", 1.0, "of all prompts of the tasks that all models have"),
     ("tokens_out", "Tokens out", "count", 1.0, "of all answers of the tasks that all models have"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
 from attrs import evolve, field, frozen
 
@@ -174,7 +175,8 @@ def costs_of(who: Who, shown: Sequence[ScoredRun], shared: Mapping[str, str]) ->
 
     Seconds and tokens are summed over the shared tasks, so that rows can be compared, and are None if one of these
     doesn't say; several seeds count with their mean. Seconds are of runs that computed in batches, latencies of runs
-    that computed one item after another. Memory is the largest of the shown runs. Sizes are those of the newest run.
+    that computed one item after another. Memory is the largest of the shown runs, the speed of one stream their median.
+    Sizes are those of the newest run.
     """
     newest = max(shown, key=lambda run: (run.created, run.run_id))
     ids = {run.run_id for run in shown}
@@ -203,6 +205,10 @@ def costs_of(who: Who, shown: Sequence[ScoredRun], shared: Mapping[str, str]) ->
         known = (number_of(run.record["cost"].get(name)) for run in shown)
         return max((value for value in known if value is not None), default=None)
 
+    def middle(name: str) -> float | int | None:
+        known = [value for run in shown if (value := number_of(run.record["cost"].get(name))) is not None]
+        return median(known) if known else None
+
     latencies = over_tasks("latency_p50_ms", True)
     trained = {adapter_of(run).get("sha256"): number_of(adapter_of(run).get("train_s")) for run in shown}
     seconds = [value for value in trained.values() if value is not None]
@@ -215,6 +221,10 @@ def costs_of(who: Who, shown: Sequence[ScoredRun], shared: Mapping[str, str]) ->
         "latency_p50_ms": sum(latencies) / len(latencies) if latencies else None,
         "ram_peak_B": largest("ram_peak_B"),
         "vram_peak_B": largest("vram_peak_B"),
+        "prefill_tokens_per_s": middle("prefill_tokens_per_s"),
+        "decode_tokens_per_s": middle("decode_tokens_per_s"),
+        "load_s": middle("load_s"),
+        "model_B": largest("model_B"),
         "tokens_in": total("tokens_in"),
         "tokens_out": total("tokens_out"),
     }

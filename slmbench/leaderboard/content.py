@@ -141,6 +141,10 @@ class CostContent(Part):
     latency_p50_ms: median milliseconds of an item that is alone (--latency), the mean over `cost_tasks`
     ram_peak_B: peak resident memory of the process, the largest of all shown runs
     vram_peak_B: peak memory of the GPU, the largest of all shown runs
+    prefill_tokens_per_s: tokens of a prompt read a second, one stream alone (--speed), the median of the shown runs
+    decode_tokens_per_s: tokens written a second, so as well
+    load_s: seconds that the weights took to load, so as well
+    model_B: bytes of the weights' files
     tokens_in: tokens of all prompts of `cost_tasks`
     tokens_out: tokens of all answers of `cost_tasks`
     """
@@ -153,6 +157,10 @@ class CostContent(Part):
     latency_p50_ms: Amount | None
     ram_peak_B: Amount | None
     vram_peak_B: Amount | None
+    prefill_tokens_per_s: Amount | None
+    decode_tokens_per_s: Amount | None
+    load_s: Amount | None
+    model_B: Amount | None
     tokens_in: Amount | None
     tokens_out: Amount | None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
@@ -37,14 +37,25 @@ class Reader(Protocol):
 class ModelApart:
     """In a model's place in a `LoadedModel`: its config and shapes.
 
-    folder: its files. device: where it is computed, as torch names it. loras: of the adapters that will be asked for.
-    reader: who has read the files, None if nobody has.
+    folder: its files. device: where it is computed, as torch names it. file: the GGUF file that is computed, None if it
+    is the folder. digest_of: dtype -> digests under which adapters know weights that were packed since then. loras: of
+    the adapters that will be asked for. reader: who has read the files, None if nobody has.
     """
 
-    def __init__(self, skeleton: Model, folder: str, device: str) -> None:
+    def __init__(
+        self,
+        skeleton: Model,
+        folder: str,
+        device: str,
+        *,
+        file: str | None = None,
+        digest_of: Callable[[str], list[str]] | None = None,
+    ) -> None:
         self.skeleton = skeleton
         self.folder = folder
         self.device = device
+        self.file = file
+        self.digest_of = digest_of
         self.loras: list[LoraShape] = []
         self.reader: Reader | None = None
 

@@ -103,6 +103,9 @@ def other_base(info: AdapterInfo, other: AdapterInfo) -> str:
 def _other_weights(info: AdapterInfo, loaded: LoadedModel) -> str:
     """What sets the base in memory apart from that of the training; '' where nothing does."""
     said = info.record
+    digest_of: Callable[[str], list[str]] | None = getattr(loaded.model, "digest_of", None)
+    if digest_of is not None:
+        return _other_than_packed(info, loaded, digest_of)
     if said.quantization != loaded.quantization:
         return (
             f"was trained on {said.model!r} {_packed(said.quantization)}, but {loaded.source.name!r} is here "
@@ -119,6 +122,22 @@ def _other_weights(info: AdapterInfo, loaded: LoadedModel) -> str:
         f"was trained on {said.model!r} with weights {str(said.base_weights_sha256)[:12]}, but "
         f"{loaded.source.name!r} here has {loaded.weights_sha256[:12]} in {loaded.dtype}; train it again on these, or "
         f"{FORCE}"
+    )
+
+
+def _other_than_packed(info: AdapterInfo, loaded: LoadedModel, digest_of: Callable[[str], list[str]]) -> str:
+    """The same of a file whose weights were packed after the training, or of which the training knew them unpacked."""
+    said, file = info.record, shown(loaded.model.file)
+    if said.quantization is not None:
+        return (
+            f"was trained on {said.model!r} packed as {said.quantization}, and whether {file} is of the same weights "
+            f"can't be told; if it is, {FORCE}"
+        )
+    if said.base_weights_sha256 in digest_of(said.dtype):
+        return ""
+    return (
+        f"was trained on {said.model!r} with weights {str(said.base_weights_sha256)[:12]} in {said.dtype}, and "
+        f"{file} holds others, or the same ones packed in fewer bits; if it was made of them, {FORCE}"
     )
 
 

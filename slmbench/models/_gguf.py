@@ -90,6 +90,23 @@ def gguf_folder(path: str) -> GgufFolder:
     return GgufFolder(place, said)
 
 
+def gguf_head_folder(path: str) -> GgufFolder:
+    """The same folder without weights, for what computes with the file's own; a whole one is taken if it is there."""
+    _need_file(path)
+    key = _key(path)
+    whole, place = (os.path.join(cache_dir(), "gguf", name) for name in (key, f"{key}-head"))
+    for known in (whole, place):
+        if (notices := _notices_of(known)) is not None:
+            return GgufFolder(known, notices)
+    head = read_gguf_head(path)
+    _need_gguf(path)
+    check_head(head)
+    told = phase(f"reading the head of {os.path.basename(path)}")
+    with built_once(place, lambda folder: _notices_of(folder) is not None) as partial, told:
+        said = _fill(partial, head, weights=False)
+    return GgufFolder(place, said)
+
+
 def gguf_file(path: str) -> str:
     """The same path, after its head was read: whether a model can be made of it is told once it is dequantised.
 
@@ -124,7 +141,7 @@ def describe_gguf(path: str) -> JsonObject:
     }
 
 
-def _fill(folder: str, head: GgufHead) -> tuple[str, ...]:
+def _fill(folder: str, head: GgufHead, *, weights: bool = True) -> tuple[str, ...]:
     """Writes a file's model and tokenizer into a folder of transformers' layout; returns what is to be known."""
     import torch
     import transformers
@@ -135,9 +152,14 @@ def _fill(folder: str, head: GgufHead) -> tuple[str, ...]:
     with _reading(head), _read_once():
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, gguf_file=name, local_files_only=True)
         notices = set_cuts(tokenizer, head)
-        model, report = _class_of(place, name).from_pretrained(
-            place, gguf_file=name, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
+        if weights:
+            model, report = _class_of(place, name).from_pretrained(
+                place, gguf_file=name, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+        else:
+            config = transformers.AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
+            with torch.device("meta"):
+                model, report = _class_of(place, name).from_config(config), {}
     _check_placed(model, report, head)
     # What transformers looks at before it saves: the weights are whole numbers of float32 by now, packed no more.
     for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
@@ -147,12 +169,17 @@ def _fill(folder: str, head: GgufHead) -> tuple[str, ...]:
             del config.quantization_config
     if (rotation := scaled_rotation(head)) is not None:
         model.config.rope_parameters = {**model.config.rope_parameters, **rotation}
-    for parameter in model.parameters():
-        parameter.data = _narrowed(parameter.data)
+    if weights:
+        for parameter in model.parameters():
+            parameter.data = _narrowed(parameter.data)
     kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dim() > 1}
     with disk_errors(folder):
         tokenizer.save_pretrained(folder)
-        model.save_pretrained(folder, max_shard_size=_SHARD_BYTES)
+        if weights:
+            model.save_pretrained(folder, max_shard_size=_SHARD_BYTES)
+        else:
+            model.config.save_pretrained(folder)
+            model.generation_config.save_pretrained(folder)
     _settle(folder, dtype=kinds.pop() if len(kinds) == 1 else "float32")
     files = {}
     for entry in sorted(os.listdir(folder)):

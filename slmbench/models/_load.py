@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ class LoadedModel:
     """A model ready to run. weights_sha256 is of the base's weights, whatever files they came in.
 
     quantization: how the base is packed, as `nf4+double`, None if it isn't. parameters: counted unpacked. notices:
-    what its files say that doesn't fit together or isn't followed, for a person and for records.
+    what its files say that doesn't fit together or isn't followed, for a person and for records. load_s: seconds that
+    the weights took to load; None if they were in memory.
     """
 
     source: ModelSource
@@ -47,6 +49,7 @@ class LoadedModel:
     adapter: AdapterInfo | None = None
     quantization: str | None = None
     notices: tuple[str, ...] = ()
+    load_s: float | None = None
 
     @property
     def architecture(self) -> str:
@@ -92,6 +95,7 @@ def load_model(
     if settled.changed:
         options["config"] = config
     auto = transformers.AutoModelForSeq2SeqLM if source.architecture == "seq2seq" else transformers.AutoModelForCausalLM
+    began = time.perf_counter()
     with _loading(source):
         model, report = auto.from_pretrained(
             source.location,
@@ -121,7 +125,8 @@ def load_model(
     if _quantization_of(model) is None:
         model.to(device)
     _keep_packing(model)
-    loaded = evolve(bind_model(source, model, tokenizer), notices=(*source.notices, *notices))
+    load_s = time.perf_counter() - began
+    loaded = evolve(bind_model(source, model, tokenizer), notices=(*source.notices, *notices), load_s=load_s)
     if adapter is None:
         return loaded
     from slmbench.models._attach import attach_adapter

@@ -53,6 +53,10 @@ _RUN_COLUMNS: dict[str, tuple[str, str]] = {
     "latency_p50_ms": ("cost.latency_p50_ms", "double"),
     "ram_peak_B": ("cost.ram_peak_B", "int64"),
     "vram_peak_B": ("cost.vram_peak_B", "int64"),
+    "prefill_tokens_per_s": ("cost.prefill_tokens_per_s", "double"),
+    "decode_tokens_per_s": ("cost.decode_tokens_per_s", "double"),
+    "load_s": ("cost.load_s", "double"),
+    "model_B": ("cost.model_B", "int64"),
     "tokens_in": ("cost.tokens_in", "int64"),
     "tokens_out": ("cost.tokens_out", "int64"),
 }

@@ -257,6 +257,10 @@ class CostPart(Part):
     n_resumed: answers that were read from the journal of a call before
     batch_rows: rows that were computed at once
     choice_ms: median milliseconds of choosing an item's adapter, one after another; not there if none was chosen
+    prefill_tokens_per_s: tokens of a prompt read a second, one stream alone; not there unless --speed
+    decode_tokens_per_s: tokens written a second, one stream alone; null if its text ended at once
+    load_s: seconds that the weights took to load; null if that isn't known
+    model_B: bytes of the weights' files on disk; null if there are none
     """
 
     seconds: Amount | None = None
@@ -271,6 +275,10 @@ class CostPart(Part):
     n_resumed: Count | None = None
     batch_rows: Count | None = None
     choice_ms: Amount | None = None
+    prefill_tokens_per_s: Amount | None = None
+    decode_tokens_per_s: Amount | None = None
+    load_s: Amount | None = None
+    model_B: Count | None = None
 
 
 class RunIdentity(Part):

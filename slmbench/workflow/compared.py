@@ -99,7 +99,11 @@ def costs_of(pairs: Sequence[tuple[ScoredRun, ScoredRun]]) -> tuple[ComparedCost
         ("tokens_in", "tokens read", "cost.tokens_in", sum, count, items),
         ("tokens_out", "tokens written", "cost.tokens_out", sum, count, items),
         ("latency_p50_ms", "latency, alone", "cost.latency_p50_ms", _mean, _milliseconds, alone or items or where),
-        ("ram_peak_B", "peak memory", "cost.ram_peak_B", max, size, where),
+        ("model_B", "model file", "cost.model_B", max, size, ""),
+        ("load_s", "loading", "cost.load_s", max, duration, machine),
+        ("prefill_tokens_per_s", "reads, one stream", "cost.prefill_tokens_per_s", _mean, _a_second, machine),
+        ("decode_tokens_per_s", "writes, one stream", "cost.decode_tokens_per_s", _mean, _a_second, machine),
+        ("ram_peak_B", "peak memory", "cost.ram_peak_B", max, size, machine),
         ("vram_peak_B", "peak GPU memory", "cost.vram_peak_B", max, size, where),
     ):
         amounts = [_amount([pair[which] for pair in pairs], path, over) for which in (0, 1)]
@@ -123,6 +127,10 @@ def _amount(runs: Sequence[ScoredRun], path: str, over: Callable[[Any], float]) 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def _a_second(value: float) -> str:
+    return f"{value:,.3g} tokens/s"
 
 
 def _milliseconds(value: float) -> str:

@@ -33,6 +33,7 @@ from slmbench.models import (
     is_whole_model,
     let_go,
     load_apart,
+    load_gguf,
     load_model,
     refuse_unknown,
     resolve_model,
@@ -215,7 +216,7 @@ def try_plan(
     # A LoadedModel is the caller's: nothing is loaded in its place, and it is given back without the adapters' layers.
     ours = isinstance(plan.model, str)
     given: LoadedModel | ModelSource
-    given = resolve_model(plan.model, catalog, twin=plan.twin) if isinstance(plan.model, str) else plan.model
+    given = source_of(plan.model, catalog, plan.twin, apart) if isinstance(plan.model, str) else plan.model
     adapters = [folder for folder in plan.adapters if not (ours and is_whole_model(folder))]
     base = given.name if isinstance(given, ModelSource) else given.source.name
     # What chooses among adapters needs each of them.
@@ -288,11 +289,16 @@ def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, 
     return _load_held(source, *held_as(adapters), apart=_check_engine(plan, tasks))
 
 
-def _check_engine(plan: EvaluationPlan, tasks: Sequence[Task]) -> bool:
-    """Whether the plan's engine reads a model's files itself. Raises UsageError for what it can't be asked."""
+def source_of(model: str, catalog: Catalog, twin: bool, apart: str) -> ModelSource:
+    """Where a model comes from; a GGUF file is left packed for an engine that reads it itself."""
+    return resolve_model(model, catalog, twin=twin, unpacked=apart != "gguf")
+
+
+def _check_engine(plan: EvaluationPlan, tasks: Sequence[Task]) -> str:
+    """What the plan's engine reads itself, '' if nothing. Raises UsageError for what it can't be asked."""
     engine = plan.options.chosen(tasks)
     engine.require()
-    if isinstance(plan.model, LoadedModel) and engine.apart != is_apart(plan.model):
+    if isinstance(plan.model, LoadedModel) and bool(engine.apart) != is_apart(plan.model):
         raise UsageError(
             f"{plan.model.source.name!r} is in memory, and engine {engine.name!r} reads a model's files itself; give "
             "its name, folder or hub id, or take engine shared"
@@ -389,8 +395,13 @@ def _held_whole(folder: str) -> str:
         ) from None
 
 
-def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str, apart: bool) -> LoadedModel:
+def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str, apart: str) -> LoadedModel:
     """The model that a training of all weights, or a merge, made of a source."""
+    if apart == "gguf":
+        raise UsageError(
+            f"--adapter {shown(folder)} holds a whole model, and this engine reads a GGUF file; write one "
+            f"(`slmbench export {shown(folder)} --to gguf`) and give it as the model"
+        )
     whole = resolve_model(folder, catalog)
     name = f"{source.name}-{whole.name}"
     whole = evolve(whole, name=name, family=source.family, twin=source.twin)
@@ -398,12 +409,15 @@ def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str, 
 
 
 def _load_held(
-    source: ModelSource, dtype: str, quantization: QuantizationSpec | None, *, apart: bool = False
+    source: ModelSource, dtype: str, quantization: QuantizationSpec | None, *, apart: str = ""
 ) -> LoadedModel:
     """A base held as its adapters were trained on it (`held_as`): in their dtype, packed where they are QLoRA's.
 
     apart: for an engine that reads it itself. Raises UsageError for a packed one then.
     """
+    if apart == "gguf":
+        with phase(f"reading {source.name}"):
+            return load_gguf(source)
     if apart:
         if quantization is not None:
             raise UsageError(
