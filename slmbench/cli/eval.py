@@ -10,7 +10,7 @@ import click
 from slmbench.catalog import default_catalog
 from slmbench.cli._boards import show_leaderboard
 from slmbench.cli._options import data_option, gathered, names_of, out_option
-from slmbench.console import say, show_json
+from slmbench.console import say, show, show_json
 from slmbench.errors import UsageError
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import say_golden
@@ -74,7 +74,8 @@ BATCH = _Batch()
     "--against",
     multiple=True,
     metavar="RUN",
-    help="A finished run on the same items, by folder, id, or row in OUT: with --until decided, who is better than it.",
+    help="A finished run on the same items, by folder, id, or row in OUT: what is lost and won against it; with "
+    "--until decided, who is better.",
 )
 @click.option(
     "--until",
@@ -114,6 +115,7 @@ BATCH = _Batch()
 )
 def command(plan: EvaluationPlan, as_json: bool) -> None:
     from slmbench.evaluation import TasksFailed, settled, told_if_cut_short
+    from slmbench.workflow.deployed import against_lines
     from slmbench.workflow.evaluate import ready_evaluation, try_plan
     from slmbench.workflow.rank import failed_of, rank
 
@@ -149,4 +151,7 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
             [out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out
         )
     own = [str(run.record["run_id"]) for run in runs]
+    if plan.against and plan.until is None:
+        for line in against_lines(plan.against, runs, out, catalog):
+            show(line)
     show_leaderboard(board, page, failed_of(failed, faulty), as_json=False, own=own)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from attrs import evolve, frozen
 
 from slmbench.console import phase, say
+from slmbench.engines.speed import measured_speed
 from slmbench.errors import DataError, SlmbenchError, UsageError
 from slmbench.evaluation._answers import check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
@@ -32,7 +33,6 @@ from slmbench.evaluation._race import (
 )
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._routed import Chosen, Routed
-from slmbench.evaluation._speed import measured_speed
 from slmbench.evaluation._trained_format import PLAIN, format_remarks
 from slmbench.files import disk_errors
 from slmbench.formats import Format, load_format

@@ -26,10 +26,10 @@ from slmbench.engines.protocol import (
     check_engine,
 )
 from slmbench.engines.requests import check_known, check_pair, item_of, most_tokens, name_of
+from slmbench.engines.speed import Speed
 from slmbench.errors import DataError, SlmbenchError
 from slmbench.evaluation._encoding import Encoded, Encoder
 from slmbench.evaluation._routed import Chosen, RoutedEngine
-from slmbench.evaluation._speed import Speed
 from slmbench.formats import Format
 from slmbench.journal import Journal
 from slmbench.models import LoadedModel, tokenizer_sha256

@@ -29,8 +29,6 @@ def check_race(against: Sequence[str], until: str | None, margin: float | None, 
         odd.append(f"until is {until!r}; it can be {DECIDED!r}")
     if until is not None and not against:
         odd.append(f"--until {until}: against whom isn't said; add --against RUN, the folder of a finished run")
-    if against and until is None:
-        odd.append("--against: add --until decided; two finished runs are compared by `slmbench compare RUN RUN`")
     if margin is not None and until is None:
         odd.append("--margin is for --against RUN --until decided")
     if margin is not None and not 0 < margin < math.inf:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -19,6 +20,7 @@ from slmbench.console import say
 from slmbench.deployment import export_adapter, refuse_kinds
 from slmbench.engines.options import EngineOptions
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.leaderboard import read_runs, rows_of
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.task import Task
@@ -140,10 +142,6 @@ def compared(shipment: Shipment, made: dict[str, str], out: str, catalog: Catalo
 
 def against_adapter(adapter: str, made: dict[str, str], out: str, catalog: Catalog) -> Comparison | None:
     """The runs against those of an adapter, in the newest row that has it."""
-    from pathlib import Path
-
-    from slmbench.leaderboard import read_runs, rows_of
-
     loaded = read_runs([Path(out)], catalog)
     rows = rows_of(loaded.runs)
     ids = {os.path.basename(place) for place in made.values()}
@@ -159,12 +157,12 @@ def against_adapter(adapter: str, made: dict[str, str], out: str, catalog: Catal
         return None
 
 
-def flags_of(recipe: Recipe, *, limit: int | None, seed: int, data: str, no_texts: bool, unsafe: bool) -> tuple[str, ...]:
+def flags_of(recipe: Recipe, *, data: str, no_texts: bool, unsafe: bool) -> tuple[str, ...]:
     """What a recipe says of its evaluation, as flags of `slmbench eval`."""
     spec = recipe.spec
-    told: list[str] = ["--seed", str(seed)]
+    told: list[str] = ["--seed", str(spec.seed)]
     for flag, value in (
-        ("--limit", limit),
+        ("--limit", spec.evaluation.limit),
         ("--shots", spec.shots),
         ("--cot", spec.cot),
         ("--samples", spec.evaluation.samples),
@@ -181,6 +179,4 @@ def own_tasks(recipe: Recipe, folders: Sequence[str], tasks: Sequence[Task]) -> 
     if recipe.spec.evaluation.adapters_on != "own":
         return {}
     names = [os.path.basename(os.path.abspath(folder)) for folder in folders]
-    return {
-        name: tuple(task.name for task in tasks if task.name in recipe.spec.adapters[name].tasks) for name in names
-    }
+    return {name: tuple(task.name for task in tasks if task.name in recipe.spec.adapters[name].tasks) for name in names}

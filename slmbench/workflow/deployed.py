@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+
+from slmbench.catalog import Catalog
+from slmbench.errors import SlmbenchError, UsageError
 from slmbench.leaderboard.texts import number
-from slmbench.workflow.compare import ComparedMetric, Comparison
+from slmbench.paths import shown
+from slmbench.runs import Run
+from slmbench.workflow.compare import ComparedMetric, Comparison, compare_plan
+from slmbench.workflow.sides import ComparePlan
 
 _RATIOS = (
     ("decode_tokens_per_s", "{} the speed of writing"),
@@ -13,23 +21,45 @@ _RATIOS = (
 )
 
 
+def require_opponents(against: Sequence[str], out: str) -> None:
+    """Raises UsageError for a run that is named neither by a folder nor, as far as can be told, in `out`."""
+    for one in against:
+        if not os.path.exists(one) and not os.path.isdir(os.path.join(out, "runs")):
+            raise UsageError(f"--against {shown(one)}: no such folder, and no runs in {shown(out)} to look for it")
+
+
+def against_lines(against: Sequence[str], runs: Sequence[Run], out: str, catalog: Catalog) -> Iterator[str]:
+    """What each run loses and wins against each other one that has its task, a sentence each, or why there is none."""
+    for run in runs:
+        name, task = _name(run), str(run.record["task"]["id"])
+        for other in against:
+            there = os.path.exists(other)
+            b = run.folder if there else str(run.record["run_id"])
+            plan = ComparePlan(a=other, b=b, folders=() if there else (out,), tasks=(task,), items=0)
+            try:
+                yield deployed_sentence(name, compare_plan(plan, catalog))
+            except SlmbenchError as error:
+                yield f"{name} is not compared with {shown(other)} on {task}: {error}"
+
+
+def _name(run: Run) -> str:
+    model, adapter = run.record["model"], run.record.get("adapter")
+    packed = f" ({model['quantization']})" if model.get("quantization") else ""
+    return f"{model['name']}{packed}" + (f" + {adapter['name']}" if adapter else "")
+
+
 def deployed_sentence(label: str, found: Comparison) -> str:
     """As `Q4_K_M loses .8 points on gsm8k [-2.1, .5], not told apart; 3.1x the speed of writing, 0.28x the memory`."""
-    told = [
-        f"{_lost(metric)} on {task.name}"
-        for task in found.tasks
-        for metric in task.metrics
-        if metric.primary
-    ]
+    told = [f"{_lost(metric)} on {task.name}" for task in found.tasks for metric in task.metrics if metric.primary]
     ratios = {cost.key: cost.ratio for cost in found.costs}
     won = [form.format(f"{ratio:.2f}x") for key, form in _RATIOS if (ratio := ratios.get(key)) is not None]
     return "; ".join(filter(None, (f"{label} {', '.join(told)}", ", ".join(won))))
 
 
 def _lost(metric: ComparedMetric) -> str:
-    # Of values between 0 and 1, points are hundredths.
     gain, (low, high) = metric.gain, metric.gain_ends
-    what = "changes nothing" if gain == 0 else f"{'gains' if gain > 0 else 'loses'} {number(abs(gain))} of {metric.name}"
+    done = "gains" if gain > 0 else "loses"
+    what = f"changes nothing of {metric.name}" if gain == 0 else f"{done} {number(abs(gain))} of {metric.name}"
     if not metric.tested:
         return what
     verdict = "not told apart" if metric.verdict == "not told apart" else f"p = {metric.pair.p:.2g}"

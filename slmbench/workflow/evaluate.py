@@ -45,6 +45,7 @@ from slmbench.runs import Run, read_merge, read_training
 from slmbench.schema import QuantizationSpec
 from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
 from slmbench.workflow.decide import check_race, opponents_of
+from slmbench.workflow.deployed import require_opponents
 from slmbench.workflow.placed import LostAdapters, PlacedRuns
 from slmbench.workflow.recipes import bertscore_by_twin, data_mode
 
@@ -118,7 +119,8 @@ def evaluate(
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
     names are looked up; `default_catalog()` unless given.
-    against: a finished run's folder (or several, one a task). until: "decided": items are asked in a random order until
+    against: a finished run's folder (or several, one a task), with which the command line compares what comes out.
+    until: "decided": items are asked in a random order until
     it is sure which of both is better, and the Run says so in `decision` (docs/decide.md). margin: a difference that
     doesn't matter, in the metric's units; within it both are equal.
     The same call again returns the runs that are there already, and goes on with one that was cut off.
@@ -164,7 +166,9 @@ def ready_evaluation(plan: EvaluationPlan, catalog: Catalog) -> tuple[Evaluation
     if isinstance(plan.model, str):
         refuse_unknown(plan.model, catalog)
     plan = _with_router(plan)
-    if plan.against and plan.adapters:
+    if plan.against and plan.until is None:
+        require_opponents(plan.against, plan.options.out)
+    elif plan.against and plan.adapters:
         plan = evolve(plan, base=False)
     named: Sequence[str | Task] = plan.tasks or ()
     if plan.suite:
@@ -203,7 +207,7 @@ def try_plan(
     # An unknown engine, and one that isn't installed, is told before a model is looked for.
     apart = _check_engine(plan, tasks)
     against: dict[str, Opponent] = {}
-    if plan.against:
+    if plan.against and plan.until is not None:
         with phase("reading runs"):
             against = opponents_of(
                 plan.against,

@@ -28,7 +28,7 @@ _STEP_CELLS = 256
 
 
 @frozen(eq=False)
-class Started:
+class LlamaStarted:
     """A file's weights in llama.cpp, and what is computed with them at the moment. load_s: seconds that they took."""
 
     weights: Weights
@@ -88,7 +88,7 @@ class LlamaCpp:
     @property
     def load_s(self) -> float | None:
         """Seconds that the weights took to load; None before the first request."""
-        return self.apart.reader.load_s if isinstance(self.apart.reader, Started) else None
+        return self.apart.reader.load_s if isinstance(self.apart.reader, LlamaStarted) else None
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[tuple[int, ScoreAnswer]]:
         """(index of a request, its answer), as contexts end. Too long contexts lose their beginning."""
@@ -181,25 +181,25 @@ class LlamaCpp:
                 f"{name_of(item)}: {error}; answers before it are kept, and the same command goes on from there"
             ) from error
 
-    def _adapter(self, started: Started) -> Any:
+    def _adapter(self, started: LlamaStarted) -> Any:
         if self.loaded.adapter is None:
             return None
         return started.weights.adapter(self.apart.adapter_file(self.loaded.adapter))
 
-    def _started(self) -> Started:
-        if not isinstance(self.apart.reader, Started):
+    def _started(self) -> LlamaStarted:
+        if not isinstance(self.apart.reader, LlamaStarted):
             repack = repacks(self.file)
             with phase(f"loading {self.loaded.source.name} into llama.cpp"):
                 before = time.perf_counter()
                 weights = Weights(self.file, repack=repack)
-                self.apart.reader = Started(weights, time.perf_counter() - before)
+                self.apart.reader = LlamaStarted(weights, time.perf_counter() - before)
             try:
                 _check(weights, self.loaded)
             except BaseException:
                 self.apart.close()
                 raise
         reader = self.apart.reader
-        assert isinstance(reader, Started)
+        assert isinstance(reader, LlamaStarted)
         return reader
 
 

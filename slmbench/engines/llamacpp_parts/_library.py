@@ -6,7 +6,6 @@ only its bindings are used.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import os
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from slmbench.errors import EngineError
+from slmbench.machine import usable_cores
 from slmbench.paths import shown
 from slmbench.values import Array
 
@@ -38,13 +38,6 @@ def _silence() -> Any:
     import llama_cpp
 
     return llama_cpp.llama_log_callback(lambda level, text, data: None)
-
-
-def usable_threads() -> int:
-    """The processors that this process may use."""
-    with contextlib.suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def build_of() -> str:
@@ -131,7 +124,7 @@ class Sequences:
         params.n_ctx = cells if shared else cells * sequences
         params.n_seq_max = sequences
         params.n_batch = params.n_ubatch = BATCH_TOKENS
-        params.n_threads = params.n_threads_batch = usable_threads()
+        params.n_threads = params.n_threads_batch = usable_cores()
         params.kv_unified = shared
         params.no_perf = True
         self.handle = self.library.llama_init_from_model(weights.handle, params)
