@@ -11,29 +11,14 @@ that was cut off goes on.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from recipe_runs import need_real_parts, run_recipe
+
 RECIPE = "smollm2-merge"
-THREADS = 2
-
-
-def lines_of(board: Mapping[str, Any]) -> list[str]:
-    """A line for each score of a leaderboard, with its interval and its items."""
-    width = max(len(row["name"]) for row in board["rows"])
-    lines = []
-    for column in board["columns"]:
-        lines.append(column["key"])
-        for row in board["rows"]:
-            if (score := row["scores"].get(column["key"])) is not None:
-                low, high = score["ci_low"], score["ci_high"]
-                lines.append(f"  {row['name']:<{width}}  {score['value']:.3f}  [{low:.3f}, {high:.3f}]  n={score['n']}")
-    return lines
 
 
 def search_lines(search: Mapping[str, Any]) -> list[str]:
@@ -46,20 +31,11 @@ def search_lines(search: Mapping[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    for name in ("SLMBENCH_DATA", "SLMBENCH_SMOLLM2"):
-        if not os.environ.get(name):
-            sys.exit(f"set {name}")
+    need_real_parts()
     with tempfile.TemporaryDirectory() as place:
-        out = sys.argv[1] if len(sys.argv) > 1 else place
-        command = [sys.executable, "-m", "slmbench", "run", RECIPE, "--out", out]
-        environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment)
-        if done.returncode:
-            sys.exit(f"slmbench run {RECIPE}: exit code {done.returncode}")
-        board = json.loads(Path(out, "leaderboard", "leaderboard.json").read_text(encoding="utf-8"))
-        record = json.loads(Path(out, "adapters", "arithmetic", "merge.json").read_text(encoding="utf-8"))
-    print(f"slmbench run {RECIPE}")
-    print("\n".join(lines_of(board)))
+        ran = run_recipe(RECIPE, sys.argv[1] if len(sys.argv) > 1 else place)
+        record = json.loads((ran.out / "adapters" / "arithmetic" / "merge.json").read_text(encoding="utf-8"))
+    ran.print_scores()
     print("lambda, by the answers' loss as a share of the base's, on rows that no training saw")
     print("\n".join(search_lines(record["search"])))
 

@@ -12,18 +12,14 @@ passage. The run is a process of its own with two threads; its minutes are those
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from smollm2_gsm8k import lines_of
+from recipe_runs import need_real_parts, print_file, run_recipe
 
 from slmbench.catalog import default_catalog
 from slmbench.models import resolve_model
@@ -32,7 +28,6 @@ from slmbench.workflow.compare import compare
 
 MODEL, RECIPE = "smollm2-135m-instruct", "smollm2-tour"
 MINUTES = 40
-THREADS = 2
 MARK = ("### Instruction:\n", "\n### Response")
 
 
@@ -83,44 +78,28 @@ def against_base(runs: Path) -> list[str]:
 
 
 def main() -> None:
-    for name in ("SLMBENCH_DATA", "SLMBENCH_SMOLLM2"):
-        if not os.environ.get(name):
-            sys.exit(f"set {name}")
+    need_real_parts()
     source = resolve_model(MODEL, default_catalog())
     with tempfile.TemporaryDirectory() as scratch:
-        out = Path(sys.argv[1] if len(sys.argv) > 1 else Path(scratch, "out"))
         place = Path(scratch, "mirror")
         place.mkdir()
         mirror, said = mirror_with_dolly(Path(os.environ["SLMBENCH_DATA"]).resolve(), place)
-        command = [sys.executable, "-m", "slmbench", "run", RECIPE, "--out", str(out)]
-        begun = time.perf_counter()
-        environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "SLMBENCH_DATA": str(mirror)}
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment)
-        seconds = time.perf_counter() - begun
-        if done.returncode:
-            sys.exit(f"slmbench run {RECIPE}: exit code {done.returncode}")
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        board = json.loads((out / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
+        out = sys.argv[1] if len(sys.argv) > 1 else Path(scratch, "out")
+        ran = run_recipe(RECIPE, out, {"SLMBENCH_DATA": str(mirror)})
         trained = {
             path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted(out.glob("adapters/*/training.json"))
+            for path in sorted(ran.out.glob("adapters/*/training.json"))
         }
-        compared = against_base(out / "runs")
-    if source.file is not None:
-        with open(source.file, "rb") as file:
-            print(f"{os.path.basename(source.file)}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}")
+        compared = against_base(ran.out / "runs")
+    print_file(source)
     print(said)
-    print(f"slmbench run {RECIPE}")
-    print("\n".join(lines_of(board)))
+    ran.print_scores()
     print("adapter less base on the same items, primary metric, 95% interval")
     print("\n".join(compared))
     for name, record in trained.items():
         told = f"{record['steps']} steps, {record['train_s']:.0f} s, {record['tokens_per_second']} tokens/s"
         print(f"trained {name}: {told}, {record['bytes'] / 1e6:.1f} MB, loss {record['loss'][-1]['loss']:.3f}")
-    minutes, kept = seconds / 60, seconds <= MINUTES * 60
-    print(f"CPU: {used.ru_utime + used.ru_stime:.0f} s, {THREADS} threads")
-    print(f"minutes by the clock: {minutes:.1f} (at most {MINUTES}){'' if kept else ' NOT KEPT'}")
-    sys.exit(0 if kept else 1)
+    ran.exit_by_minutes(MINUTES)
 
 
 if __name__ == "__main__":
