@@ -214,7 +214,7 @@ def test_flags_that_dont_go_together_are_told_at_once(task, tmp_path):
         slmbench.evaluate("nano", task, out=str(tmp_path), until="soon", margin=-1.0, limit=3)
     for said in ("until is 'soon'", "against whom", "--margin is -1", "--limit 3"):
         assert said in str(told.value)
-    with pytest.raises(UsageError, match="add --until decided"):
+    with pytest.raises(UsageError, match="--against x: no such folder, and no runs in"):
         slmbench.evaluate("nano", task, out=str(tmp_path), against="x")
 
 
@@ -293,8 +293,8 @@ def test_a_metric_that_no_item_has_is_refused(tmp_path, made):
 def test_the_command_line_says_and_prints_it(made, out, monkeypatch, capsys):
     monkeypatch.setenv("SLMBENCH_PATH", str(made[0] / "tasks"))
     argv = ["eval", "nano", "--tasks", "own", "--out", str(out), "--against", made[1].run_id]
-    assert main(argv) == 2
-    assert "add --until decided" in capsys.readouterr().err
+    assert main([*argv, "--margin", ".1"]) == 2
+    assert "--margin is for --against RUN --until decided" in capsys.readouterr().err
     assert main([*argv, "--until", "decided", "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)
     assert record["decision"] == record["stopped"] and record["decision"]["verdict"] == "better"
