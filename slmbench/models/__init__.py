@@ -9,8 +9,8 @@ from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._exchange import exchanged, holds_as_stored
 from slmbench.models._files import TensorPlace, asked_by, check_files, file_tensors, placed_tensors
 from slmbench.models._gguf import describe_gguf, is_gguf
-from slmbench.models._gguf_lora import check_gguf_lora, gguf_layout, write_gguf_lora
 from slmbench.models._gguf_apart import load_gguf
+from slmbench.models._gguf_lora import check_gguf_lora, gguf_layout, write_gguf_lora
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer, model_folder
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
 from slmbench.models._peft_config import check_config, check_patterns
