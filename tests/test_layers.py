@@ -93,6 +93,7 @@ HEAVY = {
     "evaluate",
     "bitsandbytes",
     "sklearn",
+    "llama_cpp",
     "vllm",
     "ray",
 }

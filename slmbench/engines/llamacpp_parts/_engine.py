@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,8 +19,9 @@ from slmbench.engines.protocol import Item, ScoreAnswer, ScoreRequest, WriteAnsw
 from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.engines.sampling import Answer, stream_of
 from slmbench.errors import EngineError, UsageError
-from slmbench.models import LoadedModel, ModelApart
-from slmbench.paths import shown
+from slmbench.files import disk_errors
+from slmbench.models import LoadedModel, ModelApart, gguf_layout, write_gguf_lora
+from slmbench.paths import cache_dir, shown
 from slmbench.values import Tokenizer
 
 DEFAULT_TOKENS = 256
@@ -184,7 +186,7 @@ class LlamaCpp:
     def _adapter(self, started: LlamaStarted) -> Any:
         if self.loaded.adapter is None:
             return None
-        return started.weights.adapter(self.apart.adapter_file(self.loaded.adapter))
+        return started.weights.adapter(_adapter_file(self.loaded, self.file))
 
     def _started(self) -> LlamaStarted:
         if not isinstance(self.apart.reader, LlamaStarted):
@@ -201,6 +203,17 @@ class LlamaCpp:
         reader = self.apart.reader
         assert isinstance(reader, LlamaStarted)
         return reader
+
+
+def _adapter_file(loaded: LoadedModel, file: str) -> str:
+    """An adapter as llama.cpp reads it, in the cache; written where it is missing. Raises UsageError, SlmbenchError."""
+    assert loaded.adapter is not None
+    place = os.path.join(cache_dir(), "gguf-lora", f"{loaded.adapter.sha256[:16]}-{loaded.weights_sha256[:16]}.gguf")
+    if not os.path.isfile(place):
+        with disk_errors(place):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+        write_gguf_lora(loaded.adapter, gguf_layout(file), place)
+    return place
 
 
 def _rounded(cells: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -26,18 +27,15 @@ _ALL_LAYERS = 9_999
 
 def bindings() -> ModuleType:
     """llama_cpp, which says nothing on its own."""
-    import llama_cpp
-
-    llama_cpp.llama_log_set(_silence(), ctypes.c_void_p(0))
-    return llama_cpp
+    library = importlib.import_module("llama_cpp")
+    library.llama_log_set(_silence(), ctypes.c_void_p(0))
+    return library
 
 
 @functools.lru_cache(maxsize=1)
 def _silence() -> Any:
     """The callback that llama.cpp writes through; kept, as the library holds on to it."""
-    import llama_cpp
-
-    return llama_cpp.llama_log_callback(lambda level, text, data: None)
+    return importlib.import_module("llama_cpp").llama_log_callback(lambda level, text, data: None)
 
 
 def build_of() -> str:
