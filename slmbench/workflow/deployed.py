@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.leaderboard import read_runs
 from slmbench.leaderboard.texts import number
 from slmbench.paths import shown
 from slmbench.runs import Run
@@ -36,6 +38,9 @@ def against_lines(against: Sequence[str], runs: Sequence[Run], out: str, catalog
             there = os.path.exists(other)
             b = run.folder if there else str(run.record["run_id"])
             plan = ComparePlan(a=other, b=b, folders=() if there else (out,), tasks=(task,), items=0)
+            if there and task not in {one.task for one in read_runs([Path(other)], catalog).runs}:
+                yield f"{shown(other)} has no finished run of {task}"
+                continue
             try:
                 yield deployed_sentence(name, compare_plan(plan, catalog))
             except SlmbenchError as error:

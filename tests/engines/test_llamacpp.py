@@ -15,7 +15,7 @@ from slmbench.cli import main
 from slmbench.engines.options import EngineOptions
 from slmbench.engines.protocol import ScoreRequest, WriteRequest
 from slmbench.errors import EngineError, UsageError
-from slmbench.leaderboard import load_runs
+from slmbench.leaderboard import read_runs
 from slmbench.models import load_gguf, load_model, resolve_model
 from tests.models.gguf_file import write_gguf
 
@@ -93,13 +93,13 @@ def test_nothing_is_dequantised_for_it(files: dict[str, str]) -> None:
 
 @pytest.mark.llamacpp
 @needs_llama_cpp
-@pytest.mark.parametrize(("kind", "most_nats"), [("F32", 0.002), ("F16", 0.01)])
+@pytest.mark.parametrize(("kind", "most_nats"), [("F32", 0.005), ("F16", 0.01)])
 def test_log_likelihoods_are_those_of_transformers(
     nano: Any, files: dict[str, str], kind: str, most_nats: float
 ) -> None:
     asked = pairs(nano.tokenizer)
     theirs = dict(engine_of(nano, "hf", batch=1).score(asked))
-    loaded = packed(files[kind])
+    loaded = packed(files[kind])  # llama.cpp keeps keys and values in 16 bits.
     try:
         ours = dict(engine_of(loaded, "llamacpp").score(asked))
     finally:
@@ -198,13 +198,14 @@ def test_a_run_of_a_file_has_a_row_of_its_own_beside_the_same_file_dequantised(
 ) -> None:
     ask = ["eval", files["Q8_0"], "--tasks", "nano_choice,nano_note", "--limit", "6", "--out", str(tmp_path)]
     assert main([*ask, "--engine", "shared"]) == 0
-    (against,) = [run for run in load_runs([tmp_path]) if run.task == "nano_note"]
+    (against,) = [run for run in read_runs([tmp_path]).runs if run.task == "nano_note"]
     capsys.readouterr()
     assert main([*ask, "--engine", "llamacpp", "--speed", "--latency", "--against", str(against.folder)]) == 0
     shown = capsys.readouterr().out
     assert "nano-Q8_0 (llama.cpp Q8_0)" in shown
-    assert "changes nothing of exact_match on nano_note" in shown or "of exact_match on nano_note" in shown
-    runs = [run for run in load_runs([tmp_path]) if run.quantization]
+    assert "nano-Q8_0 (llama.cpp Q8_0) changes nothing of rouge1 on nano_note [" in shown and "not told apart" in shown
+    assert f"{against.folder} has no finished run of nano_choice" in shown
+    runs = [run for run in read_runs([tmp_path]).runs if run.quantization]
     assert {run.task for run in runs} == {"nano_choice", "nano_note"}
     for run in runs:
         cost = run.record["cost"]
@@ -248,7 +249,7 @@ def test_a_build_that_dies_is_found_out_in_a_child(files: dict[str, str], tmp_pa
     done = subprocess.run([sys.executable, "-c", code, files["F16"]], capture_output=True, text=True, env=environ)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
     assert "llama.cpp dies here with weights laid out for the processor (SIGILL)" in done.stderr
-    always = code.replace('if sys.argv[2] == \\"1\\": ', "")
+    always = code.replace('if sys.argv[2] == "1": ', "")
     environ["SLMBENCH_CACHE"] = str(tmp_path / "other")
     done = subprocess.run([sys.executable, "-c", always, files["F16"]], capture_output=True, text=True, env=environ)
     assert EngineError.__name__ in done.stderr and "CMAKE_ARGS=-DGGML_NATIVE=OFF" in done.stderr

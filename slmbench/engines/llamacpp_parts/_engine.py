@@ -237,9 +237,10 @@ def check_tokens(where: str, theirs: Sequence[str], tokenizer: Tokenizer) -> Non
     ours = {token: text for text, token in vocabulary.items()}
     # A file may have unused tokens behind the last, up to the embeddings' size, and none in the tokenizer's place.
     odd = [token for token, text in ours.items() if token >= len(theirs) or theirs[token] != text]
-    # Special tokens may be spelt otherwise in one of the two, as with a blank before them.
-    special = set(tokenizer.all_special_ids)
-    odd = sorted(token for token in odd if token >= len(theirs) or token not in special)
+    # Special tokens may be spelt otherwise in one of the two; transformers gives a file that names no BOS or UNK one
+    # behind its last token, which no prompt of ours has.
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    odd = sorted(set(odd) - {*tokenizer.all_special_ids, *(token for token, one in added.items() if one.special)})
     if odd:
         first = odd[0]
         there = repr(theirs[first]) if first < len(theirs) else f"none, as it has {len(theirs):,}"

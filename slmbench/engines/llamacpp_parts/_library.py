@@ -137,7 +137,7 @@ class Sequences:
         self._room()
 
     def _put_on(self, adapter: Any) -> None:
-        one, scale = (ctypes.c_void_p * 1)(adapter), (ctypes.c_float * 1)(1.0)
+        one, scale = (type(adapter) * 1)(adapter), (ctypes.c_float * 1)(1.0)
         if self.library.llama_set_adapters_lora(self.handle, one, 1, scale) != 0:
             raise EngineError(f"llama.cpp doesn't put the adapter on {shown(self.weights.path)}")
 
