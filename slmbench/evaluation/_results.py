@@ -173,7 +173,7 @@ def _cost(
     rows: Sequence[JsonObject], resumed: int, latency: bool, engine: JournaledEngine, choice_ms: float | None
 ) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
-    speed: JsonObject = {} if engine.speed is None else asdict(engine.speed)
+    speed: dict[str, Any] = {} if engine.speed is None else asdict(engine.speed)
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
     return CostPart(

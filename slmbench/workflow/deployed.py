@@ -55,16 +55,17 @@ def _name(run: Run) -> str:
 
 def deployed_sentence(label: str, found: Comparison) -> str:
     """As `Q4_K_M loses .8 points on gsm8k [-2.1, .5], not told apart; 3.1x the speed of writing, 0.28x the memory`."""
-    told = [f"{_lost(metric)} on {task.name}" for task in found.tasks for metric in task.metrics if metric.primary]
+    told = [_lost(metric, task.name) for task in found.tasks for metric in task.metrics if metric.primary]
     ratios = {cost.key: cost.ratio for cost in found.costs}
     won = [form.format(f"{ratio:.2f}x") for key, form in _RATIOS if (ratio := ratios.get(key)) is not None]
     return "; ".join(filter(None, (f"{label} {', '.join(told)}", ", ".join(won))))
 
 
-def _lost(metric: ComparedMetric) -> str:
+def _lost(metric: ComparedMetric, task: str) -> str:
     gain, (low, high) = metric.gain, metric.gain_ends
     done = "gains" if gain > 0 else "loses"
-    what = f"changes nothing of {metric.name}" if gain == 0 else f"{done} {number(abs(gain))} of {metric.name}"
+    of = f"{metric.name} on {task}"
+    what = f"changes nothing of {of}" if gain == 0 else f"{done} {number(abs(gain))} of {of}"
     if not metric.tested:
         return what
     verdict = "not told apart" if metric.verdict == "not told apart" else f"p = {metric.pair.p:.2g}"
