@@ -68,7 +68,7 @@ def strictest(parts: Sequence[Licensed]) -> Licence:
     if not parts or any(part.unknown for part in parts):
         lacking = ", ".join(dict.fromkeys(part.what for part in parts if part.unknown))
         said = f"no licence is declared of {lacking}" if lacking else "nothing is declared of what went in"
-        return Licence(UNKNOWN, None, f"{said}, so that none can be named for what came out")
+        return Licence(UNKNOWN, None, f"{said}, so none can be named for what came out")
     named = {part.license.strip(): _terms(part.license) for part in parts if part.license is not None}
     if len(named) == 1:
         return _named(next(iter(named)), "all that went in has it")

@@ -173,10 +173,9 @@ def _cost(
     rows: Sequence[JsonObject], resumed: int, latency: bool, engine: JournaledEngine, choice_ms: float | None
 ) -> CostPart:
     latencies = [row["latency_ms"] for row in rows] if latency else []
-    speed: dict[str, Any] = {} if engine.speed is None else asdict(engine.speed)
     seconds = sum(row["compute_ms"] for row in rows) / 1000
     tokens_in, tokens_out = (sum(row[key] for row in rows) for key in ("tokens_in", "tokens_out"))
-    return CostPart(
+    found = CostPart(
         # The model's own time, each batch's shared out among its rows; that of a resumed run's first part included.
         seconds=round(seconds, 3),
         tokens_per_s=round((tokens_in + tokens_out) / seconds, 1) if seconds else None,
@@ -192,9 +191,10 @@ def _cost(
         n_resumed=resumed,
         # What an automatic batch came to, halvings included.
         batch_rows=engine.engine.computed_rows,
-        **({} if choice_ms is None else {"choice_ms": round(choice_ms, 3)}),
-        **speed,
     )
+    more: JsonObject = {} if choice_ms is None else {"choice_ms": round(choice_ms, 3)}
+    more |= {} if engine.speed is None else asdict(engine.speed)
+    return found.model_copy(update=more)
 
 
 def _quantile(values: list[float], percent: int) -> float:

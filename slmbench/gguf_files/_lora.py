@@ -47,7 +47,7 @@ def write_lora(path: str, layout: GgufLayout, pairs: Sequence[LoraPair], *, name
     if not pairs:
         faults = ["it changes no module"]
     if faults:
-        raise UsageError(f"{name!r} is no adapter for llama.cpp: {'; '.join(faults[:5])}{_more(faults)}")
+        raise UsageError(f"{name!r} is not an adapter for llama.cpp: {'; '.join(faults[:5])}{_more(faults)}")
     alphas = Counter(round(pair.alpha, 9) for pair in pairs if pair.scale)
     alpha = alphas.most_common(1)[0][0] if alphas else 1.0
 

@@ -34,7 +34,7 @@ def load_gguf(source: ModelSource) -> LoadedModel:
 
     if source.file is None:
         raise UsageError(
-            f"model {source.name!r} ({source.id}) is no GGUF file, and llama.cpp reads nothing else; write one with "
+            f"model {source.name!r} ({source.id}) is not a GGUF file, and llama.cpp reads nothing else; write one with "
             "`slmbench export ADAPTER --to gguf` and give that, or take --engine shared"
         )
     path = source.file

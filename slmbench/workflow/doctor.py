@@ -31,6 +31,7 @@ _LLAMA_CPP = ("llama-server", "llama-quantize", "llama-cli")
 _MORE = {
     "mergekit": ("merge methods `mergekit/...`", "{python} -m pip install mergekit"),
     "ray": ("`slmbench matrix --on ray`", "{python} -m pip install 'slmbench[ray]'"),
+    "llama-cpp-python": ("`--engine llamacpp`", "{python} -m pip install 'slmbench[llamacpp]' (docs/edge.md)"),
     "vllm": ("`--engine vllm`", "for a GPU, in another environment: pip install 'slmbench[vllm]'"),
 }
 _KNOWN = ("torch", "transformers", "peft", "trl", "lm-eval", "datasets", "tokenizers", "huggingface-hub")

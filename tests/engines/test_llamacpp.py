@@ -79,7 +79,7 @@ def writes(tokenizer: Any, **kwargs: Any) -> list[WriteRequest]:
 
 def test_a_model_that_is_no_gguf_file_is_refused_with_a_way_out() -> None:
     with pytest.raises(
-        UsageError, match=r"no GGUF file, and llama.cpp reads nothing else; write one with `slmbench exp"
+        UsageError, match=r"not a GGUF file, and llama.cpp reads nothing else; write one with `slmbench exp"
     ):
         load_gguf(resolve_model("nano", default_catalog()))
 

@@ -65,7 +65,7 @@ class LlamaCpp:
     def __init__(self, loaded: LoadedModel, rows: int, seed: int, *, latency: bool = False) -> None:
         apart = loaded.model
         if not isinstance(apart, ModelApart) or apart.file is None:
-            raise UsageError(f"{loaded.source.name!r} is no GGUF file, and llama.cpp reads nothing else")
+            raise UsageError(f"{loaded.source.name!r} is not a GGUF file, and llama.cpp reads nothing else")
         self.loaded, self.apart, self.file = loaded, apart, apart.file
         self.rows = 1 if latency else rows
         self.seed, self.latency = seed, latency
