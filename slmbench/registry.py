@@ -203,7 +203,8 @@ def engine(name: str, *, summary: str, version: str, **facts: object) -> Callabl
     Facts: options (which of `kv_budget` and `latency` it knows); auto_batch (the rows that `--batch auto` is, unless it
     finds them itself); needs (packages that it can't do without, as {"vllm>=0.32": "how to have it"}: their versions
     are part of a run's engine_version); apart (True for one that reads a model's files itself, "gguf" for one
-    that reads a GGUF file: `loaded.model` is then a `slmbench.models.ModelApart`, without weights).
+    that reads a GGUF file, "served" for one that asks a server: `loaded.model` is then a
+    `slmbench.models.ModelApart`, without weights).
     """
     return _decorator("engine", name, summary, version, facts)
 

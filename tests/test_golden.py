@@ -56,6 +56,8 @@ eval nano --tasks boolq --data samples --format chatty
 eval nano --tasks boolq --data samples --batch 0
 eval nano --tasks boolq --data samples --engine nosuchengine
 eval nano --tasks boolq --data samples --engine vllm
+eval nano --tasks boolq --data samples --engine server
+eval nano --tasks boolq --data samples --engine server --url http://93.184.216.34:8000
 eval nano --tasks boolq --data samples --metrics rouge
 eval nano --tasks gsm8k
 eval nano --tasks human_eval --data samples

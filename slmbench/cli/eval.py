@@ -11,6 +11,7 @@ from slmbench.catalog import default_catalog
 from slmbench.cli._boards import show_leaderboard
 from slmbench.cli._options import data_option, gathered, names_of, out_option
 from slmbench.console import say, show, show_json
+from slmbench.engines.server_address import TIMEOUT_S
 from slmbench.errors import UsageError
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.recipes import say_golden
@@ -103,12 +104,30 @@ BATCH = _Batch()
 @click.option(
     "--speed", is_flag=True, help="Measure one stream, too: tokens read and written a second, loading (some seconds)."
 )
+@click.option("--url", metavar="URL", help="Of the server that --engine server asks, as http://127.0.0.1:8080.")
+@click.option("--served", metavar="NAME", help="What the server calls the model. [default: its only one]")
+@click.option(
+    "--allow-remote", is_flag=True, help="Let --url be another machine, which is then sent all prompts (exit 3 else)."
+)
+@click.option(
+    "--api-key-env", metavar="VARIABLE", help="The environment variable that holds the server's key; never recorded."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one answer of the server may take.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
 @data_option
 @out_option
 @click.option("--no-texts", is_flag=True, help="Show digests on the page in place of prompts and outputs.")
 @click.option("--json", "as_json", is_flag=True, help="An array of run records on stdout, and nothing else.")
 @gathered(
+    server="slmbench.engines.server_address:ServerOptions",
     settings="slmbench.task:Settings",
     options="slmbench.evaluation:EvaluationOptions",
     plan="slmbench.workflow.evaluate:EvaluationPlan",

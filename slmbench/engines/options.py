@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from slmbench.engines import engine_names
+from slmbench.engines.server_address import ServerOptions
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.registry import Registered, Registry, find
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 AUTO = "auto"
-SETTINGS = {"kv_budget_bytes": "kv_budget", "latency": "latency"}
+SETTINGS = {"kv_budget_bytes": "kv_budget", "latency": "latency", "server": "url"}
 """What only some engines know, by the names under which a person gives it."""
 
 
@@ -26,14 +27,16 @@ class EngineOptions:
     bring.
 
     batch: how many rows' memory may be taken; `auto` for what is free. kv_budget_bytes: of shared prefixes, held at
-    most; None for what plain batching's own cache would take. latency: one item after another, each alone. plugins:
-    where more engines are registered. Raises UsageError for what doesn't go together.
+    most; None for what plain batching's own cache would take. latency: one item after another, each alone. server:
+    which one is asked, if any. plugins: where more engines are registered. Raises UsageError for what doesn't go
+    together.
     """
 
     name: str = "shared"
     batch: int | str = AUTO
     kv_budget_bytes: float | None = None
     latency: bool = False
+    server: ServerOptions = field(factory=ServerOptions)
     plugins: Registry | None = field(default=None, eq=False, repr=False)
     registered: Registered = field(init=False, eq=False, repr=False)
 
@@ -44,7 +47,7 @@ class EngineOptions:
     def __attrs_post_init__(self) -> None:
         if self.batch != AUTO and (type(self.batch) is not int or self.batch < 1):
             raise UsageError(f"batch is {self.batch!r}; give a number from 1 on, or auto")
-        given = [SETTINGS[key] for key in SETTINGS if getattr(self, key) not in (None, False)]
+        given = [SETTINGS[key] for key in SETTINGS if getattr(self, key) not in (None, False, ServerOptions())]
         if not set(given) <= _known(self.registered):
             plugins = self.plugins or Registry()
             engines = [find("engine", name, plugins) for name in (*engine_names(), *plugins.names("engine"))]
@@ -53,7 +56,9 @@ class EngineOptions:
                 said = f"only the engine {able[0]} knows it; leave it out, or take that engine"
             else:
                 said = f"only the engines {', '.join(able)} know it; leave it out, or take one of them"
-            raise UsageError(f"{' and '.join(given)}: {said}")
+            flags = self.server.given if "url" in given else []
+            told = [*(name for name in given if name != "url"), *(flag.removeprefix("--") for flag in flags)]
+            raise UsageError(f"{' and '.join(told)}: {said}")
         if self.kv_budget_bytes is not None and not 0 <= self.kv_budget_bytes < math.inf:
             raise UsageError(f"kv_budget is {self.kv_budget_bytes:g} bytes; give a number from 0 on")
 
@@ -75,7 +80,10 @@ class EngineOptions:
 
     @property
     def apart(self) -> str:
-        """What the engine reads itself in place of a model in memory: `files`, `gguf`; '' if nothing."""
+        """What the engine reads itself in place of a model in memory: `files`, `gguf`; '' if nothing.
+
+        `served` of one that reads none, and asks a server.
+        """
         said = self.registered.facts.get("apart")
         return "files" if said is True else str(said or "")
 

@@ -53,8 +53,9 @@ def measured_speed(engine: Engine, loaded: LoadedModel) -> Speed:
         for number in range(_TIMES + 1):
             # Another beginning each time: what an engine has read before, it may not read again.
             prompt = [*ids[number + 1 : number + 2], *ids[number : number + most - 1]]
-            first_s, _ = _taken(engine, prompt, 1, number)
-            whole_s, written = _taken(engine, prompt[::-1], 1 + WRITTEN_TOKENS, number)
+            first_s, _ = _taken(engine, tokenizer.decode(prompt), prompt, 1, number)
+            prompt.reverse()
+            whole_s, written = _taken(engine, tokenizer.decode(prompt), prompt, 1 + WRITTEN_TOKENS, number)
             if number:
                 reads.append(first_s)
                 if written > 1:
@@ -72,10 +73,10 @@ def measured_speed(engine: Engine, loaded: LoadedModel) -> Speed:
     )
 
 
-def _taken(engine: Engine, prompt: list[int], tokens: int, number: int) -> tuple[float, int]:
+def _taken(engine: Engine, text: str, prompt: list[int], tokens: int, number: int) -> tuple[float, int]:
     """(seconds, tokens written) of one text."""
     kwargs = {"until": [], "do_sample": False, "max_gen_toks": tokens}
-    asked = WriteRequest(("speed", number), f"speed {number} {tokens}", prompt, kwargs)
+    asked = WriteRequest(("speed", number), text, prompt, kwargs)
     before = time.perf_counter()
     ((_, answer),) = engine.write([asked])
     return time.perf_counter() - before, answer.tokens_out
@@ -84,6 +85,8 @@ def _taken(engine: Engine, prompt: list[int], tokens: int, number: int) -> tuple
 def weights_bytes(loaded: LoadedModel) -> int | None:
     """What a model's weights take on disk; None if they are in no files here."""
     found: Iterator[str]
+    if loaded.served is not None:
+        return None
     if isinstance(loaded.model, ModelApart) and loaded.model.file is not None:
         return os.path.getsize(loaded.model.file)
     with contextlib.suppress(Exception):  # Of a model that came from memory there is no folder.

@@ -34,6 +34,7 @@ from slmbench.runs import (
     PackagePart,
     RunIdentity,
     ScorerPart,
+    ServedPart,
     ShotsPart,
     TaskPart,
     canonical_sha256,
@@ -96,10 +97,8 @@ def prepare(
             name=loaded.source.name,
             id=loaded.source.id,
             revision=loaded.source.revision,
-            weights_sha256=loaded.weights_sha256,
             config_sha256=loaded.config_sha256,
-            dtype=loaded.dtype,
-            parameters=loaded.parameters,
+            **_weights(loaded),
             **_variant(loaded),
         ),
         adapter=adapter,
@@ -221,6 +220,13 @@ def _generation_config(loaded: LoadedModel, task: Task, given: JsonObject) -> Js
     return {"generation_config": found} if found else {}
 
 
+def _weights(loaded: LoadedModel) -> JsonObject:
+    """What identifies a model's weights; of one that a server has, what that says."""
+    if loaded.served is not None:
+        return {"served": ServedPart(**loaded.served)}
+    return {"weights_sha256": loaded.weights_sha256, "dtype": loaded.dtype, "parameters": loaded.parameters}
+
+
 def _variant(loaded: LoadedModel) -> JsonObject:
     """What sets a model apart from a whole causal one of its name; {} for such a one, whose runs keep their ids."""
     found: dict[str, Any] = {}
@@ -231,6 +237,8 @@ def _variant(loaded: LoadedModel) -> JsonObject:
         found["twin"] = True
     if loaded.architecture == "seq2seq":
         found |= {"architecture": "seq2seq", "encoder_tokens": encoder_tokens(loaded)}
+    if loaded.served is not None:
+        return found  # What the folder here was made of is no fact of what is served.
     # A folder may hold any file of another tool.
     with contextlib.suppress(OSError, FileError):
         found["merge"] = read_merge(loaded.source.location).part()
@@ -239,6 +247,8 @@ def _variant(loaded: LoadedModel) -> JsonObject:
 
 def _made_on(loaded: LoadedModel) -> JsonObject:
     """What a whole model was trained or merged on, and by which recipe; {} if its folder doesn't say."""
+    if loaded.served is not None:
+        return {}
     with contextlib.suppress(OSError, FileError):
         training = trained_as(loaded.source.location)
         told = {

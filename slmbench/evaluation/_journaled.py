@@ -249,7 +249,7 @@ def build_engine(
     bank, chosen: its adapters, and which of them each item goes to; loaded is then the bank's base.
     """
     options = options or EngineOptions(batch=1)
-    identity = {
+    identity: JsonObject = {
         "model": loaded.weights_sha256,
         "config": loaded.config_sha256,
         "adapter": loaded.adapter.sha256 if loaded.adapter else None,
@@ -261,6 +261,8 @@ def build_engine(
     # Named only if they are there: a journal that was begun without them goes on.
     if quantization := loaded.quantization:
         identity["quantization"] = quantization
+    if loaded.served is not None:
+        identity["served"] = loaded.served
     if loaded.architecture == "seq2seq":
         identity["encoder_tokens"] = encoder_tokens(loaded)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from slmbench.engines import engine_names
 from slmbench.engines.options import AUTO, EngineOptions
+from slmbench.engines.server_address import ServerOptions
 from slmbench.errors import UsageError
 from slmbench.task import Task, engines_of
 
@@ -17,10 +18,10 @@ class EvaluationOptions:
     """How tasks are asked, and where the runs go.
 
     out: runs are `<out>/runs/<run_id>`. format: a format's name; None for that of the training, else plain. engine,
-    batch, kv_budget_bytes, latency: see `EngineOptions`. speed: one stream is measured, too. limit: the first so many
-    items of each task alone; None for all. seed: of what is drawn. allow_unsafe_code: run the programs of code tasks
-    without a sandbox if the machine has none. no_texts: the runs, those that are there already too, say that pages show
-    digests in place of their texts.
+    batch, kv_budget_bytes, latency, server: see `EngineOptions`. speed: one stream is measured, too. limit: the first
+    so many items of each task alone; None for all. seed: of what is drawn. allow_unsafe_code: run the programs of code
+    tasks without a sandbox if the machine has none. no_texts: the runs, those that are there already too, say that
+    pages show digests in place of their texts.
     Raises UsageError for what doesn't go together.
     """
 
@@ -31,6 +32,7 @@ class EvaluationOptions:
     kv_budget_bytes: float | None = None
     latency: bool = False
     speed: bool = False
+    server: ServerOptions = field(factory=ServerOptions)
     limit: int | None = None
     seed: int = 0
     allow_unsafe_code: bool = False
@@ -45,7 +47,7 @@ class EvaluationOptions:
     def chosen(self, tasks: Iterable[Task] = ()) -> EngineOptions:
         """The engine as these options want it. tasks: whose plugins may bring it. Raises UsageError."""
         plugins = None if self.engine in engine_names() else engines_of(tasks)
-        return EngineOptions(self.engine, self.batch, self.kv_budget_bytes, self.latency, plugins)
+        return EngineOptions(self.engine, self.batch, self.kv_budget_bytes, self.latency, self.server, plugins)
 
 
 def require_engine(name: str, tasks: Iterable[Task]) -> EngineOptions:

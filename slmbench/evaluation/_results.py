@@ -182,7 +182,8 @@ def _cost(
         # Of items that were alone: what others that share a batch take is no latency that a user would see.
         latency_p50_ms=round(_quantile(latencies, 50), 3) if latencies else None,
         latency_p90_ms=round(_quantile(latencies, 90), 3) if latencies else None,
-        ram_peak_B=peak_memory_bytes(),
+        # Of what a server takes, this process knows nothing.
+        ram_peak_B=None if engine.options.apart == "served" else peak_memory_bytes(),
         # What another program takes of a GPU, torch doesn't know here.
         vram_peak_B=None if engine.options.apart else peak_vram_bytes(),
         tokens_in=tokens_in,

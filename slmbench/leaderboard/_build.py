@@ -20,6 +20,7 @@ from slmbench.leaderboard.table import (
     IMPORTED,
     MIXED_WEIGHTS,
     NOT_TOLD_APART,
+    SERVED,
     Leaderboard,
     LeaderboardCell,
     LeaderboardColumn,
@@ -298,8 +299,10 @@ def _row(
     who: Who, cells: Mapping[str, LeaderboardCell], runs: Sequence[ScoredRun], shared: Mapping[str, str]
 ) -> LeaderboardRow:
     badges = list(dict.fromkeys(badge for cell in cells.values() for badge in cell.badges))
-    if len({run.record["model"].get("weights_sha256") for run in runs}) > 1:
+    if len({run.weights for run in runs}) > 1:
         badges.append(MIXED_WEIGHTS)
+    if any(run.record["model"].get("served") for run in runs):  # A server answered, and is taken on its word.
+        badges.append(SERVED)
     if any(run.forced_base for run in runs):  # Ranked all the same: it is what this base and this adapter score.
         badges.append(FORCED_BASE)
     if any(run.imported for run in runs):  # Ranked with those that were asked the same, by digest.

@@ -174,4 +174,4 @@ def _differences(first: ScoredRun, other: ScoredRun) -> str:
 
 
 def _weights(run: ScoredRun) -> tuple[object, object]:
-    return run.record["model"].get("weights_sha256"), adapter_of(run).get("sha256")
+    return run.weights, adapter_of(run).get("sha256")

@@ -79,6 +79,13 @@ class ScoredRun:
         return str(self.record["model"]["name"])
 
     @property
+    def weights(self) -> str | None:
+        """The digest of the model's weights; of one that a server has, as that says; None if nothing says it."""
+        model = self.record["model"]
+        found: str | None = model.get("weights_sha256") or (model.get("served") or {}).get("digest")
+        return found
+
+    @property
     def adapter(self) -> str | None:
         adapter = self.record.get("adapter")
         return adapter["name"] if adapter else None

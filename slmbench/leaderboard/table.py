@@ -12,6 +12,7 @@ from slmbench.values import Estimate, JsonObject
 MIXED_WEIGHTS = "mixed weights"
 FORCED_BASE = "forced base"
 IMPORTED = "imported"
+SERVED = "weights not verified"
 BEST = "best"
 NOT_TOLD_APART = "not told apart"
 INSIDE = "in our interval"

@@ -15,6 +15,7 @@ from slmbench.models._load import LoadedModel, bind_model, load_config, load_mod
 from slmbench.models._own_tokenizer import has_template, own_tokenizer
 from slmbench.models._peft_config import check_config, check_patterns
 from slmbench.models._source import ModelSource, is_model_here, refuse_unknown, resolve_model
+from slmbench.models._unread import load_unread
 
 __all__ = [
     "AdapterInfo",
@@ -58,6 +59,7 @@ __all__ = [
     "load_gguf",
     "load_model",
     "load_tokenizer",
+    "load_unread",
     "model_folder",
     "other_base",
     "own_tokenizer",

@@ -36,7 +36,8 @@ class LoadedModel:
 
     quantization: how the base is packed, as `nf4+double`, None if it isn't. parameters: counted unpacked. notices:
     what its files say that doesn't fit together or isn't followed, for a person and for records. load_s: seconds that
-    the weights took to load; None if they were in memory.
+    the weights took to load; None if they were in memory. served: what a server says of the model that it answers with;
+    None of one whose weights are known.
     """
 
     source: ModelSource
@@ -50,6 +51,7 @@ class LoadedModel:
     quantization: str | None = None
     notices: tuple[str, ...] = ()
     load_s: float | None = None
+    served: JsonObject | None = None
 
     @property
     def architecture(self) -> str:
@@ -193,6 +195,13 @@ def load_config(source: ModelSource) -> Config:
 
 def settled_config(source: ModelSource) -> Settled:
     """`load_config`, with what the file itself says and what was changed."""
+    found = unsettled_config(source)
+    with _loading(source):
+        return settle(found.config, found.raw, source.location, _load_options(source))
+
+
+def unsettled_config(source: ModelSource) -> Settled:
+    """A config as config.json has it, whatever weights lie beside it, and if none do. Raises as `load_config` does."""
     import transformers
 
     _quiet(transformers)
@@ -200,8 +209,7 @@ def settled_config(source: ModelSource) -> Settled:
     with _loading(source):
         config = transformers.AutoConfig.from_pretrained(source.location, **options)
         raw, _ = transformers.PreTrainedConfig.get_config_dict(source.location, **options)
-    with _loading(source):
-        return settle(config, raw, source.location, options)
+    return Settled(config, raw)
 
 
 def bind_model(source: ModelSource, model: Model, tokenizer: Tokenizer) -> LoadedModel:

@@ -29,16 +29,36 @@ CUT = "prompt longer than the model's window: cut at its beginning, the question
 _RECORD_LIMITS = Limits(bytes=8_000_000, surrogates=True)
 
 
+class ServedPart(Part):
+    """A model that a server answered with: what was asked of it, and what it said of itself. Nothing of it is verified.
+
+    name: as the server calls the model
+    api: the path that texts were asked at
+    where: this machine, or the host and port of another one
+    server: how the server calls itself, with its version; not there if it doesn't say
+    digest: of the model, as the server says; not there if it doesn't
+    said: what else it says of the model
+    """
+
+    name: Filled
+    api: AnyText
+    where: AnyText
+    server: AnyText | None = None
+    digest: AnyText | None = None
+    said: dict[AnyText, Any] | None = None
+
+
 class ModelPart(Part):
     """The model of a run.
 
     name: as it is called: in the registry, or its folder's or file's name
     id: where it is from: a hub id, or the name
     revision: commit hash of its files on the hub
-    weights_sha256: of its weights
+    weights_sha256: of its weights; not there of a model that a server has, as dtype and parameters
     config_sha256: of its config.json
     dtype: of its weights in memory
     parameters: how many weights it has
+    served: by what server; not there of a model whose weights were read here
     quantization: how its weights are packed, as nf4+double; not there for whole ones
     twin: whether it is a small random copy; not there for a real one
     architecture: seq2seq of an encoder-decoder model; not there for a causal one
@@ -56,6 +76,7 @@ class ModelPart(Part):
     config_sha256: AnyText | None = None
     dtype: AnyText | None = None
     parameters: Count | None = None
+    served: ServedPart | None = None
     quantization: AnyText | None = None
     twin: bool | None = None
     architecture: AnyText | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from slmbench.errors import did_you_mean
 from slmbench.schema._base import Misfits, Name, Spec
@@ -14,7 +14,17 @@ from slmbench.schema._optim import MAX_STEPS, MixingSpec, OptimSpec
 from slmbench.schema._published import PublishedSpec
 from slmbench.schema._task import CotMode
 
-EngineName = Annotated[str, Field(min_length=1, examples=["shared", "hf", "vllm"])]
+
+def _needs_no_address(name: str) -> str:
+    if name == "server":
+        raise ValueError(
+            "another engine here: 'server' asks a server that is running, which is told where on the command line "
+            "alone: slmbench eval MODEL --engine server --url URL"
+        )
+    return name
+
+
+EngineName = Annotated[str, Field(min_length=1, examples=["shared", "hf", "vllm"]), AfterValidator(_needs_no_address)]
 """slmbench's own engines, and those that plugins bring."""
 FormatName = Annotated[str, Field(min_length=1, examples=["plain", "chat", "toon"])]
 """slmbench's own formats, and those that plugins bring."""

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from slmbench.adapters import AdapterBank, AdaptersByRequest
 from slmbench.catalog import Catalog, default_catalog
 from slmbench.console import phase, say
+from slmbench.engines.server_address import ServerOptions
 from slmbench.errors import FileError, UsageError
 from slmbench.evaluation import (
     AdapterChoice,
@@ -48,6 +49,7 @@ from slmbench.workflow.decide import check_race, opponents_of
 from slmbench.workflow.deployed import require_opponents
 from slmbench.workflow.placed import LostAdapters, PlacedRuns
 from slmbench.workflow.recipes import bertscore_by_twin, data_mode
+from slmbench.workflow.served import check_served, load_served
 
 
 @frozen(kw_only=True)
@@ -93,6 +95,7 @@ def evaluate(
     engine: str = "shared",
     kv_budget_bytes: float | None = None,
     latency: bool = False,
+    server: ServerOptions | None = None,
     limit: int | None = None,
     seed: int = 0,
     shots: int | None = None,
@@ -115,7 +118,8 @@ def evaluate(
     writes it. force_base: whatever model it was made on.
     format: plain, chat or toon; by default that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's hf or vllm, or one that plugins bring.
-    kv_budget_bytes, latency: see docs/engine.md. limit: only the first so many items of each task.
+    kv_budget_bytes, latency: see docs/engine.md. server: which one `engine="server"` asks. limit: only the first so
+    many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
     names are looked up; `default_catalog()` unless given.
@@ -139,6 +143,7 @@ def evaluate(
         engine=engine,
         kv_budget_bytes=kv_budget_bytes,
         latency=latency,
+        server=server or ServerOptions(),
         limit=limit,
         seed=seed,
         allow_unsafe_code=allow_unsafe_code,
@@ -238,7 +243,12 @@ def try_plan(
     rows = PlacedRuns(tasks, options, load_format(str(options.format), formats_of(tasks)), against, lost)
     with told_if_cut_short(rows.failures):
         if plan.base or sound:
-            loaded = given if isinstance(given, LoadedModel) else _load_held(given, *held, apart=apart)
+            if isinstance(given, LoadedModel):
+                loaded = given
+            elif apart == "served":
+                loaded = load_served(given, plan.options.chosen(tasks), tasks)
+            else:
+                loaded = _load_held(given, *held, apart=apart)
             _score_over(loaded, plan, adapters, rows, ours)
             del loaded
         else:
@@ -295,14 +305,18 @@ def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, 
 
 def source_of(model: str, catalog: Catalog, twin: bool, apart: str) -> ModelSource:
     """Where a model comes from; a GGUF file is left packed for an engine that reads it itself."""
-    return resolve_model(model, catalog, twin=twin, unpacked=apart != "gguf")
+    return resolve_model(model, catalog, twin=twin, unpacked=apart not in ("gguf", "served"))
 
 
 def _check_engine(plan: EvaluationPlan, tasks: Sequence[Task]) -> str:
     """What the plan's engine reads itself, '' if nothing. Raises UsageError for what it can't be asked."""
     engine = plan.options.chosen(tasks)
     engine.require()
-    if isinstance(plan.model, LoadedModel) and bool(engine.apart) != is_apart(plan.model):
+    if engine.apart == "served":
+        check_served(engine, plan.adapters)
+    served = isinstance(plan.model, LoadedModel) and plan.model.served is not None
+    odd = isinstance(plan.model, LoadedModel) and bool(engine.apart) != is_apart(plan.model)
+    if isinstance(plan.model, LoadedModel) and (odd or served != (engine.apart == "served")):
         raise UsageError(
             f"{plan.model.source.name!r} is in memory, and engine {engine.name!r} reads a model's files itself; give "
             "its name, folder or hub id, or take engine shared"
