@@ -106,6 +106,8 @@ def _own_surroundings(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         pytest.skip("needs a mirror of real records: set SLMBENCH_DATA to its folder")
     else:
         monkeypatch.setenv("SLMBENCH_DATA", REAL_DATA)
+    if request.node.get_closest_marker("llamacpp") is not None:
+        pytest.importorskip("llama_cpp", reason="needs llama-cpp-python: pip install slmbench[llamacpp]")
     if request.node.get_closest_marker("realmodel") is None:
         monkeypatch.delenv("SLMBENCH_SMOLLM2", raising=False)
     elif REAL_MODEL is None or not os.path.isfile(REAL_MODEL):

@@ -306,6 +306,7 @@ def test_no_parameter_travels_in_the_environment() -> None:
 # Whatever else reads JSON reads what it has made itself a moment ago, or what must not import the package.
 OWN_JSON = {
     "foreign.py": "the one way in",
+    "gguf_files/_vocabulary.py": "the tokenizer in memory, as tokenizers writes it",
     "metrics/_declared.py": "what a plugin's metric has just returned, as it will be read back",
     "models/_digest.py": "the tokenizer in memory, as tokenizers writes it",
     "models/_peft_config.py": "what the child that matches patterns printed",

@@ -13,7 +13,17 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 
 @click.command("export", help="Merge an ADAPTER (its folder) into its base, for transformers, Ollama or llama.cpp.")
 @click.argument("adapter", type=click.Path(exists=True, file_okay=False))
-@click.option("--to", required=True, type=click.Choice(["merged", "ollama", "gguf-ready"]), help="What is made of it.")
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["merged", "ollama", "gguf", "gguf-lora", "gguf-ready"]),
+    help="What is made of it.",
+)
+@click.option(
+    "--quantize",
+    metavar="KINDS",
+    help="Of gguf: how it is packed, a file each, as q8_0,q4_k_m,f16.  [default: f16]",
+)
 @click.option("--model", metavar="M", help="The base, if the adapter doesn't say: a name, a folder, or a hub id.")
 @click.option("--force-base", is_flag=True, help="Merge into this base, whatever the adapter was trained on.")
 @click.option("--format", "format_name", help="plain, chat or toon: how it was trained, if the adapter doesn't say.")
@@ -35,6 +45,7 @@ from slmbench.workflow.recipes import DEFAULT_OUT
 def command(
     adapter: str,
     to: str,
+    quantize: str | None,
     model: str | None,
     force_base: bool,
     format_name: str | None,
@@ -54,8 +65,9 @@ def command(
         dtype=dtype,
         format=format_name,
         force_base=force_base,
+        quantize=[] if quantize is None else quantize.split(","),
     )
-    measured = made.record["merge"]
+    measured = made.record.get("merge", {})
     if "largest_difference" in measured:
         evaluated = measured["as_evaluated"]
         say(
@@ -64,6 +76,9 @@ def command(
             f"they differ from the evaluated model's by at most {evaluated['largest_difference']:.2g}, and "
             f"{evaluated['same_next_token']:.1%} of next tokens are the same"
         )
+    for one in made.record.get("gguf", ()):
+        packer = f", packed by {one['quantiser']}" if one["quantiser"] else ""
+        say(f"{one['file']}: {one['bytes'] / 1e6:,.1f} MB, {one['bits_a_weight']:.2f} bits a weight{packer}")
     for notice in made.notices:
         say(f"note: {notice}")
     if as_json:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.console import say
 from slmbench.deployment._files import copy_pieces, make_readable_elsewhere, write_model
+from slmbench.deployment._folder import RECORD, made_whole, place_of
+from slmbench.deployment._gguf import DEFAULT_KINDS, GgufPlan, plan_gguf, write_ggufs, write_lora_file
 from slmbench.deployment._merge import Merged, merge_adapter, written_in
 from slmbench.deployment._modelfile import Asking, modelfile, turns_of, without_bos
 from slmbench.deployment._runtimes import (
@@ -24,10 +25,11 @@ from slmbench.deployment._runtimes import (
 from slmbench.deployment._trained import Trained, asking_of, probes_of, read_trained, tasks_of
 from slmbench.deployment._turns import Turns
 from slmbench.errors import UsageError
-from slmbench.files import disk_errors, only_writer, restore_swapped, swap_folder, write_atomically, write_json
+from slmbench.files import write_atomically, write_json
 from slmbench.foreign import Foreign, read_model
 from slmbench.formats import chat_template_of, load_format, prompt_ids
 from slmbench.formats.chat import TODAY
+from slmbench.gguf_files import ARCHITECTURES, class_of
 from slmbench.machine import code, packages
 from slmbench.models import has_template, load_config, load_model, load_tokenizer, own_tokenizer
 from slmbench.paths import shown
@@ -35,9 +37,8 @@ from slmbench.runs import now
 from slmbench.task import Task
 from slmbench.values import Config, JsonObject, Prompt, Tokenizer
 
-Target = Literal["merged", "ollama", "gguf-ready"]
-TARGETS: tuple[Target, ...] = ("merged", "ollama", "gguf-ready")
-_RECORD = "export.json"
+Target = Literal["merged", "ollama", "gguf", "gguf-lora", "gguf-ready"]
+TARGETS: tuple[Target, ...] = ("merged", "ollama", "gguf", "gguf-lora", "gguf-ready")
 _AGAIN = "take the base's own files again"
 
 
@@ -68,22 +69,26 @@ def export_adapter(
     dtype: str = "auto",
     format: str | None = None,
     force_base: bool = False,
+    quantize: Sequence[str] = (),
 ) -> Export:
     """Writes `<out>/models/<name>-<to>`, whole or not at all, and returns what is in it.
 
     folder: an adapter's, or that of a model whose weights were all trained. model: the base, where the adapter doesn't
     say. format: the layout that it was trained on, where it doesn't say. force_base: whatever base it was made on.
     dtype: of the weights; auto: for `merged` as the base was held in training, else bfloat16 where it was held so
-    and float16 otherwise. Raises UsageError for an adapter of another base or one that is damaged, for an architecture
-    that the target can't run, and for a folder in the way that no export made; OfflineError if the base is missing;
-    SlmbenchError if merging changes what the model says, or where nothing can be written.
+    and float16 otherwise. quantize: of `gguf`, the ways to pack it, a file each; f16 if none is given.
+    Raises UsageError for an adapter of another base or one that is damaged, for an architecture that the target can't
+    run, for a way to pack that is none or that nothing here can do, and for a folder in the way that no export made;
+    OfflineError if the base is missing; SlmbenchError if merging changes what the model says, or where nothing can be
+    written.
     """
+    _refuse_options(to, dtype, quantize)
     trained = read_trained(folder, catalog, model, format)
-    place = os.path.join(out, "models", f"{trained.name}-{to}")
-    if os.path.isdir(place) and not os.path.isfile(os.path.join(place, _RECORD)):
-        raise UsageError(f"{shown(place)} already exists, and no export made it; give another --out")
+    place = place_of(out, trained.name, to)
     config = load_config(trained.source)
     _refuse(config, to, trained)
+    if to == "gguf-lora":
+        return _export_lora(trained, config, place, force_base)
     tokenizer = base_tokenizer = load_tokenizer(trained.source)
     told: list[str] = []
     if trained.info is not None:
@@ -94,55 +99,72 @@ def export_adapter(
         told += of_layout
     tasks, missing = tasks_of(trained, catalog)
     notices = [*told, *(f"task {name!r} no longer exists here; it was left out of the measurement" for name in missing)]
-    # What a TEMPLATE can't say comes to light before gigabytes are merged.
+    # What a TEMPLATE or a GGUF file can't say comes to light before gigabytes are merged.
     turns, asking, told = _layout(trained, tokenizer, tasks) if to == "ollama" else (None, Asking(), [])
     notices += told
-    restore_swapped(place)
-    partial = os.path.join(out, "models", f".{trained.name}-{to}.partial")
-    with only_writer(os.path.join(out, "models", f".{trained.name}-{to}.lock")):
-        shutil.rmtree(partial, ignore_errors=True)
-        with disk_errors(partial):
-            os.makedirs(partial)
-        try:
-            record, said = _write(trained, tokenizer, tasks, config, to, dtype, partial, force_base)
-            notices += [one for one in said if one not in notices]
-            if turns is not None:
-                notices += _write_modelfiles(partial, trained, tokenizer, config, turns, asking, record["dtype"])
-            problems = [] if to == "merged" else gguf_problems(partial, own_tokenizer=_own_tokenizer(trained))
-            if to == "gguf-ready" and (spare := padding_ids(partial)):
-                notices.append(f"{spare} embeddings have no token; the converter fills them with [PAD...] tokens")
-            commands = (
-                [] if to == "merged" else next_commands(place, trained.name, record["dtype"], ollama=turns is not None)
-            )
-            record |= {"notices": notices, "problems": problems, "commands": commands}
-            record["files"] = {
-                name: os.path.getsize(os.path.join(partial, name)) for name in sorted(os.listdir(partial))
-            }
-            write_json(os.path.join(partial, _RECORD), record)
-            with disk_errors(place):
-                swap_folder(partial, place)
-        except KeyboardInterrupt:
-            left = "is as it was" if os.path.isdir(partial) else "is whole"
-            there = os.path.isdir(place)
-            say(f"{trained.name}: interrupted; " + (f"{shown(place)} {left}" if there else "nothing of it is kept"))
-            raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    plan = None
+    if to == "gguf":
+        with_bos = _begins_with_bos(trained, tokenizer)
+        plan = plan_gguf(trained, config, tokenizer, catalog, quantize or DEFAULT_KINDS, with_bos=with_bos)
+        notices += plan.notices
+    with made_whole(place, trained.name) as partial:
+        record, said = _write(trained, tokenizer, tasks, config, to, dtype, partial, force_base, plan)
+        notices += [one for one in said if one not in notices]
+        if turns is not None:
+            notices += _write_modelfiles(partial, trained, tokenizer, config, turns, asking, record["dtype"])
+        folder_for_others = to in ("ollama", "gguf-ready")
+        problems = gguf_problems(partial, own_tokenizer=_own_tokenizer(trained)) if folder_for_others else []
+        if to == "gguf-ready" and (spare := padding_ids(partial)):
+            notices.append(f"{spare} embeddings have no token; the converter fills them with [PAD...] tokens")
+        commands = []
+        if folder_for_others:
+            commands = next_commands(place, trained.name, record["dtype"], ollama=turns is not None)
+        elif plan is not None:
+            commands = [f"slmbench eval {os.path.join(place, record['gguf'][0]['file'])}"]
+        return _finish(place, partial, record, notices, problems, commands)
+
+
+def _finish(
+    place: str, partial: str, record: JsonObject, notices: list[str], problems: list[str], commands: list[str]
+) -> Export:
+    record |= {"notices": notices, "problems": problems, "commands": commands}
+    record["files"] = {name: os.path.getsize(os.path.join(partial, name)) for name in sorted(os.listdir(partial))}
+    write_json(os.path.join(partial, RECORD), record)
     return Export(place, record, tuple(notices), tuple(problems), tuple(commands))
 
 
+def _export_lora(trained: Trained, config: Config, place: str, force_base: bool) -> Export:
+    with made_whole(place, trained.name) as partial:
+        said, notices = write_lora_file(partial, trained, config, force_base=force_base)
+        record = _record(trained, "gguf-lora") | {"gguf": [said]}
+        commands = [f"llama-cli -m BASE.gguf --lora {os.path.join(place, said['file'])}"]
+        return _finish(place, partial, record, notices, [], commands)
+
+
+def _refuse_options(to: Target, dtype: str, quantize: Sequence[str]) -> None:
+    if quantize and to != "gguf":
+        raise UsageError(f"--quantize is of `--to gguf`; `--to {to}` packs nothing")
+    if dtype != "auto" and to in ("gguf", "gguf-lora"):
+        how = "--quantize f16, bf16 or f32 says" if to == "gguf" else "it is always float32"
+        raise UsageError(f"--dtype is not of `--to {to}`: {how}")
+
+
 def _refuse(config: Config, to: Target, trained: Trained) -> None:
-    architecture = str((config.architectures or [type(config).__name__])[0])
+    architecture = class_of(config)
     if to == "ollama" and config.is_encoder_decoder:
         raise UsageError(
             f"{trained.source.name!r} is an encoder-decoder ({architecture}), which Ollama doesn't run; `--to merged` "
             "gives a folder for transformers, `--to gguf-ready` one for llama.cpp"
         )
     known = set(GGUF_ARCHITECTURES) | (set(OLLAMA_ARCHITECTURES) if to == "ollama" else set())
+    known = set(ARCHITECTURES) if to in ("gguf", "gguf-lora") else known
     if to != "merged" and architecture not in known:
+        otherwise = "`--to merged` writes any, for you to try"
+        if architecture in GGUF_ARCHITECTURES and to == "gguf":
+            otherwise = "`--to gguf-ready` gives a folder that llama.cpp's own converter takes"
         raise UsageError(
             f"{trained.source.name!r} is a {architecture}, and `--to {to}` knows {', '.join(sorted(known))}; "
-            "`--to merged` writes any, for you to try"
+            f"{otherwise}"
         )
 
 
@@ -182,6 +204,7 @@ def _write(
     dtype: str,
     partial: str,
     force_base: bool,
+    plan: GgufPlan | None,
 ) -> tuple[JsonObject, tuple[str, ...]]:
     """(the record, what a person should know of the base); writes the model."""
     probes = probes_of(trained, tasks, tokenizer, config)
@@ -201,6 +224,20 @@ def _write(
             dtype=written,
             force_base=force_base,
         )
+    info = merged.base.adapter
+    record = _record(trained, to) | {
+        **({"forced_base": info.forced} if info is not None and info.forced else {}),
+        "tasks": [task.name for task in tasks],
+        "format": trained.format.name,
+        "base_weights_sha256": merged.base.weights_sha256,
+        "dtype": written,
+        "merge": merged.measured,
+    }
+    if plan is not None:
+        said = plan.vocabulary
+        record["tokenizer"] = {"model": said.model, "pre": said.pre, "otherwise_cut": list(plan.otherwise_cut)}
+        record["gguf"] = write_ggufs(partial, trained.name, merged.model, plan)
+        return record, merged.base.notices
     # Without the padding token that loading may have put in.
     write_model(partial, merged.model, tokenizer)
     if to != "merged":
@@ -209,24 +246,21 @@ def _write(
         chat = chat_template_of(tokenizer) if by_template else tokenizer.chat_template
         bos = _begins_with_bos(trained, tokenizer)
         make_readable_elsewhere(partial, tokenizer, chat_template=chat, begins_with_bos=bos)
-    info = merged.base.adapter
-    record = {
+    return record, merged.base.notices
+
+
+def _record(trained: Trained, to: Target) -> JsonObject:
+    info = trained.info
+    return {
         "schema": 1,
         "target": to,
         "model": {"name": trained.source.name, "id": trained.source.id, "revision": trained.source.revision},
         "adapter": None if info is None else {"name": info.name, "sha256": info.sha256, "rank": info.rank},
-        **({"forced_base": info.forced} if info is not None and info.forced else {}),
         "recipe": trained.record.recipe,
-        "tasks": [task.name for task in tasks],
-        "format": trained.format.name,
-        "base_weights_sha256": merged.base.weights_sha256,
-        "dtype": written,
-        "merge": merged.measured,
         "created": now(),
         "code": code(),
         "packages": packages(),
     }
-    return record, merged.base.notices
 
 
 def _dtype(asked: str, held_in: str, to: Target) -> str:
@@ -236,6 +270,8 @@ def _dtype(asked: str, held_in: str, to: Target) -> str:
         return asked
     if to == "merged":
         return held_in if held_in in ("float32", "bfloat16", "float16") else "float32"
+    if to == "gguf":
+        return "float32"  # Each file is packed of the sum itself, not of what another rounded.
     return "bfloat16" if held_in == "bfloat16" else "float16"
 
 

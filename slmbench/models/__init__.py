@@ -8,7 +8,7 @@ from slmbench.models._core import adapter_of, core_model, dispatches_attention, 
 from slmbench.models._digest import tokenizer_sha256
 from slmbench.models._exchange import exchanged, holds_as_stored
 from slmbench.models._files import TensorPlace, asked_by, check_files, file_tensors, placed_tensors
-from slmbench.models._gguf import describe_gguf, is_gguf
+from slmbench.models._gguf import describe_gguf, gguf_metadata, gguf_numbers, is_gguf
 from slmbench.models._gguf_apart import load_gguf
 from slmbench.models._gguf_lora import check_gguf_lora, gguf_layout, write_gguf_lora
 from slmbench.models._load import LoadedModel, bind_model, load_config, load_model, load_tokenizer, model_folder
@@ -45,6 +45,8 @@ __all__ = [
     "exchanged",
     "file_tensors",
     "gguf_layout",
+    "gguf_metadata",
+    "gguf_numbers",
     "has_template",
     "held_as",
     "holds_as_stored",

@@ -17,7 +17,7 @@ from slmbench.console import phase, say
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import built_once, disk_errors, file_sha256, write_json
 from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read_object
-from slmbench.models._gguf_head_checks import check_head, packing_of, scaled_rotation
+from slmbench.models._gguf_head_checks import check_head, packed_numbers, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
 from slmbench.models._gguf_tokenizer import set_cuts
 from slmbench.paths import cache_dir, shown
@@ -139,6 +139,16 @@ def describe_gguf(path: str) -> JsonObject:
         "chat_template": "tokenizer.chat_template" in head.metadata,
         "file_bytes": head.size,
     }
+
+
+def gguf_metadata(path: str) -> JsonObject:
+    """The keys and values of a GGUF file; of a list how long it is. Raises UsageError if it is none."""
+    return dict(read_gguf_head(path).metadata)
+
+
+def gguf_numbers(path: str) -> dict[str, int]:
+    """What the numbers of a GGUF file are packed in, as `Q4_1` -> how many. Raises UsageError if it is none."""
+    return packed_numbers(read_gguf_head(path))
 
 
 def _fill(folder: str, head: GgufHead, *, weights: bool = True) -> tuple[str, ...]:

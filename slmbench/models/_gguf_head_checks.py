@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from slmbench.errors import UsageError, did_you_mean
+from slmbench.gguf_files import llama3_factors
 from slmbench.models._gguf_header import GgufHead
 from slmbench.paths import shown
 from slmbench.values import Config, JsonObject
@@ -34,7 +35,7 @@ _IN_CONFIG = {
     "attention.sliding_window": "sliding_window",
 }
 # What Llama 3.1 and 3.2 were published with; a file keeps only the resulting factors.
-_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_LLAMA3: JsonObject = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 _LLAMA3_FACTORS = (8.0, 32.0)
 
 
@@ -47,11 +48,18 @@ def check_head(head: GgufHead) -> None:
 
 def packing_of(head: GgufHead) -> str:
     """What most of a file's numbers are packed in, as `Q4_1`."""
-    shares: dict[int, int] = {}
+    shares = packed_numbers(head)
+    return max(shares, key=lambda one: shares[one], default="type -1")
+
+
+def packed_numbers(head: GgufHead) -> dict[str, int]:
+    """What a file's numbers are packed in, as `Q4_1` -> how many of them."""
+    names = {number: name for name, number in _kinds().items()}
+    shares: dict[str, int] = {}
     for tensor in head.tensors.values():
-        shares[tensor.kind] = shares.get(tensor.kind, 0) + tensor.numbers
-    kind = max(shares, key=lambda one: shares[one], default=-1)
-    return {number: name for name, number in _kinds().items()}.get(kind, f"type {kind}")
+        name = names.get(tensor.kind, f"type {tensor.kind}")
+        shares[name] = shares.get(name, 0) + tensor.numbers
+    return shares
 
 
 def scaled_rotation(head: GgufHead) -> JsonObject | None:
@@ -67,30 +75,20 @@ def scaled_rotation(head: GgufHead) -> JsonObject | None:
         return None
     base = float(head.of_architecture().get("rope.freq_base", 10000.0))
     for factor in _LLAMA3_FACTORS:
-        wanted = _llama3_factors(base, 2 * len(factors), factor)
+        wanted = llama3_factors(
+            base,
+            2 * len(factors),
+            factor,
+            low=_LLAMA3["low_freq_factor"],
+            high=_LLAMA3["high_freq_factor"],
+            original=_LLAMA3["original_max_position_embeddings"],
+        )
         if all(math.isclose(got, said, rel_tol=1e-4) for got, said in zip(factors, wanted, strict=True)):
             return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
     raise UsageError(
         f"{shown(head.path)} turns its positions by factors of its own ({_ROTATION}) that are not Llama 3.1's or "
         "3.2's, and transformers would leave them out; give the folder or hub id that it was made from"
     )
-
-
-def _llama3_factors(base: float, width: int, factor: float) -> list[float]:
-    # Grattafiori et al. 2024, arXiv:2407.21783; as llama.cpp's converter writes them.
-    original = _LLAMA3["original_max_position_embeddings"]
-    low, high = _LLAMA3["low_freq_factor"], _LLAMA3["high_freq_factor"]
-    found = []
-    for i in range(0, width, 2):
-        wavelength = 2 * math.pi * base ** (i / width)
-        if wavelength < original / high:
-            found.append(1.0)
-        elif wavelength > original / low:
-            found.append(factor)
-        else:
-            smooth = (original / wavelength - low) / (high - low)
-            found.append(1 / ((1 - smooth) / factor + smooth))
-    return found
 
 
 def _floats(head: GgufHead, name: str) -> list[float]:

@@ -58,8 +58,8 @@ def _fault(spec: ModelSpec) -> str | None:
         return f"twin.heads ({twin.heads}) is not a multiple of twin.kv_heads ({twin.kv_heads})"
     if twin.head_width % 2:
         return f"twin.head_width ({twin.head_width}) is odd; positions turn pairs of numbers"
-    if spec.family == "phi3" and twin.heads * twin.head_width != twin.hidden:
-        return f"a phi3's twin.hidden ({twin.hidden}) is heads * head_width ({twin.heads} * {twin.head_width})"
+    if spec.family in ("phi3", "qwen2") and twin.heads * twin.head_width != twin.hidden:
+        return f"a {spec.family}'s twin.hidden ({twin.hidden}) is heads * head_width ({twin.heads} * {twin.head_width})"
     return None
 
 

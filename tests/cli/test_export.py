@@ -42,6 +42,19 @@ def test_a_merged_folder_scores_as_base_and_adapter_do(adapter, tmp_path, capsys
     assert answers(together) == answers(apart)
 
 
+def test_a_gguf_file_is_a_model_that_eval_takes(adapter, tmp_path, capsys):
+    options = ["--to", "gguf", "--quantize", "F16,q8_0", "--out", str(tmp_path)]
+    assert main(["export", adapter, *options]) == 0
+    out, err = capsys.readouterr()
+    folder = out.strip()
+    assert sorted(os.listdir(folder)) == ["arithmetic-F16.gguf", "arithmetic-Q8_0.gguf", "export.json"]
+    assert "arithmetic-F16.gguf: 2.0 MB, 16.2" in err and f"next: slmbench eval {folder}/arithmetic-F16.gguf" in err
+    asked = ["--tasks", "nano_arithmetic", "--limit", "4", "--out", str(tmp_path), "--json"]
+    assert main(["eval", f"{folder}/arithmetic-F16.gguf", *asked]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert run["model"]["name"] == "arithmetic-F16"
+
+
 def test_ollama_gets_a_modelfile_and_the_commands_to_run(adapter, tmp_path, capsys):
     assert main(["export", adapter, "--to", "ollama", "--out", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -75,6 +88,8 @@ def test_json_is_the_record_alone(adapter, tmp_path, capsys):
         (["--to", "merged", "--model", "nono"], 2, "unknown model 'nono'; did you mean 'nano'?"),
         (["--to", "merged", "--model", "nobody/nothing"], 4, "neither in the local cache nor"),
         (["--to", "gguf-ready", "--dtype", "float32"], 2, "writes bfloat16 or float16"),
+        (["--to", "gguf", "--quantize", "q4_k_n,f16"], 2, "'q4_k_n' is no way to pack a model; did you mean"),
+        (["--to", "merged", "--quantize", "q4_0"], 2, "--quantize is of `--to gguf`"),
     ],
 )
 def test_what_cant_work_is_said(adapter, tmp_path, capsys, options, code, said):

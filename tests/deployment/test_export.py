@@ -230,7 +230,8 @@ def test_a_base_that_cant_be_had_is_said_to_be_missing(make_adapter, out):
     assert not (out / "models" / "tuned-merged").exists()
 
 
-def test_a_file_that_cant_be_written_leaves_nothing_behind(make_adapter, out):
+@pytest.mark.parametrize("to", ["merged", "gguf"])
+def test_a_file_that_cant_be_written_leaves_nothing_behind(make_adapter, out, to):
     """A limit on the size of files stands in for a full disk: the system refuses in the middle of the weights."""
     folder = make_adapter("nano")
     code = (
@@ -241,10 +242,10 @@ def test_a_file_that_cant_be_written_leaves_nothing_behind(make_adapter, out):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
         "try:\n"
-        "    export_adapter(sys.argv[1], 'merged', default_catalog(), out=sys.argv[2])\n"
+        "    export_adapter(sys.argv[1], sys.argv[3], default_catalog(), out=sys.argv[2])\n"
         "except SlmbenchError as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, folder, str(out)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, folder, str(out), to], capture_output=True, text=True)
     assert "can't be written" in done.stdout, done.stderr
     assert list((out / "models").iterdir()) == []
