@@ -19,8 +19,8 @@ from slmbench.gguf_files import (
     KINDS,
     About,
     GgufLayout,
+    GgufVocabulary,
     Kind,
-    Vocabulary,
     check_writable,
     layout_of,
     otherwise_cut,
@@ -58,15 +58,23 @@ class GgufPlan:
     kinds: tuple[Kind, ...]
     packed_by: dict[str, str]
     about: About
-    vocabulary: Vocabulary
+    vocabulary: GgufVocabulary
     otherwise_cut: tuple[str, ...]
     notices: tuple[str, ...]
 
 
 def plan_gguf(
-    trained: Trained, config: Config, tokenizer: Tokenizer, catalog: Catalog, names: Sequence[str], *, with_bos: bool
+    trained: Trained,
+    config: Config,
+    tokenizer: Tokenizer,
+    catalog: Catalog,
+    names: Sequence[str],
+    *,
+    with_bos: bool,
+    is_own: bool,
 ) -> GgufPlan:
-    """names: of the kinds that are asked for. with_bos: whether prompts of the training began with BOS.
+    """names: of the kinds that are asked for. with_bos: whether prompts of the training began with BOS. is_own: whether
+    the tokenizer is the adapter's and not the base's.
 
     Raises UsageError, with all faults, for a kind that is none or that nothing here packs, for a model that llama.cpp
     hasn't got, and for a tokenizer that it would cut otherwise.
@@ -95,7 +103,8 @@ def plan_gguf(
             template=chat or None,
             begins_with_bos=with_bos,
             ends_turn=ends[-1] if ends else None,
-            pre=str(gguf_metadata(file).get("tokenizer.ggml.pre", "")) or None if file is not None else None,
+            pre=None if file is None else str(gguf_metadata(file).get("tokenizer.ggml.pre", "")) or None,
+            of_file=file is not None and not is_own,
         )
     except UsageError as error:
         faults.append(f"{trained.source.name!r}: {error}")

@@ -8,7 +8,7 @@ from slmbench.gguf_files._lora import LoraPair, write_lora
 from slmbench.gguf_files._model import About, check_writable, write_gguf_model
 from slmbench.gguf_files._quantise import quantise, quantiser
 from slmbench.gguf_files._settings import llama3_factors, setting_notices
-from slmbench.gguf_files._vocabulary import Vocabulary, vocabulary_of
+from slmbench.gguf_files._vocabulary import GgufVocabulary, vocabulary_of
 
 __all__ = [
     "ARCHITECTURES",
@@ -18,9 +18,9 @@ __all__ = [
     "About",
     "Cuts",
     "GgufLayout",
+    "GgufVocabulary",
     "Kind",
     "LoraPair",
-    "Vocabulary",
     "check_writable",
     "class_of",
     "known_cuts",

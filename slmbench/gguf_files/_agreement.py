@@ -9,13 +9,13 @@ import heapq
 from collections.abc import Sequence
 
 from slmbench.gguf_files._cuts import CUTS, HARD_TEXTS, with_cuts
-from slmbench.gguf_files._vocabulary import NORMAL, USER_DEFINED, Vocabulary
+from slmbench.gguf_files._vocabulary import NORMAL, USER_DEFINED, GgufVocabulary
 from slmbench.values import Tokenizer
 
 _BLANK = "\u2581"
 
 
-def otherwise_cut(tokenizer: Tokenizer, said: Vocabulary, texts: Sequence[str] = HARD_TEXTS) -> list[str]:
+def otherwise_cut(tokenizer: Tokenizer, said: GgufVocabulary, texts: Sequence[str] = HARD_TEXTS) -> list[str]:
     """Those of the texts whose ids llama.cpp would have otherwise, and the first of them after a special token.
 
     The tokenizer's own ids are those that a model was trained on. A way to cut that isn't known here tells nothing.
@@ -40,7 +40,7 @@ def otherwise_cut(tokenizer: Tokenizer, said: Vocabulary, texts: Sequence[str] =
     return found
 
 
-def piece_ids(said: Vocabulary, text: str) -> list[int]:
+def piece_ids(said: GgufVocabulary, text: str) -> list[int]:
     """A text without special tokens in SentencePiece's pieces, as llama.cpp joins them: the best neighbours first."""
     if not text:
         return []

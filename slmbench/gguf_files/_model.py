@@ -13,7 +13,7 @@ from slmbench.gguf_files._kinds import Kind
 from slmbench.gguf_files._layouts import GgufLayout, class_of, layout_of
 from slmbench.gguf_files._settings import angle_tensors, setting_faults, write_settings
 from slmbench.gguf_files._stream import GgufPart, write_gguf
-from slmbench.gguf_files._vocabulary import Vocabulary, write_vocabulary
+from slmbench.gguf_files._vocabulary import GgufVocabulary, write_vocabulary
 from slmbench.values import Array, Config, Model, Tensor
 
 _EMBEDDINGS, _HEAD = "token_embd.weight", "output.weight"
@@ -48,7 +48,7 @@ def check_writable(config: Config) -> GgufLayout:
     return layout
 
 
-def write_gguf_model(path: str, model: Model, vocabulary: Vocabulary, about: About, kind: Kind) -> None:
+def write_gguf_model(path: str, model: Model, vocabulary: GgufVocabulary, about: About, kind: Kind) -> None:
     """Writes a transformers model as a GGUF file, packed by gguf's own package; whole or not at all.
 
     kind: one whose `packing` isn't None. Matrices get it; vectors are in float32, rows whose length the packing doesn't

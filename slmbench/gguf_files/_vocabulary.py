@@ -20,7 +20,7 @@ _ADDED_SCORE, _UNUSED_SCORE = -1000.0, -10000.0
 
 
 @frozen
-class Vocabulary:
+class GgufVocabulary:
     """What a GGUF file says of a tokenizer.
 
     model: gpt2 (byte-level BPE) or llama (SentencePiece). pre: llama.cpp's name of how text is cut into words. tokens,
@@ -49,11 +49,13 @@ def vocabulary_of(
     begins_with_bos: bool,
     ends_turn: int | None = None,
     pre: str | None = None,
-) -> Vocabulary:
+    of_file: bool = False,
+) -> GgufVocabulary:
     """A transformers tokenizer as llama.cpp has it.
 
     rows: of the embeddings; those without a token get [PAD...]. template, begins_with_bos: as the model was trained.
     ends_turn: the id that ended turns in training. pre: by which name the file cuts that the tokenizer came from.
+    of_file: whether it was read from a GGUF file of that many rows: ids beyond them are what transformers added.
     Raises UsageError, with what to do, for a tokenizer that llama.cpp has no kind of, and for one whose ids the
     embeddings don't have.
     """
@@ -62,7 +64,7 @@ def vocabulary_of(
         raise UsageError(f"the tokenizer is of a kind without tokenizer.json, and {_OTHERWISE}")
     state = json.loads(backend.to_str())
     highest = max(tokenizer.get_vocab().values(), default=-1)
-    if highest >= rows:
+    if highest >= rows and not of_file:
         raise UsageError(
             f"the tokenizer has ids up to {highest}, but the model {rows} embeddings; use the base's own tokenizer, or "
             "resize the embeddings before training"
@@ -72,21 +74,21 @@ def vocabulary_of(
     tokens, kinds = _tokens(tokenizer, rows, added, is_pieces)
     scores = _scores(state, tokens, kinds) if is_pieces else ()
     merges = () if is_pieces else tuple(_merges(state))
-    return Vocabulary(
+    return GgufVocabulary(
         "llama" if is_pieces else "gpt2",
         "default" if is_pieces else _pre(backend, pre),
         tuple(tokens),
         tuple(kinds),
         scores,
         merges,
-        _ids(tokenizer, ends_turn),
+        {name: number for name, number in _ids(tokenizer, ends_turn).items() if number < rows},
         begins_with_bos,
         _adds_blank(state) if is_pieces else None,
         template,
     )
 
 
-def write_vocabulary(writer: Any, said: Vocabulary) -> None:
+def write_vocabulary(writer: Any, said: GgufVocabulary) -> None:
     """Writes a vocabulary with gguf's writer."""
     writer.add_tokenizer_model(said.model)
     writer.add_tokenizer_pre(said.pre)

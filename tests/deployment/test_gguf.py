@@ -111,7 +111,7 @@ def test_a_base_that_came_from_a_file_keeps_its_way_to_cut(make_adapter, out):
 @pytest.mark.parametrize(
     ("model", "to", "options", "said"),
     [
-        ("nano", "gguf", {"quantize": ["q4_k_n", "iq2_xs"]}, ["did you mean 'q4_k_m'?", "needs an importance matrix"]),
+        ("nano", "gguf", {"quantize": ["q4_k_mm", "iq2_xs"]}, ["did you mean 'q4_k_m'?", "needs an importance matrix"]),
         ("nano", "gguf", {"dtype": "float16"}, ["--dtype is not of `--to gguf`", "--quantize f16, bf16 or f32 says"]),
         ("nano", "merged", {"quantize": ["q8_0"]}, ["--quantize is of `--to gguf`; `--to merged` packs nothing"]),
         ("nano", "gguf-lora", {"quantize": ["q8_0"]}, ["`--to gguf-lora` packs nothing"]),
