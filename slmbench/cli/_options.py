@@ -21,6 +21,19 @@ data_option = click.option(
     show_default=True,
     help="samples: the tasks' golden rows in place of their data; such runs are badged, and never ranked.",
 )
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
+"""As `slmbench.training` has them, whose import a command's help doesn't need."""
+
+
+def _installed(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises UsageError for a tracker that isn't installed, before anything is read."""
+    if names:
+        from slmbench.training import require_trackers
+
+        require_trackers(names)
+    return names
+
+
 _OPTIONS = (
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="For example --set optim.lr=1e-4; checked."
@@ -50,6 +63,14 @@ _OPTIONS = (
         default=True,
         show_default=True,
         help="Resume from the checkpoints of an interrupted training.",
+    ),
+    click.option(
+        "--track",
+        multiple=True,
+        type=click.Choice(TRACKERS),
+        callback=_installed,
+        help="Tell a tracker, which has to be installed, how trainings go: on this machine, unless its own variables "
+        "say otherwise. May be repeated.",
     ),
 )
 

@@ -38,5 +38,15 @@ def command(recipe_name: str, only: tuple[str, ...], options: RecipeOptions, out
 
         print_plans(recipe, names, catalog, RunPlan(recipe=recipe_name, out=out, options=options))
         return
-    for trained in train_recipe(recipe, catalog, out=out, data=data, only=names, twin=twin, resume=options.resume):
+    folders = train_recipe(
+        recipe,
+        catalog,
+        out=out,
+        data=data,
+        only=names,
+        twin=twin,
+        resume=options.resume,
+        track=options.track,
+    )
+    for trained in folders:
         show(trained)

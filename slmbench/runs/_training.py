@@ -265,6 +265,19 @@ class LossPoint(Part):
     loss: Number | None = None
 
 
+class TrainedTracker(Part):
+    """A tracker that was told of the training.
+
+    name: tensorboard, trackio, wandb or mlflow
+    where: it kept that, below the output folder, or what said so; null if it never began
+    failed: why it was given up; null if it worked to the end
+    """
+
+    name: str
+    where: str | None = None
+    failed: str | None = None
+
+
 class TrainingRecord(Part):
     """A training's record. Every field may be missing, as older ones lack some; what is there has its type.
 
@@ -303,6 +316,7 @@ class TrainingRecord(Part):
     seconds: phase -> seconds, of the last attempt
     tokens_per_second: of prompts and answers, without padding
     notices: what a reader has to know of the base
+    trackers: that were told of the last attempt; not there if none was asked for
     ended: when it ended, UTC
     code: the slmbench that wrote it
     packages: package -> version
@@ -347,6 +361,7 @@ class TrainingRecord(Part):
     seconds: dict[str, Amount] | None = None
     tokens_per_second: Amount | None = None
     notices: list[str] | None = None
+    trackers: list[TrainedTracker] | None = None
     ended: str | None = None
     code: CodePart | None = None
     packages: dict[str, str] | None = None

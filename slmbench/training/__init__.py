@@ -8,9 +8,11 @@ from slmbench.training._parity import check_parity
 from slmbench.training._prepare import Preparation, prepare_training
 from slmbench.training._rows import TrainingRow, refuse_small_splits
 from slmbench.training._timing import seconds_per_token
+from slmbench.training._trackers import TRACKERS, require_trackers
 from slmbench.training._train import train_adapter
 
 __all__ = [
+    "TRACKERS",
     "HeldOutRows",
     "Preparation",
     "TrainingRow",
@@ -21,6 +23,7 @@ __all__ = [
     "prepare_training",
     "read_training",
     "refuse_small_splits",
+    "require_trackers",
     "seconds_per_token",
     "train_adapter",
     "without_evaluated",

@@ -56,6 +56,7 @@ class TrainingCall:
     out: str
     data: str = "auto"
     resume: bool = True
+    track: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         recipe, catalog = self.recipe, self.catalog
@@ -67,6 +68,7 @@ class TrainingCall:
             "out": self.out,
             "data": self.data,
             "resume": self.resume,
+            "track": self.track,
         }
 
     @classmethod
@@ -84,6 +86,7 @@ class TrainingCall:
             out=said["out"],
             data=said["data"],
             resume=said["resume"],
+            track=tuple(said["track"]),
         )
 
 

@@ -48,6 +48,7 @@ from slmbench.training._progress import progress_check
 from slmbench.training._record import training_record
 from slmbench.training._rows import as_dataset
 from slmbench.training._team import Team
+from slmbench.training._trackers import TrackedTraining, Trackers, require_trackers
 from slmbench.training._trainer import TrainerJob, begin_with_nothing, build_trainer
 from slmbench.values import JsonObject
 
@@ -65,6 +66,7 @@ def train_adapter(
     out: str,
     data: str = "auto",
     resume: bool = True,
+    track: Sequence[str] = (),
 ) -> str:
     """Trains one adapter of a recipe into `<out>/adapters/<name>` and returns that folder.
 
@@ -72,16 +74,17 @@ def train_adapter(
     One that is there already and was made by the same settings on the same rows and weights is kept; one of other
     settings is set aside, beside it. One that was killed goes on from its last checkpoint, to the same weights as if
     it had not been; resume=False starts anew whatever there is. Ctrl-C ends it after the step under way, with a
-    checkpoint.
+    checkpoint. track: trackers (TRACKERS) that are told how it goes; one that fails is given up, and noted.
 
     Raises UsageError, DataError, ParityError, OfflineError before a step is made; SlmbenchError if a loss is no
     number (the last good checkpoint is kept) or the disk is full (so is everything that was written whole).
     """
+    require_trackers(track)
     place = place_of(recipe, out)
     refuse_foreign(os.path.join(place, name))
     refuse_unwritable(place)
     refuse_launch(recipe, name)
-    asked = TrainingCall(recipe, name, catalog, source, out=out, data=data, resume=resume)
+    asked = TrainingCall(recipe, name, catalog, source, out=out, data=data, resume=resume, track=tuple(track))
     phases = Phases(name)
     prepared = prepared_for(asked, Team(), phases) if recipe.spec.launch.processes == 1 else None
     with leaving_no_empty_folders(place), only_writer(os.path.join(place, f".{name}.lock")):
@@ -131,7 +134,7 @@ def train_prepared(
             shutil.rmtree(folders.partial, ignore_errors=True)
         return folders.result
     if not team.leads:
-        _train(recipe, name, prepared, loaded, folders, phases, team)
+        _train(asked, prepared, loaded, folders, phases, team)
         return folders.result
     if not asked.resume:
         shutil.rmtree(folders.partial, ignore_errors=True)
@@ -142,7 +145,7 @@ def train_prepared(
         told(folders.checkpoints, prepared.plan.steps)
     try:
         shutil.rmtree(folders.finished, ignore_errors=True)
-        _train(recipe, name, prepared, loaded, folders, phases, team)
+        _train(asked, prepared, loaded, folders, phases, team)
     except KeyboardInterrupt:
         say(_what_is_kept(name, folders, prepared.plan.steps))
         raise
@@ -155,8 +158,7 @@ def train_prepared(
 
 
 def _train(
-    recipe: Recipe,
-    name: str,
+    asked: TrainingCall,
     prepared: Preparation,
     loaded: LoadedModel,
     folders: TrainingFolders,
@@ -167,7 +169,7 @@ def _train(
     import torch
     import transformers
 
-    spec, names = prepared.spec, prepared.names
+    recipe, name, spec, names = asked.recipe, asked.name, prepared.spec, prepared.names
     dataset = as_dataset(prepared.rows, names, loaded.architecture, loss=spec.loss)
     with phases.phase("parity"):
         compared = _hold_parity(prepared, loaded, dataset)
@@ -212,14 +214,21 @@ def _train(
         )
     if checkpoint is not None:
         say(f"going on from step {checkpoint.step} of {prepared.plan.steps} ({shown(checkpoint.folder)})")
+    trackers = Trackers(TrackedTraining.of(recipe.name, name, folders.identity, asked.out, before))
+    if asked.track and team.leads:
+        trackers.begin(asked.track, trainer)
     reset_peak_memory()
     told = f"{name}: the current step is finished and kept; Ctrl-C again ends at once"
     # Among several SIGTERM comes from the one that started them: another has died, and there is nothing to wait for.
     with deferred(job.interrupted, told, SIGNALS if team.size == 1 else (signal.SIGINT,)):
         if prepared.plan.steps:
             with phases.timed("steps"), bar(f"train {name}", prepared.plan.steps, "steps", before=before):
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
+                try:
+                    trainer.train(resume_from_checkpoint=None if checkpoint is None else checkpoint.folder)
+                finally:
+                    trackers.end()
         else:
+            trackers.end()
             begin_with_nothing(trainer)
         if trainer.state.global_step < prepared.plan.steps:
             raise KeyboardInterrupt
@@ -228,7 +237,8 @@ def _train(
         random = team.gathered(random_bytes()) if recipe.spec.keeps_optimizer(name) else []
         if not team.leads:
             return
-        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases, memory, random)
+        record = {"trackers": trackers.as_record()} if asked.track else {}
+        _write(recipe, name, prepared, loaded, folders, trainer, compared, phases, memory, random, record)
         with disk_errors(folders.result):
             folders.put(folders.finished)
         shutil.rmtree(folders.partial, ignore_errors=True)
@@ -245,10 +255,12 @@ def _write(
     phases: Phases,
     memory: Sequence[Mapping[str, int]],
     random: Sequence[bytes],
+    more: Mapping[str, object],
 ) -> None:
     """Writes `folders.finished`: what was trained, and its record.
 
-    memory: of each process; random: what each would draw next, empty if nothing is kept to go on from.
+    memory: of each process; random: what each would draw next, empty if nothing is kept to go on from. more: what the
+    record has beside what it always has.
     """
     import torch
 
@@ -285,7 +297,7 @@ def _write(
         seconds=phases.seconds,
         autocast=job.autocast,
     )
-    record["identity_sha256"] = folders.identity
+    record |= {"identity_sha256": folders.identity, **more}
     with contextlib.suppress(AttributeError):  # Its references keep the model alive, and the next one has to fit too.
         trainer.callback_handler.model = None
     write_training(folders.finished, record)

@@ -316,7 +316,10 @@ def _watch(trainer: Trainer) -> TrainerCallback:
                 norm = logs.get("grad_norm")
                 norm = None if norm is None or not math.isfinite(norm) else float(norm)
                 rate = float(logs["learning_rate"])
-                say(line(trainer.curves.log(state.global_step, rate, norm, seconds_of(trainer)), job.plan.steps))
+                point = trainer.curves.log(state.global_step, rate, norm, seconds_of(trainer))
+                # For callbacks after this one, as trackers': transformers knows of one task.
+                logs |= {f"{name}_loss": part["loss"] for name, part in point["tasks"].items()}
+                say(line(point, job.plan.steps))
 
     return Watch()
 

@@ -31,6 +31,9 @@ def quiet_libraries() -> None:
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # Trackers that were asked for: what they tell their makers of their use goes to a network.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     warnings.filterwarnings("ignore")
     for name in ("transformers", "lm_eval", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "torchao"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -33,6 +33,7 @@ class RecipeOptions(NamedTuple):
     memory_limit_gb: float | None = None
     data: str = "auto"
     resume: bool = True
+    track: tuple[str, ...] = ()
 
     @property
     def data_mode(self) -> str:

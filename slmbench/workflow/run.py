@@ -86,6 +86,7 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
         only=plan.only,
         twin=plan.options.twin,
         resume=plan.options.resume,
+        track=plan.options.track,
     )
     if spec.evaluation.limit is not None:
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged, and ranked among themselves")

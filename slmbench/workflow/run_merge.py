@@ -83,6 +83,7 @@ def run_merge(ready: ReadyMergeRun, catalog: Catalog) -> tuple[Leaderboard, str,
             only=ready.adapters,
             twin=plan.options.twin,
             resume=plan.options.resume,
+            track=plan.options.track,
         )
     made = make_merges(ready.merges, catalog)
     if recipe.evaluation.limit is not None:

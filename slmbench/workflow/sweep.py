@@ -70,6 +70,7 @@ class PointWork:
             only=self.plan.only,
             twin=options.twin,
             resume=options.resume,
+            track=options.track,
         )
 
     def evaluate(self, point: Point, folders: Sequence[str]) -> list[Run]:

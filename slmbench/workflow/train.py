@@ -9,7 +9,7 @@ from slmbench.catalog import Catalog
 from slmbench.errors import UsageError, did_you_mean
 from slmbench.models import resolve_model
 from slmbench.recipe import Recipe
-from slmbench.training import refuse_small_splits, train_adapter
+from slmbench.training import refuse_small_splits, require_trackers, train_adapter
 
 
 def train_recipe(
@@ -21,13 +21,16 @@ def train_recipe(
     only: Sequence[str] = (),
     twin: bool = False,
     resume: bool = True,
+    track: Sequence[str] = (),
 ) -> list[str]:
     """Trains a recipe's adapters, each on a base loaded anew; returns their folders.
 
-    Those that others go on from are trained first, also if only the others are asked for.
+    Those that others go on from are trained first, also if only the others are asked for. track: trackers that are
+    told of each, as `tensorboard`.
     """
+    require_trackers(track)
     source = resolve_model(recipe.spec.model, catalog, twin=twin)
-    options: dict[str, Any] = {"out": out, "data": data}
+    options: dict[str, Any] = {"out": out, "data": data, "track": tuple(track)}
     chosen = chosen_adapters(recipe, only)
     ordered = recipe.spec.in_order(chosen)
     if not source.twin:
