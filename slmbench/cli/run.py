@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be trained and asked, memory and time; nothing is written."
 )
+@click.option(
+    "--deploy",
+    callback=names_of,
+    metavar="q8_0,q4_k_m",
+    help="Pack each adapter's merged weights so, too, and score each file with llama.cpp: what is lost, and won.",
+)
 @recipe_options
 @out_option
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")

@@ -23,6 +23,7 @@ from slmbench.leaderboard import Leaderboard
 from slmbench.recipe import Recipe
 from slmbench.runs import Run
 from slmbench.task import PROMPTS, Task, formats_of
+from slmbench.workflow.deploy import Deployed, Scoring, deploy, flags_of, own_tasks, refuse_deployment
 from slmbench.workflow.evaluate import EvaluationPlan, evaluate_plan, try_plan
 from slmbench.workflow.quiet import quiet_libraries
 from slmbench.workflow.rank import failed_of, rank
@@ -32,7 +33,10 @@ from slmbench.workflow.train import chosen_adapters, train_recipe
 
 @frozen(kw_only=True)
 class RunPlan:
-    """What is asked for. only: these of the recipe's adapters. metrics, limit: in place of the recipe's own."""
+    """What is asked for. only: these of the recipe's adapters. metrics, limit: in place of the recipe's own.
+
+    deploy: what each adapter is packed as, and scored as, beside its merged weights (`q4_k_m`).
+    """
 
     recipe: str
     out: str
@@ -40,6 +44,7 @@ class RunPlan:
     only: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
     limit: int | None = None
+    deploy: tuple[str, ...] | None = None
     allow_unsafe_code: bool = False
     no_texts: bool = False
 
@@ -61,6 +66,8 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     given = {key: value for key, value in told.items() if value is not None}
     recipe = recipe.with_overrides(given, blame="the command line")
     adapters = chosen_adapters(recipe, plan.only)
+    if plan.deploy:
+        refuse_deployment(plan.deploy, recipe)
     if plan.options.twin:
         refuse_to_replace(recipe, adapters, plan.out)
     [tasks] = evaluation_tasks([recipe], catalog, plan.options)
@@ -92,9 +99,10 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
         say(f"evaluation.limit {spec.evaluation.limit}: these rows will be badged, and ranked among themselves")
     score = evaluate_own if spec.evaluation.adapters_on == "own" else evaluate_recipe
     runs, failed = made_and_failed(lambda: score(ready.recipe, folders, ready.tasks, catalog, plan))
+    shipped = _deployed(ready, folders, catalog) if plan.deploy else Deployed()
     with told_if_cut_short(() if failed is None else failed.failures):
         board, page, faulty = rank(
-            [run.folder for run in runs],
+            [*(run.folder for run in runs), *shipped.runs],
             os.path.join(plan.out, "leaderboard"),
             catalog,
             suite=spec.evaluation.suite,
@@ -103,7 +111,19 @@ def run(ready: ReadyRun, catalog: Catalog) -> tuple[Leaderboard, str, SlmbenchEr
             whole=plan.out,
             published=ready.recipe.published,
         )
-    return board, page, failed_of(failed, faulty)
+    for sentence in shipped.sentences:
+        say(sentence)
+    unshipped = SlmbenchError("\n".join(shipped.failures)) if shipped.failures else None
+    return board, page, failed_of(failed, faulty) or unshipped
+
+
+def _deployed(ready: ReadyRun, folders: Sequence[str], catalog: Catalog) -> Deployed:
+    plan, recipe = ready.plan, ready.recipe
+    data, quiet = plan.options.data_mode, plan.no_texts
+    flags = flags_of(recipe, data=data, no_texts=quiet, unsafe=plan.allow_unsafe_code)
+    names = tuple(task.name for task in ready.tasks if task.name != PROMPTS)
+    scoring = Scoring(plan.out, recipe.spec.format, names, flags)
+    return deploy(folders, plan.deploy, scoring, own_tasks(recipe, folders, ready.tasks), catalog)
 
 
 def evaluate_recipe(
@@ -163,6 +183,7 @@ def _asked(recipe: Recipe, plan: RunPlan, seed: int | None, limit: int | None) -
         engine=spec.evaluation.engine,
         limit=spec.evaluation.limit if limit is None else limit,
         seed=spec.seed if seed is None else seed,
+        speed=bool(plan.deploy),
         allow_unsafe_code=plan.allow_unsafe_code,
         no_texts=plan.no_texts,
     )

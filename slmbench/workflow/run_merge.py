@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import say
-from slmbench.errors import SlmbenchError
+from slmbench.errors import SlmbenchError, UsageError
 from slmbench.evaluation import EvaluationOptions, made_and_failed, refuse_unscorable, require_engine, told_if_cut_short
 from slmbench.formats import load_format
 from slmbench.leaderboard import Leaderboard
@@ -42,6 +42,8 @@ class ReadyMergeRun:
 
 def ready_merge_run(plan: RunPlan, catalog: Catalog) -> ReadyMergeRun:
     """Everything that a run needs and that can be refused before anything is trained."""
+    if plan.deploy:
+        raise UsageError("--deploy is for recipes that train; a merge is shipped by `slmbench export FOLDER --to gguf`")
     asked = MergeAsked(recipe=plan.recipe, out=plan.out, options=plan.options, only=plan.only)
     merges = ready_merges(asked, catalog, trained=False)
     told = {"metrics": plan.metrics and list(plan.metrics), "limit": plan.limit}

@@ -19,7 +19,7 @@ from slmbench.machine import usable_cores
 from slmbench.paths import shown
 from slmbench.values import Array
 
-BATCH_TOKENS = 512
+BATCH_TOKENS = 256
 """Tokens that one call computes at most: Ctrl-C waits for a call."""
 _ROWS_BYTES = 64 * 2**20
 _ALL_LAYERS = 9_999
@@ -122,6 +122,9 @@ class Sequences:
         params.n_ctx = cells if shared else cells * sequences
         params.n_seq_max = sequences
         params.n_batch = params.n_ubatch = BATCH_TOKENS
+        # Else there is room for a row of logits for each token of a batch.
+        self.rows = max(1, min(BATCH_TOKENS, _ROWS_BYTES // (4 * weights.vocabulary)))
+        params.n_outputs_max = self.rows
         params.n_threads = params.n_threads_batch = usable_cores()
         params.kv_unified = shared
         params.no_perf = True
@@ -174,12 +177,11 @@ class Sequences:
         """
         import numpy as np
 
-        rows = max(1, _ROWS_BYTES // (4 * self.weights.vocabulary))
         flags = np.fromiter(wanted, dtype=np.int8, count=len(tokens))
         before = np.concatenate(([0], np.cumsum(flags)))
         low = 0
         while low < len(tokens):
-            most = int(np.searchsorted(before, before[low] + rows, side="right")) - 1
+            most = int(np.searchsorted(before, before[low] + self.rows, side="right")) - 1
             high = min(low + BATCH_TOKENS, max(most, low + 1), len(tokens))
             n = high - low
             self._tokens[:n], self._places[:n] = tokens[low:high], places[low:high]

@@ -1,0 +1,184 @@
+"""What ships, measured as it ships: an adapter merged and packed into files, each scored by the program that runs it.
+
+Each file is scored in a process of its own, so that its peak of memory is its own, and a file that kills llama.cpp ends
+no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from slmbench.catalog import Catalog
+from slmbench.console import say
+from slmbench.deployment import export_adapter
+from slmbench.engines.options import EngineOptions
+from slmbench.errors import SlmbenchError, UsageError
+from slmbench.gguf_files import quantiser, read_kinds
+from slmbench.leaderboard import read_runs, rows_of
+from slmbench.paths import shown
+from slmbench.recipe import Recipe
+from slmbench.task import Task
+from slmbench.workflow.compare import Comparison, compare_plan
+from slmbench.workflow.deployed import deployed_sentence
+from slmbench.workflow.sides import ComparePlan
+
+ENGINE = "llamacpp"
+MERGED = "merged"
+
+
+@frozen
+class Shipment:
+    """One way to ship an adapter. place: a model's folder or a GGUF file. engine: what runs it."""
+
+    adapter: str
+    kind: str
+    place: str
+    engine: str
+
+
+@frozen
+class Scoring:
+    """How shipments are asked: as the adapters were. flags: of `slmbench eval`."""
+
+    out: str
+    format: str
+    tasks: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+
+@frozen
+class Deployed:
+    """runs: folders of finished runs. sentences: of each file against its adapter. failures: what didn't work."""
+
+    runs: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    failures: tuple[str, ...] = field(default=())
+
+
+def refuse_deployment(kinds: Sequence[str], recipe: Recipe) -> None:
+    """Raises UsageError, before anything is trained, for kinds that nothing here packs, and if llama.cpp is missing."""
+    EngineOptions(ENGINE).require()
+    for kind in read_kinds(kinds):
+        quantiser(kind)
+    if recipe.spec.method == "full":
+        raise UsageError("--deploy ships adapters, and this recipe trains all weights (method: full)")
+
+
+def deploy(
+    folders: Sequence[str], kinds: Sequence[str], scoring: Scoring, own: dict[str, tuple[str, ...]], catalog: Catalog
+) -> Deployed:
+    """Writes and scores what adapters ship as, and sets each file against its adapter's own run.
+
+    folders: of the adapters. own: name of an adapter -> tasks that it is scored on, if not on all. What fails is told
+    and ends nothing else.
+    """
+    runs: list[str] = []
+    sentences: list[str] = []
+    failures: list[str] = []
+    for folder in folders:
+        name = os.path.basename(os.path.abspath(folder))
+        tasks = own.get(name, scoring.tasks)
+        try:
+            shipments = ship(folder, kinds, scoring.out, catalog)
+        except SlmbenchError as error:
+            failures.append(f"{name} is not exported: {error}")
+            say(f"problem: {failures[-1]}")
+            continue
+        for one in shipments:
+            try:
+                made = scored(one, tasks, scoring)
+            except SlmbenchError as error:
+                failures.append(str(error))
+                say(f"problem: {error}")
+                continue
+            runs += made.values()
+            sentences += compared(one, made, scoring.out, catalog)
+    return Deployed(tuple(runs), tuple(sentences), tuple(failures))
+
+
+def ship(folder: str, kinds: Sequence[str], out: str, catalog: Catalog) -> list[Shipment]:
+    """The merged weights and a GGUF file of each kind. Raises what `export_adapter` raises."""
+    name = os.path.basename(os.path.abspath(folder))
+    merged = export_adapter(folder, "merged", catalog, out=out)
+    packed = export_adapter(folder, "gguf", catalog, out=out, quantize=tuple(kinds))
+    files = {str(one["kind"]): os.path.join(packed.folder, one["file"]) for one in packed.record["gguf"]}
+    found = [Shipment(name, MERGED, merged.folder, "shared")]
+    return found + [Shipment(name, kind, file, ENGINE) for kind, file in files.items()]
+
+
+def scored(shipment: Shipment, tasks: Sequence[str], scoring: Scoring) -> dict[str, str]:
+    """task -> the folder of its run, of a process of its own. Raises SlmbenchError if one is missing."""
+    command = [sys.executable, "-m", "slmbench", "eval", shipment.place, "--tasks", ",".join(tasks)]
+    command += ["--format", scoring.format, "--engine", shipment.engine, "--out", scoring.out, "--speed", "--json"]
+    command += ["--latency"] if shipment.engine == ENGINE else []
+    done = subprocess.run([*command, *scoring.flags], stdout=subprocess.PIPE, check=False)
+    try:
+        records = json.loads(done.stdout or b"[]")
+    except ValueError:
+        records = []
+    found = {one["task"]["id"]: os.path.join(scoring.out, "runs", one["run_id"]) for one in records}
+    if missing := [task for task in tasks if task not in found]:
+        ended = f"exit {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
+        raise SlmbenchError(
+            f"{shown(shipment.place)} has no run of {', '.join(missing)} ({ended}; why is said above); the same "
+            "command goes on from there"
+        )
+    return found
+
+
+def compared(shipment: Shipment, made: dict[str, str], out: str, catalog: Catalog) -> list[str]:
+    """What is to be said of a shipment against its adapter, a sentence; none if that has no run on the same items."""
+    found = against_adapter(shipment.adapter, made, out, catalog)
+    if found is None:
+        return []
+    label = "merged" if shipment.kind == MERGED else shipment.kind.upper()
+    return [f"{shipment.adapter}: {deployed_sentence(label, found)}"]
+
+
+def against_adapter(adapter: str, made: dict[str, str], out: str, catalog: Catalog) -> Comparison | None:
+    """The runs against those of an adapter, in the newest row that has it."""
+    loaded = read_runs([Path(out)], catalog)
+    rows = rows_of(loaded.runs)
+    ids = {os.path.basename(place) for place in made.values()}
+    b = next((who for who in rows if ids <= {run.run_id for run in who.runs}), None)
+    theirs = [who for who in rows if who.adapter == adapter]
+    if b is None or not theirs:
+        return None
+    a = max(theirs, key=lambda who: max(run.created for run in who.runs))
+    try:
+        return compare_plan(ComparePlan(a=a.name, b=b.name, folders=(out,), tasks=tuple(made), items=0), catalog)
+    except SlmbenchError as error:
+        say(f"note: {b.name} is not compared with {a.name}: {error}")
+        return None
+
+
+def flags_of(recipe: Recipe, *, data: str, no_texts: bool, unsafe: bool) -> tuple[str, ...]:
+    """What a recipe says of its evaluation, as flags of `slmbench eval`."""
+    spec = recipe.spec
+    told: list[str] = ["--seed", str(spec.seed)]
+    for flag, value in (
+        ("--limit", spec.evaluation.limit),
+        ("--shots", spec.shots),
+        ("--cot", spec.cot),
+        ("--samples", spec.evaluation.samples),
+        ("--max-tokens", spec.evaluation.max_tokens),
+        ("--metrics", ",".join(spec.evaluation.metrics) if spec.evaluation.metrics else None),
+    ):
+        told += [] if value is None else [flag, str(value)]
+    told += [] if data == "auto" else ["--data", data]
+    return (*told, *["--no-texts"] * no_texts, *["--allow-unsafe-code"] * unsafe)
+
+
+def own_tasks(recipe: Recipe, folders: Sequence[str], tasks: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+    """name of an adapter -> those of the tasks that it is trained on, where it is scored on these alone."""
+    if recipe.spec.evaluation.adapters_on != "own":
+        return {}
+    names = [os.path.basename(os.path.abspath(folder)) for folder in folders]
+    return {name: tuple(task.name for task in tasks if task.name in recipe.spec.adapters[name].tasks) for name in names}
