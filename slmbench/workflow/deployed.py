@@ -58,7 +58,7 @@ def deployed_sentence(label: str, found: Comparison) -> str:
     told = [_lost(metric, task.name) for task in found.tasks for metric in task.metrics if metric.primary]
     ratios = {cost.key: cost.ratio for cost in found.costs}
     won = [form.format(f"{ratio:.2f}x") for key, form in _RATIOS if (ratio := ratios.get(key)) is not None]
-    return "; ".join(filter(None, (f"{label} {', '.join(told)}", ", ".join(won))))
+    return "; ".join(filter(None, (f"{label} {'; '.join(told)}", ", ".join(won))))
 
 
 def _lost(metric: ComparedMetric, task: str) -> str:

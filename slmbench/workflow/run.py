@@ -123,7 +123,7 @@ def _deployed(ready: ReadyRun, folders: Sequence[str], catalog: Catalog) -> Depl
     flags = flags_of(recipe, data=data, no_texts=quiet, unsafe=plan.allow_unsafe_code)
     names = tuple(task.name for task in ready.tasks if task.name != PROMPTS)
     scoring = Scoring(plan.out, recipe.spec.format, names, flags)
-    return deploy(folders, plan.deploy, scoring, own_tasks(recipe, folders, ready.tasks), catalog)
+    return deploy(folders, plan.deploy or (), scoring, own_tasks(recipe, folders, ready.tasks), catalog)
 
 
 def evaluate_recipe(
