@@ -42,8 +42,34 @@ NAMED = {
 PATHS = ("a", "adapter", "adapters", "against", "b", "model", "names", "recipe", "recipe_name", "router", "run")
 """Parameters that take a file or a folder as well, or alone: where no name fits, the shell completes those."""
 FREE = (
-    *("answer", "api_key_env", "delimiter", "developer", "encoding", "group", "head", "item", "key", "on", "only"),
-    *("organization", "over", "overrides", "push", "question", "seeds", "served", "split", "store", "system", "text"),
+    *(
+        "answer",
+        "api_key_env",
+        "delimiter",
+        "deploy",
+        "developer",
+        "encoding",
+        "group",
+        "head",
+        "item",
+        "key",
+        "on",
+        "only",
+    ),
+    *(
+        "organization",
+        "over",
+        "overrides",
+        "push",
+        "quantize",
+        "question",
+        "seeds",
+        "served",
+        "split",
+        "store",
+        "system",
+        "text",
+    ),
     *("url", "variant", "without"),
 )
 """Texts that are a person's own: there is nothing to complete."""

@@ -74,7 +74,7 @@ def read_kinds(names: Iterable[str]) -> list[Kind]:
             faults.append(f"{given!r} needs an importance matrix, which llama.cpp's `llama-imatrix` makes: quantise an "
                           "F16 file with `llama-quantize --imatrix`")  # fmt: skip
         else:
-            faults.append(f"{given!r} is no way to pack a model{did_you_mean(name, KINDS)}")
+            faults.append(f"{given!r} is not a way to pack a model{did_you_mean(name, KINDS)}")
     if not found and not faults:
         faults.append(f"no kind is given; known: {', '.join(KINDS)}")
     if faults:

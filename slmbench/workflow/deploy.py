@@ -6,7 +6,6 @@ no other.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from slmbench.console import say
 from slmbench.deployment import export_adapter
 from slmbench.engines.options import EngineOptions
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.foreign import Foreign, decode_json, parse
 from slmbench.gguf_files import quantiser, read_kinds
 from slmbench.leaderboard import read_runs, rows_of
 from slmbench.paths import shown
@@ -119,11 +119,7 @@ def scored(shipment: Shipment, tasks: Sequence[str], scoring: Scoring) -> dict[s
     command += ["--format", scoring.format, "--engine", shipment.engine, "--out", scoring.out, "--speed", "--json"]
     command += ["--latency"] if shipment.engine == ENGINE else []
     done = subprocess.run([*command, *scoring.flags], stdout=subprocess.PIPE, check=False)
-    try:
-        records = json.loads(done.stdout or b"[]")
-    except ValueError:
-        records = []
-    found = {one["task"]["id"]: os.path.join(scoring.out, "runs", one["run_id"]) for one in records}
+    found = {one.task.id: os.path.join(scoring.out, "runs", one.run_id) for one in _records(done.stdout)}
     if missing := [task for task in tasks if task not in found]:
         ended = f"exit {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
         raise SlmbenchError(
@@ -131,6 +127,28 @@ def scored(shipment: Shipment, tasks: Sequence[str], scoring: Scoring) -> dict[s
             "command goes on from there"
         )
     return found
+
+
+class _TaskOfRun(Foreign):
+    id: str
+
+
+class _RunRecord(Foreign):
+    run_id: str
+    task: _TaskOfRun
+
+
+class _Records(Foreign):
+    runs: list[_RunRecord]
+
+
+def _records(printed: bytes) -> list[_RunRecord]:
+    """What `slmbench eval --json` printed; [] for what isn't whole, as of a process that was killed."""
+    try:
+        value = {"runs": decode_json(printed or b"[]", "the records")}
+        return parse(_Records, value, "the records", extra="ignore").runs
+    except SlmbenchError:
+        return []
 
 
 def compared(shipment: Shipment, made: dict[str, str], out: str, catalog: Catalog) -> list[str]:

@@ -88,7 +88,7 @@ def test_json_is_the_record_alone(adapter, tmp_path, capsys):
         (["--to", "merged", "--model", "nono"], 2, "unknown model 'nono'; did you mean 'nano'?"),
         (["--to", "merged", "--model", "nobody/nothing"], 4, "neither in the local cache nor"),
         (["--to", "gguf-ready", "--dtype", "float32"], 2, "writes bfloat16 or float16"),
-        (["--to", "gguf", "--quantize", "q4_k_mm,f16"], 2, "'q4_k_mm' is no way to pack a model; did you mean"),
+        (["--to", "gguf", "--quantize", "q4_k_mm,f16"], 2, "'q4_k_mm' is not a way to pack a model; did you mean"),
         (["--to", "merged", "--quantize", "q4_0"], 2, "--quantize is of `--to gguf`"),
     ],
 )

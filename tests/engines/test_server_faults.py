@@ -114,12 +114,12 @@ def test_no_more_requests_are_under_way_than_the_batch_says(unread: Any, answeri
 
 
 ODD_ANSWERS = [
-    (b"<html>hello</html>", "is no JSON"),
-    (b'{"choices": [{"text": "cut o', "is no JSON"),
-    (b'data: {"choices": [{"text": "a"}]}\n\ndata: [DONE]\n\n', "is no JSON"),
+    (b"<html>hello</html>", "isn't JSON"),
+    (b'{"choices": [{"text": "cut o', "isn't JSON"),
+    (b'data: {"choices": [{"text": "a"}]}\n\ndata: [DONE]\n\n', "isn't JSON"),
     (b"\xff\xfe\x00garbage\x1b[31m", "not UTF-8"),
     (b"", "it is empty"),
-    (b"[" * 100_000, "is no JSON"),
+    (b"[" * 100_000, "isn't JSON"),
     ({}, "field choices is missing"),
     ({"choices": []}, "choices"),
     ({"choices": "none"}, "choices"),

@@ -244,7 +244,7 @@ def test_names_of_kinds_are_read_in_both_cases_and_each_once():
 def test_every_fault_of_the_kinds_is_told():
     with pytest.raises(UsageError) as error:
         read_kinds(["q4_k_mm", "iq1_s", "f16"])
-    assert "'q4_k_mm' is no way to pack a model; did you mean 'q4_k_m'?" in str(error.value)
+    assert "'q4_k_mm' is not a way to pack a model; did you mean 'q4_k_m'?" in str(error.value)
     assert "'iq1_s' needs an importance matrix" in str(error.value)
 
 

@@ -119,7 +119,7 @@ def read(model: type[ModelT], reply: Reply, where: str) -> ModelT:
         away = f"; it leads to {visible(reply.headers['location'])[:200]}" if "location" in reply.headers else ""
         raise AnswerFault(f"{where}: HTTP {reply.status}" + f" ({reply.said})" * bool(reply.said) + away)
     if reply.fault:
-        raise AnswerFault(f"{where}: its answer is no JSON: {reply.fault}")
+        raise AnswerFault(f"{where}: its answer isn't JSON: {reply.fault}")
     try:
         return parse(model, reply.value, "the answer")
     except FileError as error:

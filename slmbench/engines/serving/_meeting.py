@@ -174,7 +174,7 @@ class _Meeting:
         if reply.status == 200 and not reply.fault and isinstance(reply.value, dict):
             return read(ListedModels, reply, where).data, reply.headers.get("server", "")
         if reply.status == 200:
-            raise AnswerFault(f"{where}: its answer is no JSON: {reply.fault or 'no object'}; is it a model server?")
+            raise AnswerFault(f"{where}: its answer isn't JSON: {reply.fault or 'no object'}; is it a model server?")
         return [], reply.headers.get("server", "")
 
     def _perhaps(self, model: type[ModelT], request: ServerRequest) -> ModelT | None:
