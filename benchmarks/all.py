@@ -57,6 +57,7 @@ SCRIPTS = {
     "smollm2_tour.py": ("SLMBENCH_DATA", REAL),
     "decided_early.py": ("SLMBENCH_DATA", REAL),
     "decided_early.py --task arc_easy": ("SLMBENCH_DATA", REAL),
+    "gguf_export.py": ("SLMBENCH_LLAMA_CPP", REAL),
     "adapter_swap.py": ("SLMBENCH_DATA", REAL),
     "routing.py": ("SLMBENCH_DATA", REAL),
     # The same comparisons on a real model's own weights; the scripts by themselves are run without them.

@@ -104,9 +104,8 @@ def export_adapter(
     notices += told
     plan = None
     if to == "gguf":
-        with_bos = _begins_with_bos(trained, tokenizer)
         kinds, is_own = quantize or DEFAULT_KINDS, tokenizer is not base_tokenizer
-        plan = plan_gguf(trained, config, tokenizer, catalog, kinds, with_bos=with_bos, is_own=is_own)
+        plan = plan_gguf(trained, config, tokenizer, catalog, kinds, is_own=is_own)
         notices += plan.notices
     with made_whole(place, trained.name) as partial:
         record, said = _write(trained, tokenizer, tasks, config, to, dtype, partial, force_base, plan)

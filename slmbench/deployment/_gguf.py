@@ -70,11 +70,10 @@ def plan_gguf(
     catalog: Catalog,
     names: Sequence[str],
     *,
-    with_bos: bool,
     is_own: bool,
 ) -> GgufPlan:
-    """names: of the kinds that are asked for. with_bos: whether prompts of the training began with BOS. is_own: whether
-    the tokenizer is the adapter's and not the base's.
+    """names: of the kinds that are asked for. is_own: whether the tokenizer is the adapter's and not the
+    base's.
 
     Raises UsageError, with all faults, for a kind that is none or that nothing here packs, for a model that llama.cpp
     hasn't got, and for a tokenizer that it would cut otherwise.
@@ -101,7 +100,7 @@ def plan_gguf(
             tokenizer,
             int(config.vocab_size),
             template=chat or None,
-            begins_with_bos=with_bos,
+            begins_with_bos=_adds_bos(tokenizer),
             ends_turn=ends[-1] if ends else None,
             pre=None if file is None else str(gguf_metadata(file).get("tokenizer.ggml.pre", "")) or None,
             of_file=file is not None and not is_own,
@@ -204,6 +203,11 @@ def _about(trained: Trained, layout: GgufLayout, catalog: Catalog, tokenizer: To
         f"https://huggingface.co/{hub}" if hub else None,
         spec.license if spec is not None else _license_of_file(source.file),
     )
+
+
+def _adds_bos(tokenizer: Tokenizer) -> bool:
+    """Whether a bare text begins with BOS. One that a chat template writes by itself is no matter of the tokenizer."""
+    return tokenizer.bos_token_id is not None and list(tokenizer.encode("x"))[:1] == [tokenizer.bos_token_id]
 
 
 def _license_of_file(file: str | None) -> str | None:

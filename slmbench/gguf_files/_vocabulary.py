@@ -53,7 +53,8 @@ def vocabulary_of(
 ) -> GgufVocabulary:
     """A transformers tokenizer as llama.cpp has it.
 
-    rows: of the embeddings; those without a token get [PAD...]. template, begins_with_bos: as the model was trained.
+    rows: of the embeddings; those without a token get [PAD...]. template: as the model was trained. begins_with_bos:
+    whether a bare text does.
     ends_turn: the id that ended turns in training. pre: by which name the file cuts that the tokenizer came from.
     of_file: whether it was read from a GGUF file of that many rows: ids beyond them are what transformers added.
     Raises UsageError, with what to do, for a tokenizer that llama.cpp has no kind of, and for one whose ids the

@@ -90,6 +90,15 @@ def test_a_file_says_where_it_is_from(make_adapter, out):
     assert "general.base_model.0.repo_url" not in said and "tokenizer.chat_template" in said
 
 
+def test_a_bos_that_a_template_writes_itself_is_added_to_no_bare_text(make_adapter, source_of, out):
+    from slmbench.models import gguf_metadata
+
+    # Its turns begin with the token that is its BOS.
+    assert load_tokenizer(source_of("smollm2-135m-instruct")).bos_token == "<|im_start|>"
+    made = export(make_adapter("smollm2-135m-instruct", format="chat"), "gguf", out)
+    assert gguf_metadata(os.path.join(made.folder, "tuned-F16.gguf"))["tokenizer.ggml.add_bos_token"] is False
+
+
 def test_llama_cpp_takes_the_white_space_after_marks_of_turns_by_the_name_of_phi_3(
     make_adapter, source_of, out, tmp_path
 ):
