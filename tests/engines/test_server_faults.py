@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import socket
@@ -17,6 +18,7 @@ from slmbench.engines.options import EngineOptions
 from slmbench.engines.protocol import WriteRequest
 from slmbench.engines.server_address import ServerOptions, address_of
 from slmbench.engines.serving import ServerBatches, ServerFailure, _client, meet
+from slmbench.engines.serving._link import ServerLink
 from slmbench.errors import DataError, EngineError, SlmbenchError, TrustError, UsageError
 from slmbench.models import load_unread, resolve_model
 from tests.stand_ins.model_server import Answer, Hang, ModelServer, serving
@@ -443,6 +445,31 @@ def test_a_key_that_is_asked_for_is_told(unread: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("owner", "told"), [("vllm", "vLLM 0.32.0"), ("somebody", "stand-in/1.0, version 0.32.0")], ids=["vllm", "other"]
+)
+def test_a_server_is_called_as_it_calls_itself(unread: Any, owner: str, told: str) -> None:
+    def answer(path: str, body: Any, _: Any) -> Any:
+        if path == "/v1/models":
+            return {"data": [{"id": "m", "owned_by": owner, "max_model_len": 500, "created": time.time_ns()}]}
+        if path == "/version":
+            return {"version": "0.32.0"}
+        if path != "/v1/completions":
+            raise Answer(404, {})
+        return good(unread, body)
+
+    with serving(answer) as server:
+        engine = met(unread, server)
+    assert engine.loaded.served == {
+        "name": "m",
+        "api": "/v1/completions",
+        "where": "this machine",
+        "server": told,
+        "said": {"max_model_len": 500, "owned_by": owner},
+    }
+    assert engine.max_length == 500 - 2
+
+
+@pytest.mark.parametrize(
     ("models", "served", "said"),
     [
         ([], None, "--served: say what .* calls the model; it lists none"),
@@ -510,8 +537,8 @@ def test_choices_are_refused_by_their_tasks_where_no_log_probabilities_of_prompt
             meet(unread, chosen, ["hellaswag", "boolq"])
 
 
-def test_log_probabilities_of_the_token_after_each_are_found_out(unread: Any) -> None:
-    """As llama-cpp-python 0.3 lists them where a model's tokenizer puts no BOS before a text."""
+def test_log_probabilities_of_another_place_are_found_out(unread: Any) -> None:
+    """As llama-cpp-python 0.3 gives them where a model's tokenizer puts no BOS before a text."""
     tokenizer = unread.tokenizer
 
     def shifted(path: str, body: Any, _: Any) -> Any:
@@ -537,6 +564,83 @@ def test_log_probabilities_of_the_token_after_each_are_found_out(unread: Any) ->
         chosen = EngineOptions("server", 1, server=ServerOptions(server.url))
         with pytest.raises(UsageError, match="no log-probabilities of a prompt's tokens that hold"):
             meet(unread, chosen, ["t"])
+
+
+def test_latency_asks_one_after_another_after_one_that_warms_up(unread: Any, answering: Any) -> None:
+    def slow(*_: Any) -> Any:
+        time.sleep(0.02)
+
+    with answering(slow) as server:
+        options = EngineOptions("server", 4, latency=True, server=ServerOptions(server.url))
+        engine = options.registered.function(meet(unread, options), options, 0)
+        found = dict(engine.write(asked_of(unread, 3)))
+        texts = [body["max_tokens"] for path, body, _ in server.asked if path == "/v1/completions"]
+    assert server.most_at_once == 1
+    assert texts == [1, 1, 8, 8, 8]  # The meeting's, the one that warms up, and those that count.
+    assert all(one.latency_ms >= 20 for one in found.values())
+
+
+def test_the_speed_of_a_server_is_measured_and_no_size_of_weights_is_claimed(unread: Any, answering: Any) -> None:
+    from slmbench.engines.speed import measured_speed
+
+    with answering() as server:
+        engine = met(unread, server)
+        speed = measured_speed(engine, engine.loaded)
+        read = {len(unread.tokenizer.encode(body["prompt"])) for _, body, _ in server.asked if body is not None}
+    assert speed.prefill_tokens_per_s and speed.model_B is None and speed.load_s is None
+    assert max(read) > 200
+
+
+def test_a_drawn_text_has_a_seed_of_its_own_whatever_the_batch_is(unread: Any, answering: Any) -> None:
+    def seeds(batch: int, seed: int = 0) -> dict[str, Any]:
+        requests = asked_of(unread, 3)
+        for one in requests:
+            one.kwargs.update(do_sample=True, temperature=0.7, top_p=0.9)
+        with answering() as server:
+            options = EngineOptions("server", batch, server=ServerOptions(server.url))
+            list(ServerBatches(meet(unread, options), seed).write(requests))
+            sent = [body for path, body, _ in server.asked if path == "/v1/completions"][1:]
+        assert {(one["temperature"], one["top_p"], one["top_k"]) for one in sent} == {(0.7, 0.9, 50)}
+        return {one["prompt"]: one["seed"] for one in sent}
+
+    first = seeds(1)
+    assert len(set(first.values())) == 3
+    assert seeds(3) == first
+    assert set(seeds(1, seed=1).values()).isdisjoint(first.values())
+
+
+def test_a_prompt_that_is_too_long_is_cut_on_its_left(unread: Any, answering: Any) -> None:
+    text = "one two three " * 600 + "the end"
+    ids = unread.tokenizer.encode(text)
+    request = WriteRequest(("t", 0), text, ids, {"until": [], "do_sample": False, "max_gen_toks": 8})
+    with answering() as server:
+        engine = met(unread, server)
+        list(engine.write([request]))
+        sent = server.asked[-1][1]["prompt"]
+    assert unread.tokenizer.encode(sent, add_special_tokens=False) == ids[-(engine.max_length - 8) :]
+    assert sent.endswith("the end")
+
+
+@pytest.mark.parametrize(
+    ("adds_bos", "text", "has_bos", "sent", "reads"),
+    [
+        (True, "a b", True, "a b", 0),
+        (True, "<s>a b", True, "a b", 0),
+        (False, "a b", True, "<s>a b", 0),
+        (False, "<s>a b", True, "<s>a b", 0),
+        (False, "a b", False, "a b", 0),
+        (True, "a b", False, "a b", 1),  # It can't be kept from it; that its tokens are others is told.
+    ],
+)
+def test_a_prompt_has_one_bos_whoever_puts_it_there(
+    nano_tokenizer: Any, adds_bos: bool, text: str, has_bos: bool, sent: str, reads: int
+) -> None:
+    tokenizer = copy.deepcopy(nano_tokenizer)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    bare = tokenizer.encode(text.removeprefix("<s>"), add_special_tokens=False)
+    ids = [tokenizer.bos_token_id, *bare] if has_bos else bare
+    link: Any = ServerLink(Any, Any, adds_bos=adds_bos, window=None)  # type: ignore[arg-type]
+    assert link.sent(tokenizer, text, ids) == (sent, len(ids) + reads)
 
 
 STOPS = ("\n\n", "END", "Q:", "###", "Note:", "five")

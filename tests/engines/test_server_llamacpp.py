@@ -90,10 +90,10 @@ def test_texts_are_those_of_hf_on_the_same_weights(nano: Any, file: str, started
     assert not [one.plain for one in mine.values() if "another number of tokens" in one.plain]
 
 
-def test_choices_are_refused_without_log_probabilities_and_with_those_of_the_next_token(
+def test_choices_are_refused_without_log_probabilities_and_with_those_of_another_place(
     file: str, started: Callable[..., str]
 ) -> None:
-    """0.3.36 puts each number beside the token before, where a model has no BOS of its own before a text."""
+    """0.3.36 looks each token up one place too late, where a model has no BOS of its own before a text."""
     for settings in ({}, {"logits_all": "true"}):
         with pytest.raises(UsageError, match="which the choices of boolq are scored by"):
             met(file, started(**settings), "boolq")

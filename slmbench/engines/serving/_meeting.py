@@ -107,13 +107,20 @@ class _Meeting:
         made: dict[str, Any] = {"where": "this machine" if address.loopback else address.place}
         if self._ollama is not None:
             made["server"] = f"Ollama {visible(self._ollama)}"
-        elif told := f"{self._server} {self._vllm.version if self._vllm else ''}".strip():
+        elif told := self._called():
             made["server"] = visible(told)[:200]
         if self._tag is not None and self._tag.digest:
             made["digest"] = visible(self._tag.digest)
         if said := self._said():
             made["said"] = said
         return made
+
+    def _called(self) -> str:
+        """How a server that isn't Ollama calls itself: vLLM's header is that of the HTTP library under it."""
+        version = self._vllm.version if self._vllm is not None else ""
+        if version and self._entry is not None and self._entry.owned_by == "vllm":
+            return f"vLLM {version}"
+        return ", version ".join(filter(None, (self._server.strip(), version)))
 
     def dialect(self) -> tuple[Dialect, bool]:
         """(the interface that a prompt goes through as it is written, whether the server puts BOS before a text)."""

@@ -41,7 +41,7 @@ def find_scoring(link: ServerLink, tokenizer: Tokenizer) -> str | None:
     """How prompts are to be sent so that their log-probabilities come back right; None if they don't.
 
     A text that the server wrote has to have the log-probabilities when it is read that it had when it was written.
-    Some servers list those of the next token in each place; with another tokenizer the numbers differ, too.
+    Some servers read them one place too late; with another tokenizer the numbers differ, too.
     """
     if not isinstance(link.dialect, CompletionsDialect):
         return None
