@@ -14,9 +14,11 @@ _WHAT = {
     "adapter": "A LoRA adapter",
     "model": "A model, all of whose weights were trained",
     "merge": "A merged model",
-    "export": "A model into which an adapter was merged",
+    "export": "An adapter merged",
     "evaluation": "Scores of a model",
 }
+
+_OF = {"adapter": "on", "model": "from", "merge": "of adapters or models of", "export": "into", "evaluation": "of"}
 
 
 def body_of(facts: CardFacts) -> str:
@@ -34,10 +36,14 @@ def body_of(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> list[str]:
     base = facts.base
-    of = "" if base is None else f" {'of' if facts.kind == 'evaluation' else 'on'} {_linked(base)}"
     tasks = ", ".join(plain(one.task) for one in facts.data)
     trained = f", trained on {tasks}" if tasks else ""
-    what = "An adapter" if facts.kind == "adapter" and "lora" not in facts.tags else _WHAT[facts.kind]
+    what, where = _WHAT[facts.kind], _OF[facts.kind]
+    if facts.kind == "adapter" and "lora" not in facts.tags:
+        what = "An adapter"
+    elif facts.kind == "export" and facts.relation == "adapter":
+        what, where = "A LoRA adapter for llama.cpp", "on"
+    of = "" if base is None else f" {where} {_linked(base)}"
     lines = [f"{what}{of}{trained}. Made and measured with slmbench, which wrote this card."]
     told = [f"- {plain(what)}: {plain(value)}" for what, value in facts.made.items()]
     told += [f"- {plain(part)}" for part in facts.parts]
@@ -135,7 +141,7 @@ def _use(facts: CardFacts) -> list[str]:
         lines += [f"`{where}` is the folder, or the repository, of this card. With peft:", ""]
         lines += fenced("\n".join(made), "python")
     elif facts.library == "gguf":
-        lines += ["The `.gguf` files are for llama.cpp and what is built on it.", ""]
+        lines += ["The `.gguf` files are for llama.cpp and what is built on it."]
     else:
         made = [
             f"from transformers import {_auto(facts)}, AutoTokenizer",

@@ -41,6 +41,7 @@ from slmbench.workflow.cite import cite
 from slmbench.yamlfile import read_yaml
 
 _LIMITS = Limits(bytes=200_000_000)
+_GGUF_LORA = "gguf-lora"
 _NOT_SHOWN = ("kind", "published", "sweep", "variants", "prompts")
 
 
@@ -149,7 +150,9 @@ def gather(subject: Subject, loaded: LoadedRuns, catalog: Catalog) -> tuple[Card
     base = _base(subject, catalog)
     mine, limits = subject.mine(loaded), []
     if subject.kind == "export" and not mine and (mine := subject.before_export(loaded)):
-        limits.append("scores are those of the adapter on its base, before it was merged; this folder was not scored")
+        limits.append(
+            "scores are those of the adapter on its base, before it was exported; what lies here was not scored"
+        )
     named = _base_name(subject)
     beside = {run.run_id: run for one in mine for run in subject.of_base(one, loaded, named)}
     found = measured(mine, list(beside.values()), catalog)
@@ -174,7 +177,7 @@ def gather(subject: Subject, loaded: LoadedRuns, catalog: Catalog) -> tuple[Card
         parts=_parts(subject),
         made=_made(subject, mine),
         scores=found.scores,
-        limits=(*limits, *found.limits, *_notices(subject), *_base_limits(base)),
+        limits=(*limits, *found.limits, *_notices(subject), *_base_limits(subject, base)),
         citations=_citations(subject, [*tasks, *(run.task for run in mine)], catalog),
         engines=found.engines,
         evaluated_on=found.machines,
@@ -267,6 +270,8 @@ def _licensed(base: CardBase | None, data: Iterable[CardData], catalog: Catalog)
 
 
 def _relation(subject: Subject) -> Relation | None:
+    if subject.export is not None and subject.export.target == _GGUF_LORA:
+        return "adapter"
     relations: dict[str, Relation] = {"adapter": "adapter", "model": "finetune", "export": "finetune", "merge": "merge"}
     return relations.get(subject.kind)
 
@@ -314,6 +319,8 @@ def _made(subject: Subject, mine: Sequence[ScoredRun]) -> dict[str, str]:
         found["adapter"] = _adapter_words(info)
         found["sha256, weights and config"] = info.sha256
     if subject.export is not None:
+        for one in subject.export.gguf:
+            found[one.file] = ", ".join(filter(None, (one.kind, f"sha256 {one.sha256}" if one.sha256 else "")))
         found["exported as"] = ", ".join(filter(None, (subject.export.target, subject.export.dtype)))
     if subject.kind == "evaluation" and mine and (adapter := mine[-1].record.get("adapter")):
         found["adapter"] = str(adapter.get("name"))
@@ -326,10 +333,10 @@ def _adapter_words(info: AdapterInfo) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _base_limits(base: CardBase | None) -> list[str]:
+def _base_limits(subject: Subject, base: CardBase | None) -> list[str]:
     if base is None:
         return ["nothing says on which base it was made"]
-    if base.hub is None and not base.twin:
+    if base.hub is None and not base.twin and subject.kind == "adapter":
         return [f"its base, {base.name}, has no id on the hub that is known: whoever takes it has to have that, too"]
     return []
 
@@ -361,6 +368,7 @@ def _format(subject: Subject) -> str | None:
 
 
 def _tags(subject: Subject) -> tuple[str, ...]:
-    if subject.info is not None and subject.info.kind == "LORA":
+    lora = subject.info is not None and subject.info.kind == "LORA"
+    if lora or (subject.export is not None and subject.export.target == _GGUF_LORA):
         return ("lora",)
     return ("merge",) if subject.kind == "merge" else ()

@@ -58,7 +58,7 @@ def _lines(
     board: Leaderboard, mine: Sequence[ScoredRun], beside: Sequence[ScoredRun], catalog: Catalog
 ) -> Iterator[CardScore]:
     by_id = {run.run_id: run for run in mine}
-    rows = rows_of(mine)
+    rows, several = rows_of(mine), len({run.model for run in mine}) > 1
     compared = _compared(mine, beside, catalog)
     for column in board.columns:
         cells = [row.cells[column.key] for row in board.rows if column.key in row.cells]
@@ -71,7 +71,8 @@ def _lines(
                 continue
             asked = _asked(column.condition)
             if len(rows) > 1:
-                asked = ", ".join(filter(None, (asked, run.quantization or "whole weights")))
+                which = run.model if several else run.quantization or "whole weights"
+                asked = ", ".join(filter(None, (which, asked)))
             found = compared.get((run.run_id, column.metric))
             yield _line(column, cell, run, asked, others, found)
 
@@ -137,7 +138,7 @@ def _compared(
     """(a run's id, metric) -> this against the base, on the items that both have."""
     found: dict[tuple[str, str], ComparedMetric] = {}
     for who in rows_of(mine):
-        bases = [run for run in beside if run.quantization == who.quantization]
+        bases = [run for run in beside if run.quantization == who.quantization] or beside
         if not bases:
             continue
         a, b = ComparedSide(rows_of(bases)[0], ""), ComparedSide(who, "")

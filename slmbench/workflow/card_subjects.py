@@ -43,8 +43,17 @@ class _ExportedModel(Foreign):
     revision: str | None = None
 
 
+class _ExportedFile(Foreign):
+    file: str
+    kind: str | None = None
+    sha256: str | None = None
+
+
 class ExportRecord(Foreign):
-    """What export.json says, as far as a card needs it. adapter: None if a whole trained model was exported."""
+    """What export.json says, as far as a card needs it. adapter: None if a whole trained model was exported.
+
+    gguf: the files that were written, of such an export.
+    """
 
     target: str
     model: _ExportedModel
@@ -54,6 +63,7 @@ class ExportRecord(Foreign):
     format: str | None = None
     dtype: str | None = None
     notices: list[str] = Field(default=[])
+    gguf: list[_ExportedFile] = Field(default=[])
 
 
 @frozen
@@ -84,13 +94,18 @@ class Subject:
         if self.kind == "evaluation":
             given = next((one for one in loaded.runs if self.run is not None and _same(one.folder, self.run)), None)
             return given is not None and _who(run) == _who(given)
+        written = (
+            {one.sha256 for one in self.export.gguf if one.sha256 is not None} if self.export is not None else set()
+        )
         if run.adapter is not None:
-            return False
+            return adapter.get("sha256") in written
         if self.kind == "merge" and self.merge is not None:
             return bool((model.get("merge") or {}).get("identity_sha256") == self.merge.identity_sha256)
         if self.kind == "model" and self.training is not None:
             digest = self.training.recipe_sha256
             return run.model == self.name and digest is not None and model.get("recipe_sha256") == digest
+        if self.export is not None and self.export.gguf:
+            return model.get("weights_sha256") in written
         return run.model == self.name
 
     def before_export(self, loaded: LoadedRuns) -> list[ScoredRun]:
@@ -104,7 +119,9 @@ class Subject:
         """The runs of the base that a run is compared with: the same weights under an adapter, else by name."""
         found = []
         for run in loaded.runs:
-            if run.adapter is not None or run.quantization != mine.quantization:
+            # Of a file its own kind is all the quantisation there is; the base is whole.
+            held = None if self.kind == "export" and mine.adapter is None else mine.quantization
+            if run.adapter is not None or run.quantization != held:
                 continue
             if mine.adapter is not None:
                 digest = mine.record["model"].get("weights_sha256")

@@ -18,7 +18,7 @@ from slmbench.recipe import load_recipe
 from slmbench.runs import MergeRecord, write_merge
 from slmbench.workflow.card import CardPlan, write_cards
 from slmbench.workflow.compare import compare
-from tests.cards.conftest import BASE, HUB, RIGHT, training, write_adapter, write_out
+from tests.cards.conftest import BASE, HUB, ON_HUB, RIGHT, WRONG, training, write_adapter, write_out
 from tests.damage import full
 from tests.leaderboard.conftest import make_run
 
@@ -294,8 +294,34 @@ def test_a_merged_an_exported_and_a_wholly_trained_model_have_their_own(tmp_path
     assert heads["both"].data.license == "cc-by-4.0" and "merged: ties of gsm8k, medquad" in heads["both"].text
     # Each beside its base; an export that was not scored itself says whose scores it shows.
     assert {name: card.facts.scores[0].verdict for name, card in made.items()} == dict.fromkeys(heads, "better")
-    assert "this folder was not scored" in heads["gsm8k-r16-merged"].text
+    assert "what lies here was not scored" in heads["gsm8k-r16-merged"].text
     assert source.is_dir()
+
+
+def test_files_of_an_export_have_the_scores_of_these_very_files(tmp_path):
+    out = tmp_path / "out"
+    write_out(out)
+    folder = out / "models" / "gsm8k-r16-gguf"
+    folder.mkdir(parents=True)
+    files = [
+        {"file": f"x-{kind}.gguf", "kind": kind, "sha256": digit * 64} for kind, digit in (("Q8_0", "8"), ("Q4_0", "4"))
+    ]
+    export = {"target": "gguf", "model": {"name": BASE, "id": HUB}, "tasks": ["gsm8k"], "gguf": files}
+    (folder / "export.json").write_text(json.dumps(export))
+    for one, scores in zip(files, (RIGHT, WRONG), strict=True):
+        (folder / one["file"]).write_bytes(b"GGUF")
+        held = {"model.weights_sha256": one["sha256"], "model.quantization": f"llama.cpp {one['kind']}"}
+        make_run(out, one["kind"], scores, model=one["file"][:-5], task="gsm8k", source="mirror", changes=ON_HUB | held)
+    other = {"model.weights_sha256": "0" * 64}  # Of the same name, before it was made again.
+    make_run(out, "old", WRONG, model="x-Q8_0", task="gsm8k", source="mirror", changes=other)
+
+    card, text = write(folder)
+    assert ModelCard(text).data.library_name == "gguf" and card.runs == 2
+    assert [(one.asked, one.estimate.value, one.base.value, one.verdict) for one in card.facts.scores] == [
+        ("x-Q8_0, 0-shot, plain", 0.7, 0.3, "better"),
+        ("x-Q4_0, 0-shot, plain", 0.3, 0.3, "not told apart"),
+    ]
+    assert f"- x-Q4\\_0.gguf: Q4\\_0, sha256 {'4' * 64}" in text and "was not scored" not in text
 
 
 @pytest.mark.parametrize(
