@@ -297,3 +297,27 @@ def test_a_window_narrower_than_the_context_is_told():
     assert setting_notices(config) == []
     config.sliding_window = 64
     assert "sees 64 tokens back; llama.cpp lets it see all" in setting_notices(config)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.realmodel
+@pytest.mark.llamacpp
+def test_a_real_model_goes_on_in_llama_cpp_as_in_transformers(tmp_path, smollm2):
+    """64 greedy tokens of float32 and of float16, and the same ids for its hard texts."""
+    import torch
+
+    loaded = load_model(resolve_model(smollm2, default_catalog()), dtype="float32")
+    tokenizer = loaded.tokenizer
+    ids = tokenizer.encode("Photosynthesis is the process by which", add_special_tokens=False)
+    with torch.no_grad():
+        made = loaded.model.generate(
+            input_ids=torch.tensor([ids]), max_new_tokens=64, min_new_tokens=64, do_sample=False, eos_token_id=None
+        )
+    said = vocabulary(tokenizer, loaded.model.config, of_file=True)
+    assert (said.pre, otherwise_cut(tokenizer, said)) == ("smollm", [])
+    for kind in ("f32", "f16"):
+        path = str(tmp_path / f"{kind}.gguf")
+        write_gguf_model(path, loaded.model, said, About("SmolLM2"), KINDS[kind])
+        with llama_cpp_model(path) as model:
+            assert [text for text in HARD_TEXTS if model.ids(text) != tokenizer.encode(text)] == []
+            assert model.greedy(ids, 64) == made[0, len(ids) :].tolist()
