@@ -156,7 +156,10 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
     placed, failures = try_plan(plan, tasks, catalog)
     runs = [run for run in placed if run is not None]
     failed = TasksFailed(placed, failures) if failures else None
+    lines = against_lines(plan.against, runs, out, catalog) if plan.against and plan.until is None else ()
     if as_json:
+        for line in lines:
+            say(line)
         show_json([run.record | ({"decision": run.decision} if run.decision else {}) for run in runs])
         if failed is not None:
             raise failed
@@ -170,7 +173,6 @@ def command(plan: EvaluationPlan, as_json: bool) -> None:
             [out], page, catalog, suite=plan.suite, tasks=names, no_texts=plan.options.no_texts, whole=out
         )
     own = [str(run.record["run_id"]) for run in runs]
-    if plan.against and plan.until is None:
-        for line in against_lines(plan.against, runs, out, catalog):
-            show(line)
+    for line in lines:
+        show(line)
     show_leaderboard(board, page, failed_of(failed, faulty), as_json=False, own=own)

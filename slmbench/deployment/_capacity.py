@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from slmbench.catalog import Catalog
-from slmbench.console import phase
+from slmbench.console import phase, say
 from slmbench.engines.options import EngineOptions
 from slmbench.engines.speed import measured_speed
 from slmbench.errors import SlmbenchError, UsageError
@@ -90,7 +90,7 @@ def capacity(name: str, catalog: Catalog) -> Capacity:
     else:
         config = load_config(source)
         try:
-            skeleton = _skeleton(config)
+            skeleton = empty_model(config)
         except Exception as error:  # Of a config of anyone's.
             raise UsageError(f"the config of {source.name!r} makes no model: {error}") from error
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
@@ -137,7 +137,8 @@ def capacity(name: str, catalog: Catalog) -> Capacity:
     )
 
 
-def _skeleton(config: Config) -> Model:
+def empty_model(config: Config) -> Model:
+    """A config's model on the meta device: names and shapes, no numbers. Raises what transformers makes of a config."""
     import torch
     import transformers
 
@@ -153,7 +154,8 @@ def _measured(path: str, loaded: Any, *, memory_of: int, free: int | None) -> Fi
         options.require()
         engine = options.registered.function(loaded, options, 0)
         speed = measured_speed(engine, loaded)
-    except SlmbenchError:
+    except SlmbenchError as error:
+        say(f"note: the file itself was not measured: {error}")
         return None
     finally:
         loaded.model.close()

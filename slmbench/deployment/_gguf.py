@@ -10,6 +10,7 @@ from attrs import frozen
 
 from slmbench.catalog import Catalog
 from slmbench.console import phase
+from slmbench.deployment._capacity import empty_model
 from slmbench.deployment._trained import Trained
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.files import file_sha256
@@ -33,7 +34,9 @@ from slmbench.gguf_files import (
 )
 from slmbench.machine import usable_cores
 from slmbench.models import (
+    ModelApart,
     check_gguf_lora,
+    check_requested,
     check_source,
     gguf_metadata,
     gguf_numbers,
@@ -164,6 +167,7 @@ def write_lora_file(folder: str, trained: Trained, config: Config, *, force_base
     # The weights of the base aren't needed, and may not be here: its name decides.
     remark = "" if force_base else check_source(info, trained.source, lambda _: None)
     check_gguf_lora(info, layout)
+    check_requested(info, ModelApart(empty_model(config), trained.folder, "cpu"), "float16")
     path = os.path.join(folder, f"{trained.name}-lora.gguf")
     write_gguf_lora(info, layout, path, base=trained.source.name)
     notices = [remark] if remark else []

@@ -18,7 +18,8 @@ from slmbench.models import LoadedModel, ModelApart, is_apart, model_folder
 READ_TOKENS = 256
 WRITTEN_TOKENS = 32
 _TIMES = 3
-_ENOUGH_S = 20.0
+_ENOUGH_S = 10.0
+_FEWEST_TOKENS = 8
 _TEXT = (
     "The ward keeps a list of what was given to whom and at what time. A nurse reads it before the round, writes down "
     "what has changed since, and asks whoever was there before about anything that is missing. "
@@ -51,17 +52,17 @@ def measured_speed(engine: Engine, loaded: LoadedModel) -> Speed:
     with phase("measuring one stream"):
         began = time.perf_counter()
         for number in range(_TIMES + 1):
-            # Another beginning each time: what an engine has read before, it may not read again.
+            # Another beginning each time: what a server has read before, it may not read again.
             prompt = [*ids[number + 1 : number + 2], *ids[number : number + most - 1]]
             first_s, _ = _taken(engine, tokenizer.decode(prompt), prompt, 1, number)
-            prompt.reverse()
             whole_s, written = _taken(engine, tokenizer.decode(prompt), prompt, 1 + WRITTEN_TOKENS, number)
             if number:
                 reads.append(first_s)
-                if written > 1:
+                # Of a text that ends soon, the difference of two readings would be taken for its writing.
+                if written > _FEWEST_TOKENS:
                     writes.append((whole_s - first_s) / (written - 1))
-            if number and time.perf_counter() - began > _ENOUGH_S:
-                break
+                if time.perf_counter() - began > _ENOUGH_S:
+                    break
     each, step = statistics.median(reads), statistics.median(writes) if writes else 0.0
     reader: Any = loaded.model.reader if isinstance(loaded.model, ModelApart) else None
     load_s = getattr(reader, "load_s", None) if is_apart(loaded) else loaded.load_s

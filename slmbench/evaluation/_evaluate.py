@@ -109,6 +109,8 @@ def try_tasks(
             name: run.without_texts() if options.no_texts else run for name, run in kept.items() if run is not None
         }
         todo = [job for job in jobs if job.task.name not in finished]
+        if options.speed and any("decode_tokens_per_s" not in run.record["cost"] for run in finished.values()):
+            say(f"note: {who}: --speed measures with a run, and {len(finished)} are there already, as they were made")
         if todo:
             finished |= _run(loaded, todo, style, options, sandbox, encoded, routed, races, who, failed)
     return [finished.get(name) for name in names], list(noted)
@@ -186,7 +188,9 @@ def _run(
             chosen=chosen,
         )
         if options.speed and chosen is None:
-            engine.speed = measured_speed(engine.engine, loaded)
+            # Of an engine without --latency, which computes an item before each call to warm up.
+            alone = evolve(options.chosen(job.task for job in jobs), latency=False, batch=1)
+            engine.speed = measured_speed(build_engine(loaded, style, alone, seed=options.seed).engine, loaded)
         asking = _Asking(style, options, sandbox, engine, chosen)
         finished = {}
         if at_once := [job for job in jobs if job.task.name not in races]:

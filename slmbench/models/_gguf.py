@@ -17,7 +17,7 @@ from slmbench.console import phase, say
 from slmbench.errors import FileError, SlmbenchError, UsageError
 from slmbench.files import built_once, disk_errors, file_sha256, write_json
 from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read_object
-from slmbench.models._gguf_head_checks import check_head, packed_numbers, packing_of, scaled_rotation
+from slmbench.models._gguf_head_checks import check_head, check_whole, packed_numbers, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
 from slmbench.models._gguf_tokenizer import set_cuts
 from slmbench.paths import cache_dir, shown
@@ -100,7 +100,7 @@ def gguf_head_folder(path: str) -> GgufFolder:
             return GgufFolder(known, notices)
     head = read_gguf_head(path)
     _need_gguf(path)
-    check_head(head)
+    check_whole(head)
     told = phase(f"reading the head of {os.path.basename(path)}")
     with built_once(place, lambda folder: _notices_of(folder) is not None) as partial, told:
         said = _fill(partial, head, weights=False)
@@ -170,14 +170,15 @@ def _fill(folder: str, head: GgufHead, *, weights: bool = True) -> tuple[str, ..
             config = transformers.AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
             with torch.device("meta"):
                 model, report = _class_of(place, name).from_config(config), {}
-    _check_placed(model, report, head)
+    if weights:
+        _check_placed(model, report, head)
     # What transformers looks at before it saves: the weights are whole numbers of float32 by now, packed no more.
     for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
         vars(model).pop(attribute, None)
     for config in (model.config, model.config.get_text_config()):
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-    if (rotation := scaled_rotation(head)) is not None:
+    if weights and (rotation := scaled_rotation(head)) is not None:
         model.config.rope_parameters = {**model.config.rope_parameters, **rotation}
     if weights:
         for parameter in model.parameters():
@@ -291,7 +292,9 @@ def _reading(head: GgufHead) -> Iterator[None]:
         yield
     except MemoryError:
         raise SlmbenchError(f"{shown(head.path)}: dequantised it doesn't fit into memory") from None
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # Rust's, of the tokenizers.
+            raise
         said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         raise UsageError(
             f"{shown(head.path)} can't be read as a model by transformers {version('transformers')}: {said}; give "

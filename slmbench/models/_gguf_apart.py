@@ -12,15 +12,12 @@ from slmbench.files import file_sha256
 from slmbench.models._apart import ModelApart
 from slmbench.models._digest import config_sha256
 from slmbench.models._gguf import gguf_head_folder
-from slmbench.models._gguf_head_checks import check_head, packing_of
+from slmbench.models._gguf_head_checks import check_whole, packing_of
 from slmbench.models._gguf_header import read_gguf_head
 from slmbench.models._load import LoadedModel, load_model, load_tokenizer, settled_config
 from slmbench.models._settled import take_ends
 from slmbench.models._source import ModelSource
 from slmbench.paths import shown
-
-BASE_KEY = "slmbench.base_weights_sha256"
-"""Of a file that slmbench wrote of an unchanged model: the digest of the weights that it was made of, by dtype."""
 
 
 def load_gguf(source: ModelSource) -> LoadedModel:
@@ -39,7 +36,7 @@ def load_gguf(source: ModelSource) -> LoadedModel:
         )
     path = source.file
     head = read_gguf_head(path)
-    check_head(head)
+    check_whole(head)
     folder = source.location if os.path.isdir(source.location) else gguf_head_folder(path).folder
     held = evolve(source, location=folder)
     settled = settled_config(held)
@@ -57,7 +54,7 @@ def load_gguf(source: ModelSource) -> LoadedModel:
         skeleton.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     notices = [*source.notices, *settled.notices, *take_ends(skeleton, settled, tokenizer)]
     packing = packing_of(head)
-    apart = ModelApart(skeleton, folder, "cpu", file=path, digest_of=_digests(held, head.metadata.get(BASE_KEY)))
+    apart = ModelApart(skeleton, folder, "cpu", file=path, digest_of=_digests(held))
     return LoadedModel(
         source,
         apart,
@@ -71,12 +68,10 @@ def load_gguf(source: ModelSource) -> LoadedModel:
     )
 
 
-def _digests(source: ModelSource, made_of: object) -> Callable[[str], list[str]]:
+def _digests(source: ModelSource) -> Callable[[str], list[str]]:
     """dtype -> digests under which adapters know the weights that a file was made of."""
 
     def found(dtype: str) -> list[str]:
-        if isinstance(made_of, str):
-            return made_of.split()
         from slmbench.models._gguf import gguf_folder
 
         assert source.file is not None

@@ -41,9 +41,14 @@ _LLAMA3_FACTORS = (8.0, 32.0)
 
 def check_head(head: GgufHead) -> None:
     """Raises UsageError, with every reason, for a file that is not a whole model or would be read as another."""
+    check_whole(head)
+    _refuse_unread(head)
+
+
+def check_whole(head: GgufHead) -> None:
+    """Raises UsageError for a file that is not a whole model, whoever is to read it."""
     _refuse_other_kinds(head)
     _refuse_cut(head)
-    _refuse_unread(head)
 
 
 def packing_of(head: GgufHead) -> str:

@@ -65,6 +65,14 @@ def _faults(info: AdapterInfo) -> list[str]:
         faults.append("it is DoRA (use_dora), which scales whole columns of the base's weights")
     if said.alora_invocation_tokens:
         faults.append("it is an activated LoRA, which acts from its own tokens on")
+    more = said.model_extra or {}
+    begun = more.get("init_lora_weights")
+    if isinstance(begun, str) and begun not in ("gaussian", "orthogonal", "eva"):
+        faults.append(f"it was begun with init_lora_weights={begun!r}, which changes the base's own weights")
+    if said.layer_replication:
+        faults.append("it repeats layers of the base (layer_replication)")
+    if more.get("target_parameters"):
+        faults.append("it is on bare parameters (target_parameters)")
     if said.trainable_token_indices:
         faults.append("it has trained tokens (trainable_token_indices)")
     if embeddings := [name for name in names if "lora_embedding_" in name or "embed_tokens" in name]:

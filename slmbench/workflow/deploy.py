@@ -19,12 +19,15 @@ from slmbench.console import say
 from slmbench.deployment import export_adapter
 from slmbench.engines.options import EngineOptions
 from slmbench.errors import SlmbenchError, UsageError
-from slmbench.foreign import Foreign, decode_json, parse
-from slmbench.gguf_files import quantiser, read_kinds
-from slmbench.leaderboard import read_runs, rows_of
+from slmbench.foreign import Foreign, decode_json, parse, read_object
+from slmbench.gguf_files import check_writable, quantiser, read_kinds
+from slmbench.leaderboard import Who, read_runs, rows_of
+from slmbench.machine import code
+from slmbench.models import load_config, read_adapter, resolve_model
 from slmbench.paths import shown
 from slmbench.recipe import Recipe
 from slmbench.task import Task
+from slmbench.values import JsonObject
 from slmbench.workflow.compare import Comparison, compare_plan
 from slmbench.workflow.deployed import deployed_sentence
 from slmbench.workflow.sides import ComparePlan
@@ -55,20 +58,23 @@ class Scoring:
 
 @frozen
 class Deployed:
-    """runs: folders of finished runs. sentences: of each file against its adapter. failures: what didn't work."""
+    """runs: folders of finished runs. sentences: what each loses and wins. failures: what didn't work."""
 
     runs: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
     failures: tuple[str, ...] = field(default=())
 
 
-def refuse_deployment(kinds: Sequence[str], recipe: Recipe) -> None:
-    """Raises UsageError, before anything is trained, for kinds that nothing here packs, and if llama.cpp is missing."""
+def refuse_deployment(kinds: Sequence[str], recipe: Recipe, catalog: Catalog, *, twin: bool) -> None:
+    """Raises UsageError, before anything is trained, for kinds that nothing here packs, a model that no GGUF file can
+    hold, and if llama.cpp is missing.
+    """
     EngineOptions(ENGINE).require()
     for kind in read_kinds(kinds):
         quantiser(kind)
     if recipe.spec.method == "full":
         raise UsageError("--deploy ships adapters, and this recipe trains all weights (method: full)")
+    check_writable(load_config(resolve_model(recipe.spec.model, catalog, twin=twin)))
 
 
 def deploy(
@@ -85,13 +91,18 @@ def deploy(
     for folder in folders:
         name = os.path.basename(os.path.abspath(folder))
         tasks = own.get(name, scoring.tasks)
+        if not tasks:
+            say(f"{name}: none of its tasks is evaluated, so that nothing is shipped")
+            continue
         try:
             shipments = ship(folder, kinds, scoring.out, catalog)
         except SlmbenchError as error:
             failures.append(f"{name} is not exported: {error}")
             say(f"problem: {failures[-1]}")
             continue
-        for one in shipments:
+        merged: dict[str, str] = {}
+        for number, one in enumerate(shipments, 1):
+            say(f"{name}: scoring what ships, {number} of {len(shipments)}: {shown(one.place)}")
             try:
                 made = scored(one, tasks, scoring)
             except SlmbenchError as error:
@@ -99,18 +110,38 @@ def deploy(
                 say(f"problem: {error}")
                 continue
             runs += made.values()
-            sentences += compared(one, made, scoring.out, catalog)
+            sentences += compared(one, made, merged, scoring.out, catalog)
+            merged = made if one.kind == MERGED else merged
     return Deployed(tuple(runs), tuple(sentences), tuple(failures))
 
 
 def ship(folder: str, kinds: Sequence[str], out: str, catalog: Catalog) -> list[Shipment]:
-    """The merged weights and a GGUF file of each kind. Raises what `export_adapter` raises."""
+    """The merged weights and a GGUF file of each kind; those of a call before, if nothing has changed since.
+
+    Raises what `export_adapter` raises.
+    """
     name = os.path.basename(os.path.abspath(folder))
-    merged = export_adapter(folder, "merged", catalog, out=out)
-    packed = export_adapter(folder, "gguf", catalog, out=out, quantize=tuple(kinds))
-    files = {str(one["kind"]): os.path.join(packed.folder, one["file"]) for one in packed.record["gguf"]}
-    found = [Shipment(name, MERGED, merged.folder, "shared")]
+    merged, packed = (os.path.join(out, "models", f"{name}-{to}") for to in ("merged", "gguf"))
+    wanted = [kind.name for kind in read_kinds(kinds)]
+    if _kept(merged, folder) is None:
+        export_adapter(folder, "merged", catalog, out=out)
+    record = _kept(packed, folder)
+    if record is None or [one["kind"] for one in record["gguf"]] != wanted:
+        record = export_adapter(folder, "gguf", catalog, out=out, quantize=tuple(kinds)).record
+    files = {str(one["kind"]): os.path.join(packed, one["file"]) for one in record["gguf"]}
+    found = [Shipment(name, MERGED, merged, "shared")]
     return found + [Shipment(name, kind, file, ENGINE) for kind, file in files.items()]
+
+
+def _kept(place: str, adapter: str) -> JsonObject | None:
+    """What an export's record says, if it is of this adapter, made by this code, and whole; else None."""
+    try:
+        record = read_object(os.path.join(place, "export.json"))
+        same = (record["adapter"]["sha256"], record["code"]) == (read_adapter(adapter).sha256, code())
+        whole = all(os.path.getsize(os.path.join(place, name)) == size for name, size in record["files"].items())
+    except (OSError, SlmbenchError, KeyError, TypeError, AttributeError):
+        return None
+    return record if same and whole and not record["code"].get("dirty") else None
 
 
 def scored(shipment: Shipment, tasks: Sequence[str], scoring: Scoring) -> dict[str, str]:
@@ -151,27 +182,38 @@ def _records(printed: bytes) -> list[_RunRecord]:
         return []
 
 
-def compared(shipment: Shipment, made: dict[str, str], out: str, catalog: Catalog) -> list[str]:
-    """What is to be said of a shipment against its adapter, a sentence; none if that has no run on the same items."""
-    found = against_adapter(shipment.adapter, made, out, catalog)
+def compared(shipment: Shipment, made: dict[str, str], merged: dict[str, str], out: str, catalog: Catalog) -> list[str]:
+    """What is to be said of a shipment, a sentence; none if what it is held against has no run on the same items.
+
+    A file is held against the merged weights, which ran in a process of their own as it did; these against the adapter,
+    whose costs are those of the process that trained it, and so aren't told.
+    """
+    rows = rows_of(read_runs([Path(out)], catalog).runs)
+    is_merged = shipment.kind == MERGED
+    other = _row_of_adapter(shipment.adapter, rows) if is_merged else _row_of(merged, rows)
+    found = _comparison(other, _row_of(made, rows), tuple(made), out, catalog)
     if found is None:
         return []
-    label = "merged" if shipment.kind == MERGED else shipment.kind.upper()
-    return [f"{shipment.adapter}: {deployed_sentence(label, found)}"]
+    label = "merged, against the adapter," if is_merged else f"{shipment.kind.upper()}, against the merged weights,"
+    return [f"{shipment.adapter}: {deployed_sentence(label, found, costs=not is_merged)}"]
 
 
-def against_adapter(adapter: str, made: dict[str, str], out: str, catalog: Catalog) -> Comparison | None:
-    """The runs against those of an adapter, in the newest row that has it."""
-    loaded = read_runs([Path(out)], catalog)
-    rows = rows_of(loaded.runs)
+def _row_of(made: dict[str, str], rows: Sequence[Who]) -> Who | None:
     ids = {os.path.basename(place) for place in made.values()}
-    b = next((who for who in rows if ids <= {run.run_id for run in who.runs}), None)
-    theirs = [who for who in rows if who.adapter == adapter]
-    if b is None or not theirs:
+    return next((who for who in rows if ids and ids <= {run.run_id for run in who.runs}), None)
+
+
+def _row_of_adapter(adapter: str, rows: Sequence[Who]) -> Who | None:
+    """The newest row of an adapter in memory, not beside a packed file."""
+    theirs = [who for who in rows if who.adapter == adapter and not str(who.quantization).startswith("llama.cpp")]
+    return max(theirs, key=lambda who: max(run.created for run in who.runs), default=None)
+
+
+def _comparison(a: Who | None, b: Who | None, tasks: tuple[str, ...], out: str, catalog: Catalog) -> Comparison | None:
+    if a is None or b is None:
         return None
-    a = max(theirs, key=lambda who: max(run.created for run in who.runs))
     try:
-        return compare_plan(ComparePlan(a=a.name, b=b.name, folders=(out,), tasks=tuple(made), items=0), catalog)
+        return compare_plan(ComparePlan(a=a.name, b=b.name, folders=(out,), tasks=tasks, items=0), catalog)
     except SlmbenchError as error:
         say(f"note: {b.name} is not compared with {a.name}: {error}")
         return None

@@ -13,7 +13,7 @@ from slmbench.leaderboard.texts import number
 from slmbench.paths import shown
 from slmbench.runs import Run
 from slmbench.workflow.compare import ComparedMetric, Comparison, compare_plan
-from slmbench.workflow.sides import ComparePlan
+from slmbench.workflow.sides import ComparePlan, row_of
 
 _RATIOS = (
     ("decode_tokens_per_s", "{} the speed of writing"),
@@ -24,10 +24,13 @@ _RATIOS = (
 
 
 def require_opponents(against: Sequence[str], out: str) -> None:
-    """Raises UsageError for a run that is named neither by a folder nor, as far as can be told, in `out`."""
+    """Raises UsageError for a run that is named neither by a folder nor by a row or id in `out`."""
     for one in against:
-        if not os.path.exists(one) and not os.path.isdir(os.path.join(out, "runs")):
+        if os.path.exists(one):
+            continue
+        if not os.path.isdir(os.path.join(out, "runs")):
             raise UsageError(f"--against {shown(one)}: no such folder, and no runs in {shown(out)} to look for it")
+        row_of(one, out, read_runs([Path(out)]))
 
 
 def against_lines(against: Sequence[str], runs: Sequence[Run], out: str, catalog: Catalog) -> Iterator[str]:
@@ -53,10 +56,10 @@ def _name(run: Run) -> str:
     return f"{model['name']}{packed}" + (f" + {adapter['name']}" if adapter else "")
 
 
-def deployed_sentence(label: str, found: Comparison) -> str:
+def deployed_sentence(label: str, found: Comparison, *, costs: bool = True) -> str:
     """As `Q4_K_M loses .8 points on gsm8k [-2.1, .5], not told apart; 3.1x the speed of writing, 0.28x the memory`."""
     told = [_lost(metric, task.name) for task in found.tasks for metric in task.metrics if metric.primary]
-    ratios = {cost.key: cost.ratio for cost in found.costs}
+    ratios = {cost.key: cost.ratio for cost in found.costs if costs}
     won = [form.format(f"{ratio:.2f}x") for key, form in _RATIOS if (ratio := ratios.get(key)) is not None]
     return "; ".join(filter(None, (f"{label} {'; '.join(told)}", ", ".join(won))))
 

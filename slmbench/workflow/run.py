@@ -67,7 +67,7 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     recipe = recipe.with_overrides(given, blame="the command line")
     adapters = chosen_adapters(recipe, plan.only)
     if plan.deploy:
-        refuse_deployment(plan.deploy, recipe)
+        refuse_deployment(plan.deploy, recipe, catalog, twin=plan.options.twin)
     if plan.options.twin:
         refuse_to_replace(recipe, adapters, plan.out)
     [tasks] = evaluation_tasks([recipe], catalog, plan.options)

@@ -210,8 +210,9 @@ def test_a_run_of_a_file_has_a_row_of_its_own_beside_the_same_file_dequantised(
     for run in runs:
         cost = run.record["cost"]
         assert cost["model_B"] == os.path.getsize(files["Q8_0"])
-        assert all(cost[key] > 0 for key in ("load_s", "prefill_tokens_per_s", "decode_tokens_per_s", "latency_p50_ms"))
-        assert run.record["engine_version"].endswith("llama-cpp-python-0.3.36") or "llama-cpp-python" in str(run.record)
+        assert all(cost[key] > 0 for key in ("load_s", "prefill_tokens_per_s", "latency_p50_ms"))
+        assert cost["decode_tokens_per_s"] is None or cost["decode_tokens_per_s"] > 0  # nano may end its text at once.
+        assert run.record["engine_version"].rpartition("/")[2].startswith("llama-cpp-python-")
 
 
 @pytest.mark.llamacpp

@@ -54,7 +54,7 @@ def adapters(tmp_path_factory):
         ({"name": "share"}, "unknown engine 'share'; did you mean 'shared'"),
         ({"batch": 0}, "batch is 0"),
         ({"batch": "many"}, "batch is 'many'"),
-        ({"name": "hf", "latency": True}, "latency: only the engine `shared` knows it"),
+        ({"name": "hf", "latency": True}, "latency: only the engines `shared`, `llamacpp`, `server` know it"),
         ({"name": "hf", "kv_budget_bytes": 1e9}, "kv_budget: only the engine `shared` knows it"),
         ({"kv_budget_bytes": -1.0}, "kv_budget is -1 bytes"),
     ],
@@ -171,7 +171,7 @@ def test_options_of_the_engine_reach_it(tmp_path, capsys):
     (record,) = json.loads(capsys.readouterr().out)
     assert (record["engine"], record["batch_size"], record["latency"]) == ("shared", 2, "single stream")
     assert main([*what, "--engine", "hf", "--latency"]) == 2
-    assert "only the engine `shared` knows it" in capsys.readouterr().err
+    assert "only the engines `shared`, `llamacpp`, `server` know it" in capsys.readouterr().err
     assert main([*what, "--batch", "few"]) == 2
     assert "few" in capsys.readouterr().err
 

@@ -132,7 +132,8 @@ def test_every_fact_of_the_json_is_in_the_csv_or_in_a_list_of_what_is_not(writte
         assert None not in line and len(line) == len(set(line))
     # Nothing was compared that is empty on all lines, but for what no run here can have.
     assert set(leaves) - filled - ALONE - TWICE - NOTICES.keys() == {
-        *("suite", "columns[].metric_version", "rows[].cost.latency_p50_ms", "rows[].cost.vram_peak_B")
+        *("suite", "columns[].metric_version", "rows[].cost.latency_p50_ms", "rows[].cost.vram_peak_B"),
+        *(f"rows[].cost.{name}" for name in ("prefill_tokens_per_s", "decode_tokens_per_s", "load_s", "model_B")),
     }
     with (folder / "notices.csv").open(newline="", encoding="utf-8") as file:
         told = list(csv.DictReader(file))

@@ -88,6 +88,10 @@ def test_json_has_the_documented_shape(write_run, tmp_path) -> None:
         "latency_p50_ms": None,
         "ram_peak_B": 512_000_000,
         "vram_peak_B": None,
+        "prefill_tokens_per_s": None,
+        "decode_tokens_per_s": None,
+        "load_s": None,
+        "model_B": None,
         "tokens_in": 4000,
         "tokens_out": 900,
     }

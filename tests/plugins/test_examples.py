@@ -269,5 +269,5 @@ def test_an_engine_is_known_to_recipes_and_an_unknown_one_is_told_before_a_model
         load_recipe("nano-quickstart", default_catalog(), ["evaluation.engine=one_by_two"])
     with pytest.raises(UsageError, match="unknown engine 'one_by_two'; did you mean 'one_by_one'"):
         slmbench.evaluate("nano", "nano_choice", engine="one_by_two", out=str(tmp_path))
-    with pytest.raises(UsageError, match="latency: only the engine `shared` knows it"):
+    with pytest.raises(UsageError, match="latency: only the engines `shared`, `llamacpp`, `server` know it"):
         slmbench.evaluate("nano", "nano_choice", engine="one_by_one", latency=True, out=str(tmp_path))

@@ -20,6 +20,7 @@ from slmbench.engines.requests import Wanted, check_prompt, name_of, wanted_by
 from slmbench.engines.sampling import Answer, stream_of
 from slmbench.errors import EngineError, UsageError
 from slmbench.files import disk_errors
+from slmbench.machine import code_digest
 from slmbench.models import LoadedModel, ModelApart, gguf_layout, write_gguf_lora
 from slmbench.paths import cache_dir, shown
 from slmbench.values import Tokenizer
@@ -148,8 +149,11 @@ class LlamaCpp:
             if self.latency:
                 list(writer.write({0: self._answer(requests[order[0]], wanted[order[0]])}))  # Warms up.
             done = writer.write({at: answers[at] for at in order})
-            while (ended := self._told(requests[order[0]].item, lambda: next(done, None))) is not None:
+            left = dict.fromkeys(order)
+            while left:
+                ended = self._told(requests[next(iter(left))].item, lambda: next(done))
                 at, latency_ms, share_ms = ended
+                del left[at]
                 one = answers[at]
                 read = tokenizer.decode(one.tokens, skip_special_tokens=True)
                 text = postprocess_generated_text(read, list(one.stops), None)
@@ -180,13 +184,18 @@ class LlamaCpp:
             return compute()
         except EngineError as error:
             raise EngineError(
-                f"{name_of(item)}: {error}; answers before it are kept, and the same command goes on from there"
+                f"from {name_of(item)} on: {error}; answers before it are kept, and the same command goes on from there"
             ) from error
 
     def _adapter(self, started: LlamaStarted) -> Any:
         if self.loaded.adapter is None:
             return None
-        return started.weights.adapter(_adapter_file(self.loaded, self.file))
+        file = _adapter_file(self.loaded, self.file)
+        try:
+            return started.weights.adapter(file)
+        except EngineError:  # Perhaps it was damaged since.
+            os.unlink(file)
+            return started.weights.adapter(_adapter_file(self.loaded, self.file))
 
     def _started(self) -> LlamaStarted:
         if not isinstance(self.apart.reader, LlamaStarted):
@@ -208,7 +217,9 @@ class LlamaCpp:
 def _adapter_file(loaded: LoadedModel, file: str) -> str:
     """An adapter as llama.cpp reads it, in the cache; written where it is missing. Raises UsageError, SlmbenchError."""
     assert loaded.adapter is not None
-    place = os.path.join(cache_dir(), "gguf-lora", f"{loaded.adapter.sha256[:16]}-{loaded.weights_sha256[:16]}.gguf")
+    # With the code: what a mend of it writes otherwise isn't read from before.
+    name = f"{loaded.adapter.sha256[:16]}-{loaded.weights_sha256[:16]}-{code_digest()[:8]}.gguf"
+    place = os.path.join(cache_dir(), "gguf-lora", name)
     if not os.path.isfile(place):
         with disk_errors(place):
             os.makedirs(os.path.dirname(place), exist_ok=True)

@@ -43,7 +43,9 @@ def repacks(path: str) -> bool:
     with phase("trying what llama.cpp can do here"):
         died = ""
         for repack in (True, False):
-            died = _died(path, repack)
+            died, is_sure = _died(path, repack)
+            if not died and not is_sure:
+                return repack  # It told an error of its own, which this process is told, too: nothing is known by it.
             if not died:
                 os.makedirs(place, exist_ok=True)
                 write_atomically(os.path.join(place, "repacked" if repack else "plain"), b"")
@@ -56,19 +58,22 @@ def repacks(path: str) -> bool:
     )
 
 
-def _died(path: str, repack: bool) -> str:
-    """What a child that computes a few tokens died of; '' if it lived. An error that it tells of itself isn't one."""
+def _died(path: str, repack: bool) -> tuple[str, bool]:
+    """(what a child that computes a few tokens died of, '' if it lived; whether it computed them).
+
+    An error that it tells of itself is no death.
+    """
     command = [sys.executable, "-c", _TRY, path, str(int(repack))]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_WAIT_S, check=False)
     except subprocess.TimeoutExpired:
-        return f"nothing in {_WAIT_S} s"
+        return f"nothing in {_WAIT_S} s", False
     if done.returncode >= 0:
-        return ""
+        return "", done.stdout.strip() == b"fine"
     try:
-        return signal.Signals(-done.returncode).name
+        return signal.Signals(-done.returncode).name, False
     except ValueError:
-        return f"signal {-done.returncode}"
+        return f"signal {-done.returncode}", False
 
 
 def _key(path: str) -> str:
