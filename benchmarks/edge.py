@@ -32,7 +32,8 @@ from slmbench.engines.options import EngineOptions
 from slmbench.engines.protocol import ScoreRequest, WriteRequest
 from slmbench.engines.speed import measured_speed
 from slmbench.formats import load_format, pair_ids
-from slmbench.gguf_files import About, read_kinds, vocabulary_of, write_model
+from slmbench.gguf_files import About, quantise, read_kinds, vocabulary_of, write_gguf_model
+from slmbench.machine import usable_cores
 from slmbench.models import load_gguf, load_model, resolve_model
 from slmbench.statistics.pairs import compare_pair
 from slmbench.task import load_task
@@ -257,12 +258,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         hf = load_model(source, dtype="float32")
         rows, template = hf.model.config.vocab_size, hf.tokenizer.chat_template
-        vocabulary = vocabulary_of(hf.tokenizer, rows, template=template, begins_with_bos=False)
+        vocabulary = vocabulary_of(hf.tokenizer, rows, template=template, begins_with_bos=False, of_file=True)
         files = {}
         for kind in read_kinds(KINDS):
             path = str(Path(scratch, f"{MODEL}-{kind.name}.gguf"))
-            write_model(path, hf.model, vocabulary, About(MODEL), kind)
-            files[kind.name] = path
+            if kind.is_whole:
+                write_gguf_model(path, hf.model, vocabulary, About(MODEL), kind)
+            else:
+                quantise(files["f32"], path, kind, threads=usable_cores())
+            files[kind.name.lower()] = path
             print(f"  {kind.name}: {os.path.getsize(path) / 1e6:.1f} MB")
         agreement(hf, files, asked.items, faults)
         del hf
