@@ -15,6 +15,7 @@ slmbench; llama.cpp runs these files, transformers runs the unpacked weights. Pr
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import statistics
 import sys
@@ -195,15 +196,21 @@ def overhead(q4: str, faults: list[str]) -> None:
 
 
 def _bare(weights: Weights, prompt: list[int]) -> tuple[float, int]:
+    """Seconds of a loop over llama.cpp's own calls, as llama-bench makes them, with the largest logit taken."""
+    library = weights.library
     before = time.perf_counter()
-    one = Sequences(weights, cells=512, sequences=1, shared=True)
-    (row,) = (
-        rows.argmax()
-        for _, rows in one.feed(prompt, range(len(prompt)), [0] * len(prompt), [False] * (len(prompt) - 1) + [True])
-    )
-    for n in range(LOOP_TOKENS - 1):
-        (row,) = (rows.argmax() for _, rows in one.feed([int(row)], [len(prompt) + n], [0], [True]))
-    one.close()
+    params = library.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.no_perf = 512, 512, True
+    params.n_threads = params.n_threads_batch = usable_cores()
+    context = library.llama_init_from_model(weights.handle, params)
+    tokens = (ctypes.c_int32 * 512)(*prompt)
+    n = len(prompt)
+    for _ in range(LOOP_TOKENS):
+        if library.llama_decode(context, library.llama_batch_get_one(tokens, n)) != 0:
+            sys.exit("llama_decode failed")
+        row = library.llama_get_logits_ith(context, -1)
+        tokens[0], n = int(np.ctypeslib.as_array(row, shape=(weights.vocabulary,)).argmax()), 1
+    library.llama_free(context)
     return time.perf_counter() - before, LOOP_TOKENS
 
 
