@@ -41,7 +41,7 @@ from slmbench.task import load_task
 
 MODEL = "smollm2-135m-instruct"
 KINDS = ("f32", "f16", "q8_0", "q4_0")
-GREEDY_TOKENS, GREEDY_PROMPTS = 32, 20
+GREEDY_TOKENS, GREEDY_PROMPTS = 32, 10
 LOOP_TOKENS = 128
 SHOTS = 5
 MOST_NATS, LEAST_SAME, LEAST_SPEED, MOST_OVERHEAD, LEAST_SHARED = 0.02, 0.95, 2.0, 0.10, 3.0
@@ -97,7 +97,7 @@ def right(answers: dict[int, Any], gold: list[int]) -> list[float]:
 
 
 def told(line: str, kept: bool, faults: list[str]) -> None:
-    print(line + ("" if kept else " NOT KEPT"))
+    print(line + ("" if kept else " NOT KEPT"), flush=True)
     if not kept:
         faults.append(line)
 
@@ -275,12 +275,11 @@ def main() -> None:
                 quantise(files["f32"], path, kind, threads=usable_cores())
             files[kind.name.lower()] = path
             print(f"  {kind.name}: {os.path.getsize(path) / 1e6:.1f} MB")
-        agreement(hf, files, asked.items, faults)
-        del hf
         q4 = files["q4_0"]
         speeds(MODEL, q4, faults)
         overhead(q4, faults)
         shared_choices(q4, faults)
+        agreement(hf, files, asked.items, faults)
     sys.exit(1 if faults else 0)
 
 
