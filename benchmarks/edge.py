@@ -56,11 +56,11 @@ def packed(path: str) -> Any:
     return load_gguf(resolve_model(path, default_catalog(), unpacked=False))
 
 
-def choices(tokenizer: Any, items: int, shots: int) -> tuple[list[ScoreRequest], list[int]]:
-    """HellaSwag's requests and gold choices, as plain prompts."""
+def choices(tokenizer: Any, name: str, items: int, shots: int) -> tuple[list[ScoreRequest], list[int]]:
+    """A choice task's requests and gold choices, as plain prompts."""
     from slmbench.task import Settings
 
-    (task,), _ = Settings(shots).of([load_task("hellaswag")])
+    (task,), _ = Settings(shots).of([load_task(name)])
     style = load_format("plain")
     task = task.in_format(style)
     requests, gold = [], []
@@ -68,7 +68,7 @@ def choices(tokenizer: Any, items: int, shots: int) -> tuple[list[ScoreRequest],
         rendered = task.render(style, tokenizer, example)
         for choice in example.choices:
             ids = pair_ids(style, tokenizer, rendered.text, rendered.delimiter + choice)
-            requests.append(ScoreRequest(("hellaswag", at), *map(list, ids)))
+            requests.append(ScoreRequest((name, at), *map(list, ids)))
         gold.append(int(example.gold or 0))
     return requests, gold
 
@@ -103,7 +103,7 @@ def told(line: str, kept: bool, faults: list[str]) -> None:
 
 
 def agreement(hf: Any, files: dict[str, str], items: int, faults: list[str]) -> None:
-    requests, gold = choices(hf.tokenizer, items, 0)
+    requests, gold = choices(hf.tokenizer, "hellaswag", items, 0)
     texts = prompts(hf.tokenizer)
     theirs = dict(engine_of(hf, "shared").score(requests))
     written = dict(engine_of(hf, "shared").write(texts))
@@ -216,8 +216,8 @@ def _bare(weights: Weights, prompt: list[int]) -> tuple[float, int]:
 
 def shared_choices(q4: str, faults: list[str]) -> None:
     loaded = packed(q4)
-    for shots, items in ((0, 20), (SHOTS, 8)):
-        requests, _ = choices(loaded.tokenizer, items, shots)
+    for name, shots, items in (("hellaswag", 0, 20), ("mmlu", SHOTS, 8)):
+        requests, _ = choices(loaded.tokenizer, name, items, shots)
         engine = engine_of(loaded, "llamacpp")
         list(engine.score(requests[:4]))  # Loads.
         before = time.perf_counter()
@@ -229,7 +229,7 @@ def shared_choices(q4: str, faults: list[str]) -> None:
         theirs_s = time.perf_counter() - before
         weights.close()
         ratio = theirs_s / ours_s
-        line = f"HellaSwag's choices, {shots} shots, {items} items: each whole {theirs_s:.1f} s, here {ours_s:.1f} s"
+        line = f"choices of {name}, {shots} shots, {items} items: each whole {theirs_s:.1f} s, here {ours_s:.1f} s"
         line += f": {ratio:.2f}x"
         told(line + (f" (at least {LEAST_SHARED:g})" if shots else ""), not shots or ratio >= LEAST_SHARED, faults)
     loaded.model.close()
