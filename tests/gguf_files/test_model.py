@@ -287,8 +287,8 @@ def test_a_setting_that_no_file_says_is_refused(change, said):
 def test_heads_of_another_width_are_refused_where_llama_cpp_has_none():
     config = load_config(source_of("qwen2.5-0.5b"))
     check_writable(config)
-    config.head_dim = 64
-    with pytest.raises(UsageError, match=r"its heads are 64 wide \(head_dim\), and .* which is 32"):
+    config.head_dim = 32
+    with pytest.raises(UsageError, match=r"its heads are 32 wide \(head_dim\), and .* which is 64"):
         check_writable(config)
 
 
