@@ -150,6 +150,31 @@ def test_texts_side_by_side_are_those_of_one_after_another(nano: Any, files: dic
 
 @pytest.mark.llamacpp
 @needs_llama_cpp
+def test_texts_that_begin_alike_are_written_from_copied_keys_as_from_their_own(
+    nano: Any, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slmbench.engines.llamacpp_parts import Sequences
+
+    copied: list[tuple[int, int]] = []
+    copy = Sequences.copy
+    monkeypatch.setattr(Sequences, "copy", lambda self, a, b, n=-1: (copied.append((a, b)), copy(self, a, b, n)))
+    loaded = packed(files["F32"])
+    begin = "Add 12 and 30. The sum is 42. " * 8
+    asked = [
+        WriteRequest(("t", at), text, nano.tokenizer.encode(begin + text), {"until": [], "max_gen_toks": 12})
+        for at, text in enumerate((*TEXTS, "Add 5 and 6.", "Note: the list"))
+    ]
+    try:
+        alone = {at: one.text for at, one in engine_of(loaded, "llamacpp", latency=True).write(asked)}
+        assert copied == []
+        beside = {at: one.text for at, one in engine_of(loaded, "llamacpp", batch=4).write(asked)}
+    finally:
+        loaded.model.close()
+    assert copied and beside == alone
+
+
+@pytest.mark.llamacpp
+@needs_llama_cpp
 def test_drawn_texts_depend_on_seed_item_and_sample_alone(nano: Any, files: dict[str, str], llama: Any) -> None:
     asked = writes(nano.tokenizer, do_sample=True, temperature=1.5)
     first = {at: one.text for at, one in llama.write(asked)}
