@@ -13,6 +13,7 @@ from attrs import frozen
 
 from slmbench.console import phase
 from slmbench.engines.protocol import Engine, WriteRequest
+from slmbench.errors import SlmbenchError
 from slmbench.models import LoadedModel, ModelApart, is_apart, model_folder
 
 READ_TOKENS = 256
@@ -90,7 +91,7 @@ def weights_bytes(loaded: LoadedModel) -> int | None:
         return None
     if isinstance(loaded.model, ModelApart) and loaded.model.file is not None:
         return os.path.getsize(loaded.model.file)
-    with contextlib.suppress(Exception):  # Of a model that came from memory there is no folder.
+    with contextlib.suppress(OSError, SlmbenchError):  # Of a model that came from memory there is no folder.
         folder = model_folder(loaded.source)
         found = (os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(_WEIGHTS))
         return sum(os.path.getsize(path) for path in found) or None
