@@ -21,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +135,33 @@ def agreement(hf: Any, files: dict[str, str], items: int, faults: list[str]) -> 
             not exact or within,
             faults,
         )
-        same = [_same(hf.tokenizer, written[at].text, texts_ours[at].text) for at in written]
+        pairs = {at: (written[at].text, texts_ours[at].text) for at in sorted(written)}
+        same = [_same(hf.tokenizer, *pair) for pair in pairs.values()]
         told(
             f"  {kind}: {statistics.mean(same):.3f} of the first {GREEDY_TOKENS} greedy tokens are the same, "
             f"{sum(one == 1 for one in same)} of {len(same)} texts whole",
             kind != "f32" or statistics.mean(same) >= LEAST_SAME,
             faults,
         )
+        for at, pair in pairs.items() if exact else ():
+            if pair[0] != pair[1]:
+                print(
+                    f"    {texts[at].item[0]} {texts[at].item[1]}: {_parting(hf, texts[at].prompt, *pair)}", flush=True
+                )
+
+
+def _parting(hf: Any, prompt: Sequence[int], one: str, other: str) -> str:
+    """How near the two tokens are to each other, to transformers, where two texts part."""
+    import torch
+
+    first, second = (hf.tokenizer.encode(text, add_special_tokens=False) for text in (one, other))
+    at = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    with torch.no_grad():
+        row = hf.model(torch.tensor([[*prompt, *first[:at]]])).logits[0, -1].float().log_softmax(-1)
+    best = row.topk(2)
+    likeliest = [hf.tokenizer.decode([token]) for token in best.indices.tolist()]
+    apart = best.values[0] - best.values[1]
+    return f"from token {at + 1} on; {likeliest[0]!r} and {likeliest[1]!r} are {apart:.4f} nats apart"
 
 
 def _same(tokenizer: Any, one: str, other: str) -> float:

@@ -128,6 +128,8 @@ class Output:
 
     verdicts: of a `code` task, what became of each sample: passed, failed, timed out or died.
     written: of a `choice` task, each choice as its format writes it, which is what was scored; empty for as it is.
+    target_loglikelihood: nats, of the target that the model was to write; None if it wasn't asked for.
+    target_bytes: UTF-8 bytes of that target as its format writes it.
     """
 
     text: str = ""
@@ -138,6 +140,8 @@ class Output:
     latency_ms: float = 0.0
     finish_reason: str = ""
     verdicts: tuple[str, ...] = ()
+    target_loglikelihood: float | None = None
+    target_bytes: int = 0
 
 
 @frozen

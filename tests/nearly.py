@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-MOVED = {"bits_per_byte": 2e-4}
+MOVED = {"bits_per_byte": 2e-4, "target_bits_per_byte": 2e-4}
 """What is made of log-likelihoods, whose float32 sums other rows of a pass move by 1e-4 nats in their last digits."""
 
 

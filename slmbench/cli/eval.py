@@ -67,6 +67,9 @@ BATCH = _Batch()
 @click.option("--samples", type=click.IntRange(1, 1000), help="Samples per item, of tasks that draw some; 1 is greedy.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens to generate, even if a task declares more.")
 @click.option("--metrics", callback=names_of, help="Only these of the tasks' metrics, separated by commas.")
+@click.option(
+    "--perplexity", is_flag=True, help="Score how likely right answers are to the model, too: bits a byte of them."
+)
 @click.option("--allow-unsafe-code", is_flag=True, help="Run code that a model wrote even if no sandbox works here.")
 @click.option(
     "--limit", type=click.IntRange(1), help="Only the first N items. Such rows are badged, and ranked among themselves."

@@ -105,8 +105,9 @@ def capacity(name: str, catalog: Catalog) -> Capacity:
     fits = []
     for packing, bits, engines in WAYS:
         size = int(parameters * bits / 8)
-        memory = size + kept + _room_bytes(text)
-        moved = read * bits / 8 + kept / 2
+        of_text = kept * 2 if bits == 32 else kept  # 16 bits a number, but beside float32 weights.
+        memory = size + of_text + _room_bytes(text)
+        moved = read * bits / 8 + of_text / 2
         fits.append(
             Fit(
                 packing,

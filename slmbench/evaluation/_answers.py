@@ -40,6 +40,7 @@ def check_scored(key: str, value: object) -> None:
     parse(_ScoredChoice, value, "", at="value")
 
 
-def check_written(key: str, value: object) -> None:
-    """Raises FileError for an entry that is no text."""
-    parse(_WrittenText, value, "", at="value")
+def check_answer(key: str, value: object) -> None:
+    """Raises FileError for an entry that is neither a text nor how likely a target is."""
+    is_target = isinstance(value, dict) and "loglikelihood" in value
+    parse(_ScoredChoice if is_target else _WrittenText, value, "", at="value")

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from slmbench.console import phase, say
 from slmbench.engines.speed import measured_speed
 from slmbench.errors import DataError, SlmbenchError, UsageError
-from slmbench.evaluation._answers import check_scored, check_written
+from slmbench.evaluation._answers import check_answer, check_scored
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._failed import TaskFailure, is_of_a_task, settled, told_if_cut_short
 from slmbench.evaluation._harness import Judge, OfSamples, add_of_samples, build_harness_task
@@ -33,6 +33,7 @@ from slmbench.evaluation._race import (
 )
 from slmbench.evaluation._results import finish
 from slmbench.evaluation._routed import Chosen, Routed
+from slmbench.evaluation._targets import ask_targets
 from slmbench.evaluation._trained_format import PLAIN, format_remarks
 from slmbench.files import disk_errors
 from slmbench.formats import Format, load_format
@@ -41,7 +42,7 @@ from slmbench.models import LoadedModel
 from slmbench.paths import shown
 from slmbench.runs import OpenRun, Pool, Run, StoppedPart, finished_run
 from slmbench.sandbox import Sandbox
-from slmbench.task import Task, evaluation_needs, formats_of, require_rows
+from slmbench.task import Task, evaluation_needs, formats_of, reads_targets, require_rows
 from slmbench.values import JsonObject
 
 UNKNOWN_ROWS = 16
@@ -166,10 +167,12 @@ def _run(
                 os.makedirs(job.folder, exist_ok=True)
             facts: dict[str, object] = {"code": code(), "packages": packages(), "hardware": hardware()}
             facts |= {"no_texts": True} if options.no_texts else {}
-            check = check_scored if job.task.kind == "choice" else check_written
+            check = check_scored if job.task.kind == "choice" else check_answer
             open_runs[job.task.name] = OpenRun(job.folder, {**job.record, **facts}, check)
         n_requests = sum(
-            len(example.choices) or job.task.spec.generation.samples for job in jobs for example in job.examples
+            (len(example.choices) or job.task.spec.generation.samples) + reads_targets(job.task.scorers)
+            for job in jobs
+            for example in job.examples
         )
         if resumed := sum(run.resumed for run in open_runs.values()):
             say(f"{resumed:,} of {n_requests:,} answers are there from a call before")
@@ -232,6 +235,7 @@ class _Asking:
 
         self.engine.places = {} if places is None else {jobs[0].task.name: places}
         of_samples: dict[str, OfSamples] = {job.task.name: {} for job in jobs}
+        targets = {job.task.name: ask_targets(job.task, job.requests, self.engine, places) for job in jobs}
         seed = self.options.seed
         try:
             with quiet_harness():
@@ -246,6 +250,7 @@ class _Asking:
                             _judge(job, self.style, self.sandbox),
                             places,
                             of_samples[job.task.name],
+                            targets[job.task.name],
                         )
                         for job in jobs
                     ],

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
 
 from slmbench.errors import SlmbenchError
 from slmbench.evaluation._judge import ReadAnswer, read_answer
+from slmbench.evaluation._targets import ScoredTargets
 from slmbench.formats import Format
 from slmbench.metrics import Scorer
-from slmbench.task import Task
+from slmbench.task import Task, reads_targets
 from slmbench.values import Example, JsonObject, Output, Target, Tokenizer
 
 FILTER = "none"
@@ -27,11 +29,15 @@ Judge = Callable[[Sequence[Sequence[str]], Sequence[int]], list[list[ReadAnswer]
 
 @frozen
 class Request:
-    """One item as it is sent: a context, or one a choice; the delimiter; what is scored after it (choice tasks)."""
+    """One item as it is sent: a context, or one a choice; the delimiter; what is scored after it (choice tasks).
+
+    target: what the model is to write, as the format writes it; '' if no metric reads how likely it is.
+    """
 
     texts: tuple[str, ...]
     delimiter: str
     continuations: tuple[str, ...] = ()
+    target: str = ""
 
     @property
     def text(self) -> str:
@@ -51,7 +57,8 @@ def _request(task: Task, example: Example, format: Format, tokenizer: Tokenizer)
         return Request(tuple(one.text for one in each), each[0].delimiter, (rest,))
     rendered = task.render(format, tokenizer, example)
     written = tuple(format.write(Target(choice)) for choice in example.choices)
-    return Request((rendered.text,), rendered.delimiter, written)
+    target = format.write(task.target(example)) if reads_targets(task.scorers) else ""
+    return Request((rendered.text,), rendered.delimiter, written, target)
 
 
 def scored_choices(example: Example, loglikelihoods: tuple[float, ...], format: Format) -> Output:
@@ -80,11 +87,13 @@ def build_harness_task(
     judge: Judge | None = None,
     places: Sequence[int] | None = None,
     of_samples: OfSamples | None = None,
+    targets: ScoredTargets = MappingProxyType({}),
 ) -> Any:
     """An lm-eval ConfigurableTask over these examples, whose prompts are exactly the rendered texts.
 
     judge: runs the outputs of a code task; None where nothing will be scored. places: which of the examples are asked,
-    in that order; None for all. of_samples: gets the scores of each text of items that have several.
+    in that order; None for all. of_samples: gets the scores of each text of items that have several. targets: how
+    likely those of the items are, if metrics read it.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     import datasets
@@ -105,7 +114,7 @@ def build_harness_task(
         "target_delimiter": delimiters.pop(),
         "num_fewshot": 0,
         "process_results": lambda doc, results: _scores(
-            task, examples[doc["index"]], results, format, ahead.get(doc["index"], []), doc["index"], each
+            task, examples[doc["index"]], results, format, ahead.get(doc["index"], []), doc["index"], each, targets
         ),
         "metric_list": [
             {"metric": value, "aggregation": _aggregation(scorer, value), "higher_is_better": scorer.higher_is_better}
@@ -137,7 +146,7 @@ def build_harness_task(
         }
     if task.kind == "generate":
         # The default filter keeps the first of an item's samples and drops the others; so does `take_first`.
-        batched = _score_ahead(task, examples, format, ahead)
+        batched = _score_ahead(task, examples, format, ahead, targets)
         config["repeats"] = task.spec.generation.samples
         config["filter_list"] = [{"name": FILTER, "filter": [{"function": "custom", "filter_fn": batched}]}]
     if task.kind == "code":
@@ -153,7 +162,7 @@ def _on_documents(judge: Judge) -> Callable[[Any, Any], list[list[ReadAnswer]]]:
 
 
 def _score_ahead(
-    task: Task, examples: Sequence[Example], format: Format, ahead: OfSamples
+    task: Task, examples: Sequence[Example], format: Format, ahead: OfSamples, targets: ScoredTargets
 ) -> Callable[[Any, Any], Any]:
     """A filter that changes nothing: it is where all outputs are at hand, for metrics that score them in batches."""
 
@@ -162,7 +171,7 @@ def _score_ahead(
         indices = [doc["index"] for doc in docs]
         scorers = [scorer for scorer in task.scorers if scorer.score_all is not None]
         texts = [(index, text) for index, samples in zip(indices, responses, strict=True) for text in samples]
-        made = [(index, Output(text=read_answer(format, examples[index], text).text)) for index, text in texts]
+        made = [(index, _read(format, examples[index], text, index, targets)) for index, text in texts]
         values: list[dict[str, float]] = [{} for _ in made]
         for scorer in scorers:
             found = scorer.scores([task.judged(scorer, examples[index], output) for index, output in made])
@@ -212,19 +221,28 @@ def _scores(
     ahead: Sequence[dict[str, float]],
     index: int,
     of_samples: OfSamples,
+    targets: ScoredTargets,
 ) -> JsonObject:
     if task.kind == "choice":
         loglikelihoods = tuple(float(loglikelihood) for loglikelihood, _ in results)
         return _values(task, example, scored_choices(example, loglikelihoods, format), {})
     if task.kind == "code":
         output = Output(text=results[0][0].text, verdicts=tuple(answer.verdict for answer in results[0]))
-        return _values(task, example, output, {})
-    texts = [Output(text=read_answer(format, example, text).text) for text in results[0]]
+        return _values(task, example, _with_target(output, index, targets), {})
+    texts = [_read(format, example, text, index, targets) for text in results[0]]
     found = [_values(task, example, text, known) for text, known in zip(texts, ahead, strict=True)]
     if len(found) == 1:
         return found[0]
     of_samples[index] = found
     return mean_scores(found)
+
+
+def _read(format: Format, example: Example, text: str, index: int, targets: ScoredTargets) -> Output:
+    return _with_target(Output(text=read_answer(format, example, text).text), index, targets)
+
+
+def _with_target(output: Output, index: int, targets: ScoredTargets) -> Output:
+    return targets[index].beside(output) if index in targets else output
 
 
 def _values(task: Task, example: Example, output: Output, ahead: Mapping[str, float]) -> JsonObject:

@@ -17,6 +17,7 @@ from slmbench.evaluation._estimates import metric_parts
 from slmbench.evaluation._harness import mean_scores, most_remarks, scored_choices
 from slmbench.evaluation._identity import items_sha256
 from slmbench.evaluation._judge import ReadAnswer, judge_code, read_answer, sandbox_record
+from slmbench.evaluation._targets import ScoredTarget
 from slmbench.files import disk_errors
 from slmbench.formats import Format
 from slmbench.machine import code, packages
@@ -59,6 +60,11 @@ class SavedAnswers:
             return str(told)
         first = next(iter(self.items.values()))[0]
         return "choice" if first.get("loglikelihoods") else "code" if first.get("verdict") else "generate"
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether each row says how likely the model found its target."""
+        return all(row.get("target_loglikelihood") is not None for rows in self.items.values() for row in rows)
 
     @property
     def epochs(self) -> int:
@@ -249,6 +255,11 @@ def _text(row: JsonObject, saved: SavedAnswers) -> str:
     return text
 
 
+def _beside_target(output: Output, row: JsonObject) -> Output:
+    likely = row.get("target_loglikelihood")
+    return output if likely is None else ScoredTarget(likely, row.get("target_bytes") or 0).beside(output)
+
+
 def _scored(
     saved: SavedAnswers,
     scorers: Sequence[Scorer],
@@ -260,13 +271,19 @@ def _scored(
     """(the rows with their new scores, the run's remarks)."""
     several = saved.kind == "generate" and saved.epochs > 1
     if several:  # Each text has a score of its own, and an item the mean of its texts'.
-        outputs = [Output(text=answer.text) for one in answers for answer in one]
+        outputs = [
+            _beside_target(Output(text=answer.text), row)
+            for rows, one in zip(saved.items.values(), answers, strict=True)
+            for row, answer in zip(rows, one, strict=True)
+        ]
         examples = [example for example, one in zip(examples, answers, strict=True) for _ in one]
     else:
         outputs = [
             scored_choices(example, tuple(map(float, rows[0].get("loglikelihoods") or ())), style)
             if saved.kind == "choice"
-            else Output(text=one[0].text, verdicts=tuple(answer.verdict for answer in one if answer.verdict))
+            else _beside_target(
+                Output(text=one[0].text, verdicts=tuple(answer.verdict for answer in one if answer.verdict)), rows[0]
+            )
             for example, rows, one in zip(examples, saved.items.values(), answers, strict=True)
         ]
     scores: list[dict[str, float]] = [{} for _ in examples]

@@ -17,6 +17,7 @@ from slmbench.evaluation._estimates import metric_parts
 from slmbench.evaluation._harness import FILTER, OF_SAMPLES, Request, most_remarks
 from slmbench.evaluation._journaled import JournaledEngine
 from slmbench.evaluation._judge import ReadAnswer, read_answer
+from slmbench.evaluation._targets import record_of_target
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 from slmbench.runs import (
@@ -102,6 +103,7 @@ def _samples(
     arguments, index = [tuple(args) for args in logged["arguments"]], logged["doc"]["index"]
     epochs = task.spec.generation.samples if task.kind != "choice" else 1
     answers: list[ReadAnswer] = logged["filtered_resps"][0] if task.kind == "code" else []
+    of_target = record_of_target(task, request, engine, index)
     made = []
     for epoch in range(epochs):
         records = [engine.record_of(task.name, kind, args, index, epoch) for args in arguments]
@@ -136,6 +138,7 @@ def _samples(
                 "latency_ms": round(max(record["latency_ms"] for record in records), 3),
                 "compute_ms": round(sum(record["share_ms"] for record in records), 3),
             }
+            | of_target
             | ({} if engine.chosen is None else {"adapter": engine.chosen.of[task.name, index]})
         )
     scores, parts = _scores(task, logged)

@@ -180,6 +180,8 @@ def _written(sample: JsonObject) -> list[object]:
     tokens = [sample.get("tokens_in"), sample.get("tokens_out")]
     if None not in tokens:
         scored.append(["tokens", f"{tokens[0]} in, {tokens[1]} out"])
+    if isinstance(likely := sample.get("target_loglikelihood"), float):
+        scored.append(["target's log-likelihood", f"{likely:.4f}"])
     if alone := sample.get("sample_scores"):
         said = (f"{name} {value:.3f}" for name, value in alone.items() if value is not None)
         scored.append(["this sample alone", ", ".join(said)])

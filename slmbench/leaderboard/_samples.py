@@ -25,6 +25,8 @@ OPEN = frozenset(
         "loglikelihoods",
         "sample_scores",
         "scores",
+        "target_bytes",
+        "target_loglikelihood",
         "tokens_in",
         "tokens_out",
         "truncated",

@@ -58,9 +58,12 @@ class GridAsking:
     batch: int | str = "auto"
     engine: str = "shared"
     latency: bool = False
+    perplexity: bool = False
 
     def as_json(self) -> JsonObject:
         said = asdict(self)
+        if not self.perplexity:  # What is written down of a matrix that doesn't ask for it stays as it was.
+            del said["perplexity"]
         return said | {"metrics": None if self.metrics is None else list(self.metrics)}
 
     @classmethod

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, SupportsFloat
 
 from slmbench.errors import HookError, UsageError, did_you_mean
-from slmbench.metrics._scorer import Scorer, gold_of, references_of
+from slmbench.metrics._scorer import Scorer, gold_of, references_of, target_of
 from slmbench.registry import Registered
 from slmbench.values import Example, Output
 
@@ -28,9 +28,16 @@ INPUTS: Mapping[str, Callable[[Example, Output], object]] = {
     "written": lambda example, output: output.written or example.choices,
     "gold": lambda example, output: gold_of(example),
     "verdicts": lambda example, output: output.verdicts,
+    "target_loglikelihood": lambda example, output: target_of(example, output),
+    "target_bytes": lambda example, output: output.target_bytes,
 }
 """What a metric's parameters may be called, and what each is of an item."""
 
+_KIND_BY_INPUT: Mapping[str, set[str]] = {
+    "choice": {"loglikelihoods", "gold"},
+    "code": {"verdicts"},
+    "target": {"target_loglikelihood"},
+}
 _WHOLE = "the whole run"
 
 
@@ -44,7 +51,7 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
         made: Scorer = entry.function()
         return made
     names = _inputs_of(entry)
-    kind = "choice" if {"loglikelihoods", "gold"} & set(names) else "code" if "verdicts" in names else "text"
+    kind = next((kind for kind, of_it in _KIND_BY_INPUT.items() if of_it & set(names)), "text")
     values = tuple(facts.get("values", (entry.name,)))
     measure = _Measure(entry, names, values, task)
     pool = facts.get("pool")

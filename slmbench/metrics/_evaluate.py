@@ -24,6 +24,9 @@ _CODE_INPUTS = """
 predictions: list of lists, one a problem, of what became of each sample: passed, failed, timed out or died, or True and
 False for passed and failed. references aren't read.
 """
+_TARGET_INPUTS = """
+predictions: list of float, the targets' summed log-likelihoods. references: list of str, the targets as scored.
+"""
 _VERDICTS = {True: "passed", False: "failed"}
 
 
@@ -49,6 +52,9 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
     if scorer.kind == "text":
         features = Features({"predictions": Value("string"), "references": Sequence(Value("string"))})
         inputs = _TEXT_INPUTS
+    elif scorer.kind == "target":
+        features = Features({"predictions": Value("float64"), "references": Value("string")})
+        inputs = _TARGET_INPUTS
     elif scorer.kind == "code":
         features = Features({"predictions": Sequence(Value("string"))})
         inputs = _CODE_INPUTS
@@ -129,6 +135,11 @@ def _metric_class(scorer: Scorer) -> type[evaluate.Metric]:
             return example, Output(loglikelihoods=tuple(prediction))
         if scorer.kind == "code":
             return Example(id=str(index), fields={}, answer=""), Output(verdicts=tuple(prediction))
+        if scorer.kind == "target":
+            scored = Output(
+                target_loglikelihood=prediction, target_bytes=len(reference.encode("utf-8", "surrogatepass"))
+            )
+            return Example(id=str(index), fields={}, answer=reference), scored
         example = Example(id=str(index), fields={}, answer=reference[0], references=tuple(reference))
         return example, Output(text=prediction)
 

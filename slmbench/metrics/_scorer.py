@@ -15,7 +15,8 @@ class Scorer:
     """A metric, ready to score one item at a time.
 
     name: what a declaration calls it. version: changes whenever a score could. kind: "text" reads what a model wrote,
-    "choice" the log-likelihoods of the options, "code" one verdict a sample. values: the keys of every dict that
+    "choice" the log-likelihoods of the options, "code" one verdict a sample, "target" the log-likelihood of what a
+    model was to write. values: the keys of every dict that
     `score` returns. score: pure; raises ValueError, naming the example, for an item that can't be scored. binary: each
     value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest and highest value of an item, which
     no interval leaves; None if there is none. reads_choices: the options' texts are needed, not only their
@@ -33,7 +34,7 @@ class Scorer:
 
     name: str
     version: str
-    kind: Literal["text", "choice", "code"]
+    kind: Literal["text", "choice", "code", "target"]
     values: tuple[str, ...]
     score: Callable[[Example, Output], dict[str, float]]
     description: str
@@ -94,6 +95,13 @@ def gold_of(example: Example) -> int:
     if example.gold is None:
         raise ValueError(f"example {example.id!r}: has no gold: a choice metric needs the index of the right option")
     return example.gold
+
+
+def target_of(example: Example, output: Output) -> float:
+    """Nats of the target. Raises ValueError, naming the example, if the model wasn't asked for it."""
+    if output.target_loglikelihood is None:
+        raise ValueError(f"example {example.id!r}: the log-likelihood of its target wasn't asked for")
+    return output.target_loglikelihood
 
 
 def required(references: Sequence[str]) -> Sequence[str]:

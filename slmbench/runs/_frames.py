@@ -70,6 +70,7 @@ _SAMPLE_COLUMNS = {
     **{"target": "string", "references": "texts", "output": "string", "format_fault": "string", "verdict": "string"},
     **{"verdict_detail": "string", "choices": "texts", "loglikelihoods": "numbers", "gold": "int64"},
     **{"finish_reason": "string", "tokens_in": "int64", "tokens_out": "int64", "truncated": "bool"},
+    **{"target_loglikelihood": "double", "target_bytes": "int64"},
     **{"latency_ms": "double", "compute_ms": "double", "answered_by": "string", "parts": "json"},
     "sample_scores": "json",
 }

@@ -27,6 +27,8 @@ class SampleRecord(Part):
     prompt_sha256: of the prompt
     target: what it was to write
     references: every text that counts as right
+    target_loglikelihood: of the target, summed over its tokens, in nats; not there unless a metric reads it
+    target_bytes: UTF-8 bytes of the target as its format writes it; not there unless a metric reads it
     output: what it wrote, or the choice that it took
     format_fault: why the output is not in its format; null if it is
     verdict: of a program: passed, failed, timed out or died
@@ -54,6 +56,8 @@ class SampleRecord(Part):
     prompt_sha256: AnyText | None = None
     target: AnyText | None = None
     references: list[AnyText] | None = None
+    target_loglikelihood: Number | None = None
+    target_bytes: Count | None = None
     output: AnyText | None = None
     format_fault: AnyText | None = None
     verdict: AnyText | None = None

@@ -182,6 +182,7 @@ class EvaluationSpec(Spec):
     batch: how many rows' memory may be taken; auto, what is free. engine: hf is lm-eval's own.
 
     samples: an item, of code tasks; metrics: only these; max_tokens: an answer's; None for what the tasks declare.
+    perplexity: the bits that right answers cost are scored, too.
 
     adapters_on: own, if each adapter is scored on those of the tasks alone that it was trained on, and the base on all;
     it is for `slmbench run`, as a sweep and a matrix cross everything.
@@ -196,6 +197,7 @@ class EvaluationSpec(Spec):
     metrics: Annotated[list[str], Field(min_length=1)] | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     adapters_on: Literal["all", "own"] = "all"
+    perplexity: bool = False
 
     @model_validator(mode="after")
     def _one_list(self) -> EvaluationSpec:

@@ -1,6 +1,6 @@
 """Tasks: a declaration, its hooks and its metrics bound into the one object that training and evaluation both ask."""
 
-from slmbench.task._judging import extracted, scores_samples
+from slmbench.task._judging import extracted, outputs_of, reads_targets, scores_samples
 from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
@@ -25,8 +25,10 @@ __all__ = [
     "limit_for",
     "load_task",
     "load_task_folder",
+    "outputs_of",
     "program_of",
     "prompts_task",
+    "reads_targets",
     "require_rows",
     "scores_samples",
     "templates_of",

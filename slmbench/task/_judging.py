@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slmbench.metrics import Scorer
 
 EXTRACT_S = 5.0
@@ -10,6 +12,16 @@ EXTRACT_S = 5.0
 def scores_samples(scorer: Scorer, kind: str, n: int) -> bool:
     """Whether a metric scores items of n samples: it needs no more, and of several texts it has a value for each."""
     return scorer.samples <= n and not (n > 1 and kind == "generate" and scorer.pooled)
+
+
+def outputs_of(kind: str) -> tuple[str, ...]:
+    """The kinds of metrics (`Scorer.kind`) that a task of a kind has outputs for, its own first."""
+    return {"generate": ("text", "target"), "code": ("code", "target")}.get(kind, (kind,))
+
+
+def reads_targets(scorers: Iterable[Scorer]) -> bool:
+    """Whether a metric reads how likely a model finds what it was to write."""
+    return any(scorer.kind == "target" for scorer in scorers)
 
 
 def extracted(pattern: str, text: str) -> str | None:

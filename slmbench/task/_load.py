@@ -14,6 +14,7 @@ from slmbench.metrics import load_scorer, metric_names, own_scorer
 from slmbench.plugins import inside_folder, load_plugin, load_plugins
 from slmbench.registry import Registry
 from slmbench.schema import TaskSpec, parse
+from slmbench.task._judging import outputs_of
 from slmbench.task._task import Task
 from slmbench.templates import Template, TemplateFault
 from slmbench.yamlfile import Document, Location, read_yaml
@@ -155,7 +156,6 @@ def _metric_problems(
             problems.append(document.problem(("metrics", i), message))
             continue
         scorer = load_scorer(name, plugins)
-        wanted = "text" if spec.kind == "generate" else spec.kind
         if scorer.samples > spec.generation.samples:
             message = (
                 f"metric {name!r} needs {scorer.samples} samples an item; generation.samples is "
@@ -168,8 +168,9 @@ def _metric_problems(
                 f"{spec.generation.samples}"
             )
             problems.append(document.problem(("metrics", i), message))
-        if scorer.kind != wanted:
-            message = f"metric {name!r} scores {scorer.kind} outputs; a task of kind {spec.kind} has {wanted} outputs"
+        if scorer.kind not in outputs_of(spec.kind):
+            has = outputs_of(spec.kind)[0]
+            message = f"metric {name!r} scores {scorer.kind} outputs; a task of kind {spec.kind} has {has} outputs"
             problems.append(document.problem(("metrics", i), message))
         for value in scorer.values:
             if (other := named.setdefault(value, name)) != name:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError
+from slmbench.metrics import load_scorer
 from slmbench.paths import shown
 from slmbench.registry import Refusal, Registered, Registry
+from slmbench.task._prompts import PROMPTS
 from slmbench.task._task import Task
 
 
@@ -19,7 +21,7 @@ class Settings:
     """In place of what tasks declare; None leaves that.
 
     cot: off, zero or few. samples: an item, of tasks that draw some. max_tokens: generated
-    at most, where a task declares more.
+    at most, where a task declares more. perplexity: how likely a model finds the right answer is scored, too.
     """
 
     shots: int | None = None
@@ -27,6 +29,7 @@ class Settings:
     samples: int | None = None
     metrics: tuple[str, ...] | None = None
     max_tokens: int | None = None
+    perplexity: bool = False
 
     def of(self, tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
         """(the tasks with these settings, what a person should know of it).
@@ -65,7 +68,16 @@ class Settings:
             if others:
                 notices.append(f"--metrics leaves {', '.join(others)} alone: they have none of these")
             adjusted = [task.with_metrics(self.metrics) if task.name in able else task for task in adjusted]
+        if self.perplexity:
+            adjusted = [_with_perplexity(task) for task in adjusted]
         return [task.with_max_tokens(self.max_tokens).with_shots(self.shots) for task in adjusted], notices
+
+
+def _with_perplexity(task: Task) -> Task:
+    """The same task, scored by the bits that its right answer costs, too; one without right answers as it is."""
+    name = "bits_per_byte" if task.kind == "choice" else "target_bits_per_byte"
+    there = task.name == PROMPTS or any(scorer.name == name for scorer in task.scorers)
+    return task if there else evolve(task, scorers=(*task.scorers, load_scorer(name)))
 
 
 def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task]) -> list[str]:

@@ -148,7 +148,8 @@ def scored(shipment: Shipment, tasks: Sequence[str], scoring: Scoring) -> dict[s
     """task -> the folder of its run, of a process of its own. Raises SlmbenchError if one is missing."""
     command = [sys.executable, "-m", "slmbench", "eval", shipment.place, "--tasks", ",".join(tasks)]
     command += ["--format", scoring.format, "--engine", shipment.engine, "--out", scoring.out, "--speed", "--json"]
-    command += ["--latency"] if shipment.engine == ENGINE else []
+    # What packing loses shows in likelihoods long before it shows in answers.
+    command += ["--perplexity", *["--latency"] * (shipment.engine == ENGINE)]
     done = subprocess.run([*command, *scoring.flags], stdout=subprocess.PIPE, check=False)
     found = {one.task.id: os.path.join(scoring.out, "runs", one.run_id) for one in _records(done.stdout)}
     if missing := [task for task in tasks if task not in found]:

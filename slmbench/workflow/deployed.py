@@ -21,6 +21,8 @@ _RATIOS = (
     ("ram_peak_B", "{} the memory"),
     ("model_B", "{} the size on disk"),
 )
+_LIKELIHOODS = ("bits_per_byte", "target_bits_per_byte")
+"""What packing changes first; of `--perplexity`."""
 
 
 def require_opponents(against: Sequence[str], out: str) -> None:
@@ -58,7 +60,12 @@ def _name(run: Run) -> str:
 
 def deployed_sentence(label: str, found: Comparison, *, costs: bool = True) -> str:
     """As `Q4_K_M loses .8 points on gsm8k [-2.1, .5], not told apart; 3.1x the speed of writing, 0.28x the memory`."""
-    told = [_lost(metric, task.name) for task in found.tasks for metric in task.metrics if metric.primary]
+    told = [
+        _lost(metric, task.name)
+        for task in found.tasks
+        for metric in task.metrics
+        if metric.primary or metric.name in _LIKELIHOODS
+    ]
     ratios = {cost.key: cost.ratio for cost in found.costs if costs}
     won = [form.format(f"{ratio:.2f}x") for key, form in _RATIOS if (ratio := ratios.get(key)) is not None]
     return "; ".join(filter(None, (f"{label} {'; '.join(told)}", ", ".join(won))))

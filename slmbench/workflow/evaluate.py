@@ -33,20 +33,16 @@ from slmbench.models import (
     is_apart,
     is_whole_model,
     let_go,
-    load_apart,
-    load_gguf,
-    load_model,
     refuse_unknown,
-    resolve_model,
 )
 from slmbench.paths import shown
 from slmbench.recipe import load_suite
 from slmbench.routing import AUTO, RouterChoice, read_router
-from slmbench.runs import Run, read_merge, read_training
-from slmbench.schema import QuantizationSpec
+from slmbench.runs import Run
 from slmbench.task import Settings, Task, evaluation_needs, formats_of, left_out_notes, load_task, require_rows
 from slmbench.workflow.decide import check_race, opponents_of
 from slmbench.workflow.deployed import require_opponents
+from slmbench.workflow.held import as_trained, held_whole, load_held, source_of
 from slmbench.workflow.placed import LostAdapters, PlacedRuns
 from slmbench.workflow.recipes import bertscore_by_twin, data_mode
 from slmbench.workflow.served import check_served, load_served
@@ -95,6 +91,8 @@ def evaluate(
     engine: str = "shared",
     kv_budget_bytes: float | None = None,
     latency: bool = False,
+    speed: bool = False,
+    perplexity: bool = False,
     server: ServerOptions | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -118,7 +116,8 @@ def evaluate(
     writes it. force_base: whatever model it was made on.
     format: plain, chat or toon; by default that of the adapter's (or model's) training, else plain.
     batch: how many rows' memory may be taken, or auto. engine: shared, lm-eval's hf or vllm, or one that plugins bring.
-    kv_budget_bytes, latency: see docs/engine.md. server: which one `engine="server"` asks. limit: only the first so
+    kv_budget_bytes, latency: see docs/engine.md. speed: one stream is measured, too. perplexity: how likely right
+    answers are to the model is scored, too. server: which one `engine="server"` asks. limit: only the first so
     many items of each task.
     shots, cot, samples: in place of what the tasks declare. allow_unsafe_code: run the programs of code tasks on a
     machine that has no sandbox for them. no_texts: pages show digests in place of the new runs' texts. catalog: where
@@ -143,6 +142,7 @@ def evaluate(
         engine=engine,
         kv_budget_bytes=kv_budget_bytes,
         latency=latency,
+        speed=speed,
         server=server or ServerOptions(),
         limit=limit,
         seed=seed,
@@ -157,7 +157,7 @@ def evaluate(
         router=router,
         base=adapter is None,
         force_base=force_base,
-        settings=Settings(shots, cot, samples),
+        settings=Settings(shots, cot, samples, perplexity=perplexity),
         against=(against,) if isinstance(against, str) else tuple(against or ()),
         until=until,
         margin=margin,
@@ -234,7 +234,7 @@ def try_plan(
     for folder in plan.adapters:
         if folder not in adapters:
             with lost.held_apart(folder, (FileError,)):
-                whole[folder] = _held_whole(folder)
+                whole[folder] = held_whole(folder)
     # A wrong path, or another model's adapter, must not come to light after the base has been scored.
     sound = lost.sound(adapters)
     held = held_as(sound if ours else [])
@@ -248,7 +248,7 @@ def try_plan(
             elif apart == "served":
                 loaded = load_served(given, plan.options.chosen(tasks), tasks)
             else:
-                loaded = _load_held(given, *held, apart=apart)
+                loaded = load_held(given, *held, apart=apart)
             _score_over(loaded, plan, adapters, rows, ours)
             del loaded
         else:
@@ -260,7 +260,7 @@ def try_plan(
                 alone = None
                 if folder in whole:
                     with lost.held_apart(folder):
-                        alone = _as_trained(given, folder, catalog, whole[folder], apart)
+                        alone = as_trained(given, folder, catalog, whole[folder], apart)
                 if alone is None:
                     rows.miss(folder)
                     continue
@@ -300,12 +300,7 @@ def _score_over(
 
 def held_base(plan: EvaluationPlan, tasks: Sequence[Task], source: ModelSource, adapters: Sequence[str]) -> LoadedModel:
     """A base as the plan's engine wants it and adapters were trained on it (`held_as`). Raises what loading does."""
-    return _load_held(source, *held_as(adapters), apart=_check_engine(plan, tasks))
-
-
-def source_of(model: str, catalog: Catalog, twin: bool, apart: str) -> ModelSource:
-    """Where a model comes from; a GGUF file is left packed for an engine that reads it itself."""
-    return resolve_model(model, catalog, twin=twin, unpacked=apart not in ("gguf", "served"))
+    return load_held(source, *held_as(adapters), apart=_check_engine(plan, tasks))
 
 
 def _check_engine(plan: EvaluationPlan, tasks: Sequence[Task]) -> str:
@@ -395,56 +390,3 @@ def _named(folders: Sequence[str], choices: Sequence[AdapterChoice]) -> dict[str
             name = folder
         found[name] = folder
     return found
-
-
-def _held_whole(folder: str) -> str:
-    """The dtype of a model whose weights were all trained, or merged. Raises UsageError if neither made the folder."""
-    try:
-        return read_training(folder).dtype
-    except FileNotFoundError:
-        pass
-    try:
-        read_merge(folder)
-        return "auto"  # As the base is held that it stands beside, whatever it was written in.
-    except FileNotFoundError:
-        raise UsageError(
-            f"--adapter {shown(folder)}: it holds a whole model, and neither a training.json nor a merge.json that "
-            f"says what it was made from; give it as the model: slmbench eval {shown(folder)}"
-        ) from None
-
-
-def _as_trained(source: ModelSource, folder: str, catalog: Catalog, dtype: str, apart: str) -> LoadedModel:
-    """The model that a training of all weights, or a merge, made of a source."""
-    if apart == "gguf":
-        raise UsageError(
-            f"--adapter {shown(folder)} holds a whole model, and this engine reads a GGUF file; write one "
-            f"(`slmbench export {shown(folder)} --to gguf`) and give it as the model"
-        )
-    whole = resolve_model(folder, catalog)
-    name = f"{source.name}-{whole.name}"
-    whole = evolve(whole, name=name, family=source.family, twin=source.twin)
-    return load_apart(whole, dtype=dtype) if apart else load_model(whole, dtype=dtype)
-
-
-def _load_held(
-    source: ModelSource, dtype: str, quantization: QuantizationSpec | None, *, apart: str = ""
-) -> LoadedModel:
-    """A base held as its adapters were trained on it (`held_as`): in their dtype, packed where they are QLoRA's.
-
-    apart: for an engine that reads it itself. Raises UsageError for a packed one then.
-    """
-    if apart == "gguf":
-        with phase(f"reading {source.name}"):
-            return load_gguf(source)
-    if apart:
-        if quantization is not None:
-            raise UsageError(
-                f"these adapters were trained on a base packed as {quantization.label}, as this engine holds none; "
-                "take --engine shared, or merge each into its base (`slmbench export ADAPTER --to merged`)"
-            )
-        with phase(f"reading {source.name}"):
-            return load_apart(source, dtype=dtype)
-    if quantization is not None:
-        say(f"the base is held as its adapters were trained on it: {quantization.label}")
-    with phase(f"loading {source.name}"):
-        return load_model(source, dtype=dtype, quantization=quantization)

@@ -175,7 +175,9 @@ def _score(
         tasks=tuple(names),
         twin=work.twin,
         data=work.data,
-        settings=Settings(asking.shots, asking.cot, asking.samples, asking.metrics, asking.max_tokens),
+        settings=Settings(
+            asking.shots, asking.cot, asking.samples, asking.metrics, asking.max_tokens, asking.perplexity
+        ),
     )
     plan, tasks = ready_evaluation(plan, catalog)
     whole = {one: path for one, path in folders.items() if one in subjects and path and is_whole_model(path)}

@@ -171,7 +171,7 @@ def bind_tasks(
     # The recipe's mode is that of its training; tasks that declare no chain of thought are evaluated as they are.
     cot = asked.cot if any(task.spec.cot for task in declared) else None
     metrics = tuple(evaluation.metrics) if evaluation.metrics else None
-    settings = Settings(asked.shots, cot, evaluation.samples, metrics, evaluation.max_tokens)
+    settings = Settings(asked.shots, cot, evaluation.samples, metrics, evaluation.max_tokens, evaluation.perplexity)
     tasks, notices = settings.of(with_few_samples(declared) if options.twin else declared)
     return list(tasks), list(notices)
 

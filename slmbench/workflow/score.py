@@ -19,7 +19,7 @@ from slmbench.metrics import Scorer, load_scorer
 from slmbench.paths import shown
 from slmbench.runs import LEFT_OUT, Run, read_record, run_folders, verify
 from slmbench.sandbox import Sandbox, open_sandbox
-from slmbench.task import Task, formats_of, load_task, require_rows, scores_samples
+from slmbench.task import Task, formats_of, load_task, outputs_of, require_rows, scores_samples
 from slmbench.visible import visible
 
 
@@ -164,8 +164,9 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
     """The metrics that score a run. Raises UsageError for unknown ones, and for those that can't score its answers."""
     if plan.metrics is None:
         assert task is not None
-        return [scorer for scorer in task.scorers if scores_samples(scorer, saved.kind, saved.epochs)]
-    wanted = "text" if saved.kind == "generate" else saved.kind
+        able = (scorer for scorer in task.scorers if scores_samples(scorer, saved.kind, saved.epochs))
+        return [scorer for scorer in able if scorer.kind != "target" or saved.has_targets]
+    wanted = outputs_of(saved.kind)
     scorers = []
     problems = []
     for name in dict.fromkeys(plan.metrics):
@@ -175,8 +176,11 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
             problems.append(str(error))
     named: dict[str, str] = {}
     for scorer in scorers:
-        if scorer.kind != wanted:
-            problems.append(f"metric {scorer.name!r} scores {scorer.kind} outputs, and these are {wanted} outputs")
+        if scorer.kind not in wanted:
+            problems.append(f"metric {scorer.name!r} scores {scorer.kind} outputs, and these are {wanted[0]} outputs")
+        elif scorer.kind == "target" and not saved.has_targets:
+            said = "reads how likely the targets are, which wasn't asked for; `slmbench eval --perplexity` asks"
+            problems.append(f"metric {scorer.name!r} {said}")
         elif scorer.samples > saved.epochs:
             problems.append(f"metric {scorer.name!r} needs {scorer.samples} samples an item; there are {saved.epochs}")
         elif not scores_samples(scorer, saved.kind, saved.epochs):

@@ -10,7 +10,7 @@ from slmbench.engines.server_address import address_of
 from slmbench.errors import UsageError
 from slmbench.models import LoadedModel, ModelSource, load_unread
 from slmbench.paths import shown
-from slmbench.task import Task
+from slmbench.task import Task, reads_targets
 
 
 def check_served(engine: EngineOptions, adapters: Sequence[str]) -> None:
@@ -31,4 +31,6 @@ def load_served(source: ModelSource, engine: EngineOptions, tasks: Sequence[Task
     with phase(f"reading the tokenizer of {source.name}"):
         unread = load_unread(source)
     with phase(f"meeting the server of {source.name}"):
-        return meet(unread, engine, [task.name for task in tasks if task.kind == "choice"])
+        return meet(
+            unread, engine, [task.name for task in tasks if task.kind == "choice" or reads_targets(task.scorers)]
+        )

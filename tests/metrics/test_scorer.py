@@ -75,6 +75,7 @@ def test_kinds_say_what_an_output_must_hold() -> None:
     assert {name for name, kind in kinds.items() if kind == "code"} == {"pass@1", "pass@10"}
     choice = {"accuracy", "accuracy_norm", "accuracy_bytes", "macro_f1", "bits_per_byte"}
     assert {name for name, kind in kinds.items() if kind == "choice"} == choice
+    assert {name for name, kind in kinds.items() if kind == "target"} == {"target_bits_per_byte"}
 
 
 def test_scores_of_many_are_the_scores_of_each() -> None:

@@ -228,7 +228,7 @@ def test_qlora_trains_float32_adapters_on_a_packed_base(tmp_path, monkeypatch, p
     (trainer,) = built
     kinds = {type(module).__name__ for module in trainer.model.modules()}
     assert layer in kinds
-    assert trainer.job.flat
+    assert trainer.job.flat == (packing != "int8")  # Rows on an int8 base round otherwise in company.
     assert not trainer.model.get_base_model().is_gradient_checkpointing
     assert {tensor.dtype for tensor in _tensors(folder).values()} == {torch.float32}
     record = _record(folder)

@@ -70,6 +70,15 @@ def decide(task, out, against, **options):
     return run
 
 
+def test_targets_are_asked_of_the_items_that_were_drawn(made, task, out):
+    run = decide(task, out, out / "runs" / made[1].run_id, perplexity=True)
+    (whole,) = slmbench.evaluate("nano", task, out=str(out), perplexity=True)
+    likely = {row["item_id"]: row["target_loglikelihood"] for row in whole.samples()}
+    rows = list(run.samples())
+    assert 0 < len(rows) == run.record["stopped"]["n"] < N == len(likely)
+    assert all(row["target_loglikelihood"] == likely[row["item_id"]] for row in rows)
+
+
 def test_a_run_ends_when_it_is_decided_and_goes_on_when_it_is_asked(made, task, out, capsys):
     chat = out / "runs" / made[1].run_id
     run = decide(task, out, chat)

@@ -75,6 +75,11 @@ class Weights:
         """Of all tensors, as they are packed."""
         return int(self.library.llama_model_size(self.handle))
 
+    @property
+    def is_float32(self) -> bool:
+        """Whether all weights are in 32 bits: such a file stands for the model itself, and is computed so."""
+        return self.bytes >= 4 * int(self.library.llama_model_n_params(self.handle))
+
     def is_plain_decoder(self) -> bool:
         """Whether a text's keys and values can be cut at any place: no encoder, no running state."""
         library, handle = self.library, self.handle
@@ -128,6 +133,9 @@ class Sequences:
         params.n_threads = params.n_threads_batch = usable_cores()
         params.kv_unified = shared
         params.no_perf = True
+        if weights.is_float32:  # llama.cpp rounds keys and values to 16 bits of itself, and attention with them.
+            params.type_k = params.type_v = self.library.GGML_TYPE_F32
+            params.flash_attn_type = self.library.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.handle = self.library.llama_init_from_model(weights.handle, params)
         if not self.handle:
             raise EngineError(

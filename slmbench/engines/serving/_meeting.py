@@ -48,10 +48,10 @@ _REFUSED = frozenset({400, 422})
 _MISSING = frozenset({404, 405, 501})
 
 
-def meet(loaded: LoadedModel, options: EngineOptions, choice_tasks: Sequence[str] = ()) -> LoadedModel:
+def meet(loaded: LoadedModel, options: EngineOptions, scored_tasks: Sequence[str] = ()) -> LoadedModel:
     """A model of `load_unread` as a server has it: `served` says what that tells, and its engine asks it.
 
-    choice_tasks: names of tasks whose choices are to be scored. Raises UsageError, with these names, if the server
+    scored_tasks: names of tasks whose choices or targets are scored. Raises UsageError, with these names, if the server
     gives no log-probabilities of a prompt; for a model that it doesn't have; and for one whose prompts it changes.
     TrustError for another machine, EngineError for a server that doesn't answer.
     """
@@ -62,12 +62,12 @@ def meet(loaded: LoadedModel, options: EngineOptions, choice_tasks: Sequence[str
     meeting = _Meeting(client, loaded, asked.served)
     dialect, adds_bos = meeting.dialect()
     link = ServerLink(client, dialect, adds_bos=adds_bos, window=meeting.window, told=tuple(meeting.told))
-    if choice_tasks:
+    if scored_tasks:
         link.scoring = find_scoring(link, loaded.tokenizer)
         if link.scoring is None:
             raise UsageError(
                 f"{client.address.told()} gives no log-probabilities of a prompt's tokens that hold, which the choices "
-                f"of {', '.join(choice_tasks)} are scored by; leave these tasks out, or take --engine shared"
+                f"or targets of {', '.join(scored_tasks)} are scored by; leave these tasks out, or take --engine shared"
             )
     loaded.model.reader = link
     name = meeting.name
