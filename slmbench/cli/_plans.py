@@ -139,3 +139,15 @@ def print_evaluation(ready: ReadyRun, catalog: Catalog) -> None:
         f"on {MEASURED_ITEMS} items a task with {MEASURED_TOKENS} tokens, scaled up to the longest answers; many "
         "items at once, and answers that end sooner, take a fraction of it"
     )
+
+
+def print_deployment(ready: ReadyRun) -> None:
+    """What `--deploy` would make and score of each adapter."""
+    from slmbench.gguf_files import read_kinds
+
+    kinds = [kind.name for kind in read_kinds(ready.plan.deploy or ())]
+    each = len(kinds) + 1
+    show(
+        f"then each of {len(ready.adapters)} adapters is merged, packed as {', '.join(kinds)}, and {each} models of it "
+        f"are scored item by item: {each * len(ready.adapters)} more, {shown(os.path.join(ready.plan.out, 'models'))}"
+    )

@@ -47,10 +47,12 @@ def command(plan: RunPlan, dry_run: bool, as_json: bool) -> None:
         return
     ready = ready_run(plan, catalog)
     if dry_run:
-        from slmbench.cli._plans import print_evaluation, print_plans
+        from slmbench.cli._plans import print_deployment, print_evaluation, print_plans
 
         print_plans(ready.recipe, ready.adapters, catalog, plan)
         print_evaluation(ready, catalog)
+        if plan.deploy:
+            print_deployment(ready)
         return
     board, page, faulty = run(ready, catalog)
     if ready.recipe.spec.prompts and not as_json:

@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from slmbench.errors import Problem, SlmbenchError
+from slmbench.leaderboard.texts import held_name
 from slmbench.runs import ALONE, ItemScores, MetricPart, StoppedPart, comparability_key, metric_key
 from slmbench.values import Estimate, JsonObject
 from slmbench.visible import visible
@@ -116,7 +117,7 @@ class ScoredRun:
 
     @property
     def name(self) -> str:
-        model = self.model if self.quantization is None else f"{self.model} ({self.quantization})"
+        model = held_name(self.model, self.quantization)
         return model if self.adapter is None else f"{model} + {self.adapter}"
 
     @property

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from slmbench.leaderboard._conditions import sampling
 from slmbench.leaderboard._records import ScoredRun
+from slmbench.leaderboard.texts import held_name
 from slmbench.values import JsonObject
 
 _SEED_AT_END = re.compile(r"[-_. ]?(?:seed|s)[-_=]?\d+\Z", re.IGNORECASE)
@@ -40,7 +41,7 @@ class Who:
     @property
     def name(self) -> str:
         """As people read it: `nano (nf4) + note (rank 16)`."""
-        model = self.model if self.quantization is None else f"{self.model} ({self.quantization})"
+        model = held_name(self.model, self.quantization)
         named = model if self.adapter is None else f"{model} + {self.adapter}"
         return f"{named} ({self.variant})" if self.variant else named
 

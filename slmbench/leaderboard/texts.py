@@ -22,6 +22,15 @@ def json_ready(value: object) -> object:
     return value
 
 
+def held_name(model: str, quantization: str | None) -> str:
+    """A model as it was held: `nano (nf4)`; of a file that is called after its packing, `note-Q4_0 (llama.cpp)`."""
+    if quantization is None:
+        return model
+    program, _, packing = quantization.rpartition(" ")
+    told = program if packing and program and model.upper().endswith(packing.upper()) else quantization
+    return f"{model} ({told})"
+
+
 def number(value: float) -> str:
     """A score as people read it: three decimals, or four digits from 100 on."""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from slmbench.catalog import Catalog
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.leaderboard import read_runs
-from slmbench.leaderboard.texts import number
+from slmbench.leaderboard.texts import held_name, number
 from slmbench.paths import shown
 from slmbench.runs import Run
 from slmbench.workflow.compare import ComparedMetric, Comparison, compare_plan
@@ -54,8 +54,7 @@ def against_lines(against: Sequence[str], runs: Sequence[Run], out: str, catalog
 
 def _name(run: Run) -> str:
     model, adapter = run.record["model"], run.record.get("adapter")
-    packed = f" ({model['quantization']})" if model.get("quantization") else ""
-    return f"{model['name']}{packed}" + (f" + {adapter['name']}" if adapter else "")
+    return held_name(model["name"], model.get("quantization")) + (f" + {adapter['name']}" if adapter else "")
 
 
 def deployed_sentence(label: str, found: Comparison, *, costs: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""The models of an evaluation, loaded: a base as its adapters were trained on it, and what was trained or merged whole."""
+"""An evaluation's models, loaded: a base as its adapters were trained on it, and what a training or a merge made."""
 
 from __future__ import annotations
 

@@ -25,16 +25,27 @@ def test_base_adapter_merged_and_files_are_rows_of_one_leaderboard(
     assert main([*QUICK, "--deploy", "q8_0,q4_0", "--out", str(tmp_path), "--json"]) == 0
     told = capsys.readouterr()
     rows = {row["name"]: row for row in json.loads(told.out)["rows"]}
-    files = ["arithmetic-Q4_0 (llama.cpp Q4_0)", "arithmetic-Q8_0 (llama.cpp Q8_0)"]
+    files = ["arithmetic-Q4_0 (llama.cpp)", "arithmetic-Q8_0 (llama.cpp)"]
     assert sorted(rows) == sorted(["nano", "nano + arithmetic", "arithmetic-merged", *files])
     sizes = [rows[name]["cost"]["model_B"] for name in files]
     assert sizes[0] < sizes[1] < rows["arithmetic-merged"]["cost"]["model_B"]
     for name in files:
         assert rows[name]["cost"]["latency_p50_ms"] > 0 < rows[name]["cost"]["prefill_tokens_per_s"]
     assert "arithmetic: merged, against the adapter, changes nothing of accuracy on nano_choice [" in told.err
+    bits = {name: rows[name]["scores"]["nano_choice/bits_per_byte"]["value"] for name in ["arithmetic-merged", *files]}
+    assert len(set(bits.values())) == 3 and all(0 < value < 30 for value in bits.values())
     for kind in ("Q8_0", "Q4_0"):
         assert f"arithmetic: {kind}, against the merged weights, " in told.err
     assert "of accuracy on nano_choice [" in told.err
+
+
+@pytest.mark.llamacpp
+@needs_llama_cpp
+def test_a_dry_run_says_what_would_be_shipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--deploy", "q8_0,q4_0", "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "then each of 1 adapters is merged, packed as Q8_0, Q4_0, and 3 models of it are scored" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_kind_is_told_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
