@@ -236,6 +236,55 @@ def test_llama_cpp_says_what_the_model_says(tmp_path, name):
     assert numpy.abs(got - wanted).max() < 1e-3 * numpy.abs(wanted).max()
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 10000.0}
+LINEAR = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+
+
+def tiny(kind, **settings):
+    """A random model of a class that the registry has no family of, with the embedded model's tokenizer."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        **{"vocab_size": 1024, "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256},
+        **{"sliding_window": None, "tie_word_embeddings": False, "architectures": [f"{kind}ForCausalLM"], **settings},
+    )
+    torch.manual_seed(5)
+    made = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():  # Norms of ones would hide one that is left out.
+            parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.1 if parameter.dim() == 1 else 0.05)
+    return made
+
+
+OTHERS = [
+    ("Mistral", {}),
+    ("Mistral", {"head_dim": 64}),
+    ("Qwen3", {"head_dim": 64}),
+    ("Qwen2", {"rope_parameters": YARN}),
+    ("Llama", {"rope_parameters": YARN}),
+    ("Llama", {"rope_parameters": LINEAR}),
+]
+
+
+@pytest.mark.llamacpp
+@pytest.mark.parametrize(("kind", "settings"), OTHERS)
+def test_llama_cpp_says_what_models_of_other_families_say(tmp_path, kind, settings):
+    import numpy
+    import torch
+
+    model = tiny(kind, **settings)
+    said = vocabulary(load_tokenizer(source_of("nano")), model.config)
+    write_gguf_model(str(tmp_path / "a.gguf"), model, said, About(kind), KINDS["f32"])
+    ids = [i * 37 % 900 + 5 for i in range(120)]
+    with torch.no_grad():
+        wanted = model(torch.tensor([ids])).logits[0].numpy()
+    with llama_cpp_model(str(tmp_path / "a.gguf")) as other:
+        got = other.logits(ids)
+    assert numpy.abs(got - wanted).max() < 1e-3 * numpy.abs(wanted).max()
+
+
 def test_names_of_kinds_are_read_in_both_cases_and_each_once():
     assert [kind.name for kind in read_kinds(["Q4_K_M", " q8-0", "q4_k"])] == ["Q4_K_M", "Q8_0"]
     assert {kind.file_type for kind in read_kinds(["f32", "bf16"])} == {"ALL_F32", "MOSTLY_BF16"}
