@@ -12,7 +12,7 @@ from slmbench.catalog import Catalog
 from slmbench.console import phase
 from slmbench.deployment._capacity import empty_model
 from slmbench.deployment._trained import Trained
-from slmbench.errors import SlmbenchError, UsageError
+from slmbench.errors import OfflineError, SlmbenchError, UsageError
 from slmbench.files import file_sha256
 from slmbench.formats import chat_template_of
 from slmbench.gguf_files import (
@@ -34,6 +34,7 @@ from slmbench.gguf_files import (
 )
 from slmbench.machine import usable_cores
 from slmbench.models import (
+    AdapterInfo,
     ModelApart,
     check_gguf_lora,
     check_requested,
@@ -41,6 +42,8 @@ from slmbench.models import (
     gguf_metadata,
     gguf_numbers,
     has_template,
+    load_tokenizer,
+    own_tokenizer,
     write_gguf_lora,
 )
 from slmbench.paths import shown
@@ -167,6 +170,7 @@ def write_lora_file(folder: str, trained: Trained, config: Config, *, force_base
     # The weights of the base aren't needed, and may not be here: its name decides.
     remark = "" if force_base else check_source(info, trained.source, lambda _: None)
     check_gguf_lora(info, layout)
+    _refuse_other_ids(info, trained)
     check_requested(info, ModelApart(empty_model(config), trained.folder, "cpu"), "float16")
     path = os.path.join(folder, f"{trained.name}-lora.gguf")
     write_gguf_lora(info, layout, path, base=trained.source.name)
@@ -179,6 +183,31 @@ def write_lora_file(folder: str, trained: Trained, config: Config, *, force_base
     if has_template(trained.folder):
         notices.append("a chat template lies beside the adapter; llama.cpp takes the base's")
     return _said_of(path, KINDS["f32"], ""), notices
+
+
+def _refuse_other_ids(info: AdapterInfo, trained: Trained) -> None:
+    """Raises UsageError for an adapter whose own tokenizer makes other ids: llama.cpp takes the base file's.
+
+    The base's tokenizer isn't needed for anything else, and where it is missing nothing is compared.
+    """
+    try:
+        base = load_tokenizer(trained.source)
+    except OfflineError:
+        return
+    own, _ = own_tokenizer(info, base)
+    ours, theirs = own.get_vocab(), base.get_vocab()
+    odd = next((token for token in sorted(ours, key=ours.__getitem__) if theirs.get(token) != ours[token]), None)
+    if odd is None:
+        cut = (
+            own.encode(text, add_special_tokens=False) != base.encode(text, add_special_tokens=False)
+            for text in HARD_TEXTS
+        )
+        odd = next((text for text, differs in zip(HARD_TEXTS, cut, strict=True) if differs), None)
+    if odd is not None:
+        raise UsageError(
+            f"adapter {info.name!r} has a tokenizer of its own, to which {odd!r} is other ids than to that of "
+            f"{trained.source.name!r}, and llama.cpp takes the one of the base's file; `--to gguf` writes both into one"
+        )
 
 
 def gguf_name(name: str, kind: Kind) -> str:

@@ -159,6 +159,19 @@ def test_an_adapter_for_llama_cpp_needs_no_weights_of_its_base(make_adapter, out
     assert made.record["adapter"]["rank"] == 4 and "--lora" in made.commands[0]
 
 
+def test_an_adapter_whose_tokenizer_makes_other_ids_is_sent_to_be_merged(make_adapter, source_of, out, nothing_merged):
+    folder = make_adapter("nano")
+    tokenizer = load_tokenizer(source_of("nano"))
+    tokenizer.save_pretrained(folder)
+    export(folder, "gguf-lora", out)  # The base's own, saved beside it.
+    shutil.rmtree(out / "models")
+    tokenizer.add_tokens(["<fever>"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(UsageError, match=r"to which '<fever>' is other ids .*'nano'.* `--to gguf` writes both"):
+        export(folder, "gguf-lora", out)
+    assert not list((out / "models").glob("*"))
+
+
 def test_a_dora_is_sent_to_be_merged(make_adapter, out):
     with pytest.raises(UsageError, match=r"it is DoRA \(use_dora\).* Merge it into its base instead: .*--to gguf`"):
         export(make_adapter("nano", use_dora=True), "gguf-lora", out)
