@@ -40,6 +40,16 @@ def is_disk_full(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def need_room(folder: str, wanted_bytes: int, what: str, otherwise: str) -> None:
+    """Raises SlmbenchError if a folder's disk has no room for `what`. otherwise: what to do but to free some space."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted_bytes:
+        raise SlmbenchError(
+            f"{shown(folder)}: {free / 1e9:.1f} GB are free, and {what} up to {wanted_bytes / 1e9:.1f} GB; free some "
+            f"space, or {otherwise}"
+        )
+
+
 @contextlib.contextmanager
 def unbroken() -> Iterator[None]:
     """For the length of the block, which has to be short, SIGINT and SIGTERM wait: they are acted on after it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -13,7 +12,7 @@ from slmbench.console import phase
 from slmbench.deployment._capacity import empty_model
 from slmbench.deployment._trained import Trained
 from slmbench.errors import OfflineError, SlmbenchError, UsageError
-from slmbench.files import file_sha256
+from slmbench.files import file_sha256, need_room
 from slmbench.formats import chat_template_of
 from slmbench.gguf_files import (
     HARD_TEXTS,
@@ -139,7 +138,7 @@ def write_ggufs(folder: str, name: str, model: Model, plan: GgufPlan) -> list[Js
     whole = KINDS["f32"]
     source = os.path.join(folder, gguf_name(name, whole) if whole in plan.kinds else f".{name}.source.gguf")
     kept = [kind.bits for kind in plan.kinds] + ([whole.bits] if by_llama_cpp and whole not in plan.kinds else [])
-    _need_room(folder, int(sum(kept) / 8 * numbers))
+    need_room(folder, int(sum(kept) / 8 * numbers), "the files take", "ask for fewer kinds")
     if by_llama_cpp or whole in plan.kinds:
         with phase("writing F32"):
             write_gguf_model(source, model, plan.vocabulary, plan.about, whole)
@@ -259,12 +258,3 @@ def _said_of(path: str, kind: Kind, packed_by: str) -> JsonObject:
         "packed": dict(sorted(numbers.items())),
         "bits_a_weight": round(8 * size / max(1, sum(numbers.values())), 3),
     }
-
-
-def _need_room(folder: str, wanted: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < wanted:
-        raise SlmbenchError(
-            f"{shown(folder)}: {free / 1e9:.1f} GB are free, and the files take about {wanted / 1e9:.1f} GB; free some "
-            "space, or ask for fewer kinds"
-        )

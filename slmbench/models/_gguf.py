@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from slmbench.console import phase, say
 from slmbench.errors import FileError, SlmbenchError, UsageError
-from slmbench.files import built_once, disk_errors, file_sha256, write_json
+from slmbench.files import built_once, disk_errors, file_sha256, need_room, write_json
 from slmbench.foreign import Count, Foreign, Limits, SchemaOne, read_model, read_object
 from slmbench.models._gguf_head_checks import check_head, check_whole, packed_numbers, packing_of, scaled_rotation
 from slmbench.models._gguf_header import GgufHead, read_gguf_head
@@ -84,7 +83,7 @@ def gguf_folder(path: str) -> GgufFolder:
         f"{_bytes(head) / 1e9:.1f} GB below {shown(shelf)})"
     )
     with built_once(place, lambda folder: _notices_of(folder) is not None) as partial:
-        _need_room(shelf, _bytes(head))
+        need_room(shelf, _bytes(head), "the dequantised model takes", "set SLMBENCH_CACHE to another disk")
         with phase(f"dequantising {os.path.basename(path)}"):
             said = _fill(partial, head)
     return GgufFolder(place, said)
@@ -260,15 +259,6 @@ def _as_written(value: object) -> Tensor:
 
 def _bytes(head: GgufHead) -> int:
     return 4 * head.numbers
-
-
-def _need_room(shelf: str, wanted: int) -> None:
-    free = shutil.disk_usage(shelf).free
-    if free < wanted:
-        raise SlmbenchError(
-            f"{shown(shelf)}: {free / 1e9:.1f} GB are free, and the dequantised model takes up to {wanted / 1e9:.1f} "
-            "GB; free some space, or set SLMBENCH_CACHE to another disk"
-        )
 
 
 def _need_gguf(path: str) -> None:

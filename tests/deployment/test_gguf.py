@@ -172,6 +172,15 @@ def test_an_adapter_whose_tokenizer_makes_other_ids_is_sent_to_be_merged(make_ad
     assert not list((out / "models").glob("*"))
 
 
+def test_a_disk_without_room_is_told_before_a_file_is_begun(make_adapter, out, monkeypatch):
+    folder = make_adapter("nano")
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2_000_000))
+    with pytest.raises(SlmbenchError, match=r"0\.0 GB are free, and the files take up to 0\.0 GB; .* fewer kinds"):
+        export(folder, "gguf", out, quantize=["f16", "q8_0"])
+    assert not list((out / "models").glob("*"))
+
+
 def test_a_dora_is_sent_to_be_merged(make_adapter, out):
     with pytest.raises(UsageError, match=r"it is DoRA \(use_dora\).* Merge it into its base instead: .*--to gguf`"):
         export(make_adapter("nano", use_dora=True), "gguf-lora", out)

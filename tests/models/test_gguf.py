@@ -82,6 +82,15 @@ def test_a_file_is_dequantised_once_and_anew_where_its_folder_is_damaged(file, c
     assert [entry for entry in os.listdir(tmp_path / "gguf") if entry.startswith(".")] == []
 
 
+def test_a_cache_without_room_is_told_and_left_as_it_was(file, monkeypatch, tmp_path):
+    shelf, usage = tmp_path / "cache", shutil.disk_usage(tmp_path)
+    monkeypatch.setenv("SLMBENCH_CACHE", str(shelf))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(SlmbenchError, match=r"dequantised model takes up to .* set SLMBENCH_CACHE to another disk"):
+        _resolve(file)
+    assert not [path for path in shelf.rglob("*") if path.is_file()]
+
+
 def test_a_tensor_lies_in_the_narrowest_numbers_that_hold_it(file):
     from safetensors import safe_open
 
