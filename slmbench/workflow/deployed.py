@@ -37,19 +37,25 @@ def require_opponents(against: Sequence[str], out: str) -> None:
 
 def against_lines(against: Sequence[str], runs: Sequence[Run], out: str, catalog: Catalog) -> Iterator[str]:
     """What each run loses and wins against each other one that has its task, a sentence each, or why there is none."""
+    tasks = {other: _tasks_in(other, catalog) for other in against if os.path.exists(other)}
     for run in runs:
         name, task = _name(run), str(run.record["task"]["id"])
-        for other in against:
-            there = os.path.exists(other)
+        # Of several, each may stand for tasks of its own.
+        having = [other for other in against if task in tasks.get(other, (task,))]
+        if not having:
+            yield f"{', '.join(map(shown, against))}: no finished run of {task} there, so {name} is not compared"
+        for other in having:
+            there = other in tasks
             b = run.folder if there else str(run.record["run_id"])
             plan = ComparePlan(a=other, b=b, folders=() if there else (out,), tasks=(task,), items=0)
-            if there and task not in {one.task for one in read_runs([Path(other)], catalog).runs}:
-                yield f"{shown(other)} has no finished run of {task}"
-                continue
             try:
                 yield deployed_sentence(name, compare_plan(plan, catalog))
             except SlmbenchError as error:
                 yield f"{name} is not compared with {shown(other)} on {task}: {error}"
+
+
+def _tasks_in(folder: str, catalog: Catalog) -> frozenset[str]:
+    return frozenset(one.task for one in read_runs([Path(folder)], catalog).runs)
 
 
 def _name(run: Run) -> str:
@@ -72,9 +78,14 @@ def deployed_sentence(label: str, found: Comparison, *, costs: bool = True) -> s
 
 def _lost(metric: ComparedMetric, task: str) -> str:
     gain, (low, high) = metric.gain, metric.gain_ends
-    done = "gains" if gain > 0 else "loses"
     of = f"{metric.name} on {task}"
-    what = f"changes nothing of {of}" if gain == 0 else f"{done} {number(abs(gain))} of {of}"
+    amount = number(abs(gain)) if abs(gain) >= 0.0005 else "under 0.001"
+    if gain == 0:
+        what = f"changes nothing of {of}"
+    elif metric.higher_is_better:
+        what = f"{'gains' if gain > 0 else 'loses'} {amount} of {of}"
+    else:
+        what = f"takes {amount} {'less' if gain > 0 else 'more'} of {of}"
     if not metric.tested:
         return what
     verdict = "not told apart" if metric.verdict == "not told apart" else f"p = {metric.pair.p:.2g}"

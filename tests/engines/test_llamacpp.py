@@ -229,7 +229,7 @@ def test_a_run_of_a_file_has_a_row_of_its_own_beside_the_same_file_dequantised(
     shown = capsys.readouterr().out
     assert "nano-Q8_0 (llama.cpp)" in shown
     assert "nano-Q8_0 (llama.cpp) changes nothing of rouge1 on nano_note [" in shown and "not told apart" in shown
-    assert f"{against.folder} has no finished run of nano_choice" in shown
+    assert f"{against.folder}: no finished run of nano_choice there" in shown
     runs = [run for run in read_runs([tmp_path]).runs if run.quantization]
     assert {run.task for run in runs} == {"nano_choice", "nano_note"}
     for run in runs:

@@ -533,7 +533,9 @@ def test_choices_are_refused_by_their_tasks_where_no_log_probabilities_of_prompt
 ) -> None:
     with answering() as server:
         chosen = EngineOptions("server", 1, server=ServerOptions(server.url))
-        with pytest.raises(UsageError, match="which the choices or targets of hellaswag, boolq are scored by; leave these"):
+        with pytest.raises(
+            UsageError, match="which the choices or targets of hellaswag, boolq are scored by; leave these"
+        ):
             meet(unread, chosen, ["hellaswag", "boolq"])
 
 
