@@ -44,6 +44,9 @@ _NO_REAL_MODEL = (
 # weights isn't among them: CI leaves out what is both, and without the weights it is skipped anyway.
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 
+# Tests that CI leaves out, a name (or one of its cases, with its brackets) a line: each takes long, and a test that CI
+# runs goes the same way on something smaller. So do those of real weights that are slow.
+LONG = frozenset((Path(__file__).parent / "long.txt").read_text(encoding="utf-8").splitlines())
 
 # Files that take more than a minute, the longest first: two workers end together if these are begun before the others.
 LONGEST = (Path(__file__).parent / "longest.txt").read_text(encoding="utf-8").split()
@@ -57,8 +60,12 @@ def _place(item: pytest.Item) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
     for item in items:
-        if item.nodeid.partition("[")[0] in SLOW and item.get_closest_marker("realmodel") is None:
+        name, real = item.nodeid.partition("[")[0], item.get_closest_marker("realmodel") is not None
+        if name in SLOW and not real:
             item.add_marker(pytest.mark.slow)
+        if {name, item.nodeid} & LONG or (real and item.get_closest_marker("slow") is not None):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.long)
 
 
 # The same examples every time, and no time limit: the machine may be busy.
