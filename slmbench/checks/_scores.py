@@ -82,7 +82,7 @@ def check_scores(task: Task, rows: Sequence[Written], where: str, mode: str, fou
 
 
 def _faults(task: Task, scorer: Scorer, row: Written) -> Iterable[_Fault]:
-    if scorer.kind == "target":
+    if scorer.reads_target:
         return ()  # It reads a model's log-likelihood, of which golden rows say nothing.
     if scorer.describes:
         return _fault_of_describing(task, scorer, row.example)

@@ -148,6 +148,7 @@ def print_deployment(ready: ReadyRun) -> None:
     kinds = [kind.name for kind in read_kinds(ready.plan.deploy or ())]
     each = len(kinds) + 1
     show(
-        f"then each of {len(ready.adapters)} adapters is merged, packed as {', '.join(kinds)}, and {each} models of it "
-        f"are scored item by item: {each * len(ready.adapters)} more, {shown(os.path.join(ready.plan.out, 'models'))}"
+        f"then, of each adapter ({len(ready.adapters)} here), the merged weights and {', '.join(kinds)} files of them "
+        f"are written to {shown(os.path.join(ready.plan.out, 'models'))} and scored: {each * len(ready.adapters)} "
+        "models more"
     )

@@ -120,7 +120,7 @@ def capacity(name: str, catalog: Catalog) -> Capacity:
             )
         )
     if source.file is not None and (
-        own := _measured(source.file, loaded, memory_of=kept + _room_bytes(text), free=free)
+        own := _measured(source.file, loaded, kept=kept, room=_room_bytes(text), free=free)
     ):
         fits.append(own)
     return Capacity(
@@ -148,8 +148,11 @@ def empty_model(config: Config) -> Model:
         return auto.from_config(config)
 
 
-def _measured(path: str, loaded: Any, *, memory_of: int, free: int | None) -> Fit | None:
-    """The file itself in llama.cpp; None if that isn't installed, or doesn't run it."""
+def _measured(path: str, loaded: Any, *, kept: int, room: int, free: int | None) -> Fit | None:
+    """The file itself in llama.cpp; None if that isn't installed, or doesn't run it, which is said.
+
+    kept: bytes of keys and values in 16 bits. room: bytes to compute in.
+    """
     options = EngineOptions("llamacpp")
     try:
         options.require()
@@ -161,9 +164,10 @@ def _measured(path: str, loaded: Any, *, memory_of: int, free: int | None) -> Fi
     finally:
         loaded.model.close()
     if speed.decode_tokens_per_s is None or speed.prefill_tokens_per_s is None or speed.model_B is None:
+        say("note: the file itself was not measured: it ends its text at once")
         return None
-    memory = speed.model_B + memory_of
     packing = str(describe_gguf(path)["packing"]).lower()
+    memory = speed.model_B + room + kept * (2 if packing == "f32" else 1)
     fits = None if free is None else memory < free
     rates = speed.decode_tokens_per_s, speed.prefill_tokens_per_s
     return Fit(f"this file ({packing})", "llamacpp", speed.model_B, memory, *rates, fits, measured=True)

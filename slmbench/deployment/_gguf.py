@@ -196,16 +196,17 @@ def _refuse_other_ids(info: AdapterInfo, trained: Trained) -> None:
     own, _ = own_tokenizer(info, base)
     ours, theirs = own.get_vocab(), base.get_vocab()
     odd = next((token for token in sorted(ours, key=ours.__getitem__) if theirs.get(token) != ours[token]), None)
-    if odd is None:
-        cut = (
-            own.encode(text, add_special_tokens=False) != base.encode(text, add_special_tokens=False)
-            for text in HARD_TEXTS
-        )
-        odd = next((text for text, differs in zip(HARD_TEXTS, cut, strict=True) if differs), None)
+    odd = odd or next((text for text in HARD_TEXTS if own.encode(text) != base.encode(text)), None)
+    said = f"adapter {info.name!r} has a tokenizer of its own, which"
     if odd is not None:
         raise UsageError(
-            f"adapter {info.name!r} has a tokenizer of its own, to which {odd!r} is other ids than to that of "
-            f"{trained.source.name!r}, and llama.cpp takes the one of the base's file; `--to gguf` writes both into one"
+            f"{said} makes other ids of {odd!r} than that of {trained.source.name!r}, and llama.cpp takes the one of "
+            "the base's file; `--to gguf` writes both into one"
+        )
+    if own.eos_token_id != base.eos_token_id:
+        raise UsageError(
+            f"{said} ends texts by {own.eos_token!r} and not by {base.eos_token!r}, and llama.cpp takes the end of the "
+            "base's file; `--to gguf` writes both into one"
         )
 
 

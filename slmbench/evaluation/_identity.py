@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from slmbench.console import say
 from slmbench.datasets import digest_rows
 from slmbench.engines.encoder_decoder import decoder_tokens, encoder_tokens
 from slmbench.engines.generation_config import own_say
@@ -22,6 +23,7 @@ from slmbench.evaluation._harness import Request, generation_kwargs, render_all
 from slmbench.evaluation._judge import sandbox_record
 from slmbench.evaluation._options import EvaluationOptions
 from slmbench.evaluation._routed import Routed
+from slmbench.evaluation._targets import with_scorable_targets
 from slmbench.evaluation._trained_format import format_remarks
 from slmbench.formats import Format, dated
 from slmbench.installed import package_of
@@ -78,6 +80,9 @@ def prepare(
     engine, limit, seed = options.chosen([task]), limit_for(task, options.limit), options.seed
     examples = task.examples(task.spec.split, limit)
     requests = render_all(task, examples, style, loaded.tokenizer)
+    task, unscored = with_scorable_targets(loaded, task, examples, requests)
+    if unscored:
+        say(f"note: {unscored}")
     _check_room(loaded, task)
     shown = {id(shots): shots for example in examples if (shots := task.shots(example))}
     texts = [[[s.user, s.target.text, dict(s.inputs)] for s in one] for one in shown.values()]

@@ -132,8 +132,8 @@ class JournaledEngine:
         window = self.engine.max_length
         if self.encoder.encoder_decoder and not 0 < len(rest) <= window:
             raise DataError(
-                f"task {item[0]!r}: the choice {choice[:60]!r} has {len(rest)} of this model's tokens, and its decoder "
-                f"scores 1 to {window}; take a causal model for this task"
+                f"{name_of(item)}: {choice[:60]!r}, which is scored, has {len(rest)} of this model's tokens, and its "
+                f"decoder scores 1 to {window}; take a causal model for this task"
             )
         check_pair(name_of(item), ids, rest, window, self.engine.vocabulary)
         return ids, rest

@@ -17,7 +17,7 @@ from slmbench.evaluation._estimates import metric_parts
 from slmbench.evaluation._harness import FILTER, OF_SAMPLES, Request, most_remarks
 from slmbench.evaluation._journaled import JournaledEngine
 from slmbench.evaluation._judge import ReadAnswer, read_answer
-from slmbench.evaluation._targets import record_of_target
+from slmbench.evaluation._targets import TARGET_CUT, record_of_target
 from slmbench.formats import Format
 from slmbench.machine import peak_memory_bytes, peak_vram_bytes
 from slmbench.runs import (
@@ -71,6 +71,8 @@ def finish(
             remarks[AT_LIMIT] += row["finish_reason"] == "length"
             # An object's end is a stop string, too.
             remarks[AT_STOP] += row["finish_reason"] == "stop" and format.kind != "object"
+            if row.pop("target_cut", False):
+                remarks[TARGET_CUT] += row["epoch"] == 0
             if why := row.pop("plain"):
                 remarks[why] += row["epoch"] == 0
         remarks.update(_remarks(task, examples[index], made if task.kind == "generate" else made[:1], format))

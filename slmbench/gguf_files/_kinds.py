@@ -61,8 +61,11 @@ _SHORT = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m", "fp16": "f16", "
 _BY_MATRIX = ("iq1_", "iq2_", "iq3_", "q2_k_s", "tq1_", "tq2_")
 
 
-def read_kinds(names: Iterable[str]) -> list[Kind]:
-    """The kinds that are asked for, in their order, each once. Raises UsageError with all names that are none."""
+def read_kinds(names: Iterable[str], flag: str = "--quantize") -> list[Kind]:
+    """The kinds that are asked for, in their order, each once. flag: what asks.
+
+    Raises UsageError with all names that are none.
+    """
     found: dict[str, Kind] = {}
     faults = []
     for given in names:
@@ -78,5 +81,5 @@ def read_kinds(names: Iterable[str]) -> list[Kind]:
     if not found and not faults:
         faults.append(f"no kind is given; known: {', '.join(KINDS)}")
     if faults:
-        raise UsageError(f"--quantize: {'; '.join(faults)}")
+        raise UsageError(f"{flag}: {'; '.join(faults)}")
     return list(found.values())

@@ -27,7 +27,8 @@ def held_name(model: str, quantization: str | None) -> str:
     if quantization is None:
         return model
     program, _, packing = quantization.rpartition(" ")
-    told = program if packing and program and model.upper().endswith(packing.upper()) else quantization
+    named = re.split(r"[-.]", model)[-1].upper() == packing.upper()
+    told = program if program == "llama.cpp" and named else quantization
     return f"{model} ({told})"
 
 

@@ -75,6 +75,7 @@ class _Expansion:
             batch=spec.batch,
             engine=spec.engine,
             latency=spec.latency,
+            perplexity=spec.perplexity,
         )
         cells: list[GridCell] = []
         subjects = [*self._models(), *self._adapters()]

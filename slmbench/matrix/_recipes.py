@@ -144,7 +144,7 @@ class GridRecipes:
             limit=asking.limit or evaluation.limit,
             max_tokens=evaluation.max_tokens,
             metrics=None if self.tasks or evaluation.metrics is None else tuple(evaluation.metrics),
-            perplexity=evaluation.perplexity,
+            perplexity=asking.perplexity or evaluation.perplexity,
         )
         formats = self.spec.formats or [recipe.spec.format or (train.spec.format if train is not None else "plain")]
         return [evolve(made, format=format) for format in formats]

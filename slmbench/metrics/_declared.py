@@ -28,15 +28,16 @@ INPUTS: Mapping[str, Callable[[Example, Output], object]] = {
     "written": lambda example, output: output.written or example.choices,
     "gold": lambda example, output: gold_of(example),
     "verdicts": lambda example, output: output.verdicts,
-    "target_loglikelihood": lambda example, output: target_of(example, output),
-    "target_bytes": lambda example, output: output.target_bytes,
+    "target_loglikelihood": lambda example, output: target_of(example, output)[0],
+    "target_bytes": lambda example, output: target_of(example, output)[1],
 }
 """What a metric's parameters may be called, and what each is of an item."""
 
+_TARGET = {"target_loglikelihood", "target_bytes"}
 _KIND_BY_INPUT: Mapping[str, set[str]] = {
     "choice": {"loglikelihoods", "gold"},
     "code": {"verdicts"},
-    "target": {"target_loglikelihood"},
+    "target": _TARGET,
 }
 _WHOLE = "the whole run"
 
@@ -70,6 +71,7 @@ def scorer_of(entry: Registered, task: str = "") -> Scorer:
         range=_range_of(entry),
         reads_choices=facts.get("reads_choices", entry.plugin and "choices" in names),
         reads_whole=facts.get("reads_whole", False),
+        reads_target=bool(_TARGET & set(names)),
         samples=facts.get("samples", 1),
         describes=facts.get("describes", False),
         parts=measure.part if pooled is not None else None,

@@ -21,7 +21,8 @@ class Scorer:
     value is 0.0 or 1.0, so that intervals for proportions apply. range: the lowest and highest value of an item, which
     no interval leaves; None if there is none. reads_choices: the options' texts are needed, not only their
     log-likelihoods. reads_whole: it finds the marked answer itself; what a task extracts isn't for it.
-    samples: how many samples an item needs, the k of pass@k. describes: it says what a text is like, and judges none.
+    reads_target: the model is asked how likely the target is. samples: how many samples an item needs, the k of pass@k.
+    describes: it says what a text is like, and judges none.
 
     parts and pool, both or neither: the metric of a run isn't the mean over its items. parts(example, output) is what
     one item adds, a JSON value; pool(parts of all items) are the run's values; `score` is the pool of one item alone.
@@ -46,6 +47,7 @@ class Scorer:
     reads_whole: bool = False
     samples: int = 1
     describes: bool = False
+    reads_target: bool = False
     parts: Callable[[Example, Output], Any] | None = None
     pool: Callable[[Sequence[Any]], dict[str, float]] | None = None
     score_all: Callable[[Sequence[tuple[Example, Output]]], list[dict[str, float]]] | None = None
@@ -97,11 +99,11 @@ def gold_of(example: Example) -> int:
     return example.gold
 
 
-def target_of(example: Example, output: Output) -> float:
-    """Nats of the target. Raises ValueError, naming the example, if the model wasn't asked for it."""
+def target_of(example: Example, output: Output) -> tuple[float, int]:
+    """(nats, bytes) of the target. Raises ValueError, naming the example, if the model wasn't asked for it."""
     if output.target_loglikelihood is None:
         raise ValueError(f"example {example.id!r}: the log-likelihood of its target wasn't asked for")
-    return output.target_loglikelihood
+    return output.target_loglikelihood, output.target_bytes
 
 
 def required(references: Sequence[str]) -> Sequence[str]:

@@ -13,7 +13,6 @@ from slmbench.registry import metric
     version="1",
     higher_is_better=False,
     range=None,
-    describes=True,
     citation="Gao et al. 2020, The Pile, arXiv:2101.00027, section 3.1",
 )
 def target_bits_per_byte(target_loglikelihood: float, target_bytes: int) -> float:

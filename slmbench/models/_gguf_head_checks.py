@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from slmbench.errors import UsageError, did_you_mean
@@ -52,9 +53,24 @@ def check_whole(head: GgufHead) -> None:
 
 
 def packing_of(head: GgufHead) -> str:
-    """What most of a file's numbers are packed in, as `Q4_1`."""
+    """How a file is packed, as `Q4_K_M`: what it says of itself, if it has such tensors; else what most numbers are in.
+
+    A mixture has few of what it is called after.
+    """
     shares = packed_numbers(head)
-    return max(shares, key=lambda one: shares[one], default="type -1")
+    said = _file_type(head)
+    base = re.sub(r"_(S|M|L)$", "", said)
+    return said if base in shares else max(shares, key=lambda one: shares[one], default="type -1")
+
+
+def _file_type(head: GgufHead) -> str:
+    """llama.cpp's name of a whole file's packing; '' if the file has none that is known."""
+    import gguf
+
+    try:
+        return str(gguf.LlamaFileType(head.metadata.get("general.file_type")).name).partition("_")[2]
+    except ValueError:
+        return ""
 
 
 def packed_numbers(head: GgufHead) -> dict[str, int]:

@@ -47,7 +47,8 @@ class GridSpec(Spec):
     Paths are looked up beside the matrix's file. recipes: each trained (or merged), then scored; seeds: of the
     trainings, how many or which, None for each recipe's own. tasks and suites together; without either each recipe's
     own. formats: each of them; none for that of the training, else plain. base: whether the models that adapters and
-    recipes are made on are scored too. limit, shots, cot, samples, batch, engine, data: as `slmbench eval` takes them.
+    recipes are made on are scored too. limit, shots, cot, samples, perplexity, batch, engine, data: as `slmbench eval`
+    takes them.
     seed: of the evaluations. twin: tiny random copies of the models.
     """
 
@@ -68,6 +69,7 @@ class GridSpec(Spec):
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     engine: EngineName = "shared"
     latency: bool = False
+    perplexity: bool = False
     seed: GridSeed = 0
     data: Literal["auto", "samples"] = "auto"
     twin: bool = False

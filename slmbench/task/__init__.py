@@ -5,12 +5,13 @@ from slmbench.task._load import load_task, load_task_folder, templates_of
 from slmbench.task._missing import evaluation_needs, left_out_notes, require_rows, training_needs
 from slmbench.task._program import program_of
 from slmbench.task._prompts import PROMPTS, limit_for, prompts_task
-from slmbench.task._settings import Settings, engines_of, formats_of
+from slmbench.task._settings import LIKELIHOODS, Settings, engines_of, formats_of
 from slmbench.task._shown import is_among_its_shots
 from slmbench.task._task import Task
 from slmbench.task._typed import Blank, blanks_of, typed_example
 
 __all__ = [
+    "LIKELIHOODS",
     "PROMPTS",
     "Blank",
     "Settings",

@@ -21,7 +21,7 @@ def outputs_of(kind: str) -> tuple[str, ...]:
 
 def reads_targets(scorers: Iterable[Scorer]) -> bool:
     """Whether a metric reads how likely a model finds what it was to write."""
-    return any(scorer.kind == "target" for scorer in scorers)
+    return any(scorer.reads_target for scorer in scorers)
 
 
 def extracted(pattern: str, text: str) -> str | None:

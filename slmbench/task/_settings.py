@@ -12,8 +12,10 @@ from slmbench.errors import SlmbenchError, UsageError
 from slmbench.metrics import load_scorer
 from slmbench.paths import shown
 from slmbench.registry import Refusal, Registered, Registry
-from slmbench.task._prompts import PROMPTS
 from slmbench.task._task import Task
+
+LIKELIHOODS = ("bits_per_byte", "target_bits_per_byte")
+"""The metrics of `--perplexity`: of choice tasks, of others."""
 
 
 @frozen
@@ -55,6 +57,8 @@ class Settings:
                 if gone:
                     why = "too few" if task.kind == "code" else "too many for what is pooled over items"
                     notices.append(f"{task.name}: {', '.join(gone)} left out: --samples {self.samples} are {why}")
+        if self.perplexity:
+            adjusted = [_with_perplexity(task) for task in adjusted]
         if self.metrics is not None:
             known = {scorer.name for task in adjusted for scorer in task.scorers}
             strange = [name for name in self.metrics if name not in known]
@@ -67,17 +71,17 @@ class Settings:
             others = [task.name for task in adjusted if task.name not in able]
             if others:
                 notices.append(f"--metrics leaves {', '.join(others)} alone: they have none of these")
-            adjusted = [task.with_metrics(self.metrics) if task.name in able else task for task in adjusted]
-        if self.perplexity:
-            adjusted = [_with_perplexity(task) for task in adjusted]
+            kept = (*self.metrics, *(LIKELIHOODS if self.perplexity else ()))
+            adjusted = [task.with_metrics(kept) if task.name in able else task for task in adjusted]
         return [task.with_max_tokens(self.max_tokens).with_shots(self.shots) for task in adjusted], notices
 
 
 def _with_perplexity(task: Task) -> Task:
     """The same task, scored by the bits that its right answer costs, too; one without right answers as it is."""
-    name = "bits_per_byte" if task.kind == "choice" else "target_bits_per_byte"
-    there = task.name == PROMPTS or any(scorer.name == name for scorer in task.scorers)
-    return task if there else evolve(task, scorers=(*task.scorers, load_scorer(name)))
+    name = LIKELIHOODS[0] if task.kind == "choice" else LIKELIHOODS[1]
+    asks_none = task.kind != "choice" and not task.spec.answer
+    there = any(scorer.name == name for scorer in task.scorers)
+    return task if asks_none or there else evolve(task, scorers=(*task.scorers, load_scorer(name)))
 
 
 def _left_alone(flag: str, why: str, able: Sequence[str], tasks: Sequence[Task]) -> list[str]:

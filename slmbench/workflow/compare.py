@@ -182,9 +182,8 @@ def compare_sides(
         raise UsageError("\n".join(["there is nothing to compare", *left]))
     tasks = _gated(tasks, plan.margin)
     verdicts = {metric.gate for task in tasks for metric in task.metrics if metric.primary}
-    gate: GateVerdict = (
-        "worse" if "worse" in verdicts else "inconclusive" if "inconclusive" in verdicts else "not worse"
-    )
+    open_ = not verdicts or "inconclusive" in verdicts  # Of metrics that describe, none says what is worse.
+    gate: GateVerdict = "worse" if "worse" in verdicts else "inconclusive" if open_ else "not worse"
     costs = costs_of([(task.pair.a[0], task.pair.b[0]) for task in tasks])
     mean, averaged = _mean_over_tasks(tasks)
     return Comparison(a, b, tuple(tasks), costs, plan.margin, gate, tuple(notices), loaded.problems, mean, averaged)

@@ -70,7 +70,7 @@ def refuse_deployment(kinds: Sequence[str], recipe: Recipe, catalog: Catalog, *,
     hold, and if llama.cpp is missing.
     """
     EngineOptions(ENGINE).require()
-    for kind in read_kinds(kinds):
+    for kind in read_kinds(kinds, "--deploy"):
         quantiser(kind)
     if recipe.spec.method == "full":
         raise UsageError("--deploy ships adapters, and this recipe trains all weights (method: full)")
@@ -148,8 +148,7 @@ def scored(shipment: Shipment, tasks: Sequence[str], scoring: Scoring) -> dict[s
     """task -> the folder of its run, of a process of its own. Raises SlmbenchError if one is missing."""
     command = [sys.executable, "-m", "slmbench", "eval", shipment.place, "--tasks", ",".join(tasks)]
     command += ["--format", scoring.format, "--engine", shipment.engine, "--out", scoring.out, "--speed", "--json"]
-    # What packing loses shows in likelihoods long before it shows in answers.
-    command += ["--perplexity", *["--latency"] * (shipment.engine == ENGINE)]
+    command += ["--latency"] * (shipment.engine == ENGINE)
     done = subprocess.run([*command, *scoring.flags], stdout=subprocess.PIPE, check=False)
     found = {one.task.id: os.path.join(scoring.out, "runs", one.run_id) for one in _records(done.stdout)}
     if missing := [task for task in tasks if task not in found]:
@@ -234,6 +233,7 @@ def flags_of(recipe: Recipe, *, data: str, no_texts: bool, unsafe: bool) -> tupl
     ):
         told += [] if value is None else [flag, str(value)]
     told += [] if data == "auto" else ["--data", data]
+    told += ["--perplexity"] * spec.evaluation.perplexity
     return (*told, *["--no-texts"] * no_texts, *["--allow-unsafe-code"] * unsafe)
 
 

@@ -12,6 +12,7 @@ from slmbench.leaderboard import read_runs
 from slmbench.leaderboard.texts import held_name, number
 from slmbench.paths import shown
 from slmbench.runs import Run
+from slmbench.task import LIKELIHOODS
 from slmbench.workflow.compare import ComparedMetric, Comparison, compare_plan
 from slmbench.workflow.sides import ComparePlan, row_of
 
@@ -21,8 +22,6 @@ _RATIOS = (
     ("ram_peak_B", "{} the memory"),
     ("model_B", "{} the size on disk"),
 )
-_LIKELIHOODS = ("bits_per_byte", "target_bits_per_byte")
-"""What packing changes first; of `--perplexity`."""
 
 
 def require_opponents(against: Sequence[str], out: str) -> None:
@@ -69,7 +68,7 @@ def deployed_sentence(label: str, found: Comparison, *, costs: bool = True) -> s
         _lost(metric, task.name)
         for task in found.tasks
         for metric in task.metrics
-        if metric.primary or metric.name in _LIKELIHOODS
+        if metric.primary or metric.name in LIKELIHOODS
     ]
     ratios = {cost.key: cost.ratio for cost in found.costs if costs}
     won = [form.format(f"{ratio:.2f}x") for key, form in _RATIOS if (ratio := ratios.get(key)) is not None]

@@ -63,6 +63,8 @@ def ready_run(plan: RunPlan, catalog: Catalog) -> ReadyRun:
     """Everything that a run needs and that can be refused before anything is trained."""
     recipe = plan.options.recipe(plan.recipe, catalog)
     told = {"evaluation.metrics": plan.metrics and list(plan.metrics), "evaluation.limit": plan.limit}
+    # What packing loses shows in likelihoods long before it shows in answers; base and adapter have theirs beside it.
+    told |= {"evaluation.perplexity": True} if plan.deploy else {}
     given = {key: value for key, value in told.items() if value is not None}
     recipe = recipe.with_overrides(given, blame="the command line")
     adapters = chosen_adapters(recipe, plan.only)

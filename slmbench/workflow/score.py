@@ -19,7 +19,7 @@ from slmbench.metrics import Scorer, load_scorer
 from slmbench.paths import shown
 from slmbench.runs import LEFT_OUT, Run, read_record, run_folders, verify
 from slmbench.sandbox import Sandbox, open_sandbox
-from slmbench.task import Task, formats_of, load_task, outputs_of, require_rows, scores_samples
+from slmbench.task import LIKELIHOODS, Task, formats_of, load_task, outputs_of, require_rows, scores_samples
 from slmbench.visible import visible
 
 
@@ -164,8 +164,11 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
     """The metrics that score a run. Raises UsageError for unknown ones, and for those that can't score its answers."""
     if plan.metrics is None:
         assert task is not None
-        able = (scorer for scorer in task.scorers if scores_samples(scorer, saved.kind, saved.epochs))
-        return [scorer for scorer in able if scorer.kind != "target" or saved.has_targets]
+        # What `--perplexity` added to the task's own stays.
+        before = str(saved.run.record["scorer"]["id"]).split("+")
+        more = [name for name in LIKELIHOODS if name in before and name not in {one.name for one in task.scorers}]
+        able = [one for one in task.scorers if scores_samples(one, saved.kind, saved.epochs)]
+        return [one for one in (*able, *map(load_scorer, more)) if saved.has_targets or not one.reads_target]
     wanted = outputs_of(saved.kind)
     scorers = []
     problems = []
@@ -178,7 +181,7 @@ def _scorers(saved: SavedAnswers, plan: ScorePlan, task: Task | None) -> list[Sc
     for scorer in scorers:
         if scorer.kind not in wanted:
             problems.append(f"metric {scorer.name!r} scores {scorer.kind} outputs, and these are {wanted[0]} outputs")
-        elif scorer.kind == "target" and not saved.has_targets:
+        elif scorer.reads_target and not saved.has_targets:
             said = "reads how likely the targets are, which wasn't asked for; `slmbench eval --perplexity` asks"
             problems.append(f"metric {scorer.name!r} {said}")
         elif scorer.samples > saved.epochs:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from slmbench.catalog import default_catalog
 from slmbench.deployment import export_adapter
@@ -167,8 +169,20 @@ def test_an_adapter_whose_tokenizer_makes_other_ids_is_sent_to_be_merged(make_ad
     shutil.rmtree(out / "models")
     tokenizer.add_tokens(["<fever>"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(UsageError, match=r"to which '<fever>' is other ids .*'nano'.* `--to gguf` writes both"):
+    with pytest.raises(UsageError, match=r"makes other ids of '<fever>' than that of 'nano'.* `--to gguf` writes both"):
         export(folder, "gguf-lora", out)
+    for change, said in ({"eos_token": "<|pad|>"}, "ends texts by '<|pad|>'"), ({"bos": True}, "makes other ids of "):
+        other = load_tokenizer(source_of("nano"))
+        if change.pop("bos", False):
+            first = other.convert_ids_to_tokens([0])[0]
+            other.backend_tokenizer.post_processor = TemplateProcessing(
+                single=f"{first} $A", special_tokens=[(first, 0)]
+            )
+        for key, value in change.items():
+            setattr(other, key, value)
+        other.save_pretrained(folder)
+        with pytest.raises(UsageError, match=re.escape(said)):
+            export(folder, "gguf-lora", out)
     assert not list((out / "models").glob("*"))
 
 

@@ -534,7 +534,7 @@ def test_choices_are_refused_by_their_tasks_where_no_log_probabilities_of_prompt
     with answering() as server:
         chosen = EngineOptions("server", 1, server=ServerOptions(server.url))
         with pytest.raises(
-            UsageError, match="which the choices or targets of hellaswag, boolq are scored by; leave these"
+            UsageError, match=r"hold, and hellaswag, boolq need them .choices, or --perplexity.; leave that out"
         ):
             meet(unread, chosen, ["hellaswag", "boolq"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,11 @@ import pytest
 import slmbench
 from slmbench.catalog import default_catalog
 from slmbench.cli import main
-from slmbench.errors import UsageError
+from slmbench.errors import DataError, UsageError
 from slmbench.formats import load_format
 from slmbench.journal import Journal
 from slmbench.models import load_model, resolve_model
-from slmbench.task import Settings, load_task, prompts_task
+from slmbench.task import Settings, load_task, load_task_folder, prompts_task, reads_targets
 
 METRIC = "target_bits_per_byte"
 
@@ -118,6 +120,8 @@ def test_saved_targets_are_scored_again_without_a_model(nano, tmp_path: Path) ->
     (beside,) = slmbench.evaluate(nano, "nano_note", out=str(tmp_path), limit=3, perplexity=True)
     (again,) = slmbench.score(beside, metrics=METRIC)
     assert [row["scores"] for row in _rows(again)] == [{METRIC: row["scores"][METRIC]} for row in _rows(beside)]
+    (kept,) = slmbench.score(beside)
+    assert METRIC in {one["name"] for one in kept.record["metrics"]}
     (own,) = slmbench.score(alone)
     assert METRIC not in {one["name"] for one in own.record["metrics"]}
 
@@ -125,3 +129,134 @@ def test_saved_targets_are_scored_again_without_a_model(nano, tmp_path: Path) ->
 def test_the_command_shows_the_column(tmp_path: Path, capsys) -> None:
     assert main(["eval", "nano", "--tasks", "nano_note", "--limit", "3", "--perplexity", "--out", str(tmp_path)]) == 0
     assert METRIC in capsys.readouterr().out
+
+
+TASK = """\
+summary: Short answers to what is asked.
+version: 1
+license: mit
+dataset: {files: {test: test.jsonl}, columns: [question, answer]}
+kind: generate
+train_split: null
+prompt: {user: "Question: {{ question }}", prefix: "Answer:"}
+answer: "{{ answer }}"
+generation: {max_tokens: 4, stop: ["\\n"]}
+metrics: [exact_match]
+"""
+
+
+def _own(folder: Path, rows: list[tuple[str, str]], declared: str = TASK, plugin: str = ""):
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(declared)
+    lines = (json.dumps({"question": question, "answer": answer}) + "\n" for question, answer in rows)
+    (folder / "test.jsonl").write_text("".join(lines))
+    if plugin:
+        (folder / "plugin.py").write_text(plugin)
+    return load_task_folder(str(folder), default_catalog())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"), [("", "is empty"), ("word " * 1500, r"has [0-9,]+ of this model's tokens, and its window is")]
+)
+def test_a_target_that_cant_be_scored_leaves_the_task_as_it_is(nano, tmp_path: Path, capsys, answer, why) -> None:
+    task = _own(tmp_path / "own", [("a?", "yes"), ("b?", answer)])
+    (run,) = slmbench.evaluate(nano, task, out=str(tmp_path), perplexity=True)
+    assert [one["name"] for one in run.record["metrics"]] == ["exact_match"]
+    said = capsys.readouterr().err
+    assert re.search(f"note: own: the target of item 'test-1' {why}.*--perplexity leaves this task alone", said)
+    declared = _own(
+        tmp_path / "declared", [("a?", "yes"), ("b?", answer)], TASK.replace("_match]", f"_match, {METRIC}]")
+    )
+    with pytest.raises(DataError, match=f"declared: the target of item 'test-1' {why}.*leave that metric or the item"):
+        slmbench.evaluate(nano, declared, out=str(tmp_path))
+    assert not [folder for folder in (tmp_path / "runs").iterdir() if "declared" in folder.name]
+
+
+def test_a_task_without_right_answers_has_none_that_are_likely(nano, tmp_path: Path) -> None:
+    task = _own(
+        tmp_path / "own", [("a?", "x")], TASK.replace('"{{ answer }}"', '""').replace("exact_match", "distinct")
+    )
+    assert [one.name for one in Settings(perplexity=True).of([task])[0][0].scorers] == ["distinct"]
+
+
+def test_a_prompt_that_makes_room_for_its_target_is_told(nano, tmp_path: Path) -> None:
+    task = _own(tmp_path / "own", [("q " * 700, "yes " * 450), ("a?", "yes")])
+    (run,) = slmbench.evaluate(nano, task, out=str(tmp_path), perplexity=True)
+    assert run.record["remarks"]["the prompt lost its beginning, as its target took the room"] == 1
+
+
+def test_a_target_stands_beside_programs_and_several_texts(nano, tmp_path: Path) -> None:
+    code = TASK.replace(
+        "kind: generate", 'kind: code\ncode: {program: "{{ completion }}", tests: "assert {{ answer }}"}'
+    )
+    code = code.replace("exact_match", "pass@1").replace("stop:", "samples: 2, temperature: 0.7, stop:")
+    several = TASK.replace("stop:", "samples: 2, temperature: 0.7, stop:")
+    one, two = (_own(tmp_path / name, [("a?", "1 == 1")], said) for name, said in (("c", code), ("s", several)))
+    runs = slmbench.evaluate(nano, [one, two], out=str(tmp_path), perplexity=True, allow_unsafe_code=True)
+    for run in runs:
+        rows = _rows(run)
+        assert len(rows) == 2 and len({row["target_loglikelihood"] for row in rows}) == 1
+        assert rows[0]["scores"][METRIC] == pytest.approx(-rows[0]["target_loglikelihood"] / math.log(2) / 6)
+        (again,) = slmbench.score(run, metrics=METRIC, keep_verdicts=True)
+        assert _rows(again)[0]["scores"] == {METRIC: rows[0]["scores"][METRIC]}
+
+
+def test_an_encoder_decoders_target_is_scored_by_its_decoder(tmp_path: Path) -> None:
+    source = resolve_model("flan-t5-small", default_catalog(), twin=True)
+    (run,) = slmbench.evaluate(load_model(source), "nano_note", out=str(tmp_path), limit=2, perplexity=True)
+    assert all(math.isfinite(row["target_loglikelihood"]) for row in _rows(run))
+    assert all(row["scores"][METRIC] > 0 for row in _rows(run))
+
+
+def test_only_the_bits_may_be_asked_for_and_a_gate_counts_them(nano, tmp_path: Path, capsys) -> None:
+    (few,) = Settings(metrics=(METRIC,), perplexity=True).of([load_task("nano_note")])[0]
+    assert [one.name for one in few.scorers] == [METRIC]
+    for name, form in (("a", "plain"), ("b", "toon")):
+        slmbench.evaluate(nano, "nano_note", out=str(tmp_path / name), limit=8, format=form, perplexity=True)
+    asked = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--fail-if", "worse", "--metrics"]
+    assert main([*asked, METRIC]) == 1
+    assert "gate: worse" in capsys.readouterr().out
+
+
+def test_a_gate_over_what_judges_nothing_is_open(nano, tmp_path: Path, capsys) -> None:
+    task = _own(tmp_path / "own", [("a?", "yes"), ("b?", "no")], TASK.replace("exact_match", "distinct"))
+    for name, form in (("a", "plain"), ("b", "chat")):
+        slmbench.evaluate(nano, task, out=str(tmp_path / name), format=form)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--fail-if", "worse"]) == 2
+    assert "gate: inconclusive" in capsys.readouterr().out
+
+
+PLUGIN = """\
+from slmbench.registry import metric
+
+@metric("surprise", summary="x.", version="1", range=None)
+def surprise(prediction, target_bytes):
+    return float(target_bytes)
+
+@metric("likely", summary="x.", version="1", range=None)
+def likely(target_loglikelihood, fields):
+    return target_loglikelihood
+"""
+
+
+def test_a_metric_of_a_plugin_gets_what_it_asks_for(nano, tmp_path: Path) -> None:
+    said = TASK.replace("exact_match", "surprise, likely")
+    task = _own(tmp_path / "own", [("a?", "yes"), ("b?", "no")], said, PLUGIN)
+    (run,) = slmbench.evaluate(nano, task, out=str(tmp_path))
+    rows = _rows(run)
+    assert [row["scores"]["surprise"] for row in rows] == [3.0, 2.0]
+    assert [row["scores"]["likely"] for row in rows] == [row["target_loglikelihood"] for row in rows]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_recipes_and_matrices_ask_as_the_command_does(tmp_path: Path, asked: bool) -> None:
+    from slmbench.matrix import load_grid
+    from slmbench.recipe import load_recipe
+    from slmbench.workflow.recipes import RecipeOptions, evaluation_tasks
+
+    recipe = load_recipe("nano-quickstart", default_catalog(), [f"evaluation.perplexity={str(asked).lower()}"])
+    [tasks] = evaluation_tasks([recipe], default_catalog(), RecipeOptions())
+    assert all(reads_targets(task.scorers) is asked for task in tasks if task.kind == "generate")
+    path = tmp_path / "grid.yaml"
+    path.write_text(f"summary: x.\nmodels: [nano]\ntasks: [nano_note]\nperplexity: {str(asked).lower()}\n")
+    assert {cell.asking.perplexity for cell in load_grid(str(path), default_catalog()).cells} == {asked}

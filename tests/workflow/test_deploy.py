@@ -32,8 +32,10 @@ def test_base_adapter_merged_and_files_are_rows_of_one_leaderboard(
     for name in files:
         assert rows[name]["cost"]["latency_p50_ms"] > 0 < rows[name]["cost"]["prefill_tokens_per_s"]
     assert "arithmetic: merged, against the adapter, changes nothing of accuracy on nano_choice [" in told.err
-    bits = {name: rows[name]["scores"]["nano_choice/bits_per_byte"]["value"] for name in ["arithmetic-merged", *files]}
-    assert len(set(bits.values())) == 3 and all(0 < value < 30 for value in bits.values())
+    bits = {name: rows[name]["scores"]["nano_choice/bits_per_byte"]["value"] for name in rows}
+    assert bits["nano + arithmetic"] == pytest.approx(bits["arithmetic-merged"], abs=1e-3)
+    assert len({round(bits[name], 9) for name in ("arithmetic-merged", *files)}) == 3
+    assert all(0 < value < 30 for value in bits.values())
     for kind in ("Q8_0", "Q4_0"):
         assert f"arithmetic: {kind}, against the merged weights, " in told.err
     assert "of accuracy on nano_choice [" in told.err
@@ -44,7 +46,8 @@ def test_base_adapter_merged_and_files_are_rows_of_one_leaderboard(
 def test_a_dry_run_says_what_would_be_shipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--deploy", "q8_0,q4_0", "--out", str(tmp_path / "out"), "--dry-run"]) == 0
     told = capsys.readouterr().out
-    assert "then each of 1 adapters is merged, packed as Q8_0, Q4_0, and 3 models of it are scored" in told
+    assert "then, of each adapter (1 here), the merged weights and Q8_0, Q4_0 files of them are written to " in told
+    assert told.rstrip().endswith("and scored: 3 models more")
     assert not (tmp_path / "out").exists()
 
 

@@ -66,8 +66,9 @@ def meet(loaded: LoadedModel, options: EngineOptions, scored_tasks: Sequence[str
         link.scoring = find_scoring(link, loaded.tokenizer)
         if link.scoring is None:
             raise UsageError(
-                f"{client.address.told()} gives no log-probabilities of a prompt's tokens that hold, which the choices "
-                f"or targets of {', '.join(scored_tasks)} are scored by; leave these tasks out, or take --engine shared"
+                f"{client.address.told()} gives no log-probabilities of a prompt's tokens that hold, and "
+                f"{', '.join(scored_tasks)} {'needs' if len(scored_tasks) == 1 else 'need'} them (choices, or "
+                "--perplexity); leave that out, or take --engine shared"
             )
     loaded.model.reader = link
     name = meeting.name
