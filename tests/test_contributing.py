@@ -143,11 +143,21 @@ def test_every_slow_test_is_there() -> None:
     long = (TOP / "tests" / "long.txt").read_text(encoding="utf-8").splitlines()
     assert {name.partition("[")[0] for name in long} - defined == set()
     # One that CI leaves out has something that CI runs beside it, in the same file.
-    assert [name for name in long if not _left_in(name.partition("::")[0], long, defined)] == []
+    alone = {name.partition("::")[0] for name in long} - {name.partition("::")[0] for name in defined - set(long)}
+    assert alone == set()
 
 
-def _left_in(file: str, long: list[str], defined: set[str]) -> bool:
-    return any(name.startswith(f"{file}::") and name not in long for name in defined)
+def test_the_environment_of_llama_cpp_runs_all_that_needs_it() -> None:
+    if not (TOP / "tox.ini").is_file():
+        pytest.skip("only in a checkout")
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(TOP / "tox.ini")
+    asked = re.split(r"[\s{}]+", tox["testenv:llamacpp"]["commands"].replace("{/}", "/"))
+    marked = [path for path in (TOP / "tests").rglob("test_*.py") if "pytest.mark.llamacpp" in path.read_text()]
+    own = Path(__file__)
+    assert {path.relative_to(TOP).as_posix() for path in marked if path != own} == {
+        one for one in asked if one.startswith("tests/")
+    }
 
 
 def test_mypys_environment_has_every_package_whose_types_it_follows() -> None:

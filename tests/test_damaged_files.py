@@ -21,7 +21,7 @@ from slmbench.deployment import _runtimes
 from slmbench.errors import FileError
 from slmbench.evaluation._answers import _ScoredChoice as Scored
 from slmbench.evaluation._answers import _WrittenText as WrittenText
-from slmbench.evaluation._answers import check_answer, check_scored
+from slmbench.evaluation._answers import check_either, check_scored, check_written
 from slmbench.foreign import Foreign, decode_json, parse
 from slmbench.journal import Journal
 from slmbench.leaderboard._page_training import _curves, _shown
@@ -113,7 +113,7 @@ def _fresh(factory: pytest.TempPathFactory, name: str) -> Path:
 
 
 # The line of a journal, as `Journal.append` writes it, and as an earlier version did, whose checksum can tell nothing.
-@pytest.mark.parametrize("check", [check_scored, check_answer])
+@pytest.mark.parametrize("check", [check_scored, check_written, check_either])
 @settings(max_examples=100)
 @given(data=st.data(), summed=st.booleans())
 def test_a_damaged_line_of_a_journal_is_said_and_left_out_or_is_a_sound_answer(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slmbench.foreign import Amount, AnyText, Count, Foreign, parse
+from slmbench.values import JsonObject
 
 # A sum of logarithms of probabilities, but for what float32 leaves of a zero.
 _NOT_ABOVE = 1e-3
@@ -40,7 +41,16 @@ def check_scored(key: str, value: object) -> None:
     parse(_ScoredChoice, value, "", at="value")
 
 
-def check_answer(key: str, value: object) -> None:
+def is_scored(entry: JsonObject) -> bool:
+    """Whether an entry is of something scored, and not of a text."""
+    return "loglikelihood" in entry and "text" not in entry
+
+
+def check_written(key: str, value: object) -> None:
+    """Raises FileError for an entry that is no text."""
+    parse(_WrittenText, value, "", at="value")
+
+
+def check_either(key: str, value: object) -> None:
     """Raises FileError for an entry that is neither a text nor how likely a target is."""
-    is_target = isinstance(value, dict) and "loglikelihood" in value
-    parse(_ScoredChoice if is_target else _WrittenText, value, "", at="value")
+    (check_scored if isinstance(value, dict) and is_scored(value) else check_written)(key, value)

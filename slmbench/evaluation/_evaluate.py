@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from slmbench.console import phase, say
 from slmbench.engines.speed import measured_speed
 from slmbench.errors import DataError, SlmbenchError, UsageError
-from slmbench.evaluation._answers import check_answer, check_scored
+from slmbench.evaluation._answers import check_either, check_scored, check_written
 from slmbench.evaluation._encoding import Encoded
 from slmbench.evaluation._failed import TaskFailure, is_of_a_task, settled, told_if_cut_short
 from slmbench.evaluation._harness import Judge, OfSamples, add_of_samples, build_harness_task
@@ -167,7 +167,8 @@ def _run(
                 os.makedirs(job.folder, exist_ok=True)
             facts: dict[str, object] = {"code": code(), "packages": packages(), "hardware": hardware()}
             facts |= {"no_texts": True} if options.no_texts else {}
-            check = check_scored if job.task.kind == "choice" else check_answer
+            texts = check_either if reads_targets(job.task.scorers) else check_written
+            check = check_scored if job.task.kind == "choice" else texts
             open_runs[job.task.name] = OpenRun(job.folder, {**job.record, **facts}, check)
         n_requests = sum(
             (len(example.choices) or job.task.spec.generation.samples) + reads_targets(job.task.scorers)

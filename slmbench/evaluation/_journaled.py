@@ -28,6 +28,7 @@ from slmbench.engines.protocol import (
 from slmbench.engines.requests import check_known, check_pair, item_of, most_tokens, name_of
 from slmbench.engines.speed import Speed
 from slmbench.errors import DataError, SlmbenchError
+from slmbench.evaluation._answers import is_scored
 from slmbench.evaluation._encoding import Encoded, Encoder
 from slmbench.evaluation._routed import Chosen, RoutedEngine
 from slmbench.formats import Format
@@ -152,8 +153,9 @@ class JournaledEngine:
             key = _sample_key(content, request.args, item[1], epoch)
             keys.append((request.task_name, key))
             journal = self.journals.get(request.task_name)
-            if journal is not None and key in journal.entries:
-                self._done(keys[-1], journal.entries[key])
+            known = None if journal is None else journal.entries.get(key)
+            if known is not None and is_scored(known) is (kind == "loglikelihood"):
+                self._done(keys[-1], known)
             elif keys[-1] in waiting:
                 again += 1  # Another item asks the very same, and nothing is drawn: one answer serves both.
             else:

@@ -140,7 +140,7 @@ def test_a_choice_that_is_no_token_names_task_and_item(nano, engine):
 
 
 def test_adapters_in_one_call_answer_as_in_calls_of_their_own(adapters, tmp_path, capsys, monkeypatch):
-    from slmbench.workflow import evaluate as workflow
+    from slmbench.workflow import held as workflow
 
     loads = []
     load = workflow.load_model

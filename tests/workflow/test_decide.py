@@ -265,7 +265,7 @@ def test_a_run_that_it_cant_be_compared_with_is_told_before_a_model_is_loaded(
     elif harm == "two":
         slmbench.evaluate("nano", task, out=str(out))
         against = str(out)
-    monkeypatch.setattr("slmbench.workflow.evaluate.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("slmbench.workflow.held.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     with pytest.raises(error, match=message):
         slmbench.evaluate("nano", task, out=str(tmp_path / "new"), against=against, until="decided", margin=margin)
 
