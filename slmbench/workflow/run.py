@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import evolve, field, frozen
 
 from slmbench.catalog import Catalog
-from slmbench.console import say
+from slmbench.console import phase, say
 from slmbench.errors import SlmbenchError, UsageError
 from slmbench.evaluation import (
     EvaluationOptions,
@@ -125,7 +125,8 @@ def _deployed(ready: ReadyRun, folders: Sequence[str], catalog: Catalog) -> Depl
     flags = flags_of(recipe, data=data, no_texts=quiet, unsafe=plan.allow_unsafe_code)
     names = tuple(task.name for task in ready.tasks if task.name != PROMPTS)
     scoring = Scoring(plan.out, recipe.spec.format, names, flags)
-    return deploy(folders, plan.deploy or (), scoring, own_tasks(recipe, folders, ready.tasks), catalog)
+    with phase("what ships", told=False):
+        return deploy(folders, plan.deploy or (), scoring, own_tasks(recipe, folders, ready.tasks), catalog)
 
 
 def evaluate_recipe(
