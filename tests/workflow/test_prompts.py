@@ -101,7 +101,7 @@ def test_all_prompts_are_asked_whatever_the_limit_and_none_is_ranked(place: Path
     assert all("rank_low" not in cell and 0 <= cell["ci_low"] <= cell["ci_high"] <= 1 for cell in cells.values())
     runs = {key: str(place / "out" / "runs" / str(record["run_id"])) for key, record in records(place).items()}
     made = compare(runs["base", "prompts"], runs["note", "prompts"])
-    assert made.gate == "not worse" and not any(metric.primary for metric in made.tasks[0].metrics)
+    assert made.gate == "inconclusive" and not any(metric.primary for metric in made.tasks[0].metrics)
 
 
 def test_prompts_change_no_adapter(place: Path) -> None:
