@@ -92,7 +92,9 @@ class Yardstick:
                 engine="shared" if apart else evaluation.engine,
                 seed=self.recipe.spec.seed,
             )
-            runs = evaluate_tasks(model, [one.task for one in tasks.values()], options)
+            # What the search isn't decided by isn't computed.
+            alone = [one.task.with_metrics((self._scorer(one.task).name,)) for one in tasks.values()]
+            runs = evaluate_tasks(model, alone, options)
             for (task, one), run in zip(tasks.items(), runs, strict=True):
                 name = self._metric(one.task)
                 scores = [sample["scores"][name] for sample in run.samples() if sample["epoch"] == 0]
